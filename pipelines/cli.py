@@ -1,0 +1,294 @@
+"""The command line: what can be said, and one sentence when it cannot be done.
+
+Every option of a study is defined once, in robustkd.options; a YAML file and the -P of `mlflow run` set the same ones. Words
+are checked here before torch or MLflow is imported, which is why each command imports its stage when it is called.
+"""
+
+import os
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+from pydantic import ValidationError
+
+import robustkd
+import scenarios
+from robustkd import words
+from robustkd.criteria import CRITERIA
+from robustkd.data.sources import DATASETS
+from robustkd.methods import METHODS
+from robustkd.models import MODELS
+from robustkd.options import Data, Study
+
+app = App(
+    name="robustkd",
+    help="Knowledge distillation under noisy labels and unbalanced classes, compared class by class with plain training.",
+    version=robustkd.__version__,
+    help_format="plaintext",
+)
+TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "SCENARIOS": scenarios.SCENARIOS}
+
+Options = Annotated[Study, Parameter(name="*")]
+Config = Annotated[Path | None, Parameter(help="A YAML file of these options; what is typed beside it wins.")]
+
+
+@app.command
+def run(options: Options, *, dry_run: bool = False, config: Config = None) -> None:
+    """Do all stages of a study: prepare, teacher, distil, evaluate, compare.
+
+    Parameters
+    ----------
+    dry_run
+        Say which runs there would be and how long they would take, and train nothing.
+    """
+    checked(options)
+    from pipelines import run as stage
+
+    stage.main(options, dry_run=dry_run)
+
+
+@app.command
+def prepare(options: Options, *, config: Config = None) -> None:
+    """Read the data, apply the scenario and freeze it into manifests."""
+    checked(options)
+    from pipelines import prepare as stage
+
+    print(stage.plan(options).folder)
+
+
+@app.command
+def teacher(options: Options, *, config: Config = None) -> None:
+    """Train the teachers of a study."""
+    checked(options)
+    from pipelines import teacher as stage
+
+    stage.main(options)
+
+
+@app.command
+def distil(options: Options, *, config: Config = None) -> None:
+    """Train the students of a study from the teachers that are there."""
+    checked(options)
+    from pipelines import distil as stage
+
+    stage.main(options)
+
+
+@app.command
+def evaluate(options: Options, *, config: Config = None) -> None:
+    """Measure the trained nets of a study again."""
+    checked(options)
+    from pipelines import evaluate as stage
+
+    stage.main(options)
+
+
+@app.command
+def compare(
+    folder: Path | None = None, *, options: Annotated[Study | None, Parameter(name="*")] = None, config: Config = None
+) -> None:
+    """Show a study's comparison: of a folder, of the study with these words, or of the newest.
+
+    Parameters
+    ----------
+    folder
+        A study's folder; the newest in ./studies where neither it nor a scenario is given.
+    """
+    if options is not None:
+        checked(options)
+    from pipelines import compare as stage
+    from pipelines import prepare, runs
+
+    if folder is None:
+        folder = prepare.plan(options).folder if options is not None else runs.newest(Path("studies"))
+    elif not (folder / "study.json").is_file():
+        raise words.UsageError(f"{folder}: this is no study's folder (it has no study.json)")
+    stage.main(folder)
+
+
+@app.command
+def describe(scenario: str, /, *, data: Annotated[Data | None, Parameter(name="*")] = None, seed: int = 0) -> None:
+    """Say what a scenario really does to a data set: rates, transition matrix, class sizes, digest.
+
+    Parameters
+    ----------
+    scenario
+        Words chained with +, as in imbalance0.2+noise0.4.
+    seed
+        The data seed of the draw.
+    """
+    steps = scenarios.parse(scenario)
+    from pipelines import describe as stage
+
+    stage.main(scenario, steps, data or Data(), seed)
+
+
+@app.command
+def predict(
+    model: str, images: str, /, *, to: Path | None = None, device: str = "auto", skip_bad_images: bool = False
+) -> None:
+    """Classify the images of a folder: a CSV with a line per image, on the terminal or in a file.
+
+    Parameters
+    ----------
+    model
+        A model.pt, an MLflow run id or a model URI.
+    images
+        folder:PATH.
+    to
+        The CSV file to write; it must not exist.
+    device
+        cpu, cuda, ...; auto takes a GPU where there is one.
+    skip_bad_images
+        Leave out files that cannot be read instead of stopping.
+    """
+    from pipelines import predict as stage
+
+    stage.main(model, images, to, device, skip_bad_images)
+
+
+def listed(registry: words.Registry, word: str | None) -> None:
+    """A table of contents, or one word's card and parameters."""
+    from rich import print as show
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    if word is None:
+        for name in registry:
+            entry = registry[name]
+            table.add_row(
+                escape(name), escape(entry.summary + (f": {', '.join(entry.examples)}" if entry.examples else ""))
+            )
+        show(table)
+        return
+    found = registry.read(word).load()
+    print((sys.modules[found.__module__].__doc__ or found.__doc__ or "").strip(), end="\n\n")
+    for name, parameter in words.parameters(found).items():
+        table.add_row(
+            name,
+            escape(f"{parameter.annotation}"),
+            "" if parameter.default is parameter.empty else f"{parameter.default}",
+        )
+    show(table)
+
+
+@app.command
+def methods(word: str | None = None, /) -> None:
+    """List the methods, or one method's card and hyperparameters."""
+    listed(METHODS, word)
+
+
+@app.command(name="scenarios")
+def scenarios_(word: str | None = None, /) -> None:
+    """List the scenarios, or one scenario's card and parameters."""
+    listed(scenarios.SCENARIOS, word)
+
+
+@app.command
+def models(word: str | None = None, /) -> None:
+    """List the nets, or one net's card and parameters."""
+    listed(MODELS, word)
+
+
+@app.command
+def criteria(word: str | None = None, /) -> None:
+    """List the criteria, or one criterion's card and parameters."""
+    listed(CRITERIA, word)
+
+
+@app.command
+def datasets() -> None:
+    """List the data sets."""
+    for name, summary in DATASETS.items():
+        print(f"{name:15} {summary}")
+
+
+def checked(options: Study) -> None:
+    """Refuse words that nobody knows before anything heavy is imported."""
+    for path in words.split(options.plug, ",") if options.plug else []:
+        words.plug(path, TABLES)
+    scenarios.parse(options.scenario)
+    for text in options.method_texts():
+        method, *criterion = words.split(text, "+")
+        METHODS.read(method)
+        for word in criterion:
+            CRITERIA.read(word)
+    CRITERIA.read(options.teacher_criterion)
+    MODELS.read(options.student)
+
+
+def spelled(arguments: list[str]) -> list[str]:
+    """What was typed, with `--flag true` (as MLflow spells it) made `--flag=true`.
+
+    >>> spelled(["run", "--fresh", "true", "--seeds", "2"])
+    ['run', '--fresh=true', '--seeds', '2']
+    """
+    flags = {name for name, field in Study.__dataclass_fields__.items() if field.type is bool} | {"dry_run"}
+    words_: list[str] = []
+    for word in arguments:
+        before = words_[-1].removeprefix("--").replace("-", "_") if words_ and words_[-1].startswith("--") else ""
+        if before in flags and word.lower() in ("true", "false"):
+            words_[-1] += f"={word.lower()}"
+        else:
+            words_.append(word)
+    return words_
+
+
+def configured(arguments: list[str]) -> list[Dict]:
+    """The YAML file that the arguments name, as a source of options."""
+    named = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    named += [after for before, after in pairwise(arguments) if before == "--config"]
+    if not named:
+        return []
+    try:
+        content = yaml.safe_load(Path(named[0]).read_text()) or {}
+    except OSError as error:
+        raise words.UsageError(f"--config {named[0]}: it cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise words.UsageError(f"--config {named[0]}: this is no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise words.UsageError(f"--config {named[0]}: it should hold lines such as 'seeds: 5'")
+    known = [*Study.__dataclass_fields__, "dry_run"]
+    content = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for key in content:
+        if key not in known:
+            raise words.UsageError(f"--config {named[0]}: there is no option '{key}'{words.nearest(key, known)}")
+    return [Dict({k: v for k, v in content.items() if v is not None}, use_commands_as_keys=False)]
+
+
+def sentence(error: CycloptsError) -> str:
+    """A parser's error in one line."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        first = cause.errors()[0]
+        return f"--{str(first['loc'][0]).replace('_', '-')} {words.said(cause)}"
+    return " ".join(str(error).split())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script: 0 when done, 1 when something failed on the way, 2 when it could not be begun."""
+    typed = spelled(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app.config = configured(typed)
+        app(typed, exit_on_error=False, print_error=False, result_action="return_value")
+        return
+    except CycloptsError as error:
+        message, code = sentence(error), 2
+    except words.UsageError as error:
+        message, code = str(error), 2
+    except words.Failed as error:
+        message, code = str(error), 1
+    except KeyboardInterrupt:
+        message, code = "stopped; the same command goes on from here", 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        message, code = f"{error.filename or 'a file'}: {error.strerror or error}", 1
+    print(f"robustkd: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,98 @@
+"""compare: the tables and pictures of a study, from its files."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import figures, runs
+from robustkd import comparison
+
+NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "worst_recall": "worst class"}
+
+
+def main(folder: Path) -> None:
+    """Write and show a study's comparison."""
+    write(folder)
+    show(folder)
+
+
+def write(folder: Path) -> None:
+    """FOLDER/comparison: summary.csv, per_class.csv, along.csv, comparison.txt and two pictures."""
+    made, out = comparison.compare(folder), folder / "comparison"
+    out.mkdir(exist_ok=True)
+    made.summary.to_csv(out / "summary.csv")
+    made.per_class.to_csv(out / "per_class.csv")
+    made.along.to_csv(out / "along.csv")
+    page = Console(record=True, width=110, file=io.StringIO())
+    render(made, page)
+    (out / "comparison.txt").write_text(page.export_text())
+    if len(made.per_class):
+        figures.per_class(made.per_class).savefig(out / "per_class.png", dpi=120)
+    if len(made.curves):
+        figures.curves(made.curves).savefig(out / "curves.png", dpi=120)
+
+
+def show(folder: Path) -> None:
+    """Print a study's comparison."""
+    render(comparison.compare(folder), runs.console)
+    runs.console.print(f"tables, pictures and runs: {folder}", markup=False)
+
+
+def render(made: comparison.Comparison, console: Console) -> None:
+    """The tables as a person reads them, in per cent."""
+    study = made.study
+    console.print(
+        f"{study['dataset']}, scenario {study['given']['scenario']}, {study['seeds']} seeds, last epoch, per cent",
+        markup=False,
+    )
+    if not study["truth_known"]:
+        console.print("test labels as given: nobody has said that they are clean")
+    console.print(overall(made.summary, study))
+    console.print(by_class(made.per_class))
+    if len(made.along):
+        points = ", ".join(f"{at} {spread(row['mean'], row['std'])}" for at, row in made.along.iterrows())
+        console.print(f"plain training along the run (test accuracy): {points}", markup=False)
+        console.print(
+            "Under label noise long training memorises wrong labels, and that alone can make distillation look good."
+        )
+
+
+def overall(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
+    """A row per method: mean and standard deviation over the seeds."""
+    table = Table(title="mean ± standard deviation over seeds")
+    for column in ("", *NAMES.values(), "seeds"):
+        table.add_column(column, justify="left" if not column else "right")
+    for method, row in summary.iterrows():
+        named = (
+            f"teacher ({study['given']['teacher']}, {study['given']['teacher_criterion']})"
+            if method == "teacher"
+            else str(method)
+        )
+        cells = [spread(row[f"{figure}_mean"], row[f"{figure}_std"]) for figure in NAMES]
+        table.add_row(named, *cells, str(int(row["seeds"])))
+    return table
+
+
+def by_class(per_class: pd.DataFrame) -> Table:
+    """A row per class: the baseline's recall, and each method's difference from it in points."""
+    table = Table(title="per class: recall of the baseline, then differences from it in points")
+    for column in ("class", *per_class.columns):
+        table.add_column(str(column), justify="left" if column == "class" else "right")
+    for name, row in per_class.iterrows():
+        table.add_row(
+            str(name), *(f"{100 * value:{'' if 'recall' in column else '+'}.1f}" for column, value in row.items())
+        )
+    return table
+
+
+def spread(mean: float, std: float) -> str:
+    """A mean with its standard deviation, in per cent; one seed has none.
+
+    >>> spread(0.934, 0.012)
+    '93.4 ± 1.2'
+    """
+    return f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std == std else "")

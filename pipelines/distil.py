@@ -1,0 +1,15 @@
+"""distil: train and evaluate every method of a study for each seed, from the teachers that are there."""
+
+from pipelines import prepare, runs
+from robustkd import study
+from robustkd.options import Study
+
+
+def main(options: Study) -> None:
+    """Train the students of a study."""
+    plan = prepare.plan(options)
+    cells = study.cells(options, plan.teacher is not None)
+    runs.refuse_unfinished(plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
+    with runs.tracked(plan, "distil") as tracker:
+        runs.conduct(plan, [cell for cell in cells if cell.role == "student"], tracker)
+    runs.console.print(f"the students are in {plan.folder}", markup=False)

@@ -1,0 +1,18 @@
+"""evaluate: measure the saved nets of a study again, on its test set, and write their results anew."""
+
+from pipelines import prepare, runs
+from robustkd import study
+from robustkd.options import Study
+
+
+def main(options: Study) -> None:
+    """Measure what is trained."""
+    plan = prepare.plan(options)
+    cells = study.cells(options, plan.teacher is not None)
+    runs.refuse_unfinished(plan, cells, "run")
+    study.prepare_process(plan)
+    with runs.tracked(plan, "evaluate") as tracker:
+        for cell in cells:
+            result = study.evaluate(plan, cell)
+            runs.replay(plan, cell, tracker)
+            runs.console.print(f"{cell.name}: accuracy {result['last']['accuracy']:.3f}", markup=False)

@@ -1,0 +1,232 @@
+"""prepare: read the data, cut the splits, apply the scenario, and freeze what each data seed is shown.
+
+What it leaves is a plan that the other stages follow and a folder named after what the study is: the words that decide its
+results, the data's fingerprint and the code that matters. Commands with the same words find each other by it.
+"""
+
+import json
+import os
+import re
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import robustkd
+import scenarios
+from pipelines import tracking
+from robustkd import build, study, words
+from robustkd.criteria import CRITERIA
+from robustkd.data import manifest
+from robustkd.data.splits import split
+from robustkd.data.view import Source, View, digest
+from robustkd.models import MODELS
+from robustkd.options import Study
+
+TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
+
+
+def plan(options: Study) -> study.Plan:
+    """The study that the options name, its scenario frozen into manifests.
+
+    Raises:
+        robustkd.words.UsageError: anything that cannot work, before anything is trained.
+    """
+    for path in words.split(options.plug, ",") if options.plug else []:
+        words.plug(path, TABLES)
+    scenario = scenarios.parse(options.scenario)
+    check_words(options)
+    device = chosen_device(options.device)
+    teacher = chosen_teacher(options.teacher)
+    out = writable(Path(options.out))
+    source = study.source(options)
+    rows = split(source, held_out=options.held_out, seed=options.split_seed)
+    half = chosen_half(options.precision, device, source)
+    cells = study.cells(options, teacher is not None)
+
+    drawn = {}
+    for seed in sorted({options.data_seed(seed) for seed in range(options.seeds)}):
+        before = [View.of(source, part, seed) for part in rows]
+        train, held_out = scenario(before[0]), scenario(before[1]) if len(before[1]) else before[1]
+        refuse_empty(options, before[0], train)
+        drawn[seed] = manifest.Splits(train, held_out, before[2])
+
+    identity = {
+        **options.identity(),
+        "fingerprint": source.fingerprint,
+        "half": half,
+        "given": [file_digest(path) for path in (teacher, Path(options.init) if options.init else None) if path],
+        "code": code_digest(options),
+    }
+    name = options.name or f"{options.dataset.split(':')[0]}-{options.scenario}"
+    short = digest(text=json.dumps(identity, sort_keys=True, default=str))[:8]
+    folder = out / f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"
+    if options.fresh and folder.exists():
+        folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
+    folder.mkdir(exist_ok=True)
+    for seed, views in drawn.items():
+        if not (folder / f"manifest-{seed}.json").exists():
+            manifest.save(
+                folder / f"manifest-{seed}", views, {"scenario": options.scenario, "split_seed": options.split_seed}
+            )
+
+    mean, std = pixel_moments(View.of(source, rows.train))
+    cores = options.threads or available_cores()
+    jobs = options.jobs or (min(cores, len(cells)) if device == "cpu" else 1)
+    made = study.Plan(
+        options,
+        folder,
+        device,
+        half,
+        mean,
+        std,
+        teacher,
+        Path(options.init) if options.init else None,
+        jobs,
+        max(1, cores // jobs),
+    )
+    card = {"asked": options.identity(), "methods": options.method_texts(), "seeds": options.seeds}
+    card |= {
+        "given": words_of(options),
+        "dataset": source.name,
+        "classes": source.classes,
+        "fingerprint": source.fingerprint,
+    }
+    card |= {"skipped": source.skipped, "truth_known": source.truth is not None, "resolved": facts(made, drawn, source)}
+    (folder / "study.json").write_text(json.dumps(card, indent=2, default=str, ensure_ascii=False))
+    return made
+
+
+def words_of(options: Study) -> dict[str, Any]:
+    """Every option as typed or by default."""
+    return {name: getattr(options, name) for name in Study.__dataclass_fields__}
+
+
+def facts(made: study.Plan, drawn: dict[int, manifest.Splits], source: Source) -> dict[str, Any]:
+    """What the words came to."""
+    first = next(iter(drawn.values()))
+    return {
+        "precision": "bf16" if made.half else "fp32",
+        "device": made.device,
+        "jobs": made.jobs,
+        "threads_per_job": made.threads,
+        "rows_train": len(first.train),
+        "rows_held_out": len(first.held_out),
+        "rows_test": len(first.test),
+        "fingerprint": source.fingerprint,
+        "robustkd": robustkd.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def check_words(options: Study) -> None:
+    """Read every word of a study and check its values, so that nothing is trained before a typing error is found."""
+    for text in options.method_texts():
+        method, criterion = build.read(text)
+        build.needs(method)
+        method.chosen()
+        criterion.chosen()
+    CRITERIA.read(options.teacher_criterion).chosen()
+    MODELS.read(options.student).chosen()
+    if options.init is not None and not Path(options.init).is_file():
+        raise words.UsageError(f"--init {options.init}: there is no such file")
+
+
+def chosen_teacher(text: str) -> Path | None:
+    """The file of a teacher that was given, or None where a word names the net to train."""
+    if Path(text).is_file():
+        return Path(text).resolve()
+    if tracking.is_reference(text):
+        return tracking.resolve(text)
+    if text.endswith(".pt"):
+        raise words.UsageError(f"--teacher {text}: there is no such file")
+    MODELS.read(text).chosen()
+    return None
+
+
+def chosen_device(text: str) -> str:
+    """The device a study runs on."""
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise words.UsageError(f"--device {text}: torch cannot use it here ({str(error).splitlines()[0]})") from None
+    return text
+
+
+def chosen_half(text: str, device: str, source: Source) -> bool:
+    """Whether nets compute in bf16.
+
+    auto takes it on GPUs that have it, and on CPUs with AVX512-BF16 or AMX for images of 32x32 and more: on smaller ones the
+    conversions cost more than they save (benchmarks/precision.py measures both).
+    """
+    if text != "auto":
+        return text == "bf16"
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    native = torch.device(device).type == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # type: ignore[no-untyped-call]
+    )
+    return native and min(source.shape[1:]) >= 32
+
+
+def available_cores() -> int:
+    """The cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise words.UsageError(f"--out {folder}: it cannot be written ({error.strerror})") from None
+    return folder
+
+
+def refuse_empty(options: Study, before: View, after: View) -> None:
+    """A class without a sample cannot be learnt, and a batch cannot be larger than the set."""
+    for number in np.flatnonzero((after.counts == 0) & (before.counts > 0)):
+        raise words.UsageError(
+            f"scenario '{options.scenario}' would leave class '{before.classes[number]}' without a training sample "
+            f"(it has {before.counts[number]}): a milder scenario or more data is needed"
+        )
+    for number in np.flatnonzero(before.counts == 0):
+        raise words.UsageError(f"class '{before.classes[number]}' has no training sample")
+    if options.batch > len(after):
+        raise words.UsageError(
+            f"--batch {options.batch} is larger than the training set, which has {len(after)} samples"
+        )
+
+
+def pixel_moments(view: View) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels per channel, in units of [0, 1]: what nets normalise by."""
+    images, channels = view.sources[0].images, view.sources[0].shape[0]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(view), 4096):  # in pieces: a mapped set stays on the disk
+        piece = images[view.rows[start : start + 4096]]
+        counts += np.stack([np.bincount(piece[:, channel].ravel(), minlength=256) for channel in range(channels)])
+    level, weight = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    mean = weight @ level
+    std = np.sqrt((weight * (level - mean[:, None]) ** 2).sum(axis=1)).clip(1 / 255)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def file_digest(path: Path) -> str:
+    """A file's content in 16 letters."""
+    return digest(np.fromfile(path, dtype=np.uint8))
+
+
+def code_digest(options: Study) -> str:
+    """The code that decides a result: the library's, the scenarios', the user's own, and torch's version."""
+    home = Path(robustkd.__file__).parent.parent
+    files = sorted([*(home / "robustkd").rglob("*.py"), *(home / "scenarios").rglob("*.py")])
+    files += [Path(path) for path in (words.split(options.plug, ",") if options.plug else [])]
+    return digest(text="".join(file.read_text() for file in files) + version("torch"))

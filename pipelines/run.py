@@ -1,0 +1,36 @@
+"""run: all stages, one after another, in one process with one tracked run per study."""
+
+from pipelines import compare, prepare, runs
+from robustkd import study
+from robustkd.options import Study
+
+
+def main(options: Study, *, dry_run: bool = False) -> None:
+    """Prepare, train teachers and students, evaluate and compare; or say what that would take."""
+    plan = prepare.plan(options)
+    cells = study.cells(options, plan.teacher is not None)
+    if dry_run:
+        estimate(plan, cells)
+        return
+    with runs.tracked(plan, "run") as tracker:
+        runs.conduct(plan, cells, tracker)
+        compare.write(plan.folder)
+    compare.show(plan.folder)
+
+
+def estimate(plan: study.Plan, cells: tuple[study.Cell, ...]) -> None:
+    """What a study would take, from a few timed updates of each method."""
+    study.prepare_process(plan)
+    todo = [cell for cell in cells if not study.finished(plan, cell)]
+    paces = {(cell.role, cell.method): study.estimate(plan, cell) for cell in todo if cell.seed == 0}
+    seconds = 0.0
+    for cell in todo:
+        updates, each = paces[cell.role, cell.method]
+        seconds += each
+        runs.console.print(f"{cell.name}: {updates} updates, about {each:.0f} s", markup=False)
+    runs.console.print(
+        f"{len(todo)} of {len(cells)} runs to do, {plan.jobs} side by side with {plan.threads} threads each, "
+        f"in {'bf16' if plan.half else 'fp32'} on {plan.device}: "
+        f"about {seconds / plan.jobs:.0f} s in all, not counting evaluation",
+        markup=False,
+    )

@@ -1,0 +1,14 @@
+"""teacher: train and evaluate a teacher for each seed, on the same corrupted data and by the same recipe as the students."""
+
+from pipelines import prepare, runs
+from robustkd import study
+from robustkd.options import Study
+
+
+def main(options: Study) -> None:
+    """Train the teachers a study needs."""
+    plan = prepare.plan(options)
+    cells = [cell for cell in study.cells(options, plan.teacher is not None) if cell.role == "teacher"]
+    with runs.tracked(plan, "teacher") as tracker:
+        runs.conduct(plan, cells, tracker)
+    runs.console.print(f"{len(cells)} teachers are in {plan.folder}", markup=False)

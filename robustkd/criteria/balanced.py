@@ -1,0 +1,24 @@
+"""balanced: balanced softmax, -log softmax(z + log n)_y, with n the labels given per class; plain z when it is used.
+
+Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020, arXiv 2007.10740.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustkd.criteria.base import Criterion
+from robustkd.records import Batch, Facts
+
+
+class Balanced(Criterion):
+    """Takes out of the logits what the class sizes alone would teach."""
+
+    log_counts: Tensor  # (K,)
+
+    def __init__(self, data: Facts) -> None:
+        super().__init__(data)
+        self.register_buffer("log_counts", torch.tensor(data.counts, dtype=torch.float32).log())
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(logits + self.log_counts, batch.labels, reduction="none")

@@ -1,0 +1,37 @@
+"""Augmentation of whole batches: each image is moved and mirrored on its own, without a loop over images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def margin(size: int) -> int:
+    """How far an image of this side is moved at most, in pixels: 4 of 32, as the CIFAR protocols have it.
+
+    >>> margin(32), margin(8)
+    (4, 1)
+    """
+    return max(1, size // 8)
+
+
+def shift(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
+    """Zero-pad by `pad` on every side and crop each image at an offset of its own.
+
+    Args:
+        images: (B, H, W, C), any dtype.
+        offsets: (B, 2) int64, rows and columns in 0 to 2 pad; (pad, pad) leaves an image where it is.
+        pad: pixels.
+
+    Returns:
+        (B, H, W, C).
+    """
+    _, h, w, _ = images.shape
+    padded = F.pad(images, (0, 0, pad, pad, pad, pad))
+    crops = padded.unfold(1, h, 1).unfold(2, w, 1)  # every crop of every image, a view: (B, 2p+1, 2p+1, C, H, W)
+    rows = torch.arange(len(images), device=images.device)
+    return crops.permute(0, 1, 2, 4, 5, 3)[rows, offsets[:, 0], offsets[:, 1]]
+
+
+def mirror(images: Tensor, flipped: Tensor) -> Tensor:
+    """Mirror the images that are named, left to right: (B, H, W, C), (B,) bool -> (B, H, W, C)."""
+    return torch.where(flipped[:, None, None, None], images.flip(2), images)

@@ -1,0 +1,283 @@
+"""Readers: a word or a path becomes a Source. Only this file and its two helpers, folders and decode, open data."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd.data.decode import Pixels, cached, decode, images_below, reason, refusal
+from robustkd.data.folders import File, listing, missing, names
+from robustkd.data.view import Source, digest
+from robustkd.words import UsageError, nearest
+
+DATASETS = {
+    "digits": "1,797 grey digits of 8x8 that come with scikit-learn",
+    "mnist": "70,000 grey digits of 28x28",
+    "fashion-mnist": "70,000 grey pieces of clothing of 28x28",
+    "kmnist": "70,000 grey cursive Japanese letters of 28x28",
+    "svhn": "99,289 house numbers of 32x32, in colour and naturally imbalanced",
+    "cifar10": "60,000 photographs of 32x32 in 10 classes",
+    "cifar100": "60,000 photographs of 32x32 in 100 classes",
+    "stl10": "13,000 labelled photographs of 96x96 in 10 classes",
+    "folder:PATH": "your image files in a folder per class, with train, val and test above them or without",
+    "npz:PATH": "your arrays X and y, if you like X_test, y_test, classes and group",
+}
+
+ARRAYS = ("X", "y", "X_test", "y_test", "classes", "group")  # what an npz file is asked for
+
+
+class _Published(NamedTuple):
+    """A data set that torchvision reads."""
+
+    reader: str
+    place: str  # below the data folder
+    flips: bool = False
+    digits: bool = False  # whether the classes are called 0 to 9; otherwise as torchvision calls them
+
+
+_PUBLISHED = {
+    "mnist": _Published("MNIST", "MNIST/raw", digits=True),
+    "fashion-mnist": _Published("FashionMNIST", "FashionMNIST/raw"),
+    "kmnist": _Published("KMNIST", "KMNIST/raw"),
+    "svhn": _Published("SVHN", "train_32x32.mat", digits=True),
+    "cifar10": _Published("CIFAR10", "cifar-10-batches-py", flips=True),
+    "cifar100": _Published("CIFAR100", "cifar-100-python", flips=True),
+    "stl10": _Published("STL10", "stl10_binary", flips=True),
+}
+
+
+def read(
+    word: str,
+    *,
+    data_dir: str | None = None,
+    download: bool = False,
+    image_size: int = 32,
+    skip_bad_images: bool = False,
+    cache_dir: Path | None = None,
+) -> Source:
+    """The data set that a word of DATASETS names.
+
+    Args:
+        word: the word; for a user's own data with the path, as in folder:PATH.
+        data_dir: where published data lies or is fetched to; "data" unless told.
+        download: whether published data may be fetched.
+        image_size: the side that image files are scaled and cropped to; arrays keep theirs.
+        skip_bad_images: leave out image files that cannot be read, instead of refusing.
+        cache_dir: where decoded image files are kept; the user's cache folder unless told.
+
+    Raises:
+        UsageError: there is no such data set, it is not there, or it is not what it should be.
+    """
+    kind, _, place = word.partition(":")
+    if word == "digits":
+        return _digits()
+    if word in _PUBLISHED:
+        return _published(word, Path(data_dir or "data").expanduser(), download)
+    if kind == "folder" and place:
+        return _folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
+    if kind == "npz" and place:
+        return _npz(word, Path(place).expanduser())
+    own = next((k for k, there in (("folder", Path.is_dir), ("npz", Path.is_file)) if there(Path(word))), "")
+    hint = f" (did you mean '{own}:{word}'?)" if own else nearest(word.lower(), DATASETS)
+    raise UsageError(f"no data set is called '{word}'{hint}; there are: {', '.join(DATASETS)}")
+
+
+def images_of(
+    path: str | Path, *, image_size: int, channels: int, skip_bad_images: bool = False
+) -> tuple[list[str], Pixels]:
+    """The image files below a folder, or a single one, without labels: their names and (N, C, S, S)."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UsageError(missing("images", path))
+    root, files = (path, images_below(path)) if path.is_dir() else (path.parent, [path.name])
+    if not files:
+        raise UsageError(f"images: {path} holds no image files")
+    images = np.empty((len(files), channels, image_size, image_size), np.uint8)
+    bad = decode(root, files, images)
+    _accept(f"images: {path}", len(files), bad, skip_bad_images)
+    good = [number for number, file in enumerate(files) if file not in bad]
+    return [files[number] for number in good], images[good] if bad else images
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    sixteenths, labels = load_digits(return_X_y=True)
+    images = np.rint(sixteenths * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    labels = labels.astype(np.int64)
+    return Source("digits", images, labels, tuple("0123456789"), labels)
+
+
+def _published(word: str, root: Path, download: bool) -> Source:
+    import torchvision.datasets as library
+
+    told = _PUBLISHED[word]
+    kind: Any = getattr(library, told.reader)
+    near = root / Path(told.place).name  # an MNIST's own folder may be named as well as the one around it
+    place = near if near.exists() and not (root / told.place).exists() else root / told.place
+    if not place.exists() and not download:
+        raise UsageError(f"dataset '{word}': {place} is missing; --data-dir names another place, --download fetches it")
+    try:
+        halves = _halves(kind, root, place, download)
+    except Exception as error:  # no network, a half-written archive: what torchvision raises depends on the format
+        cure = "" if download else ": delete what is there and fetch it with --download"
+        raise UsageError(
+            f"dataset '{word}' cannot be {'fetched to or ' * download}read from {place} ({reason(error)}){cure}"
+        ) from error
+    images = np.concatenate([_channels_first(np.asarray(half.data)) for half in halves])
+    labels = [np.asarray(half.targets if hasattr(half, "targets") else half.labels, np.int64) for half in halves]
+    parts = np.repeat(["train", "test"], [len(half) for half in labels])
+    given = np.concatenate(labels)
+    if len(given) != len(images):
+        raise UsageError(f"dataset '{word}' in {place} is damaged: {len(images)} images but {len(given)} labels")
+    classes = tuple("0123456789") if told.digits else tuple(halves[0].classes)
+    return Source(word, images, given, classes, given, parts, flips=told.flips)
+
+
+def _halves(kind: Any, root: Path, place: Path, download: bool) -> list[Any]:
+    """The training and the test half as torchvision reads them."""
+    asked: list[dict[str, Any]] = [{"split": "train"}, {"split": "test"}]
+    if "train" in inspect.signature(kind).parameters:
+        asked = [{"train": True}, {"train": False}]
+    if not hasattr(kind, "resources"):
+        return [kind(root, download=download, **half) for half in asked]
+    with _unpacked(kind, place) as raw:  # an MNIST, which by itself looks below a folder of its own name only
+        here = type(kind.__name__, (kind,), {"raw_folder": raw})
+        return [here(root, download=download, **half) for half in asked]
+
+
+@contextmanager
+def _unpacked(kind: Any, raw: Path) -> Iterator[str]:
+    """The folder with an MNIST's files: where they are published ones still packed, an unpacked copy for as long."""
+    from torchvision.datasets.utils import check_integrity, extract_archive
+
+    packed = [raw / name for name, _ in kind.resources]
+    if all(file.with_suffix("").is_file() for file in packed) or not all(file.is_file() for file in packed):
+        yield str(raw)
+        return
+    with TemporaryDirectory() as scratch:  # their own folder may be read-only
+        for file, (_, checksum) in zip(packed, kind.resources, strict=True):
+            if not check_integrity(file, checksum):
+                raise ValueError(f"{file.name} is not the published file")
+            extract_archive(str(file), scratch)
+        yield scratch
+
+
+def _channels_first(pixels: Pixels) -> Pixels:
+    """Images as (N, C, H, W), whether they come so, with channels last or without any."""
+    if pixels.ndim == 3:
+        return pixels[:, None]
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) if pixels.shape[-1] in (1, 3) else pixels
+
+
+def _folder(word: str, root: Path, size: int, skip_bad_images: bool, cache_dir: Path | None) -> Source:
+    files, kinds, split = listing(word, root)
+    _none_empty(word, kinds, files, "images")
+    images, pixels, bad = cached(root, [file.path for file in files], size, cache_dir)
+    _accept(word, len(files), bad, skip_bad_images)
+    files = [file for file in files if file.path not in bad]
+    _none_empty(word, kinds, files, "readable images")
+    label = {kind: number for number, kind in enumerate(kinds)}
+    labels = np.array([label[file.kind] for file in files])
+    classes = names(root, kinds)
+    return Source(
+        word,
+        images,
+        labels,
+        classes,
+        parts=np.array([file.part for file in files]) if split else None,
+        flips=True,
+        files=tuple(file.path for file in files),
+        fingerprint=digest(labels, text=json.dumps([pixels, classes])),  # of content: a copy elsewhere is the same data
+        skipped=tuple(bad),
+    )
+
+
+def _none_empty(word: str, kinds: list[str], files: list[File], what: str) -> None:
+    empty = sorted(set(kinds) - {file.kind for file in files if file.part == "train"})
+    if empty:
+        raise UsageError(f"{word}: there are no {what} to train on of {', '.join(empty)}")
+
+
+def _accept(word: str, total: int, bad: dict[str, str], skip_bad_images: bool) -> None:
+    if bad and not skip_bad_images:
+        raise UsageError(
+            f"{word}: {len(bad)} of {total} image files cannot be read: {refusal(bad)};"
+            " mend or remove them, or leave them out with --skip-bad-images"
+        )
+
+
+def _npz(word: str, path: Path) -> Source:
+    arrays = _arrays(word, path)
+    images, y = _half(word, arrays, "X", "y")
+    values, labels = np.unique(y, return_inverse=True)
+    if len(values) < 2:
+        raise UsageError(f"{word}: y is '{values[0]}' throughout, but telling apart takes two classes")
+    classes = _classes(word, values, arrays.get("classes"))
+    groups, parts = None, None
+    if "group" in arrays:
+        groups = np.unique(_values(word, "group", arrays["group"], len(y)), return_inverse=True)[1]
+    if "X_test" in arrays:
+        more, y_test = _half(word, arrays, "X_test", "y_test")
+        if more.shape[1:] != images.shape[1:]:
+            raise UsageError(f"{word}: X_test has images of {more.shape[1:]} but X of {images.shape[1:]} (C, H, W)")
+        strange = sorted(set(y_test.tolist()) - set(y.tolist()), key=str)
+        if strange:
+            raise UsageError(f"{word}: y_test has labels that y has not: {', '.join(map(str, strange))}")
+        parts = np.repeat(["train", "test"], [len(y), len(y_test)])
+        images, labels = np.concatenate([images, more]), np.concatenate([labels, np.searchsorted(values, y_test)])
+        groups = None if groups is None else np.concatenate([groups, np.full(len(y_test), -1)])
+    fingerprint = digest(images, labels, text=json.dumps(classes))
+    return Source(word, images, labels, classes, parts=parts, groups=groups, fingerprint=fingerprint)
+
+
+def _arrays(word: str, path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise UsageError(f"{word}: {path} is a folder, not a file" if path.exists() else missing(word, path))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            there, arrays = list(file), {name: file[name] for name in ARRAYS if name in file}
+    except Exception as error:  # no archive, a damaged one, or one of Python objects, which could run code
+        raise UsageError(
+            f"{word}: {path} is no file of plain arrays such as np.savez writes ({reason(error)})"
+        ) from error
+    wanted = ["X", "y", "X_test", "y_test"] if {"X_test", "y_test"} & set(arrays) else ["X", "y"]
+    absent = [name for name in wanted if name not in arrays]
+    if absent:
+        raise UsageError(f"{word}: {path} has no {' and no '.join(absent)}; it has: {', '.join(there) or 'nothing'}")
+    return arrays
+
+
+def _half(word: str, arrays: dict[str, NDArray[Any]], x: str, y: str) -> tuple[Pixels, NDArray[Any]]:
+    """Images and their labels: (N, C, H, W) and (N,)."""
+    images = arrays[x]
+    if images.dtype != np.uint8:
+        raise UsageError(f"{word}: {x} is {images.dtype}, but uint8 from 0 to 255 is wanted")
+    if not images.size or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
+        raise UsageError(f"{word}: {x} has shape {images.shape}, but (N, H, W) or (N, H, W, 1 or 3) is wanted")
+    return _channels_first(images), _values(word, y, arrays[y], len(images))
+
+
+def _values(word: str, name: str, array: NDArray[Any], length: int) -> NDArray[Any]:
+    """An array of whole numbers or texts, one each."""
+    if array.dtype.kind not in "iubUS":
+        raise UsageError(f"{word}: {name} is {array.dtype}, but whole numbers or texts are wanted")
+    if array.shape != (length,):
+        raise UsageError(f"{word}: {name} has shape {array.shape}, but ({length},) is wanted")
+    return np.strings.decode(array, "utf-8") if array.dtype.kind == "S" else array
+
+
+def _classes(word: str, values: NDArray[Any], called: NDArray[Any] | None) -> tuple[str, ...]:
+    """The class names: what `classes` calls the numbers, or else the labels themselves."""
+    if called is None or values.dtype.kind == "U":
+        return tuple(str(value) for value in values)
+    called = _values(word, "classes", called, called.size)
+    if values[0] < 0 or values[-1] >= len(called):
+        raise UsageError(f"{word}: classes names 0 to {len(called) - 1}, but y goes from {values[0]} to {values[-1]}")
+    return tuple(str(called[int(value)]) for value in values)

@@ -1,0 +1,101 @@
+"""The split into training, held-out and test rows: as published, and by key where nobody published one."""
+
+import warnings
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from robustkd import seeds
+from robustkd.data.view import Labels, Source, first_by_key
+from robustkd.words import UsageError
+
+TEST = 0.25  # the share of each class that becomes the test split where none is given
+
+
+class Splits(NamedTuple):
+    """Rows of a source, each split sorted; none is in two of them."""
+
+    train: Labels
+    held_out: Labels
+    test: Labels
+
+
+def split(source: Source, *, held_out: float, seed: int) -> Splits:
+    """Divide a source.
+
+    Args:
+        source: its own test part stays the test split, and its val part the held-out one.
+        held_out: the share of each class's other rows held out where there is no val part; 0 holds nothing out and
+            leaves a val part unused.
+        seed: what the draw hangs on; the same rows are drawn on every machine.
+
+    Without a test part a quarter of each class becomes one. Where there are groups, whole ones are drawn, so shares are
+    met as nearly as groups allow.
+
+    Raises:
+        UsageError: the share is out of range, or a class is too small to be divided.
+    """
+    if not 0 <= held_out < 1:
+        raise UsageError(f"held-out is {held_out} but should be at least 0 and less than 1")
+    parts = np.full(len(source.labels), "train") if source.parts is None else source.parts
+    train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
+    if not len(test):
+        test = _cut(source, train, TEST, seeds.derive(seed, "split", "test"), least=1)
+        train = np.setdiff1d(train, test)
+    if not held_out:
+        return Splits(train, val[:0], test)
+    if not len(val):
+        val = _cut(source, train, held_out, seeds.derive(seed, "split", "held-out"), least=0)
+        train = np.setdiff1d(train, val)
+    return Splits(train, val, test)
+
+
+def _cut(source: Source, rows: Labels, share: float, seed: int, least: int) -> Labels:
+    """A share of each class among these rows, at least so many of each and never all: (m,), sorted."""
+    counts = np.bincount(source.labels[rows], minlength=len(source.classes))
+    if least and counts.min() < 2:
+        few = int(counts.argmin())
+        raise UsageError(
+            f"{source.name}: class '{source.classes[few]}' has {counts[few]} images, but without a test split given"
+            " at least 2 are needed, one to train on and one to test on"
+        )
+    if source.groups is not None:
+        return _cut_groups(source, rows, share, seed, everywhere=bool(least))
+    sizes = np.rint(share * counts).astype(np.int64).clip(least).clip(max=np.maximum(counts - 1, 0))
+    taken, _ = first_by_key(source.labels[rows], seeds.keys(seed, rows), sizes)
+    return np.sort(rows[taken])
+
+
+def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywhere: bool) -> Labels:
+    """About a share of each class, in whole groups; every class stays, and where told every class goes: (m,), sorted."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    assert source.groups is not None
+    labels, groups = source.labels[rows], source.groups[rows]
+    ratio = max(Fraction(share).limit_denominator(20), Fraction(1, 20))
+    fold = np.zeros(len(rows), np.int64)
+    folder = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes smaller than the number of folds
+            for number, (_, members) in enumerate(folder.split(rows, labels, groups)):
+                fold[members] = number
+    except ValueError:  # more folds than groups, or than images of any class
+        raise UsageError(_indivisible(source, rows, share)) from None
+    for first in range(ratio.denominator):
+        gone = (fold - first) % ratio.denominator < ratio.numerator
+        stays, goes = (len(np.unique(labels[chosen])) for chosen in (~gone, gone))
+        if stays == len(np.unique(labels)) and (goes == stays or not everywhere):
+            return rows[gone]
+    raise UsageError(_indivisible(source, rows, share))
+
+
+def _indivisible(source: Source, rows: Labels, share: float) -> str:
+    """The sentence for groups that cannot be divided, with the class that has the fewest."""
+    assert source.groups is not None
+    pairs = np.unique(np.stack([source.labels[rows], source.groups[rows]]), axis=1)[0]
+    fewest = min(np.unique(pairs), key=lambda label: np.count_nonzero(pairs == label))
+    return (
+        f"{source.name}: no {share:.0%} can be cut without dividing a group or losing a class: class"
+        f" '{source.classes[fewest]}' is in {np.count_nonzero(pairs == fewest)} of the groups"
+    )

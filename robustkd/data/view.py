@@ -1,0 +1,182 @@
+"""What is published and what is shown: Source and View.
+
+A Source is never modified. A View names rows of one or more sources and the labels shown for them; a scenario is a
+function from View to View. A view knows the truth where there is one, what a method may see of it does not.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd import seeds
+
+Labels = NDArray[np.int64]  # (N,)
+Keys = NDArray[np.uint64]  # (N,)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images and labels as published.
+
+    Attributes:
+        name: the word or path it was read by.
+        images: (N, C, H, W) uint8, in memory or memory-mapped.
+        labels: (N,) int64, as given.
+        classes: the K class names, in label order.
+        truth: (N,) int64, -1 where unknown; None where nothing is known, as for a user's own data.
+        parts: (N,) of "train", "val", "test" where the publisher split it; None where not.
+        groups: (N,) int64; a split never divides a group. None where there are none.
+        flips: whether a mirrored image keeps its class.
+        files: the N file names, where the images were files.
+        fingerprint: a digest of content; computed from images and labels where the reader gives none.
+        skipped: files that could not be read and were left out on request.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    labels: Labels
+    classes: tuple[str, ...]
+    truth: Labels | None = None
+    parts: NDArray[np.str_] | None = None
+    groups: Labels | None = None
+    flips: bool = False
+    files: tuple[str, ...] | None = None
+    fingerprint: str = ""
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", digest(self.images, self.labels))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        return self.images.shape[1:]  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Rows of one or more sources and the labels shown for them.
+
+    Attributes:
+        sources: the first is the data set itself; others lend foreign images.
+        rows: (n,) int64, the row within its source.
+        labels: (n,) int64, the label shown.
+        seed: the data seed that every scenario's draws hang on.
+        place: how many scenarios were applied; each draws with keys of its own.
+        origin: (n,) int64, which source a row is of; None for the first throughout.
+    """
+
+    sources: tuple[Source, ...]
+    rows: Labels
+    labels: Labels
+    seed: int = 0
+    place: int = 0
+    origin: Labels | None = None
+
+    @classmethod
+    def of(cls, source: Source, rows: Labels | None = None, seed: int = 0) -> "View":
+        """A source's rows, all or some, with the labels as published."""
+        rows = np.arange(len(source.labels)) if rows is None else rows
+        return cls((source,), rows, source.labels[rows], seed)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.sources[0].classes
+
+    @property
+    def counts(self) -> Labels:
+        """Labels shown per class: (K,)."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def truth(self) -> Labels | None:
+        """The true label of each row, -1 where it is not known: (n,), or None where the data set knows none."""
+        known = self.sources[0].truth
+        if known is None:
+            return None
+        if self.origin is None:
+            return known[self.rows]
+        # A foreign image is of no class here: its truth is -1, whatever its own source calls it.
+        own = self.origin == 0
+        return np.where(own, known[np.where(own, self.rows, 0)], -1)
+
+    def keys(self, *purpose: str | int) -> Keys:
+        """A number per row from the data seed, this place in the chain, the purpose and the source row: (n,)."""
+        rows = self.rows if self.origin is None else self.rows + (self.origin << 40)
+        return seeds.keys(seeds.derive(self.seed, "scenario", self.place, *purpose), rows)
+
+    def draw(self, *names: str | int) -> int:
+        """A seed for what belongs to no single row, such as an order of classes."""
+        return seeds.derive(self.seed, "scenario", self.place, *names)
+
+    def take(self, chosen: NDArray[np.bool_] | Labels) -> "View":
+        """Some of the rows: (n,) bool or indices."""
+        origin = None if self.origin is None else self.origin[chosen]
+        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], origin=origin)
+
+    def relabel(self, labels: Labels) -> "View":
+        """The same rows under other labels: (n,)."""
+        return replace(self, labels=labels)
+
+    def images(self) -> NDArray[np.uint8]:
+        """The images themselves, gathered: (n, C, H, W)."""
+        if self.origin is None:
+            return self.sources[0].images[self.rows]
+        images = np.empty((len(self), *self.sources[0].shape), np.uint8)
+        for number, source in enumerate(self.sources):
+            images[self.origin == number] = source.images[self.rows[self.origin == number]]
+        return images
+
+    @cached_property
+    def digest(self) -> str:
+        """What is shown, in 16 letters: the same wherever the same rows carry the same labels."""
+        parts = [self.rows.astype("<i8"), self.labels.astype("<i8")]
+        if self.origin is not None:
+            parts.append(self.origin.astype("<i8"))
+        return digest(*parts, text="".join(source.fingerprint for source in self.sources))
+
+
+def digest(*arrays: NDArray[np.generic], text: str = "") -> str:
+    """A digest of arrays and a text, in 16 letters."""
+    state = hashlib.blake2b(text.encode(), digest_size=8)
+    for array in arrays:
+        state.update(str((array.shape, array.dtype.str)).encode())
+        for start in range(0, len(array), 65536):  # in pieces: a memory-mapped set stays on the disk
+            state.update(np.ascontiguousarray(array[start : start + 65536]).view(np.uint8).data)
+    return state.hexdigest()
+
+
+def first_by_key(groups: Labels, keys: Keys, sizes: Sequence[int] | Labels) -> tuple[Labels, Labels]:
+    """The members of each group with the smallest keys: as many of group g as sizes[g] says.
+
+    Args:
+        groups: (n,) int64 in 0 to G - 1.
+        keys: (n,) uint64.
+        sizes: (G,) how many to take.
+
+    Returns:
+        The indices taken, group by group and by key within each: (m,); and the rank of each within its group: (m,).
+
+    A larger size takes a superset, in the same order.
+
+    >>> groups, keys = np.array([0, 1, 0, 1]), np.array([7, 3, 2, 9], dtype=np.uint64)
+    >>> first_by_key(groups, keys, [2, 1])
+    (array([2, 0, 1]), array([0, 1, 0]))
+    """
+    sizes = np.asarray(sizes)
+    # One sort of a combined key: the group above, the sample's own number below.
+    bits = np.uint64(max(1, int(len(sizes) - 1).bit_length()))
+    order = np.argsort((groups.astype(np.uint64) << (np.uint64(64) - bits)) | (keys >> bits), kind="stable")
+    counts = np.bincount(groups, minlength=len(sizes))
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(groups)) - np.repeat(starts, counts)
+    taken = rank < np.repeat(sizes, counts)
+    return order[taken], rank[taken]

@@ -1,0 +1,37 @@
+"""hinton: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531.
+
+    L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(p_t || p_s),   p = softmax(z / T)
+
+The paper gives no single weight; alpha 0.9 and T 4 are those of the attention-transfer code, RepDistiller and mdistiller.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from robustkd.criteria.base import Criterion
+from robustkd.functional import kl
+from robustkd.method import Distiller
+from robustkd.models.net import Frozen, Network
+from robustkd.records import Batch, Output
+from robustkd.words import Positive, Share
+
+
+class Hinton(Distiller):
+    """The student matches the teacher's softened answer."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Frozen,
+        criterion: Callable[[], Criterion],
+        *,
+        alpha: Share = 0.9,
+        temperature: Positive = 4.0,
+    ) -> None:
+        super().__init__(student, teacher, criterion, ce=1 - alpha)
+        self.alpha, self.temperature = alpha, temperature
+
+    def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        T = self.temperature
+        return {"kd": self.alpha * T**2 * kl(teacher.logits, student.logits, T)}

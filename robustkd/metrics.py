@@ -1,0 +1,40 @@
+"""Figures of predictions: pure functions of arrays. n samples, K classes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+
+def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """How often class i was taken for class j: (n,), (n,) -> (K, K)."""
+    matrix: NDArray[np.int64] = confusion_matrix(labels, predicted, labels=np.arange(classes))
+    return matrix
+
+
+def recalls(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of each class that was recognised, NaN for a class without samples: (K, K) -> (K,).
+
+    >>> recalls(np.array([[3, 1], [0, 0]]))
+    array([0.75,  nan])
+    """
+    support = matrix.sum(axis=1)
+    return np.divide(np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0)
+
+
+def summary(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
+    """What a test set says of a net: overall, and per class by name.
+
+    Balanced accuracy is the mean of the recalls of the classes that have samples, the worst recall the least of them.
+    """
+    matrix = confusion(labels, predicted, len(names))
+    recall = recalls(matrix)
+    return {
+        "accuracy": float(np.diag(matrix).sum() / max(1, matrix.sum())),
+        "balanced_accuracy": float(np.nanmean(recall)),
+        "worst_recall": float(np.nanmin(recall)),
+        "recall": {name: float(value) for name, value in zip(names, recall, strict=True)},
+        "support": {name: int(value) for name, value in zip(names, matrix.sum(axis=1), strict=True)},
+        "confusion": matrix.tolist(),
+    }

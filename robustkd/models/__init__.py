@@ -1,0 +1,29 @@
+"""The table of networks. A builder is called as builder(channels, classes, **values) and may return any classifier."""
+
+from robustkd.words import Entry, Registry
+
+MODELS = Registry(
+    "net",
+    "robustkd.models",
+    "robustkd.models",
+    {
+        "resnet{depth}": Entry(
+            "resnet:resnet",
+            "ResNet for small images, depth 6n+2 from 8 to 110",
+            examples=("resnet8", "resnet14", "resnet20", "resnet26", "resnet32", "resnet56", "resnet110"),
+        ),
+        "resnet{depth}x4": Entry(
+            "resnet:resnet", "the same, four times as wide", {"width": 4}, examples=("resnet8x4", "resnet32x4")
+        ),
+        "wrn_{depth}_{width}": Entry(
+            "wrn:wrn",
+            "wide ResNet (pre-activation), depth 6n+4, widening factor",
+            examples=("wrn_10_2", "wrn_16_2", "wrn_28_2", "wrn_40_1", "wrn_40_2", "wrn_28_10"),
+        ),
+        "torchvision:{name}": Entry(
+            "foreign:torchvision_net",
+            "any torchvision classifier, from random weights",
+            examples=("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:efficientnet_b0"),
+        ),
+    },
+)

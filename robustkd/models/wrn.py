@@ -1,0 +1,49 @@
+"""Wide residual networks. Zagoruyko, Komodakis: Wide residual networks, BMVC 2016 (arXiv 1605.07146).
+
+Pre-activation blocks, depth 6n + 4, stem 16 and stages 16k, 32k, 64k. The shortcut that changes the size is a 1x1
+convolution without BN, and reads what the block's first BN-ReLU gives. No dropout.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustkd.models.layers import convolution, head, initialise
+from robustkd.models.net import Net
+from robustkd.words import Count, UsageError
+
+
+class Block(nn.Module):
+    """BN-ReLU-conv-BN-ReLU-conv, plus the shortcut: a raw sum."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(inside), convolution(inside, outside, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(outside), convolution(outside, outside)
+        same = stride == 1 and inside == outside
+        self.shortcut = None if same else convolution(inside, outside, stride, size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(x))
+        rest: Tensor = self.conv2(F.relu(self.bn2(self.conv1(y))))
+        return rest + (x if self.shortcut is None else self.shortcut(y))
+
+
+def wrn(channels: int, classes: int, *, depth: int, width: Count) -> Net:
+    """A WRN of the given depth and widening factor; its maps are raw sums, before the next BN-ReLU."""
+    blocks, rest = divmod(depth - 4, 6)
+    if rest or blocks < 1:
+        close = 6 * max(round((depth - 4) / 6), 1) + 4
+        raise UsageError(
+            f"wrn_{depth}_{width}: the depth must be 6n+4 (10, 16, 22, 28, 34, 40, ...); "
+            f"the nearest is wrn_{close}_{width}"
+        )
+    inside, stages = 16, []
+    for outside, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
+        first = Block(inside, outside, stride)
+        stages.append(nn.Sequential(first, *(Block(outside, outside, 1) for _ in range(blocks - 1))))
+        inside = outside
+    neck = nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU())
+    net = Net(convolution(channels, 16), stages, head("linear", inside, classes), neck=neck)
+    initialise(net)
+    nn.init.zeros_(net.head.bias)
+    return net

@@ -1,0 +1,25 @@
+"""longtail: class sizes that fall exponentially, n_c = floor(n_max F^(-c / (K - 1))), the first class the largest.
+
+Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", arXiv 1906.07413; F is the ratio of
+the largest to the smallest class. The floor comes after the power: that gives the published totals.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd.words import Ratio
+from scenarios.base import Cap, Order, Thinning
+
+
+@dataclass(frozen=True)
+class LongTail(Thinning):
+    """Thins the classes exponentially."""
+
+    factor: Ratio
+    order: Order = "id"
+    cap: Cap = "smallest"
+
+    def curve(self, most: float, classes: int) -> NDArray[np.float64]:
+        return np.floor(most * self.factor ** (-np.arange(classes) / max(1, classes - 1)))

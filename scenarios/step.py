@@ -1,0 +1,25 @@
+"""step: the first half of the classes keeps n_max samples, the others floor(n_max / F).
+
+Buda, Maki and Mazurowski, "A systematic study of the class imbalance problem", arXiv 1710.05381.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd.words import Ratio
+from scenarios.base import Cap, Order, Thinning
+
+
+@dataclass(frozen=True)
+class Step(Thinning):
+    """Thins half of the classes alike."""
+
+    factor: Ratio
+    order: Order = "id"
+    cap: Cap = "smallest"
+
+    def curve(self, most: float, classes: int) -> NDArray[np.float64]:
+        few = np.arange(classes) >= classes - classes // 2
+        return np.where(few, np.floor(most / self.factor), most)

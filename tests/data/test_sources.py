@@ -1,0 +1,681 @@
+"""Readers: what comes out of each kind of source, and the sentence for each way in which one can be wrong."""
+
+import gzip
+import hashlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustkd.data import decode, sources
+from robustkd.data.sources import DATASETS, images_of, read
+from robustkd.words import UsageError
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder of its own for each test."""
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ROBUSTKD_CACHE", str(place))
+    return place
+
+
+def colour(value, size=(12, 8)):
+    return Image.new("RGB", size, value)
+
+
+def noise(seed, shape=(8, 12, 3)):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def save(image, path, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def folder(root, kinds=("cat", "dog"), count=2, part=""):
+    """Class folders of small coloured images."""
+    for number, kind in enumerate(kinds):
+        for one in range(count):
+            save(noise(10 * number + one), root / part / kind / f"{one}.png")
+    return root
+
+
+def refused(word, *said, **options):
+    with pytest.raises(UsageError) as caught:
+        read(word, **options)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    for text in said:
+        assert text in sentence
+    return sentence
+
+
+# Words
+
+
+def test_reading_words_loads_nothing_heavy():
+    check = "import sys, robustkd.data.sources; print({'torch', 'torchvision', 'sklearn', 'PIL', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_unknown_words_are_met_with_the_nearest_and_the_list(tmp_path):
+    refused("cifar", "did you mean 'cifar10'", *DATASETS)
+    refused("MNIST", "did you mean 'mnist'")
+    refused("folder", "folder:PATH")
+    refused(str(tmp_path), f"did you mean 'folder:{tmp_path}'")
+
+
+# Published data
+
+
+def test_digits():
+    source = read("digits")
+    assert source.images.shape == (1797, 1, 8, 8)
+    assert source.images.dtype == np.uint8
+    assert (source.images.min(), source.images.max()) == (0, 255)
+    assert source.classes == tuple("0123456789")
+    assert source.parts is None
+    assert not source.flips
+    assert (source.truth == source.labels).all()
+    assert source.fingerprint == read("digits").fingerprint
+
+
+def test_fashion_mnist_is_read_packed_from_a_read_only_folder():
+    if not (REAL / "fashion-mnist").is_dir():
+        pytest.skip("real data not present")
+    source = read("fashion-mnist", data_dir=str(REAL / "fashion-mnist"))
+    assert source.images.shape == (70000, 1, 28, 28)
+    assert [(source.parts == part).sum() for part in ("train", "test")] == [60000, 10000]
+    assert list(source.parts[[0, -1]]) == ["train", "test"]
+    assert source.classes[9] == "Ankle boot"
+    assert source.labels[0] == 9
+    assert set(np.bincount(source.labels)) == {7000}
+    assert not source.flips
+
+
+@pytest.mark.parametrize(("word", "place"), [("mnist", "MNIST/raw"), ("kmnist", "raw")])
+def test_mnists_in_either_layout(tmp_path, word, place):
+    raw = tmp_path / place
+    raw.mkdir(parents=True)
+    for half, count in (("train", 5), ("t10k", 3)):
+        images = np.arange(count * 784, dtype=np.uint8).tobytes()
+        header = b"".join(n.to_bytes(4, "big") for n in (2051, count, 28, 28))
+        (raw / f"{half}-images-idx3-ubyte").write_bytes(header + images)
+        header = b"".join(n.to_bytes(4, "big") for n in (2049, count))
+        (raw / f"{half}-labels-idx1-ubyte").write_bytes(header + bytes(range(count)))
+    source = read(word, data_dir=str(tmp_path))
+    assert source.images.shape == (8, 1, 28, 28)
+    assert list(source.labels) == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert source.classes == (tuple("0123456789") if word == "mnist" else source.classes)
+    assert len(source.classes) == 10
+    (raw / "train-images-idx3-ubyte").write_bytes(b"cut off")
+    refused(word, word, "cannot be read", str(raw), "--download", data_dir=str(tmp_path))
+
+
+def test_a_damaged_packed_mnist_is_named(tmp_path):
+    for half in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / "raw" / f"{half}-ubyte.gz").write_bytes(gzip.compress(b"nothing"))
+    refused("fashion-mnist", "train-images-idx3-ubyte.gz", "not the published file", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("word", ["mnist", "fashion-mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10"])
+def test_missing_data_says_where_and_how_to_fetch_it(tmp_path, word):
+    refused(word, word, "is missing", str(tmp_path), "--download", "--data-dir", data_dir=str(tmp_path))
+
+
+def test_cifar10(tmp_path, monkeypatch):
+    import torchvision
+
+    place = tmp_path / "cifar-10-batches-py"
+    place.mkdir()
+    pixels = np.arange(2 * 3072).reshape(2, 3072).astype(np.uint8)
+    named = {"batches.meta": {"label_names": ["aeroplane", "car"]}}
+    batches = {name: {"data": pixels, "labels": [1, 0]} for name in ("data_batch_1", "test_batch")}
+    sums = {}
+    for name, content in {**named, **batches}.items():
+        (place / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((place / name).read_bytes()).hexdigest()
+    kind = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(kind, "train_list", [["data_batch_1", sums["data_batch_1"]]])
+    monkeypatch.setattr(kind, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": sums["batches.meta"]})
+    source = read("cifar10", data_dir=str(tmp_path))
+    assert (source.images[:2].reshape(2, -1) == pixels).all()
+    assert source.images.flags.c_contiguous
+    assert list(source.parts) == ["train", "train", "test", "test"]
+    assert source.classes == ("aeroplane", "car")
+    assert list(source.truth) == [1, 0, 1, 0]
+    assert source.flips
+    (place / "data_batch_1").write_bytes(b"cut off")
+    refused("cifar10", "cannot be read", str(place), "--download", data_dir=str(tmp_path))
+
+
+def test_svhn_and_stl10(tmp_path, monkeypatch):
+    import torchvision
+    from scipy.io import savemat
+
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 2), dtype=np.uint8)
+    sums = {}
+    for part in ("train", "test"):
+        savemat(tmp_path / f"{part}_32x32.mat", {"X": pixels, "y": np.array([[10], [3]], np.uint8)})
+        sums[part] = ["", f"{part}_32x32.mat", None]
+    monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", sums)
+    source = read("svhn", data_dir=str(tmp_path))
+    assert (source.images[1] == pixels[..., 1].transpose(2, 0, 1)).all()
+    assert list(source.labels) == [0, 3, 0, 3]
+    assert source.classes == tuple("0123456789")
+
+    place = tmp_path / "stl10_binary"
+    place.mkdir()
+    for part in ("train", "test"):
+        (place / f"{part}_X.bin").write_bytes(bytes(2 * 3 * 96 * 96))
+        (place / f"{part}_y.bin").write_bytes(bytes([2, 1]))
+    (place / "class_names.txt").write_text("airplane\nbird\n")
+    kind = torchvision.datasets.STL10
+    monkeypatch.setattr(kind, "train_list", [["train_X.bin", None], ["train_y.bin", None]])
+    monkeypatch.setattr(kind, "test_list", [["test_X.bin", None], ["test_y.bin", None]])
+    source = read("stl10", data_dir=str(tmp_path))
+    assert source.images.shape == (4, 3, 96, 96)
+    assert list(source.labels) == [1, 0, 1, 0]
+    assert source.classes == ("airplane", "bird")
+
+
+def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
+    import torchvision
+
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", offline)
+    refused("cifar10", "cannot be fetched", "no route to host", data_dir=str(tmp_path), download=True)
+
+
+# Single images
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "options", "expected"),
+    [
+        ("grey.png", Image.new("L", (9, 7), 77), {}, (77, 77, 77)),
+        ("grey.jpg", Image.new("L", (9, 7), 77), {}, (77, 77, 77)),
+        ("black-white.png", Image.new("1", (9, 7), 1), {}, (255, 255, 255)),
+        ("colour.png", colour((10, 20, 30)), {}, (10, 20, 30)),
+        ("clear.png", Image.new("RGBA", (9, 7), (10, 20, 30, 0)), {}, (255, 255, 255)),
+        ("solid.webp", Image.new("RGBA", (9, 7), (10, 20, 30, 255)), {"lossless": True}, (10, 20, 30)),
+        ("grey-clear.png", Image.new("LA", (9, 7), (10, 0)), {}, (255, 255, 255)),
+        ("palette.png", colour((10, 20, 30)).quantize(2), {}, (10, 20, 30)),
+        ("palette-clear.png", colour((10, 20, 30)).quantize(2), {"transparency": 0}, (255, 255, 255)),
+        ("palette-clear.gif", colour((10, 20, 30)).quantize(2), {"transparency": 0}, (255, 255, 255)),
+        ("sixteen.png", Image.fromarray(np.full((7, 9), 0x4DFF, np.uint16)), {}, (0x4D, 0x4D, 0x4D)),
+        ("sixteen.tif", Image.fromarray(np.full((7, 9), 0xFFFF, np.uint16)), {}, (255, 255, 255)),
+        ("cmyk.tif", Image.new("CMYK", (9, 7), (255, 0, 0, 0)), {}, (0, 255, 255)),
+        ("misnamed.jpg", colour((10, 20, 30)), {"format": "PNG"}, (10, 20, 30)),
+    ],
+)
+def test_every_kind_of_pixel_becomes_8_bits(tmp_path, name, image, options, expected):
+    pixels = decode.picture(save(image, tmp_path / name, **options), 5)
+    assert pixels.shape == (3, 5, 5)
+    assert pixels.dtype == np.uint8
+    assert (pixels == np.reshape(expected, (3, 1, 1))).all()
+
+
+def test_cmyk_photographs_are_not_inverted(tmp_path):
+    pixels = decode.picture(save(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), tmp_path / "red.jpg"), 8)
+    assert pixels[0].min() > 240
+    assert pixels[1:].max() < 15
+
+
+def test_the_shorter_side_is_scaled_and_the_centre_kept(tmp_path):
+    pixels = np.zeros((8, 24, 3), np.uint8)
+    pixels[:, 7:17] = 200  # a pixel more on either side: scaling down looks that far
+    assert (decode.picture(save(Image.fromarray(pixels), tmp_path / "wide.png"), 4) == 200).all()
+    assert (
+        decode.picture(save(Image.fromarray(pixels).rotate(90, expand=True), tmp_path / "tall.png"), 4) == 200
+    ).all()
+
+
+def test_an_image_of_the_wanted_size_is_left_alone(tmp_path):
+    image = noise(1, (16, 16, 3))
+    assert (decode.picture(save(image, tmp_path / "a.png"), 16) == np.asarray(image).transpose(2, 0, 1)).all()
+
+
+def test_large_photographs_are_close_to_their_exact_reduction(tmp_path):
+    image = noise(1, (9, 9, 3)).resize((512, 512), Image.Resampling.BICUBIC)
+    quick = decode.picture(save(image, tmp_path / "a.jpg", quality=98), 32).astype(int)
+    exact = decode.picture(save(image, tmp_path / "a.png"), 32).astype(int)
+    assert np.abs(quick - exact).mean() < 3
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    image = Image.new("L", (16, 16))
+    image.paste(255, (0, 0, 16, 8))  # the upper half is white as the camera saw it
+    notes = Image.Exif()
+    notes[0x0112] = 6  # to be turned clockwise: the upper half belongs on the right
+    pixels = decode.picture(save(image, tmp_path / "a.jpg", exif=notes), 16)
+    assert pixels[0, :, 12].min() > 240
+    assert pixels[0, :, 3].max() < 15
+
+
+def test_a_telephones_second_view_is_no_animation(tmp_path):
+    second = [colour((0, 0, 255), (32, 32))]
+    file = save(colour((255, 0, 0), (32, 32)), tmp_path / "a.jpg", format="MPO", save_all=True, append_images=second)
+    with Image.open(file) as opened:
+        assert opened.format == "MPO"
+        assert opened.n_frames == 2
+    assert decode.picture(file, 8)[0].min() > 240
+
+
+def spoilt(root):
+    """Every kind of unreadable image in one class."""
+    place = root / "cat"
+    for name in ("cut.jpg", "cut.png"):
+        whole = save(noise(1, (64, 64, 3)), place / name).read_bytes()
+        (place / name).write_bytes(whole[: len(whole) // 2])
+    (place / "text.jpg").write_text("not an image")
+    (place / "empty.png").write_bytes(b"")
+    (place / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (place / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (place / "gone.png").symlink_to(root / "nowhere")
+    save(noise(1), place / "moving.gif", save_all=True, append_images=[noise(2)])
+    save(Image.new("F", (9, 9), 0.5), place / "float.tif")
+    return root
+
+
+SPOILT = [
+    "cut.jpg",
+    "cut.png",
+    "empty.png",
+    "float.tif",
+    "gone.png",
+    "moving.gif",
+    "photo.heic",
+    "script.jpg",
+    "text.jpg",
+]
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_each_unreadable_image_is_named(tmp_path, name):
+    root = spoilt(folder(tmp_path))
+    for other in set(SPOILT) - {name}:
+        (root / "cat" / other).unlink()
+    refused(f"folder:{root}", f"cat/{name}", "1 of 5", "--skip-bad-images")
+
+
+def test_unreadable_images_are_left_out_on_request_and_listed(tmp_path):
+    root = spoilt(folder(tmp_path))
+    assert "9 of 13" in refused(f"folder:{root}", "and 6 more")
+    source = read(f"folder:{root}", skip_bad_images=True)
+    assert source.skipped == tuple(f"cat/{name}" for name in SPOILT)
+    assert source.files == ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
+    assert list(source.labels) == [0, 0, 1, 1]
+    clean = read(f"folder:{folder(tmp_path / 'clean')}")
+    assert (source.images == clean.images).all()
+    assert source.fingerprint == clean.fingerprint
+    refused(f"folder:{root}", "cannot be read")  # a cache made without them does not make them readable
+
+
+def test_a_class_of_unreadable_images_is_named(tmp_path):
+    root = folder(tmp_path)
+    for file in (root / "dog").iterdir():
+        file.write_text("not an image")
+    refused(f"folder:{root}", "no readable images", "dog", skip_bad_images=True)
+    for file in (root / "cat").iterdir():
+        file.write_text("not an image")
+    refused(f"folder:{root}", "none of the 4", "not an image", skip_bad_images=True)
+
+
+# Folders
+
+
+def test_class_folders(tmp_path):
+    root = folder(tmp_path, ("dog", "cat", "ant"))
+    source = read(f"folder:{root}", image_size=8)
+    assert source.classes == ("ant", "cat", "dog")
+    assert source.images.shape == (6, 3, 8, 8)
+    assert isinstance(source.images, np.memmap)
+    assert not source.images.flags.writeable
+    assert source.files[:2] == ("ant/0.png", "ant/1.png")
+    assert list(source.labels) == [0, 0, 1, 1, 2, 2]
+    assert source.labels.dtype == np.int64
+    assert source.truth is None
+    assert source.parts is None
+    assert source.flips
+    for row, file in enumerate(source.files):
+        assert (source.images[row] == decode.picture(root / file, 8)).all()
+
+
+def test_what_is_no_image_or_hidden_is_ignored(tmp_path):
+    root = folder(tmp_path)
+    plain = read(f"folder:{root}").fingerprint
+    for name in ("notes.txt", "labels.csv", "Thumbs.db", ".0.png", "._1.png"):
+        (root / "cat" / name).write_text("not an image")
+    folder(root, part="cat/.ipynb_checkpoints")
+    folder(root / "__MACOSX")
+    folder(root / ".git")
+    (root / "README.md").write_text("about")
+    assert read(f"folder:{root}").fingerprint == plain
+
+
+def test_images_in_folders_within_a_class_belong_to_it(tmp_path):
+    root = folder(tmp_path)
+    save(noise(5), root / "cat" / "monday" / "0.PNG")
+    assert read(f"folder:{root}").files == ("cat/0.png", "cat/1.png", "cat/monday/0.PNG", "dog/0.png", "dog/1.png")
+
+
+def test_only_grey_images_make_one_channel(tmp_path):
+    root = folder(tmp_path)
+    for kind in ("cat", "dog"):
+        save(Image.fromarray(np.asarray(noise(3, (9, 9)))), root / kind / "0.png")
+        save(noise(4, (9, 9)).convert("RGB"), root / kind / "1.png")  # grey in three channels is grey
+    source = read(f"folder:{root}", image_size=9)
+    assert source.images.shape == (4, 1, 9, 9)
+    assert (source.images[0, 0] == np.asarray(noise(3, (9, 9)))).all()
+    save(noise(5), root / "dog" / "2.png")
+    assert read(f"folder:{root}", image_size=9).images.shape == (5, 3, 9, 9)
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
+def test_parts(tmp_path, val):
+    for part in ("train", val, "test"):
+        folder(tmp_path, part=part)
+    source = read(f"folder:{tmp_path}")
+    assert source.classes == ("cat", "dog")
+    for row, file in enumerate(source.files):
+        part, kind, _ = file.split("/")
+        assert source.parts[row] == ("val" if part == val else part)
+        assert source.classes[source.labels[row]] == kind
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    source = read(f"folder:{folder(tmp_path, ('bus', 'car', 'train'))}")
+    assert source.classes == ("bus", "car", "train")
+    assert source.parts is None
+
+
+def test_tiny_imagenet(tmp_path):
+    for kind in ("n01", "n02", "n03"):
+        for one in range(2):
+            save(noise(one), tmp_path / "train" / kind / "images" / f"{kind}_{one}.JPEG")
+    for one in range(3):
+        save(noise(one), tmp_path / "val" / "images" / f"val_{one}.JPEG")
+        save(noise(one), tmp_path / "test" / "images" / f"test_{one}.JPEG")
+    notes = "".join(f"val_{one}.JPEG\t{kind}\t0\t0\t62\t62\n" for one, kind in enumerate(("n03", "n01", "n03")))
+    (tmp_path / "val" / "val_annotations.txt").write_text(notes)
+    (tmp_path / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tcrane\nn03\tcrane, bird\nn04\tboat\n")
+    source = read(f"folder:{tmp_path}")
+    assert source.classes == ("goldfish", "n02", "n03")
+    assert source.files[-3:] == tuple(f"val/images/val_{one}.JPEG" for one in range(3))
+    assert list(source.labels) == [0, 0, 1, 1, 2, 2, 2, 0, 2]
+    assert list(source.parts) == ["train"] * 6 + ["test"] * 3
+    (tmp_path / "val" / "images" / "val_1.JPEG").unlink()
+    refused(f"folder:{tmp_path}", "val/images/val_1.JPEG", "No such file")
+
+
+def test_folders_that_say_too_little(tmp_path):
+    refused(f"folder:{folder(tmp_path / 'photos').parent}/photo", "there is no", "did you mean 'photos'")
+    (tmp_path / "empty").mkdir()
+    refused(f"folder:{tmp_path / 'empty'}", "holds no class folders")
+    refused(f"folder:{folder(tmp_path / 'one', ['cat'])}", "one class only", "'cat'")
+    refused(f"folder:{tmp_path / 'one' / 'cat' / '0.png'}", "is a file, not a folder")
+    (folder(tmp_path / "hollow") / "bird").mkdir()
+    refused(f"folder:{tmp_path / 'hollow'}", "no images", "bird")
+    folder(tmp_path / "flat", ("train", "test"))
+    refused(f"folder:{tmp_path / 'flat'}", "train holds no class folders")
+    folder(tmp_path / "tested", ("cat", "dog", "test"))
+    refused(f"folder:{tmp_path / 'tested'}", "'test'", "no 'train' beside it")
+
+
+def test_parts_that_disagree(tmp_path):
+    folder(tmp_path, part="train")
+    folder(tmp_path, ("cat", "dog", "newt"), part="test")
+    refused(f"folder:{tmp_path}", "test has classes that train has not", "newt")
+    shutil.rmtree(tmp_path / "test")
+    folder(tmp_path, part="tests")
+    refused(f"folder:{tmp_path}", "'tests' stands beside 'train'")
+
+
+# The cache
+
+
+def test_the_second_read_decodes_nothing(tmp_path, monkeypatch):
+    root = folder(tmp_path)
+    first = read(f"folder:{root}")
+    monkeypatch.setattr(decode, "picture", lambda *_: pytest.fail("decoded again"))
+    second = read(f"folder:{root}")
+    assert (first.images == second.images).all()
+    assert first.fingerprint == second.fingerprint
+
+
+@pytest.mark.parametrize("change", ["size", "file", "time", "name"])
+def test_what_has_changed_is_decoded_again(tmp_path, monkeypatch, change):
+    root = folder(tmp_path)
+    read(f"folder:{root}")
+    decoded = []
+    picture = decode.picture
+    monkeypatch.setattr(decode, "picture", lambda file, *rest: decoded.append(file) or picture(file, *rest))
+    if change == "file":
+        save(noise(9, (9, 9, 3)), root / "cat" / "2.png")
+    if change == "time":
+        os.utime(root / "cat" / "0.png", ns=(0, 0))
+    if change == "name":
+        (root / "cat" / "0.png").rename(root / "cat" / "7.png")
+    read(f"folder:{root}", image_size=16 if change == "size" else 32)
+    assert len(decoded) == 4 + (change == "file")
+
+
+def test_an_interrupted_decode_leaves_nothing_to_be_mistaken(tmp_path, monkeypatch, cache):
+    root = folder(tmp_path)
+
+    def interrupted(file, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(decode, "picture", interrupted)
+        read(f"folder:{root}")
+    assert not list(cache.iterdir())
+    assert (read(f"folder:{root}").images[0] == decode.picture(root / "cat" / "0.png", 32)).all()
+
+
+def test_images_without_their_record_are_not_a_cache(tmp_path, cache):
+    root = folder(tmp_path)
+    right = np.array(read(f"folder:{root}").images)
+    next(cache.glob("*.json")).unlink()
+    np.save(next(cache.glob("*.npy")), np.zeros_like(right))
+    assert (read(f"folder:{root}").images == right).all()
+
+
+def test_a_file_that_can_be_read_again_is_not_left_out_for_ever(tmp_path, monkeypatch):
+    root = folder(tmp_path)
+    picture = decode.picture
+
+    def away(file, *rest):
+        if file.name == "1.png":
+            raise OSError("the drive is away")
+        return picture(file, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "picture", away)
+        assert len(read(f"folder:{root}", skip_bad_images=True).labels) == 2
+    assert len(read(f"folder:{root}", skip_bad_images=True).labels) == 4
+
+
+def test_a_copy_elsewhere_is_the_same_data(tmp_path):
+    root = folder(tmp_path / "here")
+    copy = shutil.copytree(root, tmp_path / "there", copy_function=shutil.copyfile)
+    one, two = read(f"folder:{root}"), read(f"folder:{copy}")
+    assert one.fingerprint == two.fingerprint
+    (copy / "cat").rename(copy / "cow")
+    assert read(f"folder:{copy}").fingerprint != one.fingerprint
+    save(noise(99), root / "cat" / "0.png")
+    assert read(f"folder:{root}").fingerprint != one.fingerprint
+
+
+def test_equal_names_sizes_and_times_elsewhere_are_not_the_same_cache(tmp_path):
+    for place, seed in (("one", 0), ("two", 50)):
+        for number, kind in enumerate(("cat", "dog")):
+            os.utime(save(noise(seed + number), tmp_path / place / kind / "0.bmp"), ns=(0, 0))
+    one, two = (read(f"folder:{tmp_path / place}").images for place in ("one", "two"))
+    assert (one != two).any()
+
+
+def test_the_cache_folder_is_chosen_and_refused(tmp_path, monkeypatch, cache):
+    root = folder(tmp_path / "photos")
+    read(f"folder:{root}", cache_dir=tmp_path / "mine")
+    assert list((tmp_path / "mine").glob("*.npy"))
+    assert not list(cache.iterdir())
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "file" / "below"))
+    refused(f"folder:{root}", str(tmp_path / "file" / "below"), "cannot be written", "ROBUSTKD_CACHE")
+    monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "full"))
+    monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    refused(f"folder:{root}", "0.0 GB free", "ROBUSTKD_CACHE")
+    monkeypatch.setenv("ROBUSTKD_CACHE", "")
+    assert decode._default_folder().name == "robustkd"
+
+
+def test_no_progress_is_drawn_where_nobody_looks(tmp_path, capfd):
+    read(f"folder:{folder(tmp_path, count=300)}", image_size=4)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_real_photographs():
+    if not (REAL / "clothing").is_dir():
+        pytest.skip("real data not present")
+    source = read(f"folder:{REAL / 'clothing'}")
+    assert source.images.shape == (3781, 3, 32, 32)
+    assert {part: int((source.parts == part).sum()) for part in ("train", "val", "test")} == {
+        "train": 3068,
+        "val": 341,
+        "test": 372,
+    }
+    assert len(source.classes) == 10
+    assert 60 < source.images.mean() < 220
+
+
+# Images without labels
+
+
+def test_images_of_a_folder_and_of_one_file(tmp_path):
+    root = folder(tmp_path)
+    names, images = images_of(root, image_size=8, channels=3)
+    assert names == ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"]
+    assert (images == read(f"folder:{root}", image_size=8).images).all()
+    names, grey = images_of(root / "cat" / "1.png", image_size=8, channels=1)
+    assert names == ["1.png"]
+    assert grey.shape == (1, 1, 8, 8)
+    weights = np.array([0.299, 0.587, 0.114])  # ITU-R 601, what grey means to Pillow
+    assert np.abs(grey[0, 0] - np.tensordot(weights, images[1], 1)).max() <= 1
+
+
+def test_images_of_nothing_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, said in ((tmp_path / "emty", "did you mean 'empty'"), (tmp_path / "empty", "holds no image files")):
+        with pytest.raises(UsageError, match=said):
+            images_of(path, image_size=8, channels=3)
+    root = spoilt(folder(tmp_path / "photos"))
+    with pytest.raises(UsageError, match=r"9 of 13.*cut\.jpg"):
+        images_of(root, image_size=8, channels=3)
+    names, images = images_of(root, image_size=8, channels=3, skip_bad_images=True)
+    assert len(names) == len(images) == 4
+
+
+# Arrays
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Save arrays, read them, and change some."""
+
+    def change(**others):
+        given = {"X": np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3), "y": np.array([3, 9, 3, 9, 3, 9])}
+        path = tmp_path / "mine.npz"
+        np.savez(path, **{name: array for name, array in {**given, **others}.items() if array is not None})
+        return f"npz:{path}"
+
+    return change
+
+
+def test_npz(arrays):
+    source = read(arrays())
+    assert source.images.shape == (6, 3, 4, 4)
+    assert list(source.images[0, :, 0, 1]) == [3, 4, 5]
+    assert list(source.labels) == [0, 1] * 3
+    assert source.classes == ("3", "9")
+    assert (source.truth, source.parts, source.groups, source.flips) == (None, None, None, False)
+    assert source.fingerprint == read(arrays()).fingerprint
+    assert source.fingerprint != read(arrays(y=np.array([3, 8, 3, 8, 3, 8]))).fingerprint
+
+
+def test_npz_of_grey_images(arrays):
+    grey = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
+    assert (read(arrays(X=grey)).images[:, 0] == grey).all()
+    assert (read(arrays(X=grey[..., None])).images[:, 0] == grey).all()
+
+
+def test_npz_with_a_test_part_and_groups(arrays):
+    more, group = np.zeros((2, 4, 4, 3), np.uint8), np.array(["b", "b", "a", "a", "c", "c"])
+    source = read(arrays(X_test=more, y_test=np.array([9, 3], np.uint8), group=group))
+    assert list(source.parts) == ["train"] * 6 + ["test"] * 2
+    assert list(source.labels[-2:]) == [1, 0]
+    assert list(source.groups) == [1, 1, 0, 0, 2, 2, -1, -1]
+
+
+def test_npz_class_names(arrays):
+    assert read(arrays(classes=np.array(list("abcdefghij")))).classes == ("d", "j")
+    assert read(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
+    assert read(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
+    assert read(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
+    refused(arrays(classes=np.array(["a", "b"])), "classes names 0 to 1", "3 to 9")
+    refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"X": None}, ("no X", "it has: y")),
+        ({"X": None, "y": None, "Z": np.zeros(1)}, ("no X and no y", "it has: Z")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8)}, ("no y_test",)),
+        ({"y_test": np.zeros(1, int)}, ("no X_test",)),
+        ({"X": np.zeros((6, 4, 4, 3))}, ("X is float64", "uint8 from 0 to 255")),
+        ({"X": np.zeros((6, 3, 4, 4), np.uint8)}, ("X has shape (6, 3, 4, 4)", "(N, H, W, 1 or 3)")),
+        ({"X": np.zeros((0, 4, 4), np.uint8)}, ("X has shape (0, 4, 4)",)),
+        ({"y": np.arange(5)}, ("y has shape (5,)", "(6,)")),
+        ({"y": np.arange(6.0)}, ("y is float64", "whole numbers")),
+        ({"y": np.zeros(6, int)}, ("y is '0' throughout", "two classes")),
+        ({"y": np.array(["cat"] * 6, object)}, ("no file of plain arrays", "pickle")),
+        ({"group": np.arange(4)}, ("group has shape (4,)",)),
+        ({"X_test": np.zeros((1, 5, 4, 3), np.uint8), "y_test": np.array([3])}, ("X_test", "(3, 5, 4)", "(3, 4, 4)")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])}, ("y_test", "y has not: 4")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])}, ("y_test", "y has not: 3")),
+    ],
+)
+def test_npz_that_is_not_as_it_should_be(arrays, others, said):
+    refused(arrays(**others), "npz:", *said)
+
+
+def test_npz_that_is_no_npz(arrays, tmp_path):
+    refused(f"npz:{tmp_path / 'min.npz'}", "there is no")
+    refused(f"npz:{tmp_path}", "is a folder, not a file")
+    path = Path(arrays().removeprefix("npz:"))
+    path.write_bytes(path.read_bytes()[:100])
+    refused(f"npz:{path}", "no file of plain arrays")
+    path.write_text("not an archive")
+    refused(f"npz:{path}", "no file of plain arrays")
+
+
+def test_the_list_names_every_word():
+    assert set(sources._PUBLISHED) < set(DATASETS)
+    assert all("\n" not in summary for summary in DATASETS.values())

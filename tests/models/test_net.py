@@ -1,0 +1,177 @@
+import copy
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from robustkd.models.net import Frozen, Maps, Net, shapes
+
+WORDS = ["resnet8", "wrn_10_1", "torchvision:mobilenet_v2"]
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def tiny() -> Net:
+    return Net(nn.Conv2d(1, 2, 1), [nn.Conv2d(2, 3, 1), nn.ReLU()], nn.Linear(3, 5), mean=[0.5], std=[0.25])
+
+
+def test_normalisation_is_the_first_layer():
+    net = tiny()
+    images = torch.rand(2, 1, 4, 4)
+    assert torch.allclose(net(images).maps[0], net.stem((images - 0.5) / 0.25))
+
+
+def test_the_answer_by_hand():
+    net = tiny()
+    logits, embedding, maps = net(torch.rand(2, 1, 4, 4))
+    assert torch.allclose(maps[2], maps[1].relu())
+    assert torch.allclose(embedding, torch.stack([maps[2][:, c].flatten(1).sum(1) / 16 for c in range(3)], dim=1))
+    assert torch.allclose(logits, net.head(embedding))
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("half", [False, True])
+def test_walk_gives_the_maps_of_forward(build, images, word, half):
+    net = build(word, half=half).eval()
+    for one, other in zip(net.walk(images), net(images).maps, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_who_stops_walking_early_never_runs_the_upper_part(build, images):
+    net = build("resnet8")
+    net.stages[2].register_forward_hook(lambda *_: pytest.fail("stage 3 ran"))
+    assert len(list(islice(net.walk(images), 3))) == 3
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_half_computes_in_bfloat16_and_hands_out_float32(build, images, word):
+    net = build(word, half=True)
+    ran_in = []
+    next(m for m in net.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
+        lambda *a: ran_in.append(a[2].dtype)
+    )
+    output = net(images)
+    assert ran_in == [torch.bfloat16]
+    assert {t.dtype for t in (output.logits, output.embedding, *output.maps)} == {torch.float32}
+
+
+def test_half_keeps_the_head_in_float32(build, images):
+    output = build("resnet8", half=True)(images)
+    assert not torch.equal(output.logits, output.logits.bfloat16().float())
+    assert not torch.equal(output.embedding, output.embedding.bfloat16().float())
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_autocast_does_not_leak(build, images, word):
+    net = build(word, half=True)
+    for _ in net.walk(images):
+        assert not torch.is_autocast_enabled("cpu")
+    net(images)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_an_autocast_around_it_is_overruled(build, images, word):
+    net = build(word).eval()
+    plain = net(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = net(images)
+    assert torch.equal(inside.logits, plain.logits)
+    assert torch.equal(inside.maps[-1], plain.maps[-1])
+
+
+@pytest.mark.parametrize("word", ["resnet8", "torchvision:mobilenet_v2"])
+def test_float64_stays_float64(build, images, word):
+    output = build(word).double()(images.double())
+    assert {t.dtype for t in (output.logits, output.embedding, *output.maps)} == {torch.float64}
+
+
+def test_maps_are_converted_once_and_keep_the_graph():
+    x = torch.ones(1, 1, 2, 2, requires_grad=True)
+    maps = Maps([x.bfloat16(), x])
+    with torch.no_grad():
+        first = maps[0]
+    assert first.requires_grad
+    assert maps[0] is first
+    assert maps[-1] is x
+    assert [m.dtype for m in maps[:]] == [torch.float32] * 2
+    with pytest.raises(IndexError):
+        maps[2]
+    maps[0].sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_nothing_handed_out_is_overwritten(build, images):
+    for word in WORDS:
+        for m in build(word)(images).maps:
+            assert m._version == 0, word
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_parameter_learns_from_the_logits(build, images, word):
+    net = build(word, half=True)
+    net(images).logits.square().sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_shapes_leave_no_trace(build, images, word):
+    net = build(word).train()
+    next(net.children()).eval()
+    modes = [m.training for m in net.modules()]
+    before = copy.deepcopy(net.state_dict())
+    found = shapes(net, (3, 32, 32))
+    assert modes == [m.training for m in net.modules()]
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert torch.is_grad_enabled()
+    output = net(images)
+    assert found.maps == tuple(tuple(m.shape[1:]) for m in output.maps)
+    assert (found.logits, found.embedding) == (output.logits.shape[1:], output.embedding.shape[1:])
+
+
+class Holder(nn.Module):
+    def __init__(self, teacher: Frozen) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.student = nn.Linear(1, 1)
+
+
+def test_a_frozen_net_is_not_part_of_who_holds_it(build):
+    teacher = Frozen(build("resnet8"))
+    holder = Holder(teacher).train()
+    assert {name for name, _ in holder.named_parameters()} == {"student.weight", "student.bias"}
+    assert set(holder.state_dict()) == {"student.weight", "student.bias"}
+    assert not any(m.training for m in teacher.net.modules())
+
+
+def test_a_frozen_net_lets_gradients_through_to_the_images(build, images):
+    teacher = Frozen(build("resnet8"))
+    images = images.requires_grad_()
+    teacher(images).logits.sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert all(p.grad is None for p in teacher.net.parameters())
+
+
+def test_a_frozen_net_answers_alike_for_ever(build, images):
+    teacher = Frozen(build("resnet8"))
+    digest, first = teacher.digest, teacher(images).logits
+    assert torch.equal(teacher(images).logits, first)
+    assert Frozen(teacher.net).digest == digest
+
+
+def test_the_digest_stands_for_weights_and_buffers(build):
+    net = build("resnet8")
+    digest = Frozen(net).digest
+    assert len(digest) == 16
+    assert int(digest, 16) >= 0
+    assert Frozen(build("resnet8")).digest == digest
+    assert Frozen(build("resnet8").to(memory_format=torch.contiguous_format)).digest == digest
+    assert Frozen(build("resnet8", seed=1)).digest != digest
+    assert Frozen(build("resnet8", mean=[0.4] * 3)).digest != digest
+    with torch.no_grad():
+        net.stem[1].running_mean[0] += 1
+    assert Frozen(net).digest != digest
