@@ -79,12 +79,15 @@ def overall(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
 
 def by_class(per_class: pd.DataFrame) -> Table:
     """A row per class: the baseline's recall, and each method's difference from it in points."""
-    table = Table(title="per class: recall of the baseline, then differences from it in points")
+    compared = any("recall" not in str(column) for column in per_class.columns)
+    table = Table(
+        title="recall per class" + (" of the baseline, then differences from it in points" if compared else "")
+    )
     for column in ("class", *per_class.columns):
         table.add_column(str(column), justify="left" if column == "class" else "right")
     for name, row in per_class.iterrows():
         table.add_row(
-            str(name), *(f"{100 * value:{'' if 'recall' in column else '+'}.1f}" for column, value in row.items())
+            str(name), *(f"{100 * value:{'' if 'recall' in str(column) else '+'}.1f}" for column, value in row.items())
         )
     return table
 

@@ -57,7 +57,8 @@ def transitions(before: View, after: View) -> NDArray[np.float64]:
     counts = np.zeros((classes, classes))
     np.add.at(counts, (source.labels[after.rows], after.labels), 1)
     total = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    shares: NDArray[np.float64] = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    return shares
 
 
 def sizes(before: View, after: View) -> Table:

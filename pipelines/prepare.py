@@ -88,6 +88,9 @@ def plan(options: Study) -> study.Plan:
         jobs,
         max(1, cores // jobs),
     )
+    for cell in cells:
+        if cell.seed == 0:
+            study.rehearse(made, cell, drawn[0].train)
     card = {"asked": options.identity(), "methods": options.method_texts(), "seeds": options.seeds}
     card |= {
         "given": words_of(options),
@@ -169,9 +172,9 @@ def chosen_half(text: str, device: str, source: Source) -> bool:
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     native = torch.device(device).type == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # type: ignore[no-untyped-call]
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
-    return native and min(source.shape[1:]) >= 32
+    return bool(native) and min(source.shape[1:]) >= 32
 
 
 def available_cores() -> int:

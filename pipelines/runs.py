@@ -47,6 +47,8 @@ def conduct(plan: study.Plan, cells: Sequence[study.Cell], tracker: tracking.Tra
     Raises:
         robustkd.words.Failed: some cells failed; the others are finished, and the message names each failure.
     """
+    if tracker.where:
+        console.print(f"tracked as {tracker.where}", markup=False)
     again = [cell for cell in cells if study.finished(plan, cell)]
     for cell in again:
         replay(plan, cell, tracker)
@@ -82,7 +84,7 @@ def replay(plan: study.Plan, cell: study.Cell, tracker: tracking.Tracker) -> Non
     tracker.start(cell.name, tags(cell), parameters(result), reused_from=before or plan.folder.name, began=began)
     if (folder / "epochs.csv").exists():
         for row in pd.read_csv(folder / "epochs.csv").to_dict("records"):
-            tracker.epoch(cell.name, int(row["epoch"]), named(row))
+            tracker.epoch(cell.name, int(row["epoch"]), named({str(key): value for key, value in row.items()}))
     tracker.finish(cell.name, folder, result)
 
 

@@ -1,18 +1,540 @@
+"""What a study tells MLflow. The only file that imports it, and only once a tracker or a reference asks for it.
+
+Plain files are written whatever the tracker is, and they are complete. So MLflow is refused at once where it cannot be
+used; where it goes away half-way, the study loses its entries there and goes on.
+
+    study                   parent run: the words as typed, resolved/<key>, config.json, scenario/, comparison/
+      hinton-seed0          child run: train/<term>, test/accuracy, held_out/accuracy by epoch; accuracy, recall/<class>;
+                            its files, and for a student the model: uint8 (n, H, W, C) -> probabilities (n, K)
+"""
+
+import atexit
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import ssl
+import tempfile
+import textwrap
+import time
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import wraps
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from robustkd.words import UsageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+EXPERIMENT = "robustkd"
+PATIENCE = 5.0  # seconds that a tracking server has to answer
+INTERVAL = 5.0  # seconds between two batches of metrics
+PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # the most that MLflow takes at once
+LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
+FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
+KEPT = (".csv", ".json", ".pt", ".png")  # of a run's folder; not the logits of the test set
+TABLES = (".csv", ".md", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
+
+
+class Tracker(Protocol):
+    """Whom a study tells what it does, run by run."""
+
+    @property
+    def where(self) -> str:
+        """Where a person finds the study's run, or nothing."""
+
+    def begin(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        resolved: Mapping[str, Any],
+        config: Mapping[str, Any],
+        scenario_files: Sequence[Path],
+        dataset: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Open the study's own run.
+
+        Args:
+            params: the words as typed.
+            resolved: what they came to.
+            config: all there is to know, as one document.
+            dataset: its `name`, `digest`, `source` (a path or a word) and, where known, `counts`.
+
+        Raises:
+            robustkd.words.UsageError: the tracker cannot be written to.
+        """
+
+    def start(
+        self,
+        cell: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        reused_from: str | None = None,
+        began: float | None = None,
+    ) -> None:
+        """Open the run of a cell; one that is logged again says from where, and when it really began."""
+
+    def epoch(self, cell: str, step: int, values: Mapping[str, float]) -> None:
+        """Take an epoch's figures; `seconds`, if among them, dates the epochs of a run that is logged again."""
+
+    def finish(self, cell: str, folder: Path, result: Mapping[str, Any]) -> None:
+        """Close a cell's run with its result.json, its folder's files and, for a student, its model."""
+
+    def fail(self, cell: str, message: str) -> None:
+        """Close a cell's run that came to nothing."""
+
+    def end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
+        """Close the study's run, with a folder of tables and its headline figures."""
+
+
+def opened(kind: Literal["mlflow", "files"], experiment: str | None = None) -> Tracker:
+    """The tracker that a study was asked to use.
+
+    Raises:
+        robustkd.words.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
+    """
+    return Files() if kind == "files" else Mlflow(experiment)
+
+
 class Files:
-    def __getattr__(self, name):
-        return lambda *a, **k: None
+    """No tracker: what the study writes itself is all there is."""
+
+    where = ""
+
+    def begin(self, *_: object, **__: object) -> None: ...
+
+    start = epoch = finish = fail = end = begin
 
 
-Tracker = Files
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def opened(kind, experiment):
-    return Files()
+def spared(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatenate["Mlflow", P], None]:
+    """Let no failure of MLflow's end a study that is under way: the first is told, and after it nothing more is sent."""
+
+    @wraps(call)
+    def attempt(tracker: "Mlflow", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if tracker.lost:
+            return
+        try:
+            call(tracker, *args, **kwargs)
+        except (MlflowException, OSError) as error:
+            tracker.lost = True
+            warnings.warn(
+                f"MLflow failed ({_line(error)}), so the rest of this study is in its files only; "
+                "the same command will log all of it again",
+                stacklevel=2,
+            )
+
+    return attempt
 
 
-def is_reference(text):
-    return False
+@dataclass
+class Run:
+    """A cell's open run."""
+
+    id: str
+    began: float | None  # seconds since 1970, of a result that is logged again
+    params: set[str]  # keys that are logged
+    waiting: "list[Metric]" = field(default_factory=list)
 
 
-def resolve(t):
-    raise ValueError
+class Mlflow:
+    """A parent run for the study and a child for each cell, written through one client: no run is ever 'active'."""
+
+    def __init__(self, experiment: str | None = None) -> None:
+        self.client = _client()
+        self.wanted = experiment
+        self.lent = os.environ.get("MLFLOW_RUN_ID")  # the run that `mlflow run` made, and will close
+        self.parent = self.experiment = ""
+        self.context: dict[str, str] = {}  # user, source and commit, found out once
+        self.runs: dict[str, Run] = {}
+        self.sent = time.monotonic()
+        self.lost = False
+
+    @property
+    def where(self) -> str:
+        uri = _shown(self.client.tracking_uri)
+        if uri.startswith("http"):
+            return f"{uri}/#/experiments/{self.experiment}/runs/{self.parent}"
+        return f"run {self.parent} in {uri}"
+
+    def begin(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        resolved: Mapping[str, Any],
+        config: Mapping[str, Any],
+        scenario_files: Sequence[Path],
+        dataset: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            known = self._open(name, tags)
+            words = {**params, **{f"resolved/{key}": value for key, value in resolved.items()}}
+            self._params(self.parent, words, known)
+            text = json.dumps(config, indent=2, default=str, ensure_ascii=False)
+            self.client.log_text(self.parent, text, "config.json")
+            for path in scenario_files:
+                self.client.log_artifact(self.parent, str(path), "scenario")
+            self._input(dataset)
+        except (MlflowException, OSError) as error:
+            raise UsageError(f"MLflow cannot be used ({_line(error)}); `--tracker files` does without it") from None
+
+    def _open(self, name: str, tags: Mapping[str, str]) -> set[str]:
+        """Make or take the parent; the names of the parameters it has, whose values MLflow will not change."""
+        from mlflow.entities import RunTag
+        from mlflow.tracking.context.registry import resolve_tags
+
+        self.context = resolve_tags()
+        if self.lent:
+            run = self.client.get_run(self.lent)
+            labels = [RunTag(key, value[: LONGEST["tags"]]) for key, value in tags.items()]
+            self.client.log_batch(self.lent, tags=labels, synchronous=True)
+        else:
+            run = self.client.create_run(self._experiment(), tags={**self.context, **tags}, run_name=name)
+        self.parent, self.experiment = run.info.run_id, run.info.experiment_id
+        return set(run.data.params)
+
+    def _experiment(self) -> str:
+        """The experiment that was asked for, or the one that MLflow's own variables name, or ours."""
+        name = self.wanted or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
+            return os.environ["MLFLOW_EXPERIMENT_ID"]
+        found = self.client.get_experiment_by_name(name or EXPERIMENT)
+        return found.experiment_id if found else self.client.create_experiment(name or EXPERIMENT)
+
+    def _input(self, dataset: Mapping[str, Any]) -> None:
+        """The data set by its name and digest: its images are not read again."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = str(dataset.get("source", dataset["name"]))
+        place = source.partition(":")[2] or source
+        local = Path(place).exists()
+        data = Dataset(
+            name=str(dataset["name"])[:500],
+            digest=str(dataset["digest"])[:36],
+            source_type="local" if local else "code",
+            source=json.dumps({"uri": str(Path(place).resolve())} if local else {"tags": {"dataset": source}}),
+            profile=json.dumps(dataset.get("counts", {})),
+        )
+        self.client.log_inputs(self.parent, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+    @spared
+    def start(
+        self,
+        cell: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        reused_from: str | None = None,
+        began: float | None = None,
+    ) -> None:
+        labels = {**self.context, **tags, "mlflow.parentRunId": self.parent}
+        if reused_from is not None:
+            labels["reused_from"] = reused_from
+        run = self.client.create_run(self.experiment, start_time=_stamp(began), tags=labels, run_name=cell)
+        self.runs[cell] = Run(run.info.run_id, began, set())
+        self._params(run.info.run_id, params, self.runs[cell].params)
+
+    @spared
+    def epoch(self, cell: str, step: int, values: Mapping[str, float]) -> None:
+        run = self.runs.get(cell)
+        if run is None:  # news from another process may come after the end
+            return
+        when = None if run.began is None else run.began + values.get("seconds", 0.0)
+        run.waiting += _metrics(values, step, when)
+        if time.monotonic() - self.sent > INTERVAL:
+            for each in self.runs.values():
+                self._send(each)
+            self.sent = time.monotonic()
+
+    @spared
+    def finish(self, cell: str, folder: Path, result: Mapping[str, Any]) -> None:
+        from pipelines import figures
+
+        run, trained = self.runs[cell], result.get("trained", {})
+        ended = trained.get("finished") if run.began is not None else None
+        self._send(run)
+        self._params(run.id, _chosen(trained), run.params)
+        student = result["cell"]["role"] == "student" and (folder / "model.pt").exists()
+        model = self._ship(run, folder / "model.pt", result["cell"]) if student else None
+        run.waiting += _metrics(_figures(result), 0, ended, model)
+        self._send(run)
+        last = result["last"]
+        figures.confusion(last["confusion"], list(last["recall"]), cell).savefig(folder / "confusion.png")
+        for path in sorted(folder.iterdir()):
+            if path.suffix in KEPT and path.name not in ("tracked.json", "unfinished.pt"):
+                self.client.log_artifact(run.id, str(path))
+        uri = None if model is None else f"models:/{model}"
+        mark = {"run_id": run.id, "tracking_uri": _shown(self.client.tracking_uri), "model_uri": uri}
+        (folder / "tracked.json").write_text(json.dumps(mark, indent=2))
+        self.client.set_terminated(run.id, "FINISHED", _stamp(ended))
+        del self.runs[cell]
+
+    @spared
+    def fail(self, cell: str, message: str) -> None:
+        if run := self.runs.pop(cell, None):
+            self._send(run)
+            self.client.set_tag(run.id, "failure", message[: LONGEST["tags"]])
+            self.client.set_terminated(run.id, "FAILED")
+
+    @spared
+    def end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
+        for run in self.runs.values():  # the study was stopped: what they had is kept
+            self._send(run)
+            self.client.set_terminated(run.id, "KILLED")
+        for path in sorted(comparison.iterdir()) if comparison else ():
+            if path.suffix in TABLES:
+                self.client.log_artifact(self.parent, str(path), "comparison")
+        for batch in _batches(_metrics(metrics or {}, 0), PER_BATCH["metrics"]):
+            self.client.log_batch(self.parent, metrics=batch, synchronous=True)
+        if not self.lent:
+            self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
+
+    def _send(self, run: Run) -> None:
+        waiting, run.waiting = run.waiting, []
+        for batch in _batches(waiting, PER_BATCH["metrics"]):
+            self.client.log_batch(run.id, metrics=batch, synchronous=True)
+
+    def _params(self, run_id: str, values: Mapping[str, Any], known: set[str]) -> None:
+        """Log parameters but those that are known already."""
+        from mlflow.entities import Param
+
+        fresh = {
+            legal(key): str(value)[: LONGEST["params"]] for key, value in values.items() if legal(key) not in known
+        }
+        for batch in _batches([Param(key, value) for key, value in fresh.items()], PER_BATCH["params"]):
+            self.client.log_batch(run_id, params=batch, synchronous=True)
+        known |= fresh.keys()
+
+    def _ship(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str | None:
+        """Log a net as the run's model; its id, or None where that cannot be done."""
+        try:
+            return self._model(run, path, cell)
+        except Exception as error:  # a net that torch.export cannot trace, a server older than logged models, ...
+            self.client.set_tag(run.id, "model", f"not logged: {_line(error)}")
+            warnings.warn(f"{path}: MLflow gets no model of this net ({_line(error)})", stacklevel=2)
+            return None
+
+    def _model(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str:
+        from mlflow.entities import LoggedModelOutput
+
+        with tempfile.TemporaryDirectory() as folder:
+            card = save(path, Path(folder, "model"))
+            facts = {key: str(value)[: LONGEST["params"]] for key, value in cell.items()}
+            made = self.client.create_logged_model(self.experiment, "model", run.id, params=facts)
+            card.model_id = card.model_uuid = made.model_id
+            card.run_id, card.artifact_path = run.id, made.artifact_location
+            card.save(str(Path(folder, "model", "MLmodel")))
+            self.client.log_model_artifacts(made.model_id, str(Path(folder, "model")))
+        self.client.finalize_logged_model(made.model_id, "READY")
+        self.client.log_outputs(run.id, [LoggedModelOutput(made.model_id, step=0)])
+        return str(made.model_id)
+
+
+def save(path: Path, to: Path) -> Any:
+    """Write a saved net as a folder that MLflow loads without unpickling anything, and give its mlflow.models.Model.
+
+    (n, H, W, C) uint8 in, (n, K) probabilities out, for any n; model.pt lies in its extra_files.
+    """
+    import mlflow.pytorch
+    import numpy as np
+    import torch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from robustkd import checkpoint
+
+    net, known = checkpoint.load_net(path)
+    # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
+    net.precision = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
+    shipped = checkpoint.Shipped(net).eval().to(memory_format=torch.contiguous_format)
+    channels, height, width = known["shape"]
+    card = Model()
+    mlflow.pytorch.save_model(
+        shipped,
+        str(to),
+        mlflow_model=card,
+        signature=ModelSignature(
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
+            Schema([TensorSpec(np.dtype(np.float32), (-1, len(known["classes"])))]),
+        ),
+        input_example=np.zeros((2, height, width, channels), np.uint8),  # of one image, torch.export would take n = 1
+        pip_requirements=["torch==" + torch.__version__.partition("+")[0]],
+        extra_files=[str(path)],
+        metadata=known,
+        serialization_format="pt2",
+    )
+    # MLflow would put the images on a GPU where there is one, and an exported net cannot follow them.
+    card.flavors["python_function"]["config"] = {"device": "cpu"}
+    return card
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text names something in MLflow: a run id or a URI.
+
+    >>> is_reference("runs:/0123/model"), is_reference("wrn_16_2")
+    (True, False)
+    """
+    return bool(re.fullmatch(r"[0-9a-f]{32}|(runs|models|mlflow-artifacts):/.+", text))
+
+
+def resolve(reference: str) -> Path:
+    """The model.pt of a run or of an MLflow model, fetched into a folder that goes when this process does.
+
+    Raises:
+        robustkd.words.UsageError: there is none, or MLflow cannot be asked.
+    """
+    uri = _client().tracking_uri
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    folder = tempfile.mkdtemp(prefix="robustkd-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    place = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
+    place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "")
+    for file in (name,) if name else ("model.pt", "extra_files/model.pt"):
+        try:
+            path = Path(get_artifact_repository(place).download_artifacts(file, folder))
+        except Exception:  # each kind of store has its own way to say no
+            continue
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"{reference}: there is no model.pt of this name in {_shown(uri)} (a study's nets are in its child runs)"
+    )
+
+
+def legal(name: str) -> str:
+    """A name with '_' for what MLflow does not take in names of metrics and parameters.
+
+    >>> legal("recall/süß, 50 %")
+    'recall/süß_ 50 _'
+    """
+    steps = re.sub(r"[^\w/. -]", "_", unicodedata.normalize("NFC", name)).strip().split("/")
+    return "/".join(step if step.strip(".") else "_" for step in steps)[:250]
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Legal names without '/', all different, even where a store does not tell cases apart.
+
+    >>> distinct(["a, b", "a; b", "A, b", "x/y"])
+    ['a_ b', 'a_ b_2', 'A_ b_3', 'x_y']
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        first = legal(name.replace("/", "_"))[:200]
+        tries = (first if n == 1 else f"{first}_{n}" for n in range(1, len(found) + 2))
+        free = next(word for word in tries if word.casefold() not in found)
+        found[free.casefold()] = free
+    return list(found.values())
+
+
+def _client() -> "MlflowClient":
+    """MLflow's client, with the store open and without its chatter."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith(("http://", "https://")):
+        _refuse_absent(uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise UsageError(f"MLflow cannot be imported ({error}); `--tracker files` does without it") from None
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new store's tables, announced one by one
+    try:
+        return MlflowClient()
+    except Exception as error:  # the store's driver decides what is raised
+        raise UsageError(
+            f"MLflow cannot open its store {_shown(uri)} ({_line(error)}); `--tracker files` does without it"
+        ) from None
+
+
+def _refuse_absent(uri: str) -> None:
+    """Refuse a tracking server that does not answer: MLflow itself would go on trying for minutes."""
+    shown = _shown(uri)
+    try:
+        with urlopen(f"{shown}/health", timeout=PATIENCE):
+            return
+    except HTTPError as error:
+        if error.code < 500:  # a server that wants a password is a server
+            return
+        reason = f"it answers with HTTP {error.code}"
+    except (OSError, HTTPException, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, ssl.SSLError):  # it is there; whether to trust it is for MLflow to say
+            return
+        reason = str(cause) or type(cause).__name__
+    raise UsageError(
+        f"no MLflow server answers at {shown}, which MLFLOW_TRACKING_URI names ({reason}); `--tracker files` does without it"
+    )
+
+
+def _shown(uri: str) -> str:
+    """An address without the password in it."""
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return uri.replace(parts.netloc, host, 1).rstrip("/") if parts.netloc else uri
+
+
+def _figures(result: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a result.json, by the names they are logged under."""
+    last, early, trained = result["last"], result.get("early", {}), result.get("trained", {})
+    recall = dict(zip(distinct(last["recall"]), last["recall"].values(), strict=True))
+    return {
+        **{name: last[name] for name in FIGURES},
+        **{f"recall/{name}": value for name, value in recall.items()},
+        **{f"early/{name}": early[name] for name in FIGURES if name in early},
+        **{name: trained[name] for name in ("seconds", "images_per_second") if name in trained},
+    }
+
+
+def _chosen(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters in a trained.json: all but what was measured."""
+    values = {key: value for key, value in trained.items() if key not in ("seconds", "images_per_second", "finished")}
+    return {**values.pop("hyperparameters", {}), **values}
+
+
+def _metrics(
+    values: Mapping[str, float], step: int, when: float | None = None, model: str | None = None
+) -> "list[Metric]":
+    """MLflow's metrics, of now or of a time, without those that are no number."""
+    from mlflow.entities import Metric
+
+    stamp = _stamp(when)
+    return [
+        Metric(legal(name), float(value), stamp, step, model_id=model)
+        for name, value in values.items()
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def _stamp(seconds: float | None) -> int:
+    """A time as MLflow counts it, or now."""
+    return round(1000 * (time.time() if seconds is None else seconds))
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__

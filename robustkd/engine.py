@@ -119,14 +119,7 @@ def fit(
         number += first
         if first == epochs:
             continue
-        optimiser = torch.optim.SGD(
-            phase.parameters,
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov and recipe.momentum > 0,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        optimiser = sgd(phase, recipe)
         if first and state is not None:
             optimiser.load_state_dict(state["optimiser"])
         elif phase.begin is not None:
@@ -147,17 +140,44 @@ def fit(
             yield Epoch(phase.name, number, terms, saved)
 
 
-def _epoch(
-    method: Method, phase: Phase, optimiser: torch.optim.SGD, loader: Loader, recipe: Recipe, clock: Clock, number: int
-) -> dict[str, float]:
-    method.train()
-    meter = Meter()
-    for step, batch in enumerate(loader.epoch(number - 1, clock)):
+def sgd(phase: Phase, recipe: Recipe) -> torch.optim.SGD:
+    """A phase's own optimiser, over the parameters that the phase moves."""
+    return torch.optim.SGD(
+        phase.parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def updates(
+    phase: Phase,
+    optimiser: torch.optim.SGD,
+    loader: Loader,
+    recipe: Recipe,
+    clock: Clock,
+    number: int,
+    meter: Meter,
+) -> Iterator[None]:
+    """One epoch, handing back after each batch."""
+    for step, batch in enumerate(loader.epoch(number, clock)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate((clock.epoch + step / len(loader)) / clock.epochs)
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
             meter.add(objective)
+        yield
+
+
+def _epoch(
+    method: Method, phase: Phase, optimiser: torch.optim.SGD, loader: Loader, recipe: Recipe, clock: Clock, number: int
+) -> dict[str, float]:
+    method.train()
+    meter = Meter()
+    for _ in updates(phase, optimiser, loader, recipe, clock, number - 1, meter):
+        pass
     method.eval()
     means = meter.means()
     for name, value in means.items():
@@ -170,13 +190,9 @@ def _epoch(
 def pace(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:
     """Seconds that a batch of this phase takes, the median of a few after one that warms up."""
     method.train()
-    optimiser = torch.optim.SGD(phase.parameters, lr=recipe.lr, momentum=recipe.momentum, fused=True)
-    times = []
-    for batch in islice(loader.epoch(0, Clock(0, 1)), steps + 1):
-        if batch.images.device.type == "cuda":
-            torch.cuda.synchronize(batch.images.device)
+    times, meter = [time.perf_counter()], Meter()
+    for _ in islice(updates(phase, sgd(phase, recipe), loader, recipe, Clock(0, 1), 0, meter), steps + 1):
+        meter.means()  # waits for the device
         times.append(time.perf_counter())
-        for objective in phase.step(batch):
-            phase.update(objective, optimiser)
-    times.append(time.perf_counter())
-    return statistics.median([later - earlier for earlier, later in pairwise(times)][1:] or [times[-1] - times[0]])
+    each = [later - earlier for earlier, later in pairwise(times)]
+    return statistics.median(each[1:] or each)

@@ -20,7 +20,10 @@ def recalls(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     array([0.75,  nan])
     """
     support = matrix.sum(axis=1)
-    return np.divide(np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0)
+    share: NDArray[np.float64] = np.divide(
+        np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0
+    )
+    return share
 
 
 def summary(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:

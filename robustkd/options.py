@@ -112,4 +112,4 @@ class Study(Data):
 
     def identity(self) -> dict[str, Any]:
         """The options that decide a result."""
-        return {name: value for name, value in asdict(self).items() if name not in ELSEWHERE}  # type: ignore[call-overload]
+        return {name: value for name, value in asdict(self).items() if name not in ELSEWHERE}

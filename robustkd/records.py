@@ -1,5 +1,6 @@
 """What the layers hand one another. B batch, K classes, C H W image, D embedding, N training rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ class Clock(NamedTuple):
     epochs: int  # of this phase
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """What a method sees of the data: never a true label."""
 
     images: Tensor  # (B, C, H, W) float in [0, 1]
@@ -27,7 +29,7 @@ class Output(NamedTuple):
 
     logits: Tensor  # (B, K)
     embedding: Tensor  # (B, D), what the head reads
-    maps: tuple[Tensor, ...]  # the stem's and each stage's, (B, c, h, w)
+    maps: Sequence[Tensor]  # the stem's and each stage's, (B, c, h, w)
 
 
 @dataclass(frozen=True)

@@ -111,14 +111,9 @@ def cells(options: Study, given_teacher: bool) -> tuple[Cell, ...]:
     methods = options.method_texts()
     wanted = any("teacher" in build.needs(build.read(text)[0]) for text in methods)
     teachers = ["baseline+" + options.teacher_criterion] if wanted else []
-    return tuple(
-        Cell(role, text, seed)
-        for role, texts, count in (
-            ("teacher", teachers, 1 if given_teacher else options.seeds),
-            ("student", methods, options.seeds),
-        )
-        for seed in range(count)
-        for text in texts
+    return (
+        *(Cell("teacher", text, seed) for seed in range(1 if given_teacher else options.seeds) for text in teachers),
+        *(Cell("student", text, seed) for seed in range(options.seeds) for text in methods),
     )
 
 
@@ -434,13 +429,19 @@ def load_plugs(options: Study) -> None:
         words.plug(path, TABLES)
 
 
+def rehearse(plan: Plan, cell: Cell, view: View) -> Method:
+    """A cell's method with an untrained teacher: whatever cannot be constructed is refused before anything is trained."""
+    teacher = network(plan, plan.options.teacher, 0, "linear") if plan.teacher is None else None
+    random = torch.Generator(plan.device).manual_seed(0)
+    return construct(plan, cell, view, random, teacher=teacher)
+
+
 def estimate(plan: Plan, cell: Cell, steps: int = 4) -> tuple[int, float]:
     """A cell's updates, and the seconds they would take by a few timed ones."""
     view = views(plan, cell.seed).train
     device = torch.device(plan.device)
     loader = Loader(view, plan.options.batch, device, augment=plan.options.augment)
-    teacher = network(plan, plan.options.teacher, cell.seed, "linear") if plan.teacher is None else None
-    method = construct(plan, cell, view, torch.Generator(device).manual_seed(0), teacher=teacher)
+    method = rehearse(plan, cell, view)
     seconds = 0.0
     for phase in method.phases():
         pace = engine.pace(method, phase, loader, plan.recipe, steps)

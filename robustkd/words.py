@@ -96,6 +96,7 @@ class Word:
     package: str
     positional: tuple[Any, ...]
     named: Mapping[str, Any]
+    fields: Mapping[str, Any]  # what a template such as resnet{depth} read from the word
 
     def load(self) -> Any:
         """Import what the word stands for."""
@@ -111,10 +112,14 @@ class Word:
             UsageError: a parameter that does not exist, is missing, or whose value breaks its type or bounds.
         """
         target = self.load()
-        open_to = parameters(target)
+        # What the word itself says, the 20 of resnet20, is nobody's to say again.
+        open_to = {name: p for name, p in parameters(target).items() if name not in self.fields}
         if len(self.positional) > len(open_to):
             raise UsageError(f"{self.kind} '{self.text}': '{self.word}' takes {len(open_to)} values at most")
         given = {**self.entry.preset, **dict(zip(open_to, self.positional, strict=False)), **self.named}
+        twice = set(dict(zip(open_to, self.positional, strict=False))) & set(self.named)
+        if twice:
+            raise UsageError(f"{self.kind} '{self.text}' gives its {twice.pop()} twice")
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
         values = {}
         for name, value in given.items():
@@ -126,7 +131,7 @@ class Word:
         for name, parameter in open_to.items():
             if parameter.default is inspect.Parameter.empty and name not in values:
                 raise UsageError(f"{self.kind} '{self.text}' needs its {name}, as in {self.word}({name}=VALUE)")
-        return values
+        return {**values, **self.fields}
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -203,6 +208,7 @@ class Registry(Mapping[str, Entry]):
             raise UsageError(f"{self.kind} '{text}' is not a word such as 'word', 'word0.4' or 'word(key=value)'")
         word, inside = match.groups()
         positional, named = _values(self.kind, text, inside or "")
+        typed = word
         entry, fields = self._find(word)
         if entry is None:  # word0.4: a number at the end is the first value
             number = re.fullmatch(r"([A-Za-z_][A-Za-z_:]*?)(-?\d+(?:\.\d*)?(?:e-?\d+)?|-?\.\d+)", word)
@@ -212,11 +218,12 @@ class Registry(Mapping[str, Entry]):
                 positional = (ast.literal_eval(first), *positional)
         if entry is None:
             known = [example for name, e in self._all().items() for example in (e.examples or (name,))]
+            word = typed if any("{" in name for name in self._all()) else word
             listed = ", ".join(sorted(known))
             raise UsageError(f"no {self.kind} is called '{word}'{nearest(word, known)}; there are: {listed}")
         if word in (self._foreign or {}) and word not in self._own:
             entry = Entry(entry.target(), entry.summary)  # type: ignore[operator]  # an entry point, loaded now
-        return Word(text, self.kind, word, entry, self.package, positional, {**fields, **named})
+        return Word(text, self.kind, word, entry, self.package, positional, named, fields)
 
     def _find(self, word: str) -> tuple[Entry | None, dict[str, Any]]:
         table = self._own if word in self._own else self._all()

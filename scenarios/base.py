@@ -46,6 +46,9 @@ class Chain(Scenario):
     def __iter__(self) -> Iterator[Scenario]:
         yield from self.steps
 
+    def __call__(self, view: View) -> View:
+        return self.apply(view)  # each step has moved the place on by one already
+
     def apply(self, view: View) -> View:
         for step in self.steps:
             view = step(view)

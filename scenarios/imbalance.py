@@ -34,6 +34,8 @@ class Imbalance(Thinning):
         end = classes**-self.gamma if self.form == "first" else classes**self.gamma
         if self.form == "first":
             b = (least - most * end) / (most - least)
-            return least * (1 + b) / (b + x**-self.gamma)
-        b = (least * end - most) / (most - least)
-        return most * (1 + b) / (x**self.gamma + b)
+            sizes = least * (1 + b) / (b + x**-self.gamma)
+        else:
+            b = (least * end - most) / (most - least)
+            sizes = most * (1 + b) / (x**self.gamma + b)
+        return np.asarray(sizes, dtype=np.float64)

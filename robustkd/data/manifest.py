@@ -54,7 +54,7 @@ def load(path: Path, source: Source) -> Splits:
         raise UsageError(
             f"{path}: this manifest was made of '{card['dataset']}' ({card['fingerprint']}), not of '{source.name}'"
         )
-    table = pd.read_csv(path.with_suffix(".csv"), dtype={"split": "category", "row": np.int64, "label": np.int64})
+    table = pd.read_csv(path.with_suffix(".csv"), dtype={"split": str, "row": int, "label": int})
     views = {}
     for split in Splits._fields:
         chosen = table[table["split"] == split]

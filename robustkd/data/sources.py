@@ -241,7 +241,7 @@ def _arrays(word: str, path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UsageError(f"{word}: {path} is a folder, not a file" if path.exists() else missing(word, path))
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # NumPy leaves a damaged one open
             there, arrays = list(file), {name: file[name] for name in ARRAYS if name in file}
     except Exception as error:  # no archive, a damaged one, or one of Python objects, which could run code
         raise UsageError(

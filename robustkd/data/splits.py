@@ -68,7 +68,7 @@ def _cut(source: Source, rows: Labels, share: float, seed: int, least: int) -> L
 
 
 def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywhere: bool) -> Labels:
-    """About a share of each class, in whole groups; every class stays, and where told every class goes: (m,), sorted."""
+    """About a share of each class, in whole groups; every class stays, and if told every class goes: (m,), sorted."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     assert source.groups is not None

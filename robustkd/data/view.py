@@ -55,7 +55,7 @@ class Source:
     @property
     def shape(self) -> tuple[int, int, int]:
         """C, H, W."""
-        return self.images.shape[1:]  # type: ignore[return-value]
+        return self.images.shape[1:]
 
 
 @dataclass(frozen=True, eq=False)

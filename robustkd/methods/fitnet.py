@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.net import Frozen, Network, shapes
+from robustkd.models.net import Frozen, Network, beneath, shapes
 from robustkd.records import Batch, Facts, Objective, Output
 from robustkd.words import Count, Positive, Share, UsageError
 
@@ -52,6 +52,7 @@ class FitNet(Distiller):
             )
         self.regressor = nn.Conv2d(c, c_t, (h - h_t + 1, w - w_t + 1))
         self.hint, self.first, self.alpha, self.temperature = hint, first, alpha, temperature
+        self.shape = data.shape
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         T = self.temperature
@@ -65,7 +66,7 @@ class FitNet(Distiller):
         yield Objective({"hint": (self.regressor(guided) - hint).square().mean() / 2})
 
     def phases(self) -> tuple[Phase, ...]:
-        lower = [*self.student.lower(self.hint), *self.regressor.parameters()]
+        lower = [*beneath(self.student, self.hint, self.shape), *self.regressor.parameters()]
         return (
             Phase("hint", self.foretell, lower, epochs=self.first),
             Phase("train", self.step, [*self.student.parameters(), *self.criterion.parameters()]),

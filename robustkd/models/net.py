@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import torch
@@ -187,6 +188,21 @@ def still(model: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def beneath(net: Network, depth: int, shape: tuple[int, int, int]) -> list[nn.Parameter]:
+    """The parameters that map number `depth` hangs on, found by following the graph of a dry run on (C, H, W)."""
+    with still(net), torch.enable_grad():
+        top = next(islice(net.walk(net.mean.new_zeros(2, *shape)), depth, None))
+    found, waiting, seen = set(), [top.grad_fn], set()
+    while waiting:
+        step = waiting.pop()
+        if step is None or step in seen:
+            continue
+        seen.add(step)
+        found.add(id(getattr(step, "variable", None)))
+        waiting += [before for before, _ in step.next_functions]
+    return [parameter for parameter in net.parameters() if id(parameter) in found]
 
 
 def full(x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def refused(word, *said, **options):
 
 
 def test_reading_words_loads_nothing_heavy():
-    check = "import sys, robustkd.data.sources; print({'torch', 'torchvision', 'sklearn', 'PIL', 'rich'} & set(sys.modules))"
+    check = "import sys, robustkd.data.sources; print({'torch', 'sklearn', 'PIL', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -286,7 +286,7 @@ def spoilt(root):
     (place / "text.jpg").write_text("not an image")
     (place / "empty.png").write_bytes(b"")
     (place / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    (place / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    save(noise(1), place / "other.jpg", format="PCX")  # of the formats that Pillow knows, not all are let in
     (place / "gone.png").symlink_to(root / "nowhere")
     save(noise(1), place / "moving.gif", save_all=True, append_images=[noise(2)])
     save(Image.new("F", (9, 9), 0.5), place / "float.tif")
@@ -482,9 +482,10 @@ def test_an_interrupted_decode_leaves_nothing_to_be_mistaken(tmp_path, monkeypat
     def interrupted(file, *_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(decode, "picture", interrupted)
-        read(f"folder:{root}")
+        with pytest.raises(KeyboardInterrupt):
+            read(f"folder:{root}")
     assert not list(cache.iterdir())
     assert (read(f"folder:{root}").images[0] == decode.picture(root / "cat" / "0.png", 32)).all()
 

@@ -1,0 +1,155 @@
+"""What every net keeps to, asked of the examples that MODELS gives; and for each contract a net that it rejects."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+
+import pytest
+import torch
+from helpers import toy
+from torch import Tensor, nn
+
+from robustkd.models import MODELS
+from robustkd.models.make import make
+from robustkd.models.net import Net, Network, beneath, shapes
+from robustkd.records import Output
+from robustkd.words import Word
+
+SHAPE, K = (3, 32, 32), 5
+LARGE = 3e6  # parameters; what has more is built once and left at that
+
+
+@cache
+def net(word: Word, seed: int = 0, half: bool = False) -> Network:
+    return make(word, shape=SHAPE, classes=K, mean=[0.5] * 3, std=[0.25] * 3, seed=seed, half=half).eval()
+
+
+def images(count: int = 2) -> Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def it_answers_in_one_form(word: Word) -> None:
+    built = net(word)
+    (classes,), (width,), maps = shapes(built, SHAPE)
+    assert classes == K
+    assert width == built.head.in_features, f"the head reads {built.head.in_features} values, the embedding has {width}"
+    assert len(maps) >= 2
+    assert all(min(size) >= 1 for size in maps)
+    sides = [h * w for _, h, w in maps]
+    assert sides == sorted(sides, reverse=True), "maps grow on the way up"
+
+
+class Two(Net):
+    """A net to be broken: two stages on three channels."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), [nn.Conv2d(4, 4, 3, 2), nn.ReLU()], nn.Linear(4, K))
+
+
+class Longwinded(Two):
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding = super().read(x)
+        return logits, embedding.repeat(1, 2)
+
+
+def every_image_is_answered_alone(word: Word) -> None:
+    with torch.no_grad():
+        together, alone = net(word)(images()).logits, [net(word)(image[None]).logits[0] for image in images()]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-4), "an answer depends on the other images of the batch"
+
+
+class Relative(Two):
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().read(x - x.mean(dim=0))
+
+
+def walking_is_looking_at_the_maps(word: Word) -> None:
+    with torch.no_grad():
+        maps, walked = net(word)(images()).maps, list(net(word).walk(images()))
+    assert len(maps) == len(walked), "a walk has other maps than an answer"
+    assert all(map(torch.equal, maps, walked))
+
+
+class Wandering(Two):
+    def walk(self, images: Tensor) -> Iterator[Tensor]:
+        yield from list(super().walk(images))[1:]
+
+
+def what_lies_beneath_a_map_is_what_moves_it(word: Word) -> None:
+    built, total = net(word), len(shapes(net(word), SHAPE).maps)
+    below: set[int] = set()
+    for depth in range(total):
+        parameters = beneath(built, depth, SHAPE)
+        built.zero_grad(set_to_none=True)
+        list(built.walk(images()))[depth].square().sum().backward()
+        assert {id(p) for p in parameters} == {id(p) for p in built.parameters() if p.grad is not None}
+        assert below < {id(p) for p in parameters}, "a stage learns nothing"
+        below = {id(p) for p in parameters}
+    built.zero_grad(set_to_none=True)
+    assert not below & {id(p) for p in built.head.parameters()}
+
+
+class Plain(Two):
+    """The second stage, a ReLU, has no parameters."""
+
+
+def one_seed_one_net(word: Word) -> None:
+    states = [make(word, shape=SHAPE, classes=K, mean=[0.5], std=[1], seed=seed).state_dict() for seed in (0, 0, 1)]
+    one, again, other = (torch.cat([t.flatten().double() for t in state.values()]) for state in states)
+    assert torch.equal(one, again), "one seed, two nets"
+    assert not torch.equal(one, other)
+
+
+class Moody(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        mood = torch.Generator()
+        mood.seed()
+        nn.init.normal_(self.head.weight, generator=mood)
+
+
+def half_gives_float32(word: Word) -> None:
+    output = net(word, half=True)(images())
+    dtypes = {tensor.dtype for tensor in (output.logits, output.embedding, *output.maps)}
+    assert dtypes == {torch.float32}, f"it hands out {dtypes}"
+    plain = net(word)(images()).logits
+    assert (output.logits - plain).abs().max() < 0.1 * (1 + plain.abs().max())
+
+
+class Raw(Two):
+    def forward(self, images: Tensor) -> Output:
+        logits, embedding, maps = super().forward(images)
+        return Output(logits, embedding.bfloat16() if self.halved else embedding, maps)
+
+
+Broken = type[Network]
+CONTRACTS: dict[Callable[[Word], None], tuple[Broken, str]] = {
+    it_answers_in_one_form: (Longwinded, "the head reads 4 values, the embedding has 8"),
+    every_image_is_answered_alone: (Relative, "an answer depends on the other images"),
+    walking_is_looking_at_the_maps: (Wandering, "a walk has other maps than an answer"),
+    what_lies_beneath_a_map_is_what_moves_it: (Plain, "a stage learns nothing"),
+    one_seed_one_net: (Moody, "one seed, two nets"),
+    half_gives_float32: (Raw, "it hands out .*bfloat16"),
+}
+
+
+def examples() -> Sequence[str]:
+    return [word for entry in MODELS.values() for word in entry.examples]
+
+
+@pytest.mark.parametrize("word", examples())
+def test_every_example_is_built_as_it_should_be(word):
+    it_answers_in_one_form(MODELS.read(word))
+
+
+@pytest.mark.parametrize("template", MODELS)
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
+def test_every_kind_of_net_keeps_every_contract(contract, template):
+    smallest = min(MODELS[template].examples, key=lambda word: sum(p.numel() for p in net(MODELS.read(word)).parameters()))
+    contract(MODELS.read(smallest))
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
+def test_every_contract_rejects_who_breaks_it(contract):
+    broken, said = CONTRACTS[contract]
+    with pytest.raises(AssertionError, match=said):
+        contract(toy("net", lambda channels, classes: broken()))

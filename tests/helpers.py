@@ -1,0 +1,201 @@
+"""Toys that tests share: a data set that anyone can learn, small nets, and methods made of them."""
+
+import copy
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustkd import build, seeds
+from robustkd.criteria.base import Criterion
+from robustkd.criteria.ce import CE
+from robustkd.data.loader import Loader
+from robustkd.data.view import Source, View
+from robustkd.engine import Epoch, Recipe, fit
+from robustkd.method import Method, Phase
+from robustkd.methods.baseline import Baseline
+from robustkd.models import MODELS
+from robustkd.models.make import make
+from robustkd.models.net import Frozen, Network
+from robustkd.records import Batch, Clock, Facts, Output
+from robustkd.words import Entry, Registry, Word
+
+SHAPE, CLASSES = (1, 8, 8), ("left", "middle", "right")
+CPU = torch.device("cpu")
+# One family of sizes, so that methods that need maps alike can be built; two kinds of maps, raw sums and after a ReLU.
+STUDENT, TEACHER = "wrn_10_1", "resnet8"
+# Small steps and no decay: what a contract compares is equality, and what it asks to be learned is easy.
+RECIPE = Recipe(epochs=1, lr=0.05, schedule="constant", weight_decay=5e-4)
+
+
+def source(each: int = 20, truth: bool = True) -> Source:
+    """`each` images of each class: a bright stripe at the class's place, under noise."""
+    labels = np.arange(each * len(CLASSES)) % len(CLASSES)
+    images = np.random.default_rng(0).integers(0, 90, (len(labels), *SHAPE), dtype=np.uint8)
+    for row, label in enumerate(labels):
+        images[row, :, :, 3 * label : 3 * label + 2] += 120
+    return Source("stripes", images, labels, CLASSES, truth=labels.copy() if truth else None)
+
+
+@cache
+def many() -> View:
+    """Enough to learn from."""
+    return View.of(source(20))
+
+
+@cache
+def few() -> View:
+    """Two batches of six, every class in both."""
+    return View.of(source(4))
+
+
+def facts(view: View) -> Facts:
+    return Facts(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+
+
+def batches(view: View, size: int = 6, **options: Any) -> Loader:
+    return Loader(view, size, CPU, **{"augment": False, **options})
+
+
+@cache
+def _network(word: str, seed: int, half: bool) -> Network:
+    return make(MODELS.read(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, half=half)
+
+
+def network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:
+    """A net for the toy data, of its own weights."""
+    return copy.deepcopy(_network(word, seed, half))
+
+
+@cache
+def _trained() -> dict[str, Tensor]:
+    net = network(TEACHER, seed=7)
+    method = Baseline(net, lambda: CE(facts(many())))
+    list(fit(method, batches(many(), 12), Recipe(epochs=4, lr=0.05, schedule="constant")))
+    return net.state_dict()
+
+
+def teacher(half: bool = False) -> Frozen:
+    """A teacher that knows the toy data."""
+    net = network(TEACHER, half=half)
+    net.load_state_dict(_trained())
+    return Frozen(net)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A method and what it was made of."""
+
+    method: Method
+    teacher: Frozen
+    random: torch.Generator
+
+    def train(self, view: View, *, epochs: int = 1, state: Any = None, size: int = 6) -> Iterator[Epoch]:
+        """Through the engine, epoch by epoch."""
+        recipe = Recipe(epochs, RECIPE.lr, "constant")
+        return fit(self.method, batches(view, size), recipe, random=self.random, state=state)
+
+    def trained(self, view: View, **options: Any) -> dict[str, Any]:
+        """All that the method has become after training."""
+        for _ in self.train(view, **options):
+            pass
+        return self.method.state_dict()
+
+    def walk(self, view: View, size: int = 6) -> Iterator[tuple[Phase, torch.optim.SGD, Batch]]:
+        """Every batch of an epoch of every phase, for a test that wants to take the steps itself."""
+        self.method.train()
+        for phase in self.method.phases():
+            optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
+            if phase.begin is not None:
+                phase.begin()
+            for batch in batches(view, size).epoch(0, Clock(0, 1)):
+                yield phase, optimiser, batch
+
+
+def construct(
+    word: Word,
+    *,
+    seed: int = 0,
+    half: bool = False,
+    view: View | None = None,
+    criterion: Callable[[Facts], Criterion] = CE,
+) -> Made:
+    """A method as a study makes it, of toys."""
+    data = facts(few() if view is None else view)
+    frozen, random = teacher(half), torch.Generator().manual_seed(seed)
+    # What a constructor itself draws (an adapter's first weights) hangs on the seed too.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seeds.derive(seed, "init", "method"))
+        method = build.build(
+            word,
+            {
+                "student": lambda: network(seed=seed, half=half),
+                "students": lambda: lambda count: [network(seed=seed + n, half=half) for n in range(count)],
+                "teacher": lambda: frozen,
+                "data": lambda: data,
+                "criterion": lambda: lambda: criterion(data),
+                "random": lambda: random,
+            },
+        )
+    return Made(method, frozen, random)
+
+
+def toy(kind: str, target: Callable[..., Any]) -> Word:
+    """A word for a thing that is in no table."""
+    return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).read("toy")
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two states are equal bit for bit."""
+    alike = (
+        torch.equal(a, b) if isinstance(a, Tensor) else a == b
+        for a, b in zip(one.values(), other.values(), strict=True)
+    )
+    return one.keys() == other.keys() and all(alike)
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """A state as it comes back from a file."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    content: dict[str, Any] = torch.load(file, weights_only=True)
+    return content
+
+
+def golden(shape: tuple[int, ...], a: float, b: float, scale: float = 1.0) -> Tensor:
+    """The deterministic tensors that methods.md gives its values for: scale * sin(a k + b), k the flat index."""
+    return scale * torch.sin(a * torch.arange(int(np.prod(shape)), dtype=torch.float64) + b).reshape(shape)
+
+
+S, T, LABELS = golden((4, 5), 0.7, 0.3), golden((4, 5), 1.3, 0.1, 2), torch.tensor([0, 2, 4, 1])
+FIVE = Facts(4, (1, 1, 1, 0, 1), (1, 2, 2))  # what a method may know of those labels
+
+
+class Says(Network):
+    """Answers with logits of its own, whatever it is shown; they are what it learns."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits, self.asked = nn.Parameter(logits.detach().clone()), 0
+
+    def forward(self, images: Tensor) -> Output:
+        self.asked += 1
+        return Output(self.logits, self.logits, ())
+
+    def walk(self, images: Tensor) -> Iterator[Tensor]:
+        yield from ()
+
+    def swap(self, head: nn.Linear) -> None:
+        raise NotImplementedError
+
+
+def batch(labels: Tensor = LABELS, images: Tensor | None = None) -> Batch:
+    """Labels with images that do not matter."""
+    shown = torch.zeros(len(labels), 1, 2, 2) if images is None else images
+    return Batch(shown, labels, torch.arange(len(labels)), Clock(0, 1))

@@ -1,0 +1,112 @@
+"""The import law, held: who may know whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+# Each part of the house, and the parts it may import. Longest prefix wins; a part may import itself unless it says "alone".
+LAW: dict[str, set[str]] = {
+    "robustkd.words": set(),
+    "robustkd.records": set(),
+    "robustkd.seeds": set(),
+    "robustkd.functional": {"robustkd.records"},
+    "robustkd.data": {"robustkd.data", "robustkd.records", "robustkd.seeds", "robustkd.words"},
+    "robustkd.criteria": {"robustkd.criteria", "robustkd.records", "robustkd.words"},
+    "robustkd.models": {"robustkd.models", "robustkd.records", "robustkd.words"},
+    "robustkd.method": {"robustkd.criteria", "robustkd.models", "robustkd.records"},
+    "robustkd.methods": {
+        *("robustkd.method", "robustkd.criteria", "robustkd.models", "robustkd.functional"),
+        *("robustkd.records", "robustkd.words"),
+    },
+    "robustkd.build": {"robustkd.methods", "robustkd.method", "robustkd.criteria", "robustkd.words"},
+    "robustkd.engine": {"robustkd.method", "robustkd.records", "robustkd.data.loader"},
+    "robustkd.metrics": set(),
+    "robustkd.checkpoint": {"robustkd.models", "robustkd.words"},
+    "robustkd.options": {"robustkd.methods", "robustkd.words"},
+    "robustkd.comparison": set(),
+    "robustkd.study": {
+        *("robustkd.build", "robustkd.engine", "robustkd.metrics", "robustkd.checkpoint", "robustkd.options"),
+        *("robustkd.criteria", "robustkd.data", "robustkd.method", "robustkd.methods", "robustkd.models"),
+        *("robustkd.records", "robustkd.seeds", "robustkd.words"),
+    },
+    "robustkd": set(),
+    "scenarios": {"scenarios", "robustkd.data", "robustkd.seeds", "robustkd.words"},
+    "pipelines": {"pipelines", "scenarios", "robustkd"},
+}
+FILES = sorted(path for package in ("robustkd", "scenarios", "pipelines") for path in (HOME / package).rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__")
+
+
+def part(name: str) -> str:
+    return max((prefix for prefix in LAW if name == prefix or name.startswith(prefix + ".")), key=len)
+
+
+def imported(path: Path) -> set[str]:
+    """Every module of ours that a file imports, wherever in the file it does."""
+    found = set()
+    known = {module(other) for other in FILES}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (below & known) or {node.module}
+            found |= {node.module} if below - known else set()
+    return {name for name in found if name.split(".")[0] in ("robustkd", "scenarios", "pipelines")}
+
+
+def broken(name: str, imports: set[str]) -> list[str]:
+    allowed = LAW[part(name)]
+    fine = {i for i in imports if any(i == a or i.startswith(a + ".") for a in allowed)}
+    return sorted(imports - fine)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[module(path) for path in FILES])
+def test_imports_flow_one_way(path: Path) -> None:
+    assert broken(module(path), imported(path)) == []
+
+
+def test_a_broken_law_is_seen() -> None:
+    assert broken("robustkd.methods.mine", {"robustkd.engine"}) == ["robustkd.engine"]
+    assert broken("robustkd.engine", {"robustkd.methods.hinton"}) == ["robustkd.methods.hinton"]
+    assert broken("scenarios.mine", {"robustkd.study", "robustkd.data.view"}) == ["robustkd.study"]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name == "methods" and p.stem != "__init__"], ids=lambda p: p.stem
+)
+def test_methods_do_not_know_one_another(path: Path) -> None:
+    assert not [name for name in imported(path) if name.startswith("robustkd.methods")]
+
+
+def test_the_engine_cannot_name_a_method() -> None:
+    from robustkd.methods import METHODS
+
+    code = (HOME / "robustkd" / "engine.py").read_text().lower()
+    assert [word for word in METHODS if word in code] == []
+
+
+def test_mlflow_is_known_to_one_file_only() -> None:
+    users = [module(path) for path in FILES if "mlflow" in {top(name) for name in everything(path)}]
+    assert users == ["pipelines.tracking"]
+
+
+def everything(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def top(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_methods_touch_no_devices_optimisers_or_modes() -> None:
+    for path in (HOME / "robustkd" / "methods").glob("*.py"):
+        called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not called & {"cuda", "optim", "train", "eval", "manual_seed", "item"}, path.name

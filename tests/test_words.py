@@ -1,0 +1,118 @@
+"""The grammar, the tables, and the sentences that say what is wrong."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from robustkd.words import Entry, Registry, Share, UsageError, plug, split
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Makes things unclear."""
+
+    amount: Share
+    kind: Literal["box", "round"] = "box"
+    tint: str = ""
+
+
+def stacked(channels: int, *, depth: int, wide: bool = False) -> tuple[int, int, bool]:
+    return channels, depth, wide
+
+
+@pytest.fixture
+def table() -> Registry:
+    entries = {
+        "blur": Entry(Blur),
+        "soft": Entry(Blur, preset={"amount": 0.1}),
+        "stack{depth}": Entry(stacked, examples=("stack3",)),
+    }
+    return Registry("thing", "nowhere", "robustkd.tests", entries)
+
+
+@pytest.mark.parametrize("text", ["blur0.4", "blur(0.4)", "blur(amount=0.4)", " blur( amount = 0.4 ) "])
+def test_a_first_value_can_be_written_in_four_ways(table: Registry, text: str) -> None:
+    assert table.read(text).chosen() == {"amount": 0.4}
+
+
+def test_values_are_numbers_bare_words_and_quoted_strings(table: Registry) -> None:
+    word = table.read('blur(0.4, kind=round, tint="a, b (c)")')
+    assert word.chosen() == {"amount": 0.4, "kind": "round", "tint": "a, b (c)"}
+    assert table.read("blur(0.4, tint=path.csv)").chosen()["tint"] == "path.csv"
+
+
+def test_a_preset_is_a_default_that_can_be_overruled(table: Registry) -> None:
+    assert table.read("soft").chosen() == {"amount": 0.1}
+    assert table.read("soft(amount=0.2)").chosen() == {"amount": 0.2}
+
+
+def test_a_template_reads_its_fields_from_the_word(table: Registry) -> None:
+    assert table.read("stack12").chosen() == {"depth": 12}
+    assert table.read("stack12(wide=True)").chosen() == {"depth": 12, "wide": True}
+    with pytest.raises(UsageError, match="has no parameter 'depth'"):
+        table.read("stack12(depth=3)").chosen()
+
+
+def test_separators_inside_brackets_and_quotes_do_not_split() -> None:
+    assert split('a(x=1, y="+,"),b+c', ",") == ['a(x=1, y="+,")', "b+c"]
+    assert split("a(x=1)+b", "+") == ["a(x=1)", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("blur1.4", "amount is 1.4 but should be less than or equal to 1"),
+        ("blur-0.1", "amount is -0.1 but should be greater than or equal to 0"),
+        ("blur", "needs its amount, as in blur(amount=VALUE)"),
+        ("blurr0.4", "no thing is called 'blurr0.4' (did you mean 'blur'?)"),
+        ("stak3", "did you mean 'stack3'?"),
+        ("blur(amont=0.4)", "has no parameter 'amont' (did you mean 'amount'?); it has: amount, kind, tint"),
+        ("blur(0.4, kind=box, tint=x, 3)", "is not a list such as"),
+        ("blur(0.4, box, x, y)", "takes 3 values at most"),
+        ("blur(0.4, amount=0.3)", "gives its amount twice"),
+        ("blur(0.4, kind=boks)", "kind is 'boks' but should be 'box' or 'round'"),
+        ("blur(amount=much)", "amount is 'much' but should be a valid number"),
+        ("0.4", "is not a word"),
+        ("", "is not a word"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(table: Registry, text: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        table.read(text).chosen()
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["a+", "+a", "a,,b", "a(", 'a("x)', ""])
+def test_a_broken_chain_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        split(text, "+" if "+" in text else ",")
+
+
+def test_a_users_file_joins_the_tables(table: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def smear(*, far: int = 1):\n    '''Smears.'''\n\nSCENARIOS = {'smear': smear}\n")
+    plug(str(file), {"SCENARIOS": table})
+    assert table.read("smear(far=3)").chosen() == {"far": 3}
+    assert table["smear"].summary == "Smears."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no such file"),
+        ("1 / 0", "running it failed with ZeroDivisionError"),
+        ("x = 1", "it offers none of the dictionaries"),
+        ("SCENARIOS = {'blur': print}", "exists already"),
+    ],
+)
+def test_a_users_file_that_cannot_join_is_refused(
+    table: Registry, tmp_path: Path, content: str | None, said: str
+) -> None:
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        plug(str(file), {"SCENARIOS": table})
