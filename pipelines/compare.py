@@ -65,7 +65,7 @@ def overall(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
     """A row per method: mean and standard deviation over the seeds."""
     table = Table(title="mean ± standard deviation over seeds")
     for column in ("", *NAMES.values(), "seeds"):
-        table.add_column(column, justify="left" if not column else "right")
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for method, row in summary.iterrows():
         named = (
             f"teacher ({study['given']['teacher']}, {study['given']['teacher_criterion']})"

@@ -58,7 +58,8 @@ def plan(options: Study) -> study.Plan:
         **options.identity(),
         "fingerprint": source.fingerprint,
         "half": half,
-        "given": [file_digest(path) for path in (teacher, Path(options.init) if options.init else None) if path],
+        "teacher": options.teacher if teacher is None else file_digest(teacher),
+        "init": file_digest(Path(options.init)) if options.init else None,
         "code": code_digest(options),
     }
     name = options.name or f"{options.dataset.split(':')[0]}-{options.scenario}"
@@ -89,7 +90,7 @@ def plan(options: Study) -> study.Plan:
         max(1, cores // jobs),
     )
     for cell in cells:
-        if cell.seed == 0:
+        if cell.seed == 0 and (cell.role == "student" or teacher is None):
             study.rehearse(made, cell, drawn[0].train)
     card = {"asked": options.identity(), "methods": options.method_texts(), "seeds": options.seeds}
     card |= {

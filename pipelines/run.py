@@ -22,10 +22,12 @@ def estimate(plan: study.Plan, cells: tuple[study.Cell, ...]) -> None:
     """What a study would take, from a few timed updates of each method."""
     study.prepare_process(plan)
     todo = [cell for cell in cells if not study.finished(plan, cell)]
-    paces = {(cell.role, cell.method): study.estimate(plan, cell) for cell in todo if cell.seed == 0}
+    todo = [cell for cell in todo if cell.role == "student" or plan.teacher is None]  # a given one is only evaluated
+    paces = {(cell.role, cell.method): cell for cell in reversed(todo)}
+    told = {key: study.estimate(plan, cell) for key, cell in paces.items()}
     seconds = 0.0
     for cell in todo:
-        updates, each = paces[cell.role, cell.method]
+        updates, each = told[cell.role, cell.method]
         seconds += each
         runs.console.print(f"{cell.name}: {updates} updates, about {each:.0f} s", markup=False)
     runs.console.print(

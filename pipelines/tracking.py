@@ -29,7 +29,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from robustkd.words import UsageError
@@ -412,7 +412,7 @@ def resolve(reference: str) -> Path:
     place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "")
     for file in (name,) if name else ("model.pt", "extra_files/model.pt"):
         try:
-            path = Path(get_artifact_repository(place).download_artifacts(file, folder))
+            path = Path(get_artifact_repository(place).download_artifacts(file, folder))  # type: ignore[no-untyped-call]
         except Exception:  # each kind of store has its own way to say no
             continue
         if path.is_file():
@@ -451,7 +451,9 @@ def _client() -> "MlflowClient":
     """MLflow's client, with the store open and without its chatter."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith(("http://", "https://")):
-        _refuse_absent(uri)
+        _refuse_silent(uri)
+    elif not uri or uri.startswith("sqlite:///"):
+        _refuse_closed(Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]) or "mlflow.db"))
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     try:
@@ -467,8 +469,20 @@ def _client() -> "MlflowClient":
         ) from None
 
 
-def _refuse_absent(uri: str) -> None:
-    """Refuse a tracking server that does not answer: MLflow itself would go on trying for minutes."""
+# MLflow itself would go on trying for minutes in both cases.
+
+
+def _refuse_closed(path: Path) -> None:
+    """Refuse an SQLite file that cannot be written."""
+    if (
+        not all(os.access(place, os.W_OK) for place in (path, path.parent) if place.exists())
+        or not path.parent.exists()
+    ):
+        raise UsageError(f"MLflow cannot write its store {path.resolve()}; `--tracker files` does without it")
+
+
+def _refuse_silent(uri: str) -> None:
+    """Refuse a tracking server that does not answer."""
     shown = _shown(uri)
     try:
         with urlopen(f"{shown}/health", timeout=PATIENCE):

@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -268,17 +269,18 @@ def plug(path: str, tables: Mapping[str, Registry]) -> None:
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"--plug {path}: there is no such file")
-    spec = importlib.util.spec_from_file_location(f"robustkd_plug_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"--plug {path}: running it failed with {type(error).__name__}: {error}") from error
+    name = f"robustkd_plug_{zlib.crc32(str(file.resolve()).encode()):08x}"
+    if name not in sys.modules:  # run once per process: what it offers stays the same thing
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except Exception as error:
+            del sys.modules[name]
+            raise UsageError(f"--plug {path}: running it failed with {type(error).__name__}: {error}") from error
+    module = sys.modules[name]
     if not any(hasattr(module, name) for name in PLUGS):
         raise UsageError(f"--plug {path}: it offers none of the dictionaries {', '.join(PLUGS)}")
     for name, table in tables.items():

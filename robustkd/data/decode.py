@@ -99,7 +99,7 @@ def decode(root: Path, files: Sequence[str], into: Pixels) -> dict[str, str]:
                 into[row] = picture(root / file, into.shape[-1], into.shape[1])
             except MemoryError:
                 raise
-            except Exception as error:  # noqa: BLE001  # what a damaged file raises depends on format and damage
+            except Exception as error:  # what a damaged file raises depends on format and damage
                 bad[file] = reason(error)
         return bad
 

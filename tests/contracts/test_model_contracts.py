@@ -1,7 +1,6 @@
 """What every net keeps to, asked of the examples that MODELS gives; and for each contract a net that it rejects."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -14,11 +13,9 @@ from robustkd.models.net import Net, Network, beneath, shapes
 from robustkd.records import Output
 from robustkd.words import Word
 
-SHAPE, K = (3, 32, 32), 5
-LARGE = 3e6  # parameters; what has more is built once and left at that
+SHAPE, K = (3, 16, 16), 5
 
 
-@cache
 def net(word: Word, seed: int = 0, half: bool = False) -> Network:
     return make(word, shape=SHAPE, classes=K, mean=[0.5] * 3, std=[0.25] * 3, seed=seed, half=half).eval()
 
@@ -52,8 +49,9 @@ class Longwinded(Two):
 
 
 def every_image_is_answered_alone(word: Word) -> None:
+    built = net(word)
     with torch.no_grad():
-        together, alone = net(word)(images()).logits, [net(word)(image[None]).logits[0] for image in images()]
+        together, alone = built(images()).logits, [built(image[None]).logits[0] for image in images()]
     assert torch.allclose(together, torch.stack(alone), atol=1e-4), "an answer depends on the other images of the batch"
 
 
@@ -63,8 +61,9 @@ class Relative(Two):
 
 
 def walking_is_looking_at_the_maps(word: Word) -> None:
+    built = net(word)
     with torch.no_grad():
-        maps, walked = net(word)(images()).maps, list(net(word).walk(images()))
+        maps, walked = built(images()).maps, list(built.walk(images()))
     assert len(maps) == len(walked), "a walk has other maps than an answer"
     assert all(map(torch.equal, maps, walked))
 
@@ -75,9 +74,9 @@ class Wandering(Two):
 
 
 def what_lies_beneath_a_map_is_what_moves_it(word: Word) -> None:
-    built, total = net(word), len(shapes(net(word), SHAPE).maps)
+    built = net(word)
     below: set[int] = set()
-    for depth in range(total):
+    for depth in range(len(shapes(built, SHAPE).maps)):
         parameters = beneath(built, depth, SHAPE)
         built.zero_grad(set_to_none=True)
         list(built.walk(images()))[depth].square().sum().backward()
@@ -93,7 +92,7 @@ class Plain(Two):
 
 
 def one_seed_one_net(word: Word) -> None:
-    states = [make(word, shape=SHAPE, classes=K, mean=[0.5], std=[1], seed=seed).state_dict() for seed in (0, 0, 1)]
+    states = [net(word, seed).state_dict() for seed in (0, 0, 1)]
     one, again, other = (torch.cat([t.flatten().double() for t in state.values()]) for state in states)
     assert torch.equal(one, again), "one seed, two nets"
     assert not torch.equal(one, other)
@@ -132,11 +131,7 @@ CONTRACTS: dict[Callable[[Word], None], tuple[Broken, str]] = {
 }
 
 
-def examples() -> Sequence[str]:
-    return [word for entry in MODELS.values() for word in entry.examples]
-
-
-@pytest.mark.parametrize("word", examples())
+@pytest.mark.parametrize("word", [word for entry in MODELS.values() for word in entry.examples])
 def test_every_example_is_built_as_it_should_be(word):
     it_answers_in_one_form(MODELS.read(word))
 
@@ -144,8 +139,7 @@ def test_every_example_is_built_as_it_should_be(word):
 @pytest.mark.parametrize("template", MODELS)
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
 def test_every_kind_of_net_keeps_every_contract(contract, template):
-    smallest = min(MODELS[template].examples, key=lambda word: sum(p.numel() for p in net(MODELS.read(word)).parameters()))
-    contract(MODELS.read(smallest))
+    contract(MODELS.read((MODELS[template].examples or (template,))[0]))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)

@@ -174,7 +174,6 @@ def test_every_contract_rejects_who_breaks_it(contract):
         contract(broken())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG scenarios/base.py: a Chain is one place, whatever its length")
 def test_a_chain_counts_as_many_places_as_it_has_steps():
     chain = parse("imbalance0.2+noise0.4")
     first, second = chain

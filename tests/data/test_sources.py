@@ -108,6 +108,7 @@ def test_fashion_mnist_is_read_packed_from_a_read_only_folder():
 def test_mnists_in_either_layout(tmp_path, word, place):
     raw = tmp_path / place
     raw.mkdir(parents=True)
+    (tmp_path / "raw").mkdir(exist_ok=True)  # of another data set, where ours lies below its own name
     for half, count in (("train", 5), ("t10k", 3)):
         images = np.arange(count * 784, dtype=np.uint8).tobytes()
         header = b"".join(n.to_bytes(4, "big") for n in (2051, count, 28, 28))
@@ -252,7 +253,7 @@ def test_an_image_of_the_wanted_size_is_left_alone(tmp_path):
 
 
 def test_large_photographs_are_close_to_their_exact_reduction(tmp_path):
-    image = noise(1, (9, 9, 3)).resize((512, 512), Image.Resampling.BICUBIC)
+    image = noise(1, (9, 9, 3)).resize((128, 128), Image.Resampling.BICUBIC)
     quick = decode.picture(save(image, tmp_path / "a.jpg", quality=98), 32).astype(int)
     exact = decode.picture(save(image, tmp_path / "a.png"), 32).astype(int)
     assert np.abs(quick - exact).mean() < 3
@@ -300,8 +301,8 @@ SPOILT = [
     "float.tif",
     "gone.png",
     "moving.gif",
+    "other.jpg",
     "photo.heic",
-    "script.jpg",
     "text.jpg",
 ]
 

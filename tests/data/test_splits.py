@@ -114,6 +114,13 @@ def test_groups_stay_whole(share, least, most):
     assert (split(data, held_out=share, seed=1).test != splits.test).any()
 
 
+def test_a_class_in_one_group_is_not_held_out():
+    labels = np.repeat([0, 1, 0], [50, 5, 10])
+    data = labelled(labels, groups=np.arange(65) // 5, parts=np.repeat(["train", "test"], [55, 10]))
+    for seed in range(8):
+        assert counts(data, split(data, held_out=0.5, seed=seed).train)[1] == 5
+
+
 def test_groups_that_cannot_be_divided():
     data = grouped(kinds=2, groups=4)
     lonely = np.where(data.labels == 1, 99, data.groups)  # all of class b in one group

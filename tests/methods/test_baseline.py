@@ -1,0 +1,52 @@
+"""baseline: L = CE(z, y)."""
+
+import math
+
+import pytest
+import torch
+from helpers import FIVE, S, Says, batch, golden
+from torch import Tensor
+
+from robustkd.criteria.base import Criterion
+from robustkd.criteria.ce import CE
+from robustkd.methods.baseline import Baseline
+from robustkd.records import Batch
+
+
+def loss(logits: Tensor) -> Tensor:
+    """What the baseline makes of these logits, with a gradient to them."""
+    net = Says(logits)
+    del net.logits
+    net.logits = logits
+    return Baseline(net, lambda: CE(FIVE)).objective(batch()).loss
+
+
+def test_the_golden_value():
+    assert loss(S).item() == pytest.approx(2.3362513733, abs=1e-10)
+
+
+def test_by_hand():
+    # p = (3/4, 1/4): labels 0 and 1 cost -log 3/4 = 0.2876821 and -log 1/4 = 1.3862944, 0.8369882 on average
+    method = Baseline(Says(torch.tensor([[math.log(3), 0.0]] * 2)), lambda: CE(FIVE))
+    assert method.objective(batch(torch.tensor([0, 1]))).loss.item() == pytest.approx(0.8369882, abs=1e-6)
+
+
+def test_who_knows_nothing_pays_log_k():
+    assert loss(torch.zeros_like(S)).item() == pytest.approx(math.log(5))
+
+
+def test_a_shift_of_logits_changes_nothing():
+    assert loss(S + golden((4, 1), 2.3, 0.2, 50)).item() == pytest.approx(loss(S).item(), rel=1e-12)
+
+
+def test_its_gradient():
+    assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
+
+
+class Tenfold(Criterion):
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return 10.0 * batch.index + 0 * logits.sum(dim=1)
+
+
+def test_it_is_the_mean_of_what_its_criterion_says():
+    assert Baseline(Says(S), lambda: Tenfold(FIVE)).objective(batch()).loss.item() == 15  # 0, 10, 20 and 30

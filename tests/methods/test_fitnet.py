@@ -1,0 +1,223 @@
+"""fitnet: first a hint for the lower half, L = 1/2 || r(v_g) - u_h ||^2; then Hinton's loss for all of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import FIVE, LABELS, RECIPE, S, STUDENT, T, TEACHER, batch, batches, construct, few, golden
+from torch import Tensor, nn
+
+from robustkd.criteria.ce import CE
+from robustkd.engine import fit
+from robustkd.method import Phase
+from robustkd.methods import METHODS
+from robustkd.methods.fitnet import FitNet
+from robustkd.methods.hinton import Hinton
+from robustkd.models.net import Frozen, Net, Network
+from robustkd.records import Facts, Output
+from robustkd.words import UsageError
+
+FITNET = METHODS.read("fitnet")
+
+
+class Shows(Network):
+    """Answers with maps of its own; each hangs on a parameter."""
+
+    def __init__(self, maps: Sequence[Tensor], logits: Tensor = S) -> None:
+        super().__init__()
+        self.maps = nn.ParameterList(maps)
+        self.logits = nn.Parameter(logits.clone())
+
+    def forward(self, images: Tensor) -> Output:
+        return Output(self.logits, self.logits, tuple(self.maps))
+
+    def walk(self, images: Tensor) -> Iterator[Tensor]:
+        for x in self.maps:
+            yield 1 * x
+
+    def swap(self, head: nn.Linear) -> None:
+        raise NotImplementedError
+
+
+def net(*stages: tuple[int, int], channels: int = 1) -> Net:
+    """A stem and stages of (channels, stride) each."""
+    parts, inside = [], 2
+    for outside, stride in stages:
+        parts.append(nn.Sequential(nn.Conv2d(inside, outside, 3, stride, padding=1), nn.BatchNorm2d(outside)))
+        inside = outside
+    return Net(nn.Conv2d(channels, 2, 3, padding=1), parts, nn.Linear(inside, 5))
+
+
+def fitnet(student: Network, teacher: Network, shape: tuple[int, int, int] = (1, 8, 8), **chosen: float) -> FitNet:
+    return FitNet(student, Frozen(teacher), replace(FIVE, shape=shape), lambda: CE(FIVE), **chosen)
+
+
+def hint(method: FitNet) -> Tensor:
+    (objective,) = method.foretell(batch())
+    assert list(objective.terms) == ["hint"]
+    return objective.loss
+
+
+def test_the_hint_by_hand():
+    # Student 1..9 on 3x3, teacher 2x2, r sums 2x2 windows: 12, 16, 24, 28. Against 10, 16, 24, 32 it is 2, 0, 0, -4 off:
+    # (4 + 0 + 0 + 16) / 4 / 2 = 2.5
+    student = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
+    teacher = torch.tensor([[[[10.0, 16], [24, 32]]]])
+    method = fitnet(Shows([student]), Shows([teacher]), hint=0)
+    with torch.no_grad():
+        method.regressor.weight.fill_(1)
+        method.regressor.bias.fill_(0)
+    assert hint(method).item() == 2.5
+
+
+def three(student: Tensor, teacher: Tensor) -> FitNet:
+    """Both nets with three maps, of which the hint is the last."""
+    return fitnet(*(Shows([torch.zeros(1, 1, 4, 4)] * 2 + [x]) for x in (student, teacher))).double()
+
+
+def test_the_hint_as_a_loop_has_it():
+    student, teacher = golden((2, 3, 4, 5), 0.37, 0.2), golden((2, 2, 2, 4), 0.53, 0.5)
+    method = three(student, teacher)
+    weight, bias = method.regressor.weight, method.regressor.bias
+    assert weight.shape == (2, 3, 3, 2)  # 4 - 2 + 1 by 5 - 4 + 1
+    total = 0.0
+    for b in range(2):
+        for c in range(2):
+            for y in range(2):
+                for x in range(4):
+                    foretold = bias[c] + (weight[c] * student[b, :, y : y + 3, x : x + 2]).sum()
+                    total += (foretold - teacher[b, c, y, x]).item() ** 2
+    assert hint(method).item() == pytest.approx(total / 32 / 2, rel=1e-12)
+
+
+def test_a_hint_foretold_is_zero_and_flat():
+    student = golden((2, 3, 4, 4), 0.37, 0.2)
+    method = three(student, torch.zeros(2, 2, 4, 4, dtype=torch.float64))
+    with torch.no_grad():
+        method.teacher.net.maps[2] += method.regressor(student)
+    loss = hint(method)
+    loss.backward()
+    assert loss.item() == 0
+    assert method.student.maps[2].grad.abs().max() == 0
+    assert method.regressor.weight.grad.abs().max() == 0
+
+
+def test_the_hint_ignores_labels_and_repeated_samples():
+    student, teacher = golden((2, 3, 4, 4), 0.37, 0.2), golden((2, 2, 4, 4), 0.53, 0.5)
+    method, twice = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
+    twice.regressor = method.regressor
+    assert hint(twice).item() == pytest.approx(hint(method).item(), rel=1e-12)
+    (other,) = method.foretell(batch((LABELS + 1) % 5))
+    assert other.loss.item() == hint(method).item()
+
+
+def test_the_gradient_of_the_hint():
+    method = three(golden((1, 2, 3, 3), 0.37, 0.2), golden((1, 2, 2, 2), 0.53, 0.5))
+
+    def loss(student: Tensor) -> Tensor:
+        return (method.regressor(student) - method.teacher.net.maps[2]).square().mean() / 2
+
+    (objective,) = method.foretell(batch())
+    assert objective.loss.item() == loss(method.student.maps[2]).item()
+    objective.loss.backward()
+    assert torch.autograd.gradcheck(loss, (method.student.maps[2],))
+    (exact,) = torch.autograd.grad(loss(method.student.maps[2]), method.student.maps[2])
+    assert torch.equal(method.student.maps[2].grad, exact)
+
+
+def test_the_second_phase_is_hinton():
+    maps = [torch.zeros(1, 1, 2, 2)] * 3
+    ours = fitnet(Shows(maps), Shows(maps, T)).objective(batch()).terms
+    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE)).objective(batch()).terms
+    assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in theirs.items()}
+    assert sum(ours.values()).item() == pytest.approx(1.2712183125, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("stages", "kernel"), [([(4, 1), (6, 1)], (5, 5)), ([(4, 1), (6, 2)], (1, 1)), ([(4, 2), (6, 1)], (1, 1))]
+)
+def test_the_regressor_makes_sizes_meet(stages, kernel):
+    method = fitnet(net(*stages), net((3, 1), (7, 2)))
+    assert (method.regressor.in_channels, method.regressor.out_channels) == (6, 7)
+    assert method.regressor.kernel_size == kernel
+    images = torch.rand(4, 1, 8, 8)
+    assert [objective.loss.shape for objective in method.foretell(batch(images=images))] == [()]
+
+
+def test_the_regressor_may_be_longer_than_wide():
+    student, teacher = Shows([torch.zeros(1, 1, 5, 3)]), Shows([torch.zeros(1, 1, 2, 3)])
+    assert fitnet(student, teacher, hint=0).regressor.kernel_size == (4, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (6, 3)])
+def test_a_teacher_with_the_larger_map_is_refused(shape):
+    student, teacher = Shows([torch.zeros(1, 1, 4, 4)] * 3), Shows([torch.zeros(1, 1, *shape)] * 3)
+    with pytest.raises(UsageError, match=rf"after stage 2 the teacher's map is {shape[0]}x{shape[1]} .* only 4x4"):
+        fitnet(student, teacher)
+
+
+@pytest.mark.parametrize("asked", [2, 3, 9])
+def test_a_hint_above_the_last_stage_is_refused(asked):
+    small, large = net((4, 2)), net((4, 2), (6, 2), (6, 1))
+    for student, teacher in ((small, large), (large, small)):
+        with pytest.raises(UsageError, match=f"hint is {asked}, but the nets have 1 stages"):
+            fitnet(student, teacher, hint=asked)
+        assert fitnet(student, teacher, hint=1).hint == 1
+
+
+def test_the_first_phase_leaves_all_above_the_hint_as_it_was():
+    made = construct(FITNET)
+    before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
+    epochs = made.train(few(), epochs=1)
+    assert next(epochs).phase == "hint"
+    # Buffers too: running statistics that moved would show that the upper half was run.
+    moved = {name for name, tensor in made.method.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    upper = {name for name in before if name.startswith(("stages.2", "neck", "head"))}
+    fixed = {"mean", "std"}
+    assert (STUDENT, TEACHER, made.method.hint) == ("wrn_10_1", "resnet8", 2)
+    assert any("running_mean" in name for name in upper)
+    assert moved == before.keys() - upper - fixed
+
+
+def test_the_second_phase_moves_the_whole_student_and_no_regressor():
+    made = construct(FITNET)
+    before, regressor = {}, None
+    for epoch in made.train(few(), epochs=1):
+        if epoch.phase == "hint":
+            before = {name: tensor.clone() for name, tensor in made.method.student.state_dict().items()}
+            regressor = made.method.regressor.weight.detach().clone()
+    after = made.method.student.state_dict()
+    assert {name for name in after if torch.equal(after[name], before[name])} == {"mean", "std"}
+    assert torch.equal(made.method.regressor.weight, regressor)
+
+
+def test_the_second_phase_starts_afresh(monkeypatch):
+    made, seen = construct(FITNET), []
+    phases = made.method.phases()
+
+    def watched(phase: Phase) -> Phase:
+        def update(objective, optimiser):
+            seen.append((phase.name, len(optimiser.state), optimiser.param_groups[0]["lr"]))
+            phase.update(objective, optimiser)
+
+        return replace(phase, update=update)
+
+    monkeypatch.setattr(made.method, "phases", lambda: tuple(map(watched, phases)))
+    recipe = replace(RECIPE, epochs=2, schedule="cosine", lr=0.1)
+    assert [epoch.phase for epoch in fit(made.method, batches(few()), recipe)] == ["hint", "train", "train"]
+    first = seen[[name for name, *_ in seen].index("train")]
+    assert first == ("train", 0, 0.1)  # no momentum of the first phase, and the schedule from its beginning
+    assert seen[0] == ("hint", 0, 0.1)
+    assert seen[-1][1] > 0
+
+
+def test_the_first_phase_comes_on_top_of_the_budget():
+    made = construct(FITNET)
+    assert [(phase.name, phase.epochs) for phase in made.method.phases()] == [("hint", 0.2), ("train", None)]
+
+
+def test_facts_are_all_it_knows_of_the_data():
+    data = Facts(4, (1, 1, 1, 0, 1), (1, 8, 8))
+    method = FitNet(net((4, 2), (6, 2)), Frozen(net((4, 2), (6, 2))), data, lambda: CE(data), hint=1)
+    assert method.regressor.kernel_size == (1, 1)

@@ -1,0 +1,95 @@
+"""hinton: L = (1 - alpha) CE + alpha T^2 KL(p_t || p_s)."""
+
+import math
+
+import pytest
+import torch
+from helpers import FIVE, LABELS, S, Says, T, batch, golden
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.methods.hinton import Hinton
+from robustkd.models.net import Frozen
+from robustkd.records import Output
+
+
+def hinton(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> Hinton:
+    return Hinton(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), **chosen)
+
+
+def kd(student: Tensor, teacher: Tensor = T, **chosen: float) -> Tensor:
+    answers = (Output(logits, logits, ()) for logits in (student, teacher))
+    return hinton(**chosen).transfer(*answers, batch())["kd"]
+
+
+def test_the_golden_value():
+    objective = hinton().objective(batch())
+    assert objective.loss.item() == pytest.approx(1.2712183125, abs=1e-10)
+    assert objective.terms["ce"].item() == pytest.approx(0.1 * 2.3362513733, abs=1e-10)
+    assert objective.terms["kd"].item() == pytest.approx(0.9 * 1.1528813057, abs=1e-10)  # T^2 = 16 times 0.0720550816
+
+
+def test_by_hand():
+    # T = 2: p_t = (3/4, 1/4), p_s = (1/2, 1/2), KL = 3/4 log(3/2) + 1/4 log(1/2) = 0.1308120
+    # alpha = 1/2: kd = 1/2 * 4 * KL = 0.2616241, ce = 1/2 log 2 = 0.3465736
+    method = hinton(torch.zeros(1, 2), torch.tensor([[2 * math.log(3), 0.0]]), alpha=0.5, temperature=2)
+    terms = method.objective(batch(torch.tensor([1]))).terms
+    assert terms["kd"].item() == pytest.approx(0.2616241, abs=1e-6)
+    assert terms["ce"].item() == pytest.approx(0.3465736, abs=1e-6)
+
+
+def test_a_high_temperature_matches_centred_logits():
+    # T^2 KL -> sum_k (c_s - c_t)^2 / 2K for c = z - mean(z), and its gradient by z_s -> (c_s - c_t) / K
+    student = S.clone().requires_grad_()
+    loss = kd(student, alpha=1, temperature=1e4)
+    loss.backward()
+    for b in range(4):
+        for k in range(5):
+            centred = (S[b, k] - sum(S[b]) / 5) - (T[b, k] - sum(T[b]) / 5)
+            assert student.grad[b, k].item() == pytest.approx(centred.item() / 5 / 4, abs=1e-4)
+    squares = ((S - S.mean(1, keepdim=True)) - (T - T.mean(1, keepdim=True))).square().sum()
+    assert loss.item() == pytest.approx(squares.item() / 10 / 4, rel=1e-3)
+
+
+def test_agreement_is_zero_and_flat():
+    student = T.clone().requires_grad_()
+    loss = kd(student)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert student.grad.abs().max() < 1e-12
+
+
+def test_a_shift_of_logits_changes_nothing():
+    shift = golden((4, 1), 2.3, 0.2, 50)
+    assert kd(S + shift, T - shift).item() == pytest.approx(kd(S).item(), rel=1e-10)
+
+
+def test_its_gradient():
+    assert torch.autograd.gradcheck(kd, (S.clone().requires_grad_(),))
+
+
+def test_alpha_is_the_share_of_the_teacher():
+    plain = hinton(alpha=0).objective(batch()).loss
+    taught = hinton(alpha=1).objective(batch())
+    assert plain.item() == pytest.approx(2.3362513733, abs=1e-10)
+    assert taught.loss.item() == taught.terms["kd"].item()
+
+
+def test_the_teacher_is_asked_once_and_gets_no_gradient():
+    method = hinton()
+    method.objective(batch()).loss.backward()
+    assert method.teacher.net.asked == 1
+    assert method.teacher.net.logits.grad is None
+    assert method.student.logits.grad.abs().min() > 0
+
+
+def test_a_state_belongs_to_its_teacher():
+    state = hinton().state_dict()
+    hinton(S + 1).load_state_dict(state)
+    with pytest.raises(ValueError, match="another teacher"):
+        hinton(teacher=T + 1).load_state_dict(state)
+
+
+def test_the_labels_are_those_of_the_batch():
+    wrong = hinton(alpha=0).objective(batch((LABELS + 1) % 5)).loss
+    assert abs(wrong.item() - 2.3362513733) > 0.1

@@ -1,0 +1,203 @@
+"""What a user can get wrong: one sentence, a non-zero exit, no traceback, nothing trained, nothing left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import cli
+from tests.pipelines.toys import line, stripes
+
+HOME = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return stripes(tmp_path / "toy.npz")
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence with which a command is refused."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    said = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert said.err.startswith("robustkd: ")
+    assert said.err.count("\n") == 1, said.err
+    assert "Traceback" not in said.err
+    assert not list(Path.cwd().glob("*/*/runs")), "nothing is trained"
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scenario": "noise1.4"}, "rate is 1.4 but should be less than or equal to 1"),
+        ({"scenario": "noise-0.1"}, "rate is -0.1 but should be greater than or equal to 0"),
+        ({"scenario": "noise"}, "needs its rate"),
+        ({"scenario": "nois0.4"}, "did you mean 'noise'?"),
+        ({"scenario": "noise0.4+"}, "nothing stands on one side"),
+        ({"methods": "hintn"}, "no method is called 'hintn' (did you mean 'hinton'?)"),
+        ({"methods": "hinton+balancd"}, "no criterion is called 'balancd' (did you mean 'balanced'?)"),
+        ({"methods": "hinton(tmperature=2)"}, "has no parameter 'tmperature' (did you mean 'temperature'?)"),
+        ({"methods": "hinton(alpha=2)"}, "alpha is 2 but should be less than or equal to 1"),
+        ({"methods": "fitnet(hint=9)"}, "hint is 9, but the nets have 3 stages"),
+        ({"methods": "baseline+ce+ce"}, "one criterion at most"),
+        ({"student": "resent20"}, "no net is called 'resent20' (did you mean 'resnet20'?)"),
+        ({"student": "resnet21"}, "6n+2"),
+        ({"teacher": "wrn_15_2"}, "6n+4"),
+        ({"teacher": "lost/model.pt"}, "there is no such file"),
+        ({"init": "lost.pt"}, "there is no such file"),
+        ({"teacher_criterion": "c"}, "no criterion is called 'c'"),
+        ({"dataset": "npz:lost.npz"}, "lost.npz"),
+        ({"dataset": "folder:lost"}, "lost"),
+        ({"dataset": "cifar11"}, "did you mean 'cifar10"),
+        ({"dataset": "cifar10"}, "--download"),
+        ({"batch": "500"}, "--batch 500 is larger than the training set"),
+        ({"seeds": "0"}, "--seeds is '0' but should be greater than or equal to 1"),
+        ({"seeds": "many"}, "--seeds"),
+        ({"device": "abacus"}, "--device abacus"),
+        ({"milestones": "3"}, "--milestones"),
+        ({"plug": "lost.py"}, "there is no such file"),
+        ({"precison": "bf16"}, "Did you mean --precision?"),
+        ({"scenario": "imbalance(0.2, ratio=400)", "held_out": "0"}, "without a training sample"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_any_training(
+    data: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], said: str
+) -> None:
+    assert said in refused(line("run", data, **changes), capsys)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("a file of the user's")
+    assert "--out taken/studies: it cannot be written" in refused(line("run", data, out="taken/studies"), capsys)
+    assert Path("taken").read_text() == "a file of the user's"
+
+
+def test_a_folder_of_images_is_looked_at_first(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = Path("empty")
+    empty.mkdir()
+    assert "empty" in refused(line("run", data, dataset="folder:empty"), capsys)
+    one = Path("one/cat")
+    one.mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(one / "a.png")
+    assert "one class" in refused(line("run", data, dataset="folder:one"), capsys)
+    for name in ("cat", "dog"):
+        Path("two", name).mkdir(parents=True)
+        for number in range(8):
+            Image.fromarray(np.full((8, 8), number, np.uint8)).save(f"two/{name}/{number}.png")
+    Path("two/dog/3.png").write_bytes(Path("two/dog/3.png").read_bytes()[:40])
+    assert "3.png" in refused(line("run", data, dataset="folder:two", image_size="8"), capsys)
+
+
+def test_a_server_that_does_not_answer_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in refused(line("run", data, tracker="mlflow"), capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        ("seeds: [", "is no YAML"),
+        ("- seeds", "should hold lines"),
+        ("sedes: 4", "there is no option 'sedes' (did you mean 'seeds'?)"),
+        ("seeds: 0", "--seeds is '0'"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], content: str | None, said: str
+) -> None:
+    if content is not None:
+        Path("study.yaml").write_text(content)
+    arguments = ["run", "--scenario", "clean", "--config", "study.yaml"]
+    assert said in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rum"], "Did you mean"),
+        (["run"], "--scenario"),
+        (["compare", "nowhere"], "this is no study's folder"),
+        (["compare"], "there is no study here yet"),
+        (["methods", "hintn"], "did you mean 'hinton'?"),
+        (["models", "resent20"], "did you mean 'resnet20'?"),
+        (["describe", "nois0.4"], "did you mean 'noise'?"),
+        (["predict", "lost.pt", "folder:."], "there is no such file"),
+        (["predict", "lost.pt", "."], "folder:PATH"),
+    ],
+)
+def test_other_commands_refuse_as_plainly(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert said in refused(arguments, capsys)
+
+
+LIGHT = """
+import sys
+from pipelines import cli
+try:
+    cli.main({})
+except SystemExit:
+    pass
+print(sorted({{'torch', 'mlflow'}} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["methods"],
+        ["scenarios"],
+        ["models"],
+        ["run", "--scenario", "nois0.4"],
+        ["run", "--scenario", "noise1.4"],
+        ["run", "--scenario", "noise0.4", "--methods", "hintn"],
+        ["run", "--scenario", "noise0.4", "--student", "resent20"],
+        ["run", "--scenario", "noise0.4", "--sedes", "3"],
+    ],
+)
+def test_help_and_misspelt_words_do_not_wait_for_torch(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(arguments)], cwd=HOME, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_both_spellings_and_flags_with_values_are_taken(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("pipelines.run.main", lambda options, dry_run: seen.append((options, dry_run)))
+    Path("study.yaml").write_text("data_dir: there\nseeds: 4\nfresh: true\nheld-out: 0.2\n")
+    cli.main(["run", "--scenario", "clean", "--data_dir", "here", "--dry_run", "true", "--no-augment"])
+    cli.main(["run", "--scenario", "clean", "--data-dir", "here", "--dry-run", "--augment", "false"])
+    cli.main(["run", "--scenario", "clean", "--config", "study.yaml", "--seeds", "5", "--fresh", "false"])
+    assert seen[0] == seen[1]
+    assert (seen[0][0].data_dir, seen[0][1], seen[0][0].augment) == ("here", True, False)
+    assert (seen[2][0].data_dir, seen[2][0].seeds, seen[2][0].fresh, seen[2][0].held_out) == ("there", 5, False, 0.2)
+
+
+def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    from robustkd.options import Study
+
+    cli.main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert [name for name in Study.__dataclass_fields__ if f"--{name.replace('_', '-')}" not in said] == []
+    assert "[default: 0.1]" in said
+
+
+def test_a_word_shows_its_card_and_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["methods", "hinton"])
+    said = capsys.readouterr().out
+    assert "arXiv 1503.02531" in said
+    assert "temperature" in said

@@ -1,0 +1,266 @@
+"""Stages on a toy, as a user would call them; everything through files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pipelines import cli
+from robustkd import checkpoint, study
+from tests.pipelines.toys import line, stripes
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return stripes(tmp_path / "toy.npz")
+
+
+def folder() -> Path:
+    """The one study there is."""
+    (found,) = (card.parent for card in Path("studies").glob("*/study.json"))
+    return found
+
+
+def weights(run: str, where: Path | None = None) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = checkpoint.read((where or folder()) / "runs" / run / "model.pt")["weights"]
+    return found
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one | other)
+
+
+def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("run", data, methods="baseline,hinton,dml", seeds="2"))
+    said = capsys.readouterr().out
+    for word in ("teacher", "baseline, stopped early", "hinton", "dml", "rows", "columns", "checks", "along the run"):
+        assert word in said
+    assert "test labels as given" in said, "nobody has declared the labels of this file clean"
+    summary = pd.read_csv(folder() / "comparison" / "summary.csv", index_col="method")
+    assert summary["seeds"].tolist() == [2, 2, 2, 2, 2]
+    runs = sorted(path.name for path in (folder() / "runs").iterdir())
+    assert runs == sorted(f"{name}-seed{seed}" for name in ("teacher", "baseline", "hinton", "dml") for seed in (0, 1))
+    for name in ("model.pt", "early.pt", "epochs.csv", "result.json", "per_class.csv", "confusion.csv"):
+        assert (folder() / "runs" / "hinton-seed1" / name).exists()
+    epochs = pd.read_csv(folder() / "runs" / "hinton-seed0" / "epochs.csv")
+    assert epochs["epoch"].tolist() == [1, 2]
+    assert epochs[["ce", "kd", "accuracy", "held_out_accuracy"]].notna().all(axis=None)
+    result = json.loads((folder() / "runs" / "hinton-seed0" / "result.json").read_text())
+    assert result["last"]["accuracy"] == pytest.approx(epochs["accuracy"].iloc[-1]), (
+        "the last epoch is what is reported"
+    )
+    assert (folder() / "comparison" / "per_class.png").stat().st_size > 1000
+
+
+def test_students_of_a_seed_start_from_the_same_weights_and_see_the_same_labels(data: Path) -> None:
+    cli.main(line("prepare", data, seeds="2"))
+    where = folder()
+    first, second = (pd.read_csv(where / f"manifest-{seed}.csv") for seed in (0, 1))
+    assert (first["row"] == second["row"]).all()
+    assert (first["label"] != second["label"]).any(), "each seed draws noise of its own"
+    assert (first[first["split"] == "test"] == second[second["split"] == "test"]).all(axis=None), (
+        "the test set is left alone"
+    )
+    train = first[first["split"] == "train"]
+    labels = np.load(data)["y"]
+    assert (labels[train["row"]] != train["label"]).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_what_is_finished_is_used_again_and_fresh_is_not(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("run", data))
+    before = (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns
+    capsys.readouterr()
+    cli.main(line("run", data, methods="baseline,hinton,dml"))  # one method more: the others are there
+    assert "3 of 4 runs are there already" in capsys.readouterr().out
+    assert (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns == before
+    old = weights("hinton-seed0")
+    cli.main([*line("run", data), "--fresh"])
+    kept = [path for path in Path("studies").iterdir() if "." in path.suffix and not (path / "nothing").exists()]
+    assert len(list(Path("studies").glob("*/study.json"))) == 2, "what was there is kept under another name"
+    newest = max(Path("studies").glob("*/study.json"), key=lambda card: card.stat().st_mtime).parent
+    assert equal(old, weights("hinton-seed0", newest)), "the same words give the same bits"
+    assert kept
+
+
+def test_another_recipe_is_another_study(data: Path) -> None:
+    cli.main(line("prepare", data))
+    cli.main(line("prepare", data, lr="0.05"))
+    cli.main(line("prepare", data, seeds="2"))  # more of the same study
+    assert len(list(Path("studies").glob("*/study.json"))) == 2
+
+
+def test_stages_by_hand_come_to_what_run_comes_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(line("distil", data))
+    assert "run `robustkd teacher` with the same words first" in capsys.readouterr().err
+    for stage in ("prepare", "teacher", "distil", "evaluate", "compare"):
+        cli.main(line(stage, data))
+    by_hand = weights("hinton-seed0")
+    cli.main(line("run", data, out="others"))
+    (other,) = Path("others").iterdir()
+    assert equal(by_hand, weights("hinton-seed0", other))
+    cli.main(["compare"])
+    assert "hinton - baseline" in capsys.readouterr().out
+
+
+def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
+    cli.main(line("run", data, out="one"))
+    cli.main(line("run", data, out="two", jobs="2", threads="2"))
+    (one,), (two,) = Path("one").iterdir(), Path("two").iterdir()
+    for run in ("teacher-seed0", "baseline-seed0", "hinton-seed0"):
+        assert equal(weights(run, one), weights(run, two))
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.main(line("run", data, out="whole", epochs="4"))
+    monkeypatch.setattr(study, "SAVE_EVERY", 0.0)
+    told = []
+
+    def cut(event: study.Progress) -> None:
+        told.append(event)
+        if event.cell.method == "hinton" and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        real = study.run
+        patch.setattr(study, "run", lambda plan, cells, report: real(plan, cells, cut))
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(line("run", data, out="cut", epochs="4"))
+    assert stopped.value.code == 130
+    (left,) = Path("cut").iterdir()
+    assert (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
+    cli.main(line("run", data, out="cut", epochs="4"))
+    (whole,) = Path("whole").iterdir()
+    assert equal(weights("hinton-seed0", whole), weights("hinton-seed0", left))
+    epochs = [
+        pd.read_csv(where / "runs" / "hinton-seed0" / "epochs.csv").drop(columns="seconds") for where in (whole, left)
+    ]
+    assert (epochs[0] == epochs[1]).all(axis=None)
+    assert not (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
+
+
+def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("run", data, methods="baseline", teacher="resnet8"))
+    given = folder() / "runs" / "baseline-seed0" / "model.pt"
+    cli.main(line("run", data, teacher=str(given), init=str(given), out="second", methods="hinton", seeds="2"))
+    (second,) = Path("second").iterdir()
+    assert sorted(path.name for path in (second / "runs").iterdir()) == [
+        "hinton-seed0",
+        "hinton-seed1",
+        "teacher-seed0",
+    ]
+    result = json.loads((second / "runs" / "teacher-seed0" / "result.json").read_text())
+    first = json.loads((given.parent / "result.json").read_text())
+    assert result["last"] == first["last"]
+    wrong = line("run", data, init=str(given), student="resnet14", out="third")
+    with pytest.raises(SystemExit):
+        cli.main(wrong)
+    assert "its weights are not those of a resnet14" in capsys.readouterr().err
+
+
+def test_one_failure_does_not_take_the_others_down(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(
+        "import torch\n"
+        "from robustkd.methods.baseline import Baseline\n"
+        "from robustkd.records import Objective\n"
+        "class Burst(Baseline):\n"
+        "    def objective(self, batch):\n"
+        "        return Objective({'ce': super().objective(batch).loss * float('nan')})\n"
+        "class Fault(Baseline):\n"
+        "    def objective(self, batch):\n"
+        "        return {}['nothing']\n"
+        "METHODS = {'burst': Burst, 'fault': Fault}\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line("run", data, methods="burst,fault,baseline", plug="mine.py"))
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert "the term 'ce' is nan in phase 'train', epoch 1" in said.err
+    assert "KeyError: 'nothing' (see" in said.err
+    assert "Traceback" not in said.err
+    assert (folder() / "runs" / "baseline-seed0" / "result.json").exists()
+    assert "KeyError" in (folder() / "runs" / "fault-seed0" / "error.txt").read_text()
+
+
+def test_a_users_method_scenario_and_net_need_no_edit_of_the_package(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import torch\n"
+        "from robustkd.method import Distiller\n"
+        "from scenarios.base import Scenario\n"
+        "class Mimic(Distiller):\n"
+        "    def __init__(self, student, teacher, criterion, *, weight: float = 0.5):\n"
+        "        super().__init__(student, teacher, criterion)\n"
+        "        self.weight = weight\n"
+        "    def transfer(self, student, teacher, batch):\n"
+        "        return {'mimic': self.weight * (student.logits - teacher.logits).square().mean()}\n"
+        "@dataclass(frozen=True)\n"
+        "class Half(Scenario):\n"
+        "    def apply(self, view):\n"
+        "        return view.take(view.keys() % 2 == 0)\n"
+        "def tiny(channels: int, classes: int, *, width: int = 8):\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(channels, width, 3), torch.nn.ReLU(),\n"
+        "        torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(4 * width, classes))\n"
+        "METHODS, SCENARIOS, MODELS = {'mimic': Mimic}, {'half': Half}, {'tiny': tiny}\n"
+    )
+    options = {
+        "methods": "mimic(weight=0.1)",
+        "scenario": "half+noise0.2",
+        "student": "tiny(width=4)",
+        "plug": "mine.py",
+    }
+    cli.main(line("run", data, **options))
+    assert "mimic(weight=0.1)" in capsys.readouterr().out
+    result = json.loads((folder() / "runs" / "mimic-weight=0.1-seed0" / "result.json").read_text())
+    assert result["trained"]["hyperparameters"]["mimic.weight"] == 0.1
+
+
+def test_a_dry_run_trains_nothing_and_tells_the_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([*line("run", data, methods="baseline,fitnet"), "--dry-run"])
+    said = capsys.readouterr().out
+    # 72 images, 24 of each class: 18 for training after the test split of 6, 2 of them held out, so 4 batches of 12.
+    assert "baseline-seed0: 6 updates" in said
+    assert "fitnet-seed0: 9 updates" in said, "a first phase of one epoch"
+    assert "3 of 3 runs to do" in said
+    assert not (folder() / "runs").exists()
+
+
+def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("run", data, methods="baseline", epochs="6", scenario="clean"))
+    content = np.load(data)
+    Path("new").mkdir()
+    for number in range(6):
+        Image.fromarray(content["X"][number]).save(f"new/{number}.png")
+    model = str(folder() / "runs" / "baseline-seed0" / "model.pt")
+    capsys.readouterr()
+    cli.main(["predict", model, "folder:new", "--to", "answers.csv"])
+    answers = pd.read_csv("answers.csv")
+    assert answers.columns.tolist() == ["file", "predicted", "probability", "p(rows)", "p(columns)", "p(checks)"]
+    assert answers["predicted"].tolist() == ["rows", "columns", "checks"] * 2
+    assert answers[["p(rows)", "p(columns)", "p(checks)"]].sum(axis=1).to_numpy() == pytest.approx(np.ones(6), abs=1e-3)
+    with pytest.raises(SystemExit):
+        cli.main(["predict", model, "folder:new", "--to", "answers.csv"])
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_describe_tells_asked_and_realised(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["describe", "noise(rate=0.3, convention=inclusive)", "--dataset", f"npz:{data}", "--held-out", "0"])
+    said = capsys.readouterr().out
+    assert "asked 20.00 %, changed 22.22 %" in said  # 0.3 * 2 / 3 of 18 is 3.6, so 4 of each class
+    assert "77.8" in said
+    assert "digest" in said
+
+
+def test_bf16_trains_too(data: Path) -> None:
+    cli.main(line("run", data, precision="bf16"))
+    result = json.loads((folder() / "runs" / "hinton-seed0" / "result.json").read_text())
+    assert result["trained"]["precision"] == "bf16"
+    assert np.isfinite(result["last"]["accuracy"])
