@@ -8,7 +8,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import figures, runs
+from pipelines import figures
+from pipelines.screen import console
 from robustkd import comparison
 
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "worst_recall": "worst class"}
@@ -38,8 +39,8 @@ def write(folder: Path) -> None:
 
 def show(folder: Path) -> None:
     """Print a study's comparison."""
-    render(comparison.compare(folder), runs.console)
-    runs.console.print(f"tables, pictures and runs: {folder}", markup=False)
+    render(comparison.compare(folder), console)
+    console.print(f"tables, pictures and runs: {folder}", markup=False)
 
 
 def render(made: comparison.Comparison, console: Console) -> None:

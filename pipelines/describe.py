@@ -4,16 +4,15 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from pipelines.screen import console
 from robustkd.data import sources
 from robustkd.data.splits import split
 from robustkd.data.view import View
 from robustkd.options import Data
 from scenarios.base import Scenario
 
-console = Console(soft_wrap=True)
 WIDEST = 20  # a matrix with more classes is told by its largest entries
 
 

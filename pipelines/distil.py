@@ -1,6 +1,7 @@
 """distil: train and evaluate every method of a study for each seed, from the teachers that are there."""
 
 from pipelines import prepare, runs
+from pipelines.screen import console
 from robustkd import study
 from robustkd.options import Study
 
@@ -12,4 +13,4 @@ def main(options: Study) -> None:
     runs.refuse_unfinished(plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
     with runs.tracked(plan, "distil") as tracker:
         runs.conduct(plan, [cell for cell in cells if cell.role == "student"], tracker)
-    runs.console.print(f"the students are in {plan.folder}", markup=False)
+    console.print(f"the students are in {plan.folder}", markup=False)

@@ -1,6 +1,7 @@
 """evaluate: measure the saved nets of a study again, on its test set, and write their results anew."""
 
 from pipelines import prepare, runs
+from pipelines.screen import console
 from robustkd import study
 from robustkd.options import Study
 
@@ -15,4 +16,4 @@ def main(options: Study) -> None:
         for cell in cells:
             result = study.evaluate(plan, cell)
             runs.replay(plan, cell, tracker)
-            runs.console.print(f"{cell.name}: accuracy {result['last']['accuracy']:.3f}", markup=False)
+            console.print(f"{cell.name}: accuracy {result['last']['accuracy']:.3f}", markup=False)

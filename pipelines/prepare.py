@@ -172,10 +172,9 @@ def chosen_half(text: str, device: str, source: Source) -> bool:
         return text == "bf16"
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    native = torch.device(device).type == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
-    return bool(native) and min(source.shape[1:]) >= 32
+    has = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
+    native = torch.device(device).type == "cpu" and any(bool(has_it()) for has_it in has)
+    return native and min(source.shape[1:]) >= 32
 
 
 def available_cores() -> int:

@@ -1,6 +1,7 @@
 """run: all stages, one after another, in one process with one tracked run per study."""
 
 from pipelines import compare, prepare, runs
+from pipelines.screen import console
 from robustkd import study
 from robustkd.options import Study
 
@@ -29,8 +30,8 @@ def estimate(plan: study.Plan, cells: tuple[study.Cell, ...]) -> None:
     for cell in todo:
         updates, each = told[cell.role, cell.method]
         seconds += each
-        runs.console.print(f"{cell.name}: {updates} updates, about {each:.0f} s", markup=False)
-    runs.console.print(
+        console.print(f"{cell.name}: {updates} updates, about {each:.0f} s", markup=False)
+    console.print(
         f"{len(todo)} of {len(cells)} runs to do, {plan.jobs} side by side with {plan.threads} threads each, "
         f"in {'bf16' if plan.half else 'fp32'} on {plan.device}: "
         f"about {seconds / plan.jobs:.0f} s in all, not counting evaluation",

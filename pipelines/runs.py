@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipelines import tracking
+from pipelines.screen import console
 from robustkd import study
 from robustkd.words import Failed, UsageError
-
-console = Console(soft_wrap=True)
 
 
 @contextmanager

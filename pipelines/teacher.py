@@ -1,6 +1,7 @@
 """teacher: train and evaluate a teacher for each seed, on the same corrupted data and by the same recipe as the students."""
 
 from pipelines import prepare, runs
+from pipelines.screen import console
 from robustkd import study
 from robustkd.options import Study
 
@@ -11,4 +12,4 @@ def main(options: Study) -> None:
     cells = [cell for cell in study.cells(options, plan.teacher is not None) if cell.role == "teacher"]
     with runs.tracked(plan, "teacher") as tracker:
         runs.conduct(plan, cells, tracker)
-    runs.console.print(f"{len(cells)} teachers are in {plan.folder}", markup=False)
+    console.print(f"{len(cells)} teachers are in {plan.folder}", markup=False)
