@@ -209,7 +209,7 @@ def datasets() -> None:
 
 
 def checked(options: Study) -> None:
-    """Refuse words that nobody knows before anything heavy is imported."""
+    """Refuse words that nobody knows before anything heavy is imported, then values that their signatures do not take."""
     for path in words.split(options.plug, ",") if options.plug else []:
         words.plug(path, TABLES)
     scenarios.parse(options.scenario)
@@ -220,6 +220,12 @@ def checked(options: Study) -> None:
             CRITERIA.read(word)
     CRITERIA.read(options.teacher_criterion)
     MODELS.read(options.student)
+    from robustkd import build  # signatures need torch; the words are known by now
+
+    for text in options.method_texts():
+        build.needs(build.read(text)[0])
+        for read in build.read(text):
+            read.chosen()
 
 
 def spelled(arguments: list[str]) -> list[str]:

@@ -18,8 +18,7 @@ import torch
 import robustkd
 import scenarios
 from pipelines import tracking
-from robustkd import build, study, words
-from robustkd.criteria import CRITERIA
+from robustkd import study, words
 from robustkd.data import manifest
 from robustkd.data.splits import split
 from robustkd.data.view import Source, View, digest
@@ -38,13 +37,14 @@ def plan(options: Study) -> study.Plan:
     for path in words.split(options.plug, ",") if options.plug else []:
         words.plug(path, TABLES)
     scenario = scenarios.parse(options.scenario)
-    check_words(options)
+    if options.init is not None and not Path(options.init).is_file():
+        raise words.UsageError(f"--init {options.init}: there is no such file")
     device = chosen_device(options.device)
     teacher = chosen_teacher(options.teacher)
     out = writable(Path(options.out))
     source = study.source(options)
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
-    half = chosen_half(options.precision, device, source)
+    half = chosen_half(options.precision, device)
     cells = study.cells(options, teacher is not None)
 
     drawn = {}
@@ -126,19 +126,6 @@ def facts(made: study.Plan, drawn: dict[int, manifest.Splits], source: Source) -
     }
 
 
-def check_words(options: Study) -> None:
-    """Read every word of a study and check its values, so that nothing is trained before a typing error is found."""
-    for text in options.method_texts():
-        method, criterion = build.read(text)
-        build.needs(method)
-        method.chosen()
-        criterion.chosen()
-    CRITERIA.read(options.teacher_criterion).chosen()
-    MODELS.read(options.student).chosen()
-    if options.init is not None and not Path(options.init).is_file():
-        raise words.UsageError(f"--init {options.init}: there is no such file")
-
-
 def chosen_teacher(text: str) -> Path | None:
     """The file of a teacher that was given, or None where a word names the net to train."""
     if Path(text).is_file():
@@ -162,19 +149,18 @@ def chosen_device(text: str) -> str:
     return text
 
 
-def chosen_half(text: str, device: str, source: Source) -> bool:
+def chosen_half(text: str, device: str) -> bool:
     """Whether nets compute in bf16.
 
-    auto takes it on GPUs that have it, and on CPUs with AVX512-BF16 or AMX for images of 32x32 and more: on smaller ones the
-    conversions cost more than they save (benchmarks/precision.py measures both).
+    auto takes it on GPUs that have it and on CPUs with AVX512-BF16 or AMX: there it was the faster for every net and image
+    size that benchmarks/precision.py tries, down to 8x8.
     """
     if text != "auto":
         return text == "bf16"
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     has = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
-    native = torch.device(device).type == "cpu" and any(bool(has_it()) for has_it in has)
-    return native and min(source.shape[1:]) >= 32
+    return bool(torch.device(device).type == "cpu" and any(has_it() for has_it in has))
 
 
 def available_cores() -> int:

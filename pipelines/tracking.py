@@ -26,7 +26,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -43,6 +43,11 @@ PATIENCE = 5.0  # seconds that a tracking server has to answer
 INTERVAL = 5.0  # seconds between two batches of metrics
 PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # the most that MLflow takes at once
 LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
+QUIET = {  # what MLflow is told unless the user has told it already
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute without a server, not four
+}
 FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
 KEPT = (".csv", ".json", ".pt", ".png")  # of a run's folder; not the logits of the test set
 TABLES = (".csv", ".md", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
@@ -409,17 +414,21 @@ def resolve(reference: str) -> Path:
     folder = tempfile.mkdtemp(prefix="robustkd-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     place = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
-    place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "")
-    for file in (name,) if name else ("model.pt", "extra_files/model.pt"):
-        try:
-            path = Path(get_artifact_repository(place).download_artifacts(file, folder))  # type: ignore[no-untyped-call]
-        except Exception:  # each kind of store has its own way to say no
-            continue
-        if path.is_file():
-            return path
-    raise UsageError(
-        f"{reference}: there is no model.pt of this name in {_shown(uri)} (a study's nets are in its child runs)"
-    )
+    place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "model.pt")
+    try:
+        there = get_artifact_repository(place)
+        names = {
+            PurePosixPath(file.path).name for file in there.list_artifacts(None)
+        }  # a server is slow to deny a file
+        inside = name if name in names else f"extra_files/{name}" if "extra_files" in names else None
+        path = Path(there.download_artifacts(inside, folder)) if inside else None  # type: ignore[no-untyped-call]
+    except Exception:  # each kind of store has its own way to say no
+        path = None
+    if path is None or not path.is_file():
+        raise UsageError(
+            f"{reference}: {_shown(uri)} holds no {name} under this name (a study's nets are in its child runs)"
+        )
+    return path
 
 
 def legal(name: str) -> str:
@@ -454,8 +463,8 @@ def _client() -> "MlflowClient":
         _refuse_silent(uri)
     elif not uri or uri.startswith("sqlite:///"):
         _refuse_closed(Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]) or "mlflow.db"))
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
     except ImportError as error:
@@ -474,10 +483,7 @@ def _client() -> "MlflowClient":
 
 def _refuse_closed(path: Path) -> None:
     """Refuse an SQLite file that cannot be written."""
-    if (
-        not all(os.access(place, os.W_OK) for place in (path, path.parent) if place.exists())
-        or not path.parent.exists()
-    ):
+    if not (os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())):
         raise UsageError(f"MLflow cannot write its store {path.resolve()}; `--tracker files` does without it")
 
 

@@ -5,13 +5,14 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustkd import build, seeds
+from robustkd import build, seeds, study
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.data.loader import Loader
@@ -22,6 +23,7 @@ from robustkd.methods.baseline import Baseline
 from robustkd.models import MODELS
 from robustkd.models.make import make
 from robustkd.models.net import Frozen, Network
+from robustkd.options import Study
 from robustkd.records import Batch, Clock, Facts, Output
 from robustkd.words import Entry, Registry, Word
 
@@ -145,6 +147,14 @@ def construct(
     return Made(method, frozen, random)
 
 
+def plan(folder: Path) -> study.Plan:
+    """A study of the embedded data with small nets, nothing of it written yet."""
+    options = Study(scenario="clean", student=STUDENT, teacher=TEACHER)
+    return study.Plan(
+        options, folder, device="cpu", half=False, mean=(0.3,), std=(0.4,), teacher=None, init=None, jobs=1, threads=1
+    )
+
+
 def toy(kind: str, target: Callable[..., Any]) -> Word:
     """A word for a thing that is in no table."""
     return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).read("toy")
@@ -152,11 +162,11 @@ def toy(kind: str, target: Callable[..., Any]) -> Word:
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two states are equal bit for bit."""
-    alike = (
-        torch.equal(a, b) if isinstance(a, Tensor) else a == b
-        for a, b in zip(one.values(), other.values(), strict=True)
-    )
-    return one.keys() == other.keys() and all(alike)
+
+    def alike(a: Any, b: Any) -> bool:
+        return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
+
+    return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +196,8 @@ class Says(Network):
 
     def forward(self, images: Tensor) -> Output:
         self.asked += 1
-        return Output(self.logits, self.logits, ())
+        logits = 1 * self.logits  # an answer stays what it was when the parameter moves
+        return Output(logits, logits, ())
 
     def walk(self, images: Tensor) -> Iterator[Tensor]:
         yield from ()

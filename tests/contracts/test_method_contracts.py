@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import SHAPE, Made, batches, construct, copied, few, many, same, source, toy
+from helpers import SHAPE, Made, batches, construct, copied, few, many, network, plan, same, source, toy
 from torch import Tensor, nn
 
-from robustkd import words
+from robustkd import study, words
 from robustkd.build import INGREDIENTS
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
@@ -69,8 +69,8 @@ class Stranger(Baseline):
 def it_ships_a_net_that_learns(word: Word) -> None:
     method = construct(word).method
     assert isinstance(method.model, Network)
-    ours, moved = ({id(p) for p in ps} for ps in (method.parameters(), [p for f in method.phases() for p in f.parameters]))
-    assert all(id(p) in ours & moved for p in method.model.parameters()), "what is shipped does not learn"
+    ours, moved = set(method.parameters()), {p for phase in method.phases() for p in phase.parameters}
+    assert set(method.model.parameters()) <= ours & moved, "what is shipped does not learn"
     assert method.model(torch.rand(2, *SHAPE)).logits.shape == (2, 3)
 
 
@@ -241,7 +241,7 @@ class Leaking(Baseline):
 
 def the_global_generators_are_left_alone(word: Word) -> None:
     def now() -> tuple[bytes, str, object]:
-        return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
+        return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()
 
     before = now()
     construct(word).trained(few())
@@ -488,3 +488,24 @@ def test_what_a_method_sees_has_no_room_for_the_truth():
 def test_every_word_is_a_method(word):
     assert issubclass(METHODS.read(word).load(), Method)
     assert METHODS.read(word).chosen() == dict(METHODS[word].preset)
+
+
+UNSEEDED = pytest.mark.xfail(
+    strict=True, reason="BUG study.construct: adapters draw from the unseeded global generator"
+)
+
+
+@pytest.mark.parametrize("word", [pytest.param(w, marks=UNSEEDED) if w == "fitnet" else w for w in METHODS])
+def test_a_study_builds_a_method_by_its_seed_and_draws_from_nothing_else(word, tmp_path):
+    def built(disturbance: int, seed: int = 0) -> dict[str, Any]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(disturbance)
+            before = torch.get_rng_state()
+            made = study.construct(
+                plan(tmp_path), study.Cell("student", word, seed), many(), torch.Generator(), teacher=network("resnet8")
+            )
+            assert torch.equal(torch.get_rng_state(), before)
+        return made.state_dict()
+
+    assert same(built(0), built(1))
+    assert not same(built(0), built(0, seed=1))

@@ -1,18 +1,16 @@
 """dml: L_k = CE(z_k, y) + mean over l != k of T^2 KL(p_l || p_k), with p_l a constant."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, RECIPE, S, Says, T, batch, few, golden, network, toy
+from helpers import FIVE, LABELS, S, Says, T, batch, few, golden, network, plan
 from torch import Tensor
 
-from robustkd import seeds, study
+from robustkd import study
 from robustkd.criteria.ce import CE
-from robustkd.method import descend
+from robustkd.method import Method, descend
 from robustkd.methods.dml import DML
-from robustkd.options import Study
 
 THIRD = golden((4, 5), 0.5, 0.9)
 
@@ -28,14 +26,14 @@ def kl(p: list[float], q: list[float]) -> float:
     return sum(x / sum(a) * math.log((x / sum(a)) / (y / sum(b))) for x, y in zip(a, b, strict=True))
 
 
-def looped(own: Tensor, *peers: Tensor, T: float = 1.0) -> float:
+def looped(own: Tensor, *peers: Tensor, temperature: float = 1.0) -> float:
     """A network's loss against its peers, sample by sample."""
     total = 0.0
     for b, label in enumerate(LABELS.tolist()):
         z = own[b].tolist()
         total += math.log(sum(math.exp(v) for v in z)) - z[label]
         for peer in peers:
-            total += T**2 * kl([v / T for v in peer[b].tolist()], [v / T for v in z]) / len(peers)
+            total += temperature**2 * kl(*((row[b] / temperature).tolist() for row in (peer, own))) / len(peers)
     return total / len(LABELS)
 
 
@@ -57,8 +55,8 @@ def test_by_hand():
 @pytest.mark.parametrize("temperature", [1, 3])
 def test_three_networks_take_the_mean_of_their_peers(temperature):
     losses = [objective.loss.item() for objective in dml(S, T, THIRD, temperature=temperature).step(batch())]
-    expected = [looped(S, T, THIRD, T=temperature), looped(T, S, THIRD, T=temperature), looped(THIRD, S, T, T=temperature)]
-    assert losses == pytest.approx(expected, rel=1e-10)
+    orders = ((S, T, THIRD), (T, S, THIRD), (THIRD, S, T))
+    assert losses == pytest.approx([looped(*logits, temperature=temperature) for logits in orders], rel=1e-10)
 
 
 def test_networks_that_agree_teach_one_another_nothing():
@@ -73,7 +71,7 @@ def test_each_loss_reaches_its_own_student_only(order):
     for k, objective in enumerate(method.step(batch())):
         method.zero_grad(set_to_none=True)
         objective.loss.backward()
-        assert [net.logits.grad is not None for net in method.students] == [net is method.students[k] for net in method.students]
+        assert [number for number, net in enumerate(method.students) if net.logits.grad is not None] == [k]
 
 
 def test_synchronous_networks_are_asked_once_and_answer_as_they_were():
@@ -98,7 +96,7 @@ def test_sequential_networks_meet_their_peers_as_they_are_by_then():
     assert abs(second - 3.0909600030) > 0.01
 
 
-@pytest.mark.xfail(strict=True, reason="BUG dml.py: sequential asks the learner too under no_grad, and moves its BN twice")
+@pytest.mark.xfail(strict=True, reason="BUG dml.py: sequential asks the learner among its peers: a pass for nothing")
 def test_sequential_asks_nobody_for_nothing():
     method = dml(S, T, THIRD, order="sequential")
     list(method.step(batch()))
@@ -134,18 +132,12 @@ def test_an_update_of_one_student_leaves_the_other_as_it_was():
                 assert still == (number != k)
 
 
-@pytest.fixture
-def plan(tmp_path) -> study.Plan:
-    options = Study(scenario="clean", student="wrn_10_1", teacher="wrn_10_1")
-    return study.Plan(options, tmp_path, "cpu", False, (0.3,), (0.4,), None, None, 1, 1)
-
-
-def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(plan):
-    def built(method: str, seed: int = 0):
-        cell = study.Cell("student", method, seed)
-        return study.construct(plan, cell, few(), torch.Generator())
+def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_path):
+    def built(method: str, seed: int = 0) -> Method:
+        return study.construct(plan(tmp_path), study.Cell("student", method, seed), few(), torch.Generator())
 
     baseline, both, others = built("baseline"), built("dml"), built("dml", seed=1)
-    weights = [net.state_dict()["head.weight"] for net in (baseline.model, *both.students, *others.students)]
-    assert torch.equal(weights[0], weights[1])
-    assert len({tuple(w.flatten().tolist()) for w in weights}) == 4
+    nets = (baseline.model, *both.students, *others.students)
+    first, *weights = (torch.cat([p.flatten() for p in net.parameters()]) for net in nets)
+    assert torch.equal(first, weights[0])
+    assert len({tuple(w.tolist()) for w in weights}) == 4

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, RECIPE, S, STUDENT, T, TEACHER, batch, batches, construct, few, golden
+from helpers import FIVE, LABELS, RECIPE, STUDENT, TEACHER, S, T, batch, batches, construct, few, golden
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
@@ -15,7 +15,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.fitnet import FitNet
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Net, Network
-from robustkd.records import Facts, Output
+from robustkd.records import Output
 from robustkd.words import UsageError
 
 FITNET = METHODS.read("fitnet")
@@ -103,7 +103,7 @@ def test_a_hint_foretold_is_zero_and_flat():
     assert method.regressor.weight.grad.abs().max() == 0
 
 
-def test_the_hint_ignores_labels_and_repeated_samples():
+def test_the_hint_ignores_labels_and_a_batch_twice_over_has_the_same():
     student, teacher = golden((2, 3, 4, 4), 0.37, 0.2), golden((2, 2, 4, 4), 0.53, 0.5)
     method, twice = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
     twice.regressor = method.regressor
@@ -215,9 +215,3 @@ def test_the_second_phase_starts_afresh(monkeypatch):
 def test_the_first_phase_comes_on_top_of_the_budget():
     made = construct(FITNET)
     assert [(phase.name, phase.epochs) for phase in made.method.phases()] == [("hint", 0.2), ("train", None)]
-
-
-def test_facts_are_all_it_knows_of_the_data():
-    data = Facts(4, (1, 1, 1, 0, 1), (1, 8, 8))
-    method = FitNet(net((4, 2), (6, 2)), Frozen(net((4, 2), (6, 2))), data, lambda: CE(data), hint=1)
-    assert method.regressor.kernel_size == (1, 1)
