@@ -57,7 +57,7 @@ def prepare(options: Options, *, config: Config = None) -> None:
     checked(options)
     from pipelines import prepare as stage
 
-    print(stage.plan(options).folder)
+    stage.main(options)
 
 
 @app.command
@@ -129,7 +129,14 @@ def describe(scenario: str, /, *, data: Annotated[Data | None, Parameter(name="*
 
 @app.command
 def predict(
-    model: str, images: str, /, *, to: Path | None = None, device: str = "auto", skip_bad_images: bool = False
+    model: str,
+    images: str,
+    /,
+    *,
+    to: Path | None = None,
+    device: str = "auto",
+    skip_bad_images: bool = False,
+    plug: str | None = None,
 ) -> None:
     """Classify the images of a folder: a CSV with a line per image, on the terminal or in a file.
 
@@ -145,7 +152,10 @@ def predict(
         cpu, cuda, ...; auto takes a GPU where there is one.
     skip_bad_images
         Leave out files that cannot be read instead of stopping.
+    plug
+        Python files of your own that the net's word comes from.
     """
+    plugged(plug)
     from pipelines import predict as stage
 
     stage.main(model, images, to, device, skip_bad_images)
@@ -208,10 +218,15 @@ def datasets() -> None:
         print(f"{name:15} {summary}")
 
 
+def plugged(files: str | None) -> None:
+    """Take in the user's own words."""
+    for path in words.split(files, ",") if files else []:
+        words.plug(path, TABLES)
+
+
 def checked(options: Study) -> None:
     """Refuse words that nobody knows before anything heavy is imported, then values that their signatures do not take."""
-    for path in words.split(options.plug, ",") if options.plug else []:
-        words.plug(path, TABLES)
+    plugged(options.plug)
     scenarios.parse(options.scenario)
     for text in options.method_texts():
         method, *criterion = words.split(text, "+")

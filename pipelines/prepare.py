@@ -17,7 +17,8 @@ import torch
 
 import robustkd
 import scenarios
-from pipelines import tracking
+from pipelines import runs, tracking
+from pipelines.screen import console
 from robustkd import study, words
 from robustkd.data import manifest
 from robustkd.data.splits import split
@@ -26,6 +27,13 @@ from robustkd.models import MODELS
 from robustkd.options import Study
 
 TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
+
+
+def main(options: Study) -> None:
+    """Freeze a study's scenario and say where it lies."""
+    made = plan(options)
+    with runs.tracked(made, "prepare"):
+        console.print(f"prepared in {made.folder}", markup=False)
 
 
 def plan(options: Study) -> study.Plan:
@@ -62,7 +70,7 @@ def plan(options: Study) -> study.Plan:
         "init": file_digest(Path(options.init)) if options.init else None,
         "code": code_digest(options),
     }
-    name = options.name or f"{options.dataset.split(':')[0]}-{options.scenario}"
+    name = options.name or f"{Path(options.dataset.partition(':')[2] or options.dataset).stem}-{options.scenario}"
     short = digest(text=json.dumps(identity, sort_keys=True, default=str))[:8]
     folder = out / f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"
     if options.fresh and folder.exists():
@@ -158,7 +166,7 @@ def chosen_half(text: str, device: str) -> bool:
     if text != "auto":
         return text == "bf16"
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
     return bool(torch.device(device).type == "cpu" and any(has_it() for has_it in has))
 

@@ -14,8 +14,10 @@ def main(options: Study, *, dry_run: bool = False) -> None:
         estimate(plan, cells)
         return
     with runs.tracked(plan, "run") as tracker:
-        runs.conduct(plan, cells, tracker)
-        compare.write(plan.folder)
+        try:
+            runs.conduct(plan, cells, tracker)
+        finally:
+            compare.write(plan.folder)  # of what is finished, whatever failed
     compare.show(plan.folder)
 
 

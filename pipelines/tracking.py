@@ -22,7 +22,7 @@ import time
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from http.client import HTTPException
@@ -37,11 +37,12 @@ from robustkd.words import UsageError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+    from mlflow.models import Model
 
 EXPERIMENT = "robustkd"
 PATIENCE = 5.0  # seconds that a tracking server has to answer
 INTERVAL = 5.0  # seconds between two batches of metrics
-PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # the most that MLflow takes at once
+PER_BATCH = {"metrics": 1000, "params": 100}  # the most that MLflow takes at once
 LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
 QUIET = {  # what MLflow is told unless the user has told it already
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -49,6 +50,7 @@ QUIET = {  # what MLflow is told unless the user has told it already
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute without a server, not four
 }
 FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
+MEASURED = ("seconds", "images_per_second")  # in a trained.json, where all else was chosen or follows from it
 KEPT = (".csv", ".json", ".pt", ".png")  # of a run's folder; not the logits of the test set
 TABLES = (".csv", ".md", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
 
@@ -221,11 +223,20 @@ class Mlflow:
 
     def _experiment(self) -> str:
         """The experiment that was asked for, or the one that MLflow's own variables name, or ours."""
+        from mlflow.exceptions import MlflowException
+
         name = self.wanted or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
             return os.environ["MLFLOW_EXPERIMENT_ID"]
-        found = self.client.get_experiment_by_name(name or EXPERIMENT)
-        return found.experiment_id if found else self.client.create_experiment(name or EXPERIMENT)
+        name = name or EXPERIMENT
+        if found := self.client.get_experiment_by_name(name):
+            return found.experiment_id
+        try:
+            return self.client.create_experiment(name)
+        except MlflowException:  # another study that began with this one may have made it
+            if found := self.client.get_experiment_by_name(name):
+                return found.experiment_id
+            raise
 
     def _input(self, dataset: Mapping[str, Any]) -> None:
         """The data set by its name and digest: its images are not read again."""
@@ -355,8 +366,8 @@ class Mlflow:
         return str(made.model_id)
 
 
-def save(path: Path, to: Path) -> Any:
-    """Write a saved net as a folder that MLflow loads without unpickling anything, and give its mlflow.models.Model.
+def save(path: Path, to: Path) -> "Model":
+    """Write a saved net as a folder that MLflow loads without unpickling anything; its card is yet to be saved in it.
 
     (n, H, W, C) uint8 in, (n, K) probabilities out, for any n; model.pt lies in its extra_files.
     """
@@ -417,9 +428,8 @@ def resolve(reference: str) -> Path:
     place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "model.pt")
     try:
         there = get_artifact_repository(place)
-        names = {
-            PurePosixPath(file.path).name for file in there.list_artifacts(None)
-        }  # a server is slow to deny a file
+        # A server lists at once what it has, but takes its time to deny a file.
+        names = {PurePosixPath(file.path).name for file in there.list_artifacts(None)}
         inside = name if name in names else f"extra_files/{name}" if "extra_files" in names else None
         path = Path(there.download_artifacts(inside, folder)) if inside else None  # type: ignore[no-untyped-call]
     except Exception:  # each kind of store has its own way to say no
@@ -471,11 +481,21 @@ def _client() -> "MlflowClient":
         raise UsageError(f"MLflow cannot be imported ({error}); `--tracker files` does without it") from None
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new store's tables, announced one by one
     try:
-        return MlflowClient()
+        with _turn(uri):
+            return MlflowClient()
     except Exception as error:  # the store's driver decides what is raised
         raise UsageError(
             f"MLflow cannot open its store {_shown(uri)} ({_line(error)}); `--tracker files` does without it"
         ) from None
+
+
+def _turn(uri: str) -> AbstractContextManager[object]:
+    """One process at a time: two that make the tables of a new SQLite store together would ruin it."""
+    if os.name == "nt" or (uri and not uri.startswith("sqlite:")):
+        return nullcontext()
+    from mlflow.utils.file_utils import ExclusiveFileLock
+
+    return ExclusiveFileLock(f"{tempfile.gettempdir()}/robustkd-{os.getuid()}.lock")
 
 
 # MLflow itself would go on trying for minutes in both cases.
@@ -494,6 +514,7 @@ def _refuse_silent(uri: str) -> None:
         with urlopen(f"{shown}/health", timeout=PATIENCE):
             return
     except HTTPError as error:
+        error.close()
         if error.code < 500:  # a server that wants a password is a server
             return
         reason = f"it answers with HTTP {error.code}"
@@ -522,13 +543,13 @@ def _figures(result: Mapping[str, Any]) -> dict[str, float]:
         **{name: last[name] for name in FIGURES},
         **{f"recall/{name}": value for name, value in recall.items()},
         **{f"early/{name}": early[name] for name in FIGURES if name in early},
-        **{name: trained[name] for name in ("seconds", "images_per_second") if name in trained},
+        **{f"training/{name}": trained[name] for name in MEASURED if name in trained},
     }
 
 
 def _chosen(trained: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters in a trained.json: all but what was measured."""
-    values = {key: value for key, value in trained.items() if key not in ("seconds", "images_per_second", "finished")}
+    values = {key: value for key, value in trained.items() if key not in (*MEASURED, "finished")}
     return {**values.pop("hyperparameters", {}), **values}
 
 

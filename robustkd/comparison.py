@@ -81,7 +81,7 @@ def differences(results: Iterable[dict[str, Any]], methods: list[str]) -> pd.Dat
     Without a baseline in the study, recalls stand in the place of differences.
     """
     recall = {
-        (r["cell"]["method"], r["cell"]["seed"]): pd.Series(r["last"]["recall"])
+        (r["cell"]["method"], r["cell"]["seed"]): pd.Series(r["last"]["recall"], dtype=float)
         for r in results
         if r["cell"]["role"] != "teacher"
     }

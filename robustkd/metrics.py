@@ -29,7 +29,8 @@ def recalls(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 def summary(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
     """What a test set says of a net: overall, and per class by name.
 
-    Balanced accuracy is the mean of the recalls of the classes that have samples, the worst recall the least of them.
+    A class without samples has no recall: None. Balanced accuracy is the mean of the recalls there are, the worst recall the
+    least of them.
     """
     matrix = confusion(labels, predicted, len(names))
     recall = recalls(matrix)
@@ -37,7 +38,7 @@ def summary(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tupl
         "accuracy": float(np.diag(matrix).sum() / max(1, matrix.sum())),
         "balanced_accuracy": float(np.nanmean(recall)),
         "worst_recall": float(np.nanmin(recall)),
-        "recall": {name: float(value) for name, value in zip(names, recall, strict=True)},
+        "recall": {name: None if np.isnan(r) else float(r) for name, r in zip(names, recall, strict=True)},
         "support": {name: int(value) for name, value in zip(names, matrix.sum(axis=1), strict=True)},
         "confusion": matrix.tolist(),
     }

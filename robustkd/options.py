@@ -16,6 +16,7 @@ from robustkd.words import Count, NotNegative, Positive, Share, split
 ELSEWHERE = {
     *("dataset", "data_dir", "download", "skip_bad_images", "methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
+    "precision",  # what it came to is part of the identity instead
 }
 
 

@@ -8,6 +8,7 @@ A cell is finished when its result.json is there. It talks to other cells throug
 side in processes of their own.
 """
 
+import contextlib
 import json
 import multiprocessing
 import queue
@@ -15,7 +16,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -291,7 +292,7 @@ def resolved(plan: Plan, cell: Cell) -> dict[str, Any]:
     method, criterion = build.read(cell.method)
     values = {}
     for word in (method, criterion):
-        defaults = {name: p.default for name, p in words.parameters(word.load()).items() if word.kind == "method"}
+        defaults = {name: p.default for name, p in words.parameters(word.load()).items()}
         values.update({f"{word.word}.{name}": value for name, value in {**defaults, **word.chosen()}.items()})
     return {"precision": "bf16" if plan.half else "fp32", "device": plan.device, "hyperparameters": values}
 
@@ -340,59 +341,71 @@ def finished(plan: Plan, cell: Cell) -> bool:
     return (plan.run(cell) / "result.json").exists()
 
 
+class Inline(Executor):
+    """Does what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 def run(plan: Plan, wanted: Iterable[Cell], report: Report) -> Iterator[tuple[Cell, Exception | None]]:
     """Do the cells that are not finished, students after their teachers, and hand back each as it ends.
 
     A cell that fails takes down only what waits for it.
     """
     todo = [cell for cell in wanted if not finished(plan, cell)]
-    if plan.jobs == 1 or len(todo) == 1:
+    if plan.jobs == 1 or len(todo) <= 1:
         prepare_process(plan)
-        for cell in todo:
-            try:
-                work(plan, cell, report)
-                yield cell, None
-            except (engine.Diverged, words.UsageError, words.Failed) as error:
-                yield cell, error
+        yield from _scheduled(Inline(), 1, lambda cell: (work, plan, cell, report), todo, plan)
         return
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
+
+    def news() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                report(events.get_nowait())
+
     with ProcessPoolExecutor(plan.jobs, context, _begin, (plan, events)) as pool:
         try:
-            yield from _side_by_side(pool, plan, todo, events, report)
+            yield from _scheduled(pool, plan.jobs, lambda cell: (_work, plan, cell), todo, plan, news)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _side_by_side(
-    pool: ProcessPoolExecutor, plan: Plan, todo: list[Cell], events: Any, report: Report
+def _scheduled(
+    pool: Executor,
+    jobs: int,
+    call: Callable[[Cell], tuple[Any, ...]],
+    todo: list[Cell],
+    plan: Plan,
+    news: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Cell, Exception | None]]:
+    """Keep `jobs` cells running, none before its teacher has ended."""
     running: dict[Future[None], Cell] = {}
-    blocked = {cell: _teacher_of(plan, cell) for cell in todo}
     failed: set[Cell] = set()
     while todo or running:
         for cell in list(todo):
-            before = blocked[cell]
+            before = _teacher_of(plan, cell)
             if before in failed:
                 todo.remove(cell)
-                failed.add(cell)
-                yield cell, words.UsageError(f"{cell.name} was not run: its teacher failed")
-            elif before is None or before not in [*todo, *running.values()]:
+                yield cell, words.Failed("it was not run, because its teacher failed")
+            elif len(running) < jobs and before not in [*todo, *running.values()]:
                 todo.remove(cell)
-                running[pool.submit(_work, plan, cell)] = cell
+                running[pool.submit(*call(cell))] = cell
         done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                report(events.get_nowait())
-            except queue.Empty:
-                break
+        news()
         for future in done:
-            cell = running.pop(future)
-            error = future.exception()
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            if error is not None:
+            cell, error = running.pop(future), future.exception()
+            if isinstance(error, Exception):
                 failed.add(cell)
+            elif error is not None:
+                raise error
             yield cell, error
 
 
@@ -420,6 +433,7 @@ def _work(plan: Plan, cell: Cell) -> None:
 def prepare_process(plan: Plan) -> None:
     """Threads and the user's own words, in the process that will train."""
     torch.set_num_threads(plan.threads)
+    torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
     load_plugs(plan.options)
 
 

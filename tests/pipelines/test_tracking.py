@@ -51,7 +51,7 @@ def store(tmp_path_factory):
 def surround(patch, folder):
     patch.chdir(folder)  # artifacts go to ./mlruns
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    for name in (*OURS, *tracking.QUIET):
+    for name in OURS:
         patch.delenv(name, raising=False)
 
 
@@ -199,7 +199,7 @@ def test_a_child_has_its_history_figures_and_files(logged, client):
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 31)]
     assert run.data.metrics == pytest.approx(
         {
-            **{"train/ce": 1 / 30, "test/accuracy": 0.5, "seconds": 3.0},
+            **{"train/ce": 1 / 30, "test/accuracy": 0.5, "training/seconds": 3.0},
             **{"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5},
             **{"early/accuracy": 0.8, "early/balanced_accuracy": 0.75, "early/worst_recall": 0.5},
             **{"recall/süß_ sauer": 0.5, "recall/süß_ sauer_2": 1.0},  # a_b has no samples: its recall is no number
@@ -335,6 +335,15 @@ def test_the_experiment_is_the_one_asked_for_or_mlflows_or_ours(client, given, m
     assert chosen() == (given or "by name")
 
 
+def test_two_studies_may_make_the_same_experiment_at_once(client, monkeypatch):
+    name = f"twice {time.time()}"
+    made = client.create_experiment(name)
+    find = MlflowClient.get_experiment_by_name
+    answers = iter([lambda *_: None, find])
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *a: next(answers)(*a))
+    assert begun(experiment=name).experiment == made
+
+
 def test_epochs_are_sent_in_batches_and_none_is_lost(client, monkeypatch):
     tracker = begun()
     sizes = []
@@ -417,11 +426,13 @@ def test_importing_the_file_imports_neither_mlflow_nor_torch():
 
 
 @pytest.mark.slow
-def test_a_new_store_is_opened_without_a_word(tmp_path, monkeypatch):
+def test_a_new_store_is_opened_without_a_word_by_several_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
-    code = "from pipelines import tracking; tracking.opened('mlflow', None)"
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert made.stdout + made.stderr == ""
+    command = [sys.executable, "-c", "from pipelines import tracking; tracking.opened('mlflow', None)"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    for process in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]:
+        assert process.communicate(timeout=120)[0] == ""
+        assert process.returncode == 0
 
 
 # What is refused

@@ -1,0 +1,50 @@
+"""The files around the code say what the code does."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+HOME = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())
+
+
+def test_mlflow_builds_its_environment_from_our_requirements_and_nothing_of_ours() -> None:
+    environment = yaml.safe_load((HOME / "python_env.yaml").read_text())
+    assert environment["dependencies"] == PYPROJECT["project"]["dependencies"]
+    assert "python" not in environment, "MLflow takes the version it runs with, and compiles none"
+
+
+def test_mlproject_is_a_file_that_declares_the_scenario_and_nothing_else() -> None:
+    project = yaml.safe_load((HOME / "MLproject").read_text())
+    assert set(project["entry_points"]) == {"main", "prepare", "teacher", "distil", "evaluate", "compare"}
+    for name, entry in project["entry_points"].items():
+        assert list(entry["parameters"]) == ["scenario"]
+        command = {"main": "run"}.get(name, name)
+        assert entry["command"] == f"python -m pipelines {command} --scenario {{scenario}}"
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    readme, ci = (HOME / "README.md").read_text(), (HOME / ".ci" / "run").read_text()
+    first, second = re.findall(r"^```sh\n(.+)\n```", readme, re.MULTILINE)[:2]
+    assert "mlflow run . --env-manager local -P scenario=noise0.4" in first
+    assert "pytest" in second
+    assert second.split("&&", 1)[1].strip() in ci
+
+
+def test_the_readme_names_every_word() -> None:
+    import scenarios
+    from robustkd.criteria import CRITERIA
+    from robustkd.methods import METHODS
+
+    readme = (HOME / "README.md").read_text()
+    missing = [word for table in (METHODS, CRITERIA, scenarios.SCENARIOS) for word in table if f"`{word}" not in readme]
+    assert missing == []
+
+
+def test_one_version() -> None:
+    import robustkd
+
+    assert PYPROJECT["project"]["version"] == robustkd.__version__
+    assert f"## {robustkd.__version__}" in (HOME / "CHANGELOG.md").read_text()
