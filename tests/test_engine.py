@@ -13,7 +13,7 @@ from robustkd.engine import Diverged, Epoch, Meter, Recipe, fit, total
 from robustkd.method import Method, Phase
 from robustkd.methods import METHODS
 from robustkd.methods.baseline import Baseline
-from robustkd.records import Batch, Objective
+from robustkd.records import Batch, Clock, Objective
 
 
 class Point(Method):
@@ -155,6 +155,16 @@ def test_a_phase_moves_its_own_parameters_and_begins_once():
     assert moved[0][2] == moved[1][2] == moved[2][2] < 1
     assert 1 > moved[1][3] > moved[2][3]
     assert method.seen == [("both", 0, 1)] * 2 + [("both", 0, 2)] * 2 + [("both", 1, 2)] * 2
+
+
+def test_every_epoch_has_its_own_order_counted_over_all_phases():
+    method, seen = TwoFold(), []
+    plain = method.both
+    method.both = lambda batch: (seen.append(batch.index.tolist()), plain(batch))[1]
+    run(method, Recipe(2, 0.1))
+    loader = batches(few())
+    assert seen == [batch.index.tolist() for number in range(3) for batch in loader.epoch(number, Clock(0, 1))]
+    assert len(set(map(tuple, seen))) == 6
 
 
 def test_a_phase_may_bring_an_update_of_its_own():

@@ -1,5 +1,6 @@
 """Batches: every sample once, in an order that seed and epoch alone decide, from memory and from a disk alike."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,20 @@ def test_the_order_does_not_hang_on_labels_augmentation_or_the_size_of_batches()
     shown = view()
     others = (loader(shown.relabel(shown.labels * 0)), loader(shown, augment=True), loader(shown, size=7))
     assert all(order(other) == order(loader(shown)) for other in others)
+
+
+def test_an_image_is_augmented_alike_whatever_batch_it_comes_in():
+    shown = view(flips=True)
+    fives, sevens = (
+        {row: image for batch in epoch(loader(shown, size, augment=True)) for row, image in by_row(batch)}
+        for size in (5, 7)
+    )
+    assert fives.keys() == sevens.keys()
+    assert all(torch.equal(fives[row], sevens[row]) for row in fives)
+
+
+def by_row(batch: Batch) -> Iterator[tuple[int, torch.Tensor]]:
+    return zip(batch.index.tolist(), batch.images, strict=True)
 
 
 def test_each_image_is_moved_by_as_much_as_the_margin_and_mirrored_half_of_the_time():

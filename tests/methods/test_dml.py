@@ -96,6 +96,12 @@ def test_sequential_networks_meet_their_peers_as_they_are_by_then():
     assert abs(second - 3.0909600030) > 0.01
 
 
+def test_sequential_peers_are_asked_without_a_gradient():
+    method = dml(S, T, THIRD, order="sequential")
+    list(method.step(batch()))
+    assert [net.learning for net in method.students] == [1, 1, 1]
+
+
 @pytest.mark.xfail(strict=True, reason="BUG dml.py: sequential asks the learner among its peers: a pass for nothing")
 def test_sequential_asks_nobody_for_nothing():
     method = dml(S, T, THIRD, order="sequential")

@@ -14,6 +14,8 @@ from robustkd.method import Phase
 from robustkd.methods import METHODS
 from robustkd.methods.fitnet import FitNet
 from robustkd.methods.hinton import Hinton
+from robustkd.models import MODELS
+from robustkd.models.make import make
 from robustkd.models.net import Frozen, Net, Network
 from robustkd.records import Output
 from robustkd.words import UsageError
@@ -192,6 +194,21 @@ def test_the_second_phase_moves_the_whole_student_and_no_regressor():
     assert torch.equal(made.method.regressor.weight, regressor)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="BUG fitnet.py, foreign.py: a tapped net cannot be stopped midway, so all of it is run"
+)
+def test_the_first_phase_runs_nothing_above_the_hint_of_a_foreign_net():
+    shape = (3, 32, 32)
+    student, teacher = (
+        make(MODELS.read("torchvision:resnet18"), shape=shape, classes=5, mean=[0.5], std=[0.25], seed=seed)
+        for seed in (0, 1)
+    )
+    method = fitnet(student, teacher, shape=shape, hint=1).train()
+    list(method.foretell(batch(images=torch.rand(4, *shape))))
+    assert student.get_buffer("model.layer1.0.bn1.num_batches_tracked") == 1
+    assert student.get_buffer("model.layer4.1.bn2.num_batches_tracked") == 0
+
+
 def test_the_second_phase_starts_afresh(monkeypatch):
     made, seen = construct(FITNET), []
     phases = made.method.phases()
@@ -212,6 +229,12 @@ def test_the_second_phase_starts_afresh(monkeypatch):
     assert seen[-1][1] > 0
 
 
-def test_the_first_phase_comes_on_top_of_the_budget():
-    made = construct(FITNET)
-    assert [(phase.name, phase.epochs) for phase in made.method.phases()] == [("hint", 0.2), ("train", None)]
+def test_the_first_phase_comes_on_top_of_the_budget_and_each_phase_has_its_own_to_move():
+    method = construct(FITNET).method
+    names = {id(p): name for name, p in method.named_parameters(remove_duplicate=False) if not name.startswith("model")}
+    first, second = method.phases()
+    assert [(phase.name, phase.epochs) for phase in (first, second)] == [("hint", 0.2), ("train", None)]
+    lower, whole = ({names[id(p)] for p in phase.parameters} for phase in (first, second))
+    assert whole == {f"student.{name}" for name, _ in method.student.named_parameters()}
+    upper = {name for name in whole if name.startswith(("student.stages.2", "student.neck", "student.head"))}
+    assert lower == whole - upper | {"regressor.weight", "regressor.bias"}
