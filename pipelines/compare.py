@@ -87,10 +87,19 @@ def by_class(per_class: pd.DataFrame) -> Table:
     for column in ("class", *per_class.columns):
         table.add_column(str(column), justify="left" if column == "class" else "right")
     for name, row in per_class.iterrows():
-        table.add_row(
-            str(name), *(f"{100 * value:{'' if 'recall' in str(column) else '+'}.1f}" for column, value in row.items())
-        )
+        cells = (points(value, signed="recall" not in str(column)) for column, value in row.items())
+        table.add_row(str(name), *cells)
     return table
+
+
+def points(share: float, signed: bool) -> str:
+    """A share or a difference of shares in points; nothing has no sign.
+
+    >>> points(0.0312, True), points(-0.0001, True), points(0.5, False)
+    ('+3.1', '0.0', '50.0')
+    """
+    value = round(100 * share, 1)
+    return f"{value:+.1f}" if signed and value else f"{abs(value):.1f}"
 
 
 def spread(mean: float, std: float) -> str:

@@ -21,13 +21,13 @@ import textwrap
 import time
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "robustkd"
 PATIENCE = 5.0  # seconds that a tracking server has to answer
 INTERVAL = 5.0  # seconds between two batches of metrics
-PER_BATCH = {"metrics": 1000, "params": 100}  # the most that MLflow takes at once
 LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
 QUIET = {  # what MLflow is told unless the user has told it already
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -127,7 +126,6 @@ class Files:
 
 
 P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def spared(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatenate["Mlflow", P], None]:
@@ -320,15 +318,14 @@ class Mlflow:
         for path in sorted(comparison.iterdir()) if comparison else ():
             if path.suffix in TABLES:
                 self.client.log_artifact(self.parent, str(path), "comparison")
-        for batch in _batches(_metrics(metrics or {}, 0), PER_BATCH["metrics"]):
-            self.client.log_batch(self.parent, metrics=batch, synchronous=True)
+        self.client.log_batch(self.parent, metrics=_metrics(metrics or {}, 0), synchronous=True)
         if not self.lent:
             self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
     def _send(self, run: Run) -> None:
+        """Write what is waiting; the client makes the batches that a store takes at once, of parameters too."""
         waiting, run.waiting = run.waiting, []
-        for batch in _batches(waiting, PER_BATCH["metrics"]):
-            self.client.log_batch(run.id, metrics=batch, synchronous=True)
+        self.client.log_batch(run.id, metrics=waiting, synchronous=True)
 
     def _params(self, run_id: str, values: Mapping[str, Any], known: set[str]) -> None:
         """Log parameters but those that are known already."""
@@ -337,8 +334,7 @@ class Mlflow:
         fresh = {
             legal(key): str(value)[: LONGEST["params"]] for key, value in values.items() if legal(key) not in known
         }
-        for batch in _batches([Param(key, value) for key, value in fresh.items()], PER_BATCH["params"]):
-            self.client.log_batch(run_id, params=batch, synchronous=True)
+        self.client.log_batch(run_id, params=[Param(*pair) for pair in fresh.items()], synchronous=True)
         known |= fresh.keys()
 
     def _ship(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str | None:
@@ -570,10 +566,6 @@ def _metrics(
 def _stamp(seconds: float | None) -> int:
     """A time as MLflow counts it, or now."""
     return round(1000 * (time.time() if seconds is None else seconds))
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -54,4 +55,6 @@ class Objective:
 
     @property
     def loss(self) -> Tensor:
-        return sum(self.terms.values(), start=next(iter(self.terms.values())).new_zeros(()))
+        if not self.terms:
+            raise TypeError("an Objective has no terms: there is nothing to minimise")
+        return torch.stack(list(self.terms.values())).sum()

@@ -210,17 +210,17 @@ def construct(plan: Plan, cell: Cell, view: View, random: torch.Generator, *, te
         path = plan.teacher or plan.run(Cell("teacher", "", cell.seed)) / "model.pt"
         return Frozen(loaded(plan, path) if teacher is None else teacher)
 
-    return build.build(
-        method,
-        {
-            "student": student,
-            "students": lambda: lambda count: [student(number) for number in range(count)],
-            "teacher": trained,
-            "data": lambda: data,
-            "criterion": lambda: lambda: criterion.load()(data, **chosen),
-            "random": lambda: random,
-        },
-    ).to(plan.device)
+    ingredients: build.Ingredients = {
+        "student": student,
+        "students": lambda: lambda count: [student(number) for number in range(count)],
+        "teacher": trained,
+        "data": lambda: data,
+        "criterion": lambda: lambda: criterion.load()(data, **chosen),
+        "random": lambda: random,
+    }
+    with torch.random.fork_rng(devices=[]):  # adapters draw their first weights from the global generator
+        torch.default_generator.manual_seed(seeds.derive(cell.seed, "init", cell.role, "method"))
+        return build.build(method, ingredients).to(plan.device)
 
 
 def answers(net: Network, loader: Loader) -> NDArray[np.float32]:

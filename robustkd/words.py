@@ -132,7 +132,9 @@ class Word:
         for name, parameter in open_to.items():
             if parameter.default is inspect.Parameter.empty and name not in values:
                 raise UsageError(f"{self.kind} '{self.text}' needs its {name}, as in {self.word}({name}=VALUE)")
-        return {**values, **self.fields}
+        for name, value in self.fields.items():
+            values[name] = checked(f"{self.kind} '{self.text}': {name}", hints[name], value)
+        return values
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

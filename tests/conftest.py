@@ -6,6 +6,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from robustkd.criteria import CRITERIA
+from robustkd.methods import METHODS
+from robustkd.models import MODELS
+from scenarios import SCENARIOS
+
 torch.set_num_threads(1)  # on two cores, default threads make a suite of small nets ten times slower
 
 
@@ -26,3 +31,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("TRACKING_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID"):
             patch.delenv(f"MLFLOW_{name}", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def tables() -> Iterator[None]:
+    """A word that a test plugs in is not met by the next."""
+    before = [(table, dict(table._own)) for table in (METHODS, CRITERIA, MODELS, SCENARIOS)]
+    yield
+    for table, entries in before:
+        table._own = entries

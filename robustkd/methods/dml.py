@@ -45,9 +45,10 @@ class DML(Method):
                 yield self.mutual(k, logits, batch)
             return
         for k, student in enumerate(self.students):
-            with torch.no_grad():
-                logits = [peer(batch.images).logits for peer in self.students]
-            logits[k] = student(batch.images).logits
+            logits = []
+            for peer in self.students:
+                with torch.set_grad_enabled(peer is student):
+                    logits.append(peer(batch.images).logits)
             yield self.mutual(k, logits, batch)
 
     def mutual(self, k: int, logits: Sequence[Tensor], batch: Batch) -> Objective:

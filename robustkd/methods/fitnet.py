@@ -8,7 +8,8 @@ u_h and v_g are the maps after stage `hint`; r is a convolution without padding 
 Departs from the paper: the square is averaged over the map's elements, not summed, so that one learning rate serves maps
 of any size; r has no nonlinearity, because raw residual sums are negative too; the second phase is Hinton's loss with a
 constant weight where the paper lets it fall, as the tables of arXiv 2007.01922 suggest. The first phase comes on top
-of the run's epochs.
+of the run's epochs. In it nothing above the hint is run; but a foreign net (torchvision:NAME) cannot be stopped midway, so
+the running statistics above its hint move too, until the second phase makes them anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ class FitNet(Distiller):
         return {"kd": self.alpha * T**2 * kl(teacher.logits, student.logits, T)}
 
     def foretell(self, batch: Batch) -> Iterator[Objective]:
-        """The first phase's step; the walk ends at the hint, so nothing above it is run."""
+        """The first phase's step; the walk ends at the hint."""
         guided = next(islice(self.student.walk(batch.images), self.hint, None))
         with torch.no_grad():
             hint = next(islice(self.teacher.net.walk(batch.images), self.hint, None))

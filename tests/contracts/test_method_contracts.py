@@ -490,12 +490,7 @@ def test_every_word_is_a_method(word):
     assert METHODS.read(word).chosen() == dict(METHODS[word].preset)
 
 
-UNSEEDED = pytest.mark.xfail(
-    strict=True, reason="BUG study.construct: adapters draw from the unseeded global generator"
-)
-
-
-@pytest.mark.parametrize("word", [pytest.param(w, marks=UNSEEDED) if w == "fitnet" else w for w in METHODS])
+@pytest.mark.parametrize("word", METHODS)
 def test_a_study_builds_a_method_by_its_seed_and_draws_from_nothing_else(word, tmp_path):
     def built(disturbance: int, seed: int = 0) -> dict[str, Any]:
         with torch.random.fork_rng(devices=[]):

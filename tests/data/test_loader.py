@@ -136,6 +136,7 @@ def test_each_image_is_moved_by_as_much_as_the_margin_and_mirrored_half_of_the_t
                         if (np.rint(image * 255) == crop).all():
                             found.add((number, int(row), y, x, mirrored))
     assert len(found) == 8 * 30  # every image shown is one crop of its own original
+    assert len({(row, *how) for _, row, *how in found}) > 6 * 30  # and another in most epochs
     assert {y for *_, y, _, _ in found} == {x for *_, x, _ in found} == set(range(2 * pad + 1))
     assert 0.35 < np.mean([mirrored for *_, mirrored in found]) < 0.65
 

