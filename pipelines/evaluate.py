@@ -2,7 +2,8 @@
 
 from pipelines import prepare, runs
 from pipelines.screen import console
-from robustkd import study
+from robustkd import schedule, study
+from robustkd.cell import evaluate
 from robustkd.options import Study
 
 
@@ -11,9 +12,9 @@ def main(options: Study) -> None:
     plan = prepare.plan(options)
     cells = study.cells(options, plan.teacher is not None)
     runs.refuse_unfinished(plan, cells, "run")
-    study.prepare_process(plan)
+    schedule.prepare_process(plan)
     with runs.tracked(plan, "evaluate") as tracker:
         for cell in cells:
-            result = study.evaluate(plan, cell)
+            result = evaluate(plan, cell)
             runs.replay(plan, cell, tracker)
             console.print(f"{cell.name}: accuracy {result['last']['accuracy']:.3f}", markup=False)

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipelines import prepare, tracking
-from robustkd import checkpoint
+from pipelines import tracking
+from robustkd import checkpoint, hardware
 from robustkd.data import sources
 from robustkd.data.loader import scaled
 from robustkd.words import UsageError
@@ -24,7 +24,7 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
         raise UsageError(f"--to {to}: this file exists already")
     path = tracking.resolve(model) if tracking.is_reference(model) and not Path(model).exists() else Path(model)
     net, card = checkpoint.load_net(path)
-    where = torch.device(prepare.chosen_device(device))
+    where = torch.device(hardware.device(device))
     channels, size, width = card["shape"]
     if size != width:
         raise UsageError(f"{model}: this net takes images of {size}x{width}, and folders are read as squares")

@@ -19,8 +19,9 @@ import robustkd
 import scenarios
 from pipelines import runs, tracking
 from pipelines.screen import console
-from robustkd import study, words
-from robustkd.data import manifest
+from robustkd import hardware, study, words
+from robustkd.cell import rehearse
+from robustkd.data import manifest, pixels
 from robustkd.data.splits import split
 from robustkd.data.view import Source, View, digest
 from robustkd.models import MODELS
@@ -47,12 +48,12 @@ def plan(options: Study) -> study.Plan:
     scenario = scenarios.parse(options.scenario)
     if options.init is not None and not Path(options.init).is_file():
         raise words.UsageError(f"--init {options.init}: there is no such file")
-    device = chosen_device(options.device)
+    device = hardware.device(options.device)
     teacher = chosen_teacher(options.teacher)
     out = writable(Path(options.out))
     source = study.source(options)
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
-    half = chosen_half(options.precision, device)
+    half = hardware.half(options.precision, device)
     cells = study.cells(options, teacher is not None)
 
     drawn = {}
@@ -82,8 +83,8 @@ def plan(options: Study) -> study.Plan:
                 folder / f"manifest-{seed}", views, {"scenario": options.scenario, "split_seed": options.split_seed}
             )
 
-    mean, std = pixel_moments(View.of(source, rows.train))
-    cores = options.threads or available_cores()
+    mean, std = pixels.moments(View.of(source, rows.train))
+    cores = options.threads or hardware.cores()
     jobs = options.jobs or (min(cores, len(cells)) if device == "cpu" else 1)
     made = study.Plan(
         options,
@@ -99,7 +100,7 @@ def plan(options: Study) -> study.Plan:
     )
     for cell in cells:
         if cell.seed == 0 and (cell.role == "student" or teacher is None):
-            study.rehearse(made, cell, drawn[0].train)
+            rehearse(made, cell, drawn[0].train)
     card = {"asked": options.identity(), "methods": options.method_texts(), "seeds": options.seeds}
     card |= {
         "given": words_of(options),
@@ -146,36 +147,6 @@ def chosen_teacher(text: str) -> Path | None:
     return None
 
 
-def chosen_device(text: str) -> str:
-    """The device a study runs on."""
-    if text == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:
-        raise words.UsageError(f"--device {text}: torch cannot use it here ({str(error).splitlines()[0]})") from None
-    return text
-
-
-def chosen_half(text: str, device: str) -> bool:
-    """Whether nets compute in bf16.
-
-    auto takes it on GPUs that have it and on CPUs with AVX512-BF16 or AMX: there it was the faster for every net and image
-    size that benchmarks/precision.py tries, down to 8x8.
-    """
-    if text != "auto":
-        return text == "bf16"
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    has = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
-    return bool(torch.device(device).type == "cpu" and any(has_it() for has_it in has))
-
-
-def available_cores() -> int:
-    """The cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def writable(folder: Path) -> Path:
     """The folder, made where it is missing."""
     try:
@@ -201,19 +172,6 @@ def refuse_empty(options: Study, before: View, after: View) -> None:
         raise words.UsageError(
             f"--batch {options.batch} is larger than the training set, which has {len(after)} samples"
         )
-
-
-def pixel_moments(view: View) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels per channel, in units of [0, 1]: what nets normalise by."""
-    images, channels = view.sources[0].images, view.sources[0].shape[0]
-    counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(view), 4096):  # in pieces: a mapped set stays on the disk
-        piece = images[view.rows[start : start + 4096]]
-        counts += np.stack([np.bincount(piece[:, channel].ravel(), minlength=256) for channel in range(channels)])
-    level, weight = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
-    mean = weight @ level
-    std = np.sqrt((weight * (level - mean[:, None]) ** 2).sum(axis=1)).clip(1 / 255)
-    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def file_digest(path: Path) -> str:

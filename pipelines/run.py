@@ -2,7 +2,8 @@
 
 from pipelines import compare, prepare, runs
 from pipelines.screen import console
-from robustkd import study
+from robustkd import schedule, study
+from robustkd.cell import estimate
 from robustkd.options import Study
 
 
@@ -11,7 +12,7 @@ def main(options: Study, *, dry_run: bool = False) -> None:
     plan = prepare.plan(options)
     cells = study.cells(options, plan.teacher is not None)
     if dry_run:
-        estimate(plan, cells)
+        forecast(plan, cells)
         return
     with runs.tracked(plan, "run") as tracker:
         try:
@@ -21,13 +22,13 @@ def main(options: Study, *, dry_run: bool = False) -> None:
     compare.show(plan.folder)
 
 
-def estimate(plan: study.Plan, cells: tuple[study.Cell, ...]) -> None:
+def forecast(plan: study.Plan, cells: tuple[study.Cell, ...]) -> None:
     """What a study would take, from a few timed updates of each method."""
-    study.prepare_process(plan)
+    schedule.prepare_process(plan)
     todo = [cell for cell in cells if not study.finished(plan, cell)]
     todo = [cell for cell in todo if cell.role == "student" or plan.teacher is None]  # a given one is only evaluated
     paces = {(cell.role, cell.method): cell for cell in reversed(todo)}
-    told = {key: study.estimate(plan, cell) for key, cell in paces.items()}
+    told = {key: estimate(plan, cell) for key, cell in paces.items()}
     seconds = 0.0
     for cell in todo:
         updates, each = told[cell.role, cell.method]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pipelines import tracking
 from pipelines.screen import console
-from robustkd import study
+from robustkd import schedule, study
 from robustkd.words import Failed, UsageError
 
 
@@ -57,7 +57,7 @@ def conduct(plan: study.Plan, cells: Sequence[study.Cell], tracker: tracking.Tra
     watch = Watch(len(cells) - len(again), tracker)
     failures = []
     with watch.shown():
-        for cell, error in study.run(plan, cells, watch.report):
+        for cell, error in schedule.run(plan, cells, watch.report):
             watch.begun(cell)
             if error is None:
                 result = json.loads((plan.run(cell) / "result.json").read_text())

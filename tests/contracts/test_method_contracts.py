@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from helpers import SHAPE, Made, batches, construct, copied, few, many, network, plan, same, source, toy
 from torch import Tensor, nn
 
-from robustkd import study, words
+from robustkd import cell, study, words
 from robustkd.build import INGREDIENTS
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
@@ -496,7 +496,7 @@ def test_a_study_builds_a_method_by_its_seed_and_draws_from_nothing_else(word, t
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(disturbance)
             before = torch.get_rng_state()
-            made = study.construct(
+            made = cell.construct(
                 plan(tmp_path), study.Cell("student", word, seed), many(), torch.Generator(), teacher=network("resnet8")
             )
             assert torch.equal(torch.get_rng_state(), before)

@@ -7,7 +7,7 @@ import torch
 from helpers import FIVE, LABELS, S, Says, T, batch, few, golden, network, plan
 from torch import Tensor
 
-from robustkd import study
+from robustkd import cell, study
 from robustkd.criteria.ce import CE
 from robustkd.method import Method, descend
 from robustkd.methods.dml import DML
@@ -139,7 +139,7 @@ def test_an_update_of_one_student_leaves_the_other_as_it_was():
 
 def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_path):
     def built(method: str, seed: int = 0) -> Method:
-        return study.construct(plan(tmp_path), study.Cell("student", method, seed), few(), torch.Generator())
+        return cell.construct(plan(tmp_path), study.Cell("student", method, seed), few(), torch.Generator())
 
     baseline, both, others = built("baseline"), built("dml"), built("dml", seed=1)
     nets = (baseline.model, *both.students, *others.students)

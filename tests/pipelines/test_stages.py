@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipelines import cli
-from robustkd import checkpoint, study
+from robustkd import checkpoint, schedule, study
 from tests.pipelines.toys import line, stripes
 
 
@@ -119,7 +119,7 @@ def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(line("run", data, out="whole", epochs="4"))
-    monkeypatch.setattr(study, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr("robustkd.cell.SAVE_EVERY", 0.0)
     told = []
 
     def cut(event: study.Progress) -> None:
@@ -128,8 +128,8 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        real = study.run
-        patch.setattr(study, "run", lambda plan, cells, report: real(plan, cells, cut))
+        real = schedule.run
+        patch.setattr(schedule, "run", lambda plan, cells, report: real(plan, cells, cut))
         with pytest.raises(SystemExit) as stopped:
             cli.main(line("run", data, out="cut", epochs="4"))
     assert stopped.value.code == 130

@@ -1,0 +1,210 @@
+"""One cell of a study, done: its method constructed, trained from where it was left, and measured on the test set."""
+
+import json
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from robustkd import build, checkpoint, engine, metrics, seeds, words
+from robustkd.data.loader import Loader
+from robustkd.data.view import View
+from robustkd.method import Method
+from robustkd.models.net import Frozen, Network
+from robustkd.study import Cell, Plan, Progress, Report, facts, loaded, network, source, views
+
+SAVE_EVERY = 30.0  # seconds between saves of an unfinished run
+
+
+def model_card(plan: Plan, cell: Cell, net: Network) -> dict[str, Any]:
+    """What rebuilds a cell's net and says where it came from."""
+    shown, o = source(plan.options), plan.options
+    return {
+        "model": o.teacher if cell.role == "teacher" else o.student,
+        "shape": shown.shape,
+        "classes": shown.classes,
+        "mean": plan.mean,
+        "std": plan.std,
+        "head": criterion_class(cell).head,
+        "role": cell.role,
+        "method": cell.method,
+        "seed": cell.seed,
+        "scenario": o.scenario,
+        "dataset": shown.name,
+        "image_size": o.image_size,
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+    }
+
+
+def criterion_class(cell: Cell) -> Any:
+    return build.read(cell.method)[1].load()
+
+
+def construct(plan: Plan, cell: Cell, view: View, random: torch.Generator, *, teacher: Network | None = None) -> Method:
+    """A cell's method on the plan's device; `teacher` stands in for the trained one where there is none yet."""
+    method, criterion = build.read(cell.method)
+    chosen, data = criterion.chosen(), facts(view)
+    head = criterion.load().head
+    word = plan.options.teacher if cell.role == "teacher" else plan.options.student
+
+    def student(number: int = 0) -> Network:
+        net = network(plan, word, cell.seed, head, cell.role, number)
+        if plan.init is not None and cell.role == "student" and number == 0:
+            try:
+                net.load_state_dict(loaded(plan, plan.init).state_dict())
+            except RuntimeError:
+                raise words.UsageError(f"--init {plan.init}: its weights are not those of a {word}") from None
+        return net
+
+    def trained() -> Frozen:
+        path = plan.teacher or plan.run(Cell("teacher", "", cell.seed)) / "model.pt"
+        return Frozen(loaded(plan, path) if teacher is None else teacher)
+
+    ingredients: build.Ingredients = {
+        "student": student,
+        "students": lambda: lambda count: [student(number) for number in range(count)],
+        "teacher": trained,
+        "data": lambda: data,
+        "criterion": lambda: lambda: criterion.load()(data, **chosen),
+        "random": lambda: random,
+    }
+    with torch.random.fork_rng(devices=[]):  # adapters draw their first weights from the global generator
+        torch.default_generator.manual_seed(seeds.derive(cell.seed, "init", cell.role, "method"))
+        return build.build(method, ingredients).to(plan.device)
+
+
+def answers(net: Network, loader: Loader) -> NDArray[np.float32]:
+    """The net's logits for a view, in order: (n, K)."""
+    net.eval()
+    with torch.no_grad():
+        logits: NDArray[np.float32] = torch.cat([net(images).logits for images, _ in loader.plain()]).cpu().numpy()
+    return logits
+
+
+def accuracy(net: Network, loader: Loader) -> float:
+    """The share of a view's labels that the net gives, NaN where there are none."""
+    if not len(loader.view):
+        return float("nan")
+    return float((answers(net, loader).argmax(axis=1) == loader.view.labels).mean())
+
+
+def train(plan: Plan, cell: Cell, report: Report) -> None:
+    """Train a cell, from where it was left if it was; what it leaves is model.pt, early.pt, epochs.csv and trained.json."""
+    folder, device = plan.run(cell), torch.device(plan.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = views(plan, cell.seed)
+    seed = seeds.derive(cell.seed, "run")
+    loader = Loader(shown.train, plan.options.batch, device, seed=seed, augment=plan.options.augment)
+    test, held_out = (Loader(view, 512, device, augment=False) for view in (shown.test, shown.held_out))
+    random = torch.Generator(device).manual_seed(seeds.derive(cell.seed, "method"))
+    method = construct(plan, cell, shown.train, random)
+    card = model_card(plan, cell, method.model)
+
+    unfinished = folder / "unfinished.pt"
+    state = checkpoint.read(unfinished) if unfinished.exists() else None
+    rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
+    best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
+    seconds, saved = (rows[-1]["seconds"] if rows else 0.0), time.monotonic()
+    started, epochs = time.monotonic(), engine.total(method, plan.recipe)
+    for epoch in engine.fit(method, loader, plan.recipe, random=random, state=state):
+        seconds += time.monotonic() - started
+        row = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
+        row["accuracy"] = accuracy(method.model, test)
+        row["held_out_accuracy"] = accuracy(method.model, held_out)
+        rows.append(row)
+        if row["held_out_accuracy"] > best["accuracy"]:
+            weights = {name: tensor.detach().clone() for name, tensor in method.model.state_dict().items()}
+            best = {"accuracy": row["held_out_accuracy"], "epoch": epoch.number, "weights": weights}
+        if time.monotonic() - saved > SAVE_EVERY and epoch.number < epochs:
+            checkpoint.write(unfinished, {**epoch.state(), "rows": json.dumps(rows), "best": best})
+            saved = time.monotonic()
+        report(Progress(cell, epoch.number, epochs, row))
+        started = time.monotonic()
+    pd.DataFrame(rows).to_csv(folder / "epochs.csv", index=False)
+    checkpoint.save_net(folder / "model.pt", method.model.state_dict(), card)
+    if "weights" in best:
+        checkpoint.save_net(folder / "early.pt", best["weights"], {**card, "stopped_at": best["epoch"]})
+    trained = {
+        "seconds": seconds,
+        "updates": epochs * len(loader),
+        "samples": len(shown.train),
+        "images_per_second": epochs * len(shown.train) / max(seconds, 1e-9),
+        "early_epoch": best.get("epoch"),
+        "finished": time.time(),
+        **resolved(plan, cell),
+    }
+    (folder / "trained.json").write_text(json.dumps(trained, indent=2))
+    unfinished.unlink(missing_ok=True)
+
+
+def resolved(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What a cell's words came to: every hyperparameter with its value."""
+    method, criterion = build.read(cell.method)
+    values = {}
+    for word in (method, criterion):
+        defaults = {name: p.default for name, p in words.parameters(word.load()).items()}
+        values.update({f"{word.word}.{name}": value for name, value in {**defaults, **word.chosen()}.items()})
+    return {"precision": "bf16" if plan.half else "fp32", "device": plan.device, "hyperparameters": values}
+
+
+def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """Measure a trained cell on the test set, at the last epoch and stopped early, and write its result."""
+    folder = plan.run(cell)
+    test = Loader(views(plan, cell.seed).test, 512, torch.device(plan.device), augment=False)
+    names = test.view.classes
+    result: dict[str, Any] = {"cell": {"role": cell.role, "method": cell.method, "seed": cell.seed}, "name": cell.name}
+    path = plan.teacher if cell.role == "teacher" and plan.teacher else folder / "model.pt"
+    for what, file in (("last", path), ("early", folder / "early.pt")):
+        if file.exists():
+            logits = answers(loaded(plan, file), test)
+            result[what] = metrics.summary(test.view.labels, logits.argmax(axis=1), names)
+            np.savez_compressed(folder / f"test-{what}.npz", logits=logits, labels=test.view.labels, row=test.view.rows)
+    trained = folder / "trained.json"
+    result["trained"] = json.loads(trained.read_text()) if trained.exists() else {}
+    last = result["last"]
+    pd.DataFrame({"recall": last["recall"], "support": last["support"]}).rename_axis("class").to_csv(
+        folder / "per_class.csv"
+    )
+    pd.DataFrame(last["confusion"], index=list(names), columns=list(names)).to_csv(folder / "confusion.csv")
+    (folder / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False))
+    return result
+
+
+def work(plan: Plan, cell: Cell, report: Report) -> None:
+    """Do all that is left to do for a cell."""
+    folder = plan.run(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = cell.role == "teacher" and plan.teacher is not None
+    try:
+        if not given and not (folder / "trained.json").exists():
+            train(plan, cell, report)
+        evaluate(plan, cell)
+    except (engine.Diverged, words.UsageError):
+        raise
+    except Exception as error:  # a fault in the code, ours or the user's: its whole story goes into a file
+        (folder / "error.txt").write_text(traceback.format_exc())
+        raise words.Failed(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+
+
+def rehearse(plan: Plan, cell: Cell, view: View) -> Method:
+    """A cell's method with an untrained teacher: whatever cannot be constructed is refused before anything is trained."""
+    teacher = network(plan, plan.options.teacher, 0, "linear") if plan.teacher is None else None
+    random = torch.Generator(plan.device).manual_seed(0)
+    return construct(plan, cell, view, random, teacher=teacher)
+
+
+def estimate(plan: Plan, cell: Cell, steps: int = 4) -> tuple[int, float]:
+    """A cell's updates, and the seconds they would take by a few timed ones."""
+    view = views(plan, cell.seed).train
+    device = torch.device(plan.device)
+    loader = Loader(view, plan.options.batch, device, augment=plan.options.augment)
+    method = rehearse(plan, cell, view)
+    seconds = 0.0
+    for phase in method.phases():
+        pace = engine.pace(method, phase, loader, plan.recipe, steps)
+        seconds += pace * len(loader) * plan.recipe.length(phase)
+    return engine.total(method, plan.recipe) * len(loader), seconds
