@@ -52,6 +52,8 @@ def plan(options: Study) -> study.Plan:
     teacher = chosen_teacher(options.teacher)
     out = writable(Path(options.out))
     source = study.source(options)
+    if source.skipped:
+        console.print(f"{len(source.skipped)} files that cannot be read are left out (study.json names them)")
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
     half = hardware.half(options.precision, device)
     cells = study.cells(options, teacher is not None)

@@ -1,8 +1,6 @@
 """Many cells, side by side where that is faster: each in a process of its own, none before its teacher."""
 
-import contextlib
 import multiprocessing
-import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from typing import Any
@@ -37,12 +35,11 @@ def run(plan: Plan, wanted: Iterable[Cell], report: Report) -> Iterator[tuple[Ce
         yield from _scheduled(Inline(), 1, lambda cell: (work, plan, cell, report), todo, plan)
         return
     context = multiprocessing.get_context("spawn")
-    events = context.Queue()
+    events = context.SimpleQueue()  # written without a thread between: a cell that has ended has said all it had to say
 
     def news() -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                report(events.get_nowait())
+        while not events.empty():
+            report(events.get())
 
     with ProcessPoolExecutor(plan.jobs, context, _begin, (plan, events)) as pool:
         try:

@@ -1,6 +1,7 @@
 """The grammar, the tables, and the sentences that say what is wrong."""
 
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +54,14 @@ def test_a_template_reads_its_fields_from_the_word(table: Registry) -> None:
     assert table.read("stack12(wide=True)").chosen() == {"depth": 12, "wide": True}
     with pytest.raises(UsageError, match="has no parameter 'depth'"):
         table.read("stack12(depth=3)").chosen()
+
+
+def test_other_packages_offer_words_by_entry_points(table: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("far", f"{__name__}:stacked", "robustkd.tests")
+    monkeypatch.setattr("robustkd.words.entry_points", lambda group: [point] if group == "robustkd.tests" else [])
+    assert "far" in list(table)
+    assert table.read("far(depth=2)").load() is stacked
+    assert table.read("far(depth=2)").chosen() == {"depth": 2}
 
 
 def test_separators_inside_brackets_and_quotes_do_not_split() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import cli
+from pipelines import cli, prepare
 from robustkd import checkpoint, schedule, study
+from robustkd.options import Study
 from tests.pipelines.toys import line, stripes
 
 
@@ -115,6 +116,21 @@ def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
     (one,), (two,) = Path("one").iterdir(), Path("two").iterdir()
     for run in ("teacher-seed0", "baseline-seed0", "hinton-seed0"):
         assert equal(weights(run, one), weights(run, two))
+
+
+def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
+    options = Study(
+        scenario="clean", dataset=f"npz:{data}", methods="baseline,dml", student="resnet8", seeds=2, epochs=5, batch=16,
+        jobs=2, threads=2,
+    )  # fmt: skip
+    plan = prepare.plan(options)
+    told: list[tuple[str, int]] = []
+    for cell, error in schedule.run(
+        plan, study.cells(options, False), lambda event: told.append((event.cell.name, event.epoch))
+    ):
+        assert error is None
+        assert [epoch for name, epoch in told if name == cell.name] == [1, 2, 3, 4, 5]
+    assert len(told) == 4 * 5
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
