@@ -61,12 +61,13 @@ def transitions(before: View, after: View) -> NDArray[np.float64]:
 
 
 def sizes(before: View, after: View) -> Table:
-    """Samples per class: before, and shown after."""
+    """Samples per class: before, those kept by the label they came with, and by the label shown."""
+    kept = np.bincount(before.sources[0].labels[after.rows], minlength=len(before.classes))
     table = Table(title="samples per class")
-    for column in ("class", "before", "after"):
+    for column in ("class", "before", "kept", "shown"):
         table.add_column(column, justify="left" if column == "class" else "right")
-    for name, was, now in zip(before.classes, before.counts, after.counts, strict=True):
-        table.add_row(name, str(was), str(now))
+    for name, *counts in zip(before.classes, before.counts, kept, after.counts, strict=True):
+        table.add_row(name, *map(str, counts))
     return table
 
 
