@@ -97,9 +97,10 @@ def test_the_engine_cannot_name_a_method() -> None:
     assert [word for word in METHODS if word in code] == []
 
 
-def test_mlflow_is_known_to_one_file_only() -> None:
+def test_mlflow_is_known_to_one_folder_only() -> None:
     users = [module(path) for path in FILES if "mlflow" in {top(name) for name in everything(path)}]
-    assert users == ["pipelines.tracking"]
+    assert {part_ for part_ in users if not part_.startswith("pipelines.tracking.")} == set()
+    assert users
 
 
 def everything(path: Path) -> set[str]:

@@ -22,6 +22,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_metric_name
 
 from pipelines import tracking
+from pipelines.tracking import store as store_
+from pipelines.tracking.names import distinct, legal
 from robustkd import checkpoint, metrics
 from robustkd.models import MODELS
 from robustkd.models.make import make
@@ -269,7 +271,7 @@ def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_pat
     def fails(*_):
         raise RuntimeError("data-dependent control flow")
 
-    monkeypatch.setattr(tracking, "save", fails)
+    monkeypatch.setattr("pipelines.tracking.tracker.save", fails)
     path, result = ran(tmp_path, "hinton-seed0")
     tracker = begun()
     tracker.start(path.name, {}, {})
@@ -306,7 +308,7 @@ def test_the_experiment_is_the_one_asked_for_or_mlflows_or_ours(client, given, m
     def chosen():
         return client.get_experiment(begun(experiment=given).experiment).name
 
-    assert chosen() == (given or tracking.EXPERIMENT)
+    assert chosen() == (given or "robustkd")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"by id {given}"))
     assert chosen() == (given or f"by id {given}")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "by name")
@@ -338,7 +340,7 @@ def test_epochs_are_sent_together_and_none_is_lost(client, monkeypatch):
             "hinton-seed0", step, {"train/ce": step, "test/accuracy": float("inf"), "held_out/accuracy": step}
         )
     assert sizes == []
-    monkeypatch.setattr(tracking, "INTERVAL", -1.0)
+    monkeypatch.setattr("pipelines.tracking.tracker.INTERVAL", -1.0)
     tracker.epoch("hinton-seed0", 1251, {"train/ce": 0.0})
     assert sizes == [2501]  # MLflow takes 1000 at once: its client sees to that
     tracker.fail("hinton-seed0", "enough")
@@ -447,7 +449,7 @@ def answering():
 
 @pytest.mark.parametrize("code", [200, 401, 404])
 def test_a_server_that_answers_is_left_to_mlflow(answering, code):
-    tracking._refuse_silent(answering(code))
+    store_._refuse_silent(answering(code))
 
 
 def test_a_server_that_is_broken_is_refused_and_no_password_is_told(answering, monkeypatch):
@@ -472,8 +474,8 @@ def test_a_server_that_is_not_there_is_refused_at_once(monkeypatch):
 
 
 def test_a_server_that_says_nothing_is_waited_for_no_longer_than_that(monkeypatch):
-    assert tracking.PATIENCE <= 5
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    assert store_.PATIENCE <= 5
+    monkeypatch.setattr(store_, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
         start = time.monotonic()
@@ -547,7 +549,7 @@ def test_a_reference_to_nothing_is_refused_in_one_sentence(logged):
 
 @given(st.lists(st.text(), max_size=8))
 def test_names_stay_as_many_as_they_were_and_mlflow_takes_them(names):
-    made = tracking.distinct(names)
+    made = distinct(names)
     assert len({name.casefold() for name in made}) == len(names)
     for name in made:
         _validate_metric_name(f"recall/{name}")
@@ -555,7 +557,7 @@ def test_names_stay_as_many_as_they_were_and_mlflow_takes_them(names):
 
 @given(st.text())
 def test_any_name_can_be_made_legal(name):
-    _validate_metric_name(tracking.legal(name))
+    _validate_metric_name(legal(name))
 
 
 # A real server

@@ -1,46 +1,26 @@
-"""What a study tells MLflow. The only file that imports it, and only once a tracker or a reference asks for it.
+"""The tracker that writes to MLflow: a parent run for the study, a child for each cell."""
 
-Plain files are written whatever the tracker is, and they are complete. So MLflow is refused at once where it cannot be
-used; where it goes away half-way, the study loses its entries there and goes on.
-
-    study                   parent run: the words as typed, resolved/<key>, config.json, scenario/, comparison/
-      hinton-seed0          child run: train/<term>, test/accuracy, held_out/accuracy by epoch; accuracy, recall/<class>;
-                            its files, and for a student the model: uint8 (n, H, W, C) -> probabilities (n, K)
-"""
-
-import atexit
 import json
-import logging
 import math
 import os
-import re
-import shutil
-import ssl
 import tempfile
-import textwrap
 import time
-import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
-from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit
-from urllib.request import urlopen
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from pipelines.tracking.models import save
+from pipelines.tracking.names import distinct, legal
+from pipelines.tracking.store import client, line, shown
 from robustkd.words import UsageError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
-    from mlflow.models import Model
 
 EXPERIMENT = "robustkd"
-PATIENCE = 5.0  # seconds that a tracking server has to answer
 INTERVAL = 5.0  # seconds between two batches of metrics
 LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
 QUIET = {  # what MLflow is told unless the user has told it already
@@ -52,79 +32,6 @@ FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
 MEASURED = ("seconds", "images_per_second")  # in a trained.json, where all else was chosen or follows from it
 KEPT = (".csv", ".json", ".pt", ".png")  # of a run's folder; not the logits of the test set
 TABLES = (".csv", ".md", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
-
-
-class Tracker(Protocol):
-    """Whom a study tells what it does, run by run."""
-
-    @property
-    def where(self) -> str:
-        """Where a person finds the study's run, or nothing."""
-
-    def begin(
-        self,
-        name: str,
-        params: Mapping[str, Any],
-        resolved: Mapping[str, Any],
-        config: Mapping[str, Any],
-        scenario_files: Sequence[Path],
-        dataset: Mapping[str, Any],
-        tags: Mapping[str, str],
-    ) -> None:
-        """Open the study's own run.
-
-        Args:
-            params: the words as typed.
-            resolved: what they came to.
-            config: all there is to know, as one document.
-            dataset: its `name`, `digest`, `source` (a path or a word) and, where known, `counts`.
-
-        Raises:
-            robustkd.words.UsageError: the tracker cannot be written to.
-        """
-
-    def start(
-        self,
-        cell: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        reused_from: str | None = None,
-        began: float | None = None,
-    ) -> None:
-        """Open the run of a cell; one that is logged again says from where, and when it really began."""
-
-    def epoch(self, cell: str, step: int, values: Mapping[str, float]) -> None:
-        """Take an epoch's figures; `seconds`, if among them, dates the epochs of a run that is logged again."""
-
-    def finish(self, cell: str, folder: Path, result: Mapping[str, Any]) -> None:
-        """Close a cell's run with its result.json, its folder's files and, for a student, its model."""
-
-    def fail(self, cell: str, message: str) -> None:
-        """Close a cell's run that came to nothing."""
-
-    def end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
-        """Close the study's run, with a folder of tables and its headline figures."""
-
-
-def opened(kind: Literal["mlflow", "files"], experiment: str | None = None) -> Tracker:
-    """The tracker that a study was asked to use.
-
-    Raises:
-        robustkd.words.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
-    """
-    return Files() if kind == "files" else Mlflow(experiment)
-
-
-class Files:
-    """No tracker: what the study writes itself is all there is."""
-
-    where = ""
-
-    def begin(self, *_: object, **__: object) -> None: ...
-
-    start = epoch = finish = fail = end = begin
-
-
 P = ParamSpec("P")
 
 
@@ -142,7 +49,7 @@ def spared(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatena
         except (MlflowException, OSError) as error:
             tracker.lost = True
             warnings.warn(
-                f"MLflow failed ({_line(error)}), so the rest of this study is in its files only; "
+                f"MLflow failed ({line(error)}), so the rest of this study is in its files only; "
                 "the same command will log all of it again",
                 stacklevel=2,
             )
@@ -164,7 +71,7 @@ class Mlflow:
     """A parent run for the study and a child for each cell, written through one client: no run is ever 'active'."""
 
     def __init__(self, experiment: str | None = None) -> None:
-        self.client = _client()
+        self.client = client()
         self.wanted = experiment
         self.lent = os.environ.get("MLFLOW_RUN_ID")  # the run that `mlflow run` made, and will close
         self.parent = self.experiment = ""
@@ -175,7 +82,7 @@ class Mlflow:
 
     @property
     def where(self) -> str:
-        uri = _shown(self.client.tracking_uri)
+        uri = shown(self.client.tracking_uri)
         if uri.startswith("http"):
             return f"{uri}/#/experiments/{self.experiment}/runs/{self.parent}"
         return f"run {self.parent} in {uri}"
@@ -202,7 +109,7 @@ class Mlflow:
                 self.client.log_artifact(self.parent, str(path), "scenario")
             self._input(dataset)
         except (MlflowException, OSError) as error:
-            raise UsageError(f"MLflow cannot be used ({_line(error)}); `--tracker files` does without it") from None
+            raise UsageError(f"MLflow cannot be used ({line(error)}); `--tracker files` does without it") from None
 
     def _open(self, name: str, tags: Mapping[str, str]) -> set[str]:
         """Make or take the parent; the names of the parameters it has, whose values MLflow will not change."""
@@ -298,7 +205,7 @@ class Mlflow:
             if path.suffix in KEPT and path.name not in ("tracked.json", "unfinished.pt"):
                 self.client.log_artifact(run.id, str(path))
         uri = None if model is None else f"models:/{model}"
-        mark = {"run_id": run.id, "tracking_uri": _shown(self.client.tracking_uri), "model_uri": uri}
+        mark = {"run_id": run.id, "tracking_uri": shown(self.client.tracking_uri), "model_uri": uri}
         (folder / "tracked.json").write_text(json.dumps(mark, indent=2))
         self.client.set_terminated(run.id, "FINISHED", _stamp(ended))
         del self.runs[cell]
@@ -342,8 +249,8 @@ class Mlflow:
         try:
             return self._model(run, path, cell)
         except Exception as error:  # a net that torch.export cannot trace, a server older than logged models, ...
-            self.client.set_tag(run.id, "model", f"not logged: {_line(error)}")
-            warnings.warn(f"{path}: MLflow gets no model of this net ({_line(error)})", stacklevel=2)
+            self.client.set_tag(run.id, "model", f"not logged: {line(error)}")
+            warnings.warn(f"{path}: MLflow gets no model of this net ({line(error)})", stacklevel=2)
             return None
 
     def _model(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str:
@@ -360,175 +267,6 @@ class Mlflow:
         self.client.finalize_logged_model(made.model_id, "READY")
         self.client.log_outputs(run.id, [LoggedModelOutput(made.model_id, step=0)])
         return str(made.model_id)
-
-
-def save(path: Path, to: Path) -> "Model":
-    """Write a saved net as a folder that MLflow loads without unpickling anything; its card is yet to be saved in it.
-
-    (n, H, W, C) uint8 in, (n, K) probabilities out, for any n; model.pt lies in its extra_files.
-    """
-    import mlflow.pytorch
-    import numpy as np
-    import torch
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    from robustkd import checkpoint
-
-    net, known = checkpoint.load_net(path)
-    # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
-    net.precision = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
-    shipped = checkpoint.Shipped(net).eval().to(memory_format=torch.contiguous_format)
-    channels, height, width = known["shape"]
-    card = Model()
-    mlflow.pytorch.save_model(
-        shipped,
-        str(to),
-        mlflow_model=card,
-        signature=ModelSignature(
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
-            Schema([TensorSpec(np.dtype(np.float32), (-1, len(known["classes"])))]),
-        ),
-        input_example=np.zeros((2, height, width, channels), np.uint8),  # of one image, torch.export would take n = 1
-        pip_requirements=["torch==" + torch.__version__.partition("+")[0]],
-        extra_files=[str(path)],
-        metadata=known,
-        serialization_format="pt2",
-    )
-    # MLflow would put the images on a GPU where there is one, and an exported net cannot follow them.
-    card.flavors["python_function"]["config"] = {"device": "cpu"}
-    return card
-
-
-def is_reference(text: str) -> bool:
-    """Whether a text names something in MLflow: a run id or a URI.
-
-    >>> is_reference("runs:/0123/model"), is_reference("wrn_16_2")
-    (True, False)
-    """
-    return bool(re.fullmatch(r"[0-9a-f]{32}|(runs|models|mlflow-artifacts):/.+", text))
-
-
-def resolve(reference: str) -> Path:
-    """The model.pt of a run or of an MLflow model, fetched into a folder that goes when this process does.
-
-    Raises:
-        robustkd.words.UsageError: there is none, or MLflow cannot be asked.
-    """
-    uri = _client().tracking_uri
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    folder = tempfile.mkdtemp(prefix="robustkd-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    place = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
-    place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "model.pt")
-    try:
-        there = get_artifact_repository(place)
-        # A server lists at once what it has, but takes its time to deny a file.
-        names = {PurePosixPath(file.path).name for file in there.list_artifacts(None)}
-        inside = name if name in names else f"extra_files/{name}" if "extra_files" in names else None
-        path = Path(there.download_artifacts(inside, folder)) if inside else None  # type: ignore[no-untyped-call]
-    except Exception:  # each kind of store has its own way to say no
-        path = None
-    if path is None or not path.is_file():
-        raise UsageError(
-            f"{reference}: {_shown(uri)} holds no {name} under this name (a study's nets are in its child runs)"
-        )
-    return path
-
-
-def legal(name: str) -> str:
-    """A name with '_' for what MLflow does not take in names of metrics and parameters.
-
-    >>> legal("recall/süß, 50 %")
-    'recall/süß_ 50 _'
-    """
-    steps = re.sub(r"[^\w/. -]", "_", unicodedata.normalize("NFC", name)).strip().split("/")
-    return "/".join(step if step.strip(".") else "_" for step in steps)[:250]
-
-
-def distinct(names: Iterable[str]) -> list[str]:
-    """Legal names without '/', all different, even where a store does not tell cases apart.
-
-    >>> distinct(["a, b", "a; b", "A, b", "x/y"])
-    ['a_ b', 'a_ b_2', 'A_ b_3', 'x_y']
-    """
-    found: dict[str, str] = {}
-    for name in names:
-        first = legal(name.replace("/", "_"))[:200]
-        tries = (first if n == 1 else f"{first}_{n}" for n in range(1, len(found) + 2))
-        free = next(word for word in tries if word.casefold() not in found)
-        found[free.casefold()] = free
-    return list(found.values())
-
-
-def _client() -> "MlflowClient":
-    """MLflow's client, with the store open and without its chatter."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri.startswith(("http://", "https://")):
-        _refuse_silent(uri)
-    elif not uri or uri.startswith("sqlite:///"):
-        _refuse_closed(Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]) or "mlflow.db"))
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    try:
-        from mlflow import MlflowClient
-    except ImportError as error:
-        raise UsageError(f"MLflow cannot be imported ({error}); `--tracker files` does without it") from None
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new store's tables, announced one by one
-    try:
-        with _turn(uri):
-            return MlflowClient()
-    except Exception as error:  # the store's driver decides what is raised
-        raise UsageError(
-            f"MLflow cannot open its store {_shown(uri)} ({_line(error)}); `--tracker files` does without it"
-        ) from None
-
-
-def _turn(uri: str) -> AbstractContextManager[object]:
-    """One process at a time: two that make the tables of a new SQLite store together would ruin it."""
-    if os.name == "nt" or (uri and not uri.startswith("sqlite:")):
-        return nullcontext()
-    from mlflow.utils.file_utils import ExclusiveFileLock
-
-    return ExclusiveFileLock(f"{tempfile.gettempdir()}/robustkd-{os.getuid()}.lock")
-
-
-# MLflow itself would go on trying for minutes in both cases.
-
-
-def _refuse_closed(path: Path) -> None:
-    """Refuse an SQLite file that cannot be written."""
-    if not (os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())):
-        raise UsageError(f"MLflow cannot write its store {path.resolve()}; `--tracker files` does without it")
-
-
-def _refuse_silent(uri: str) -> None:
-    """Refuse a tracking server that does not answer."""
-    shown = _shown(uri)
-    try:
-        with urlopen(f"{shown}/health", timeout=PATIENCE):
-            return
-    except HTTPError as error:
-        error.close()
-        if error.code < 500:  # a server that wants a password is a server
-            return
-        reason = f"it answers with HTTP {error.code}"
-    except (OSError, HTTPException, ValueError) as error:
-        cause = getattr(error, "reason", error)
-        if isinstance(cause, ssl.SSLError):  # it is there; whether to trust it is for MLflow to say
-            return
-        reason = str(cause) or type(cause).__name__
-    raise UsageError(
-        f"no MLflow server answers at {shown}, which MLFLOW_TRACKING_URI names ({reason}); `--tracker files` does without it"
-    )
-
-
-def _shown(uri: str) -> str:
-    """An address without the password in it."""
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return uri.replace(parts.netloc, host, 1).rstrip("/") if parts.netloc else uri
 
 
 def _figures(result: Mapping[str, Any]) -> dict[str, float]:
@@ -566,8 +304,3 @@ def _metrics(
 def _stamp(seconds: float | None) -> int:
     """A time as MLflow counts it, or now."""
     return round(1000 * (time.time() if seconds is None else seconds))
-
-
-def _line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
