@@ -8,13 +8,13 @@ ready batches of floats; the engine gathers, moves, mirrors and scales its own f
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timing import timed
 
 from robustkd import build, engine
 from robustkd.criteria import CRITERIA
@@ -80,16 +80,6 @@ def bare(teacher: str, student: str, view: View, arguments: argparse.Namespace) 
         loss.backward()
         optimiser.step()
         yield
-
-
-def timed(walk: Iterator[None], steps: int, device: str) -> float:
-    """Seconds for some steps."""
-    start = time.perf_counter()
-    for _ in range(steps):
-        next(walk)
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def main() -> None:

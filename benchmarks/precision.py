@@ -7,10 +7,10 @@ A ratio above 1 means that bf16 is the faster. Both are timed in turns in one ru
 
 import argparse
 import statistics
-import time
 from collections.abc import Iterator
 
 import torch
+from timing import timed
 
 from robustkd.models import MODELS
 from robustkd.models.make import make
@@ -39,16 +39,6 @@ def steps(word: str, size: int, half: bool, device: str, batch: int = 128) -> It
         torch.nn.functional.cross_entropy(net(images).logits, labels).backward()
         optimiser.step()
         yield
-
-
-def timed(walk: Iterator[None], count: int, device: str) -> float:
-    """Seconds for some steps."""
-    start = time.perf_counter()
-    for _ in range(count):
-        next(walk)
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

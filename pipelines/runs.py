@@ -79,7 +79,7 @@ def replay(plan: study.Plan, cell: study.Cell, tracker: tracking.Tracker) -> Non
     before = json.loads(mark.read_text()).get("run_id") if mark.exists() else None
     ended = result["trained"].get("finished", time.time())
     began = ended - result["trained"].get("seconds", 0.0)
-    tracker.start(cell.name, tags(cell), parameters(result), reused_from=before or plan.folder.name, began=began)
+    tracker.start(cell.name, tags(cell), {}, reused_from=before or plan.folder.name, began=began)
     if (folder / "epochs.csv").exists():
         for row in pd.read_csv(folder / "epochs.csv").to_dict("records"):
             tracker.epoch(cell.name, int(row["epoch"]), named({str(key): value for key, value in row.items()}))
@@ -89,13 +89,6 @@ def replay(plan: study.Plan, cell: study.Cell, tracker: tracking.Tracker) -> Non
 def tags(cell: study.Cell) -> dict[str, str]:
     """What a cell's run is found by."""
     return {"role": cell.role, "method": cell.method, "seed": str(cell.seed)}
-
-
-def parameters(result: dict[str, Any]) -> dict[str, Any]:
-    """A cell's resolved hyperparameters."""
-    trained = result.get("trained", {})
-    keep = {key: trained[key] for key in ("precision", "device", "samples", "updates", "early_epoch") if key in trained}
-    return {**trained.get("hyperparameters", {}), **keep}
 
 
 def named(row: dict[str, Any]) -> dict[str, float]:
