@@ -12,7 +12,6 @@ from typing import Annotated
 
 import yaml
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Dict
 from pydantic import ValidationError
 
 import robustkd
@@ -29,6 +28,7 @@ app = App(
     help="Knowledge distillation under noisy labels and unbalanced classes, compared class by class with plain training.",
     version=robustkd.__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "SCENARIOS": scenarios.SCENARIOS}
 
@@ -260,12 +260,15 @@ def spelled(arguments: list[str]) -> list[str]:
     return words_
 
 
-def configured(arguments: list[str]) -> list[Dict]:
-    """The YAML file that the arguments name, as a source of options."""
+def configured(arguments: list[str]) -> list[str]:
+    """What was typed, with the options of the YAML file it names; what is typed wins.
+
+    The file's lines become words of the command line, so that both are read and refused in one way.
+    """
     named = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
     named += [after for before, after in pairwise(arguments) if before == "--config"]
     if not named:
-        return []
+        return arguments
     try:
         content = yaml.safe_load(Path(named[0]).read_text()) or {}
     except OSError as error:
@@ -274,12 +277,16 @@ def configured(arguments: list[str]) -> list[Dict]:
         raise words.UsageError(f"--config {named[0]}: this is no YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise words.UsageError(f"--config {named[0]}: it should hold lines such as 'seeds: 5'")
-    known = [*Study.__dataclass_fields__, "dry_run"]
-    content = {str(key).replace("-", "_"): value for key, value in content.items()}
-    for key in content:
-        if key not in known:
-            raise words.UsageError(f"--config {named[0]}: there is no option '{key}'{words.nearest(key, known)}")
-    return [Dict({k: v for k, v in content.items() if v is not None}, use_commands_as_keys=False)]
+    typed = {a.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for a in arguments}
+    known, lines = [*Study.__dataclass_fields__, "dry_run"], []
+    for key, value in content.items():
+        option = str(key).replace("-", "_")
+        if option not in known:
+            raise words.UsageError(f"--config {named[0]}: there is no option '{key}'{words.nearest(option, known)}")
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if option not in typed and value is not None:
+            lines.append(f"--{option}={text.lower() if isinstance(value, bool) else text}")
+    return [*arguments, *lines]
 
 
 def sentence(error: CycloptsError) -> str:
@@ -295,8 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The console script: 0 when done, 1 when something failed on the way, 2 when it could not be begun."""
     typed = spelled(sys.argv[1:] if arguments is None else arguments)
     try:
-        app.config = configured(typed)
-        app(typed, exit_on_error=False, print_error=False, result_action="return_value")
+        app(configured(typed), exit_on_error=False, print_error=False, result_action="return_value")
         return
     except CycloptsError as error:
         message, code = sentence(error), 2

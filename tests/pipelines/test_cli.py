@@ -178,13 +178,28 @@ def test_help_and_misspelt_words_do_not_wait_for_torch(arguments: list[str]) -> 
 def test_both_spellings_and_flags_with_values_are_taken(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr("pipelines.run.main", lambda options, dry_run: seen.append((options, dry_run)))
-    Path("study.yaml").write_text("data_dir: there\nseeds: 4\nfresh: true\nheld-out: 0.2\n")
+    lines = ["scenario: noise0.2", "data_dir: there", "seeds: 4", "fresh: true", "held-out: 0.2", "teacher: resnet14"]
+    lines += ["methods: [baseline, hinton]", "milestones: 0.5", "augment: false"]
+    Path("study.yaml").write_text("\n".join(lines))
     cli.main(["run", "--scenario", "clean", "--data_dir", "here", "--dry_run", "true", "--no-augment"])
     cli.main(["run", "--scenario", "clean", "--data-dir", "here", "--dry-run", "--augment", "false"])
-    cli.main(["run", "--scenario", "clean", "--config", "study.yaml", "--seeds", "5", "--fresh", "false"])
+    cli.main(["run", "--config", "study.yaml", "--seeds", "5", "--fresh", "false"])
     assert seen[0] == seen[1]
     assert (seen[0][0].data_dir, seen[0][1], seen[0][0].augment) == ("here", True, False)
-    assert (seen[2][0].data_dir, seen[2][0].seeds, seen[2][0].fresh, seen[2][0].held_out) == ("there", 5, False, 0.2)
+    mixed = seen[2][0]
+    assert (mixed.scenario, mixed.data_dir, mixed.seeds, mixed.fresh, mixed.held_out) == (
+        "noise0.2",
+        "there",
+        5,
+        False,
+        0.2,
+    )
+    assert (mixed.teacher, mixed.methods, mixed.milestones, mixed.augment) == (
+        "resnet14",
+        "baseline,hinton",
+        "0.5",
+        False,
+    )
 
 
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,9 @@
 """Stages on a toy, as a user would call them; everything through files."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +283,18 @@ def test_bf16_trains_too(data: Path) -> None:
     result = json.loads((folder() / "runs" / "hinton-seed0" / "result.json").read_text())
     assert result["trained"]["precision"] == "bf16"
     assert np.isfinite(result["last"]["accuracy"])
+
+
+def test_a_study_needs_no_mlflow(data: Path) -> None:
+    words = line("run", data, jobs="2", threads="2")
+    code = f"import sys; sys.modules['mlflow'] = None; from pipelines import cli; cli.main({words!r})"
+    home = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hinton - baseline" in done.stdout
