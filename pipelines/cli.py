@@ -104,9 +104,11 @@ def compare(
     from pipelines import prepare, runs
 
     if folder is None:
-        folder = prepare.plan(options).folder if options is not None else runs.newest(Path("studies"))
-    elif not (folder / "study.json").is_file():
-        raise words.UsageError(f"{folder}: this is no study's folder (it has no study.json)")
+        folder = prepare.draft(options).plan.folder if options is not None else runs.newest(Path("studies"))
+    if not (folder / "study.json").is_file():
+        raise words.UsageError(
+            f"{folder}: there is no study here (it would hold a study.json); `robustkd run` makes one"
+        )
     stage.main(folder)
 
 

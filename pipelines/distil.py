@@ -8,9 +8,9 @@ from robustkd.options import Study
 
 def main(options: Study) -> None:
     """Train the students of a study."""
-    plan = prepare.plan(options)
-    cells = study.cells(options, plan.teacher is not None)
-    runs.refuse_unfinished(plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
-    with runs.tracked(plan, "distil") as tracker:
+    draft = prepare.draft(options)
+    cells = study.cells(options, draft.plan.teacher is not None)
+    runs.refuse_unfinished(draft.plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
+    with runs.tracked(draft, "distil") as (plan, tracker):
         runs.conduct(plan, [cell for cell in cells if cell.role == "student"], tracker)
     console.print(f"the students are in {plan.folder}", markup=False)

@@ -9,11 +9,11 @@ from robustkd.options import Study
 
 def main(options: Study) -> None:
     """Measure what is trained."""
-    plan = prepare.plan(options)
-    cells = study.cells(options, plan.teacher is not None)
-    runs.refuse_unfinished(plan, cells, "run")
-    schedule.prepare_process(plan)
-    with runs.tracked(plan, "evaluate") as tracker:
+    draft = prepare.draft(options)
+    cells = study.cells(options, draft.plan.teacher is not None)
+    runs.refuse_unfinished(draft.plan, cells, "run")
+    schedule.prepare_process(draft.plan)
+    with runs.tracked(draft, "evaluate") as (plan, tracker):
         for cell in cells:
             result = evaluate(plan, cell)
             runs.replay(plan, cell, tracker)

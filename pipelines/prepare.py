@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,48 @@ from pipelines.screen import console
 from robustkd import hardware, study, words
 from robustkd.cell import rehearse
 from robustkd.data import manifest, pixels
-from robustkd.data.splits import split
+from robustkd.data.splits import Splits, split
 from robustkd.data.view import Source, View, digest
 from robustkd.models import MODELS
 from robustkd.options import Study
+from scenarios.base import Scenario
 
 TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A study that is thought through and not yet written down."""
+
+    plan: study.Plan
+    drawn: dict[int, manifest.Splits]  # what each data seed is shown
+    card: dict[str, Any]  # study.json
+
+    def freeze(self) -> study.Plan:
+        """Write the study's folder: its card, and a manifest for each data seed."""
+        folder, options = self.plan.folder, self.plan.options
+        if options.fresh and folder.exists():
+            folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
+        folder.mkdir(exist_ok=True)
+        for seed, views in self.drawn.items():
+            if not (folder / f"manifest-{seed}.json").exists():
+                about = {"scenario": options.scenario, "split_seed": options.split_seed}
+                manifest.save(folder / f"manifest-{seed}", views, about)
+        (folder / "study.json").write_text(json.dumps(self.card, indent=2, default=str, ensure_ascii=False))
+        return self.plan
+
+
 def main(options: Study) -> None:
     """Freeze a study's scenario and say where it lies."""
-    made = plan(options)
-    with runs.tracked(made, "prepare"):
-        console.print(f"prepared in {made.folder}", markup=False)
+    with runs.tracked(draft(options), "prepare") as (plan, _):
+        console.print(f"prepared in {plan.folder}", markup=False)
 
 
-def plan(options: Study) -> study.Plan:
-    """The study that the options name, its scenario frozen into manifests.
+def draft(options: Study) -> Draft:
+    """The study that the options name. Nothing is written but the folder that studies are in.
 
     Raises:
-        robustkd.words.UsageError: anything that cannot work, before anything is trained.
+        robustkd.words.UsageError: anything that cannot work.
     """
     for path in words.split(options.plug, ",") if options.plug else []:
         words.plug(path, TABLES)
@@ -55,46 +78,17 @@ def plan(options: Study) -> study.Plan:
     if source.skipped:
         console.print(f"{len(source.skipped)} files that cannot be read are left out (study.json names them)")
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
-    half = hardware.half(options.precision, device)
+    drawn = draw(options, scenario, source, rows)
     cells = study.cells(options, teacher is not None)
-
-    drawn = {}
-    for seed in sorted({options.data_seed(seed) for seed in range(options.seeds)}):
-        before = [View.of(source, part, seed) for part in rows]
-        train, held_out = scenario(before[0]), scenario(before[1]) if len(before[1]) else before[1]
-        refuse_empty(options, before[0], train)
-        drawn[seed] = manifest.Splits(train, held_out, before[2])
-
-    identity = {
-        **options.identity(),
-        "fingerprint": source.fingerprint,
-        "half": half,
-        "teacher": options.teacher if teacher is None else file_digest(teacher),
-        "init": file_digest(Path(options.init)) if options.init else None,
-        "code": code_digest(options),
-    }
-    name = options.name or f"{Path(options.dataset.partition(':')[2] or options.dataset).stem}-{options.scenario}"
-    short = digest(text=json.dumps(identity, sort_keys=True, default=str))[:8]
-    folder = out / f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"
-    if options.fresh and folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
-    folder.mkdir(exist_ok=True)
-    for seed, views in drawn.items():
-        if not (folder / f"manifest-{seed}.json").exists():
-            manifest.save(
-                folder / f"manifest-{seed}", views, {"scenario": options.scenario, "split_seed": options.split_seed}
-            )
-
-    mean, std = pixels.moments(View.of(source, rows.train))
     cores = options.threads or hardware.cores()
     jobs = options.jobs or (min(cores, len(cells)) if device == "cpu" else 1)
-    made = study.Plan(
+    half = hardware.half(options.precision, device)
+    plan = study.Plan(
         options,
-        folder,
+        out / folder_name(options, identity(options, source, half, teacher)),
         device,
         half,
-        mean,
-        std,
+        *pixels.moments(View.of(source, rows.train)),
         teacher,
         Path(options.init) if options.init else None,
         jobs,
@@ -102,22 +96,49 @@ def plan(options: Study) -> study.Plan:
     )
     for cell in cells:
         if cell.seed == 0 and (cell.role == "student" or teacher is None):
-            rehearse(made, cell, drawn[0].train)
-    card = {"asked": options.identity(), "methods": options.method_texts(), "seeds": options.seeds}
-    card |= {
-        "given": words_of(options),
+            rehearse(plan, cell, drawn[0].train)
+    card = {
+        "methods": options.method_texts(),
+        "seeds": options.seeds,
+        "given": {name: getattr(options, name) for name in Study.__dataclass_fields__},  # as typed, or by default
+        "resolved": facts(plan, drawn, source),
         "dataset": source.name,
         "classes": source.classes,
         "fingerprint": source.fingerprint,
+        "truth_known": source.truth is not None,
+        "skipped": source.skipped,
     }
-    card |= {"skipped": source.skipped, "truth_known": source.truth is not None, "resolved": facts(made, drawn, source)}
-    (folder / "study.json").write_text(json.dumps(card, indent=2, default=str, ensure_ascii=False))
-    return made
+    return Draft(plan, drawn, card)
 
 
-def words_of(options: Study) -> dict[str, Any]:
-    """Every option as typed or by default."""
-    return {name: getattr(options, name) for name in Study.__dataclass_fields__}
+def draw(options: Study, scenario: Scenario, source: Source, rows: Splits) -> dict[int, manifest.Splits]:
+    """What each data seed is shown: the scenario goes over the training and the held-out rows, never over the test."""
+    drawn = {}
+    for seed in sorted({options.data_seed(seed) for seed in range(options.seeds)}):
+        before = [View.of(source, part, seed) for part in rows]
+        train, held_out = scenario(before[0]), scenario(before[1]) if len(before[1]) else before[1]
+        refuse_empty(options, before[0], train)
+        drawn[seed] = manifest.Splits(train, held_out, before[2])
+    return drawn
+
+
+def identity(options: Study, source: Source, half: bool, teacher: Path | None) -> dict[str, Any]:
+    """All that decides a study's results."""
+    return {
+        **options.identity(),
+        "fingerprint": source.fingerprint,
+        "half": half,
+        "teacher": options.teacher if teacher is None else file_digest(teacher),
+        "init": file_digest(Path(options.init)) if options.init else None,
+        "code": code_digest(options),
+    }
+
+
+def folder_name(options: Study, decides: dict[str, Any]) -> str:
+    """A name that a person recognises, and a digest that no other study has."""
+    name = options.name or f"{Path(options.dataset.partition(':')[2] or options.dataset).stem}-{options.scenario}"
+    short = digest(text=json.dumps(decides, sort_keys=True, default=str))[:8]
+    return f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"
 
 
 def facts(made: study.Plan, drawn: dict[int, manifest.Splits], source: Source) -> dict[str, Any]:

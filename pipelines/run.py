@@ -9,12 +9,12 @@ from robustkd.options import Study
 
 def main(options: Study, *, dry_run: bool = False) -> None:
     """Prepare, train teachers and students, evaluate and compare; or say what that would take."""
-    plan = prepare.plan(options)
-    cells = study.cells(options, plan.teacher is not None)
+    draft = prepare.draft(options)
+    cells = study.cells(options, draft.plan.teacher is not None)
     if dry_run:
-        forecast(plan, cells)
+        forecast(draft, cells)
         return
-    with runs.tracked(plan, "run") as tracker:
+    with runs.tracked(draft, "run") as (plan, tracker):
         try:
             runs.conduct(plan, cells, tracker)
         finally:
@@ -22,21 +22,21 @@ def main(options: Study, *, dry_run: bool = False) -> None:
     compare.show(plan.folder)
 
 
-def forecast(plan: study.Plan, cells: tuple[study.Cell, ...]) -> None:
-    """What a study would take, from a few timed updates of each method."""
+def forecast(draft: prepare.Draft, cells: tuple[study.Cell, ...]) -> None:
+    """Say what a study would take, from a few timed updates of each method, and leave nothing behind."""
+    plan, view = draft.plan, draft.drawn[0].train
     schedule.prepare_process(plan)
-    todo = [cell for cell in cells if not study.finished(plan, cell)]
-    todo = [cell for cell in todo if cell.role == "student" or plan.teacher is None]  # a given one is only evaluated
-    paces = {(cell.role, cell.method): cell for cell in reversed(todo)}
-    told = {key: estimate(plan, cell) for key, cell in paces.items()}
-    seconds = 0.0
-    for cell in todo:
-        updates, each = told[cell.role, cell.method]
-        seconds += each
-        console.print(f"{cell.name}: {updates} updates, about {each:.0f} s", markup=False)
+    todo = [cell for cell in cells if plan.options.fresh or not study.finished(plan, cell)]
+    timed = [cell for cell in todo if cell.role == "student" or plan.teacher is None]  # a given teacher is not trained
+    kinds = {(cell.role, cell.method): cell for cell in reversed(timed)}
+    told = {kind: estimate(plan, cell, view) for kind, cell in kinds.items()}
+    for cell in timed:
+        updates, seconds = told[cell.role, cell.method]
+        console.print(f"{cell.name}: {updates} updates, about {seconds:.0f} s", markup=False)
+    total = sum(told[cell.role, cell.method][1] for cell in timed)
     console.print(
         f"{len(todo)} of {len(cells)} runs to do, {plan.jobs} side by side with {plan.threads} threads each, "
         f"in {'bf16' if plan.half else 'fp32'} on {plan.device}: "
-        f"about {seconds / plan.jobs:.0f} s in all, not counting evaluation",
+        f"about {total / plan.jobs:.0f} s in all, not counting evaluation",
         markup=False,
     )

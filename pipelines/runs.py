@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -15,24 +15,28 @@ from pipelines.screen import console
 from robustkd import schedule, study
 from robustkd.words import Failed, UsageError
 
+if TYPE_CHECKING:
+    from pipelines.prepare import Draft
+
 
 @contextmanager
-def tracked(plan: study.Plan, stage: str) -> Iterator[tracking.Tracker]:
-    """The tracker with the study's run open in it."""
-    card = json.loads((plan.folder / "study.json").read_text())
-    tracker = tracking.opened(plan.options.tracker, plan.options.experiment)
+def tracked(draft: "Draft", stage: str) -> Iterator[tuple[study.Plan, tracking.Tracker]]:
+    """The study written down, and the tracker with its run open; a tracker that cannot be used leaves all as it was."""
+    options, card = draft.plan.options, draft.card
+    tracker = tracking.opened(options.tracker, options.experiment)
+    plan = draft.freeze()
     tracker.begin(
         plan.folder.name if stage == "run" else f"{plan.folder.name} ({stage})",
         params=card["given"],
         resolved=card["resolved"],
         config=card,
         scenario_files=sorted(plan.folder.glob("manifest-*")),
-        dataset={"name": card["dataset"], "digest": card["fingerprint"], "source": plan.options.dataset},
+        dataset={"name": card["dataset"], "digest": card["fingerprint"], "source": options.dataset},
         tags={"stage": stage, "study": plan.folder.name},
     )
     ended = False
     try:
-        yield tracker
+        yield plan, tracker
         ended = True
     finally:
         tables = plan.folder / "comparison"

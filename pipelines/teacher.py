@@ -8,8 +8,8 @@ from robustkd.options import Study
 
 def main(options: Study) -> None:
     """Train the teachers a study needs."""
-    plan = prepare.plan(options)
-    cells = [cell for cell in study.cells(options, plan.teacher is not None) if cell.role == "teacher"]
-    with runs.tracked(plan, "teacher") as tracker:
+    draft = prepare.draft(options)
+    cells = [cell for cell in study.cells(options, draft.plan.teacher is not None) if cell.role == "teacher"]
+    with runs.tracked(draft, "teacher") as (plan, tracker):
         runs.conduct(plan, cells, tracker)
     console.print(f"{len(cells)} teachers are in {plan.folder}", markup=False)

@@ -197,14 +197,10 @@ def rehearse(plan: Plan, cell: Cell, view: View) -> Method:
     return construct(plan, cell, view, random, teacher=teacher)
 
 
-def estimate(plan: Plan, cell: Cell, steps: int = 4) -> tuple[int, float]:
-    """A cell's updates, and the seconds they would take by a few timed ones."""
-    view = views(plan, cell.seed).train
-    device = torch.device(plan.device)
-    loader = Loader(view, plan.options.batch, device, augment=plan.options.augment)
+def estimate(plan: Plan, cell: Cell, view: View, steps: int = 4) -> tuple[int, float]:
+    """A cell's updates on a training view, and the seconds they would take by a few timed ones."""
+    loader = Loader(view, plan.options.batch, torch.device(plan.device), augment=plan.options.augment)
     method = rehearse(plan, cell, view)
-    seconds = 0.0
-    for phase in method.phases():
-        pace = engine.pace(method, phase, loader, plan.recipe, steps)
-        seconds += pace * len(loader) * plan.recipe.length(phase)
+    paces = [(phase, engine.pace(method, phase, loader, plan.recipe, steps)) for phase in method.phases()]
+    seconds = sum(pace * len(loader) * plan.recipe.length(phase) for phase, pace in paces)
     return engine.total(method, plan.recipe) * len(loader), seconds

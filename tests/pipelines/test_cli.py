@@ -101,6 +101,8 @@ def test_a_server_that_does_not_answer_is_refused(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert "http://127.0.0.1:9" in refused(line("run", data, tracker="mlflow"), capsys)
+    assert not list(Path("studies").iterdir()), "nothing is written before the tracker is there"
+    assert "there is no study here" in refused(line("compare", data), capsys)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_wrong_configuration_is_refused(
     [
         (["rum"], "Did you mean"),
         (["run"], "--scenario"),
-        (["compare", "nowhere"], "this is no study's folder"),
+        (["compare", "nowhere"], "there is no study here"),
         (["compare"], "there is no study here yet"),
         (["methods", "hintn"], "did you mean 'hinton'?"),
         (["models", "resent20"], "did you mean 'resnet20'?"),
