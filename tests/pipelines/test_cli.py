@@ -1,5 +1,6 @@
 """What a user can get wrong: one sentence, a non-zero exit, no traceback, nothing trained, nothing left behind."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -218,3 +219,20 @@ def test_a_word_shows_its_card_and_its_parameters(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "arXiv 1503.02531" in said
     assert "temperature" in said
+
+
+@pytest.mark.parametrize("name", ["scenarios", "robustkd"])
+def test_a_foreign_folder_that_shadows_ours_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", "scenarios"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"the package '{name}' should lie in {HOME}, but Python finds {tmp_path / name}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -298,3 +298,12 @@ def test_a_study_needs_no_mlflow(data: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "hinton - baseline" in done.stdout
+
+
+@pytest.mark.gpu
+def test_a_study_runs_on_a_gpu(data: Path) -> None:
+    cli.main(line("run", data, device="cuda", methods="baseline,hinton,fitnet,dml", epochs="4"))
+    for run in (folder() / "runs").iterdir():
+        result = json.loads((run / "result.json").read_text())
+        assert result["trained"]["device"] == "cuda"
+        assert np.isfinite(result["last"]["accuracy"])
