@@ -10,6 +10,11 @@ METHODS = Registry(
         "baseline": Entry("baseline:Baseline", "plain training: the student alone"),
         "hinton": Entry("hinton:Hinton", "soft targets at a temperature (arXiv 1503.02531)"),
         "fitnet": Entry("fitnet:FitNet", "a hint for the lower half first, then soft targets (arXiv 1412.6550)"),
+        "at": Entry("at:AT", "where the maps are active (arXiv 1612.03928)"),
+        "sp": Entry("sp:SP", "how alike the samples of a batch are (arXiv 1907.09682)"),
+        "rkd_d": Entry("rkd:RKD", "distances between embeddings (arXiv 1904.05068)", {"angle": 0.0}),
+        "rkd_a": Entry("rkd:RKD", "angles between embeddings (arXiv 1904.05068)", {"distance": 0.0}),
+        "rkd_da": Entry("rkd:RKD", "distances and angles between embeddings (arXiv 1904.05068)"),
         "dml": Entry("dml:DML", "networks that teach one another, without a teacher (arXiv 1706.00384)"),
     },
 )

@@ -1,0 +1,56 @@
+"""at: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, arXiv 1612.03928.
+
+    L = CE(z_s, y) + weight sum_l mean (q(A_s,l) - q(A_t,l))^2,   q(A) = Q / ||Q||,   Q = vec(mean_c |A_c|^power)
+
+A_l is the map after stage l. The mean is over the batch and the map's places, as in the authors' code, whose beta of 1000
+contains the paper's division. Channels need not match; of two sizes the larger activation map is pooled to the smaller
+before Q is taken.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustkd.criteria.base import Criterion
+from robustkd.method import Distiller
+from robustkd.models.net import Frozen, Network, shapes
+from robustkd.records import Batch, Facts, Output
+from robustkd.words import NotNegative, Positive, UsageError
+
+
+def attention(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
+    """The mean squared difference of two attention maps: (B, c, h, w), (B, c', h', w') -> scalar."""
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
+    q_s, q_t = (_q(F.adaptive_avg_pool2d(a, size) if a.shape[2:] != size else a, power) for a in (student, teacher))
+    return (q_s - q_t).square().mean()
+
+
+def _q(activations: Tensor, power: float) -> Tensor:
+    return F.normalize(activations.abs().pow(power).mean(dim=1).flatten(1))
+
+
+class AT(Distiller):
+    """The student looks where the teacher looks."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Frozen,
+        data: Facts,
+        criterion: Callable[[], Criterion],
+        *,
+        weight: NotNegative = 1000.0,
+        power: Positive = 2.0,
+    ) -> None:
+        super().__init__(student, teacher, criterion)
+        ours, theirs = len(shapes(student, data.shape).maps), len(shapes(teacher.net, data.shape).maps)
+        if ours != theirs:
+            raise UsageError(
+                f"at: the student has {ours - 1} stages and the teacher {theirs - 1}: they should be as many"
+            )
+        self.weight, self.power = weight, power
+
+    def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        stages = zip(student.maps[1:], teacher.maps[1:], strict=True)
+        return {"at": self.weight * sum((attention(s, t, self.power) for s, t in stages), student.logits.new_zeros(()))}

@@ -1,0 +1,81 @@
+"""rkd_d, rkd_a, rkd_da: Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv 1904.05068.
+
+    L = CE(z_s, y) + distance L_D + angle L_A + kd T^2 KL(p_t || p_s)
+    L_D = mean_{i,j} h(d_ij / mu),    d_ij = ||e_i - e_j||,   mu = the mean of d_ij over i != j
+    L_A = mean_{i,j,k} h(cos of the angle at e_j between e_i and e_k)
+
+h compares the student's figure with the teacher's by the Huber loss with delta 1; e are the pooled embeddings, scaled to
+length 1 (`normalised`), as in the authors' classification code. Means are over all B^2 and B^3 entries, the zeros on the
+diagonals too. That code adds kd = 1 at T = 4; the tables of arXiv 2007.01922 suggest none, which is the default here.
+
+Departs from the code: pairs whose squared distance is below 1e-8 (duplicated images, dead units) count as no pair, where
+its gradient is about 1e8; a batch of one has no distances, one of two no angles.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustkd.criteria.base import Criterion
+from robustkd.functional import kl
+from robustkd.method import Distiller
+from robustkd.models.net import Frozen, Network
+from robustkd.records import Batch, Output
+from robustkd.words import NotNegative, Positive
+
+COINCIDENT = 1e-8  # squared distance below which two embeddings have no direction between them
+
+
+def differences(e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """e_i - e_j, its length, and whether the two are apart: (B, D) -> (B, B, D), (B, B), (B, B)."""
+    between = e[:, None] - e[None]
+    squared = between.square().sum(dim=2)
+    apart = squared > COINCIDENT
+    # The root of what is not apart is taken of 1: the root's slope at 0 is infinite, and a mask afterwards gives NaN.
+    return between, torch.where(apart, squared, 1.0).sqrt() * apart, apart
+
+
+def distances(e: Tensor) -> Tensor:
+    """Distances in units of their mean: (B, D) -> (B, B)."""
+    _, length, apart = differences(e)
+    return length / (length.sum() / apart.sum().clamp(min=1)).clamp(min=COINCIDENT)
+
+
+def angles(e: Tensor) -> Tensor:
+    """Cosines of the angles at j between i and k: (B, D) -> (B, B, B), by j, i, k."""
+    between, length, apart = differences(e)
+    direction = between / torch.where(apart, length, 1.0)[..., None] * apart[..., None]
+    return direction.transpose(0, 1) @ direction.permute(1, 2, 0)
+
+
+class RKD(Distiller):
+    """The student's embeddings stand to one another as the teacher's do."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Frozen,
+        criterion: Callable[[], Criterion],
+        *,
+        distance: NotNegative = 25.0,
+        angle: NotNegative = 50.0,
+        normalised: bool = True,
+        kd: NotNegative = 0.0,
+        temperature: Positive = 4.0,
+    ) -> None:
+        super().__init__(student, teacher, criterion)
+        self.distance, self.angle, self.normalised = distance, angle, normalised
+        self.kd, self.temperature = kd, temperature
+
+    def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        s, t = (F.normalize(o.embedding) if self.normalised else o.embedding for o in (student, teacher))
+        terms = {}
+        if self.distance:
+            terms["distance"] = self.distance * F.smooth_l1_loss(distances(s), distances(t))
+        if self.angle:
+            terms["angle"] = self.angle * F.smooth_l1_loss(angles(s), angles(t))
+        if self.kd:
+            terms["kd"] = self.kd * self.temperature**2 * kl(teacher.logits, student.logits, self.temperature)
+        return terms

@@ -1,0 +1,36 @@
+"""sp: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, arXiv 1907.09682.
+
+    L = CE(z_s, y) + weight / B^2 || G_t - G_s ||_F^2,   G = the rows of A A^T, each divided by its length
+
+A is the last map, flattened to (B, c h w). Nothing has to match but the batch; a tail batch weighs as much as a full one.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustkd.criteria.base import Criterion
+from robustkd.method import Distiller
+from robustkd.models.net import Frozen, Network
+from robustkd.records import Batch, Output
+from robustkd.words import NotNegative
+
+
+def similarity(maps: Tensor) -> Tensor:
+    """How alike the samples of a batch are, row by row: (B, ...) -> (B, B)."""
+    a = maps.flatten(1)
+    return F.normalize(a @ a.T)
+
+
+class SP(Distiller):
+    """Samples that are alike to the teacher are alike to the student."""
+
+    def __init__(
+        self, student: Network, teacher: Frozen, criterion: Callable[[], Criterion], *, weight: NotNegative = 3000.0
+    ) -> None:
+        super().__init__(student, teacher, criterion)
+        self.weight = weight
+
+    def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        return {"sp": self.weight * (similarity(student.maps[-1]) - similarity(teacher.maps[-1])).square().mean()}

@@ -1,0 +1,188 @@
+"""at, sp and rkd: what ties maps and embeddings together."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import FIVE, Says, batch, network
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.methods.at import AT, attention
+from robustkd.methods.rkd import RKD, angles, distances
+from robustkd.methods.sp import similarity
+from robustkd.models.net import Frozen
+from robustkd.records import Facts, Output
+from robustkd.words import UsageError
+
+
+def waves(shape: tuple[int, ...], a: float, b: float) -> Tensor:
+    """sin(a k + b) over the flat index k, as the golden values were made."""
+    return torch.sin(a * torch.arange(math.prod(shape), dtype=torch.float64) + b).reshape(shape)
+
+
+FS, FT, FT_LARGE = waves((4, 3, 4, 4), 0.37, 0.2), waves((4, 6, 4, 4), 0.53, 0.5), waves((4, 6, 8, 8), 0.53, 0.5)
+ES, ET = waves((6, 4), 0.9, 0.1), waves((6, 7), 0.41, 0.6)
+RELATIONS = {"distances": distances, "angles": angles}
+
+
+def huber(x: float) -> float:
+    return x * x / 2 if abs(x) < 1 else abs(x) - 0.5
+
+
+def unit(e: Tensor) -> Tensor:
+    return e / e.norm(dim=1, keepdim=True)
+
+
+# --- golden values and oracles -------------------------------------------------------------------------------------
+
+
+def test_attention_is_golden_with_maps_of_one_size_and_of_two():
+    assert attention(FS, FT).item() == pytest.approx(0.017430928821, abs=1e-11)
+    assert attention(FS, FT_LARGE).item() == pytest.approx(0.018073241171, abs=1e-11)
+
+
+def test_similarity_is_golden():
+    assert (similarity(FS) - similarity(FT)).square().mean().item() == pytest.approx(0.147131663989, abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("relation", "plain", "normalised"),
+    [("distances", 0.028119119566, 0.027251652694), ("angles", 0.010965809088, 0.008284961810)],
+)
+def test_relations_are_golden(relation: str, plain: float, normalised: float):
+    of = RELATIONS[relation]
+    assert torch.nn.functional.smooth_l1_loss(of(ES), of(ET)).item() == pytest.approx(plain, abs=1e-11)
+    assert torch.nn.functional.smooth_l1_loss(of(unit(ES)), of(unit(ET))).item() == pytest.approx(normalised, abs=1e-11)
+
+
+def test_relations_agree_with_loops_over_triples():
+    s, t = ES.numpy(), ET.numpy()
+
+    def mean_distance(e: np.ndarray) -> float:
+        return float(np.mean([np.linalg.norm(e[i] - e[j]) for i, j in itertools.permutations(range(6), 2)]))
+
+    def cosine(e: np.ndarray, i: int, j: int, k: int) -> float:
+        if j in (i, k):
+            return 0.0
+        a, b = e[i] - e[j], e[k] - e[j]
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    pairs, triples = list(itertools.product(range(6), repeat=2)), list(itertools.product(range(6), repeat=3))
+    d = [
+        np.linalg.norm(s[i] - s[j]) / mean_distance(s) - np.linalg.norm(t[i] - t[j]) / mean_distance(t)
+        for i, j in pairs
+    ]
+    a = [cosine(s, i, j, k) - cosine(t, i, j, k) for i, j, k in triples]
+    terms = rkd().transfer(answer(ES), answer(ET), batch())
+    assert terms["distance"].item() == pytest.approx(25 * np.mean([huber(x) for x in d]))
+    assert terms["angle"].item() == pytest.approx(50 * np.mean([huber(x) for x in a]))
+
+
+def answer(embedding: Tensor) -> Output:
+    return Output(torch.zeros(len(embedding), 5, dtype=embedding.dtype), embedding, ())
+
+
+def rkd(**chosen: float) -> RKD:
+    says = Says(torch.zeros(4, 5))
+    return RKD(says, Frozen(Says(torch.zeros(4, 5))), lambda: CE(FIVE), normalised=False, **chosen)
+
+
+# --- by hand -------------------------------------------------------------------------------------------------------
+
+
+def test_by_hand():
+    # Three points at 0, 3 and 4 on a line: distances 3, 4, 1 with mean 8 / 3.
+    line = torch.tensor([[0.0], [3.0], [4.0]])
+    expected = torch.tensor([[0.0, 3, 4], [3, 0, 1], [4, 1, 0]]) * 3 / 8
+    torch.testing.assert_close(distances(line), expected)
+    # Seen from the middle one the others lie opposite, seen from an end on one side.
+    assert angles(line)[1, 0, 2].item() == pytest.approx(-1)
+    assert angles(line)[0, 1, 2].item() == pytest.approx(1)
+    assert angles(line)[0, 0, 2].item() == 0
+    # Two maps of one place each: attention is 1 everywhere, whatever the activation.
+    assert attention(torch.full((2, 1, 1, 1), 5.0), torch.full((2, 3, 1, 1), -2.0)).item() == 0
+    # A map bright in one of two places against one bright in both: (1, 0) and (1, 1) / sqrt 2.
+    one, both = torch.tensor([1.0, 0]).reshape(1, 1, 1, 2), torch.tensor([1.0, 1]).reshape(1, 1, 1, 2)
+    assert attention(one, both).item() == pytest.approx(((1 - 0.5**0.5) ** 2 + 0.5) / 2)
+    # Samples at right angles are like themselves alone.
+    torch.testing.assert_close(similarity(torch.eye(3).reshape(3, 3, 1, 1) * 7), torch.eye(3))
+
+
+# --- identities and invariances ------------------------------------------------------------------------------------
+
+
+def test_what_is_alike_costs_nothing():
+    assert attention(FS, FS).item() == 0
+    assert (similarity(FS) - similarity(FS)).abs().max().item() == 0
+    assert all(term.item() == 0 for term in rkd().transfer(answer(ES), answer(ES), batch()).values())
+
+
+def test_relations_do_not_move_with_rotation_shift_and_scale():
+    turn, _ = torch.linalg.qr(waves((4, 4), 1.7, 0.3))
+    moved = 3.5 * ES @ turn + waves((1, 4), 0.7, 0.1)
+    for of in RELATIONS.values():
+        torch.testing.assert_close(of(moved), of(ES))
+
+
+def test_attention_and_similarity_do_not_move_with_scale():
+    torch.testing.assert_close(attention(7 * FS, FT), attention(FS, FT))
+    torch.testing.assert_close(similarity(7 * FS), similarity(FS))
+    swapped = FS[:, [2, 0, 1]]
+    torch.testing.assert_close(attention(swapped, FT), attention(FS, FT))
+
+
+# --- gradients -----------------------------------------------------------------------------------------------------
+
+
+def test_gradients_are_right():
+    maps, points = FS[:3].clone().requires_grad_(), ES.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: attention(x, FT[:3]), maps)
+    assert torch.autograd.gradcheck(lambda x: attention(x, FT_LARGE[:3]), maps)
+    assert torch.autograd.gradcheck(similarity, maps)
+    assert torch.autograd.gradcheck(distances, points)
+    assert torch.autograd.gradcheck(angles, points)
+
+
+# --- what batches can be -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("what", ["one", "two", "all alike", "two alike", "almost alike", "zero"])
+def test_degenerate_batches_have_small_gradients(what: str, dtype: torch.dtype):
+    e = ES.to(dtype)
+    points = {
+        "one": e[:1],
+        "two": e[:2],
+        "all alike": e[:1].repeat(4, 1),
+        "two alike": torch.cat([e[:3], e[:1]]),
+        "almost alike": torch.cat([e[:3], e[:1] + 1e-7]),
+        "zero": torch.zeros(4, 4, dtype=dtype),
+    }[what].clone().requires_grad_()  # fmt: skip
+    teacher = ET.to(dtype)[: len(points)]
+    terms = rkd().transfer(answer(points), answer(teacher), batch())
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert torch.isfinite(points.grad).all()
+    assert points.grad.abs().max() < 1e3
+
+
+@pytest.mark.parametrize(
+    "maps", [FS[:1], torch.zeros(3, 2, 4, 4), FS[:1].repeat(3, 1, 1, 1)], ids=["one", "zero", "alike"]
+)
+def test_degenerate_maps_are_finite(maps: Tensor):
+    maps = maps.float().requires_grad_()
+    teacher = FT.float()[: len(maps)]
+    (attention(maps, teacher) + (similarity(maps) - similarity(teacher)).square().mean()).backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_nets_with_other_stages_are_refused():
+    facts = Facts(10, (5, 5, 0), (1, 8, 8))
+    student, teacher = network("wrn_10_1"), network("resnet8")
+    teacher.stages = teacher.stages[:2]
+    teacher.swap(torch.nn.Linear(32, 3))
+    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2"):
+        AT(student, Frozen(teacher), facts, lambda: CE(facts))
