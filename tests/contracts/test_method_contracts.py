@@ -425,7 +425,7 @@ class Peeping(Baseline):
 def it_learns_what_is_easy(word: Word) -> None:
     # Clean and balanced: this is about optimisation, not about robustness.
     made = construct(word, view=many())
-    made.trained(many(), epochs=6, size=12)
+    made.trained(many(), epochs=10, size=12)
     ((images, labels),) = batches(many(), len(many())).plain()
     right = (made.method.model(images).logits.argmax(dim=1) == labels).float().mean()
     assert right >= 0.95, f"only {right:.0%} of the toy are learned"
