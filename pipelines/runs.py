@@ -1,6 +1,7 @@
 """Runs cells under the eyes of a person and a tracker: progress as it goes, every result logged, reused ones again."""
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipelines import tracking
 from pipelines.screen import console
 from robustkd import schedule, study
+from robustkd.data.view import digest
 from robustkd.words import Failed, UsageError
 
 if TYPE_CHECKING:
@@ -20,27 +23,39 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No second command works on a study meanwhile: two would write the same files."""
+    name = digest(text=str(folder.resolve()))
+    try:
+        with FileLock(Path(tempfile.gettempdir()) / f"robustkd-{name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"{folder}: another command is at work on this study") from None
+
+
+@contextmanager
 def tracked(draft: "Draft", stage: str) -> Iterator[tuple[study.Plan, tracking.Tracker]]:
     """The study written down, and the tracker with its run open; a tracker that cannot be used leaves all as it was."""
     options, card = draft.plan.options, draft.card
     tracker = tracking.opened(options.tracker, options.experiment)
-    plan = draft.freeze()
-    tracker.begin(
-        plan.folder.name if stage == "run" else f"{plan.folder.name} ({stage})",
-        params=card["given"],
-        resolved=card["resolved"],
-        config=card,
-        scenario_files=sorted(plan.folder.glob("manifest-*")),
-        dataset={"name": card["dataset"], "digest": card["fingerprint"], "source": options.dataset},
-        tags={"stage": stage, "study": plan.folder.name},
-    )
-    ended = False
-    try:
-        yield plan, tracker
-        ended = True
-    finally:
-        tables = plan.folder / "comparison"
-        tracker.end(tables if tables.exists() else None, failed=not ended)
+    with alone(draft.plan.folder):
+        plan = draft.freeze()
+        tracker.begin(
+            plan.folder.name if stage == "run" else f"{plan.folder.name} ({stage})",
+            params=card["given"],
+            resolved=card["resolved"],
+            config=card,
+            scenario_files=sorted(plan.folder.glob("manifest-*")),
+            dataset={"name": card["dataset"], "digest": card["fingerprint"], "source": options.dataset},
+            tags={"stage": stage, "study": plan.folder.name},
+        )
+        ended = False
+        try:
+            yield plan, tracker
+            ended = True
+        finally:
+            tables = plan.folder / "comparison"
+            tracker.end(tables if tables.exists() else None, failed=not ended)
 
 
 def conduct(plan: study.Plan, cells: Sequence[study.Cell], tracker: tracking.Tracker) -> None:

@@ -117,10 +117,10 @@ class Word:
         open_to = {name: p for name, p in parameters(target).items() if name not in self.fields}
         if len(self.positional) > len(open_to):
             raise UsageError(f"{self.kind} '{self.text}': '{self.word}' takes {len(open_to)} values at most")
-        given = {**self.entry.preset, **dict(zip(open_to, self.positional, strict=False)), **self.named}
-        twice = set(dict(zip(open_to, self.positional, strict=False))) & set(self.named)
-        if twice:
-            raise UsageError(f"{self.kind} '{self.text}' gives its {twice.pop()} twice")
+        placed = dict(zip(open_to, self.positional, strict=False))
+        for name in placed.keys() & self.named.keys():
+            raise UsageError(f"{self.kind} '{self.text}' gives its {name} twice")
+        given = {**self.entry.preset, **placed, **self.named}
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
         values = {}
         for name, value in given.items():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import cli, prepare
+from pipelines import cli, prepare, runs
 from robustkd import checkpoint, schedule, study
 from robustkd.options import Study
 from tests.pipelines.toys import line, stripes
@@ -162,6 +162,15 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
     ]
     assert (epochs[0] == epochs[1]).all(axis=None)
     assert not (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
+
+
+def test_two_commands_do_not_work_on_one_study(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("prepare", data))
+    with runs.alone(folder()), pytest.raises(SystemExit) as refused:
+        cli.main(line("run", data))
+    assert refused.value.code == 2
+    assert "another command is at work on this study" in capsys.readouterr().err
+    assert not (folder() / "runs").exists()
 
 
 def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
