@@ -9,7 +9,9 @@ METHODS = Registry(
     {
         "baseline": Entry("baseline:Baseline", "plain training: the student alone"),
         "hinton": Entry("hinton:Hinton", "soft targets at a temperature (arXiv 1503.02531)"),
+        "dkd": Entry("dkd:DKD", "soft targets in two parts, the label and the others (arXiv 2203.08679)"),
         "fitnet": Entry("fitnet:FitNet", "a hint for the lower half first, then soft targets (arXiv 1412.6550)"),
+        "fsp": Entry("fsp:FSP", "how maps follow from one another first, then soft targets (CVPR 2017)"),
         "at": Entry("at:AT", "where the maps are active (arXiv 1612.03928)"),
         "sp": Entry("sp:SP", "how alike the samples of a batch are (arXiv 1907.09682)"),
         "rkd_d": Entry("rkd:RKD", "distances between embeddings (arXiv 1904.05068)", {"angle": 0.0}),
