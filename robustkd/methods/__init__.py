@@ -10,6 +10,7 @@ METHODS = Registry(
         "baseline": Entry("baseline:Baseline", "plain training: the student alone"),
         "hinton": Entry("hinton:Hinton", "soft targets at a temperature (arXiv 1503.02531)"),
         "dkd": Entry("dkd:DKD", "soft targets in two parts, the label and the others (arXiv 2203.08679)"),
+        "bss": Entry("bss:BSS", "soft targets at the teacher's decision boundary (arXiv 1805.05532)"),
         "fitnet": Entry("fitnet:FitNet", "a hint for the lower half first, then soft targets (arXiv 1412.6550)"),
         "fsp": Entry("fsp:FSP", "how maps follow from one another first, then soft targets (CVPR 2017)"),
         "at": Entry("at:AT", "where the maps are active (arXiv 1612.03928)"),
