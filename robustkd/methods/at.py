@@ -4,7 +4,7 @@
 
 A_l is the map after stage l. The mean is over the batch and the map's places, as in the authors' code, whose beta of 1000
 contains the paper's division. Channels need not match; of two sizes the larger activation map is pooled to the smaller
-before Q is taken.
+before Q is taken. That mean is over fewer places in smaller images: 1000 suits 32x32; 8x8 have a sixteenth of its places.
 """
 
 from collections.abc import Callable
