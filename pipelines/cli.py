@@ -165,28 +165,26 @@ def predict(
 
 def listed(registry: words.Registry, word: str | None) -> None:
     """A table of contents, or one word's card and parameters."""
-    from rich import print as show
     from rich.markup import escape
     from rich.table import Table
+
+    from pipelines.screen import console
 
     table = Table(box=None, show_header=False)
     if word is None:
         for name in registry:
-            entry = registry[name]
-            table.add_row(
-                escape(name), escape(entry.summary + (f": {', '.join(entry.examples)}" if entry.examples else ""))
-            )
-        show(table)
+            examples = ", ".join(registry[name].examples)
+            table.add_row(escape(name), escape(registry[name].summary + (f": {examples}" if examples else "")))
+        console.print(table)
         return
-    found = registry.read(word).load()
+    read = registry.read(word)
+    found = read.load()
     print((sys.modules[found.__module__].__doc__ or found.__doc__ or "").strip(), end="\n\n")
+    hints, said = words.annotations(found), {**read.entry.preset, **read.fields}
     for name, parameter in words.parameters(found).items():
-        table.add_row(
-            name,
-            escape(f"{parameter.annotation}"),
-            "" if parameter.default is parameter.empty else f"{parameter.default}",
-        )
-    show(table)
+        default = said.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
+        table.add_row(name, escape(words.wanted(hints[name])), f"{default}")
+    console.print(table)
 
 
 @app.command

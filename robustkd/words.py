@@ -121,7 +121,7 @@ class Word:
         for name in placed.keys() & self.named.keys():
             raise UsageError(f"{self.kind} '{self.text}' gives its {name} twice")
         given = {**self.entry.preset, **placed, **self.named}
-        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+        hints = annotations(target)
         values = {}
         for name, value in given.items():
             if name not in open_to:
@@ -150,6 +150,11 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return dict(signature)
 
 
+def annotations(target: Any) -> dict[str, Any]:
+    """What each parameter is annotated with, bounds included."""
+    return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+
+
 def checked(what: str, annotation: Any, value: Any) -> Any:
     """The value as its annotation wants it.
 
@@ -169,6 +174,23 @@ def said(error: ValidationError) -> str:
     first = error.errors()[0]
     rule = first["msg"].replace("Input should be", "should be")
     return f"is {first['input']!r} but {rule[:1].lower()}{rule[1:]}"
+
+
+KINDS = {"number": "number", "integer": "whole number", "boolean": "True or False", "string": "text"}
+BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+
+
+def wanted(annotation: Any) -> str:
+    """What values an annotation takes, in words.
+
+    >>> wanted(Share), wanted(Several)
+    ('number from 0 to 1', 'whole number from 2')
+    """
+    schema = TypeAdapter(annotation).json_schema()
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    bounds = [text.format(f"{schema[key]:g}") for key, text in BOUNDS.items() if key in schema]
+    return " ".join([KINDS.get(schema.get("type", ""), "value"), *bounds])
 
 
 class Registry(Mapping[str, Entry]):

@@ -218,7 +218,12 @@ def test_a_word_shows_its_card_and_its_parameters(capsys: pytest.CaptureFixture[
     cli.main(["methods", "hinton"])
     said = capsys.readouterr().out
     assert "arXiv 1503.02531" in said
-    assert "temperature" in said
+    assert "number above 0" in said
+    cli.main(["methods", "rkd_d"])
+    angle = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["angle"])
+    assert angle.split()[-1] == "0.0", "the word's own value, not the signature's"
+    cli.main(["scenarios", "imbalance"])
+    assert "first or second" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["scenarios", "robustkd"])
