@@ -10,7 +10,7 @@ side in processes of their own.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -65,18 +65,10 @@ class Plan:
 
     @property
     def recipe(self) -> engine.Recipe:
-        o = self.options
-        return engine.Recipe(
-            o.epochs,
-            o.lr,
-            o.schedule,
-            tuple(float(part) for part in o.milestones.split(",")),
-            o.factor,
-            o.warmup,
-            o.momentum,
-            o.nesterov,
-            o.weight_decay,
-        )
+        """The options of the same names, as the engine takes them."""
+        chosen = {field.name: getattr(self.options, field.name) for field in fields(engine.Recipe)}
+        milestones = tuple(float(part) for part in self.options.milestones.split(","))
+        return engine.Recipe(**{**chosen, "milestones": milestones})
 
 
 @dataclass(frozen=True)
