@@ -23,7 +23,7 @@ from pipelines.screen import console
 from robustkd import hardware, study, words
 from robustkd.cell import rehearse
 from robustkd.data import manifest, pixels
-from robustkd.data.splits import Splits, split
+from robustkd.data.splits import Rows, split
 from robustkd.data.view import Source, View, digest
 from robustkd.models import MODELS
 from robustkd.options import Study
@@ -111,7 +111,7 @@ def draft(options: Study) -> Draft:
     return Draft(plan, drawn, card)
 
 
-def draw(options: Study, scenario: Scenario, source: Source, rows: Splits) -> dict[int, manifest.Splits]:
+def draw(options: Study, scenario: Scenario, source: Source, rows: Rows) -> dict[int, manifest.Splits]:
     """What each data seed is shown: the scenario goes over the training and the held-out rows, never over the test."""
     drawn = {}
     for seed in sorted({options.data_seed(seed) for seed in range(options.seeds)}):

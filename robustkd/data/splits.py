@@ -13,7 +13,7 @@ from robustkd.words import UsageError
 TEST = 0.25  # the share of each class that becomes the test split where none is given
 
 
-class Splits(NamedTuple):
+class Rows(NamedTuple):
     """Rows of a source, each split sorted; none is in two of them."""
 
     train: Labels
@@ -21,7 +21,7 @@ class Splits(NamedTuple):
     test: Labels
 
 
-def split(source: Source, *, held_out: float, seed: int) -> Splits:
+def split(source: Source, *, held_out: float, seed: int) -> Rows:
     """Divide a source.
 
     Args:
@@ -44,11 +44,11 @@ def split(source: Source, *, held_out: float, seed: int) -> Splits:
         test = _cut(source, train, TEST, seeds.derive(seed, "split", "test"), least=1)
         train = np.setdiff1d(train, test)
     if not held_out:
-        return Splits(train, val[:0], test)
+        return Rows(train, val[:0], test)
     if not len(val):
         val = _cut(source, train, held_out, seeds.derive(seed, "split", "held-out"), least=0)
         train = np.setdiff1d(train, val)
-    return Splits(train, val, test)
+    return Rows(train, val, test)
 
 
 def _cut(source: Source, rows: Labels, share: float, seed: int, least: int) -> Labels:
