@@ -77,12 +77,26 @@ def construct(plan: Plan, cell: Cell, view: View, random: torch.Generator, *, te
         return build.build(method, ingredients).to(plan.device)
 
 
+def batches(plan: Plan, method: Method, view: View, seed: int = 0) -> Loader:
+    """A view's batches as the method wants them."""
+    o = plan.options
+    return Loader(view, o.batch, torch.device(plan.device), seed=seed, augment=o.augment, views=method.views)
+
+
 def answers(net: Network, loader: Loader) -> NDArray[np.float32]:
     """The net's logits for a view, in order: (n, K)."""
     net.eval()
     with torch.no_grad():
         logits: NDArray[np.float32] = torch.cat([net(images).logits for images, _ in loader.plain()]).cpu().numpy()
     return logits
+
+
+def answers_beside(method: Method, loader: Loader) -> dict[str, Any]:
+    """What the method would have measured beside its model, in order: (n, K) by name."""
+    method.eval()
+    with torch.no_grad():
+        parts = [method.beside(images) for images, _ in loader.plain()]
+    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 
 def accuracy(net: Network, loader: Loader) -> float:
@@ -98,10 +112,10 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shown = views(plan, cell.seed)
     seed = seeds.derive(cell.seed, "run")
-    loader = Loader(shown.train, plan.options.batch, device, seed=seed, augment=plan.options.augment)
     test, held_out = (Loader(view, 512, device, augment=False) for view in (shown.test, shown.held_out))
     random = torch.Generator(device).manual_seed(seeds.derive(cell.seed, "method"))
     method = construct(plan, cell, shown.train, random)
+    loader = batches(plan, method, shown.train, seed)
     card = model_card(plan, cell, method.model)
 
     unfinished = folder / "unfinished.pt"
@@ -126,6 +140,8 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
         started = time.monotonic()
     pd.DataFrame(rows).to_csv(folder / "epochs.csv", index=False)
     checkpoint.save_net(folder / "model.pt", method.model.state_dict(), card)
+    if beside := answers_beside(method, test):
+        np.savez_compressed(folder / "beside.npz", **beside)
     if "weights" in best:
         checkpoint.save_net(folder / "early.pt", best["weights"], {**card, "stopped_at": best["epoch"]})
     trained = {
@@ -163,6 +179,8 @@ def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
             logits = answers(loaded(plan, file), test)
             result[what] = metrics.summary(test.view.labels, logits.argmax(axis=1), names)
             np.savez_compressed(folder / f"test-{what}.npz", logits=logits, labels=test.view.labels, row=test.view.rows)
+    beside = np.load(folder / "beside.npz") if (folder / "beside.npz").exists() else {}
+    result["beside"] = {n: metrics.summary(test.view.labels, z.argmax(axis=1), names) for n, z in beside.items()}
     trained = folder / "trained.json"
     result["trained"] = json.loads(trained.read_text()) if trained.exists() else {}
     last = result["last"]
@@ -199,8 +217,8 @@ def rehearse(plan: Plan, cell: Cell, view: View) -> Method:
 
 def estimate(plan: Plan, cell: Cell, view: View, steps: int = 4) -> tuple[int, float]:
     """A cell's updates on a training view, and the seconds they would take by a few timed ones."""
-    loader = Loader(view, plan.options.batch, torch.device(plan.device), augment=plan.options.augment)
     method = rehearse(plan, cell, view)
+    loader = batches(plan, method, view)
     paces = [(phase, engine.pace(method, phase, loader, plan.recipe, steps)) for phase in method.phases()]
     seconds = sum(pace * len(loader) * plan.recipe.length(phase) for phase, pace in paces)
     return engine.total(method, plan.recipe) * len(loader), seconds

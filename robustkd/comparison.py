@@ -30,39 +30,43 @@ def compare(folder: Path) -> Comparison:
     """The tables of a study's folder: of the methods and seeds it was last asked for, as far as they are finished."""
     study = json.loads((folder / "study.json").read_text())
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/result.json"))]
+    order = {method: place for place, method in enumerate(study["methods"], 1)}
     wanted = [r for r in results if _wanted(r["cell"], study)]
-    table = long_table(wanted)
-    methods = [TEACHER, *_with_stopped(study["methods"])]
+    wanted.sort(key=lambda r: 0 if r["cell"]["role"] == TEACHER else order[r["cell"]["method"]])
     curves = pd.concat([_epochs(folder, r) for r in wanted], ignore_index=True) if wanted else pd.DataFrame()
-    return Comparison(summarise(table, methods), differences(wanted, study["methods"]), along(curves), curves, study)
+    return Comparison(
+        summarise(long_table(wanted)), differences(wanted, study["methods"]), along(curves), curves, study
+    )
 
 
 def _wanted(cell: dict[str, Any], study: dict[str, Any]) -> bool:
     return cell["seed"] < study["seeds"] and (cell["role"] == "teacher" or cell["method"] in study["methods"])
 
 
-def _with_stopped(methods: Iterable[str]) -> list[str]:
-    return [name for method in methods for name in ([method, STOPPED] if method == BASELINE else [method])]
+def _rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A run's rows in the table: its model, what was measured beside it, and the baseline stopped early."""
+    cell = result["cell"]
+    method = TEACHER if cell["role"] == "teacher" else cell["method"]
+    beside = {f"{method}, {name}": figures for name, figures in result.get("beside", {}).items()}
+    stopped = {STOPPED: result["early"]} if method == BASELINE and "early" in result else {}
+    return {method: result["last"], **beside, **stopped}
 
 
 def long_table(results: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """A line per run: method, seed and the figures; the early-stopped baseline is a method of its own."""
-    lines = []
-    for result in results:
-        cell = result["cell"]
-        method = TEACHER if cell["role"] == "teacher" else cell["method"]
-        lines.append({"method": method, "seed": cell["seed"], **{f: result["last"][f] for f in FIGURES}})
-        if method == BASELINE and "early" in result:
-            lines.append({"method": STOPPED, "seed": cell["seed"], **{f: result["early"][f] for f in FIGURES}})
+    """A line per run and row: method, seed and the figures."""
+    lines = [
+        {"method": name, "seed": result["cell"]["seed"], **{f: figures[f] for f in FIGURES}}
+        for result in results
+        for name, figures in _rows(result).items()
+    ]
     return pd.DataFrame(lines, columns=["method", "seed", *FIGURES])
 
 
-def summarise(table: pd.DataFrame, methods: Iterable[str]) -> pd.DataFrame:
-    """Mean and standard deviation over seeds, a row per method in the order given."""
-    grouped = table.groupby("method")
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds, a row per method in the order of its first line."""
+    grouped = table.groupby("method", sort=False)
     parts = {f"{figure}_{what}": grouped[figure].agg(what) for figure in FIGURES for what in ("mean", "std")}
-    summary = pd.DataFrame({**parts, "seeds": grouped["seed"].count()})
-    return summary.reindex([method for method in methods if method in summary.index])
+    return pd.DataFrame({**parts, "seeds": grouped["seed"].count()})
 
 
 def reference(method: str, methods: Iterable[str]) -> str | None:

@@ -16,3 +16,15 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     """
     log_p, log_q = F.log_softmax(target / temperature, dim=1), F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def soft_ce(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """-sum_c p_t,c log p_s,c of softened logits, per sample: (B, K), (B, K) -> (B,).
+
+    Its gradient is that of `kl`; its value is larger by the entropy of p_t.
+
+    >>> import torch
+    >>> round(float(soft_ce(torch.zeros(1, 2), torch.zeros(1, 2))), 4)  # log 2
+    0.6931
+    """
+    return -(F.softmax(target / temperature, dim=1) * F.log_softmax(logits / temperature, dim=1)).sum(dim=1)

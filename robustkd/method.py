@@ -7,7 +7,7 @@
 """
 
 from abc import ABC
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ class Method(nn.Module, ABC):
     """
 
     model: Network  # what is evaluated and shipped
+    views: Sequence[str] = ()  # further augmentations of each image that a batch brings: words of robustkd.data.paired
 
     def objective(self, batch: Batch) -> Objective:
         """The weighted terms of one update."""
@@ -61,6 +62,13 @@ class Method(nn.Module, ABC):
     def phases(self) -> tuple[Phase, ...]:
         """The stretches of training. Pure: it may be asked for at any time."""
         return (Phase("train", self.step, list(self.parameters())),)
+
+    def beside(self, images: Tensor) -> Mapping[str, Tensor]:
+        """What else is worth measuring beside the model, by name, such as an ensemble: (B, C, H, W) -> (B, K) each.
+
+        Asked for in eval mode and without gradients, once the last epoch is over.
+        """
+        return {}
 
 
 class Distiller(Method):

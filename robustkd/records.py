@@ -23,6 +23,7 @@ class Batch:
     labels: Tensor  # (B,) int64, as given
     index: Tensor  # (B,) int64, the row in the view, 0 to N - 1
     clock: Clock
+    views: tuple[Tensor, ...] = ()  # the same images again, augmented in the ways that the method's `views` name
 
 
 class Output(NamedTuple):

@@ -100,7 +100,8 @@ class Made:
     def train(self, view: View, *, epochs: int = 1, state: Any = None, size: int = 6) -> Iterator[Epoch]:
         """Through the engine, epoch by epoch."""
         recipe = replace(RECIPE, epochs=epochs)
-        return fit(self.method, batches(view, size), recipe, random=self.random, state=state)
+        loader = batches(view, size, views=self.method.views)
+        return fit(self.method, loader, recipe, random=self.random, state=state)
 
     def trained(self, view: View, **options: Any) -> dict[str, Any]:
         """All that the method has become after training."""
@@ -115,7 +116,7 @@ class Made:
             optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
             if phase.begin is not None:
                 phase.begin()
-            for batch in batches(view, size).epoch(0, Clock(0, 1)):
+            for batch in batches(view, size, views=self.method.views).epoch(0, Clock(0, 1)):
                 yield phase, optimiser, batch
 
 

@@ -6,7 +6,7 @@ see the same images in the same order, and there is no state to save.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from robustkd import seeds
 from robustkd.data.augment import margin, mirror, shift
+from robustkd.data.paired import PAIRED
 from robustkd.data.view import View
 from robustkd.records import Batch, Clock
+
+Change = Callable[[Tensor, Tensor], Tensor]
 
 
 def room(device: torch.device) -> int:
@@ -37,6 +40,7 @@ class Loader:
         device: where batches are wanted.
         seed: what order and augmentation hang on.
         augment: whether images are moved, and mirrored where the source says that keeps the class.
+        views: further augmentations of each image, words of `robustkd.data.paired`; each is moved and mirrored anew.
         budget: bytes the set may take on the device; None: half of what is free.
     """
 
@@ -48,10 +52,12 @@ class Loader:
         *,
         seed: int = 0,
         augment: bool = True,
+        views: Sequence[str] = (),
         budget: int | None = None,
     ) -> None:
         self.view, self.batch, self.device, self.seed = view, batch, device, seed
         self.augment, self.flips = augment, augment and view.sources[0].flips
+        self.views = tuple(views)
         self.labels = torch.from_numpy(view.labels).to(device)
         size = len(view) * int(np.prod(view.sources[0].shape))
         self.resident = self._stored(view.images()) if size <= (room(device) if budget is None else budget) else None
@@ -84,20 +90,36 @@ class Loader:
 
     def epoch(self, number: int, clock: Clock) -> Iterator[Batch]:
         """The batches of epoch `number`, counted over all phases of a run."""
-        n, (_, h, w) = len(self.view), self.view.sources[0].shape
         random = torch.Generator().manual_seed(seeds.derive(self.seed, "order", number))
-        rows = torch.randperm(n, generator=random).to(self.device)
-        random.manual_seed(seeds.derive(self.seed, "augment", number))
-        pad = margin(min(h, w))
+        rows = torch.randperm(len(self.view), generator=random).to(self.device)
+        moved, *others = self._moves("augment", number), *(self._paired(view, number) for view in self.views)
+        for index, images in zip(rows.tensor_split(len(self)), self._gathered(rows), strict=True):
+            views = tuple(scaled(other(images, index)) for other in others)
+            yield Batch(scaled(moved(images, index)), self.labels[index], index, clock, views)
+
+    def _moves(self, name: str, number: int) -> Change:
+        """An epoch's moving and mirroring: images (B, H, W, C) and their rows -> images."""
+        n, side = len(self.view), min(self.view.sources[0].shape[1:])
+        random = torch.Generator().manual_seed(seeds.derive(self.seed, name, number))
+        pad = margin(side)
         # One draw per epoch, indexed by row: nothing random is left to do inside a step.
         offsets = torch.randint(0, 2 * pad + 1, (n, 2), generator=random).to(self.device)
         flipped = (torch.rand(n, generator=random) < 0.5).to(self.device)
-        for index, images in zip(rows.tensor_split(len(self)), self._gathered(rows), strict=True):
-            if self.augment:
-                images = shift(images, offsets[index], pad)
-            if self.flips:
-                images = mirror(images, flipped[index])
-            yield Batch(scaled(images), self.labels[index], index, clock)
+
+        def change(images: Tensor, index: Tensor) -> Tensor:
+            images = shift(images, offsets[index], pad) if self.augment else images
+            return mirror(images, flipped[index]) if self.flips else images
+
+        return change
+
+    def _paired(self, text: str, number: int) -> Change:
+        """An epoch of another view: changed as the word says, then moved and mirrored by draws of its own."""
+        word = PAIRED.read(text)
+        view = word.load()(**word.chosen())
+        random = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
+        draws = torch.rand(len(self.view), view.draws, generator=random).to(self.device)
+        moved = self._moves(text, number)
+        return lambda images, index: moved(view(images, draws[index]), index)
 
     def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images in [0, 1] and labels as they stand, in order, for evaluation: (B, C, H, W), (B,)."""

@@ -483,7 +483,7 @@ def test_every_contract_rejects_who_breaks_it(contract):
 
 
 def test_what_a_method_sees_has_no_room_for_the_truth():
-    assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock"]
+    assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock", "views"]
     assert [field.name for field in fields(Facts)] == ["samples", "counts", "shape"]
 
 
