@@ -33,6 +33,7 @@ CPU = torch.device("cpu")
 STUDENT, TEACHER = "wrn_10_1", "resnet8"
 # Small steps that end softly: what is learned of the toy data then stays learned.
 RECIPE = Recipe(epochs=1, lr=0.03, schedule="cosine")
+EARLY = Clock(0, 8)  # early in a run, when what is only done for a part of it is done
 
 
 def source(each: int = 20, truth: bool = True) -> Source:
@@ -97,7 +98,7 @@ class Made:
     teacher: Frozen
     random: torch.Generator
 
-    def train(self, view: View, *, epochs: int = 1, state: Any = None, size: int = 6) -> Iterator[Epoch]:
+    def train(self, view: View, *, epochs: int = 2, state: Any = None, size: int = 6) -> Iterator[Epoch]:
         """Through the engine, epoch by epoch."""
         recipe = replace(RECIPE, epochs=epochs)
         loader = batches(view, size, views=self.method.views)
@@ -116,7 +117,7 @@ class Made:
             optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
             if phase.begin is not None:
                 phase.begin()
-            for batch in batches(view, size, views=self.method.views).epoch(0, Clock(0, 1)):
+            for batch in batches(view, size, views=self.method.views).epoch(0, EARLY):
                 yield phase, optimiser, batch
 
 

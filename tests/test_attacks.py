@@ -7,7 +7,8 @@ import torch
 from helpers import network
 from torch import Tensor
 
-from robustkd.attacks import towards
+from robustkd.attacks import supporting, towards
+from robustkd.records import Batch, Clock
 
 W = torch.tensor([[1.0, 0], [0, 1], [-1, -1]], dtype=torch.float64)
 
@@ -97,3 +98,25 @@ def test_a_third_class_is_told_from_the_one_aimed_at():
     long = towards(linear, point(0.1, -0.19), *one, steps=1, step=1.5, bounds=None)
     assert (short.crossed.item(), short.astray.item()) == (False, True)
     assert (long.crossed.item(), long.astray.item()) == (True, False)
+
+
+def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_right():
+    net, random = network("resnet8").eval(), torch.Generator()
+    images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    theirs = net(images).logits.detach()
+    said = theirs.argmax(dim=1)
+    student = theirs.clone()
+    student[1:] = -student[1:]  # right about the first only
+    shown = Batch(images, said, torch.arange(9), Clock(0, 9))
+    near = supporting(lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std)
+    assert len(near.images) == 4
+    assert near.counted.tolist() == [True, False, False, False]
+    assert near.rows[0] == 0
+    assert torch.equal(near.base, said[near.rows])
+    assert not (near.target == near.base).any()
+    torch.testing.assert_close(near.logits, net(near.images).logits.detach())
+    arrived = near.logits[0].argmax() == near.target[0]
+    strict = supporting(
+        lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std, strict=True
+    )
+    assert strict.counted.tolist() == [bool(arrived), False, False, False]

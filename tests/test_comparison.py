@@ -97,6 +97,17 @@ def test_plain_training_is_told_along_the_run(folder: Path) -> None:
     assert along["mean"].tolist() == pytest.approx([0.62, 0.64, 0.68])
 
 
+def test_what_was_measured_beside_a_model_has_a_row_after_it(folder: Path) -> None:
+    for seed in (0, 1):
+        path = folder / "runs" / f"student-baseline-{seed}" / "result.json"
+        made = json.loads(path.read_text())
+        made["beside"] = {"ensemble": {"accuracy": 0.3 + seed / 10, "balanced_accuracy": 0.3, "worst_recall": 0.1}}
+        path.write_text(json.dumps(made))
+    summary = comparison.compare(folder).summary
+    assert list(summary.index) == ["teacher", "baseline", "baseline, ensemble", "baseline, stopped early", "hinton"]
+    assert summary.loc["baseline, ensemble", "accuracy_mean"] == pytest.approx(0.35)
+
+
 def test_seeds_and_methods_that_were_not_asked_for_are_left_out(folder: Path) -> None:
     (folder / "study.json").write_text(json.dumps({"methods": ["baseline"], "seeds": 1}))
     summary = comparison.compare(folder).summary

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import S, T, golden
 
-from robustkd.functional import kl
+from robustkd.functional import kl, mean_where, partners
 
 
 def looped(target, logits, temperature):
@@ -67,3 +67,18 @@ def test_logits_far_apart_stay_finite():
 
 def test_its_gradient():
     assert torch.autograd.gradcheck(lambda t, s: kl(t, s, 3), (T.clone().requires_grad_(), S.clone().requires_grad_()))
+
+
+def test_partners_are_drawn_evenly_from_what_is_valid():
+    valid = torch.tensor([[True, False, True], [False, False, False]]).repeat(2000, 1)
+    column, found = partners(valid, torch.Generator().manual_seed(0))
+    assert found.tolist() == [True, False] * 2000
+    assert (column[::2].bincount(minlength=3) / 2000).tolist() == pytest.approx([0.5, 0, 0.5], abs=0.03)
+
+
+def test_a_mean_over_nothing_is_zero_and_flat():
+    values = torch.tensor([2.0, 4.0], requires_grad=True)
+    mean = mean_where(values, torch.tensor([False, False]))
+    mean.backward()
+    assert mean.item() == 0
+    assert values.grad.abs().max() == 0

@@ -190,6 +190,20 @@ def still(model: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+@contextmanager
+def unrecorded(model: nn.Module, on: bool = True) -> Iterator[None]:
+    """Batch norm goes by the batch, as in training, but keeps no statistics of it; off, nothing is different."""
+    layers = [part for part in model.modules() if on and isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
 def beneath(net: Network, depth: int, shape: tuple[int, int, int]) -> list[nn.Parameter]:
     """The parameters that map number `depth` hangs on, found by following the graph of a dry run on (C, H, W)."""
     with still(net), torch.enable_grad():

@@ -4,8 +4,9 @@ import pytest
 import torch
 from helpers import S, T, batches, construct, few
 
+from robustkd.attacks import candidates, drawn_targets
+from robustkd.functional import soft_ce
 from robustkd.methods import METHODS
-from robustkd.methods.bss import candidates, drawn_targets, soft_ce
 from robustkd.records import Batch, Clock
 
 ONE = torch.tensor([0, 1, 2])

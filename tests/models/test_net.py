@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustkd.models.net import Frozen, Maps, Net, shapes
+from robustkd.models.net import Frozen, Maps, Net, shapes, unrecorded
 
 WORDS = ["resnet8", "wrn_10_1", "torchvision:mobilenet_v2"]
 
@@ -175,3 +175,16 @@ def test_the_digest_stands_for_weights_and_buffers(build):
     with torch.no_grad():
         net.stem[1].running_mean[0] += 1
     assert Frozen(net).digest != digest
+
+
+def test_unrecorded_batch_norm_goes_by_the_batch_and_keeps_nothing_of_it(build):
+    net = build("wrn_10_1", (1, 8, 8)).train()
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    before = {name: buffer.clone() for name, buffer in net.named_buffers() if "running" in name}
+    with unrecorded(net):
+        unseen = net(images).logits
+    assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers() if name in before)
+    with unrecorded(net, False):
+        seen = net(images).logits
+    assert torch.equal(seen, unseen)
+    assert not any(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers() if name in before)

@@ -1,0 +1,57 @@
+"""triplet: Oki, Abe, Miyao and Kurita, "Triplet Loss for Knowledge Distillation", IJCNN 2020, arXiv 2004.08116.
+
+    L = CE(z_s, y) + weight mean_i max(0, ||z_t(x_i) - z_s(x_i)|| - ||z_t(x_i) - z_s(x_j)|| + margin) + kd KL(p_t || p_s)
+
+The teacher's logits are the anchor, the student's for the same image the positive, and the student's for an image x_j of
+another class the negative. weight 2 and margin 5 are those of the code of one of the authors, which in its first version
+has no KL and in its later one kd = 1 at T = 1.
+
+Departs from that code: x_j is drawn from the batch, not from the whole data set; a sample with no other class in its batch
+has no triplet. `negatives=teacher` takes the teacher's classes instead of the labels, which under label noise keeps
+images that only bear another label from being pushed away: the removal of false negatives by teacher cluster that Wang
+et al. use in hashing ("Bit-mask Robust Contrastive Knowledge Distillation", WWW 2024), carried over.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from robustkd.criteria.base import Criterion
+from robustkd.functional import kl, mean_where, partners, triplet
+from robustkd.method import Distiller
+from robustkd.models.net import Frozen, Network
+from robustkd.records import Batch, Objective
+from robustkd.words import NotNegative
+
+
+class Triplet(Distiller):
+    """The student's answer is nearer to the teacher's than its answers to other classes are."""
+
+    def __init__(
+        self,
+        student: Network,
+        teacher: Frozen,
+        criterion: Callable[[], Criterion],
+        random: torch.Generator,
+        *,
+        weight: NotNegative = 2.0,
+        margin: NotNegative = 5.0,
+        negatives: Literal["label", "teacher"] = "label",
+        kd: NotNegative = 0.0,
+    ) -> None:
+        super().__init__(student, teacher, criterion)
+        self.random, self.weight, self.margin, self.negatives, self.kd = random, weight, margin, negatives, kd
+
+    def objective(self, batch: Batch) -> Objective:
+        student = self.student(batch.images).logits
+        with torch.no_grad():
+            teacher = self.teacher(batch.images).logits
+        terms = {"ce": self.criterion(student, batch).mean()}
+        classes = batch.labels if self.negatives == "label" else teacher.argmax(dim=1)
+        other, any_other = partners(classes[:, None] != classes, self.random)
+        loss = triplet(teacher, student, student[other], self.margin)
+        terms["triplet"] = self.weight * mean_where(loss, any_other)
+        if self.kd:
+            terms["kd"] = self.kd * kl(teacher, student)
+        return Objective(terms, {"active": mean_where((loss > 0).float(), any_other)})

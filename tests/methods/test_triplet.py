@@ -1,0 +1,120 @@
+"""triplet: the teacher's logits as anchor, the student's as positive, and as negative those of another class."""
+
+import pytest
+import torch
+from helpers import FIVE, LABELS, S, Says, T, batch, golden
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.functional import triplet
+from robustkd.methods.triplet import Triplet
+from robustkd.models.net import Frozen
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made(student: Tensor = S, teacher: Tensor = T, seed: int = 0, **chosen: object) -> Triplet:
+    return Triplet(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), seeded(seed), **chosen)
+
+
+def term(method: Triplet, labels: Tensor = LABELS) -> Tensor:
+    return method.objective(batch(labels)).terms["triplet"]
+
+
+def test_the_golden_value():
+    loss = triplet(T, S, S.roll(1, 0), 5.0).mean().item()
+    assert loss == pytest.approx(4.9380091314, abs=1e-10)
+
+
+def test_by_hand():
+    # Anchors (0,0) and (3,4), positives (0,0) and (0,0), so each is the other's negative: 0 - 0 + 5 and 5 - 5 + 5, times 2.
+    teacher = torch.tensor([[0.0, 0], [3, 4]], dtype=torch.float64)
+    method = made(torch.zeros(2, 2, dtype=torch.float64), teacher)
+    assert term(method, torch.tensor([0, 1])).item() == pytest.approx(10.0, abs=1e-5)
+
+
+def test_as_a_loop_has_it():
+    # Two classes of two: the negative of each is one of two samples. The mean over many draws is the mean over pairs.
+    labels, total = torch.tensor([0, 1, 0, 1]), []
+    for i in range(4):
+        for j in range(4):
+            if labels[i] != labels[j]:
+                near = sum((a - b) ** 2 for a, b in zip(T[i].tolist(), S[i].tolist(), strict=True)) ** 0.5
+                far = sum((a - b) ** 2 for a, b in zip(T[i].tolist(), S[j].tolist(), strict=True)) ** 0.5
+                total.append(max(0.0, near - far + 5))
+    method = made(weight=1.0)
+    drawn = [term(method, labels).item() for _ in range(400)]
+    assert len(set(drawn)) > 1
+    assert sum(drawn) / 400 == pytest.approx(sum(total) / len(total), abs=0.03)
+
+
+def test_a_student_like_its_teacher_beyond_the_margin_is_at_rest():
+    apart = 100 * torch.eye(4, 5, dtype=torch.float64)
+    method = made(apart, apart)
+    loss = term(method)
+    loss.backward()
+    assert loss.item() == 0
+    assert method.student.logits.grad.abs().max() == 0
+    assert method.objective(batch()).notes["active"] == 0
+
+
+def test_a_shift_and_a_rotation_of_both_spaces_change_nothing():
+    turn, _ = torch.linalg.qr(golden((5, 5), 1.7, 0.3))
+    assert term(made(S @ turn + 3, T @ turn + 3)).item() == pytest.approx(term(made()).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("negatives", ["label", "teacher"])
+def test_negatives_are_never_of_the_anchors_class(negatives):
+    # Only sample 3 differs. Its logits tell whose distance was taken.
+    labels = torch.tensor([0, 0, 0, 1])
+    teacher = 9 * torch.eye(5, dtype=torch.float64)[labels]
+    shown = labels if negatives == "label" else torch.arange(4)  # every label another: the teacher does not think so
+    expected = torch.stack([triplet(teacher[:3], S[:3], S[[3, 3, 3]], 5.0).sum()])
+    for seed in range(5):
+        method = made(S, teacher, seed, negatives=negatives, weight=1.0)
+        loss = 4 * term(method, shown)
+        last = [triplet(teacher[3:], S[3:], S[[i]], 5.0).item() for i in range(3)]
+        assert min(abs((loss - expected).item() - value) for value in last) < 1e-9
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(4, dtype=torch.long), torch.tensor([2])])
+def test_without_another_class_there_is_no_triplet(labels):
+    rows = slice(0, len(labels))
+    method = made(S[rows], T[rows])
+    loss = term(method, labels)
+    loss.backward()
+    assert loss.item() == 0
+    assert method.student.logits.grad.abs().max() == 0
+
+
+def test_identical_rows_and_coincident_answers_have_a_finite_slope():
+    same = torch.ones(4, 5, dtype=torch.float64)
+    method = made(same, same)
+    loss = term(method)
+    loss.backward()
+    assert loss.item() == pytest.approx(10, abs=1e-4)  # 2 * (0 - 0 + 5)
+    assert method.student.logits.grad.isfinite().all()
+
+
+def test_the_later_version_adds_a_kl():
+    terms = made(kd=1.0).objective(batch()).terms
+    assert terms["kd"].item() == pytest.approx(0.7890244234, abs=1e-10)
+    assert "kd" not in made().objective(batch()).terms
+
+
+def test_its_gradient():
+    def loss(student: Tensor) -> Tensor:
+        return triplet(T, student, student.roll(1, 0), 5.0)
+
+    assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_is_finite_in_half_precision(dtype):
+    student = S.to(dtype).requires_grad_()
+    loss = triplet(T.to(dtype), student, student.roll(1, 0), 5.0).mean()
+    loss.backward()
+    assert loss.isfinite()
+    assert student.grad.isfinite().all()
