@@ -46,8 +46,9 @@ def distances(e: Tensor) -> Tensor:
 def angles(e: Tensor) -> Tensor:
     """Cosines of the angles at j between i and k: (B, D) -> (B, B, B), by j, i, k."""
     between, length, apart = differences(e)
-    direction = between / torch.where(apart, length, 1.0)[..., None] * apart[..., None]
-    return direction.transpose(0, 1) @ direction.permute(1, 2, 0)
+    # Seen from j each direction has the other sign; in the product of two the signs cancel, and nothing is transposed.
+    direction = between * (apart / torch.where(apart, length, 1.0))[..., None]
+    return direction @ direction.transpose(1, 2)
 
 
 class RKD(Distiller):
