@@ -68,14 +68,21 @@ def overall(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
     for column in ("", *NAMES.values(), "seeds"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for method, row in summary.iterrows():
-        named = (
-            f"teacher ({study['given']['teacher']}, {study['given']['teacher_criterion']})"
-            if method == "teacher"
-            else str(method)
-        )
+        named = teacher(study["given"]) if method == "teacher" else str(method)
         cells = [spread(row[f"{figure}_mean"], row[f"{figure}_std"]) for figure in NAMES]
         table.add_row(named, *cells, str(int(row["seeds"])))
     return table
+
+
+def teacher(given: dict[str, Any]) -> str:
+    """The teacher by its net, its criterion and how it was smoothed, if it was.
+
+    >>> teacher({"teacher": "wrn_16_2", "teacher_criterion": "ce", "smooth_teacher": "labels"})
+    'teacher (wrn_16_2, ce, smooth labels)'
+    """
+    smoothed = given.get("smooth_teacher", "none")  # a study of an earlier version does not say
+    told = (given["teacher"], given["teacher_criterion"], *([f"smooth {smoothed}"] if smoothed != "none" else []))
+    return f"teacher ({', '.join(told)})"
 
 
 def by_class(per_class: pd.DataFrame) -> Table:

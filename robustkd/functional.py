@@ -1,8 +1,12 @@
 """Mathematics that two or more methods use: pure functions of tensors. B batch, K classes."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from robustkd.records import Clock
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -14,8 +18,13 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> float(kl(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])))  # a shift of the logits changes nothing
     0.0
     """
+    return divergence(target, logits, temperature).mean()
+
+
+def divergence(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(p_t || p_s) of softened logits, per sample: (B, K), (B, K) -> (B,)."""
     log_p, log_q = F.log_softmax(target / temperature, dim=1), F.log_softmax(logits / temperature, dim=1)
-    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
 
 
 def soft_ce(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -54,3 +63,15 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -
     """
     # torch adds 1e-6 to each difference, so that the norm has a slope where two of them coincide.
     return F.triplet_margin_loss(anchor, positive, negative, margin=margin, reduction="none")
+
+
+def rise(clock: Clock, share: float) -> float:
+    """A weight that rises over the first share of a run: exp(-5 (1 - e / r)^2), and 1 from epoch r on.
+
+    Laine and Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, arXiv 1610.02242.
+
+    >>> [round(rise(Clock(epoch, 300), 80 / 300), 4) for epoch in (0, 20, 40, 80, 299)]
+    [0.0067, 0.0601, 0.2865, 1.0, 1.0]
+    """
+    until = share * clock.epochs
+    return math.exp(-5 * (1 - min(clock.epoch / until, 1.0)) ** 2) if until else 1.0

@@ -54,6 +54,8 @@ class Study(Data):
     """The teacher's net, trained anew for each seed; or a trained one: a model.pt, an MLflow run id or a model URI."""
     teacher_criterion: str = "ce"
     """The criterion the teacher is trained with."""
+    smooth_teacher: Literal["none", "labels", "consistency"] = "none"
+    """Train the teacher with smoothed labels, or to answer alike under small noise (see `robustkd methods smooth`)."""
     init: str | None = None
     """A model.pt that every student starts from, instead of weights drawn by the seed."""
     seeds: Count = 3

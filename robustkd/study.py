@@ -31,7 +31,7 @@ TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS}
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a method (with its criterion) and a seed. The teacher is trained by the baseline."""
+    """One run: a method (with its criterion) and a seed. A teacher's method is the baseline, or `smooth`."""
 
     role: Literal["teacher", "student"]
     method: str
@@ -84,11 +84,33 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+# What a teacher is trained by, for each value of --smooth-teacher.
+TEACHER_METHODS = {"none": "baseline", "labels": "smooth", "consistency": "smooth(labels=0, consistency=1)"}
+
+
+def teacher_method(options: Study) -> str:
+    """What teachers are trained by, with their criterion.
+
+    >>> teacher_method(Study(scenario="clean", smooth_teacher="labels", teacher_criterion="balanced"))
+    'smooth+balanced'
+    """
+    return f"{TEACHER_METHODS[options.smooth_teacher]}+{options.teacher_criterion}"
+
+
 def cells(options: Study, given_teacher: bool) -> tuple[Cell, ...]:
-    """The cells of a study: teachers first, where any method wants one."""
+    """The cells of a study: teachers first, where any method wants one.
+
+    Raises:
+        robustkd.words.UsageError: the teacher is given, and yet should be smoothed.
+    """
+    if given_teacher and options.smooth_teacher != "none":
+        raise words.UsageError(
+            f"--smooth-teacher {options.smooth_teacher}: the teacher {options.teacher} is given and not trained here, "
+            "so it cannot be smoothed"
+        )
     methods = options.method_texts()
     wanted = any("teacher" in build.needs(build.read(text)[0]) for text in methods)
-    teachers = ["baseline+" + options.teacher_criterion] if wanted else []
+    teachers = [teacher_method(options)] if wanted else []
     return (
         *(Cell("teacher", text, seed) for seed in range(1 if given_teacher else options.seeds) for text in teachers),
         *(Cell("student", text, seed) for seed in range(options.seeds) for text in methods),
@@ -153,7 +175,7 @@ def teacher_of(plan: Plan, cell: Cell) -> Cell | None:
     if cell.role == "teacher" or "teacher" not in build.needs(build.read(cell.method)[0]):
         return None
     seed = 0 if plan.teacher is not None else cell.seed
-    return Cell("teacher", "baseline+" + plan.options.teacher_criterion, seed)
+    return Cell("teacher", teacher_method(plan.options), seed)
 
 
 def load_plugs(options: Study) -> None:

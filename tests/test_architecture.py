@@ -12,7 +12,7 @@ LAW: dict[str, set[str]] = {
     "robustkd.records": set(),
     "robustkd.seeds": set(),
     "robustkd.functional": {"robustkd.records"},
-    "robustkd.attacks": {"robustkd.records"},
+    "robustkd.attacks": {"robustkd.attacks", "robustkd.records"},
     "robustkd.data": {"robustkd.data", "robustkd.records", "robustkd.seeds", "robustkd.words"},
     "robustkd.criteria": {"robustkd.criteria", "robustkd.records", "robustkd.words"},
     "robustkd.models": {"robustkd.models", "robustkd.records", "robustkd.words"},

@@ -1,13 +1,15 @@
 """The walk to a decision boundary, on teachers whose answer is known."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from helpers import network
 from torch import Tensor
 
-from robustkd.attacks import supporting, towards
+from robustkd.attacks.boundary import supporting, towards
+from robustkd.models.net import Network
 from robustkd.records import Batch, Clock
 
 W = torch.tensor([[1.0, 0], [0, 1], [-1, -1]], dtype=torch.float64)
@@ -120,3 +122,61 @@ def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_ri
         lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std, strict=True
     )
     assert strict.counted.tolist() == [bool(arrived), False, False, False]
+
+
+def test_exactly_one_candidate_is_walked_and_the_others_fill_up():
+    # Three points of the linear teacher; the student has only the second right. Nobody squeezes it away.
+    images = torch.cat([point(0.9, 0.2), point(0.3, 0.8), point(0.7, 0.1)])
+    theirs = linear(images)
+    student = torch.tensor([[0.0, 1, 0], [0, 2, 0], [0, 0, 3]])
+    shown = Batch(images, theirs.argmax(dim=1), torch.arange(3), Clock(0, 1))
+    near = supporting(linear, shown, theirs, student, torch.Generator().manual_seed(0), share=1.0, steps=40, step=0.8)
+    assert near.images.shape == images.shape
+    assert near.rows[0] == 1
+    assert near.counted.tolist() == [True, False, False]
+    assert near.notes["candidates"].item() == pytest.approx(1 / 3)
+    assert near.logits[0].argmax() != 1
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_batch_of_one_is_walked(right: bool):
+    images = point(0.9, 0.2)
+    shown = Batch(images, torch.tensor([0 if right else 2]), torch.arange(1), Clock(0, 1))
+    logits = linear(images)
+    near = supporting(linear, shown, logits, logits, torch.Generator().manual_seed(0), share=0.25)
+    assert near.images.shape == images.shape
+    assert near.counted.tolist() == [right]
+    assert all(torch.isfinite(note) for note in near.notes.values())
+
+
+def test_a_teacher_that_slopes_nowhere_or_is_sure_beyond_measure_makes_no_nan():
+    def flat(x: Tensor) -> Tensor:
+        return 0 * x.flatten(1).sum(dim=1, keepdim=True) + torch.tensor([1e4, 0.0, -1e4])
+
+    images, random = torch.rand(4, 1, 2, 2), torch.Generator().manual_seed(0)
+    shown = Batch(images, torch.zeros(4, dtype=torch.long), torch.arange(4), Clock(0, 1))
+    near = supporting(flat, shown, flat(images), flat(images), random, share=1.0)
+    torch.testing.assert_close(near.images, images[near.rows])
+    assert near.target.tolist() == [1, 1, 1, 1]
+    assert near.counted.all()
+    assert near.notes["crossed"].item() == 0
+
+
+def answered(net: Network, images: Tensor) -> Tensor:
+    return net(images).logits
+
+
+def test_the_students_gradient_is_the_same_with_and_without_an_attack_before_it():
+    # The authors' code calls backward within the attack, and so leaves gradients in every parameter it meets.
+    gradients = []
+    for attacked in (True, False):
+        student, teacher = network("resnet8", seed=1).train(), network("resnet8").eval()
+        images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        ours, theirs = student(images).logits, teacher(images).logits
+        shown = Batch(images, theirs.argmax(dim=1), torch.arange(6), Clock(0, 1))
+        if attacked:
+            supporting(partial(answered, teacher), shown, theirs, ours, torch.Generator().manual_seed(0), share=0.5)
+            assert all(parameter.grad is None for net in (student, teacher) for parameter in net.parameters())
+        ours.square().mean().backward()
+        gradients.append([parameter.grad for parameter in student.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustkd.attacks import Supporting, boundary_weights, supporting
+from robustkd.attacks.boundary import Supporting, boundary_weights, supporting
 from robustkd.criteria.base import Criterion
 from robustkd.functional import mean_where, partners, soft_ce, triplet
 from robustkd.method import Distiller

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from robustkd.criteria.base import Criterion
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, shapes
+from robustkd.models.net import Frozen, Network, stage_widths
 from robustkd.records import Batch, Facts, Output
-from robustkd.words import NotNegative, Positive, UsageError
+from robustkd.words import NotNegative, Positive
 
 
 def attention(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
@@ -44,11 +44,7 @@ class AT(Distiller):
         power: Positive = 2.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
-        ours, theirs = len(shapes(student, data.shape).maps), len(shapes(teacher.net, data.shape).maps)
-        if ours != theirs:
-            raise UsageError(
-                f"at: the student has {ours - 1} stages and the teacher {theirs - 1}: they should be as many"
-            )
+        stage_widths("at", student, teacher.net, data.shape)  # refuses what cannot be paired
         self.weight, self.power = weight, power
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:

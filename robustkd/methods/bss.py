@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from robustkd.attacks import boundary_weights, supporting
+from robustkd.attacks.boundary import boundary_weights, supporting
 from robustkd.criteria.base import Criterion
 from robustkd.functional import mean_where, soft_ce
 from robustkd.method import Distiller

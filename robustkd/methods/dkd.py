@@ -10,10 +10,10 @@ sample by sample; here beta does. alpha 1, beta 8, T 4 and a warm-up of 20 in 24
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
+from robustkd.functional import divergence
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
 from robustkd.records import Batch, Output
@@ -22,16 +22,16 @@ from robustkd.words import NotNegative, Positive, Share
 
 def decoupled(target: Tensor, logits: Tensor, labels: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """KL of being sure of the label, and KL of ranking the others, per sample: (B, K), (B, K), (B,) -> (B,), (B,)."""
-    own = F.one_hot(labels, logits.shape[1]).bool()
-    sure, ranks = zip(*(_parts(z / temperature, own) for z in (target, logits)), strict=True)
-    return tuple(F.kl_div(s, t, reduction="none", log_target=True).sum(dim=1) for t, s in (sure, ranks))  # type: ignore[return-value]
+    (t_sure, t_ranks), (s_sure, s_ranks) = (_parts(z / temperature, labels) for z in (target, logits))
+    return divergence(t_sure, s_sure), divergence(t_ranks, s_ranks)
 
 
-def _parts(z: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """log b: (B, 2), and log q over the classes but the label's: (B, K - 1)."""
-    others = z[~own].reshape(len(z), -1)
-    log_b = F.log_softmax(torch.stack([z[own], others.logsumexp(dim=1)], dim=1), dim=1)
-    return log_b, F.log_softmax(others, dim=1)
+def _parts(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The label's logit against all others', (B, 2), and the others, (B, K - 1)."""
+    places = labels[:, None] + torch.arange(z.shape[1], device=z.device)
+    rolled = z.gather(1, places % z.shape[1])  # the label comes first; picking by a mask would wait for the host
+    own, others = rolled[:, :1], rolled[:, 1:]
+    return torch.cat([own, others.logsumexp(dim=1, keepdim=True)], dim=1), others
 
 
 class DKD(Distiller):

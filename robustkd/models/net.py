@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustkd.records import Output
+from robustkd.words import UsageError
 
 
 class Maps(Sequence[Tensor]):
@@ -175,6 +176,22 @@ def shapes(net: Network, shape: tuple[int, int, int]) -> Shapes:
         logits, embedding, maps = net(net.mean.new_zeros(2, *shape))
     sizes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps)
     return Shapes((logits.shape[1],), (embedding.shape[1],), sizes)
+
+
+def stage_widths(
+    method: str, student: Network, teacher: Network, shape: tuple[int, int, int]
+) -> tuple[list[int], list[int]]:
+    """The channels after each stage of both nets, for a method that pairs them.
+
+    Raises:
+        UsageError: they have not as many stages.
+    """
+    ours, theirs = ([m[0] for m in shapes(net, shape).maps[1:]] for net in (student, teacher))
+    if len(ours) != len(theirs):
+        raise UsageError(
+            f"{method}: the student has {len(ours)} stages and the teacher {len(theirs)}: they should be as many"
+        )
+    return ours, theirs
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import torch
 from helpers import Made, batches, construct, few, golden, teacher
 from torch import Tensor
 
-from robustkd.attacks import Supporting
+from robustkd.attacks.boundary import Supporting
 from robustkd.functional import triplet
 from robustkd.methods import METHODS
 from robustkd.methods.amkd import AMKD, chosen, other_classes

@@ -1,13 +1,20 @@
 """bss: who is walked, where to, and what counts."""
 
+import math
+from collections.abc import Iterator
+
 import pytest
 import torch
-from helpers import S, T, batches, construct, few
+from helpers import S, T, batches, construct, copied, few, same
+from torch import Tensor, nn
 
-from robustkd.attacks import candidates, drawn_targets
+from robustkd.attacks.boundary import candidates, drawn_targets
+from robustkd.criteria.ce import CE
 from robustkd.functional import soft_ce
-from robustkd.methods import METHODS
-from robustkd.records import Batch, Clock
+from robustkd.methods import METHODS, bss
+from robustkd.methods.bss import BSS
+from robustkd.models.net import Frozen, Network
+from robustkd.records import Batch, Clock, Facts, Output
 
 ONE = torch.tensor([0, 1, 2])
 SURE = 5.0 * torch.eye(3)
@@ -87,3 +94,132 @@ def test_the_attack_leaves_no_gradient_behind():
     method, _ = objective(0, 10)
     assert all(parameter.grad is None for parameter in method.parameters())
     assert all(parameter.grad is None for parameter in method.teacher.net.parameters())
+
+
+# --- one walk, worked by hand ---------------------------------------------------------------------------------------
+
+
+class Plane(Network):
+    """Logits that are linear in two pixels."""
+
+    def __init__(self, slope: float, third: float = -50.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[slope, 0], [0, slope], [0, 0]], dtype=torch.float64))
+        self.bias = nn.Parameter(torch.tensor([0, 0, third], dtype=torch.float64))
+
+    def forward(self, images: Tensor) -> Output:
+        logits = images.flatten(1) @ self.weight.T + self.bias
+        return Output(logits, logits, ())
+
+    def walk(self, images: Tensor) -> Iterator[Tensor]:
+        yield from ()
+
+    def swap(self, head: nn.Linear) -> None:
+        raise NotImplementedError
+
+
+POINTS = [(0.8, 0.2), (0.1, 0.6), (0.9, 0.3), (0.7, 0.4)]
+
+
+def planes(labels: list[int], epoch: int = 0, **chosen: object) -> dict[str, float]:
+    """What bss makes of POINTS under these labels; the teacher says 0, 1, 0, 0 and so does the student, less surely."""
+    known = Facts(4, (1, 1, 2), (1, 1, 2))
+    method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(known), seeded(), **chosen)
+    images = torch.tensor(POINTS, dtype=torch.float64).reshape(4, 1, 1, 2)
+    made = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
+    made.loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
+    return {name: value.item() for name, value in {**made.terms, **made.notes}.items()}
+
+
+def at_the_boundary(x: float, y: float, temperature: float = 3.0) -> float:
+    """H(p_t, p_s) where the walk ends. The third class is too far down to be drawn or to count."""
+    own, other = max(x, y), min(x, y)
+    while own >= other:  # a step is 0.3 of the gap, plus 1e-4, along the unit vector (1, -1) / sqrt 2
+        stride = 0.3 * (4 * (own - other) + 1e-4) / math.sqrt(2)
+        own, other = own - stride, other + stride
+    p, q = (1 / (1 + math.exp(-slope * (own - other) / temperature)) for slope in (4, 2))
+    return -p * math.log(q) - (1 - p) * math.log(1 - q)
+
+
+@pytest.mark.parametrize(
+    ("labels", "right"),
+    [
+        ([0, 2, 1, 1], [0]),  # exactly one candidate
+        ([1, 1, 2, 2], [1]),
+        ([0, 1, 2, 2], [0, 1]),
+        ([1, 0, 1, 2], []),
+    ],
+)
+def test_the_boundary_is_the_mean_over_those_that_both_nets_have_right(labels: list[int], right: list[int]):
+    said = planes(labels, share=0.5)
+    expected = sum(at_the_boundary(*POINTS[row]) for row in right) / max(1, len(right))
+    assert said["boundary"] == pytest.approx((2 - 8 / 3 / 10) * expected, rel=1e-6)
+    assert said["candidates"] == len(right) / 2
+    assert said["crossed"] == (len(right) > 0)
+
+
+def test_of_more_candidates_than_its_share_those_count_on_which_the_nets_differ_most():
+    # Pixels that are d apart are given 1 / (1 + e^(-4 d)) by the teacher and 1 / (1 + e^(-2 d)) by the student: 0.769 and
+    # 0.646 for d = 0.3, 0.881 and 0.731 for 0.5, 0.917 and 0.769 for 0.6. The second point it is.
+    assert planes([0, 1, 0, 0], share=0.25)["boundary"] == pytest.approx(26 / 15 * at_the_boundary(0.1, 0.6), rel=1e-6)
+
+
+def test_the_temperature_is_that_of_both_soft_terms_and_has_no_square():
+    warm, cold = planes([0, 1, 0, 0]), planes([0, 1, 0, 0], temperature=1.0)
+    assert cold["boundary"] == pytest.approx(26 / 15 * at_the_boundary(0.1, 0.6, 1.0), rel=1e-6)
+    images = torch.tensor(POINTS, dtype=torch.float64)
+    for said, temperature in ((warm, 3.0), (cold, 1.0)):
+        p, q = (1 / (1 + torch.exp(-slope * (images[:, 0] - images[:, 1]) / temperature)) for slope in (4, 2))
+        plain = -(p * q.log() + (1 - p) * (1 - q).log()).mean().item()
+        assert said["kd"] == pytest.approx(3.7 * plain, rel=1e-6)
+
+
+def test_with_one_sample_and_nothing_crossed_the_paper_counts_none():
+    # A step of a hundredth: ten of them do not reach the boundary.
+    assert planes([0, 2, 2, 2], step=0.01)["candidates"] == 1
+    assert planes([0, 2, 2, 2], step=0.01)["boundary"] > 0
+    strict = planes([0, 2, 2, 2], step=0.01, reject="paper")
+    assert (strict["candidates"], strict["boundary"]) == (0, 0)
+    assert planes([0, 2, 2, 2], reject="paper")["candidates"] == 1
+
+
+# --- what the attack leaves alone -----------------------------------------------------------------------------------
+
+
+def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypatch: pytest.MonkeyPatch):
+    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
+    gradients = []
+    for beta in (0.0, 2.0):
+        monkeypatch.setattr(bss, "boundary_weights", lambda clock, beta=beta: (1.0, beta))
+        method = construct(METHODS.read("bss")).method.train()
+        for parameter in method.student.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        made = method.objective(shown)
+        assert all((parameter.grad == 1).all() for parameter in method.student.parameters())
+        assert ("boundary" in made.terms) == (beta > 0)
+        (made.terms["ce"] + made.terms["kd"]).backward()
+        gradients.append([parameter.grad for parameter in method.student.parameters()])
+        assert all(p.grad is None and not p.requires_grad for p in method.teacher.net.parameters())
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(statistics: bool):
+    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
+    with_attack, without = (construct(METHODS.read(f"bss(statistics={statistics})")).method.train() for _ in range(2))
+    with_attack.objective(shown)
+    without.student(shown.images)
+    states = (
+        {k: v for k, v in copied(m.student.state_dict()).items() if "running" in k} for m in (with_attack, without)
+    )
+    assert same(*states) == (not statistics)
+
+
+def test_a_batch_of_one_class_is_attacked_like_any_other():
+    method = construct(METHODS.read("bss")).method.train()
+    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
+    alike = Batch(shown.images[:1].repeat(4, 1, 1, 1), shown.labels[:1].repeat(4), shown.index[:4], shown.clock)
+    made = method.objective(alike)
+    made.loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.student.parameters())

@@ -146,3 +146,17 @@ def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_p
     first, *weights = (torch.cat([p.flatten() for p in net.parameters()]) for net in nets)
     assert torch.equal(first, weights[0])
     assert len({tuple(w.tolist()) for w in weights}) == 4
+
+
+@pytest.mark.parametrize("order", ["synchronous", "sequential"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(S[:1], T[:1]), (S[:1].repeat(4, 1), T), (S, S), (1e4 * S, -1e4 * T), (S[:, :1], T[:, :1])],
+    ids=["one", "alike", "agreed", "sure", "one class"],
+)
+def test_degenerate_batches_are_finite(first: Tensor, second: Tensor, order: str):
+    method = dml(first, second, order=order)
+    for objective in method.step(batch(torch.zeros(len(first), dtype=torch.long))):
+        objective.loss.backward()
+        assert objective.loss.isfinite()
+    assert all(net.logits.grad.isfinite().all() for net in method.students)

@@ -221,3 +221,26 @@ def test_the_first_phase_comes_on_top_of_the_budget_and_each_phase_has_its_own_t
     assert whole == {f"student.{name}" for name, _ in method.student.named_parameters()}
     upper = {name for name in whole if name.startswith(("student.stages.2", "student.neck", "student.head"))}
     assert lower == whole - upper | {"regressor.weight", "regressor.bias"}
+
+
+@pytest.mark.parametrize("chosen", [{"alpha": 0.3}, {"temperature": 2.0}, {"alpha": 1.0, "temperature": 1.0}])
+def test_the_second_phase_takes_hintons_values(chosen: dict[str, float]):
+    maps = [torch.zeros(1, 1, 2, 2)] * 3
+    ours = fitnet(Shows(maps), Shows(maps, T), **chosen).objective(batch()).terms
+    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE), **chosen).objective(batch()).terms
+    assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in theirs.items()}
+    assert theirs["kd"].item() != pytest.approx(0.9 * 1.1528813057, rel=1e-3)
+
+
+@pytest.mark.parametrize(("first", "epochs"), [(0.5, 5), (0.0, 1)])
+def test_the_first_phase_has_its_share_of_the_budget_and_one_epoch_at_least(first: float, epochs: int):
+    phase, _ = fitnet(net((4, 2), (6, 2)), net((4, 2), (6, 2)), first=first).phases()
+    assert replace(RECIPE, epochs=10).length(phase) == epochs
+
+
+@pytest.mark.parametrize("student", [golden((1, 3, 4, 4), 0.37, 0.2), torch.zeros(2, 3, 4, 4).double()])
+def test_degenerate_hints_are_finite(student: Tensor):
+    method = three(student, torch.zeros(len(student), 2, 4, 4, dtype=torch.float64))
+    hint(method).backward()
+    assert method.student.maps[2].grad.isfinite().all()
+    assert method.regressor.weight.grad.isfinite().all()

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from helpers import batch, facts, few, network
+from helpers import FIVE, S, Says, T, batch, construct, facts, few, network
 from test_relations import waves
 
 from robustkd.criteria.ce import CE
+from robustkd.methods import METHODS
 from robustkd.methods.fsp import FSP, flow
 from robustkd.models.net import Frozen
 from robustkd.words import UsageError
@@ -75,3 +76,67 @@ def test_the_second_phase_is_hinton_or_plain():
 def test_other_channels_are_refused():
     with pytest.raises(UsageError, match=r"the student's maps have \[16, 16, 32, 64\] channels .* \[16, 32, 64, 128\]"):
         fsp("wrn_10_1", "wrn_10_2")
+
+
+def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
+    method = fsp()
+    method.eval()
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, theirs = ([m.double().numpy() for m in net(images).maps] for net in (method.student, method.teacher.net))
+
+    def pooled(x: np.ndarray, size: int) -> np.ndarray:
+        n, c, side, _ = x.shape
+        return x.reshape(n, c, size, side // size, size, side // size).mean((3, 5))
+
+    expected = 0.0
+    for pair in range(3):
+        small = ours[pair + 1].shape[2]
+        flows = [
+            np.einsum("bihw,bjhw->bij", pooled(maps[pair], small), maps[pair + 1]) / small**2 for maps in (ours, theirs)
+        ]
+        expected += float(np.mean((flows[0] - flows[1]) ** 2))
+    assert [m.shape[2] for m in ours] == [8, 8, 4, 2]
+    for labels in ([0, 1, 2], [2, 2, 2]):  # which nobody asks for
+        (objective,) = method.follow(batch(torch.tensor(labels), images))
+        assert objective.loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_phase_leaves_neck_and_head_as_they_were():
+    made = construct(METHODS.read("fsp"))
+    before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
+    assert next(made.train(few())).phase == "flow"
+    after = made.method.model.state_dict()
+    # Running statistics too: the neck is not run at all.
+    upper = {name for name in before if name.startswith(("neck", "head"))}
+    assert upper
+    assert {name for name in before if torch.equal(after[name], before[name])} == upper | {"mean", "std"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, 1.2712183125),
+        ({"alpha": 1.0}, 1.1528813057),
+        ({"alpha": 1.0, "temperature": 1.0}, 0.7890244234),
+        ({"second": "plain"}, 2.3362513733),
+    ],
+)
+def test_the_second_phase_is_golden(chosen: dict[str, object], expected: float):
+    method = FSP(Says(S), Frozen(Says(T)), FIVE, lambda: CE(FIVE), **chosen)
+    assert method.objective(batch()).loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "maps", [P1[:1], 0 * P1, P1[:1].repeat(4, 1, 1, 1), 1e4 * P1], ids=["one", "zero", "alike", "large"]
+)
+def test_degenerate_maps_are_finite(maps: torch.Tensor):
+    maps = maps.float().requires_grad_()
+    (flow(maps, P2[: len(maps)].float()) - flow(Q1, Q2)[: len(maps)].float()).square().mean().backward()
+    assert maps.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
+    # Nets hand out float32, and should: in float16 maps of a few hundred overflow.
+    torch.testing.assert_close(flow(P1.to(dtype), P2.to(dtype)).double(), flow(P1, P2), rtol=0.05, atol=0.01)

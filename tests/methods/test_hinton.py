@@ -93,3 +93,22 @@ def test_a_state_belongs_to_its_teacher():
 def test_the_labels_are_those_of_the_batch():
     wrong = hinton(alpha=0).objective(batch((LABELS + 1) % 5)).loss
     assert abs(wrong.item() - 2.3362513733) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [(S[:1], T[:1]), (S[:1].repeat(4, 1), T), (0 * S, 0 * T), (1e4 * S, -1e4 * T), (S[:, :1], T[:, :1])],
+    ids=["one", "alike", "flat", "sure", "one class"],
+)
+def test_degenerate_batches_are_finite(student: Tensor, teacher: Tensor):
+    method = hinton(student, teacher)
+    loss = method.objective(batch(torch.zeros(len(student), dtype=torch.long))).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert method.student.logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
+    # Nets hand out float32; this is for who feeds it otherwise.
+    assert kd(S.to(dtype), T.to(dtype)).item() == pytest.approx(0.9 * 1.1528813057, rel=0.02)

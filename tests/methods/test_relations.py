@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, Says, batch, network
+from helpers import FIVE, LABELS, S, Says, T, batch, network
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
+from robustkd.methods import METHODS
 from robustkd.methods.at import AT, attention
 from robustkd.methods.rkd import RKD, angles, distances
-from robustkd.methods.sp import similarity
+from robustkd.methods.sp import SP, similarity
 from robustkd.models.net import Frozen
 from robustkd.records import Facts, Output
 from robustkd.words import UsageError
@@ -186,3 +187,120 @@ def test_nets_with_other_stages_are_refused():
     teacher.swap(torch.nn.Linear(32, 3))
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2"):
         AT(student, Frozen(teacher), facts, lambda: CE(facts))
+
+
+# --- the methods around them ---------------------------------------------------------------------------------------
+
+CE_OF_S = 2.3362513733
+
+
+class Shows(Says):
+    """Answers with maps and an embedding of its own, besides logits."""
+
+    def __init__(self, logits: Tensor, embedding: Tensor, *maps: Tensor) -> None:
+        super().__init__(logits)
+        self.shown = (embedding, maps)
+
+    def forward(self, images: Tensor) -> Output:
+        embedding, maps = self.shown
+        return Output(1 * self.logits, embedding, maps)
+
+
+STEM, MIDDLE = waves((4, 2, 8, 8), 0.71, 0.3), waves((4, 3, 4, 4), 0.19, 0.8)
+PAIR = Shows(S, ES[:4], STEM, MIDDLE, FS), Frozen(Shows(T, ET[:4], 3 + STEM, 2 * MIDDLE.flip(0), FT_LARGE))
+
+
+def test_attention_is_of_every_stage_but_not_of_the_stem():
+    expected = 0.018073241171 + attention(MIDDLE, MIDDLE.flip(0)).item()
+    for weight in (1000.0, 2.0):
+        terms = AT(*PAIR, FIVE, lambda: CE(FIVE), weight=weight).objective(batch()).terms
+        assert terms["ce"].item() == pytest.approx(CE_OF_S, abs=1e-10)
+        assert terms["at"].item() == pytest.approx(weight * expected, rel=1e-9)
+    assert METHODS.read("at").chosen() == {}
+    assert AT(*PAIR, FIVE, lambda: CE(FIVE)).weight == 1000
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_an_odd_power_is_of_the_size_whatever_the_sign(power: float):
+    def q(a: np.ndarray) -> np.ndarray:
+        rows = (np.abs(a) ** power).mean(axis=1).reshape(len(a), -1)
+        return rows / np.sqrt((rows**2).sum(axis=1, keepdims=True))
+
+    expected = float(np.mean((q(FS.numpy()) - q(FT.numpy())) ** 2))
+    assert attention(FS, FT, power).item() == pytest.approx(expected, rel=1e-10)
+    assert AT(*PAIR, FIVE, lambda: CE(FIVE), power=power).power == power
+
+
+def test_similarity_is_of_the_last_map():
+    for weight in (3000.0, 2.0):
+        terms = SP(*PAIR, lambda: CE(FIVE), weight=weight).objective(batch()).terms
+        last = (similarity(FS) - similarity(FT_LARGE)).square().sum().item() / 16
+        assert terms["ce"].item() == pytest.approx(CE_OF_S, abs=1e-10)
+        assert terms["sp"].item() == pytest.approx(weight * last, rel=1e-9)
+    assert SP(*PAIR, lambda: CE(FIVE)).weight == 3000
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ({}, {"ce", "distance", "angle"}),
+        ({"angle": 0.0}, {"ce", "distance"}),
+        ({"distance": 0.0}, {"ce", "angle"}),
+        ({"kd": 1.0}, {"ce", "distance", "angle", "kd"}),
+    ],
+)
+def test_relations_are_weighed_and_those_of_no_weight_are_not_asked_for(chosen: dict[str, float], names: set[str]):
+    terms = RKD(Says(S), Frozen(Says(T)), lambda: CE(FIVE), **chosen).objective(batch()).terms
+    assert set(terms) == names
+    assert terms["ce"].item() == pytest.approx(CE_OF_S, abs=1e-10)
+    if "kd" in names:
+        assert terms["kd"].item() == pytest.approx(1.1528813057, abs=1e-10)  # T = 4, its square included
+
+
+def test_embeddings_are_brought_to_length_one_first():
+    terms = RKD(Says(S), Frozen(Says(T)), lambda: CE(FIVE)).transfer(answer(ES), answer(ET), batch())
+    assert terms["distance"].item() == pytest.approx(25 * 0.027251652694, abs=1e-9)
+    assert terms["angle"].item() == pytest.approx(50 * 0.008284961810, abs=1e-9)
+
+
+def test_the_words_of_rkd():
+    chosen = {word: METHODS.read(word).chosen() for word in ("rkd_d", "rkd_a", "rkd_da")}
+    assert chosen == {"rkd_d": {"angle": 0.0}, "rkd_a": {"distance": 0.0}, "rkd_da": {}}
+
+
+def test_labels_reach_the_cross_entropy_and_nothing_else():
+    for method in (AT(*PAIR, FIVE, lambda: CE(FIVE)), SP(*PAIR, lambda: CE(FIVE)), RKD(*PAIR, lambda: CE(FIVE))):
+        one, other = (method.objective(batch(labels)).terms for labels in (LABELS, (LABELS + 1) % 5))
+        assert {name for name in one if one[name].item() != other[name].item()} == {"ce"}
+
+
+# --- half precision ------------------------------------------------------------------------------------------------
+
+# Nets hand out float32, whatever they compute in. Handed bfloat16, all of this stays finite. Float16 is no input for it: an
+# activation of 300 overflows when it is squared, and the guards of 1e-12 and 1e-8 are 0 there; ordinary values pass.
+HALVES = {
+    "attention": lambda x: attention(x, FT.to(x.dtype)[: len(x)]),
+    "similarity": lambda x: (similarity(x) - similarity(FT.to(x.dtype)[: len(x)])).square().mean(),
+    "distances": lambda x: torch.nn.functional.smooth_l1_loss(distances(x), distances(ET.to(x.dtype)[: len(x)])),
+    "angles": lambda x: torch.nn.functional.smooth_l1_loss(angles(x), angles(ET.to(x.dtype)[: len(x)])),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", HALVES)
+def test_in_half_precision_losses_are_near(name: str, dtype: torch.dtype):
+    given = FS if name in ("attention", "similarity") else ES
+    assert HALVES[name](given.to(dtype)).item() == pytest.approx(HALVES[name](given).item(), rel=0.03)
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("what", ["one", "alike", "zero", "large"])
+def test_in_bfloat16_degenerate_batches_are_finite(name: str, what: str):
+    given = FS if name in ("attention", "similarity") else ES
+    alike = given[:1].repeat(4, *[1] * (given.dim() - 1))
+    x = {"one": given[:1], "alike": alike, "zero": 0 * given[:4], "large": 1e4 * given[:4]}[what]
+    x = x.bfloat16().requires_grad_()
+    loss = HALVES[name](x)
+    loss.backward()
+    assert loss.isfinite()
+    assert x.grad.isfinite().all()

@@ -55,6 +55,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ({"teacher": "lost/model.pt"}, "there is no such file"),
         ({"init": "lost.pt"}, "there is no such file"),
         ({"teacher_criterion": "c"}, "no criterion is called 'c'"),
+        ({"smooth_teacher": "lables"}, "--smooth-teacher is 'lables' but should be 'none', 'labels' or 'consistency'"),
         ({"dataset": "npz:lost.npz"}, "lost.npz"),
         ({"dataset": "folder:lost"}, "lost"),
         ({"dataset": "cifar11"}, "did you mean 'cifar10"),

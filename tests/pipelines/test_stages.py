@@ -190,6 +190,47 @@ def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.Cap
     assert "its weights are not those of a resnet14" in capsys.readouterr().err
 
 
+SMOOTHED = {
+    "no": ("baseline+balanced", "teacher (resnet8, balanced)", {}),
+    "labels": ("smooth+balanced", "teacher (resnet8, balanced, smooth labels)", {"labels": 0.1, "consistency": 0.0}),
+    "consistency": (
+        "smooth(labels=0, consistency=1)+balanced",
+        "teacher (resnet8, balanced, smooth consistency)",
+        {"labels": 0.0, "consistency": 1.0},
+    ),
+}
+
+
+def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for smoothed, (method, named, chosen) in SMOOTHED.items():
+        words = {"methods": "hinton", "teacher_criterion": "balanced", "smooth_teacher": smoothed}
+        cli.main(line("run", data, out=smoothed, **words))
+        assert f" {named} " in capsys.readouterr().out
+        (where,) = Path(smoothed).iterdir()
+        result = json.loads((where / "runs" / "teacher-seed0" / "result.json").read_text())
+        assert result["cell"]["method"] == method
+        told = result["trained"]["hyperparameters"]
+        assert {name: told[f"smooth.{name}"] for name in chosen} == chosen
+        options = Study(scenario="noise0.2", dataset=f"npz:{data}", batch=16, out=smoothed, **words)
+        teacher, student = study.cells(options, False)[0], study.Cell("student", "hinton", 0)
+        assert study.teacher_of(prepare.draft(options).plan, student) == teacher, "what a student waits for is trained"
+    for run in ("teacher-seed0", "hinton-seed0"):
+        plain, *others = (weights(run, next(Path(smoothed).iterdir())) for smoothed in SMOOTHED)
+        assert not any(equal(plain, other) for other in others)
+
+
+def test_a_teacher_that_is_given_cannot_be_smoothed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("run", data, methods="baseline"))
+    given = str(folder() / "runs" / "baseline-seed0" / "model.pt")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main(line("run", data, teacher=given, smooth_teacher="labels", out="second"))
+    said = capsys.readouterr().err
+    assert f"--smooth-teacher labels: the teacher {given} is given and not trained here" in said
+    assert said.count("\n") == 1
+    assert not list(Path("second").iterdir())
+
+
 def test_one_failure_does_not_take_the_others_down(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.py").write_text(
         "import torch\n"
@@ -247,6 +288,21 @@ def test_a_users_method_scenario_and_net_need_no_edit_of_the_package(
     assert "mimic(weight=0.1)" in capsys.readouterr().out
     result = json.loads((folder() / "runs" / "mimic-weight=0.1-seed0" / "result.json").read_text())
     assert result["trained"]["hyperparameters"]["mimic.weight"] == 0.1
+
+
+def test_an_ensemble_is_measured_beside_its_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("run", data, methods="baseline,one"))
+    assert "one, ensemble" in capsys.readouterr().out
+    run = folder() / "runs" / "one-seed0"
+    result = json.loads((run / "result.json").read_text())
+    answers = np.load(run / "beside.npz")["ensemble"]
+    labels = np.load(run / "test-last.npz")["labels"]
+    assert result["beside"]["ensemble"]["accuracy"] == pytest.approx((answers.argmax(axis=1) == labels).mean())
+    assert not (folder() / "runs" / "baseline-seed0" / "beside.npz").exists()
+    cli.main(["evaluate", *line("run", data, methods="baseline,one")[1:]])
+    assert json.loads((run / "result.json").read_text())["beside"] == result["beside"], (
+        "evaluated again, it is still there"
+    )
 
 
 def test_a_dry_run_trains_nothing_and_tells_the_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Perturbations of images: pure functions of a network and images. Parameters, their gradients and modes stay as they are."""
+"""Walks to a network's decision boundary, and which samples of a batch are walked there."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,0 +1,102 @@
+"""ffcl: Li, Sun, Gou, Du and Ou, "Feature fusion-based collaborative learning for knowledge distillation", Int. J. of
+Distributed Sensor Networks 17 (11), 2021, DOI 10.1177/15501477211057037.
+
+Read from the abstract: networks learn from one another by features and answers, their features are concatenated into one
+map, a regularisation adds "positive knowledge", and there is no large teacher. All equations are ours:
+
+    L = sum_k CE(z_k, y) + w(e) T^2 (KL(p_f || p_1) + KL(p_f || p_2) + KL(p_12 || p_f)) + v V^2 sum_k KL(u || p_k)
+    w(e) = exp(-5 (1 - min(e / r, 1))^2)
+
+z_f is what a small net makes of the last maps of both, p_12 the answer of (z_1 + z_2) / 2; k is 1, 2 and, in the first
+sum, f. Whoever teaches is a constant. Small net, pairs, T 3 and r = 80 of 300 epochs are those of FFL (Kim et al., arXiv
+1904.09058), a close relative with public code. The regularisation is taken to be the virtual teacher u of Yuan et al. (CVPR
+2020, arXiv 1909.11723), who gives the label as given 0.99; v 0.1 and its temperature V 20 are their code's for CIFAR-100,
+which softens probabilities as if they were logits and leaves p_k unsoftened: here both are softened in the usual way. With
+v = 0 there is none. The first student is the model; both are of one shape, so that their maps meet as they are.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robustkd.criteria.base import Criterion
+from robustkd.functional import kl, rise
+from robustkd.method import Method
+from robustkd.models.layers import convolution, initialise
+from robustkd.models.net import Net, Network, shapes
+from robustkd.records import Batch, Facts, Objective
+from robustkd.words import NotNegative, Positive, Share
+
+SURE, SOFT = 0.99, 20.0  # what the virtual teacher gives the label, and its temperature
+
+
+def mutual(first: Tensor, second: Tensor, fused: Tensor, temperature: float) -> Tensor:
+    """T^2 (KL(p_f || p_1) + KL(p_f || p_2) + KL(p_12 || p_f)), the left ones constants: three (B, K) -> scalar."""
+    both, above = ((first + second) / 2).detach(), fused.detach()
+    pairs = ((above, first), (above, second), (both, fused))
+    return temperature**2 * torch.stack([kl(target, z, temperature) for target, z in pairs]).sum()
+
+
+def virtual(logits: Tensor, labels: Tensor) -> Tensor:
+    """V^2 KL(u || p), where u is sure of the label and even about the others: (B, K), (B,) -> scalar."""
+    others = torch.full_like(logits, math.log((1 - SURE) / (logits.shape[1] - 1)))
+    return SOFT**2 * kl(others.scatter(1, labels[:, None], math.log(SURE)), logits, SOFT)
+
+
+def fusion(channels: int, head: nn.Linear, half: bool) -> Net:
+    """A net whose images are two maps of `channels` one upon the other: (B, 2c, h, w)."""
+    both = 2 * channels
+    parts = nn.Sequential(
+        nn.Conv2d(both, both, 3, padding=1, groups=both, bias=False),
+        nn.BatchNorm2d(both),
+        nn.ReLU(),
+        convolution(both, channels, size=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    )
+    initialise(parts)
+    return Net(parts, [], head, half=half)
+
+
+class FFCL(Method):
+    """Two networks and a classifier of their fused maps teach one another."""
+
+    def __init__(
+        self,
+        students: Callable[[int], list[Network]],
+        data: Facts,
+        criterion: Callable[[], Criterion],
+        *,
+        temperature: Positive = 3.0,
+        ramp: Share = 80 / 300,
+        virtual: NotNegative = 0.1,
+    ) -> None:
+        super().__init__()
+        first, second = students(2)
+        self.model, self.students = first, nn.ModuleList([first, second])
+        channels = shapes(first, data.shape).maps[-1][0]
+        # A head of the students' kind: a criterion that needs cosines for logits needs them here too.
+        self.fusion = fusion(channels, type(first.head)(channels, data.classes), first.halved)
+        self.criteria = nn.ModuleList(criterion() for _ in range(3))
+        self.temperature, self.ramp, self.virtual = temperature, ramp, virtual
+
+    def heads(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both networks' logits and those of their fused maps: (B, C, H, W) -> three (B, K)."""
+        first, second = (student(images) for student in self.students)
+        fused = self.fusion(torch.cat([first.maps[-1], second.maps[-1]], dim=1))
+        return first.logits, second.logits, fused.logits
+
+    def objective(self, batch: Batch) -> Objective:
+        first, second, fused = logits = self.heads(batch.images)
+        answers = zip(("1", "2", "fused"), self.criteria, logits, strict=True)
+        terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
+        terms["mutual"] = rise(batch.clock, self.ramp) * mutual(first, second, fused, self.temperature)
+        if self.virtual:
+            terms["virtual"] = self.virtual * (virtual(first, batch.labels) + virtual(second, batch.labels))
+        return Objective(terms)
+
+    def beside(self, images: Tensor) -> dict[str, Tensor]:
+        first, second, fused = self.heads(images)
+        return {"fused": fused, "ensemble": (first + second) / 2}

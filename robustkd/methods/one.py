@@ -1,0 +1,99 @@
+"""one: Lan, Zhu and Gong, "Knowledge Distillation by On-the-Fly Native Ensemble", NeurIPS 2018, arXiv 1806.04606.
+
+    L = sum_m CE(z_m, y) + CE(z_e, y) + w(e) T^2 sum_m KL(p_e || p_m),   z_e = sum_m g_m z_m,   m = 1..M
+    g = softmax(ReLU(BN(W GAP(f)))),   w(e) = exp(-5 (1 - min(e / r, 1))^2)
+
+M branches share all but the last stage and the head; f is the map that they share, g says per image how much each counts,
+and the ensemble's answer p_e is a constant for those it teaches. The first branch with the shared part is the model; the
+ensemble is measured beside it. M 3, T 3 and r = 80 of 300 epochs are the authors'.
+
+Departs from their code: the logarithm of p_e is exact where they add 1e-7; W has no bias, which BN would take away again;
+a batch of one is gated by BN's running statistics, because one sample has no variance. Their nets are ResNets: that a
+WRN's branches each have their own last BN-ReLU, and that its gate reads a raw sum, is our choice.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustkd.criteria.base import Criterion
+from robustkd.functional import kl, rise
+from robustkd.method import Method
+from robustkd.models.net import Net, Network, shapes
+from robustkd.records import Batch, Facts, Objective
+from robustkd.words import Positive, Several, Share, UsageError
+
+
+def gated(shares: Tensor, logits: Sequence[Tensor]) -> Tensor:
+    """The ensemble's logits, sum_m g_m z_m: (B, M), M times (B, K) -> (B, K)."""
+    return (shares.T[:, :, None] * torch.stack(list(logits))).sum(dim=0)
+
+
+def taught(ensemble: Tensor, logits: Sequence[Tensor], temperature: float) -> Tensor:
+    """T^2 sum_m KL(p_e || p_m) with p_e a constant: (B, K), M times (B, K) -> scalar."""
+    target = ensemble.detach()
+    return temperature**2 * torch.stack([kl(target, z, temperature) for z in logits]).sum()
+
+
+class Gate(nn.Module):
+    """How much each branch counts, by the map that all share: (B, c, h, w) -> (B, M), rows of sum 1."""
+
+    def __init__(self, channels: int, branches: int) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(channels, branches, bias=False), nn.BatchNorm1d(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z, bn = self.linear(x.mean((2, 3))), self.norm
+        alone = len(z) == 1  # torch refuses to normalise one sample by itself
+        z = F.batch_norm(z, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps) if alone else bn(z)
+        return F.relu(z).softmax(dim=1)
+
+
+class ONE(Method):
+    """Branches of one network learn from the labels and from their own gated ensemble."""
+
+    def __init__(
+        self,
+        students: Callable[[int], list[Network]],
+        data: Facts,
+        criterion: Callable[[], Criterion],
+        *,
+        branches: Several = 3,
+        temperature: Positive = 3.0,
+        ramp: Share = 80 / 300,
+    ) -> None:
+        super().__init__()
+        nets = [net for net in students(branches) if isinstance(net, Net)]
+        if len(nets) < branches:
+            raise UsageError(
+                "one: a net of another library cannot be cut before its last stage; take a resnet or a wrn"
+            )
+        if (stages := len(nets[0].stages)) < 2:
+            raise UsageError(f"one: the net has {stages} stages, and branches that share a stage need 2 at least")
+        self.model, *others = nets
+        # Of the others only the upper part is kept: a net whose images are the shared maps.
+        self.branches = nn.ModuleList(Net(o.stages[-1], [], o.head, neck=o.neck, half=o.halved) for o in others)
+        self.gate = Gate(shapes(nets[0], data.shape).maps[-2][0], branches)
+        self.criteria = nn.ModuleList(criterion() for _ in range(branches + 1))
+        self.temperature, self.ramp = temperature, ramp
+
+    def heads(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Each branch's logits and the gate: (B, C, H, W) -> M times (B, K), (B, M)."""
+        own = self.model(images)
+        shared = own.maps[-2]
+        return [own.logits, *(branch(shared).logits for branch in self.branches)], self.gate(shared)
+
+    def objective(self, batch: Batch) -> Objective:
+        logits, shares = self.heads(batch.images)
+        ensemble = gated(shares, logits)
+        names = (*range(1, len(logits) + 1), "ensemble")
+        answers = zip(names, self.criteria, (*logits, ensemble), strict=True)
+        terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
+        terms["kl"] = rise(batch.clock, self.ramp) * taught(ensemble, logits, self.temperature)
+        return Objective(terms, {"gate": shares.mean(dim=0).max().detach()})
+
+    def beside(self, images: Tensor) -> dict[str, Tensor]:
+        logits, shares = self.heads(images)
+        return {"ensemble": gated(shares, logits)}

@@ -1,0 +1,209 @@
+"""ccd: 2 ((1 - b) CE + b T^2 soft) over both looks, soft = (mean KL + mean c KL') / 2, c = 1 + cos of the teacher's two."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import FIVE, LABELS, S, Says, T, batch, construct, few, golden, network
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.data.jda import JDA
+from robustkd.data.paired import PAIRED
+from robustkd.functional import divergence, kl
+from robustkd.methods import METHODS
+from robustkd.methods.ccd import CCD, confidence
+from robustkd.models.net import Frozen
+from robustkd.records import Batch, Facts
+
+S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second look
+
+
+def ccd(student: Tensor, teacher: Tensor, **chosen: float) -> CCD:
+    """Of nets that answer with these logits: first those for the images, then those for the second look."""
+    return CCD(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), **chosen)
+
+
+def shown(labels: Tensor = LABELS) -> Batch:
+    images = torch.zeros(len(labels), 1, 2, 2)
+    return replace(batch(labels, images), views=(images + 1,))
+
+
+def both(one: Tensor, other: Tensor) -> Tensor:
+    return torch.cat([one, other])
+
+
+def softened(z: list[float], temperature: float) -> list[float]:
+    top = [math.exp(v / temperature) for v in z]
+    return [v / sum(top) for v in top]
+
+
+def looped(looks: list[tuple[Tensor, Tensor]], labels: Tensor, balance: float = 0.5, temperature: float = 4.0) -> float:
+    """The whole loss, sample by sample; each look is (student, teacher)."""
+    ce = soft = 0.0
+    for b, label in enumerate(labels.tolist()):
+        one, other = looks[0][1][b].tolist(), looks[1][1][b].tolist()
+        dot = sum(x * y for x, y in zip(one, other, strict=True))
+        c = 1 + dot / math.hypot(*one) / math.hypot(*other)
+        for weight, (student, teacher) in zip((1, c), looks, strict=True):
+            z = student[b].tolist()
+            ce -= math.log(softened(z, 1)[label])
+            pairs = zip(softened(teacher[b].tolist(), temperature), softened(z, temperature), strict=True)
+            soft += weight * sum(p * math.log(p / q) for p, q in pairs)
+    B = len(labels)
+    return 2 * ((1 - balance) * ce / (2 * B) + balance * temperature**2 * soft / (2 * B))
+
+
+def test_by_hand():
+    # p_s = (1/2, 1/2) and p_t = (3/4, 1/4) or its reverse: each KL is k = 3/4 log(3/2) + 1/4 log(1/2) = 0.1308120.
+    # The teacher keeps its mind about the first image, c = 2, and is at right angles about the second, c = 1:
+    # soft = (k + (2k + k) / 2) / 2 = 1.25 k;  L = log 2 + 1.25 k = 0.6931472 + 0.1635150
+    a, b = [math.log(3), 0.0], [0.0, math.log(3)]
+    method = ccd(torch.zeros(4, 2), torch.tensor([a, a, a, b]), temperature=1.0)
+    objective = method.objective(shown(torch.tensor([0, 1])))
+    assert {name: term.item() for name, term in objective.terms.items()} == pytest.approx(
+        {"ce": 0.6931472, "kd": 0.1635150}, abs=1e-6
+    )
+    assert objective.notes["confidence"].item() == pytest.approx(1.5)
+
+
+def test_the_golden_value():
+    # Its pairs, rows 0 and 1, 2 and 3, have labels of their own, so its cross entropy is taken apart from them.
+    c = confidence(T[[0, 2]], T[[1, 3]])
+    soft = (kl(T[[0, 2]], S[[0, 2]], 4) + (c * divergence(T[[1, 3]], S[[1, 3]], 4)).mean()) / 2
+    assert (F.cross_entropy(S, LABELS) + 16 * soft).item() == pytest.approx(4.3380815681, abs=1e-10)
+    method = ccd(both(S[[0, 2]], S[[1, 3]]), both(T[[0, 2]], T[[1, 3]]))
+    assert method.objective(shown(LABELS[[0, 2]])).terms["kd"].item() == pytest.approx(16 * soft.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("balance", "temperature"), [(0.5, 4.0), (0.2, 4.0), (0.5, 1.5), (0.0, 4.0), (1.0, 2.0)])
+def test_the_whole_loss_as_a_loop_has_it(balance, temperature):
+    method = ccd(both(S, S2), both(T, T2), balance=balance, temperature=temperature)
+    expected = looped([(S, T), (S2, T2)], LABELS, balance, temperature)
+    assert method.objective(shown()).loss.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_student_that_answers_as_the_teacher_is_taught_by_labels_alone():
+    method = ccd(both(T, T2), both(T, T2) + golden((8, 1), 2.3, 0.2, 5))  # a shift of logits changes no answer
+    terms = method.objective(shown()).terms
+    assert terms["kd"].item() == pytest.approx(0, abs=1e-12)
+    terms["kd"].backward()
+    assert method.student.logits.grad.abs().max() < 1e-12
+
+
+def test_confidence_goes_by_direction_from_zero_to_two():
+    assert confidence(T, 7 * T).tolist() == pytest.approx([2] * 4)
+    assert confidence(T, -T).tolist() == pytest.approx([0] * 4, abs=1e-12)
+    assert torch.allclose(confidence(T, T2), confidence(0.1 * T2, 3 * T))
+    assert confidence(torch.zeros(1, 5), T[:1]).item() == 1  # of no mind at all
+
+
+def test_a_look_at_which_the_teacher_contradicts_itself_teaches_nothing_soft():
+    for second in (S2, -S2):
+        terms = ccd(both(S, second), both(T, -T)).objective(shown()).terms
+        assert terms["kd"].item() == pytest.approx(8 * kl(T, S, 4).item(), rel=1e-12)
+
+
+def test_the_order_of_rows_does_not_matter():
+    there = torch.tensor([2, 0, 3, 1])
+    turned = ccd(both(S[there], S2[there]), both(T[there], T2[there]))
+    loss = ccd(both(S, S2), both(T, T2)).objective(shown()).loss.item()
+    assert turned.objective(shown(LABELS[there])).loss.item() == pytest.approx(loss, rel=1e-12)
+    mixed = ccd(both(S, S2[there]), both(T, T2[there]))  # other pairs
+    assert abs(mixed.objective(shown()).loss.item() - loss) > 0.01
+
+
+def test_its_gradient():
+    weights = confidence(T, T2)
+
+    def loss(one: Tensor, other: Tensor) -> Tensor:
+        return kl(T, one, 4) + (weights * divergence(T2, other, 4)).mean()
+
+    assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(), S2.clone().requires_grad_()))
+
+
+def test_confidence_is_a_constant():
+    assert not confidence(T.clone().requires_grad_(), T2.clone().requires_grad_()).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows", [slice(0, 1), [1, 1, 1], slice(None)])
+def test_it_is_finite(rows, dtype):
+    t, t2, s = (z[rows].to(dtype) for z in (20 * T, 20 * T2, 20 * S))
+    assert (confidence(t, t2) * divergence(t2, s, 4.0)).mean().isfinite()
+    assert (confidence(t, t) * divergence(t, t, 4.0)).mean() == 0
+
+
+class Watching(CE):
+    """Keeps what it was asked."""
+
+    def __init__(self, data: Facts) -> None:
+        super().__init__(data)
+        self.asked: list[tuple[Tensor, Batch]] = []
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        self.asked.append((logits, batch))
+        return super().forward(logits, batch)
+
+
+def test_each_look_has_a_criterion_of_its_own():
+    crew: list[Watching] = []
+
+    def criterion() -> Watching:
+        crew.append(Watching(FIVE))
+        return crew[-1]
+
+    method, given = CCD(Says(both(S, S2)), Frozen(Says(both(T, T2))), criterion), shown()
+    method.objective(given)
+    assert [len(one.asked) for one in crew] == [1, 1]
+    (first, own), (second, other) = (one.asked[0] for one in crew)
+    assert torch.equal(first, S)
+    assert torch.equal(second, S2)
+    assert own is given
+    assert other.images is given.views[0]
+    assert other.index is given.index
+    assert other.labels is given.labels
+
+
+def test_both_nets_are_asked_once_for_both_looks():
+    made = construct(METHODS.read("ccd"))
+    seen: dict[object, list[tuple[Tensor, bool, bool]]] = {}
+
+    def spy(net: torch.nn.Module, arguments: tuple[Tensor]) -> None:
+        seen.setdefault(net, []).append((arguments[0].clone(), net.training, torch.is_grad_enabled()))
+
+    for net in (made.method.model, made.teacher.net):
+        net.register_forward_pre_hook(spy)
+    _, _, given = next(made.walk(few()))
+    made.method.objective(given)
+    ((learning, *student),), ((taught, *teacher),) = seen[made.method.model], seen[made.teacher.net]
+    assert torch.equal(learning, both(given.images, given.views[0]))
+    assert torch.equal(taught, learning)
+    assert (student, teacher) == ([True, True], [False, False])
+
+
+@pytest.mark.parametrize(
+    ("word", "probability"),
+    [("ccd", 0.5), ("ccd0.3", 0.3), ("ccd0", 0.0), ("ccd(probability=1)", 1.0), ("ccd1e-5", 1e-5)],
+)
+def test_its_view_is_joint_augmentation_by_its_own_share(word, probability):
+    (view,) = construct(METHODS.read(word)).method.views
+    read = PAIRED.read(view)
+    assert (read.load(), read.chosen()) == (JDA, {"probability": probability})
+
+
+def test_without_augmentation_both_looks_are_one():
+    made = construct(METHODS.read("ccd0"))
+    _, _, given = next(made.walk(few()))
+    assert torch.equal(given.views[0], given.images)
+    assert made.method.objective(given).notes["confidence"].item() == pytest.approx(2)
+    _, _, changed = next(construct(METHODS.read("ccd1")).walk(few()))
+    assert made.method.objective(changed).notes["confidence"].item() < 1.99
+
+
+def test_the_student_that_is_shipped_is_the_only_one():
+    method = CCD(network(), Frozen(network("resnet8")), lambda: CE(Facts(4, (2, 1, 1), (1, 8, 8))))
+    assert method.model is method.student
+    assert {id(p) for p in method.parameters()} == {id(p) for p in method.model.parameters()}

@@ -1,0 +1,179 @@
+"""crd: each net's embedding is told from noise by the other's memory, L = CE + weight (N(s, M_t) + N(t, M_s))."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import FIVE, S, Says, T, batch, construct, few, golden, source
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.data.view import View
+from robustkd.methods import METHODS
+from robustkd.methods.crd import CRD, log_normaliser, nce
+from robustkd.models.net import Frozen
+from robustkd.records import Batch
+
+NONE = torch.tensor(0.0, dtype=torch.float64)
+MIXED = golden((4, 5), 0.61, 0.4, 2)  # a teacher that says the classes 2, 0, 2, 0
+ALL = torch.ones(4, 6, dtype=torch.bool)
+OWN, OTHERS = golden((4,), 0.7, 0.3, 14), golden((4, 6), 1.3, 0.1, 14)  # cosines at tau 0.07 reach 14
+
+
+def crd(teacher: Tensor = MIXED, **chosen: object) -> CRD:
+    """The logits are the embeddings too; four rows, all of them in the batch."""
+    random = torch.Generator().manual_seed(0)
+    return CRD(Says(S), Frozen(Says(teacher)), FIVE, lambda: CE(FIVE), random, **{"dimension": 3, **chosen}).double()
+
+
+def some(shown: Batch, *rows: int) -> Batch:
+    """The same four answers, given for other rows."""
+    return replace(shown, index=torch.tensor(rows))
+
+
+def test_by_hand():
+    # Two of three rows count, N = 2 and Z = 1, so that m / N = 1 and h = q / (q + 1).
+    # own q = 3: -log 3/4;  q = 1: -log(1 - 1/2);  q = 1/3: -log(1 - 1/4);  together 2 log 4/3 + log 2 = 1.2685113
+    own, others = torch.tensor([math.log(3)]), torch.tensor([[0.0, 77.0, -math.log(3)]])
+    loss = nce(own, others, torch.tensor([[True, False, True]]), torch.tensor(0.0), 2)
+    assert loss.tolist() == pytest.approx([1.2685113], abs=1e-6)
+
+
+def test_what_is_like_all_else_is_one_in_all():
+    # Where all scores are alike Z = N exp(score), h = 1 / (1 + m) for every row, and a shift of the scores changes nothing.
+    for score in (0.0, 3.0, 80.0):
+        own, others = torch.full((4,), score), torch.full((4, 6), score)
+        log_z = log_normaliser(own, others, ALL, 50)
+        assert log_z.item() == pytest.approx(score + math.log(50), rel=1e-6)
+        loss = nce(own, others, ALL, log_z, 50)
+        assert loss.tolist() == pytest.approx([math.log(7) + 6 * math.log(7 / 6)] * 4, rel=1e-5)
+
+
+def test_its_gradient_and_none_for_what_does_not_count():
+    counted = ALL.clone()
+    counted[1], counted[2, ::2] = False, False
+    others = OTHERS.clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda own, others: nce(own, others, counted, NONE + 5, 9), (OWN.clone().requires_grad_(), others)
+    )
+    nce(OWN, others, counted, NONE, 9).sum().backward()
+    assert torch.equal(others.grad != 0, counted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_it_is_finite_where_exponentials_are_not_and_where_nothing_counts(dtype, scale):
+    own, others = (x.to(dtype).mul(scale).requires_grad_() for x in (OWN, OTHERS))
+    for counted in (ALL, ~ALL, ALL.tril()):
+        log_z = log_normaliser(own, others, counted, 9).detach()
+        loss = nce(own, others, counted, log_z, 9)
+        assert loss.isfinite().all()
+        assert all(g.isfinite().all() for g in torch.autograd.grad(loss.sum(), (own, others)))
+    assert nce(OWN, OTHERS, ~ALL, NONE, 1).tolist() == pytest.approx(np.log1p(np.exp(-OWN.numpy())).tolist())
+
+
+def looped(
+    method: CRD, everyone: bool, index: list[int], rows: list[int], log_z: list[float]
+) -> tuple[list[float], list[float], float]:
+    """Both terms, both log Z and the share removed, anchor by anchor with bare exponentials."""
+    unit = [layer(z).detach().numpy() for layer, z in ((method.embed_s, S), (method.embed_t, MIXED))]
+    unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in unit]
+    says, left, terms = MIXED.numpy().argmax(axis=1), 0, []
+    for which, (anchors, bank) in enumerate(zip(unit, (method.theirs.numpy(), method.ours.numpy()), strict=True)):
+        met = []
+        for b, anchor in enumerate(anchors):
+            told = [k for k in rows if k != index[b] and (everyone or method.said[k].item() != says[b])]
+            met.append([math.exp(anchor @ bank[k] / method.tau) for k in (index[b], *told)])
+            left += len(told)
+        if math.isinf(log_z[which]):
+            log_z[which] = math.log(len(bank) * np.mean([q for one in met for q in one]))
+        total = 0.0
+        for own, *others in met:
+            c = max(len(others), 1) / len(bank) * math.exp(log_z[which])
+            total -= math.log(own / (own + c)) + sum(math.log(1 - q / (q + c)) for q in others)
+        terms.append(method.weight * total / len(anchors))
+    return terms, log_z, 1 - left / 2 / len(index) / len(rows)
+
+
+@pytest.mark.parametrize("draws", [4096, 3])
+@pytest.mark.parametrize("negatives", ["teacher", "all"])
+def test_three_steps_as_loops_have_them(negatives, draws):
+    method, random = crd(negatives=negatives, draws=draws), torch.Generator().manual_seed(0)
+    log_z = [math.inf, math.inf]
+    for index in ([0, 1, 2, 3], [3, 1, 0, 2], [0, 1, 2, 3]):
+        rows = torch.randperm(4, generator=random)[:draws].tolist()
+        wanted, log_z, removed = looped(method, negatives == "all", index, rows, log_z)
+        objective = method.objective(some(batch(), *index))
+        assert [objective.terms[name].item() for name in ("student", "teacher")] == pytest.approx(wanted, rel=1e-5)
+        assert objective.notes["removed"].item() == pytest.approx(removed)
+        assert method.log_z.tolist() == pytest.approx(log_z, rel=1e-6)  # of the first batch for ever
+
+
+def test_what_is_remembered():
+    method = crd()
+    ours, s = method.ours.clone(), method.embed_s(S).detach()
+    s = s / s.norm(dim=1, keepdim=True)
+    method.objective(some(batch(), 2, 0, 1, 3))
+    mixed = ours[[2, 0, 1, 3]] / 2 + s / 2
+    assert method.ours[[2, 0, 1, 3]].numpy() == pytest.approx((mixed / mixed.norm(dim=1, keepdim=True)).numpy())
+    assert method.said[[2, 0, 1, 3]].tolist() == MIXED.argmax(dim=1).tolist()
+    for momentum, kept in ((0.0, s), (1.0, ours)):
+        other = crd(momentum=momentum)
+        other.load_state_dict({**method.state_dict(), "ours": ours})
+        other.objective(batch())
+        assert other.ours.numpy() == pytest.approx(kept.numpy())
+
+
+def test_each_term_reaches_its_own_side_only():
+    method = crd()
+    terms = method.objective(batch()).terms
+    for name, mine in (("student", {"model", "embed_s"}), ("teacher", {"embed_t"})):
+        method.zero_grad(set_to_none=True)
+        terms[name].backward(retain_graph=True)
+        reached = {name.split(".")[0] for name, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+        assert reached == mine  # the model is the student
+
+
+@pytest.mark.parametrize(("term", "layer"), [("student", "embed_s"), ("teacher", "embed_t")])
+def test_the_gradient_of_a_step(term, layer):
+    method = crd(
+        momentum=1.0, negatives="all"
+    )  # memories that stay: from the second step on, Z and all else is a constant
+    method.objective(batch())
+
+    def loss(weight: Tensor) -> Tensor:
+        del getattr(method, layer).weight
+        getattr(method, layer).weight = weight
+        return method.objective(batch()).terms[term]
+
+    start = getattr(method, layer).weight.detach().clone()
+    assert torch.autograd.gradcheck(loss, (start.requires_grad_(),))
+
+
+def test_with_hinton_on_top():
+    assert "kd" not in crd().objective(batch()).terms
+    assert crd(T, kd=0.5).objective(batch()).terms["kd"].item() == pytest.approx(1.1528813057 / 2, abs=1e-10)
+
+
+@pytest.mark.parametrize("word", ["crd", "crd(negatives=all)", "crd(draws=1)"])
+def test_classes_may_be_as_unequal_as_a_hundred_to_one(word):
+    labels = source(100).labels
+    ragged = View.of(source(100)).take(
+        np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate((100, 9, 1))])
+    )
+    assert tuple(ragged.counts) == (100, 9, 1)
+    made = construct(METHODS.read(word), view=ragged)
+    for epoch in made.train(ragged, epochs=2, size=55):
+        assert all(math.isfinite(value) for value in epoch.terms.values())
+
+
+def test_a_teacher_that_says_one_class_leaves_nothing_to_tell_apart():
+    made = construct(METHODS.read("crd"))
+    with torch.no_grad():
+        made.teacher.net.head.weight.zero_()
+    first, second = made.train(few(), epochs=2)
+    assert first.terms["removed"] < 1
+    assert second.terms["removed"] == 1
+    assert math.isfinite(second.terms["student"])

@@ -1,0 +1,167 @@
+"""mean_teacher: L = CE(z_s, y) + r(e) (mse 1/K ||p_s - p_a||^2 + kl KL(p_a || p_s)), a the average of the students so far."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import FIVE, LABELS, SHAPE, S, Says, T, batch, construct, few, golden, network
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.functional import divergence, rise
+from robustkd.method import descend
+from robustkd.methods import METHODS
+from robustkd.methods.mean_teacher import MeanTeacher, squares
+from robustkd.records import Batch, Clock
+
+
+def mean_teacher(student: Tensor = S, average: Tensor = T, **chosen: object) -> MeanTeacher:
+    method = MeanTeacher(Says(student), lambda: CE(FIVE), **{"ramp": 0.0, **chosen})
+    method.average.logits.copy_(average)
+    return method
+
+
+def paired(labels: Tensor = LABELS, images: Tensor | None = None, clock: tuple[int, int] = (0, 1)) -> Batch:
+    """A batch with its second view."""
+    shown = batch(labels, images)
+    return replace(shown, views=(shown.images.flip(0),), clock=Clock(*clock))
+
+
+def softmax(row: list[float]) -> list[float]:
+    return [math.exp(z) / sum(math.exp(other) for other in row) for z in row]
+
+
+def test_by_hand():
+    # p_s = (1/2, 1/2), p_a = (3/4, 1/4): 1/K ||.||^2 = (1/16 + 1/16) / 2 = 1/16, KL(p_a || p_s) = 0.1308120, label 1
+    method = mean_teacher(torch.zeros(1, 2), torch.tensor([[math.log(3), 0.0]]), mse=8, kl=10)
+    terms = method.objective(paired(torch.tensor([1]))).terms
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(
+        {"ce": 0.6931472, "mse": 0.5, "kl": 1.3081204}, abs=1e-6
+    )
+
+
+def test_the_defaults_are_the_authors():
+    method = MeanTeacher(Says(S), lambda: CE(FIVE))
+    assert (method.mse, method.kl, method.decay, method.consistent) == (100, 0, 0.99, "all")
+    assert method.ramp == 40_000 / 150_000
+    objective = mean_teacher().objective(paired())
+    assert list(objective.terms) == ["ce", "mse"]
+    assert objective.terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
+    total = sum(
+        (p - q) ** 2
+        for s, t in zip(S.tolist(), T.tolist(), strict=True)
+        for p, q in zip(softmax(s), softmax(t), strict=True)
+    )
+    assert objective.terms["mse"].item() == pytest.approx(100 * total / 20, rel=1e-12)
+
+
+def test_the_divergence_is_from_the_average_to_the_student():
+    assert divergence(T, S).mean().item() == pytest.approx(0.7890244234, abs=1e-10)  # KL(Tch || S)
+    assert mean_teacher(kl=10).objective(paired()).terms["kl"].item() == pytest.approx(7.890244234, abs=1e-9)
+
+
+@pytest.mark.parametrize("far", [squares, divergence])
+def test_agreement_is_zero_and_a_shift_of_logits_changes_nothing(far):
+    shifted = S + golden((4, 1), 2.3, 0.2, 50)
+    assert far(S, shifted).abs().max() < 1e-12
+    assert torch.allclose(far(T, shifted), far(T, S), rtol=1e-10)
+
+
+@pytest.mark.parametrize("far", [squares, divergence])
+def test_their_gradients_and_small_numbers(far):
+    assert torch.autograd.gradcheck(lambda z: far(T, z), (S.clone().requires_grad_(),))
+    for dtype in (torch.float16, torch.bfloat16):
+        assert far(30 * T.to(dtype), 30 * S.to(dtype)).isfinite().all()
+
+
+def test_the_weight_rises_over_a_fraction_of_the_run():
+    # R = 0.25 * 8 = 2 epochs: exp(-5), exp(-5 / 4), 1, 1
+    sizes = [mean_teacher(ramp=0.25).objective(paired(clock=(epoch, 8))).terms["mse"].item() for epoch in (0, 1, 2, 7)]
+    full = mean_teacher().objective(paired()).terms["mse"].item()
+    assert [size / full for size in sizes] == pytest.approx([math.exp(-5), math.exp(-1.25), 1, 1], rel=1e-10)
+    assert rise(Clock(0, 8), 0) == 1.0
+
+
+def test_no_gradient_reaches_the_average():
+    method = mean_teacher(kl=1)
+    method.objective(paired()).loss.backward()
+    assert method.model.logits.grad is not None
+    assert method.average.logits.grad is None
+    assert (method.average.asked, method.average.learning) == (1, 0)
+
+
+def test_the_average_sees_the_second_view(monkeypatch):
+    method = MeanTeacher(network(), lambda: CE(FIVE), ramp=0.0)
+    shown, seen = paired(torch.tensor([0, 1, 2, 0]), torch.rand(4, *SHAPE)), []
+    for net in (method.model, method.average):
+        net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    method.objective(shown)
+    assert seen[0] is shown.images
+    assert seen[1] is shown.views[0]
+
+
+def followed(decay: float, updates: int) -> tuple[list[Tensor], Tensor]:
+    """What the student was, at the start and after each update, and its average at the end."""
+    method = MeanTeacher(Says(S), lambda: CE(FIVE), decay=decay)
+    optimiser, been = torch.optim.SGD(method.parameters(), lr=1.0, weight_decay=0.1), [S]
+    for _ in range(updates):
+        for objective in method.step(paired()):
+            descend(objective, optimiser)
+        been.append(method.model.logits.detach().clone())
+    return been, method.average.logits
+
+
+def test_the_average_begins_as_a_plain_mean():
+    been, average = followed(decay=0.99, updates=6)  # 1 - 1 / (t + 1) is 6/7 at most
+    assert torch.allclose(average, sum(been) / 7, rtol=1e-6)
+    assert (been[0] - been[-1]).abs().max() > 0.1
+
+
+def test_the_average_goes_on_at_its_decay():
+    been, average = followed(decay=0.6, updates=6)  # 1/2 at the first update, 0.6 from the second on
+    expected = (been[0] + been[1]) / 2
+    for student in been[2:]:
+        expected = expected + 0.4 * (student - expected)
+    assert torch.allclose(average, expected, rtol=1e-6)
+
+
+def test_batch_norm_of_the_average_gathers_statistics_of_its_own():
+    made = construct(METHODS.read("mean_teacher"))
+    made.trained(few(), epochs=1)
+    (ours, theirs) = (dict(net.named_buffers()) for net in (made.method.average, made.method.model))
+    means = [name for name in ours if name.endswith("running_mean")]
+    assert means
+    assert all(ours[name].any() and not torch.equal(ours[name], theirs[name]) for name in means)
+    assert made.method.updates == 2  # an epoch of two batches
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(made.method.beside(images)["average"], made.method.average(images).logits)
+
+
+def test_only_labels_that_the_average_does_not_give_ask_for_consistency():
+    given = T.argmax(dim=1)
+    labels = torch.where(torch.tensor([True, False, False, True]), given, (given + 1) % 5)
+    objective = mean_teacher(consistent="unreliable", kl=10).objective(paired(labels))
+    far, differ = squares(T, S), divergence(T, S)
+    assert objective.terms["mse"].item() == pytest.approx(100 * (far[1] + far[2]).item() / 4, rel=1e-12)
+    assert objective.terms["kl"].item() == pytest.approx(10 * (differ[1] + differ[2]).item() / 4, rel=1e-12)
+    assert objective.notes["doubted"].item() == 0.5
+
+
+def test_nobody_doubted_is_zero_and_flat_and_all_doubted_is_all():
+    given = T.argmax(dim=1)
+    none, everyone = (
+        mean_teacher(consistent="unreliable").objective(paired(labels)).terms["mse"]
+        for labels in (given, (given + 1) % 5)
+    )
+    assert none.item() == 0
+    assert everyone.item() == mean_teacher().objective(paired()).terms["mse"].item()
+
+
+@pytest.mark.parametrize("consistent", ["all", "unreliable"])
+@pytest.mark.parametrize("labels", [LABELS[:1], torch.full((4,), 2)])
+def test_one_sample_and_one_class(consistent, labels):
+    rows = (z[:1].expand(len(labels), 5) for z in (S, T))  # identical rows
+    objective = mean_teacher(*rows, consistent=consistent).objective(paired(labels))
+    objective.loss.backward()
+    assert objective.loss.isfinite()

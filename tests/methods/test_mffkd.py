@@ -1,0 +1,236 @@
+"""mffkd: stages fused from the top down, attended to, and contrasted: L = CE + weight sum_l InfoNCE(s_l, t_l)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from helpers import CLASSES, FIVE, SHAPE, S, T, batch, construct, few, golden, many, network
+from torch import Tensor, nn
+
+from robustkd.criteria.ce import CE
+from robustkd.functional import kl
+from robustkd.methods import METHODS
+from robustkd.methods.mffkd import MFFKD, Fusion, infonce
+from robustkd.models.net import Frozen
+from robustkd.records import Facts, Output
+from robustkd.words import UsageError
+
+VS, VT = golden((4, 6), 0.9, 0.1), golden((4, 6), 0.41, 0.6, 2)
+MAPS = [golden((4, 2, 8, 8), 0.37, 0.2), golden((4, 3, 4, 4), 0.61, 0.4), golden((4, 5, 2, 2), 0.29, 0.7)]
+
+
+def found(student: Tensor, teacher: Tensor, tau: float, classes: Sequence[int] | None = None) -> float:
+    """InfoNCE pair by pair."""
+    s, t = ([row - v.numpy().mean(axis=0) for row in v.numpy()] for v in (student, teacher))
+    total = 0.0
+    for i, a in enumerate(s):
+        near = [math.exp(a @ b / np.linalg.norm(a) / np.linalg.norm(b) / tau) for b in t]
+        met = [j for j in range(len(t)) if j == i or classes is None or classes[j] != classes[i]]
+        total -= math.log(near[i] / sum(near[j] for j in met))
+    return total / len(s)
+
+
+def fusion(side: int = 8, width: int = 3) -> Fusion:
+    torch.manual_seed(0)
+    return Fusion([2, 3, 5], width, side).double()
+
+
+def answer(maps: Sequence[Tensor], logits: Tensor) -> Output:
+    return Output(logits, logits, [maps[0], *maps])  # the stem's map is not asked for
+
+
+def mffkd(**chosen: object) -> MFFKD:
+    facts = Facts(10, (5, 5, 0), SHAPE)
+    torch.manual_seed(0)
+    return MFFKD(network("wrn_10_1"), Frozen(network("resnet8")), facts, lambda: CE(facts), **chosen)
+
+
+# --- the contrast --------------------------------------------------------------------------------------------------
+
+
+def test_by_hand():
+    # Of two images each is u = 1 or -1 once the mean is out, wherever they lay: log(1 + exp(-1 - 1)) = 0.126928
+    student, teacher = torch.tensor([[7.0], [3.0]]), torch.tensor([[-1.0], [-2.0]])
+    assert infonce(student, teacher, 1.0).item() == pytest.approx(0.126928, abs=1e-6)
+    # The other way round each finds the other: 2 more.
+    assert infonce(student, -teacher, 1.0).item() == pytest.approx(2.126928, abs=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.7])
+def test_as_a_loop_has_it(tau):
+    assert infonce(VS, VT, tau).item() == pytest.approx(found(VS, VT, tau), rel=1e-10)
+    for classes in ([0, 1, 0, 2], [1, 1, 1, 0]):
+        expected = found(VS, VT, tau, classes)
+        assert infonce(VS, VT, tau, torch.tensor(classes)).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_classes_take_negatives_away_and_leave_nothing_where_all_are_one():
+    plain = infonce(VS, VT)
+    assert infonce(VS, VT, classes=torch.arange(4)).item() == plain.item()
+    assert infonce(VS, VT, classes=torch.tensor([0, 1, 0, 2])) < plain
+    assert infonce(VS, VT, classes=torch.zeros(4)).item() == 0
+
+
+def test_it_does_not_move_with_shift_scale_rotation_and_order():
+    turn, _ = torch.linalg.qr(golden((6, 6), 1.7, 0.3))
+    order = torch.tensor([2, 0, 3, 1])
+    moved = 3 * VS @ turn + 5, 0.5 * VT @ turn - golden((6,), 0.7, 0.1)
+    torch.testing.assert_close(infonce(*moved), infonce(VS, VT))
+    torch.testing.assert_close(infonce(VS[order], VT[order]), infonce(VS, VT))
+    assert infonce(VS[order], VT) > infonce(VS, VS)
+
+
+def test_to_know_nothing_costs_log_b():
+    assert infonce(VS, VT[:1].repeat(4, 1)).item() == pytest.approx(math.log(4))
+
+
+def test_gradients_are_right():
+    s, t = VS.clone().requires_grad_(), VT.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, t: infonce(s, t, 0.5), (s, t))
+    assert torch.autograd.gradcheck(lambda s, t: infonce(s, t, 0.5, torch.tensor([0, 1, 0, 2])), (s, t))
+    maps = [x[:2, :, :n, :n].clone().requires_grad_() for x, n in zip(MAPS, (4, 2, 1), strict=True)]
+    method = fusion(side=2)
+    assert torch.autograd.gradcheck(lambda *maps: tuple(method(maps)), maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows", ["one", "two", "alike", "two alike", "zero"])
+def test_degenerate_batches_have_small_gradients(rows: str, dtype: torch.dtype):
+    student = {
+        "one": VS[:1],
+        "two": VS[:2],
+        "alike": VS[:1].repeat(4, 1),
+        "two alike": torch.cat([VS[:3], VS[:1]]),
+        "zero": torch.zeros(4, 6),
+    }[rows].to(dtype).requires_grad_()  # fmt: skip
+    teacher = VT[: len(student)].to(dtype).requires_grad_()
+    loss = infonce(student, teacher)
+    loss.backward()
+    assert loss.isfinite()
+    assert rows != "one" or loss.item() == 0
+    assert max(v.grad.abs().max() for v in (student, teacher)) < 2e4
+
+
+# --- the fusion ----------------------------------------------------------------------------------------------------
+
+
+def test_a_fusion_with_open_gates_by_hand():
+    # One channel. Top: mean 2, times 1 + 1/2 twice: 4.5. Below: 10 + 2 = 12 on average, 27.
+    towers = Fusion([1, 1], 1, 8)
+    for p in towers.parameters():
+        nn.init.zeros_(p)
+    for stage in towers.stages:
+        nn.init.ones_(stage.join.weight)
+        nn.init.ones_(stage.project.weight)
+    low, top = torch.full((1, 1, 2, 2), 10.0), torch.tensor([[[[2.0]]]])
+    assert [v.item() for v in towers([low, top])] == [27, 4.5]
+
+
+def test_with_gates_that_say_nothing_stages_add_up_whatever_the_side():
+    # A mean of sums is a sum of means: J_l mean F_l and all above it, times 1.5 for each of two gates.
+    for side in (1, 2, 8):
+        method = fusion(side)
+        for stage in method.stages:
+            for gate in (stage.what, stage.where):
+                nn.init.zeros_(gate.weight)
+                nn.init.zeros_(gate.bias)
+        total = np.zeros((4, 3))
+        for stage, x, vectors in reversed(list(zip(method.stages, MAPS, method(MAPS), strict=True))):
+            weight, bias = stage.join.weight[:, :, 0, 0].detach().numpy(), stage.join.bias.detach().numpy()
+            total = total + x.mean((2, 3)).numpy() @ weight.T + bias
+            expected = 2.25 * total @ stage.project.weight.detach().numpy().T + stage.project.bias.detach().numpy()
+            np.testing.assert_allclose(vectors.detach().numpy(), expected, rtol=1e-10)
+
+
+def test_gates_weigh_channels_and_places_as_loops_have_it():
+    stage = fusion().stages[1]
+    fused, vectors = stage(MAPS[1], golden((4, 3, 2, 2), 0.83, 0.9))
+    for p, vector in zip(fused.detach().numpy(), vectors, strict=True):
+        channels = stage.what.weight.detach().numpy() @ p.mean((1, 2)) + stage.what.bias.detach().numpy()
+        r = np.zeros(3)
+        for y, x in np.ndindex(4, 4):
+            q = p[:, y, x] * (1 + 1 / (1 + np.exp(-channels)))
+            place = stage.where.weight.detach().numpy()[0, :, 0, 0] @ q + stage.where.bias.item()
+            r += q * (1 + 1 / (1 + math.exp(-place))) / 16
+        expected = stage.project.weight.detach().numpy() @ r + stage.project.bias.detach().numpy()
+        np.testing.assert_allclose(vector.detach().numpy(), expected, rtol=1e-10)
+
+
+def test_a_stage_takes_in_what_is_above_it_and_nothing_below():
+    maps = [x.clone().requires_grad_() for x in MAPS]
+    vectors = fusion()(maps)
+    for l, vector in enumerate(vectors):
+        gradients = torch.autograd.grad(vector.sum(), maps, retain_graph=True, allow_unused=True)
+        assert [g is not None and bool(g.any()) for g in gradients] == [k >= l for k in range(3)]
+
+
+def test_maps_are_fused_at_no_more_than_the_side():
+    for side, sizes in ((8, (8, 4, 2)), (4, (4, 4, 2)), (1, (1, 1, 1))):
+        seen = []
+        method = fusion(side)
+        for stage in method.stages:
+            stage.join.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.shape[2]))
+        method(MAPS)
+        assert tuple(reversed(seen)) == sizes
+
+
+# --- the method ----------------------------------------------------------------------------------------------------
+
+
+def test_its_terms():
+    student, teacher = answer(MAPS, S), answer([2 * x.cos() for x in MAPS], T)
+    torch.manual_seed(0)
+    method = mffkd(width=3, kd=0.5, temperature=4, weight=0.3, tau=0.2)
+    method.ours, method.theirs = fusion(), fusion()
+    terms = method.transfer(student, teacher, batch())
+    pairs = zip(method.ours(student.maps[1:]), method.theirs(teacher.maps[1:]), strict=True)
+    expected = sum(found(s.detach(), t.detach(), 0.2) for s, t in pairs)
+    assert terms["contrast"].item() == pytest.approx(0.3 * expected, rel=1e-9)
+    assert terms["kd"].item() == pytest.approx(0.5 * 1.1528813057, abs=1e-9)
+    assert terms["kd"].item() == pytest.approx(8 * kl(T, S, 4).item())
+    assert list(mffkd().transfer(*(network("wrn_10_1")(torch.rand(3, *SHAPE)) for _ in range(2)), batch())) == [
+        "contrast"
+    ]
+
+
+def test_negatives_go_by_the_teachers_answer():
+    method, losses = mffkd(negatives="teacher"), []
+    method.ours, method.theirs = fusion(), fusion()
+    for said in ([0, 1, 2, 3], [0, 1, 0, 2], [3, 3, 3, 3]):  # all differ; two are alike; all are
+        teacher = answer([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[said])
+        losses.append(method.transfer(answer(MAPS, S), teacher, batch())["contrast"].item())
+    method.negatives = "all"
+    assert method.transfer(answer(MAPS, S), teacher, batch())["contrast"].item() == losses[0]
+    assert losses[0] > losses[1] > losses[2] == 0
+
+
+def test_both_sides_learn_and_the_teacher_does_not():
+    made = construct(METHODS.read("mffkd"))
+    before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if name[0] in "ot"}
+    made.trained(few())
+    after = made.method.state_dict()
+    assert {name.split(".")[0] for name in before} == {"ours", "theirs"}
+    assert not any(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_the_same_image_is_found_again_after_training():
+    made = construct(METHODS.read("mffkd"), view=many())
+    *_, last = made.train(many(), epochs=6, size=12)
+    ignorance = made.method.weight * 3 * math.log(12)
+    assert last.terms["contrast"] < 0.7 * ignorance
+
+
+def test_a_batch_of_one_has_no_negatives():
+    method = mffkd()
+    shown = batch(torch.tensor([1]), torch.rand(1, *SHAPE))
+    assert method.objective(shown).terms["contrast"].item() == 0
+
+
+def test_nets_with_other_stages_are_refused():
+    facts, teacher = Facts(10, (5, 5, 0), SHAPE), network("resnet8")
+    teacher.stages = teacher.stages[:2]
+    teacher.swap(nn.Linear(32, len(CLASSES)))
+    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
+        MFFKD(network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))

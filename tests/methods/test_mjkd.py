@@ -1,0 +1,184 @@
+"""mjkd: v_k <- m_k v_k + g_k for each of three losses, theta <- theta - lr sum_k v_k."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import FIVE, S, Says, T, batch, batches, construct, copied, few, golden
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from robustkd.criteria.ce import CE
+from robustkd.method import descend
+from robustkd.methods import METHODS
+from robustkd.methods.mjkd import MJKD, momenta, move
+from robustkd.models.net import Frozen
+from robustkd.records import Clock, Objective
+
+
+def scalar(value: float) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(value, dtype=torch.float64))
+
+
+def mjkd(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> MJKD:
+    return MJKD(Says(student), Frozen(Says(teacher)), FIVE, lambda: CE(FIVE), **chosen).double()
+
+
+@pytest.mark.parametrize(("nesterov", "first", "second"), [(False, 9.3, 7.9695), (True, 8.6625, 6.766096875)])
+def test_two_steps_by_hand(nesterov, first, second):
+    # Gradients 1, 2, 3; momenta 0.825, 0.9, 0.975; decay 0.1 of theta = 10 joins the first.
+    # Plain: v = 2, 2, 3, theta = 10 - 0.7; then v = 0.825 * 2 + 1.93, 3.8, 5.925, theta = 9.3 - 1.3305.
+    # Nesterov: g + m v = 3.65, 3.8, 5.925, theta = 10 - 1.3375; then 4.76715625, 5.42, 8.776875.
+    theta = scalar(10)
+    optimiser = SGD([theta], lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=nesterov)
+    for expected in (first, second):
+        move(Objective({"ce": theta, "feature": 2 * theta, "logit": 3 * theta}), optimiser, 0.075)
+        assert theta.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_who_is_reached_by_what_as_a_loop_has_it():
+    # Loss k pulls parameter i towards aims[k][i]; None: it does not know it. The last is reached by none.
+    aims = {
+        "ce": [1.0, -2.0, None, None, 1.0, None],
+        "feature": [3.0, None, 2.0, None, None, None],
+        "logit": [-1.0, 0.5, None, 4.0, None, None],
+    }
+    start, rates, mu, decay = [5.0, 4.0, -3.0, 2.0, 6.0, 7.0], [0.1, 0.1, 0.02, 0.3], 0.9, 0.05
+    parameters = [scalar(value) for value in start]
+    optimiser = SGD(parameters, lr=1.0, momentum=mu, weight_decay=decay)
+    theta, v = list(start), {name: [0.0] * 6 for name in aims}
+    for lr in rates:
+        optimiser.param_groups[0]["lr"] = lr
+        terms = {}
+        for name, aim in aims.items():
+            terms[name] = sum((p - a).square() / 2 for p, a in zip(parameters, aim, strict=True) if a is not None)
+        move(Objective(terms), optimiser, 0.075)
+        for i in range(6):
+            reaching = [name for name in aims if aims[name][i] is not None]
+            past, total = theta[i], 0.0
+            for name in reaching:
+                m = {"ce": mu - 0.075, "feature": mu, "logit": mu + 0.075}[name] if len(reaching) > 1 else mu
+                g = past - aims[name][i] + (decay * past if name == reaching[0] else 0.0)
+                v[name][i] = m * v[name][i] + g
+                total += v[name][i]
+            theta[i] -= lr * total
+        assert [p.item() for p in parameters] == pytest.approx(theta, rel=1e-12)
+    assert parameters[5].item() == 7
+    assert parameters[5].grad is None
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
+    results = []
+    for update in (None, descend):
+        method = construct(METHODS.read("mjkd(spread=0)")).method.double().train()
+        method.teacher.net.double()
+        optimiser = SGD(method.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
+        for number in range(3):
+            for shown in batches(few()).epoch(number, Clock(number, 3)):
+                (update or method.descend)(method.objective(replace(shown, images=shown.images.double())), optimiser)
+        results.append(torch.cat([p.detach().flatten() for p in method.parameters()]))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
+
+
+def test_with_a_spread_it_is_not():
+    moved = []
+    for spread in (0.0, 0.075):
+        method = mjkd(spread=spread)
+        optimiser = SGD(method.parameters(), lr=0.1, momentum=0.9)
+        with torch.no_grad():
+            method.adapter.weight.fill_(0.1)
+        for _ in range(2):
+            method.descend(method.objective(batch()), optimiser)
+        moved.append(method.student.logits.detach())
+    assert (moved[0] - moved[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.05, 0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("spread", [0.0, 0.075, 1.0])
+def test_momenta_stay_momenta(momentum, spread):
+    ce, feature, logit = momenta(momentum, spread).values()
+    assert 0 <= ce <= feature <= logit < 1
+    assert feature == momentum
+    assert logit - feature == pytest.approx(feature - ce, abs=1e-12)
+    if momentum == 0.9 and spread == 0.075:
+        assert (ce, logit) == pytest.approx((0.825, 0.975))
+
+
+def test_without_momentum_it_is_plain_descent():
+    one, other = scalar(3), scalar(3)
+    for p, update in ((one, lambda o, s: move(o, s, 0.075)), (other, descend)):
+        optimiser = SGD([p], lr=0.1)
+        for _ in range(3):
+            update(Objective({"ce": p.square(), "feature": p.sin(), "logit": p.exp()}), optimiser)
+    assert one.item() == pytest.approx(other.item(), rel=1e-12)
+
+
+def test_momenta_are_kept_where_an_optimiser_is_saved():
+    made = construct(METHODS.read("mjkd"))
+    method, again = made.method.train(), construct(METHODS.read("mjkd"), seed=1).method.train()
+    shown = list(batches(few()).epoch(0, Clock(0, 1)))
+
+    def optimiser(of: nn.Module) -> SGD:
+        return SGD(of.parameters(), lr=0.03, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
+
+    first, second = optimiser(method), optimiser(again)
+    method.descend(method.objective(shown[0]), first)
+    assert set(first.state[method.student.head.weight]) == {"momentum/ce", "momentum/logit"}
+    assert set(first.state[method.adapter.weight]) == {"momentum/feature"}
+    assert set(first.state[next(method.student.parameters())]) == {"momentum/ce", "momentum/feature", "momentum/logit"}
+    again.load_state_dict(copied(method.state_dict()))
+    second.load_state_dict(copied(first.state_dict()))
+    for net, own in ((method, first), (again, second)):
+        net.descend(net.objective(shown[1]), own)
+    assert all(torch.equal(p, q) for p, q in zip(method.parameters(), again.parameters(), strict=True))
+
+
+def test_gradients_are_left_as_after_backward():
+    method = construct(METHODS.read("mjkd")).method.train()
+    (shown,) = batches(few(), 12).epoch(0, Clock(0, 1))
+    objective = method.objective(shown)
+    expected = torch.autograd.grad(objective.loss, list(method.parameters()), retain_graph=True)
+    method.descend(objective, SGD(method.parameters(), lr=0.1))
+    for p, g in zip(method.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, g, rtol=1e-4, atol=1e-6)
+
+
+def test_the_feature_loss_by_hand():
+    # W = (1 0; 0 2), b = (0, 1): W (3, 1) + b = (3, 3) against (1, 4): (4 + 1) / 2, times 0.5
+    method = mjkd(torch.tensor([[3.0, 1]]), torch.tensor([[1.0, 4]]), feature=0.5)
+    with torch.no_grad():
+        method.adapter.weight.copy_(torch.tensor([[1.0, 0], [0, 2]]))
+        method.adapter.bias.copy_(torch.tensor([0.0, 1]))
+    assert method.objective(batch(torch.tensor([0]))).terms["feature"].item() == 1.25
+
+
+def test_without_the_feature_loss_it_is_hinton():
+    terms = mjkd(feature=0).objective(batch()).terms
+    assert list(terms) == ["ce", "logit"]
+    assert sum(terms.values()).item() == pytest.approx(1.2712183125, abs=1e-10)
+    assert list(mjkd().objective(batch()).terms) == ["ce", "feature", "logit"]
+
+
+def test_what_agrees_is_not_moved_and_order_does_not_matter():
+    method = mjkd(S, S)
+    with torch.no_grad():
+        method.adapter.weight.copy_(torch.eye(5))
+        method.adapter.bias.zero_()
+    terms = method.objective(batch()).terms
+    assert (terms["feature"].item(), terms["logit"].item()) == pytest.approx((0, 0), abs=1e-12)
+    rows = torch.tensor([2, 0, 3, 1])
+    other = mjkd(S[rows], T[rows])
+    one = mjkd()
+    other.adapter.load_state_dict(one.adapter.state_dict())
+    for name in ("feature", "logit"):
+        assert other.objective(batch()).terms[name].item() == pytest.approx(
+            one.objective(batch()).terms[name].item(), rel=1e-12
+        )
+
+
+def test_its_gradient():
+    method = mjkd(golden((3, 4), 0.7, 0.3), golden((3, 4), 1.3, 0.1, 2))
+    shown = batch(torch.tensor([0, 3, 1]))
+    inputs = (method.student.logits, method.adapter.weight, method.adapter.bias)
+    assert torch.autograd.gradcheck(lambda *_: method.objective(shown).loss, inputs)

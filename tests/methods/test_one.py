@@ -1,0 +1,188 @@
+"""one: branches on one trunk and their gated ensemble; L = CE of each head + w(e) T^2 sum_m KL(p_e || p_m)."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import FIVE, LABELS, S, batch, golden, network
+from torch import Tensor, nn
+
+from robustkd.criteria.ce import CE
+from robustkd.functional import rise
+from robustkd.methods.one import ONE, Gate, gated, taught
+from robustkd.models.foreign import tap
+from robustkd.models.net import Net
+from robustkd.records import Clock
+from robustkd.words import UsageError
+
+BRANCHES = (S, golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4))
+SHARES = torch.softmax(torch.relu(golden((4, 3), 0.8, 0.2)), dim=1)
+EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
+IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def one(word: str = "wrn_10_1", half: bool = False, **chosen: float) -> ONE:
+    return ONE(lambda count: [network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen)
+
+
+def says(*logits: Tensor, shares: Tensor = SHARES, **chosen: float) -> ONE:
+    """Its heads say what they are told to."""
+    method = one(branches=len(logits), **chosen)
+    method.heads = lambda images: (list(logits), shares)
+    return method
+
+
+def late(images: Tensor | None = None, labels: Tensor = LABELS):
+    """A batch of an epoch in which w is 1."""
+    return replace(batch(labels, images), clock=Clock(9, 10))
+
+
+def test_the_golden_values():
+    terms = says(*BRANCHES).objective(late()).terms
+    assert list(terms) == ["ce/1", "ce/2", "ce/3", "ce/ensemble", "kl"]
+    *supervised, kl = terms.values()
+    assert sum(supervised).item() == pytest.approx(7.3610898367, abs=1e-10)
+    assert kl.item() == pytest.approx(0.3613680888, abs=1e-10)
+
+
+def test_by_hand():
+    # z_1 = (2 log 3, 0), z_2 = (-log 9, 0), g = (3/4, 1/4): z_e = (3/2 log 3 - 1/2 log 3, 0) = (log 3, 0); T = 1
+    # p_e = (3/4, 1/4), p_1 = (9/10, 1/10), p_2 = (1/10, 9/10)
+    # 3/4 log(5/6) + 1/4 log(5/2) + 3/4 log(15/2) + 1/4 log(5/18) = 0.0923315 + 1.1909438
+    logits = [torch.tensor([[2 * math.log(3), 0.0]]), torch.tensor([[-math.log(9), 0.0]])]
+    ensemble = gated(torch.tensor([[0.75, 0.25]]), logits)
+    assert ensemble.tolist() == [[pytest.approx(math.log(3)), 0]]
+    assert taught(ensemble, logits, 1.0).item() == pytest.approx(1.2832753, abs=1e-6)
+
+
+def test_the_weight_of_the_mimicry_rises():
+    # the authors' run: 300 epochs, of which it rises for 80
+    risen = {epoch: rise(Clock(epoch, 300), 80 / 300) for epoch in (0, 20, 40, 80, 299)}
+    assert risen == pytest.approx({0: 0.0067379, 20: 0.0600547, 40: 0.2865048, 80: 1, 299: 1}, abs=1e-7)
+    assert rise(Clock(0, 10), 0) == 1
+    early, full = (
+        says(*BRANCHES, ramp=0.5).objective(replace(late(), clock=Clock(epoch, 10))).terms["kl"].item()
+        for epoch in (2, 5)
+    )
+    assert early == pytest.approx(full * math.exp(-5 * 0.6**2), rel=1e-10)
+
+
+def test_branches_that_agree_are_taught_nothing():
+    shifted = [S + shift for shift in (0.0, 3.0, -50.0)]  # a shift of logits changes no answer
+    assert says(*shifted).objective(late()).terms["kl"].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_order_of_the_branches_does_not_matter():
+    turned = [2, 0, 1]
+    terms = says(*BRANCHES).objective(late())
+    other = says(*(BRANCHES[m] for m in turned), shares=SHARES[:, turned]).objective(late())
+    assert other.loss.item() == pytest.approx(terms.loss.item(), rel=1e-12)
+
+
+def test_the_gradient_of_the_mimicry():
+    shares, target = SHARES, gated(SHARES, BRANCHES)
+    inputs = tuple(z.clone().requires_grad_() for z in BRANCHES)
+    assert torch.autograd.gradcheck(lambda *z: taught(target, z, 3.0), inputs)
+    assert torch.autograd.gradcheck(lambda g, *z: gated(g, z), (shares.clone().requires_grad_(), *inputs))
+
+
+def test_the_ensemble_is_a_constant_for_those_it_teaches():
+    method = one()
+    method.objective(late(IMAGES, torch.tensor([0, 1, 2, 0]))).terms["kl"].backward()
+    assert all(p.grad is None for p in method.gate.parameters())
+    method.objective(late(IMAGES, torch.tensor([0, 1, 2, 0]))).terms["ce/ensemble"].backward()
+    assert all(p.grad.any() for p in method.gate.parameters())
+
+
+def test_each_branch_has_a_top_of_its_own_and_all_share_the_rest():
+    method, labels = one(), torch.tensor([0, 1, 2, 0])
+    tops = [[method.model.stages[-1], method.model.neck, method.model.head], *([b] for b in method.branches)]
+    assert len(tops) == 3
+    for branch in range(3):
+        method.zero_grad(set_to_none=True)
+        method.objective(late(IMAGES, labels)).terms[f"ce/{branch + 1}"].backward()
+        reached = [any(p.grad is not None for part in top for p in part.parameters()) for top in tops]
+        assert reached == [number == branch for number in range(3)]
+        assert method.model.stem.weight.grad.any()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
+def test_a_branch_answers_as_the_whole_net_would(word, half):
+    # With the first branch's weights the others are the model, and what is kept of them is in the model's layout.
+    method = one(word, half)
+    for branch in method.branches:
+        branch.stem.load_state_dict(method.model.stages[-1].state_dict())
+        branch.neck.load_state_dict(method.model.neck.state_dict())
+        branch.head.load_state_dict(method.model.head.state_dict())
+    seen = []
+    method.branches[0].stem.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
+    logits, shares = method.heads(IMAGES.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(logits[0], method.model(IMAGES).logits)
+    for z in logits[1:]:
+        assert z.dtype is torch.float32
+        assert (z - logits[0]).abs().max() < (0.05 if half else 1e-5)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert all(branch.halved == half for branch in method.branches)
+    assert shares.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
+
+
+def test_the_gate_alone():
+    # One channel, weights 1, 0, -1 on pooled 1 and 3: BN gives -1, 1 for the first branch and 1, -1 for the last, 0 between.
+    gate = Gate(1, 3)
+    with torch.no_grad():
+        gate.linear.weight.copy_(torch.tensor([[1.0], [0.0], [-1.0]]))
+    x = torch.stack([torch.full((1, 2, 2), 1.0), torch.full((1, 2, 2), 3.0)])
+    low, high = 1 / (2 + math.e), math.e / (2 + math.e)
+    expected = [low, low, high, high, low, low]
+    assert gate(x).flatten().tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_single_sample_is_gated_by_the_running_statistics():
+    gate = Gate(2, 3)
+    for _ in range(3):
+        gate(torch.rand(8, 2, 2, 2))
+    before = gate.norm.running_mean.clone()
+    lone = gate(torch.ones(1, 2, 2, 2))
+    assert gate.training
+    assert torch.equal(gate.norm.running_mean, before)
+    assert torch.equal(lone, gate.eval()(torch.ones(1, 2, 2, 2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_few_digits_and_few_samples_are_finite(dtype):
+    logits = [20 * z[:1].to(dtype) for z in BRANCHES]
+    ensemble = gated(SHARES[:1].to(dtype), logits)
+    assert ensemble.isfinite().all()
+    assert taught(ensemble, logits, 3.0).isfinite()
+
+
+def test_the_ensemble_is_measured_beside_and_the_gate_is_noted():
+    method = says(*BRANCHES)
+    assert torch.equal(method.beside(IMAGES)["ensemble"], gated(SHARES, BRANCHES))
+    assert method.objective(late()).notes["gate"].item() == pytest.approx(SHARES.mean(dim=0).max().item())
+
+
+def test_the_model_is_the_first_student_whole():
+    method = one()
+    assert method.model.state_dict().keys() == network().state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(method.model.parameters(), network().parameters(), strict=True))
+    upper = {id(p) for b in method.branches for p in b.parameters()}
+    assert not upper & {id(p) for p in method.model.parameters()}
+    assert len(method.criteria) == 4
+
+
+def test_a_net_that_cannot_be_cut_is_refused():
+    parts = (nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    foreign = tap(nn.Sequential(*parts), (1, 8, 8))
+    with pytest.raises(UsageError, match=r"^one: .* cannot be cut"):
+        ONE(lambda count: [foreign] * count, EIGHT, lambda: CE(EIGHT))
+
+
+def test_a_net_of_one_stage_is_refused():
+    def short() -> Net:
+        return Net(nn.Conv2d(1, 2, 3), [nn.Identity()], nn.Linear(2, 3))
+
+    with pytest.raises(UsageError, match=r"^one: .* 1 stages?, and"):
+        ONE(lambda count: [short() for _ in range(count)], EIGHT, lambda: CE(EIGHT))

@@ -1,0 +1,257 @@
+"""tald: the squared gap between two losses, on images and on particles about them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import FIVE, S, Says, T, batch, batches, construct, few, golden, network
+from torch import Tensor
+
+from robustkd.attacks.particles import direction, particles, stein
+from robustkd.criteria.ce import CE
+from robustkd.methods import METHODS
+from robustkd.methods.tald import TALD
+from robustkd.models.net import Frozen
+from robustkd.records import Batch, Clock
+
+RELEASED = {"norm": "l2", "radius": 5e-4, "probe": 2e4, "bandwidth": 7e-4, "steps": 1}
+WALK = {"count": 4, "steps": 5, "step": 0.25, "radius": 8 / 255}
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def tald(student: Tensor = S, teacher: Tensor = T, **chosen: object) -> TALD:
+    return TALD(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), seeded(), **{"share": 0.0, **chosen})
+
+
+def made(**chosen: object) -> TALD:
+    return construct(METHODS.read("tald(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")).method
+
+
+def shown(size: int = 12) -> Batch:
+    return next(iter(batches(few(), size).epoch(0, Clock(0, 1))))
+
+
+def images(count: int = 3) -> Tensor:
+    """Some of whose pixels lie on the edges of the range."""
+    return (1.4 * torch.rand(count, 1, 8, 8, generator=seeded()) - 0.2).clamp(0, 1)
+
+
+def answers(x: Tensor) -> Tensor:
+    return network("resnet8").eval().requires_grad_(False)(x).logits
+
+
+def still(x: Tensor) -> Tensor:
+    """Answers the same to everything."""
+    return torch.arange(3.0) + 0 * x.flatten(1).sum(dim=1, keepdim=True)
+
+
+def apart(moved: Tensor, count: int = 4) -> Tensor:
+    """The mean distance between the particles of an image."""
+    groups = moved.reshape(-1, count, 64)
+    return torch.cdist(groups, groups).sum() / (len(groups) * count * (count - 1))
+
+
+def test_the_golden_value():
+    terms = tald(weight=1).objective(batch()).terms
+    assert terms["gap"].item() == pytest.approx(1.0410358231, abs=1e-10)
+    assert (terms["ce"] + terms["kd"]).item() == pytest.approx(1.2712183125, abs=1e-10)  # Hinton's
+
+
+def test_the_gap_by_hand():
+    # -log 3/4 = 0.2876821 against log 2 = 0.6931472: the square of 0.4054651, halved
+    method = tald(torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2), weight=0.5)
+    assert method.objective(batch(torch.tensor([0]))).terms["gap"].item() == pytest.approx(0.0822010, abs=1e-6)
+
+
+def test_equal_losses_have_no_gap_whatever_else_is_answered():
+    others = torch.tensor([[0.0, 1, 2, 3, 4]])
+    gap = tald(others, others[:, [0, 4, 3, 1, 2]]).objective(batch(torch.tensor([0]))).terms["gap"]
+    assert gap.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_gradient_of_the_gap():
+    method = tald(weight=1)
+    assert torch.autograd.gradcheck(lambda _: method.objective(batch()).terms["gap"], (method.student.logits,))
+
+
+def test_two_particles_by_hand():
+    # Two apart, h = 2: K = exp(-1/2) = 0.6065307. Repulsion K (u - u') / h = 0.6065307, halved; scores 1 and 0 are shared.
+    u = torch.tensor([[[0.0], [2.0]]])
+    assert stein(u, torch.zeros_like(u), 1.0).flatten().tolist() == pytest.approx([-0.3032653, 0.3032653], abs=1e-6)
+    phi = stein(u, torch.tensor([[[1.0], [0.0]]]), 1.0).flatten().tolist()
+    assert phi == pytest.approx([0.5 - 0.3032653, 0.3032653 + 0.3032653], abs=1e-6)
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 1.0, 2.5])
+def test_stein_as_loops_have_it(bandwidth):
+    u, score = golden((2, 4, 3), 0.7, 0.3), golden((2, 4, 3), 1.3, 0.1)
+    expected = np.zeros((2, 4, 3))
+    for group in range(2):
+        x, s = u[group].numpy(), score[group].numpy()
+        pairs = [np.linalg.norm(x[i] - x[j]) for i in range(4) for j in range(i)]
+        h = bandwidth * np.median(pairs)
+        for i in range(4):
+            for j in range(4):
+                k = np.exp(-((x[i] - x[j]) ** 2).sum() / (2 * h * h))
+                expected[group, i] += (k * s[j] + h * k * (x[i] - x[j]) / h**2) / 4
+    np.testing.assert_allclose(stein(u, score, bandwidth).numpy(), expected, rtol=1e-10)
+
+
+def test_repulsion_is_against_the_gradient_of_the_kernel():
+    u = golden((1, 4, 3), 0.7, 0.3).requires_grad_()
+    distances = torch.cdist(u.detach(), u.detach())[0]
+    h = np.median([distances[i, j].item() for i in range(4) for j in range(i)])
+    kernel = torch.exp(-(u[0, :, None] - u[0].detach()).square().sum(dim=2) / (2 * h * h))
+    (gradient,) = torch.autograd.grad(kernel.sum(), u)
+    torch.testing.assert_close(stein(u.detach(), torch.zeros(1, 4, 3).double(), 1.0), -h * gradient / 4)
+
+
+def test_with_the_released_bandwidth_particles_do_not_meet():
+    u = direction(torch.rand(3, 4, 64, generator=seeded()) - 0.5)
+    score = golden((3, 4, 64), 0.7, 0.3).float()
+    assert torch.equal(stein(u, torch.zeros_like(u), 7e-4), torch.zeros_like(u))
+    assert torch.equal(stein(u, score, 7e-4), score / 4)
+    assert stein(u, torch.zeros_like(u), 1.0).flatten(1).norm(dim=1).min() > 0.1
+
+
+def test_alone_or_all_at_one_place_the_score_is_all_there_is():
+    score = golden((2, 1, 5), 0.7, 0.3)
+    torch.testing.assert_close(stein(torch.ones_like(score), score, 1.0), score)
+    together = stein(torch.ones(1, 3, 5).double(), score[:1].expand(1, 3, 5), 1.0)
+    torch.testing.assert_close(together, score[:1].expand(1, 3, 5))
+
+
+def test_particles_part_where_nothing_else_draws_them():
+    start = particles(still, images(), seeded(), **{**WALK, "steps": 0})
+    moved = particles(still, images(), seeded(), **WALK)
+    assert apart(moved) > 1.1 * apart(start)
+    unmoved = particles(still, images(), seeded(), **WALK, bandwidth=7e-4)
+    torch.testing.assert_close(unmoved, start)
+
+
+@pytest.mark.parametrize("radius", [8 / 255, 0.3])
+def test_the_ball_and_the_range_are_kept(radius):
+    x = images()
+    moved = particles(answers, x, seeded(), **{**WALK, "radius": radius})
+    assert moved.shape == (12, 1, 8, 8)
+    assert (moved.min() >= 0) & (moved.max() <= 1)
+    offset = moved - x.repeat_interleave(4, dim=0)
+    assert offset.abs().max() == pytest.approx(radius, rel=1e-4)
+    assert not moved.requires_grad
+
+
+def test_a_step_is_a_part_of_the_radius_and_nothing_outside_the_range_is_asked_about():
+    asked = []
+    walks = ({**WALK, "steps": steps, "step": 0.1, "radius": 0.2} for steps in (0, 1))
+    start, moved = (particles(lambda x: asked.append(x) or answers(x), images(), seeded(), **walk) for walk in walks)
+    assert all((x.min() >= -1e-6) & (x.max() <= 1 + 1e-6) for x in asked)
+    assert (moved - start).abs().max() == pytest.approx(0.1 * 0.2, rel=1e-4)
+
+
+def test_where_they_go_the_answer_is_further_off():
+    def off(steps: int) -> Tensor:
+        moved = particles(answers, images(), seeded(), **{**WALK, "steps": steps})
+        clean = answers(images()).softmax(dim=1).repeat_interleave(4, dim=0)
+        return (answers(moved).softmax(dim=1) - clean).square().sum(dim=1).mean()
+
+    assert off(5) > 1.5 * off(0)
+
+
+def test_each_image_has_particles_of_its_own():
+    x = images(2)
+    one = particles(answers, x, seeded(), **WALK)
+    other = particles(answers, torch.stack([x[0], 1 - x[1]]), seeded(), **WALK)
+    torch.testing.assert_close(one[:4], other[:4])
+    assert not torch.equal(one[4:], other[4:])
+
+
+def test_the_released_particles_as_a_loop_has_them():
+    # One direction after another: the gradient at x + 10 d, in the net's normalisation, 5e-4 long. No repulsion.
+    net, x = network("resnet8").eval().requires_grad_(False), 0.2 + 0.6 * images()
+    moved = particles(answers, x, seeded(), count=4, step=1.0, unit=net.std, **RELEASED)
+    start = 2 * torch.rand(12, 1, 8, 8, generator=seeded()) - 1
+    for row in range(12):
+        clean = x[row // 4][None]
+        d = (start[row] / start[row].norm())[None].requires_grad_()
+        far = net(clean + 10 * d * net.std).logits.softmax(dim=1)
+        (g,) = torch.autograd.grad(torch.nn.functional.mse_loss(far, net(clean).logits.softmax(dim=1)), d)
+        torch.testing.assert_close(moved[row][None] - clean, 5e-4 * net.std * g / g.norm(), rtol=0.01, atol=1e-6)
+    assert (moved - x.repeat_interleave(4, dim=0)).abs().max() < 5e-4
+
+
+def test_directions_of_what_is_small_or_nothing():
+    v = torch.tensor([[3.0, 4.0], [3e-30, 4e-30], [0.0, 0.0]])
+    torch.testing.assert_close(direction(v), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(("size", "share", "attacked"), [(1, 10 / 64, 1), (2, 1.0, 2), (12, 0.5, 6), (12, 0.0, 0)])
+def test_a_share_of_the_batch_is_surrounded(size, share, attacked):
+    clean = shown(size)
+    joint = made(share=share, particles=3).surrounded(clean)
+    assert len(joint.images) == len(joint.labels) == len(joint.index) == 3 * attacked + size
+    assert torch.equal(joint.images[3 * attacked :], clean.images)
+    for row in range(3 * attacked):
+        assert joint.labels[row] == clean.labels[row // 3]
+        assert joint.index[row] == clean.index[row // 3]
+        offset = (joint.images[row] - clean.images[row // 3]).abs().max()
+        assert offset.item() == pytest.approx(
+            8 / 255, rel=1e-3
+        )  # of the image's own range, whatever the net divides by
+
+
+def test_the_released_radius_is_in_units_of_the_net():
+    method, clean = made(share=1.0, particles=1, **RELEASED), shown()
+    offsets = (method.surrounded(clean).images[:12] - clean.images) / method.teacher.net.std
+    lengths = offsets.flatten(1).norm(dim=1)
+    assert method.teacher.net.std.item() == 0.25
+    assert (lengths > 4e-4).all()  # what would leave the range is cut off
+    assert (lengths < 5.1e-4).all()
+
+
+def test_ten_of_sixty_four():
+    zeros = torch.zeros(64, dtype=torch.int64)
+    joint = made().surrounded(Batch(images(64), zeros, zeros, Clock(0, 1)))
+    assert len(joint.images) == 4 * 10 + 64
+
+
+def test_clean_rows_alone_make_ce_and_kd_and_all_make_the_gap():
+    method, clean = made(weight=1, alpha=0.5, radius=0.3).train(), shown()
+    state = method.random.get_state()
+    objective = method.objective(clean)
+    terms = objective.terms
+    method.random.set_state(state)
+    joint = method.surrounded(clean)
+    with torch.no_grad():
+        z, t = method.student(joint.images).logits, method.teacher(joint.images).logits
+    own, theirs = ([-row.log_softmax(0)[y].item() for row, y in zip(x, joint.labels, strict=True)] for x in (z, t))
+    assert terms["ce"].item() == pytest.approx(0.5 * np.mean(own[-12:]), rel=1e-5)
+    assert terms["gap"].item() == pytest.approx(np.mean((np.array(own) - np.array(theirs)) ** 2), rel=1e-4)
+    said = t.argmax(dim=1).tolist()
+    first = len(said) - 12
+    assert objective.notes["flipped"].item() == pytest.approx(
+        np.mean([said[row] != said[first + row // 4] for row in range(first)])
+    )
+    p, q = ((x[-12:] / 4).log_softmax(dim=1) for x in (t, z))
+    assert terms["kd"].item() == pytest.approx(0.5 * 16 * (p.exp() * (p - q)).sum().item() / 12, rel=1e-4)
+
+
+@pytest.mark.parametrize("chosen", [{}, RELEASED], ids=["tald", "released"])
+def test_the_search_leaves_no_gradient_behind(chosen):
+    method = made(share=1.0, **chosen).train()
+    method.surrounded(shown())
+    assert all(p.grad is None for p in (*method.parameters(), *method.teacher.net.parameters()))
+    assert not any(part.training for part in method.teacher.net.modules())
+    objective = method.objective(shown())
+    objective.loss.backward()
+    assert all(p.grad.isfinite().all() for p in method.student.parameters())
+    assert all(p.grad is None for p in method.teacher.net.parameters())
+
+
+def test_one_image_many_times_and_one_class_are_no_trouble():
+    method, clean = made(share=1.0, particles=1).train(), shown()
+    same = Batch(clean.images[:1].repeat(4, 1, 1, 1), clean.labels[:1].repeat(4), clean.index[:4], clean.clock)
+    assert method.objective(same).loss.isfinite()
