@@ -1,15 +1,16 @@
 """amkd, amkd_bss: "Adversarial Metric Knowledge Distillation".
 
     L = CE(z_s, y) + alpha(e) H(p_t(x), p_s(x)) + beta(e) [boundary H(p_t(x~), p_s(x~)) + weight L_tri]
-    L_tri = mean max(0, ||a - p|| - ||a - n|| + margin)
+    L_tri = 1/B sum max(0, ||a - p|| - ||a - n|| + margin), over the x~ of a batch of B
 
 Read from the abstract, which has no equation and no number: adversarial samples close to the boundary of two classes, a
 triplet constraint on their distance to samples of negative classes, boundary information passed on and a proper distance
 kept from the other classes. All else here is our reading of it.
 
 x~ is an image walked from its class b towards a class k, chosen, drawn, walked and weighted by alpha and beta as bss does it
-(arXiv 1805.05532). x- is an image of the same batch that the teacher gives neither class, for both are rightful neighbours
-of x~: by the teacher's class, always, because a method may not know whether labels are wrong. By `reading`,
+(arXiv 1805.05532). x- is an image of the same batch that the teacher gives neither of the two, nor the class it gives x~:
+all three are rightful neighbours of x~, and under label noise most walks end in a third class. It goes by the teacher's
+classes, always, because a method may not know whether labels are wrong. By `reading`,
 
     I1    a = z_t(x~)   p = z_s(x~)   n = z_s(x-)    as in the triplet loss for distillation (arXiv 2004.08116)
     I2    a = z_s(x~)   p = z_t(x~)   n = z_t(x-)    the student's answer moves, the teacher's places are given
@@ -19,6 +20,10 @@ of x~: by the teacher's class, always, because a method may not know whether lab
 length 1, the student's through a learned projection. A margin of 5 (the triplet loss's code) is for logits; vectors of
 length 1 are at most 2 apart and want 0.2 to 1. amkd puts the triplet in the place of the soft targets at the boundary
 (boundary 0), which the abstract sets itself against; amkd_bss keeps both (boundary 1). Batch norm keeps no statistics of x~.
+
+L_tri is divided by the batch, not by its x~: a distance pulls as hard when it is small as when it is large, and where few
+samples are candidates, as under label noise, a mean over those few lets each pull dozens of times as hard as a label, and
+the student learns nothing else (tried on digits: its training loss stays near that of guessing).
 """
 
 from collections.abc import Callable
@@ -37,9 +42,9 @@ from robustkd.records import Batch, Facts, Objective, Output
 from robustkd.words import Count, NotNegative, Positive, Share, UsageError
 
 
-def other_classes(classes: Tensor, base: Tensor, target: Tensor) -> Tensor:
-    """Which samples of a batch are of neither class: (B,), (M,), (M,) -> (M, B) bool."""
-    return (classes != base[:, None]) & (classes != target[:, None])
+def other_classes(classes: Tensor, *near: Tensor) -> Tensor:
+    """Which samples of a batch are of none of the classes near each of M images: (B,), (M,) each -> (M, B) bool."""
+    return torch.stack([classes != c[:, None] for c in near]).all(dim=0)
 
 
 def chosen(distance: Tensor, near: Tensor, valid: Tensor, how: str, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -129,7 +134,7 @@ class AMKD(Distiller):
             agreed = soft_ce(near.logits, there.logits, self.temperature)
             terms["boundary"] = beta * self.boundary * mean_where(agreed, near.counted)
         loss, counted = self.metric(student, teacher, there, near)
-        terms["triplet"] = beta * self.weight * mean_where(loss, counted)
+        terms["triplet"] = beta * self.weight * (loss * counted).sum() / len(batch.labels)
         return Objective(terms, {**near.notes, "active": mean_where((loss > 0).float(), counted)})
 
     def metric(self, student: Output, teacher: Output, there: Output, near: Supporting) -> tuple[Tensor, Tensor]:
@@ -145,7 +150,7 @@ class AMKD(Distiller):
             "I2": (ours_there, theirs_there, theirs),
             "I3": (ours_there, ours[near.rows], ours),
         }[self.reading]
-        valid = other_classes(teacher.logits.argmax(dim=1), near.base, near.target)
+        valid = other_classes(teacher.logits.argmax(dim=1), near.base, near.target, near.logits.argmax(dim=1))
         with torch.no_grad():
             distance, to_positive = torch.cdist(anchor, pool), (anchor - positive).norm(dim=1)
         negative, any_other = chosen(distance, to_positive, valid, self.negatives, self.random)

@@ -52,7 +52,7 @@ def agreeing(made: Made) -> AMKD:
 
 def test_negatives_are_of_neither_class():
     classes, base, target = torch.tensor([0, 1, 2, 0, 2]), torch.tensor([0, 2]), torch.tensor([1, 0])
-    assert other_classes(classes, base, target).int().tolist() == [[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]
+    assert other_classes(classes, base, target, target).int().tolist() == [[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(("how", "expected"), [("hardest", 2), ("semihard", 3)])
@@ -222,3 +222,31 @@ def test_a_sample_without_a_negative_does_not_count():
     loss, counted = method.metric(answered(LOGITS), answered(said), answered(THERE), NEAR)
     assert counted.tolist() == [False, True]  # nobody is of class 2; class 0 is left for the second
     assert loss.isfinite().all()
+
+
+def test_a_class_that_the_walk_came_to_is_no_negative():
+    method = made(negatives="hardest").method
+    said = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
+    astray = NEAR._replace(
+        logits=torch.tensor([[0.0, 0, 1], [0, 0, 1]], dtype=torch.float64)
+    )  # both are now of class 2
+    _, counted = method.metric(answered(LOGITS), answered(said), answered(THERE), astray)
+    assert counted.tolist() == [False, True]  # walked from 0 towards 1: class 2 was all there was left
+
+
+def test_the_triplets_are_averaged_over_the_batch():
+    # Twelve images, three of them walked: a sum over those three that count, by twelve, by beta at the first of 100 epochs.
+    method, batch = made(negatives="hardest").method.eval(), shown()
+    seen = {}
+    whole = method.metric
+
+    def metric(*args: object) -> tuple[Tensor, Tensor]:
+        seen["loss"], seen["counted"] = whole(*args)
+        return seen["loss"], seen["counted"]
+
+    method.metric = metric
+    term = method.objective(batch).terms["triplet"].item()
+    assert len(seen["loss"]) == 3
+    expected = sum(l for l, c in zip(seen["loss"].tolist(), seen["counted"].tolist(), strict=True) if c)
+    assert expected > 0
+    assert term == pytest.approx(2 * (1 - 4 / 300) * expected / 12, rel=1e-5)
