@@ -183,7 +183,7 @@ def listed(registry: words.Registry, word: str | None) -> None:
     hints, said = words.annotations(found), {**read.entry.preset, **read.fields}
     for name, parameter in words.parameters(found).items():
         default = said.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
-        table.add_row(name, escape(words.wanted(hints[name])), f"{default}")
+        table.add_row(name, escape(words.wanted(hints[name])), f"{default:.4g}" if type(default) is float else str(default))
     console.print(table)
 
 

@@ -277,7 +277,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, float]:
         **{name: last[name] for name in FIGURES},
         **{f"recall/{name}": value for name, value in recall.items()},
         **{f"early/{name}": early[name] for name in FIGURES if name in early},
-        **{f"{what}/{name}": figures[name] for what, figures in result.get("beside", {}).items() for name in FIGURES},
+        **{f"beside/{what}/{n}": of[n] for what, of in result.get("beside", {}).items() for n in FIGURES},
         **{f"training/{name}": trained[name] for name in MEASURED if name in trained},
     }
 

@@ -222,7 +222,7 @@ def test_a_word_shows_its_card_and_its_parameters(capsys: pytest.CaptureFixture[
     assert "number above 0" in said
     cli.main(["methods", "rkd_d"])
     angle = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["angle"])
-    assert angle.split()[-1] == "0.0", "the word's own value, not the signature's"
+    assert angle.split()[-1] == "0", "the word's own value, not the signature's"
     cli.main(["scenarios", "imbalance"])
     assert "first or second" in capsys.readouterr().out
 

@@ -63,6 +63,7 @@ def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="
         trained["finished"] = finished
     cell = {"role": role, "method": "hinton", "seed": 0}
     result = {"cell": cell, "name": name, "last": last, "early": last, "trained": trained}
+    result["beside"] = {"ensemble": {**last, "accuracy": 0.6}}
     (path / "result.json").write_text(json.dumps(result))
     (path / "epochs.csv").write_text("epoch\n1\n")
     np.savez(path / "test-last.npz", logits=np.zeros(3))
@@ -182,6 +183,8 @@ def test_a_child_has_its_history_figures_and_files(logged, client):
             **{"train/ce": 1 / 30, "test/accuracy": 0.5, "training/seconds": 3.0},
             **{"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5},
             **{"early/accuracy": 0.8, "early/balanced_accuracy": 0.75, "early/worst_recall": 0.5},
+            **{"beside/ensemble/accuracy": 0.6, "beside/ensemble/balanced_accuracy": 0.75},
+            **{"beside/ensemble/worst_recall": 0.5},
             **{"recall/süß_ sauer": 0.5, "recall/süß_ sauer_2": 1.0},  # a_b has no samples: its recall is no number
         }
     )
