@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipelines import cli, prepare, runs
 from robustkd import checkpoint, schedule, study
+from robustkd.methods import METHODS
 from robustkd.options import Study
 from tests.pipelines.toys import line, stripes
 
@@ -363,9 +364,17 @@ def test_a_study_needs_no_mlflow(data: Path) -> None:
     assert "hinton - baseline" in done.stdout
 
 
+def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Path) -> None:
+    cli.main(line("run", data, methods=",".join(f"{word}+balanced" for word in METHODS), student="wrn_10_1"))
+    for word in METHODS:
+        result = json.loads((folder() / "runs" / f"{word}+balanced-seed0" / "result.json").read_text())
+        assert "balanced" in result["cell"]["method"]
+        assert np.isfinite(result["last"]["accuracy"])
+
+
 @pytest.mark.gpu
-def test_a_study_runs_on_a_gpu(data: Path) -> None:
-    cli.main(line("run", data, device="cuda", methods="baseline,hinton,fitnet,dml", epochs="4"))
+def test_every_method_runs_on_a_gpu(data: Path) -> None:
+    cli.main(line("run", data, device="cuda", methods="all", epochs="4"))
     for run in (folder() / "runs").iterdir():
         result = json.loads((run / "result.json").read_text())
         assert result["trained"]["device"] == "cuda"
