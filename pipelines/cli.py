@@ -18,6 +18,7 @@ import robustkd
 import scenarios
 from robustkd import words
 from robustkd.criteria import CRITERIA
+from robustkd.data.paired import PAIRED
 from robustkd.data.sources import DATASETS
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
@@ -30,7 +31,10 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "SCENARIOS": scenarios.SCENARIOS}
+TABLES = {
+    **{"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED},
+    "SCENARIOS": scenarios.SCENARIOS,
+}
 
 Options = Annotated[Study, Parameter(name="*")]
 Config = Annotated[Path | None, Parameter(help="A YAML file of these options; what is typed beside it wins.")]
@@ -183,7 +187,9 @@ def listed(registry: words.Registry, word: str | None) -> None:
     hints, said = words.annotations(found), {**read.entry.preset, **read.fields}
     for name, parameter in words.parameters(found).items():
         default = said.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
-        table.add_row(name, escape(words.wanted(hints[name])), f"{default:.4g}" if type(default) is float else str(default))
+        table.add_row(
+            name, escape(words.wanted(hints[name])), f"{default:.4g}" if type(default) is float else str(default)
+        )
     console.print(table)
 
 

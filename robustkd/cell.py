@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from robustkd import build, checkpoint, engine, metrics, seeds, words
 from robustkd.data.loader import Loader
+from robustkd.data.paired import PAIRED
 from robustkd.data.view import View
 from robustkd.method import Method
 from robustkd.models.net import Frozen, Network
@@ -74,7 +75,10 @@ def construct(plan: Plan, cell: Cell, view: View, random: torch.Generator, *, te
     }
     with torch.random.fork_rng(devices=[]):  # adapters draw their first weights from the global generator
         torch.default_generator.manual_seed(seeds.derive(cell.seed, "init", cell.role, "method"))
-        return build.build(method, ingredients).to(plan.device)
+        made = build.build(method, ingredients).to(plan.device)
+    for text in made.views:  # a misspelt one is refused here, before anything is trained
+        PAIRED.read(text).chosen()
+    return made
 
 
 def batches(plan: Plan, method: Method, view: View, seed: int = 0) -> Loader:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from robustkd import build, checkpoint, engine, seeds, words
 from robustkd.criteria import CRITERIA
 from robustkd.data import manifest, sources
+from robustkd.data.paired import PAIRED
 from robustkd.data.view import Source, View
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
@@ -26,7 +27,7 @@ from robustkd.models.net import Network
 from robustkd.options import Data, Study
 from robustkd.records import Facts
 
-TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS}
+TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED}
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ def _values(kind: str, text: str, inside: str) -> tuple[tuple[Any, ...], dict[st
     return tuple(value(node) for node in call.args), named
 
 
-PLUGS = ("METHODS", "SCENARIOS", "MODELS", "CRITERIA")  # what a user's file may offer
+PLUGS = ("METHODS", "SCENARIOS", "MODELS", "CRITERIA", "VIEWS")  # what a user's file may offer
 
 
 def plug(path: str, tables: Mapping[str, Registry]) -> None:

@@ -4,11 +4,12 @@ A view is called on bytes (B, H, W, C) and numbers drawn evenly from [0, 1), `dr
 the loader then moves and mirrors each image anew. The draws come from (seed, word, epoch), so a view has no state.
 """
 
-from typing import ClassVar, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from robustkd.words import Entry, Registry
+
+if TYPE_CHECKING:  # the table is read before torch is loaded
+    from torch import Tensor
 
 PAIRED = Registry(
     "view",
@@ -26,7 +27,7 @@ class Paired(Protocol):
 
     draws: int  # numbers that one image takes
 
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+    def __call__(self, images: "Tensor", draws: "Tensor") -> "Tensor":
         """(B, H, W, C) uint8, (B, draws) in [0, 1) -> (B, H, W, C) uint8."""
         ...
 
@@ -36,5 +37,5 @@ class Again:
 
     draws: ClassVar[int] = 0
 
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+    def __call__(self, images: "Tensor", draws: "Tensor") -> "Tensor":
         return images

@@ -57,11 +57,12 @@ def test_tables_are_listed_and_words_refused_before_torch_is_loaded():
     code = """
 import sys
 from robustkd.criteria import CRITERIA
+from robustkd.data.paired import PAIRED
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.words import UsageError
 from scenarios import SCENARIOS
-for table in (METHODS, CRITERIA, MODELS, SCENARIOS):
+for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED):
     assert all(entry.summary for entry in table.values())
     try:
         table.read("nobody")

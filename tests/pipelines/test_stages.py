@@ -291,6 +291,33 @@ def test_a_users_method_scenario_and_net_need_no_edit_of_the_package(
     assert result["trained"]["hyperparameters"]["mimic.weight"] == 0.1
 
 
+def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(
+        "from robustkd.methods.baseline import Baseline\n"
+        "class Dark:\n"
+        "    draws = 0\n"
+        "    def __call__(self, images, draws):\n"
+        "        return images // 4\n"
+        "class Night(Baseline):\n"
+        "    views = ('dark',)\n"
+        "    def objective(self, batch):\n"
+        "        assert batch.views[0].max() <= 63 / 255 < batch.images.max()\n"
+        "        return super().objective(batch)\n"
+        "class Blind(Night):\n"
+        "    views = ('drak',)\n"
+        "METHODS, VIEWS = {'night': Night, 'blind': Blind}, {'dark': Dark}\n"
+    )
+    cli.main(line("run", data, methods="night", plug="mine.py"))
+    assert "night" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as refused:
+        cli.main(line("run", data, methods="blind", plug="mine.py", out="other"))
+    assert refused.value.code
+    assert "no view is called 'drak' (did you mean 'dark'?)" in capsys.readouterr().err
+    assert not list(Path("other").glob("*/runs/*"))
+
+
 def test_an_ensemble_is_measured_beside_its_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(line("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
