@@ -192,7 +192,7 @@ def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.Cap
 
 
 SMOOTHED = {
-    "no": ("baseline+balanced", "teacher (resnet8, balanced)", {}),
+    "none": ("baseline+balanced", "teacher (resnet8, balanced)", {}),
     "labels": ("smooth+balanced", "teacher (resnet8, balanced, smooth labels)", {"labels": 0.1, "consistency": 0.0}),
     "consistency": (
         "smooth(labels=0, consistency=1)+balanced",
