@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from robustkd.cell import rehearse
 from robustkd.data import manifest, pixels
 from robustkd.data.splits import Rows, split
 from robustkd.data.view import Source, View, digest
+from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.options import Study
 from scenarios.base import Scenario
@@ -94,11 +95,21 @@ def draft(options: Study) -> Draft:
         jobs,
         max(1, cores // jobs),
     )
+    refused = []
     for cell in cells:
         if cell.seed == 0 and (cell.role == "student" or teacher is None):
-            rehearse(plan, cell, drawn[0].train)
+            try:
+                rehearse(plan, cell, drawn[0].train)
+            except words.UsageError as error:
+                if options.methods.strip() != "all" or cell.method not in METHODS or cell.method == "baseline":
+                    raise
+                console.print(f"left out of all: {error}", markup=False)
+                refused.append(cell.method)
+    if refused:  # `all` are those that these nets and data allow
+        left = ",".join(text for text in options.method_texts() if text not in refused)
+        plan = replace(plan, options=replace(options, methods=left))
     card = {
-        "methods": options.method_texts(),
+        "methods": plan.options.method_texts(),
         "seeds": options.seeds,
         "given": {name: getattr(options, name) for name in Study.__dataclass_fields__},  # as typed, or by default
         "resolved": facts(plan, drawn, source),

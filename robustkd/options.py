@@ -47,7 +47,7 @@ class Study(Data):
     scenario: str
     """What is done to the training labels: words chained with +, as in imbalance0.2+noise0.4 (see `robustkd scenarios`)."""
     methods: str = "baseline,hinton,dml"
-    """Methods with commas between, each `method` or `method+criterion`; `all` for every method there is."""
+    """Methods with commas between, each `method` or `method+criterion`; `all` for every method that the nets allow."""
     student: str = "wrn_10_2"
     """The net to be trained (see `robustkd models`)."""
     teacher: str = "wrn_16_2"

@@ -318,6 +318,21 @@ def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
     assert not list(Path("other").glob("*/runs/*"))
 
 
+def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(line("prepare", data, methods="all", teacher="resnet8x4"))
+    assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
+    card = json.loads((folder() / "study.json").read_text())
+    assert card["methods"] == [word for word in METHODS if word != "fsp"]
+    assert card["given"]["methods"] == "all"
+    with pytest.raises(SystemExit) as refused:
+        cli.main(line("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
+    assert refused.value.code
+    with pytest.raises(SystemExit) as refused:  # what nobody can do is refused for all
+        cli.main(line("prepare", data, methods="all", student="torchvision:vgg11", out="other"))
+    assert refused.value.code
+    assert not list(Path("other").glob("*/study.json"))
+
+
 def test_an_ensemble_is_measured_beside_its_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(line("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
