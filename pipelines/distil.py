@@ -2,14 +2,13 @@
 
 from pipelines import prepare, runs
 from pipelines.screen import console
-from robustkd import study
 from robustkd.options import Study
 
 
 def main(options: Study) -> None:
     """Train the students of a study."""
     draft = prepare.draft(options)
-    cells = study.cells(options, draft.plan.teacher is not None)
+    cells = draft.cells
     runs.refuse_unfinished(draft.plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
     with runs.tracked(draft, "distil") as (plan, tracker):
         runs.conduct(plan, [cell for cell in cells if cell.role == "student"], tracker)

@@ -2,7 +2,7 @@
 
 from pipelines import prepare, runs
 from pipelines.screen import console
-from robustkd import schedule, study
+from robustkd import schedule
 from robustkd.cell import evaluate
 from robustkd.options import Study
 
@@ -10,7 +10,7 @@ from robustkd.options import Study
 def main(options: Study) -> None:
     """Measure what is trained."""
     draft = prepare.draft(options)
-    cells = study.cells(options, draft.plan.teacher is not None)
+    cells = draft.cells
     runs.refuse_unfinished(draft.plan, cells, "run")
     schedule.prepare_process(draft.plan)
     with runs.tracked(draft, "evaluate") as (plan, tracker):

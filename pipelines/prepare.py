@@ -41,6 +41,11 @@ class Draft:
     drawn: dict[int, manifest.Splits]  # what each data seed is shown
     card: dict[str, Any]  # study.json
 
+    @property
+    def cells(self) -> tuple[study.Cell, ...]:
+        """The study's runs, teachers first."""
+        return study.cells(self.plan.options, self.plan.teacher is not None)
+
     def freeze(self) -> study.Plan:
         """Write the study's folder: its card, and a manifest for each data seed."""
         folder, options = self.plan.folder, self.plan.options

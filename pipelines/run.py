@@ -10,7 +10,7 @@ from robustkd.options import Study
 def main(options: Study, *, dry_run: bool = False) -> None:
     """Prepare, train teachers and students, evaluate and compare; or say what that would take."""
     draft = prepare.draft(options)
-    cells = study.cells(options, draft.plan.teacher is not None)
+    cells = draft.cells
     if dry_run:
         forecast(draft, cells)
         return

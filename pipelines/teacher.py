@@ -2,14 +2,13 @@
 
 from pipelines import prepare, runs
 from pipelines.screen import console
-from robustkd import study
 from robustkd.options import Study
 
 
 def main(options: Study) -> None:
     """Train the teachers a study needs."""
     draft = prepare.draft(options)
-    cells = [cell for cell in study.cells(options, draft.plan.teacher is not None) if cell.role == "teacher"]
+    cells = [cell for cell in draft.cells if cell.role == "teacher"]
     with runs.tracked(draft, "teacher") as (plan, tracker):
         runs.conduct(plan, cells, tracker)
     console.print(f"{len(cells)} teachers are in {plan.folder}", markup=False)

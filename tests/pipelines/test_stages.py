@@ -319,11 +319,14 @@ def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
 
 
 def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("prepare", data, methods="all", teacher="resnet8x4"))
+    cli.main(line("run", data, methods="all", teacher="resnet8x4", epochs="1"))
     assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
     card = json.loads((folder() / "study.json").read_text())
     assert card["methods"] == [word for word in METHODS if word != "fsp"]
     assert card["given"]["methods"] == "all"
+    assert {path.name for path in (folder() / "runs").iterdir()} == {
+        f"{w}-seed0" for w in (*card["methods"], "teacher")
+    }
     with pytest.raises(SystemExit) as refused:
         cli.main(line("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
     assert refused.value.code
