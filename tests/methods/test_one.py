@@ -9,7 +9,7 @@ from helpers import FIVE, LABELS, S, batch, golden, network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
-from robustkd.functional import rise
+from robustkd.functional import kl, rise
 from robustkd.methods.one import ONE, Gate, gated, taught
 from robustkd.models.foreign import tap
 from robustkd.models.net import Net
@@ -71,6 +71,16 @@ def test_the_weight_of_the_mimicry_rises():
 def test_branches_that_agree_are_taught_nothing():
     shifted = [S + shift for shift in (0.0, 3.0, -50.0)]  # a shift of logits changes no answer
     assert says(*shifted).objective(late()).terms["kl"].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_one_branch_alone_is_taught_by_itself_as_hinton_would():
+    alone = gated(torch.ones(4, 1, dtype=torch.float64), [S])
+    assert torch.equal(alone, S)
+    student = S.clone().requires_grad_()
+    loss = taught(alone, [student], 3.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(9 * kl(S, S, 3.0).item(), abs=1e-12) == 0
+    assert student.grad.abs().max() < 1e-15
 
 
 def test_the_order_of_the_branches_does_not_matter():

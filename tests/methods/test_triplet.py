@@ -26,6 +26,10 @@ def term(method: Triplet, labels: Tensor = LABELS) -> Tensor:
 def test_the_golden_value():
     loss = triplet(T, S, S.roll(1, 0), 5.0).mean().item()
     assert loss == pytest.approx(4.9380091314, abs=1e-10)
+    lengths = [(T - other).square().sum(dim=1).sqrt() for other in (S, S.roll(1, 0))]
+    exact = (lengths[0] - lengths[1] + 5).clamp(min=0).mean().item()
+    assert exact == pytest.approx(4.9380091638, abs=1e-10)
+    assert loss == pytest.approx(exact, abs=1e-7)
 
 
 def test_by_hand():
