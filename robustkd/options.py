@@ -105,9 +105,14 @@ class Study(Data):
     experiment: str | None = None
     """The MLflow experiment; robustkd where not given, or the one that `mlflow run` chose."""
 
+    @property
+    def everything(self) -> bool:
+        """Whether all methods were asked for, and so those that cannot be built may be left out."""
+        return self.methods.strip() == "all"
+
     def method_texts(self) -> list[str]:
         """The methods asked for, `all` spelled out; each once."""
-        return list(dict.fromkeys(METHODS if self.methods.strip() == "all" else split(self.methods, ",")))
+        return list(dict.fromkeys(METHODS if self.everything else split(self.methods, ",")))
 
     def data_seed(self, seed: int) -> int:
         """Which draw of the scenario a seed sees."""
