@@ -41,9 +41,10 @@ def told(step: Scenario, view: View) -> View:
     """Apply a step and say what it asked for and what came of it."""
     after = step(view)
     kept = np.isin(view.rows, after.rows)
+    asked = float(step.asked(view) @ view.counts) / max(1, len(view))
     changed = float((view.labels[kept] != after.labels).mean()) if len(after) else 0.0
     console.print(
-        f"{step}: {len(view)} -> {len(after)} samples; labels to change: asked {100 * step.asked(view):.2f} %, "
+        f"{step}: {len(view)} -> {len(after)} samples; labels to change: asked {100 * asked:.2f} %, "
         f"changed {100 * changed:.2f} %",
         markup=False,
     )

@@ -91,7 +91,7 @@ def draft(options: Study) -> Draft:
     half = hardware.half(options.precision, device)
     plan = study.Plan(
         options,
-        out / folder_name(options, identity(options, source, half, teacher)),
+        out / folder_name(options, identity(options, source, drawn[0].train, half, teacher)),
         device,
         half,
         *pixels.moments(View.of(source, rows.train)),
@@ -131,18 +131,19 @@ def draw(options: Study, scenario: Scenario, source: Source, rows: Rows) -> dict
     """What each data seed is shown: the scenario goes over the training and the held-out rows, never over the test."""
     drawn = {}
     for seed in sorted({options.data_seed(seed) for seed in range(options.seeds)}):
-        before = [View.of(source, part, seed) for part in rows]
+        before = [View.of(source, part, seed, scale=len(part) / len(rows.train)) for part in rows]
         train, held_out = scenario(before[0]), scenario(before[1]) if len(before[1]) else before[1]
         refuse_empty(options, before[0], train)
         drawn[seed] = manifest.Splits(train, held_out, before[2])
     return drawn
 
 
-def identity(options: Study, source: Source, half: bool, teacher: Path | None) -> dict[str, Any]:
-    """All that decides a study's results."""
+def identity(options: Study, source: Source, shown: View, half: bool, teacher: Path | None) -> dict[str, Any]:
+    """All that decides a study's results; what a scenario read from files shows in what it drew."""
     return {
         **options.identity(),
         "fingerprint": source.fingerprint,
+        "drawn": shown.digest,
         "half": half,
         "teacher": options.teacher if teacher is None else file_digest(teacher),
         "init": file_digest(Path(options.init)) if options.init else None,

@@ -41,3 +41,12 @@ def derive(seed: int, *names: str | int) -> int:
 def keys(seed: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A number for each row that only the seed and the row decide: (N,) -> (N,)."""
     return splitmix(splitmix(np.array([seed], dtype=np.uint64)) ^ rows.astype(np.uint64))
+
+
+def uniform(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Keys as numbers in [0, 1), in the same order: (N,) -> (N,).
+
+    >>> uniform(np.array([0, 2**63, 2**64 - 1], dtype=np.uint64)).tolist()
+    [0.0, 0.5, 0.9999999999999999]
+    """
+    return (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53

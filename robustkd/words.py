@@ -263,22 +263,30 @@ class Registry(Mapping[str, Entry]):
 
 
 def _values(kind: str, text: str, inside: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The values between a word's brackets: numbers, bare words or "quoted strings", by Python's own parser."""
+    """The values between a word's brackets: numbers, bare words (a path too) or "quoted strings", named ones last."""
+    placed: list[Any] = []
+    named: dict[str, Any] = {}
+    for part in split(inside, ",") if inside.strip() else []:
+        match = re.fullmatch(r"(?:([A-Za-z_]\w*)\s*=)?\s*(.+)", part, re.DOTALL)
+        assert match is not None  # split leaves no part empty
+        name, value = match.groups()
+        if name in named:
+            raise UsageError(f"{kind} '{text}' gives its {name} twice")
+        if name:
+            named[name] = _value(value)
+        elif named or value.endswith("="):
+            raise UsageError(f"{kind} '{text}': '{inside}' is not a list such as 'key=value, key=\"a text\"'")
+        else:
+            placed.append(_value(value))
+    return tuple(placed), named
+
+
+def _value(text: str) -> Any:
+    """A number, a quoted string or True and the like by Python's rules; anything else is a bare word."""
     try:
-        call = ast.parse(f"f({inside}\n)", mode="eval").body
-    except SyntaxError:
-        raise UsageError(f"{kind} '{text}': '{inside}' is not a list such as 'key=value, key=\"a text\"'") from None
-    assert isinstance(call, ast.Call)
-    source = f"f({inside}\n)"
-
-    def value(node: ast.expr) -> Any:
-        try:
-            return ast.literal_eval(node)
-        except ValueError:
-            return ast.get_source_segment(source, node)
-
-    named = {keyword.arg: value(keyword.value) for keyword in call.keywords if keyword.arg}
-    return tuple(value(node) for node in call.args), named
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 PLUGS = ("METHODS", "SCENARIOS", "MODELS", "CRITERIA", "VIEWS")  # what a user's file may offer

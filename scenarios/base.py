@@ -1,4 +1,4 @@
-"""What a scenario is: a function from View to View, closed under composition; and the two that most of them derive from."""
+"""What a scenario is: a function from View to View, closed under composition; and what most of them derive from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from robustkd.data.view import Labels, View, first_by_key
 
 Order = Literal["id", "reversed", "seeded"]
 Cap = Literal["smallest", "own"]
+Draws = Literal["exact", "independent"]
 
 
 class Scenario(ABC):
@@ -32,9 +33,9 @@ class Scenario(ABC):
         """The steps, one after another."""
         yield self
 
-    def asked(self, view: View) -> float:
-        """The share of this view's labels that the scenario means to change."""
-        return 0.0
+    def asked(self, view: View) -> NDArray[np.float64]:
+        """The share of each class shown that the scenario means to corrupt, by another label or a foreign image: (K,)."""
+        return np.zeros(len(view.classes))
 
 
 @dataclass(frozen=True)
@@ -58,50 +59,85 @@ class Chain(Scenario):
 class Thinning(Scenario):
     """Leaves each class a number of its samples: the first by key, so that larger sizes keep a superset."""
 
+    @abstractmethod
+    def sizes(self, view: View) -> Labels:
+        """How many samples of each class stay, none above its count: (K,)."""
+
+    def apply(self, view: View) -> View:
+        chosen, _ = first_by_key(view.labels, view.keys("thin"), self.sizes(view))
+        return view.take(np.sort(chosen))
+
+
+class Curve(Thinning):
+    """Class sizes along a curve."""
+
     order: Order  # which class stands first on the curve
     cap: Cap  # what limits the curve: the smallest class's count, or each class's own
 
     @abstractmethod
     def curve(self, most: float, classes: int) -> NDArray[np.float64]:
-        """Sizes by position, before rounding by `sizes`, none above `most`: (K,)."""
+        """Sizes by position, before rounding, none above `most`: (K,)."""
 
-    def sizes(self, counts: Labels) -> Labels:
-        """How many samples each position keeps, of counts in the same order: (K,) -> (K,)."""
+    def sizes(self, view: View) -> Labels:
+        counts, ranking = view.counts, ranked(self.order, len(view.classes), view.draw("order"))
         most = counts.min() if self.cap == "smallest" else counts.max()
-        return np.minimum(np.rint(self.curve(float(most), len(counts))).astype(np.int64), counts)
-
-    def apply(self, view: View) -> View:
-        ranking = ranked(self.order, len(view.classes), view.draw("order"))
-        sizes = np.empty_like(view.counts)
-        sizes[ranking] = self.sizes(view.counts[ranking])
-        chosen, _ = first_by_key(view.labels, view.keys("thin"), sizes)
-        return view.take(np.sort(chosen))
+        sizes = np.empty_like(counts)
+        sizes[ranking] = np.rint(self.curve(float(most), len(counts)))
+        return np.minimum(sizes, counts)
 
 
 class Relabelling(Scenario):
-    """Shows other labels by a transition matrix: exact to rounding in every class, whatever the seed."""
+    """Shows other labels by a transition matrix.
+
+    draws = exact          rint(T[i, j] n_i) to within one of class i are shown as j, whatever the seed
+    draws = independent    each sample of class i is shown as j with probability T[i, j]
+
+    Either way a sample's draw is its own: a larger rate changes a superset, to the same wrong labels.
+    """
+
+    draws: Draws
 
     @abstractmethod
-    def matrix(self, classes: int) -> NDArray[np.float64]:
+    def matrix(self, view: View) -> NDArray[np.float64]:
         """T[i, j], the share of class i that is shown as j; rows sum to 1: (K, K)."""
 
-    def asked(self, view: View) -> float:
-        kept = np.diag(self.matrix(len(view.classes)))
-        return float(((1 - kept) * view.counts).sum() / max(1, len(view)))
+    def asked(self, view: View) -> NDArray[np.float64]:
+        kept: NDArray[np.float64] = np.diag(self.matrix(view))
+        return 1 - kept
 
     def apply(self, view: View) -> View:
-        matrix, counts = self.matrix(len(view.classes)), view.counts
-        # Rounded twice: 1 - (1 - rate) is not the rate, and a tie must not hang on its last bit.
-        flips = np.rint(np.round((1 - np.diag(matrix)) * counts, 6)).astype(np.int64)
-        chosen, _ = first_by_key(view.labels, view.keys("flip"), flips)
-        targets = [
-            deal(np.where(np.arange(len(row)) == i, 0, row), flips[i], view.draw("deal", i))
-            for i, row in enumerate(matrix)
-            if flips[i]
-        ]
-        labels = view.labels.copy()
-        labels[chosen] = np.concatenate(targets) if targets else labels[chosen]
+        matrix, labels = self.matrix(view), view.labels.copy()
+        rates, wrong = 1 - np.diag(matrix), np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
+        chosen, starts = flipped(view, rates, self.draws)
+        uniform = seeds.uniform(view.keys("target"))
+        for i, (row, mine) in enumerate(zip(wrong, np.split(chosen, starts[1:]), strict=True)):
+            if not len(mine):
+                continue
+            if self.draws == "exact":
+                labels[mine] = deal(row, len(mine), view.draw("deal", i))
+            else:
+                shares = np.cumsum(row)
+                labels[mine] = np.searchsorted(shares / shares[-1], uniform[mine], side="right")
         return view.relabel(labels)
+
+
+def flipped(view: View, rates: NDArray[np.float64], draws: Draws) -> tuple[Labels, Labels]:
+    """Who is corrupted at a rate for each class shown, by key: a larger rate takes a superset.
+
+    Args:
+        rates: (K,) in [0, 1].
+        draws: exact takes rint(rate n) of each class, independent each sample with the class's rate as probability.
+
+    Returns:
+        The indices, class by class and by key within each: (m,); and where each class begins: (K,).
+    """
+    keys, counts = view.keys("flip"), view.counts
+    if draws == "exact":
+        # Rounded twice: 1 - (1 - rate) is not the rate, and a tie must not hang on its last bit.
+        sizes = np.rint(np.round(rates * counts, 6)).astype(np.int64)
+    else:
+        sizes = np.bincount(view.labels[seeds.uniform(keys) < rates[view.labels]], minlength=len(counts))
+    return first_by_key(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
 
 
 def ranked(order: Order, classes: int, seed: int) -> Labels:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.words import Positive, Ratio
-from scenarios.base import Cap, Order, Thinning
+from scenarios.base import Cap, Curve, Order
 
 
 @dataclass(frozen=True)
-class Imbalance(Thinning):
+class Imbalance(Curve):
     """Thins the classes along a power law."""
 
     gamma: Positive

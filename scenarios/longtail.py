@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.words import Ratio
-from scenarios.base import Cap, Order, Thinning
+from scenarios.base import Cap, Curve, Order
 
 
 @dataclass(frozen=True)
-class LongTail(Thinning):
+class LongTail(Curve):
     """Thins the classes exponentially."""
 
     factor: Ratio

@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from robustkd.data.view import View
 from robustkd.words import Share
-from scenarios.base import Relabelling
+from scenarios.base import Draws, Relabelling
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,10 @@ class Noise(Relabelling):
 
     rate: Share
     convention: Literal["exclusive", "inclusive"] = "exclusive"
+    draws: Draws = "exact"
 
-    def matrix(self, classes: int) -> NDArray[np.float64]:
+    def matrix(self, view: View) -> NDArray[np.float64]:
+        classes = len(view.classes)
         others = classes - 1 if self.convention == "exclusive" else classes
         matrix = np.full((classes, classes), self.rate / others)
         np.fill_diagonal(matrix, 1 - (classes - 1) * self.rate / others)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.words import Ratio
-from scenarios.base import Cap, Order, Thinning
+from scenarios.base import Cap, Curve, Order
 
 
 @dataclass(frozen=True)
-class Step(Thinning):
+class Step(Curve):
     """Thins half of the classes alike."""
 
     factor: Ratio

@@ -80,6 +80,22 @@ def picture(file: Path, size: int, channels: int = 3) -> Pixels:
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
+def fitted(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
+    """Images brought to other channels and another size, as `picture` would: (N, C, H, W) -> (N, *shape)."""
+    from PIL import Image, ImageOps
+
+    if images.shape[1:] == shape:
+        return images
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    made = np.empty((len(images), *shape), np.uint8)
+    for row, pixels in enumerate(images):
+        image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert(mode)
+        square = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        made[row] = np.asarray(square).reshape(height, width, channels).transpose(2, 0, 1)
+    return made
+
+
 def decode(root: Path, files: Sequence[str], into: Pixels) -> dict[str, str]:
     """Fill an array with the images of files below root: (N, C, S, S).
 

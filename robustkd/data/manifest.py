@@ -1,6 +1,7 @@
 """A scenario frozen into files: which rows are shown, under which labels, in which split. Everything else reads these.
 
-`NAME.csv` has a line per sample (split, row, label, truth), `NAME.json` the card: scenario, data set, class names, seeds
+`NAME.csv` (or NAME.parquet, which is smaller) has a line per sample: split, row, label, truth, and origin where images of
+other data sets are shown: 0 for its own, else which of them. `NAME.json` is the card: scenario, data sets, class names, seeds
 and digests. Reloading checks the digests, and refuses the manifest of another data set.
 """
 
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from robustkd.data import sources
 from robustkd.data.view import Source, View
 from robustkd.words import UsageError
 
@@ -24,45 +26,66 @@ class Splits(NamedTuple):
 
 
 def save(path: Path, views: Splits, card: dict[str, Any]) -> None:
-    """Write PATH.csv and PATH.json."""
+    """Write PATH.csv, or PATH.parquet where that is what the path says, and PATH.json."""
     frames = []
     for split, view in views._asdict().items():
         truth = view.truth if view.truth is not None else np.full(len(view), -1)
-        frames.append(pd.DataFrame({"split": split, "row": view.rows, "label": view.labels, "truth": truth}))
-    pd.concat(frames).to_csv(path.with_suffix(".csv"), index=False)
+        columns = {"split": split, "row": view.rows, "label": view.labels, "truth": truth}
+        if any(other.origin is not None for other in views):
+            columns["origin"] = np.zeros(len(view), np.int64) if view.origin is None else view.origin
+        frames.append(pd.DataFrame(columns))
+    table = pd.concat(frames)
+    if path.suffix == ".parquet":
+        table.to_parquet(path, index=False)
+    else:
+        table.to_csv(path.with_suffix(".csv"), index=False)
     source = views.train.sources[0]
     card = {
         **card,
         "dataset": source.name,
         "fingerprint": source.fingerprint,
         "classes": source.classes,
+        "foreign": {
+            split: [[other.name, other.fingerprint] for other in view.sources[1:]]
+            for split, view in views._asdict().items()
+            if len(view.sources) > 1
+        },
         "data_seed": views.train.seed,
         "place": views.train.place,
         "digest": {split: view.digest for split, view in views._asdict().items()},
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False))
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def load(path: Path, source: Source) -> Splits:
-    """The views as they were saved.
+    """The views as they were saved; the images of other data sets among them are read again.
 
     Raises:
         UsageError: the manifest is of another data set, or its files do not belong together.
     """
-    card = json.loads(path.with_suffix(".json").read_text())
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if card["fingerprint"] != source.fingerprint:
         raise UsageError(
             f"{path}: this manifest was made of '{card['dataset']}' ({card['fingerprint']}), not of '{source.name}'"
         )
-    table = pd.read_csv(path.with_suffix(".csv"), dtype={"split": str, "row": int, "label": int})
+    packed = path if path.suffix == ".parquet" else path.with_suffix(".csv")
+    table = pd.read_parquet(packed) if packed.suffix == ".parquet" else pd.read_csv(packed, dtype={"split": str})
     views = {}
     for split in Splits._fields:
         chosen = table[table["split"] == split]
-        rows, labels = (
-            chosen[name].to_numpy(copy=True) for name in ("row", "label")
-        )  # pandas hands out read-only ones
-        view = View((source,), rows, labels, card["data_seed"], card["place"])
+        others = tuple(_foreign(path, name, known, source) for name, known in card.get("foreign", {}).get(split, []))
+        names = ("row", "label", *(["origin"] if others else []))
+        rows, labels, *origin = (chosen[name].to_numpy(np.int64, copy=True) for name in names)  # pandas' are read-only
+        view = View((source, *others), rows, labels, card["data_seed"], card["place"], origin[0] if others else None)
         if view.digest != card["digest"][split]:
-            raise UsageError(f"{path.with_suffix('.csv')}: its {split} rows are not those of its card")
+            raise UsageError(f"{packed}: its {split} rows are not those of its card")
         views[split] = view
     return Splits(**views)
+
+
+def _foreign(path: Path, name: str, fingerprint: str, beside: Source) -> Source:
+    """A data set that lends images, which must be what it was."""
+    found = sources.foreign(name, beside)
+    if found.fingerprint != fingerprint:
+        raise UsageError(f"{path}: '{name}', which lends it images, is not what it was when this manifest was made")
+    return found

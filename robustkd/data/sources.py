@@ -4,6 +4,8 @@ import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.data.decode import Pixels, cached, decode, images_below, reason, refusal
+from robustkd.data.decode import Pixels, cached, decode, fitted, images_below, reason, refusal
 from robustkd.data.folders import File, listing, missing, names
 from robustkd.data.view import Source, digest
 from robustkd.words import UsageError, nearest
@@ -76,16 +78,39 @@ def read(
     """
     kind, _, place = word.partition(":")
     if word == "digits":
-        return _digits()
+        return replace(_digits(), data_dir=data_dir)
     if word in _PUBLISHED:
-        return _published(word, Path(data_dir or "data").expanduser(), download)
+        return replace(_published(word, Path(data_dir or "data").expanduser(), download), data_dir=data_dir)
     if kind == "folder" and place:
-        return _folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
+        found = _folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
+        return replace(found, data_dir=data_dir)
     if kind == "npz" and place:
-        return _npz(word, Path(place).expanduser())
+        return replace(_npz(word, Path(place).expanduser()), data_dir=data_dir)
     own = next((k for k, there in (("folder", Path.is_dir), ("npz", Path.is_file)) if there(Path(word))), "")
     hint = f" (did you mean '{own}:{word}'?)" if own else nearest(word.lower(), DATASETS)
     raise UsageError(f"no data set is called '{word}'{hint}; there are: {', '.join(DATASETS)}")
+
+
+def foreign(word: str, beside: Source) -> Source:
+    """Another data set, its images brought to the channels and the size of those that it lends its own to.
+
+    Raises:
+        UsageError: it cannot be read, or it is the same data set.
+    """
+    found = _foreign(word, beside.data_dir, beside.shape)
+    if found.fingerprint == _lent(beside.fingerprint, beside.shape):
+        raise UsageError(f"'{word}' is the data set itself: foreign images come from another")
+    return found
+
+
+@lru_cache(maxsize=2)
+def _foreign(word: str, data_dir: str | None, shape: tuple[int, int, int]) -> Source:
+    found = read(word, data_dir=data_dir, image_size=shape[-1])
+    return replace(found, images=fitted(found.images, shape), fingerprint=_lent(found.fingerprint, shape))
+
+
+def _lent(fingerprint: str, shape: tuple[int, int, int]) -> str:
+    return digest(text=f"{fingerprint} as {shape}")
 
 
 def images_of(

@@ -34,6 +34,7 @@ class Source:
         files: the N file names, where the images were files.
         fingerprint: a digest of content; computed from images and labels where the reader gives none.
         skipped: files that could not be read and were left out on request.
+        data_dir: where published data sets lie for who reads further ones beside this; None for the usual place.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Source:
     files: tuple[str, ...] | None = None
     fingerprint: str = ""
     skipped: tuple[str, ...] = ()
+    data_dir: str | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -69,6 +71,7 @@ class View:
         seed: the data seed that every scenario's draws hang on.
         place: how many scenarios were applied; each draws with keys of its own.
         origin: (n,) int64, which source a row is of; None for the first throughout.
+        scale: how large this view is beside the training rows: what absolute class sizes are multiplied by.
     """
 
     sources: tuple[Source, ...]
@@ -77,12 +80,13 @@ class View:
     seed: int = 0
     place: int = 0
     origin: Labels | None = None
+    scale: float = 1.0
 
     @classmethod
-    def of(cls, source: Source, rows: Labels | None = None, seed: int = 0) -> "View":
+    def of(cls, source: Source, rows: Labels | None = None, seed: int = 0, scale: float = 1.0) -> "View":
         """A source's rows, all or some, with the labels as published."""
         rows = np.arange(len(source.labels)) if rows is None else rows
-        return cls((source,), rows, source.labels[rows], seed)
+        return cls((source,), rows, source.labels[rows], seed, scale=scale)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,13 +104,24 @@ class View:
     def truth(self) -> Labels | None:
         """The true label of each row, -1 where it is not known: (n,), or None where the data set knows none."""
         known = self.sources[0].truth
-        if known is None:
-            return None
+        return None if known is None else self._own(known)
+
+    @property
+    def published(self) -> Labels:
+        """The label each row came with, before any scenario; -1 for a foreign image: (n,)."""
+        return self._own(self.sources[0].labels)
+
+    @property
+    def foreign(self) -> NDArray[np.bool_]:
+        """Which rows show an image of another source: (n,)."""
+        return np.zeros(len(self), bool) if self.origin is None else self.origin > 0
+
+    def _own(self, values: Labels) -> Labels:
+        """What the data set's own rows have, and -1 for foreign ones, whatever their own source says: (n,)."""
         if self.origin is None:
-            return known[self.rows]
-        # A foreign image is of no class here: its truth is -1, whatever its own source calls it.
+            return values[self.rows]
         own = self.origin == 0
-        return np.where(own, known[np.where(own, self.rows, 0)], -1)
+        return np.where(own, values[np.where(own, self.rows, 0)], -1)
 
     def keys(self, *purpose: str | int) -> Keys:
         """A number per row from the data seed, this place in the chain, the purpose and the source row: (n,)."""
