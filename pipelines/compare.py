@@ -13,6 +13,12 @@ from pipelines.screen import console
 from robustkd import comparison
 
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "worst_recall": "worst class"}
+TRUE_NAMES = {
+    "clean_accuracy": "accuracy, clean part",
+    "clean_balanced_accuracy": "balanced, clean part",
+    "memorised": "memorised",
+    "seen_through": "seen through",
+}
 
 
 def main(folder: Path) -> None:
@@ -22,11 +28,13 @@ def main(folder: Path) -> None:
 
 
 def write(folder: Path) -> None:
-    """FOLDER/comparison: summary.csv, per_class.csv, along.csv, comparison.txt and two pictures."""
+    """FOLDER/comparison: summary.csv, per_class.csv (and per_class_clean.csv), along.csv, comparison.txt and two pictures."""
     made, out = comparison.compare(folder), folder / "comparison"
     out.mkdir(exist_ok=True)
     made.summary.to_csv(out / "summary.csv")
     made.per_class.to_csv(out / "per_class.csv")
+    if len(made.clean):
+        made.clean.to_csv(out / "per_class_clean.csv")
     made.along.to_csv(out / "along.csv")
     page = Console(record=True, width=110, file=io.StringIO())
     render(made, page)
@@ -51,9 +59,16 @@ def render(made: comparison.Comparison, console: Console) -> None:
         markup=False,
     )
     if not study["truth_known"]:
-        console.print("test labels as given: nobody has said that they are clean")
+        console.print(as_given(study))
     console.print(overall(made.summary, study))
-    console.print(by_class(made.per_class))
+    if "memorised_mean" in made.summary:
+        console.print("memorised: wrong training labels that a net gives all the same; seen through: true ones instead")
+        some, every = study["known_training"]
+        if some < every:
+            console.print(f"measured on the {some} of {every} training rows whose truth is known")
+    console.print(by_class(made.per_class, "recall per class"))
+    if len(made.clean):
+        console.print(by_class(made.clean, "on the test rows with a clean label, recall per class"))
     if len(made.along):
         points = ", ".join(f"{at} {spread(row['mean'], row['std'])}" for at, row in made.along.iterrows())
         console.print(f"plain training along the run (test accuracy): {points}", markup=False)
@@ -62,14 +77,27 @@ def render(made: comparison.Comparison, console: Console) -> None:
         )
 
 
+def as_given(study: dict[str, Any]) -> str:
+    """What is known of the test labels, where they are not known to be clean.
+
+    >>> as_given({"known_test": [4, 9]})
+    'test labels as given; the clean part is 4 of 9 rows with a clean label'
+    """
+    some, every = study["known_test"]
+    if not some:
+        return "test labels as given: nobody has said that they are clean"
+    return f"test labels as given; the clean part is {some} of {every} rows with a clean label"
+
+
 def overall(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
     """A row per method: mean and standard deviation over the seeds."""
     table = Table(title="mean ± standard deviation over seeds")
-    for column in ("", *NAMES.values(), "seeds"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    shown = {**NAMES, **{figure: name for figure, name in TRUE_NAMES.items() if f"{figure}_mean" in summary}}
+    for column in ("", *shown.values(), "seeds"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=column in ("", *NAMES.values()))
     for method, row in summary.iterrows():
         named = teacher(study["given"]) if method == "teacher" else str(method)
-        cells = [spread(row[f"{figure}_mean"], row[f"{figure}_std"]) for figure in NAMES]
+        cells = [spread(row[f"{figure}_mean"], row[f"{figure}_std"]) for figure in shown]
         table.add_row(named, *cells, str(int(row["seeds"])))
     return table
 
@@ -85,12 +113,10 @@ def teacher(given: dict[str, Any]) -> str:
     return f"teacher ({', '.join(told)})"
 
 
-def by_class(per_class: pd.DataFrame) -> Table:
+def by_class(per_class: pd.DataFrame, title: str) -> Table:
     """A row per class: the baseline's recall, and each method's difference from it in points."""
     compared = any("recall" not in str(column) for column in per_class.columns)
-    table = Table(
-        title="recall per class" + (" of the baseline, then differences from it in points" if compared else "")
-    )
+    table = Table(title=title + (" of the baseline, then differences from it in points" if compared else ""))
     for column in ("class", *per_class.columns):
         table.add_column(str(column), justify="left" if column == "class" else "right")
     for name, row in per_class.iterrows():
@@ -100,19 +126,23 @@ def by_class(per_class: pd.DataFrame) -> Table:
 
 
 def points(share: float, signed: bool) -> str:
-    """A share or a difference of shares in points; nothing has no sign.
+    """A share or a difference of shares in points; nothing has no sign, and what was not measured is a dash.
 
-    >>> points(0.0312, True), points(-0.0001, True), points(0.5, False)
-    ('+3.1', '0.0', '50.0')
+    >>> points(0.0312, True), points(-0.0001, True), points(0.5, False), points(float("nan"), True)
+    ('+3.1', '0.0', '50.0', '-')
     """
+    if share != share:
+        return "-"
     value = round(100 * share, 1)
     return f"{value:+.1f}" if signed and value else f"{abs(value):.1f}"
 
 
 def spread(mean: float, std: float) -> str:
-    """A mean with its standard deviation, in per cent; one seed has none.
+    """A mean with its standard deviation, in per cent; one seed has none, and what was not measured is a dash.
 
-    >>> spread(0.934, 0.012)
-    '93.4 ± 1.2'
+    >>> spread(0.934, 0.012), spread(float("nan"), float("nan"))
+    ('93.4 ± 1.2', '-')
     """
+    if mean != mean:
+        return "-"
     return f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std == std else "")

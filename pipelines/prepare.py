@@ -121,10 +121,17 @@ def draft(options: Study) -> Draft:
         "dataset": source.name,
         "classes": source.classes,
         "fingerprint": source.fingerprint,
-        "truth_known": source.truth is not None,
+        "truth_known": not drawn[0].test.doubtful,
+        "known_training": known(drawn[0].train),
+        "known_test": known(drawn[0].test),
         "skipped": source.skipped,
     }
     return Draft(plan, drawn, card)
+
+
+def known(view: View) -> tuple[int, int]:
+    """Of how many rows the truth is known, and how many there are."""
+    return 0 if view.truth is None else int((view.truth >= 0).sum()), len(view)
 
 
 def draw(options: Study, scenario: Scenario, source: Source, rows: Rows) -> dict[int, manifest.Splits]:

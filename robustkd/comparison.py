@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
+# Figures against the truth, where it is known: of test rows with a clean label of their own, and of the training rows.
+TRUE = {
+    **{f"clean_{figure}": ("clean", figure) for figure in FIGURES},
+    **{figure: ("fit", figure) for figure in ("memorised", "seen_through", "clean_fit")},
+}
 BASELINE = "baseline"
 STOPPED = "baseline, stopped early"
 TEACHER = "teacher"
@@ -21,6 +26,7 @@ class Comparison(NamedTuple):
 
     summary: pd.DataFrame  # a row per method: mean and std over seeds of each figure, and how many seeds
     per_class: pd.DataFrame  # a row per class: the baseline's recall, each method's mean difference from its reference
+    clean: pd.DataFrame  # the same on the test rows with a clean label, where labels as given may be wrong
     along: pd.DataFrame  # plain training's accuracy at a quarter, half and the whole of the run
     curves: pd.DataFrame  # epoch, method, seed, accuracy
     study: dict[str, Any]  # study.json
@@ -34,8 +40,14 @@ def compare(folder: Path) -> Comparison:
     wanted = [r for r in results if _wanted(r["cell"], study)]
     wanted.sort(key=lambda r: 0 if r["cell"]["role"] == TEACHER else order[r["cell"]["method"]])
     curves = pd.concat([_epochs(folder, r) for r in wanted], ignore_index=True) if wanted else pd.DataFrame()
+    known = [r for r in wanted if "clean" in r]
     return Comparison(
-        summarise(long_table(wanted)), differences(wanted, study["methods"]), along(curves), curves, study
+        summarise(long_table(wanted)),
+        differences(wanted, study["methods"]),
+        differences(known, study["methods"], "clean"),
+        along(curves),
+        curves,
+        study,
     )
 
 
@@ -53,19 +65,20 @@ def _rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def long_table(results: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """A line per run and row: method, seed and the figures."""
-    lines = [
-        {"method": name, "seed": result["cell"]["seed"], **{f: figures[f] for f in FIGURES}}
-        for result in results
-        for name, figures in _rows(result).items()
-    ]
-    return pd.DataFrame(lines, columns=["method", "seed", *FIGURES])
+    """A line per run and row: method, seed, the figures, and those against the truth that any run has."""
+    lines = []
+    for result in results:
+        for place, (name, figures) in enumerate(_rows(result).items()):
+            true = {t: result.get(part, {}).get(f) for t, (part, f) in TRUE.items()} if place == 0 else {}
+            lines.append({"method": name, "seed": result["cell"]["seed"], **{f: figures[f] for f in FIGURES}, **true})
+    table = pd.DataFrame(lines, columns=["method", "seed", *FIGURES, *TRUE]).astype(dict.fromkeys(TRUE, float))
+    return table.drop(columns=[name for name in TRUE if table[name].isna().all()])
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds, a row per method in the order of its first line."""
-    grouped = table.groupby("method", sort=False)
-    parts = {f"{figure}_{what}": grouped[figure].agg(what) for figure in FIGURES for what in ("mean", "std")}
+    grouped, figures = table.groupby("method", sort=False), [str(c) for c in table if c not in ("method", "seed")]
+    parts = {f"{figure}_{what}": grouped[figure].agg(what) for figure in figures for what in ("mean", "std")}
     return pd.DataFrame({**parts, "seeds": grouped["seed"].count()})
 
 
@@ -79,13 +92,16 @@ def reference(method: str, methods: Iterable[str]) -> str | None:
     return next((name for name in (same, BASELINE) if name in methods), None)
 
 
-def differences(results: Iterable[dict[str, Any]], methods: list[str]) -> pd.DataFrame:
+def differences(results: Iterable[dict[str, Any]], methods: list[str], part: str = "last") -> pd.DataFrame:
     """Per class: the baseline's mean recall, then each method's mean difference from its reference, paired by seed.
 
     Without a baseline in the study, recalls stand in the place of differences.
+
+    Args:
+        part: `last` for the whole test set, `clean` for its rows with a clean label.
     """
     recall = {
-        (r["cell"]["method"], r["cell"]["seed"]): pd.Series(r["last"]["recall"], dtype=float)
+        (r["cell"]["method"], r["cell"]["seed"]): pd.Series(r[part]["recall"], dtype=float)
         for r in results
         if r["cell"]["role"] != "teacher"
     }

@@ -42,3 +42,41 @@ def summary(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tupl
         "support": {name: int(value) for name, value in zip(names, matrix.sum(axis=1), strict=True)},
         "confusion": matrix.tolist(),
     }
+
+
+def against_truth(
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], truth: NDArray[np.int64], foreign: NDArray[np.bool_]
+) -> dict[str, float | int | None]:
+    """What a net made of the rows it was trained on: (n,) each.
+
+    Args:
+        predicted: the net's classes, for images as they are.
+        labels: the labels it was shown.
+        truth: the true labels, -1 where unknown.
+        foreign: which images are of no class at all.
+
+    Returns:
+        known: rows whose truth is known.
+        corrupted: of these, rows under a wrong label.
+        memorised: the share of corrupted rows predicted as the wrong label shown.
+        seen_through: the share of corrupted rows predicted as what they truly are.
+        clean_fit: the share of the other known rows predicted as labelled.
+        foreign: rows of foreign images; foreign_fitted: the share of them predicted as labelled.
+
+    A share of no rows is None.
+    """
+    known = (truth >= 0) & ~foreign
+    corrupted, clean = known & (labels != truth), known & (labels == truth)
+
+    def share(right: NDArray[np.bool_], among: NDArray[np.bool_]) -> float | None:
+        return float(right[among].mean()) if among.any() else None
+
+    return {
+        "known": int(known.sum()),
+        "corrupted": int(corrupted.sum()),
+        "memorised": share(predicted == labels, corrupted),
+        "seen_through": share(predicted == truth, corrupted),
+        "clean_fit": share(predicted == labels, clean),
+        "foreign": int(foreign.sum()),
+        "foreign_fitted": share(predicted == labels, foreign),
+    }

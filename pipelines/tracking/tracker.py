@@ -273,11 +273,15 @@ def _figures(result: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a result.json, by the names they are logged under."""
     last, early, trained = result["last"], result.get("early", {}), result.get("trained", {})
     recall = dict(zip(distinct(last["recall"]), last["recall"].values(), strict=True))
+    clean = result.get("clean", {"recall": {}})["recall"]
     return {
         **{name: last[name] for name in FIGURES},
         **{f"recall/{name}": value for name, value in recall.items()},
         **{f"early/{name}": early[name] for name in FIGURES if name in early},
         **{f"beside/{what}/{n}": of[n] for what, of in result.get("beside", {}).items() for n in FIGURES},
+        **{f"fit/{name}": value for name, value in result.get("fit", {}).items()},
+        **{f"clean/recall/{name}": value for name, value in zip(distinct(clean), clean.values(), strict=True)},
+        **{f"clean/{name}": result["clean"][name] for name in ("rows", *FIGURES) if "clean" in result},
         **{f"training/{name}": trained[name] for name in MEASURED if name in trained},
     }
 

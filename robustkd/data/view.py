@@ -107,6 +107,11 @@ class View:
         return None if known is None else self._own(known)
 
     @property
+    def doubtful(self) -> bool:
+        """Whether a label shown is wrong, or might be."""
+        return self.truth is None or bool((self.truth != self.labels).any())
+
+    @property
     def published(self) -> Labels:
         """The label each row came with, before any scenario; -1 for a foreign image: (n,)."""
         return self._own(self.sources[0].labels)
