@@ -40,7 +40,7 @@ def parse(text: str) -> Scenario:
     """The scenario that a chain of words stands for.
 
     >>> parse("imbalance0.2+noise0.4").steps[1]
-    Noise(rate=0.4, convention='exclusive', draws='exact')
+    Noise(rate=0.4, convention='exclusive', targets='uniform', draws='exact')
 
     Raises:
         robustkd.words.UsageError: the text breaks the grammar, names no scenario, or a value breaks its bounds.

@@ -14,6 +14,7 @@ from robustkd.data.view import Labels, View, first_by_key
 Order = Literal["id", "reversed", "seeded"]
 Cap = Literal["smallest", "own"]
 Draws = Literal["exact", "independent"]
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie more evenly than any other number's
 
 
 class Scenario(ABC):
@@ -89,7 +90,7 @@ class Curve(Thinning):
 class Relabelling(Scenario):
     """Shows other labels by a transition matrix.
 
-    draws = exact          rint(T[i, j] n_i) to within one of class i are shown as j, whatever the seed
+    draws = exact          rint((1 - T[i, i]) n_i) of class i are shown as others, of which j has T[i, j] n_i to rounding
     draws = independent    each sample of class i is shown as j with probability T[i, j]
 
     Either way a sample's draw is its own: a larger rate changes a superset, to the same wrong labels.
@@ -152,20 +153,28 @@ def ranked(order: Order, classes: int, seed: int) -> Labels:
 
 
 def deal(weights: NDArray[np.float64], seats: int, seed: int) -> Labels:
-    """Deal seats to weights one by one, by Sainte-Lague's divisors: (K,) -> (seats,).
+    """Deal seats to weights one by one: seat t of weight w is due at (t + u) / w: (K,) -> (seats,).
 
-    After any number of seats each weight has its share, to rounding; more seats continue the same sequence. Equal weights
-    take turns in an order that the seed decides, so that no class is favoured for its number.
+    More seats continue the same sequence. The starts u are each uniform in [0, 1), so that a weight too small for a whole
+    seat gets one as often as it should, where Sainte-Lague's constant u = 1/2 gives all of theirs to the largest. From one
+    weight to the next larger one u moves on by the golden ratio, so that the seats due at any time are as many as they
+    should be, to about one. Equal weights take turns in an order that the seed decides.
+
+    With n weights, a weight's seats differ from w / sum(w) times `seats` by less than 1 + (n - 2) w / sum(w), and as a rule
+    by little more than 1; equal weights' seats differ among themselves by at most 1.
 
     >>> np.bincount(deal(np.array([0.5, 0.25, 0.25]), 8, seed=0))
     array([4, 2, 2])
     """
     weighty = np.flatnonzero(weights)
     weights = weights[weighty] / weights.sum()
-    # Below this bound on (2s + 1) / w lie at least `seats` divisors, and at most K more.
-    each = np.floor((2 * seats + len(weights)) * weights / 2 + 0.5).astype(np.int64)
+    rising = np.lexsort((seeds.keys(seed, weighty), weights))
+    weighty, weights = weighty[rising], weights[rising]
+    start = (GOLDEN * np.arange(len(weights)) + seeds.derive(seed, "start") * 2.0**-63) % 1
+    start = start[np.lexsort((start, weights))]  # equal weights stand in their order by key: so do their starts
+    # By the time seats + K at least `seats` seats are due, and at most K more.
+    each = np.floor((seats + len(weights)) * weights - start).astype(np.int64) + 1
     who = np.repeat(np.arange(len(weights)), each)
     turn = np.arange(len(who)) - np.repeat(np.cumsum(each) - each, each)
-    tie = np.argsort(np.argsort(seeds.keys(seed, weighty)))
-    sequence = np.lexsort((tie[who], (2 * turn + 1) / weights[who]))
+    sequence = np.argsort((turn + start[who]) / weights[who], kind="stable")
     return weighty[who[sequence[:seats]]]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 import scenarios
 from robustkd.data.view import Source, View
 from robustkd.words import UsageError
-from scenarios.base import deal
 from scenarios.noise import Noise
 
 
@@ -142,29 +141,6 @@ def test_a_seeded_order_is_a_permutation_that_the_seed_decides() -> None:
     orders = [scenarios.parse("longtail(10, order=seeded)")(cifar(seed=seed)).counts for seed in range(3)]
     assert len({tuple(counts) for counts in orders}) == 3
     assert all(sorted(counts) == sorted(orders[0]) for counts in orders)
-
-
-def webster(weights: list[float], seats: int) -> list[int]:
-    """Sainte-Lague by its definition: the next seat goes to the largest w / (2s + 1)."""
-    have = [0] * len(weights)
-    for _ in range(seats):
-        have[max(range(len(weights)), key=lambda j: (weights[j] / (2 * have[j] + 1), -j))] += 1
-    return have
-
-
-@given(
-    weights=st.lists(st.integers(1, 997), min_size=1, max_size=8, unique=True),
-    seats=st.integers(0, 60),
-    seed=st.integers(0, 5),
-)
-@settings(max_examples=100, deadline=None)
-def test_dealing_is_sainte_lague(weights: list[int], seats: int, seed: int) -> None:
-    dealt = deal(np.array(weights, dtype=float), seats, seed)
-    counts = np.bincount(dealt, minlength=len(weights))
-    quotients = sorted((w / (2 * s + 1) for w in weights for s in range(seats + 1)), reverse=True)
-    if len({*quotients[: seats + 1]}) == seats + 1:  # without ties there is one answer
-        assert counts.tolist() == webster([float(w) for w in weights], seats)
-    assert counts.sum() == seats
 
 
 def test_a_chain_is_its_steps() -> None:

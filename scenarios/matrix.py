@@ -1,0 +1,112 @@
+"""matrix: label noise by any transition matrix.
+
+T[i, j] = P(shown as j | class i), each row sums to 1: K lines of K numbers in a CSV file, in the order of the classes; or
+with the class names above and before them, in any order.
+
+A matrix estimated from human labels makes a control whose classes are confused as people confuse them, whatever the image.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd.data.folders import missing
+from robustkd.data.view import View
+from robustkd.words import UsageError, nearest
+from scenarios.base import Draws, Relabelling
+
+ROUNDING = 1e-6  # what a row's sum may differ from 1
+
+
+@dataclass(frozen=True)
+class Matrix(Relabelling):
+    """Each class is shown as the others in the shares that a file gives."""
+
+    file: str
+    draws: Draws = "exact"
+
+    def matrix(self, view: View) -> NDArray[np.float64]:
+        """T: (K, K).
+
+        Raises:
+            UsageError: the file cannot be read as K x K shares, or a row does not sum to 1.
+        """
+        word = f"matrix: {self.file}"
+        matrix = table(word, self.file, view.classes)
+        sums = matrix.sum(axis=1)
+        off = np.flatnonzero(np.abs(sums - 1) > ROUNDING)
+        if len(off):
+            raise UsageError(f"{word}: row '{view.classes[off[0]]}' sums to {sums[off[0]]:.7g}, but should to 1")
+        shares: NDArray[np.float64] = matrix / sums[:, None]
+        return shares
+
+
+def table(word: str, file: str, classes: tuple[str, ...]) -> NDArray[np.float64]:
+    """Numbers from 0 up for each class by each class, from a CSV file: (K, K), in the order of the classes.
+
+    Args:
+        word: what an error begins with.
+        file: K lines of K numbers; or K + 1 of K + 1, the first and the first column being class names.
+        classes: the K class names.
+
+    Raises:
+        UsageError: the file is missing, is not K x K, or holds other names or anything but numbers from 0 up.
+    """
+    rows = _rows(word, Path(file).expanduser())
+    widths, size = {len(row) for row in rows}, len(classes)
+    named = len(rows) == size + 1 and widths == {size + 1}
+    if not named and (len(rows) != size or widths != {size}):
+        wide = " to ".join(map(str, sorted({min(widths, default=0), max(widths, default=0)})))
+        raise UsageError(f"{word} has {len(rows)} lines of {wide} values, but {size} classes want {size} of {size}")
+    if not named:
+        return _numbers(word, rows, classes, classes)
+    across, down = rows[0][1:], [row[0] for row in rows[1:]]
+    for names, where in ((across, "columns"), (down, "rows")):
+        _check(word, names, where, classes)
+    numbers = _numbers(word, [row[1:] for row in rows[1:]], down, across)
+    return numbers[np.ix_([down.index(name) for name in classes], [across.index(name) for name in classes])]
+
+
+def _rows(word: str, path: Path) -> list[list[str]]:
+    """The cells of each line that is not blank."""
+    if not path.is_file():
+        kind = word.partition(":")[0]
+        raise UsageError(f"{word} is a folder, not a file" if path.exists() else missing(kind, path))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            rows = [row for row in csv.reader(opened) if "".join(row).strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{word} cannot be read as a CSV file ({error})") from error
+    return rows
+
+
+def _check(word: str, names: list[str], where: str, classes: tuple[str, ...]) -> None:
+    strange = next((name for name in names if name not in classes), None)
+    if strange is not None:
+        raise UsageError(f"{word} names '{strange}' among its {where}, which is no class{nearest(strange, classes)}")
+    absent = next((name for name in classes if name not in names), None)
+    if absent is not None:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{word} names '{twice}' twice among its {where}, and '{absent}' not at all")
+
+
+def _numbers(
+    word: str, rows: list[list[str]], down: list[str] | tuple[str, ...], across: list[str] | tuple[str, ...]
+) -> NDArray[np.float64]:
+    try:
+        numbers = np.array([list(map(float, row)) for row in rows])
+    except ValueError:
+        numbers = np.array([[_number(cell) for cell in row] for row in rows])
+    for i, j in np.argwhere(~(np.isfinite(numbers) & (numbers >= 0)))[:1]:
+        raise UsageError(f"{word}: '{down[i]}' to '{across[j]}' is '{rows[i][j]}', but a number from 0 up is wanted")
+    return numbers
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return np.nan

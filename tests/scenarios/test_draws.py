@@ -1,0 +1,265 @@
+"""What every word for label noise keeps to: exact cells, nested rates, keyed draws, the same digests everywhere."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from labelled import REAL, counted, even, view
+
+import scenarios
+from robustkd import seeds
+from robustkd.data.view import View
+from scenarios.asym import Asymmetric
+from scenarios.base import Draws, Relabelling, deal, flipped
+from scenarios.frequency import FrequencyNoise
+from scenarios.noise import Noise
+from scenarios.pair import Pair
+
+
+class Skewed(Relabelling):
+    """A matrix of any shares, as a file may hold one, at a rate."""
+
+    def __init__(self, rate: float, draws: Draws) -> None:
+        self.rate, self.draws = rate, draws
+
+    def matrix(self, view: View) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+        classes = len(view.classes)
+        wrong = np.random.default_rng(classes).exponential(size=(classes, classes)) ** 4 * (1 - np.eye(classes))
+        return (1 - self.rate) * np.eye(classes) + self.rate * wrong / wrong.sum(axis=1, keepdims=True)
+
+
+WORDS: dict[str, Callable[[float, Draws], Relabelling]] = {
+    "noise": lambda rate, draws: Noise(rate, draws=draws),
+    "inclusive": lambda rate, draws: Noise(rate, "inclusive", draws=draws),
+    "frequency": lambda rate, draws: Noise(rate, targets="frequency", draws=draws),
+    "frequency inclusive": lambda rate, draws: Noise(rate, "inclusive", "frequency", draws=draws),
+    "pair": lambda rate, draws: Pair(rate, draws),
+    "asym": lambda rate, draws: Asymmetric(rate, "0:1, 1:0, 3:4", draws),
+    "block": lambda rate, draws: Asymmetric(rate, "legacy_block", draws),
+    "pair of a block": lambda rate, draws: Asymmetric(rate, "legacy_pair", draws),
+    "skewed": lambda rate, draws: Skewed(rate, draws),
+    "tail": lambda rate, draws: FrequencyNoise(0.9 * rate, -0.5, draws=draws),
+    "head": lambda rate, draws: FrequencyNoise(0.9 * rate, 0.5, draws=draws),
+}
+LABELS = st.sampled_from([5, 10, 15]).flatmap(  # legacy maps go by fives
+    lambda classes: st.tuples(st.just(classes), st.lists(st.integers(0, classes - 1), min_size=2, max_size=150))
+)
+every_word = pytest.mark.parametrize("word", WORDS)
+both = pytest.mark.parametrize("draws", ["exact", "independent"])
+
+
+def many(labels: list[int]) -> bool:
+    """Whether targets by frequency have where to go."""
+    return len(set(labels)) > 1
+
+
+@every_word
+@given(drawn=LABELS, rate=st.floats(0, 1), seed=st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_every_cell_is_what_was_asked_to_rounding(
+    word: str, drawn: tuple[int, list[int]], rate: float, seed: int
+) -> None:
+    classes, labels = drawn
+    if not many(labels):
+        labels = [*labels, (labels[0] + 1) % classes]
+    before, scenario = view(labels, classes, seed), WORDS[word](rate, "exact")
+    asked, found = scenario.matrix(before), counted(before, scenario(before))
+    assert np.allclose(asked.sum(axis=1), 1)
+    assert asked.min() >= 0
+    for i in range(classes):
+        total = labels.count(i)
+        assert abs(found[i][i] - asked[i, i] * total) <= 0.5 + 1e-6, "the number of wrong labels is rounded once"
+        targets = [j for j in range(classes) if j != i and asked[i, j] > 0]
+        alike = len({round(asked[i, j], 12) for j in targets}) == 1
+        for j in range(classes):
+            if j == i:
+                continue
+            if j not in targets:
+                assert found[i][j] == 0, "nothing goes where nothing was asked to go"
+                continue
+            share = asked[i, j] / sum(asked[i, k] for k in targets)
+            # The first half is the rounding of the wrong labels' number, of which j has its share.
+            bound = share / 2 + (1 - share if alike else 1 + (len(targets) - 2) * share)
+            assert abs(found[i][j] - asked[i, j] * total) <= bound + 1e-6
+            assert not alike or bound < 1
+
+
+@every_word
+@both
+@given(drawn=LABELS, rates=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_larger_rate_corrupts_a_superset_to_the_same_wrong_labels(
+    word: str, draws: Draws, drawn: tuple[int, list[int]], rates: tuple[float, float], seed: int
+) -> None:
+    classes, labels = drawn
+    before = view(labels if many(labels) else [*labels, (labels[0] + 1) % classes], classes, seed)
+    low, high = (WORDS[word](rate, draws)(before).labels for rate in sorted(rates))
+    wrong = low != before.labels
+    assert np.array_equal(low[wrong], high[wrong])
+
+
+@every_word
+@both
+def test_rates_nest_over_many_labels_too(word: str, draws: Draws) -> None:
+    before = view(np.repeat(np.arange(10), np.arange(10, 1010, 100)), 10)
+    steps = [WORDS[word](rate, draws)(before).labels for rate in (0.05, 0.1, 0.3, 0.45, 0.9)]
+    for low, high in pairwise(steps):
+        wrong = low != before.labels
+        assert np.array_equal(low[wrong], high[wrong])
+        assert wrong.sum() < (high != before.labels).sum()
+
+
+@every_word
+@both
+def test_seeds_and_places_differ_and_the_order_of_rows_does_not_matter(word: str, draws: Draws) -> None:
+    scenario, shown = WORDS[word](0.3, draws), even(40, 10, seed=1)
+    assert scenario(shown).digest == scenario(even(40, 10, seed=1)).digest
+    digests = {scenario(even(40, 10, seed)).digest for seed in range(4)} | {scenario(scenario(shown)).digest}
+    assert len(digests) == 5
+    order = np.random.default_rng(0).permutation(len(shown))
+    assert np.array_equal(scenario(shown.take(order)).labels, scenario(shown).labels[order])
+
+
+@every_word
+def test_independent_draws_are_binomial(word: str) -> None:
+    before = view(np.repeat(np.arange(10), np.arange(20000, 40000, 2000)), 10)
+    scenario = WORDS[word](0.3, "independent")
+    asked, after = scenario.matrix(before), scenario(before)
+    found = np.zeros((10, 10))
+    np.add.at(found, (before.labels, after.labels), 1)
+    expected = asked * before.counts[:, None]
+    spread = np.sqrt(expected * (1 - asked))
+    assert (np.abs(found - expected) <= 4.5 * spread + 3).all()  # of rare ones the tail is longer than a normal's
+    off = ~np.eye(10, dtype=bool) & (spread > 0)
+    assert np.abs(found - expected)[off].max() > 1, "as no exact draw would miss it"
+    chosen = np.abs((found - expected)[off] / spread[off])
+    assert chosen.mean() > 0.3, "a binomial's mean deviation is 0.8 of its spread"
+
+
+@both
+def test_a_label_changes_once_and_from_what_was_shown(draws: Draws) -> None:
+    # At rate 1 all cats are dogs and all dogs are cats: whoever relabels in place moves some back.
+    before = even(100, ("cat", "dog", "eel"))
+    after = Asymmetric(1.0, "cat:dog, dog:cat", draws)(before)
+    assert counted(before, after) == [[0, 100, 0], [100, 0, 0], [0, 0, 100]]
+
+
+@given(rates=st.lists(st.floats(0, 1), min_size=4, max_size=4), drawn=st.lists(st.integers(0, 3), max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_who_is_flipped_has_the_smallest_keys_of_a_class(rates: list[float], drawn: list[int]) -> None:
+    shown = view(drawn, 4)
+    keys = shown.keys("flip").tolist()
+    chosen, starts = flipped(shown, np.array(rates), "exact")
+    bounds = [*starts.tolist(), len(chosen)]
+    for label, rate in enumerate(rates):
+        mine = sorted((keys[row], row) for row in range(len(drawn)) if drawn[row] == label)
+        wanted = [row for _, row in mine[: round(round(rate * len(mine), 6))]]
+        assert chosen[bounds[label] : bounds[label + 1]].tolist() == wanted
+    lucky = {row for row, label in enumerate(drawn) if keys[row] / 2**64 < rates[label]}
+    assert set(flipped(shown, np.array(rates), "independent")[0].tolist()) == lucky
+
+
+@given(
+    weights=st.lists(st.floats(1e-3, 1), min_size=1, max_size=12), seats=st.integers(0, 80), seed=st.integers(0, 2**63)
+)
+@settings(max_examples=200, deadline=None)
+def test_dealing_keeps_within_its_bound_at_every_seat(weights: list[float], seats: int, seed: int) -> None:
+    sequence = deal(np.array([0.0, *weights]), seats, seed).tolist()
+    assert len(sequence) == seats
+    assert 0 not in sequence, "no weight, no seat"
+    for dealt in range(seats + 1):
+        for j, weight in enumerate(weights, start=1):
+            share = weight / sum(weights)
+            missed = abs(sequence[:dealt].count(j) - share * dealt)
+            assert missed < max(1 + (len(weights) - 2) * share, 1e-6)
+    assert deal(np.array([0.0, *weights]), seats // 2, seed).tolist() == sequence[: seats // 2]
+
+
+@given(n=st.integers(2, 40), seats=st.integers(0, 200), seed=st.integers(0, 2**63))
+@settings(max_examples=100, deadline=None)
+def test_equal_weights_take_turns(n: int, seats: int, seed: int) -> None:
+    sequence = deal(np.full(n, 0.3), seats, seed).tolist()
+    for start in range(0, seats - n + 1, n):
+        assert sorted(sequence[start : start + n]) == list(range(n))
+        assert sequence[start : start + n] == sequence[:n]
+
+
+def test_small_weights_are_dealt_what_is_theirs() -> None:
+    # Half of the wrong labels go to one class, half to 99: Sainte-Lague would deal the one all of the first 49.
+    weights = np.array([0.5, *[0.5 / 99] * 99])
+    total = sum(np.bincount(deal(weights, 20, seeds.derive(seed, "row")), minlength=100) for seed in range(2000))
+    assert np.asarray(total)[0] / 2000 == pytest.approx(10, abs=0.2)
+    worst = [abs(int((deal(weights, seats, seats) == 0).sum()) - seats / 2) for seats in range(200)]
+    assert max(worst) <= 3, "on all the seats together the others have what is theirs, to about one"
+
+
+@pytest.mark.skipif(not (REAL / "cifar10n").is_dir(), reason="no shared data beside the repository")
+def test_a_matrix_of_human_labels_is_met_in_cells_and_columns(tmp_path: "os.PathLike[str]") -> None:
+    told = np.load(REAL / "cifar10n" / "cifar100n_labels.npz")
+    matrix = np.zeros((100, 100))
+    np.add.at(matrix, (told["clean_label"], told["noisy_label"]), 1 / 500)
+    file = os.path.join(tmp_path, "T.csv")
+    np.savetxt(file, matrix, delimiter=",")
+    for each in (450, 50):
+        before = even(each, 100)
+        after = scenarios.parse(f'matrix(file="{file}")')(before)
+        found = np.array(counted(before, after))
+        assert np.abs(found - matrix * each).max() < 2.5
+        assert np.abs(after.counts - matrix.sum(axis=0) * each).max() < 15, "a hundred roundings, of no one sign"
+
+
+# A thousand labels of ten classes under seed 7. What is drawn is part of what a study is: these change for no reason.
+GOLDEN = {
+    "noise0.4": "2481752983cf147c",
+    "noise(0.4, convention=inclusive)": "ef2bba3f029ed479",
+    "noise(0.4, draws=independent)": "0b63180cc6e9d2c4",
+    "noise(0.4, targets=frequency)": "b0fcdffd62a9c62f",
+    "noise(0.4, targets=frequency, draws=independent)": "94746fcd66c4ec71",
+    "pair0.45": "22cebd582bd015ad",
+    "pair(0.45, draws=independent)": "4e48e969dc12e7bb",
+    "asym0.4": "dffa106d2ef7169c",
+    "asym(0.4, draws=independent)": "39b47134cfc3e6a9",
+    "asym(0.4, map=legacy_pair)": "faa56f1d5fe3f2b4",
+    "matrix(file=T.csv)": "10254a1e7b96e09d",
+    "matrix(file=T.csv, draws=independent)": "35bf9b01b5d2125e",
+    "tail_noise0.2": "806c3a76ceecf95e",
+    "tail_noise(0.2, draws=independent)": "355c79a50acf9f80",
+    "head_noise0.2": "99bd299a4c7f0274",
+    "head_noise(0.2, draws=independent)": "d812517b91d6426c",
+    "longtail10+noise0.4": "0c4d0ea22460d156",
+    "imbalance(0.6, ratio=5)+noise(0.4, targets=frequency)": "311bf85c7200e90f",
+    "noise0.4+step4": "228cd6c30cad7509",
+}
+
+
+def thousand() -> View:
+    return view(seeds.keys(1, np.arange(1000)).astype(np.uint64) % 10, 10, seed=7)
+
+
+def digests() -> dict[str, str]:
+    """Digests of all words on those labels, in a folder with the matrix."""
+    with open("T.csv", "w", encoding="utf-8") as file:
+        for i in range(10):
+            row = ["0.6" if j == i else "0" for j in range(10)]
+            row[(i + 3) % 10], row[(i + 7) % 10] = "0.3", "0.1"
+            file.write(",".join(row) + "\n")
+    return {words: scenarios.parse(words)(thousand()).digest for words in GOLDEN}
+
+
+def test_digests_stay_what_they_were(tmp_path: "os.PathLike[str]", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert digests() == GOLDEN
+
+
+def test_digests_are_the_same_in_another_process(tmp_path: "os.PathLike[str]") -> None:
+    check = "import test_draws; assert test_draws.digests() == test_draws.GOLDEN"
+    here = os.path.dirname(__file__)
+    paths = os.pathsep.join([here, os.path.dirname(os.path.dirname(here)), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": paths}
+    subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=environment, check=True)

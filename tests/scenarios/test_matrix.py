@@ -1,0 +1,87 @@
+"""matrix: any shares from a file, in whatever order it names the classes, and each way in which one can be wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from labelled import counted, even, refused
+
+import scenarios
+from scenarios.matrix import Matrix
+
+PETS = ("cat", "red fox", "dog")
+T = [[0.7, 0.3, 0], [0.1, 0.8, 0.1], [0, 0.25, 0.75]]
+WANTED = [[140, 60, 0], [20, 160, 20], [0, 50, 150]]
+
+
+def written(folder: Path, text: str, encoding: str = "utf-8") -> str:
+    path = folder / "T.csv"
+    path.write_bytes(text.encode(encoding))
+    return f'matrix(file="{path}")'
+
+
+PLAIN = "0.7,0.3,0\n0.1,0.8,0.1\n0,0.25,0.75\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        PLAIN.replace("\n", "\r\n") + "\r\n",
+        "\ufeff" + PLAIN,
+        ",cat,red fox,dog\ncat,0.7,0.3,0\nred fox,0.1,0.8,0.1\ndog,0,0.25,0.75\n",
+        "\ufeffshown,dog,cat,red fox\nred fox,.1,.1,.8\ncat,0,7e-1,0.3\ndog,0.75,0,0.25",
+        '"","cat","red fox","dog"\n"cat","0.7","0.3","0"\n"red fox",0.1,0.8,0.1\n"dog",0,0.25,0.75\n',
+    ],
+)
+def test_plain_numbers_and_named_ones_in_any_order_are_read(tmp_path: Path, text: str) -> None:
+    before = even(200, PETS)
+    assert counted(before, scenarios.parse(written(tmp_path, text))(before)) == WANTED
+
+
+def test_classes_called_by_numbers_are_told_from_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame(T, index=["2", "0", "1"], columns=["2", "0", "1"])
+    frame.to_csv(tmp_path / "T.csv")
+    found = Matrix(str(tmp_path / "T.csv")).matrix(even(1, 3))
+    assert found[2].tolist() == pytest.approx([0.3, 0, 0.7])
+
+
+def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> None:
+    written(tmp_path, "0.3333333,0.3333333,0.3333333\n0,1,0\n0,0,1.0000009")
+    matrix = Matrix(str(tmp_path / "T.csv")).matrix(even(1, PETS))
+    assert matrix.sum(axis=1).tolist() == pytest.approx([1, 1, 1], abs=1e-15)
+    before = even(10**6, PETS)  # of a million, what rounding left over must not look for a target
+    after = Matrix(str(tmp_path / "T.csv"))(before)
+    assert np.array_equal(after.labels[10**6 :], before.labels[10**6 :])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0.7,0.3\n0.1,0.9\n", ["2 lines of 2 values", "3 classes want 3 of 3"]),
+        ("0.7,0.3,0\n0.1,0.8\n0,0,1\n", ["3 lines of 2 to 3 values"]),
+        ("", ["0 lines of 0 values"]),
+        (PLAIN.replace(",", ";"), ["3 lines of 1 values"]),
+        (PLAIN.replace("0.25", "a quarter"), ["'dog' to 'red fox' is 'a quarter'", "a number from 0 up"]),
+        (PLAIN.replace("0.25", "nan"), ["'dog' to 'red fox' is 'nan'"]),
+        (PLAIN.replace("0.25", ""), ["'dog' to 'red fox' is ''"]),
+        (PLAIN.replace("0.3,0", "0.4,-0.1"), ["'cat' to 'dog' is '-0.1'"]),
+        (PLAIN.replace("0.25", "0.24"), ["row 'dog' sums to 0.99, but should to 1"]),
+        (PLAIN.replace("0.25", "0.250002"), ["row 'dog' sums to 1.000002"]),
+        (",cat,fox,dog\ncat,1,0,0\nfox,0,1,0\ndog,0,0,1", ["'fox' among its columns", "did you mean 'red fox'?"]),
+        (",cat,red fox,dog\ncat,1,0,0\nred fox,0,1,0\ndg,0,0,1", ["'dg' among its rows", "did you mean 'dog'?"]),
+        (",cat,dog,dog\ncat,1,0,0\nred fox,0,1,0\ndog,0,0,1", ["'dog' twice among its columns", "'red fox' not at"]),
+    ],
+)
+def test_a_bad_file_is_refused_with_what_is_wrong_in_it(tmp_path: Path, text: str, said: list[str]) -> None:
+    refused(written(tmp_path, text), even(1, PETS), "T.csv", *said)
+
+
+def test_a_missing_file_is_met_with_the_nearest(tmp_path: Path) -> None:
+    written(tmp_path, PLAIN)
+    refused(f'matrix(file="{tmp_path}/t.csv")', even(1, PETS), "there is no", "did you mean 'T.csv'?")
+    refused(f'matrix(file="{tmp_path}")', even(1, PETS), "is a folder, not a file")
+    refused("matrix", even(1, PETS), "needs its file")
+    (tmp_path / "U.csv").write_bytes(b"\xff\xfe0\x00")
+    refused(f'matrix(file="{tmp_path}/U.csv")', even(1, PETS), "cannot be read as a CSV file")
