@@ -1,4 +1,7 @@
-"""Pictures of a study, in one style: pure functions from tables to a matplotlib Figure, without pyplot's global state."""
+"""Pictures of a study or a scenario, in one style.
+
+Pure functions from tables to a matplotlib Figure, without pyplot's global state.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -36,28 +40,11 @@ STYLE: Any = {
 @rc_context(STYLE)
 def confusion(matrix: pd.DataFrame | ArrayLike, names: Sequence[str], title: str = "") -> Figure:
     """What each class was taken for, coloured by the share of its samples: (K, K) counts, truth in rows."""
-    counts = np.asarray(matrix, dtype=float)
-    support = counts.sum(axis=1, keepdims=True)
-    share = np.divide(counts, support, out=np.full_like(counts, np.nan), where=support > 0)
-    k = len(names)
-    side = float(np.clip(2.2 + 0.42 * k, 4, 7) if k <= ANNOTATED else np.clip(0.13 * k, 7, 16))
+    side = _side(len(names))
     figure = Figure(figsize=(side + 0.8, side))
     axes = figure.subplots()
-    axes.set_facecolor("#eeeeee")  # of a class without samples
-    axes.imshow(share, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "cividis"), ax=axes, fraction=0.046, pad=0.02)
-    bar.set_label("share of the class")
-    ticks = range(0, k, -(-k // 120))  # beyond 120 names, every so many
-    labels, size = [short(names[i]) for i in ticks], 8 if k <= ANNOTATED else 5.5
-    axes.set_xticks(ticks, labels, fontsize=size, rotation=90)
-    axes.set_yticks(ticks, labels, fontsize=size)
+    _heat(figure, axes, np.asarray(matrix, dtype=float), names)
     axes.set(xlabel="taken for", ylabel="class", title=title)
-    axes.grid(visible=False)
-    for i, j in np.ndindex(k, k) if k <= ANNOTATED else ():
-        if counts[i, j]:
-            colour = "black" if share[i, j] > 0.5 else "white"
-            text = axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)
-            text.set_in_layout(False)  # 400 of them would be measured twice
     return figure
 
 
@@ -113,6 +100,94 @@ def curves(table: pd.DataFrame, title: str = "") -> Figure:
     if axes.lines:
         figure.legend(loc="outside right upper")
     return figure
+
+
+@rc_context(STYLE)
+def scenario(
+    table: pd.DataFrame,
+    matrix: ArrayLike,
+    samples: Sequence[tuple[NDArray[np.uint8], str, str]],
+    title: str = "",
+) -> Figure:
+    """What a scenario did: class sizes, the transition matrix, and a sheet of corrupted samples.
+
+    Args:
+        table: a row per class with before and, of what is shown, clean, corrupted and foreign.
+        matrix: own samples, label before in rows, label shown in columns: (K, K) counts.
+        samples: image (C, H, W), label before, label shown; as many as are to be drawn, or none.
+    """
+    side = max(_side(len(table)), 5.0)
+    width = max(2 * side, 11.0)
+    across = 8 if width < 16 else 12
+    lines = -(-len(samples) // across)
+    low = 1.15 * lines * width / across
+    figure = Figure(figsize=(width, side + low + 0.4))
+    figure.suptitle(short(title, 150))
+    upper, *lower = figure.subfigures(
+        1 + bool(samples), 1, height_ratios=[side, low] if samples else [1], squeeze=False
+    )[:, 0]
+    left, right = upper.subplots(1, 2)
+    _sizes(left, table)
+    _heat(upper, right, np.asarray(matrix, dtype=float), list(table.index))
+    right.set(xlabel="label shown", ylabel="label before", title="own images, realised")
+    for below in lower:
+        cells = below.subplots(lines, across, squeeze=False).ravel()
+        for axes in cells:
+            axes.set_axis_off()
+        for axes, (image, before, shown) in zip(cells, samples, strict=False):
+            axes.imshow(image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(_arrow(before, shown), fontsize=7)
+    return figure
+
+
+def _arrow(before: str, shown: str) -> str:
+    """Two labels above a small picture, in two lines where one is long."""
+    one, other = short(before, 20), short(shown, 18)
+    return f"{one}{' ' if len(one + other) < 15 else chr(10)}-> {other}"
+
+
+def _sizes(axes: Axes, table: pd.DataFrame) -> None:
+    """Class sizes before, behind what is shown of each class by what it is."""
+    k = len(table)
+    rows = np.arange(k)
+    axes.barh(rows, table["before"], height=0.9, color="#d0d0d0", label="before")
+    start = np.zeros(k)
+    for name, colour in (("clean", COLOURS[0]), ("corrupted", COLOURS[1]), ("foreign", COLOURS[3])):
+        if name == "clean" or table[name].any():
+            axes.barh(rows, table[name], height=0.5, left=start, color=colour, label=f"shown, {name}")
+        start = start + table[name].to_numpy(dtype=float)
+    ticks = range(0, k, -(-k // 120))
+    axes.set_yticks(ticks, [short(table.index[i]) for i in ticks], fontsize=8 if k <= ANNOTATED else 5.5)
+    axes.set_ylim(k - 0.4, -0.6)  # the first class on top
+    axes.set(xlabel="samples", ylabel="label")
+    axes.grid(visible=False, axis="y")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=7, columnspacing=1.0)
+
+
+def _side(classes: int) -> float:
+    """Inches of a matrix."""
+    return float(np.clip(2.2 + 0.42 * classes, 4, 7) if classes <= ANNOTATED else np.clip(0.13 * classes, 7, 16))
+
+
+def _heat(figure: Figure | SubFigure, axes: Axes, counts: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Counts, written out where they are few, coloured by the share of their row."""
+    support = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, support, out=np.full_like(counts, np.nan), where=support > 0)
+    k = len(names)
+    axes.set_facecolor("#eeeeee")  # of a class without samples
+    axes.imshow(share, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "cividis"), ax=axes, fraction=0.046, pad=0.02)
+    bar.set_label("share of the class")
+    ticks = range(0, k, -(-k // 120))  # beyond 120 names, every so many
+    labels, size = [short(names[i]) for i in ticks], 8 if k <= ANNOTATED else 5.5
+    axes.set_xticks(ticks, labels, fontsize=size, rotation=90)
+    axes.set_yticks(ticks, labels, fontsize=size)
+    axes.grid(visible=False)
+    for i, j in np.ndindex(k, k) if k <= ANNOTATED else ():
+        if counts[i, j]:
+            colour = "black" if share[i, j] > 0.5 else "white"
+            text = axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)
+            text.set_in_layout(False)  # 400 of them would be measured twice
 
 
 def short(name: object, letters: int = 24) -> str:

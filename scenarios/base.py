@@ -81,7 +81,8 @@ class Curve(Thinning):
 
     def sizes(self, view: View) -> Labels:
         counts, ranking = view.counts, ranked(self.order, len(view.classes), view.draw("order"))
-        most = counts.min() if self.cap == "smallest" else counts.max()
+        # A class that the held-out rows lack must not take all others with it.
+        most = counts[counts > 0].min(initial=counts.max()) if self.cap == "smallest" else counts.max()
         sizes = np.empty_like(counts)
         sizes[ranking] = np.rint(self.curve(float(most), len(counts)))
         return np.minimum(sizes, counts)

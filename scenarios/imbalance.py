@@ -10,12 +10,13 @@ ratio of 20. The x of the second form runs from the largest class down, as recal
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
-from robustkd.words import Positive, Ratio
+from robustkd.words import Ratio
 from scenarios.base import Cap, Curve, Order
 
 
@@ -23,19 +24,21 @@ from scenarios.base import Cap, Curve, Order
 class Imbalance(Curve):
     """Thins the classes along a power law."""
 
-    gamma: Positive
+    gamma: Annotated[float, Interval(ge=0.01, le=50)]  # beyond, the curve is straight or a corner and floats give out
     ratio: Ratio = 20.0
     form: Literal["first", "second"] = "first"
     order: Order = "id"
     cap: Cap = "smallest"
 
     def curve(self, most: float, classes: int) -> NDArray[np.float64]:
-        least, x = most / self.ratio, np.arange(1, classes + 1)
-        end = classes**-self.gamma if self.form == "first" else classes**self.gamma
+        # By shares of `most`, so that a set without a sample has a curve too; to 6 places, so that no size hangs on a last bit.
+        least, x = 1 / self.ratio, np.arange(1, classes + 1, dtype=np.float64)
         if self.form == "first":
-            b = (least - most * end) / (most - least)
-            sizes = least * (1 + b) / (b + x**-self.gamma)
+            end = classes**-self.gamma
+            b = (least - end) / (1 - least)
+            shares = least * (1 + b) / (b + x**-self.gamma)
         else:
-            b = (least * end - most) / (most - least)
-            sizes = most * (1 + b) / (x**self.gamma + b)
-        return np.asarray(sizes, dtype=np.float64)
+            end = classes**self.gamma
+            b = (least * end - 1) / (1 - least)
+            shares = (1 + b) / (x**self.gamma + b)
+        return np.round(most * np.asarray(shares, dtype=np.float64), 6)

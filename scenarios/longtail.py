@@ -22,4 +22,5 @@ class LongTail(Curve):
     cap: Cap = "smallest"
 
     def curve(self, most: float, classes: int) -> NDArray[np.float64]:
-        return np.floor(most * self.factor ** (-np.arange(classes) / max(1, classes - 1)))
+        shares = self.factor ** (-np.arange(classes) / max(1, classes - 1))
+        return np.floor(np.round(most * shares, 6))  # 5000 / 100 is 50 on every machine, not 49.999...

@@ -22,4 +22,4 @@ class Step(Curve):
 
     def curve(self, most: float, classes: int) -> NDArray[np.float64]:
         few = np.arange(classes) >= classes - classes // 2
-        return np.where(few, np.floor(most / self.factor), most)
+        return np.where(few, np.floor(np.round(most / self.factor, 6)), most)

@@ -72,3 +72,43 @@ def test_curves_of_one_seed_or_of_nothing_are_drawn_too(tmp_path):
     table = pd.DataFrame({"method": ["a"], "seed": [0], "epoch": [1], "accuracy": [0.5]})
     drawn(figures.curves(table), tmp_path / "k.png")
     drawn(figures.curves(table.iloc[:0]), tmp_path / "k.png")
+
+
+def account(names, foreign=0):
+    counts = np.arange(1, len(names) + 1)
+    lines = {"before": 3 * counts, "clean": counts, "corrupted": counts, "foreign": foreign * counts}
+    return pd.DataFrame(lines, index=names)
+
+
+def test_a_scenario_is_drawn_as_bars_a_matrix_and_a_sheet(tmp_path):
+    images = [np.full((1, 4, 4), 9 * number, np.uint8) for number in range(11)]
+    samples = [(image, "foreign" if image.any() else "7", "2") for image in images]
+    figure = drawn(figures.scenario(account(ODD, 1), np.eye(3), samples, "$n$ [b]"), tmp_path / "s.png")
+    bars, matrix, _, *cells = figure.axes
+    widths = {box.get_label(): [bar.get_width() for bar in box] for box in bars.containers}
+    assert widths == {
+        "before": [3, 6, 9],
+        "shown, clean": [1, 2, 3],
+        "shown, corrupted": [1, 2, 3],
+        "shown, foreign": [1, 2, 3],
+    }
+    assert [bar.get_x() for bar in bars.containers[3]] == [2, 4, 6], "stacked"
+    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("label shown", "label before")
+    assert [axes.get_title() for axes in cells if axes.images] == ["7 -> 2"] + ["foreign -> 2"] * 10
+    assert [axes.images[0].get_array()[0, 0] for axes in cells[:11]] == [[9 * number] for number in range(11)]
+
+
+def test_a_scenario_that_corrupts_nothing_has_neither_sheet_nor_red_bars(tmp_path):
+    table = account(ODD).assign(corrupted=0)
+    bars, _, _ = drawn(figures.scenario(table, np.eye(3), []), tmp_path / "s.png").axes
+    assert [box.get_label() for box in bars.containers] == ["before", "shown, clean"]
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(3, "svg"), (3, "pdf"), (100, "png")])
+def test_a_scenario_of_many_classes_in_colour_is_drawn_to_any_kind_of_file(classes, kind, tmp_path):
+    names = [f"Größe {number} $x_1$ of a rather long name" for number in range(classes)]
+    sample = (np.zeros((3, 4, 4), np.uint8), names[0], names[1])
+    figure = figures.scenario(account(names), np.eye(classes), [sample] * 24, "t")
+    figure.savefig(tmp_path / f"s.{kind}")
+    assert (tmp_path / f"s.{kind}").stat().st_size > 5000
+    assert max(figure.get_size_inches()) < 40

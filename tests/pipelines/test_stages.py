@@ -379,14 +379,6 @@ def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFix
     assert "exists already" in capsys.readouterr().err
 
 
-def test_describe_tells_asked_and_realised(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["describe", "noise(rate=0.3, convention=inclusive)", "--dataset", f"npz:{data}", "--held-out", "0"])
-    said = capsys.readouterr().out
-    assert "asked 20.00 %, changed 22.22 %" in said  # 0.3 * 2 / 3 of 18 is 3.6, so 4 of each class
-    assert "77.8" in said
-    assert "digest" in said
-
-
 def test_bf16_trains_too(data: Path) -> None:
     cli.main(line("run", data, precision="bf16"))
     result = json.loads((folder() / "runs" / "hinton-seed0" / "result.json").read_text())

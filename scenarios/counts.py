@@ -1,0 +1,73 @@
+"""counts: class sizes that a file names.
+
+The file is a CSV with the columns class and count: each class of the data set once, by its name, with how many of its
+training samples stay. The held-out rows are thinned to the same proportions, as far as there are any.
+order = reversed or seeded deals the file's numbers to the classes the other way round, or as the seed says.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from annotated_types import Interval
+
+from robustkd.data.folders import missing
+from robustkd.data.view import Labels, View
+from robustkd.words import UsageError, checked, nearest
+from scenarios.base import Order, Thinning, ranked
+
+COLUMNS = ("class", "count")
+Size = Annotated[int, Interval(ge=1, le=10**12)]
+
+
+@dataclass(frozen=True)
+class Counts(Thinning):
+    """Thins each class to a number of its own."""
+
+    file: str
+    order: Order = "id"
+
+    def sizes(self, view: View) -> Labels:
+        told, there = read(self.file, view.classes), view.counts
+        asked = np.empty(len(told))
+        asked[ranked(self.order, len(told), view.draw("order"))] = told
+        if view.scale == 1:  # held-out rows have what they have
+            for number in np.flatnonzero(asked > there):
+                raise UsageError(
+                    f"counts: {self.file} asks for {asked[number]:.0f} samples of class '{view.classes[number]}',"
+                    f" which has {there[number]}"
+                )
+        return np.minimum(np.rint(np.round(asked * view.scale, 6)), there).astype(np.int64)
+
+
+def read(file: str, classes: tuple[str, ...]) -> list[float]:
+    """The number that the file gives each class, in the order of the classes.
+
+    Raises:
+        UsageError: the file is missing, is no such table, or does not name each class once with a number from 1.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UsageError(missing("counts", path) if not path.exists() else f"counts: {path} is a folder, not a file")
+    try:
+        # As text: a class may be called 007, NA or nothing at all.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"counts: {path} cannot be read as CSV ({' '.join(str(error).split())})") from None
+    absent = [name for name in COLUMNS if name not in table]
+    if absent:
+        there = ", ".join(map(str, table))
+        raise UsageError(f"counts: {path} has no column {' and no '.join(absent)}; it has: {there}")
+    counts: dict[str, float] = {}
+    for name, count in zip(table["class"], table["count"], strict=True):
+        if name not in classes:
+            raise UsageError(f"counts: {path} names '{name}', which is no class{nearest(name, classes)}")
+        if name in counts:
+            raise UsageError(f"counts: {path} names class '{name}' twice, but each should stand there once")
+        counts[name] = float(checked(f"counts: {path}: the count of class '{name}'", Size, count))
+    left = [name for name in classes if name not in counts]
+    if left:
+        raise UsageError(f"counts: {path} does not name class '{left[0]}', but each should stand there once")
+    return [counts[name] for name in classes]

@@ -1,0 +1,271 @@
+"""Class sizes: published tables, files, and what holds whatever the counts are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import scenarios
+from robustkd.data.groups import many_medium_few
+from robustkd.data.view import Source, View
+from robustkd.words import UsageError
+from scenarios.counts import Counts
+from scenarios.fraction import Fraction
+from tests.scenarios.test_scenarios import cifar, shown
+
+
+def unequal(counts: list[int], seed: int = 0) -> View:
+    return shown(np.repeat(np.arange(len(counts)), counts), len(counts), seed)
+
+
+# field.md 6.4: arXiv 1906.07413's construction on both CIFARs, sizes of the smallest class beside the totals.
+@pytest.mark.parametrize(
+    ("classes", "factor", "total", "least"),
+    [
+        *((10, factor, total, 5000 // factor) for factor, total in ((200, 11203), (100, 12406), (50, 13996))),
+        *((10, factor, total, 5000 // factor) for factor, total in ((20, 17023), (10, 20431))),
+        *((100, factor, total, 500 // factor) for factor, total in ((200, 9502), (100, 10847), (50, 12608))),
+        *((100, factor, total, 500 // factor) for factor, total in ((20, 15907), (10, 19573))),
+    ],
+)
+def test_long_tails_have_the_published_totals(classes: int, factor: int, total: int, least: int) -> None:
+    counts = scenarios.parse(f"longtail{factor}")(cifar(classes)).counts
+    assert (counts.sum(), counts.min(), counts.argmax()) == (total, least, 0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "groups"),
+    [(200, [30, 31, 39]), (100, [35, 35, 30]), (50, [41, 41, 18]), (20, [53, 47, 0]), (10, [69, 31, 0])],
+)
+def test_long_tails_have_the_published_groups(factor: int, groups: list[int]) -> None:
+    names = many_medium_few(scenarios.parse(f"longtail{factor}")(cifar(100)).counts).tolist()
+    assert [names.count(name) for name in ("many", "medium", "few")] == groups
+
+
+# The totals of the power law, ends 5000 and 250 or 500 and 25, as worked out from the equation.
+@pytest.mark.parametrize(
+    ("classes", "words", "total"),
+    [
+        *(
+            (10, f"imbalance{gamma}", total)
+            for gamma, total in ((0.2, 15207), (0.4, 16537), (0.6, 18033), (0.8, 19682))
+        ),
+        *((10, f"imbalance{gamma}", total) for gamma, total in ((1, 21455), (1.5, 26166), (2, 30700))),
+        *((100, f"imbalance{gamma}", total) for gamma, total in ((0.2, 20380), (0.6, 29364), (1, 37863), (2, 47009))),
+        *((10, f"imbalance({gamma}, form=second)", total) for gamma, total in ((0.2, 8662), (0.6, 9390), (1, 10421))),
+        (10, "imbalance(2, form=second)", 14402),
+    ],
+)
+def test_power_laws_have_the_totals_of_the_table(classes: int, words: str, total: int) -> None:
+    assert len(scenarios.parse(words)(cifar(classes))) == total
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ("imbalance0.4", [250, 405, 570, 762, 997, 1299, 1708, 2301, 3245, 5000]),
+        ("imbalance0.8", [250, 481, 736, 1027, 1369, 1782, 2292, 2942, 3803, 5000]),
+        ("imbalance1.5", [250, 683, 1203, 1765, 2343, 2916, 3475, 4011, 4520, 5000]),
+        ("imbalance(0.6, form=second)", [5000, 1166, 720, 539, 440, 376, 331, 297, 271, 250]),
+        ("imbalance(1, form=second)", [5000, 1607, 957, 682, 529, 433, 366, 317, 280, 250]),
+        ("imbalance(2, form=second)", [5000, 3173, 1972, 1289, 892, 648, 490, 382, 306, 250]),
+    ],
+)
+def test_power_laws_have_the_sizes_of_the_table(words: str, sizes: list[int]) -> None:
+    assert scenarios.parse(words)(cifar()).counts.tolist() == sizes
+
+
+# Whether a size is floored or rounded must not hang on the last bit of a power.
+@given(least=st.integers(1, 60), factor=st.sampled_from([2, 5, 10, 20, 50, 100, 200]), classes=st.integers(2, 12))
+@settings(max_examples=100, deadline=None)
+def test_the_last_class_of_a_tail_has_what_the_factor_says(least: int, factor: int, classes: int) -> None:
+    for word in ("longtail", "step"):
+        counts = scenarios.parse(f"{word}{factor}")(unequal([least * factor] * classes)).counts
+        assert (counts[0], counts[-1]) == (least * factor, least)
+
+
+def test_sizes_between_two_numbers_are_floored() -> None:
+    assert sizes_of("longtail10", [29] * 3) == [29, 9, 2]
+    assert sizes_of("step10", [29] * 3) == [29, 29, 2]
+    whole = [3200, 1600, 800, 400, 200, 100]  # as floats, two of them fall short by a last bit
+    assert sizes_of("longtail32", [3200] * 6) == whole
+
+
+def sizes_of(words: str, counts: list[int], seed: int = 0) -> list[int]:
+    return scenarios.parse(words)(unequal(counts, seed)).counts.tolist()
+
+
+COUNTS = st.lists(st.integers(1, 90), min_size=2, max_size=9)
+# Words with a number that leaves more the larger it is, and one that leaves less.
+FAMILIES: dict[str, Callable[[float], str]] = {
+    "gamma": lambda value: f"imbalance{0.05 + 5 * value:.6f}",
+    "gamma, second form": lambda value: f"imbalance({0.05 + 5 * value:.6f}, form=second, cap=own)",
+    "longtail": lambda value: f"longtail(factor={300 - 298 * value:.6f}, order=seeded)",
+    "step": lambda value: f"step(factor={300 - 298 * value:.6f}, order=reversed, cap=own)",
+    "fraction": lambda value: f"fraction{0.01 + 0.99 * value:.6f}",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(counts=COUNTS, values=st.lists(st.floats(0, 1), min_size=2, max_size=3), seed=st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_what_asks_for_more_keeps_a_superset_within_bounds(
+    family: str, counts: list[int], values: list[float], seed: int
+) -> None:
+    view = unequal(counts, seed)
+    kept = [scenarios.parse(FAMILIES[family](value))(view) for value in sorted(values)]
+    for fewer, more in pairwise(kept):
+        assert set(fewer.rows) <= set(more.rows)
+    for after in kept:
+        assert (after.counts <= view.counts).all()
+        assert np.array_equal(after.labels, after.published)
+        shuffled = view.take(np.random.default_rng(seed).permutation(len(view)))
+        again = scenarios.parse(FAMILIES[family](sorted(values)[0]))(shuffled)
+        assert sorted(again.rows) == kept[0].rows.tolist(), "who stands where decides who stays"
+
+
+@pytest.mark.parametrize("words", ["longtail10", "imbalance0.5", "step10", "fraction0.3"])
+def test_another_seed_keeps_other_rows_and_the_same_sizes(words: str) -> None:
+    kept = [scenarios.parse(words)(unequal([40] * 5, seed)) for seed in range(3)]
+    assert len({after.rows.tobytes() for after in kept}) == 3
+    assert len({after.counts.tobytes() for after in kept}) == 1
+
+
+@given(seed=st.integers(0, 50), words=st.sampled_from(["longtail(100, order=seeded)", "step(10, order=seeded)"]))
+@settings(max_examples=40, deadline=None)
+def test_held_out_rows_get_the_order_of_the_training_rows(seed: int, words: str) -> None:
+    train = scenarios.parse(words)(unequal([900] * 6, seed))
+    held_out = scenarios.parse(words)(replace(unequal([100] * 6, seed), scale=1 / 9))
+    largest = np.argsort(-train.counts, kind="stable")
+    assert (np.diff(held_out.counts[largest]) <= 0).all(), "the order differs"
+    assert np.abs(held_out.counts - train.counts / 9).max() <= 1
+
+
+def test_a_tail_may_end_held_out_but_a_training_class_is_never_rounded_up() -> None:
+    assert sizes_of("longtail100", [50] * 3) == [50, 5, 0], "which prepare refuses, for training rows"
+
+
+@given(counts=COUNTS, share=st.floats(0.01, 1))
+@settings(max_examples=100, deadline=None)
+def test_a_fraction_is_of_each_class_and_never_all_of_it_gone(counts: list[int], share: float) -> None:
+    after = Fraction(share)(unequal(counts))
+    assert after.counts.tolist() == [max(1, round(round(share * count, 6))) for count in counts]
+
+
+def test_a_fraction_leaves_an_empty_class_empty() -> None:
+    assert Fraction(0.1)(unequal([0, 3, 40])).counts.tolist() == [0, 1, 4]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_a_fraction_and_noise_compose_in_either_order(share: float) -> None:
+    view = unequal([400, 240, 80])
+    fraction, noise = scenarios.parse(f"fraction{share}"), scenarios.parse("noise0.25")
+    thinned, noisy = (fraction >> noise)(view), (noise >> fraction)(view)
+    assert len(thinned) == len(noisy) == share * 720
+    wrong = thinned.labels != thinned.published
+    for label, count in enumerate((400, 240, 80)):
+        assert wrong[thinned.published == label].sum() == share * count / 4, "a quarter of what was left"
+    assert noisy.counts.tolist() == [share * count for count in scenarios.parse("noise0.25")(view).counts]
+
+
+@pytest.mark.parametrize("words", ["fraction0", "fraction1.1", "fraction-1", "counts", "counts(3)"])
+def test_what_cannot_be_is_refused(words: str) -> None:
+    with pytest.raises(UsageError):
+        scenarios.parse(words)
+
+
+# counts
+
+
+def named(counts: list[int], seed: int = 0) -> View:
+    labels = np.repeat(np.arange(3), counts)
+    classes = ("NA", "süß, sauer", "007")
+    return View.of(Source("toy", np.zeros((len(labels), 1, 1, 1), np.uint8), labels, classes), seed=seed)
+
+
+LINES = 'class,count\nNA,4\n"süß, sauer",10\n007,1\n'
+
+
+def told(tmp_path: Path, text: str, name: str = "sizes.csv") -> str:
+    (tmp_path / name).write_bytes(text.encode())
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [LINES, "\ufeff" + LINES, LINES.replace("\n", "\r\n"), 'count,note,class\n10,x,"süß, sauer"\n1,,007\n4,,NA\n'],
+    ids=["plain", "byte order mark", "windows", "columns and lines in another order"],
+)
+def test_counts_are_those_of_the_file(tmp_path: Path, text: str) -> None:
+    after = Counts(told(tmp_path, text))(named([10, 10, 10]))
+    assert after.counts.tolist() == [4, 10, 1]
+    assert after.digest == scenarios.parse(f"counts(file={tmp_path / 'sizes.csv'})")(named([10, 10, 10])).digest
+    fewer = Counts(told(tmp_path, LINES.replace("4", "3")))(named([10, 10, 10]))
+    assert set(fewer.rows) < set(after.rows)
+
+
+@given(counts=st.lists(st.integers(1, 60), min_size=3, max_size=3), scale=st.floats(0.02, 1.5))
+@settings(max_examples=60, deadline=None)
+def test_counts_of_held_out_rows_are_scaled_and_clipped(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], scale: float
+) -> None:
+    path = told(tmp_path_factory.mktemp("counts"), LINES)
+    if scale == 1:
+        return
+    after = Counts(path)(replace(named(counts), scale=scale))
+    wanted = [min(round(round(count * scale, 6)), there) for count, there in zip((4, 10, 1), counts, strict=True)]
+    assert after.counts.tolist() == wanted
+
+
+def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
+    path = told(tmp_path, LINES)
+    assert Counts(path, order="reversed")(named([10, 10, 10])).counts.tolist() == [1, 10, 4]
+    orders = {tuple(Counts(path, order="seeded")(named([10, 10, 10], seed)).counts) for seed in range(12)}
+    assert len(orders) > 2
+    assert {tuple(sorted(order)) for order in orders} == {(1, 4, 10)}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (LINES.replace("NA,4", "NA,11"), "asks for 11 samples of class 'NA', which has 10"),
+        (LINES.replace("007", "07"), "names '07', which is no class (did you mean '007'?)"),
+        (LINES + "NA,3\n", "names class 'NA' twice, but each should stand there once"),
+        (LINES.replace("NA,4\n", ""), "does not name class 'NA', but each should stand there once"),
+        (LINES.replace("4", "0"), "the count of class 'NA' is '0' but should be greater than or equal to 1"),
+        (LINES.replace("4", "-4"), "the count of class 'NA' is '-4' but should be greater than or equal to 1"),
+        (LINES.replace("4", "4.5"), "the count of class 'NA' is '4.5' but should be a valid integer"),
+        (LINES.replace("4", ""), "the count of class 'NA' is '' but should be a valid integer"),
+        (LINES.replace("4", "9" * 400), "should be less than or equal to 1000000000000"),
+        (LINES.replace("class,count", "class,size"), "has no column count; it has: class, size"),
+        ("", "cannot be read as CSV"),
+        ('class,count\n"NA,4\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_file_of_counts_that_is_not_one_is_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Counts(told(tmp_path, text))(named([10, 10, 10]))
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_of_counts_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    told(tmp_path, LINES)
+    with pytest.raises(UsageError, match=r"there is no .*size\.csv \(did you mean 'sizes\.csv'\?\)"):
+        Counts(str(tmp_path / "size.csv"))(named([10, 10, 10]))
+    with pytest.raises(UsageError, match="is a folder, not a file"):
+        Counts(str(tmp_path))(named([10, 10, 10]))
+    (tmp_path / "latin.csv").write_bytes(LINES.encode("latin-1"))
+    with pytest.raises(UsageError, match="cannot be read as CSV"):
+        Counts(str(tmp_path / "latin.csv"))(named([10, 10, 10]))
+
+
+def test_a_class_that_held_out_rows_lack_takes_no_other_with_it() -> None:
+    labels = np.repeat([0, 2], [20, 40])
+    shown = View.of(Source("toy", np.zeros((60, 1, 1, 1), np.uint8), labels, tuple("abc")), scale=0.1)
+    assert scenarios.parse("step2")(shown).counts.tolist() == [20, 0, 10]
