@@ -11,10 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustkd.data import sources
+from robustkd.data.folders import missing
 from robustkd.data.view import Source, View
 from robustkd.words import UsageError
+
+TABLES = (".csv", ".parquet")
+NEEDED = ("dataset", "fingerprint", "data_seed", "place", "digest")  # of a card
 
 
 class Splits(NamedTuple):
@@ -35,10 +40,11 @@ def save(path: Path, views: Splits, card: dict[str, Any]) -> None:
             columns["origin"] = np.zeros(len(view), np.int64) if view.origin is None else view.origin
         frames.append(pd.DataFrame(columns))
     table = pd.concat(frames)
-    if path.suffix == ".parquet":
-        table.to_parquet(path, index=False)
+    to, about = files(path)
+    if to.suffix == ".parquet":
+        table.to_parquet(to, index=False)
     else:
-        table.to_csv(path.with_suffix(".csv"), index=False)
+        table.to_csv(to, index=False)
     source = views.train.sources[0]
     card = {
         **card,
@@ -54,33 +60,90 @@ def save(path: Path, views: Splits, card: dict[str, Any]) -> None:
         "place": views.train.place,
         "digest": {split: view.digest for split, view in views._asdict().items()},
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    about.write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def load(path: Path, source: Source) -> Splits:
     """The views as they were saved; the images of other data sets among them are read again.
 
+    Args:
+        path: the table, its card, or both without their suffix.
+        source: the data set it was made of.
+
     Raises:
-        UsageError: the manifest is of another data set, or its files do not belong together.
+        UsageError: a file is missing or broken, the manifest is of another data set, or its files do not belong together.
     """
-    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    to, about = files(path)
+    if path.suffix not in TABLES and not to.is_file() and to.with_suffix(".parquet").is_file():
+        to = to.with_suffix(".parquet")
+    for file in (to, about):
+        if not file.is_file():
+            folder = next((place for place in (path, file) if place.is_dir()), None)
+            raise UsageError(f"manifest: {folder} is a folder, not a file" if folder else missing("manifest", file))
+    card = _card(about)
     if card["fingerprint"] != source.fingerprint:
         raise UsageError(
             f"{path}: this manifest was made of '{card['dataset']}' ({card['fingerprint']}), not of '{source.name}'"
+            f" ({source.fingerprint})"
         )
-    packed = path if path.suffix == ".parquet" else path.with_suffix(".csv")
-    table = pd.read_parquet(packed) if packed.suffix == ".parquet" else pd.read_csv(packed, dtype={"split": str})
+    table = _table(to)
     views = {}
     for split in Splits._fields:
-        chosen = table[table["split"] == split]
+        chosen = (table["split"] == split).to_numpy()
         others = tuple(_foreign(path, name, known, source) for name, known in card.get("foreign", {}).get(split, []))
-        names = ("row", "label", *(["origin"] if others else []))
-        rows, labels, *origin = (chosen[name].to_numpy(np.int64, copy=True) for name in names)  # pandas' are read-only
-        view = View((source, *others), rows, labels, card["data_seed"], card["place"], origin[0] if others else None)
-        if view.digest != card["digest"][split]:
-            raise UsageError(f"{packed}: its {split} rows are not those of its card")
+        rows, labels = (_column(to, table, name)[chosen] for name in ("row", "label"))
+        origin = _column(to, table, "origin")[chosen] if others else None
+        view = View((source, *others), rows, labels, card["data_seed"], card["place"], origin)
+        if view.digest != card["digest"].get(split):
+            raise UsageError(f"{to}: its {split} rows are not those of its card")
         views[split] = view
     return Splits(**views)
+
+
+def files(path: Path) -> tuple[Path, Path]:
+    """The table and the card that a path names: a CSV unless it says Parquet.
+
+    >>> [file.name for file in files(Path("noise0.4"))]
+    ['noise0.4.csv', 'noise0.4.json']
+    """
+    path = path.expanduser()
+    stem = path.with_suffix("") if path.suffix in (*TABLES, ".json") else path
+    to = stem.with_name(stem.name + (path.suffix if path.suffix in TABLES else ".csv"))
+    return to, stem.with_name(stem.name + ".json")
+
+
+def _card(file: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{file}: this is no manifest's card: it cannot be read as JSON ({error})") from None
+    absent = [key for key in NEEDED if key not in card] if isinstance(card, dict) else NEEDED
+    if not absent and not isinstance(card["digest"], dict):
+        absent = ["digest"]
+    if absent:
+        raise UsageError(f"{file}: this is no manifest's card: it does not say its {', '.join(absent)}")
+    return dict(card)
+
+
+def _table(file: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype={"split": str})
+    except Exception as error:  # what a damaged file raises depends on its format
+        raise UsageError(f"{file}: this is no manifest: it cannot be read ({' '.join(str(error).split())})") from None
+    absent = [name for name in ("split", "row", "label") if name not in table]
+    if absent:
+        there = ", ".join(map(str, table))
+        raise UsageError(f"{file}: this is no manifest: it has no column {' and no '.join(absent)}; it has: {there}")
+    return table
+
+
+def _column(file: Path, table: pd.DataFrame, name: str) -> NDArray[np.int64]:
+    """A column of whole numbers: (n,)."""
+    if name not in table:
+        raise UsageError(f"{file}: its card names other data sets, but it has no column {name} that says which images")
+    if not pd.api.types.is_integer_dtype(table[name]):
+        raise UsageError(f"{file}: its column {name} should hold whole numbers throughout")
+    return table[name].to_numpy(np.int64, copy=True)  # pandas' own are read-only
 
 
 def _foreign(path: Path, name: str, fingerprint: str, beside: Source) -> Source:

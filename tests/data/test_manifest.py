@@ -1,46 +1,177 @@
 """A scenario frozen into files and read again."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scenarios
-from robustkd.data import manifest
+from robustkd.data import manifest, sources
 from robustkd.data.view import Source, View
 from robustkd.words import UsageError
 from tests.data.test_view import source
 
-
-def splits(shown: Source) -> manifest.Splits:
-    before = View.of(shown, np.arange(30), seed=3)
-    return manifest.Splits(
-        scenarios.parse("noise0.4")(before), View.of(shown, np.arange(30, 34)), View.of(shown, np.arange(34, 40))
-    )
+HOME = Path(__file__).parents[2]
+FOREIGN = "noise0.4+openset(0.3, source=digits)"
 
 
-def test_what_is_read_again_is_what_was_saved(tmp_path: Path) -> None:
+def splits(shown: Source, chain: str = "noise0.4", seed: int = 3) -> manifest.Splits:
+    steps = scenarios.parse(chain)
+    train, held_out = (steps(View.of(shown, rows, seed)) for rows in (np.arange(30), np.arange(30, 34)))
+    return manifest.Splits(train, held_out, View.of(shown, np.arange(34, 40), seed))
+
+
+def refused(path: Path, shown: Source, *said: str) -> None:
+    """One sentence, which says all of this."""
+    with pytest.raises(UsageError) as caught:
+        manifest.load(path, shown)
+    assert "\n" not in str(caught.value)
+    for text in said:
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("chain", ["noise0.4", FOREIGN, "openset(1, source=digits)", "step2"])
+@pytest.mark.parametrize("name", ["m", "m.csv", "m.parquet", "noise0.4", "noise0.4.parquet"])
+def test_what_is_read_again_is_what_was_saved(tmp_path: Path, name: str, chain: str) -> None:
     shown = source()
-    saved = splits(shown)
-    manifest.save(tmp_path / "m", saved, {"scenario": "noise0.4"})
-    read = manifest.load(tmp_path / "m", shown)
-    for before, after in zip(saved, read, strict=True):
-        assert before.digest == after.digest
-        assert np.array_equal(before.labels, after.labels)
-    assert (read.train.seed, read.train.place) == (3, 1)
+    saved = splits(shown, chain)
+    manifest.save(tmp_path / name, saved, {"scenario": chain})
+    stem = name.removesuffix(".csv").removesuffix(".parquet")
+    suffix = ".parquet" if name.endswith("parquet") else ".csv"
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([f"{stem}{suffix}", f"{stem}.json"])
+    for asked in (name, stem, f"{stem}.json"):
+        read = manifest.load(tmp_path / asked, shown)
+        for before, after in zip(saved, read, strict=True):
+            assert before.digest == after.digest
+            assert np.array_equal(before.labels, after.labels)
+            assert before.truth is not None
+            assert after.truth is not None
+            assert np.array_equal(before.truth, after.truth)
+            assert np.array_equal(before.images(), after.images())
+            assert after.labels.flags.writeable
+        assert (read.train.seed, read.train.place) == (3, 1 + chain.count("+"))
+
+
+def test_the_table_says_what_is_shown(tmp_path: Path) -> None:
+    shown = source()
+    saved = splits(shown, FOREIGN)
+    manifest.save(tmp_path / "m", saved, {})
+    table = pd.read_csv(tmp_path / "m.csv")
+    assert list(table) == ["split", "row", "label", "truth", "origin"]
+    assert table["split"].value_counts().to_dict() == {"train": 30, "held_out": 4, "test": 6}
+    foreign = table[table["origin"] > 0]
+    assert set(foreign["split"]) <= {"train", "held_out"}
+    assert (foreign["truth"] == -1).all()
+    assert len(foreign[foreign["split"] == "train"]) == saved.train.foreign.sum() > 0
+    card = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert card["foreign"]["train"] == [["digits", saved.train.sources[1].fingerprint]]
+    manifest.save(tmp_path / "plain", splits(shown), {})
+    assert list(pd.read_csv(tmp_path / "plain.csv")) == ["split", "row", "label", "truth"]
+
+
+def test_it_is_the_same_in_another_process_and_place(tmp_path: Path) -> None:
+    """A colleague's machine: the data and the manifest lie elsewhere, the process is new."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    rng = np.random.default_rng(2)
+    np.savez(here / "own.npz", X=rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), y=np.arange(40) % 4)
+    shown = sources.read(f"npz:{here / 'own.npz'}")
+    saved = splits(shown, FOREIGN)
+    manifest.save(here / "m.parquet", saved, {})
+    shutil.move(here, there)
+    code = (
+        "import sys; from pathlib import Path; from robustkd.data import manifest, sources\n"
+        "for view in manifest.load(Path('m.parquet'), sources.read('npz:own.npz')): print(view.digest)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HOME), "PYTHONHASHSEED": "7"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=there, env=environment
+    )
+    assert said.stdout.split() == [view.digest for view in saved]
 
 
 def test_a_manifest_of_another_data_set_is_refused(tmp_path: Path) -> None:
     manifest.save(tmp_path / "m", splits(source()), {})
-    with pytest.raises(UsageError, match="was made of 'toy'"):
-        manifest.load(tmp_path / "m", source(n=44))
+    refused(tmp_path / "m", source(n=44), "was made of 'toy'", "not of 'toy'", source(n=44).fingerprint)
 
 
-def test_a_manifest_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
-    manifest.save(tmp_path / "m", splits(source()), {})
-    text = (tmp_path / "m.csv").read_text().splitlines()
-    first = text[1].split(",")
-    text[1] = ",".join([first[0], first[1], str((int(first[2]) + 1) % 4), first[3]])
-    (tmp_path / "m.csv").write_text("\n".join(text))
-    with pytest.raises(UsageError, match="its train rows are not those of its card"):
-        manifest.load(tmp_path / "m", source())
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+@pytest.mark.parametrize("column", ["row", "label", "origin"])
+def test_a_manifest_that_was_changed_by_hand_is_refused(tmp_path: Path, name: str, column: str) -> None:
+    manifest.save(tmp_path / name, splits(source(), FOREIGN), {})
+    read, write = (pd.read_csv, "to_csv") if name == "m.csv" else (pd.read_parquet, "to_parquet")
+    table = read(tmp_path / name)
+    table.loc[0, column] = (table.loc[0, column] + 1) % 2
+    getattr(table, write)(tmp_path / name, index=False)
+    refused(tmp_path / name, source(), "its train rows are not those of its card")
+
+
+def test_columns_that_others_added_and_their_order_do_not_matter(tmp_path: Path) -> None:
+    saved = splits(source())
+    manifest.save(tmp_path / "m", saved, {})
+    table = pd.read_csv(tmp_path / "m.csv")
+    table.assign(note="é, mine")[["note", "label", "truth", "row", "split"]].to_csv(
+        tmp_path / "m.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n"
+    )
+    assert manifest.load(tmp_path / "m.csv", source()).train.digest == saved.train.digest
+
+
+def test_lenders_are_what_they_were(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    lender = tmp_path / "lender.npz"
+    np.savez(lender, X=rng.integers(0, 256, (50, 8, 8), dtype=np.uint8), y=np.arange(50) % 4)
+    saved = splits(source(), f'openset(0.5, source="npz:{lender}")')
+    manifest.save(tmp_path / "m", saved, {})
+    card = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    card["foreign"]["train"][0][1] = "0" * 16
+    (tmp_path / "m.json").write_text(json.dumps(card), encoding="utf-8")
+    refused(tmp_path / "m", source(), f"'npz:{lender}', which lends it images, is not what it was")
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    shown = source()
+    manifest.save(tmp_path / "pruned.csv", splits(shown, FOREIGN), {})
+    table, card = tmp_path / "pruned.csv", tmp_path / "pruned.json"
+    refused(tmp_path / "prune.csv", shown, "there is no", "did you mean 'pruned.csv'?")
+    refused(tmp_path, shown, f"{tmp_path} is a folder, not a file")
+    whole = table.read_text(encoding="utf-8")
+
+    card_text = card.read_text(encoding="utf-8")
+    card.unlink()
+    refused(table, shown, f"there is no {card}")
+    for broken, said in (
+        ("{", "cannot be read as JSON"),
+        ("[]", "does not say its dataset, fingerprint, data_seed, place, digest"),
+        ("{}", "does not say its dataset"),
+        (card_text.replace('"digest"', '"digests"'), "does not say its digest"),
+        (json.dumps({**json.loads(card_text), "digest": "abc"}), "does not say its digest"),
+    ):
+        card.write_text(broken, encoding="utf-8")
+        refused(table, shown, f"{card}: this is no manifest's card", said)
+    card.write_bytes(b"\xff\xfe")
+    refused(table, shown, "cannot be read as JSON")
+    card.write_text(card_text, encoding="utf-8")
+
+    for text, said in (
+        (whole.replace("split,row", "part,row"), "has no column split; it has: part, row, label, truth, origin"),
+        (whole.replace("row,label", "line,name"), "has no column row and no label"),
+        (whole.replace(",origin", ",home"), "has no column origin"),
+        (whole.replace("train,0,", "train,0.5,"), "its column row should hold whole numbers"),
+        (whole.replace("train,0,", "train,zero,"), "its column row should hold whole numbers"),
+        ("", "cannot be read"),
+        ('split,row,label\n"', "cannot be read"),
+    ):
+        assert text != whole
+        table.write_text(text, encoding="utf-8")
+        refused(table, shown, str(table), said)
+    table.unlink()
+    table.mkdir()
+    refused(table, shown, "is a folder")
+    (tmp_path / "pruned.parquet").write_bytes(b"PAR1")
+    refused(tmp_path / "pruned.parquet", shown, "cannot be read")

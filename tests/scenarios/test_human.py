@@ -1,0 +1,335 @@
+"""human: the published files as they are, one's own, and every way in which they may not belong to the data."""
+
+import io
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scenarios
+from robustkd.data.view import Source, View
+from robustkd.words import UsageError
+from scenarios.human import Human
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar10n"
+TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def source(labels, classes, tested=0, name="toy", parts=None):
+    labels = np.asarray(labels, dtype=np.int64)
+    if tested:
+        labels = np.concatenate([labels, np.arange(tested) % len(classes)])
+        parts = np.repeat(["train", "test"], [len(labels) - tested, tested])
+    images = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (len(labels), 1, 1, 1))
+    return Source(name, images, labels, tuple(classes), truth=labels.copy(), parts=parts)
+
+
+def cifar(classes):
+    """The published labels of CIFAR-10 or CIFAR-100 under blank images, 10,000 for testing behind them."""
+    if not REAL.exists():
+        pytest.skip(f"CIFAR-N is not at {REAL}")
+    with np.load(REAL / f"cifar{classes}n_labels.npz") as file:
+        labels = file["clean_label"]
+    names = TEN if classes == 10 else [f"class {number}" for number in range(classes)]
+    return source(labels, names, 10000, f"cifar{classes}")
+
+
+def train(shown):
+    return View.of(shown, np.flatnonzero(shown.parts == "train") if shown.parts is not None else None)
+
+
+def refused(words, view, *said):
+    with pytest.raises(UsageError) as caught:
+        scenarios.parse(words)(view)
+    assert "\n" not in str(caught.value)
+    for text in said:
+        assert text in str(caught.value), str(caught.value)
+
+
+# The published files: rates and ranges over classes as counted in the field notes.
+
+
+@pytest.mark.parametrize("file", ["CIFAR-10_human.pt", "cifar10n_labels.npz"])
+@pytest.mark.parametrize(
+    ("column", "rate", "least", "most"),
+    [
+        ("aggre", 0.0901, 0.026, 0.175),
+        ("random1", 0.1723, None, None),
+        ("random2", 0.1812, None, None),
+        ("random3", 0.1764, None, None),
+        ("worse", 0.4021, 0.278, 0.513),
+        ("worse_label", 0.4021, 0.278, 0.513),
+    ],
+)
+def test_cifar10n(file, column, rate, least, most):
+    view = train(cifar(10))
+    scenario = scenarios.parse(f"human({column}, file={REAL / file})")
+    after = scenario(view)
+    wrong = after.labels != view.labels
+    assert round(wrong.mean(), 4) == rate
+    asked = scenario.asked(view)
+    assert asked == pytest.approx([wrong[view.labels == label].mean() for label in range(10)])
+    if least:
+        assert (round(asked.min(), 3), round(asked.max(), 3)) == (least, most)
+    assert np.array_equal(after.rows, view.rows)
+
+
+def test_what_people_confuse():
+    view = train(cifar(10))
+    after = scenarios.parse(f"human(worse, file={REAL / 'CIFAR-10_human.pt'})")(view)
+    for true, shown, share in (("truck", "automobile", 0.282), ("automobile", "truck", 0.247), ("cat", "dog", 0.206)):
+        mine = after.labels[view.labels == TEN.index(true)]
+        assert round((mine == TEN.index(shown)).mean(), 3) == share
+    assert (after.counts.min(), after.counts.max()) == (4040, 6053)
+
+
+def test_cifar100n():
+    view = train(cifar(100))
+    scenario = scenarios.parse(f"human(column=noisy, file={REAL / 'cifar100n_labels.npz'})")
+    after = scenario(view)
+    assert round((after.labels != view.labels).mean(), 4) == 0.4020
+    assert (round(scenario.asked(view).min(), 3), round(scenario.asked(view).max(), 3)) == (0.080, 0.874)
+    assert (after.counts.min(), after.counts.max()) == (199, 865)
+    refused(
+        f"human(noisy_coarse_label, file={REAL / 'cifar100n_labels.npz'})", view, "names 20 superclasses", "'noisy'"
+    )
+
+
+def test_a_part_of_the_rows_has_its_own_labels():
+    shown = cifar(10)
+    whole = scenarios.parse(f"human(worse, file={REAL / 'cifar10n_labels.npz'})")
+    rows = np.random.default_rng(0).permutation(50000)[:4000]
+    assert np.array_equal(whole(View.of(shown, rows)).labels, whole(train(shown)).labels[rows])
+
+
+def test_the_same_images_in_another_order_are_refused():
+    """TensorFlow's CIFAR-10 is such a one."""
+    shown = cifar(10)
+    order = np.random.default_rng(0).permutation(50000)
+    other = source(shown.labels[order], TEN, 10000, "cifar10")
+    differ = int((other.labels[:50000] != shown.labels[:50000]).sum())
+    refused(f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(other), f"for {differ} of 50000 images", "order")
+    refused(
+        f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(cifar(100)), "cifar100's own labels for", "of 50000"
+    )
+
+
+def test_other_content_under_a_published_name_is_refused(tmp_path):
+    shown = cifar(10)
+    with np.load(REAL / "cifar10n_labels.npz") as file:
+        columns = dict(file)
+    columns["worse_label"][7] += 1
+    np.savez(tmp_path / "mine.npz", **columns)
+    refused(f"human(worse, file={tmp_path / 'mine.npz'})", train(shown), "'worse_label'", "call the column otherwise")
+    assert len(scenarios.parse(f"human(aggre, file={tmp_path / 'mine.npz'})")(train(shown))) == 50000
+    columns["mine"] = columns.pop("worse_label")
+    del columns["clean_label"]
+    np.savez(tmp_path / "mine.npz", **columns)
+    assert len(scenarios.parse(f"human(mine, file={tmp_path / 'mine.npz'})")(train(shown))) == 50000
+    refused(f"human(aggre, file={tmp_path / 'mine.npz'})", train(shown), "has no column 'clean_label'", "order")
+
+
+# Files of one's own
+
+
+@pytest.fixture
+def toy():
+    return source([0, 1, 2, 0, 1, 2, 0, 1], ["cat", "dog", "eel"])
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+CSVS = {
+    "names": "anna,clean_label\ndog,cat\ndog,dog\neel,eel\n,cat\ndog,dog\neel,eel\ncat,cat\n-1,dog\n",
+    "numbers": "anna,clean_label\n1,0\n1,1\n2,2\n-1,0\n1,1\n2,2\n0,0\n,1\n",
+    "floats": "anna\n1.0\n1.0\n2.0\n\n1.0\n2.0\n0.0\n-1.0\n".replace("\n\n", '\n""\n'),
+    "Windows": '\ufeffanna,"bert, who"\r\n"dog",0\r\ndog,0\r\n eel,0\r\n,0\r\ndog ,0\r\neel,0\r\ncat,0\r\n,0\r\n',
+}
+
+
+@pytest.mark.parametrize("text", CSVS.values(), ids=CSVS)
+def test_a_csv_of_ones_own(tmp_path, toy, text):
+    scenario = Human("anna", str(write(tmp_path / "ours.csv", text)))
+    after = scenario(View.of(toy))
+    assert after.labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1], "who has no label keeps the one shown"
+    assert scenario.asked(View.of(toy)) == pytest.approx([1 / 3, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([1, 1, 2, -1, 1, 2, 0, 1], np.int8),
+        np.array([1, 1, 2, np.nan, 1, 2, 0, 1]),
+        np.array(["dog", "dog", "eel", "", "dog", "eel", "cat", "dog"]),
+        np.array([b"dog", b"dog", b"eel", b"", b"dog", b"eel", b"cat", b"dog"]),
+    ],
+)
+def test_an_npz_of_ones_own(tmp_path, toy, labels):
+    np.savez(tmp_path / "ours.npz", anna=labels, bert=np.arange(8))
+    assert Human("anna", str(tmp_path / "ours.npz"))(View.of(toy)).labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_class_names_that_look_like_numbers_are_names(tmp_path):
+    shown = source([0, 1, 2, 0], ["3", "5", "7"])
+    path = write(tmp_path / "ours.csv", "anna,clean_label\n5,3\n5,5\n7,7\n3,3\n")
+    assert Human("anna", str(path))(View.of(shown)).labels.tolist() == [1, 1, 2, 0]
+    write(path, "anna,clean_label\n1,0\n1,1\n2,2\n0,0\n")
+    assert Human("anna", str(path))(View.of(shown)).labels.tolist() == [1, 1, 2, 0], "read again, as it has changed"
+
+
+def test_a_file_may_reach_all_rows_those_not_tested_or_those_trained_on(tmp_path):
+    shown = source(np.zeros(10), ["a", "b"], parts=np.array(["test", "val", "train", "train", "val"] * 2))
+    for length, told in ((10, range(10)), (8, [1, 2, 3, 4, 6, 7, 8, 9]), (4, [2, 3, 7, 8])):
+        path = write(tmp_path / "ours.csv", "anna\n" + "1\n" * length)
+        assert np.flatnonzero(Human("anna", str(path))(View.of(shown)).labels).tolist() == list(told)
+    write(path, "anna\n1\n1\n")
+    refused(f"human(anna, file={path})", View.of(shown), "has 2 labels, but toy has 4 or 8 or 10 images")
+
+
+def test_foreign_images_and_earlier_steps(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(100) % 4
+    shown = Source("toy", rng.integers(0, 256, (100, 1, 8, 8), dtype=np.uint8), labels, tuple("abcd"), truth=labels)
+    told = (labels + (np.arange(100) % 2)) % 4
+    np.savez(tmp_path / "ours.npz", anna=told)
+    text = f"human(anna, file={tmp_path / 'ours.npz'})"
+    view = View.of(shown)
+    assert np.array_equal(scenarios.parse(f"noise0.5+{text}")(view).labels, told), "people see the image, not the label"
+    middle = scenarios.parse("openset(0.3, source=digits)+noise0.5")(view)
+    after = scenarios.parse(f"openset(0.3, source=digits)+noise0.5+{text}")(view)
+    assert np.array_equal(after.labels, np.where(middle.foreign, middle.labels, told))
+
+
+def test_a_million_labels_in_a_second(tmp_path):
+    from time import process_time
+
+    labels = np.random.default_rng(0).integers(0, 10, 1_000_000)
+    shown = source(labels, TEN)
+    np.savez(tmp_path / "ours.npz", anna=(labels + 1) % 10, clean_label=labels)
+    view, before = View.of(shown), process_time()
+    after = Human("anna", str(tmp_path / "ours.npz"))(view)
+    assert process_time() - before < 1
+    assert (after.labels == (labels + 1) % 10).all()
+
+
+def test_what_cannot_be_is_refused(tmp_path, toy):
+    view = View.of(toy)
+    path = write(tmp_path / "ours.csv", CSVS["names"])
+    with pytest.raises(UsageError, match="needs its file"):
+        scenarios.parse("human(column=worse)")
+    refused(f"human(ana, file={path})", view, "has no column 'ana' (did you mean 'anna'?); it has: anna, clean_label")
+    refused(f"human(anna, file={tmp_path / 'our.csv'})", view, "there is no", "did you mean 'ours.csv'?")
+    refused(f"human(anna, file={tmp_path})", view, "is a folder, not a file")
+    for text, said in (
+        ("anna\n" + "cow\n" * 8, "the label 'cow', which is no class and no class number from 0 to 2"),
+        ("anna\n" + "dogg\n" * 8, "'dogg', which is no class (did you mean 'dog'?)"),
+        ("anna\n" + "3\n" * 8, "the label '3'"),
+        ("anna\n" + "-2\n" * 8, "the label '-2'"),
+        ("anna\n" + "0.5\n" * 8, "the label '0.5'"),
+        ("anna\n" + "0\n" * 7, "has 7 labels, but toy has 8 images"),
+        ("anna,clean_label\n" + "0,0\n" * 8, "differs from toy's own labels for 5 of 8 images"),
+        ("", "cannot be read as columns of labels"),
+        ('anna\n"', "cannot be read as columns of labels"),
+    ):
+        refused(f"human(anna, file={write(path, text)})", view, said)
+    refused(f"human(anna, file={write(tmp_path / 'a.txt', 'anna')})", view, "is not a .pt, .npz, .csv file")
+    np.savez(tmp_path / "a.npz", anna=np.zeros((8, 2), int))
+    refused(f"human(anna, file={tmp_path / 'a.npz'})", view, "columns of one length", "anna (8, 2)")
+    np.savez(tmp_path / "a.npz", anna=np.zeros(8, int), bert=np.zeros(7, int))
+    refused(f"human(anna, file={tmp_path / 'a.npz'})", view, "columns of one length", "bert (7,)")
+    np.savez(tmp_path / "a.npz", anna=np.array([{}] * 8))
+    refused(f"human(anna, file={tmp_path / 'a.npz'})", view, "cannot be read as columns of labels")
+
+
+# Pickles
+
+
+def packed(path, content, protocol=2):
+    """As torch.save does it: a pickle in a zip."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content if isinstance(content, bytes) else pickle.dumps(content, protocol))
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+class Evil:
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+@pytest.mark.parametrize("kind", ["<i8", "u1", ">i4", "<i2"])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_arrays_of_whole_numbers_come_out_as_they_went_in(tmp_path, toy, kind, protocol):
+    labels = np.array([1, 1, 2, 0, 1, 2, 0, 1], kind)
+    path = packed(tmp_path / "ours.pt", {"anna": labels, "clean_label": toy.labels}, protocol)
+    assert Human("anna", str(path))(View.of(toy)).labels.tolist() == labels.tolist()
+
+
+def test_what_torch_saves_can_be_read(tmp_path, toy):
+    import torch
+
+    torch.save({"anna": np.array([1, 1, 2, 0, 1, 2, 0, 1])}, tmp_path / "ours.pt")
+    assert Human("anna", str(tmp_path / "ours.pt"))(View.of(toy)).labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1]
+    torch.save({"anna": torch.zeros(8)}, tmp_path / "ours.pt")
+    refused(f"human(anna, file={tmp_path / 'ours.pt'})", View.of(toy), "it asks for torch._utils._rebuild_tensor_v2")
+
+
+def test_a_pickle_runs_nothing(tmp_path, toy, monkeypatch):
+    import os
+
+    ran = []
+    monkeypatch.setattr("builtins.eval", lambda *_: ran.append("eval"))
+    marker = tmp_path / "ran"
+    attacks = {
+        "posix.system": {"anna": Evil(os.system, f"touch {marker}")},
+        "builtins.eval": b"c__builtin__\neval\n(S'1'\ntR.",
+        "builtins.getattr": {"anna": Evil(getattr, np.zeros(1), "tofile")},
+        "numpy.save": {"anna": Evil(np.save, str(marker), np.zeros(1))},
+        "_pickle.loads": {"anna": Evil(pickle.loads, pickle.dumps(Evil(os.system, f"touch {marker}")))},
+        "numpy.ndarray.tofile": b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
+        "codecs.open": b"c_codecs\nopen\n(S'x'\ntR.",
+        "copyreg._reconstructor": pickle.dumps(Evil(object.__new__, Evil), 0),
+    }
+    for name, attack in attacks.items():
+        path = packed(tmp_path / f"{name}.pt", attack)
+        with pytest.raises(UsageError, match="which labels do not need") as caught:
+            Human("anna", str(path))(View.of(toy))
+        assert "\n" not in str(caught.value)
+    assert not ran
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps([1, 2]),
+        pickle.dumps({"anna": [1, 2]}),
+        pickle.dumps({"anna": np.zeros(8)}, 2),
+        pickle.dumps({"anna": np.array([{}] * 8)}, 2),
+        pickle.dumps({"anna": np.zeros(8, int)}, 2)[:-20],
+        re.sub(b"K\x08\x85", b"K\x09\x85", pickle.dumps({"anna": np.zeros(8, int)}, 2)),  # nine, it says
+        b"",
+    ],
+)
+def test_what_is_no_dictionary_of_whole_numbers_is_refused(tmp_path, toy, content):
+    path = packed(tmp_path / "ours.pt", content)
+    refused(f"human(anna, file={path})", View.of(toy), f"{path} cannot be read as columns of labels")
+
+
+def test_what_is_no_zip_is_refused(tmp_path, toy):
+    path = tmp_path / "ours.pt"
+    path.write_bytes(pickle.dumps({"anna": np.zeros(8, int)}))
+    refused(f"human(anna, file={path})", View.of(toy), "cannot be read as columns of labels")
+    content = io.BytesIO()
+    zipfile.ZipFile(content, "w").close()
+    path.write_bytes(content.getvalue())
+    refused(f"human(anna, file={path})", View.of(toy), "cannot be read as columns of labels")
