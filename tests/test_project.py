@@ -16,13 +16,18 @@ def test_mlflow_builds_its_environment_from_our_requirements_and_nothing_of_ours
     assert "python" not in environment, "MLflow takes the version it runs with, and compiles none"
 
 
-def test_mlproject_is_a_file_that_declares_the_scenario_and_nothing_else() -> None:
-    project = yaml.safe_load((HOME / "MLproject").read_text())
-    assert set(project["entry_points"]) == {"main", "prepare", "teacher", "distil", "evaluate", "compare"}
-    for name, entry in project["entry_points"].items():
-        assert list(entry["parameters"]) == ["scenario"]
-        command = {"main": "run"}.get(name, name)
-        assert entry["command"] == f"python -m pipelines {command} --scenario {{scenario}}"
+def test_mlproject_is_a_file_that_declares_what_must_be_said_and_nothing_else() -> None:
+    entries = yaml.safe_load((HOME / "MLproject").read_text())["entry_points"]
+    stages = {
+        name: f"{name} --scenario {{scenario}}" for name in ("prepare", "teacher", "distil", "evaluate", "compare")
+    }
+    words = {"main": "run --scenario {scenario}", **stages}
+    words |= {name: f"{name} {{dataset}}" for name in ("check-data", "audit")}
+    assert {name: entry["command"] for name, entry in entries.items()} == {
+        name: f"python -m pipelines {typed}" for name, typed in words.items()
+    }
+    for name, entry in entries.items():
+        assert list(entry["parameters"]) == ["dataset" if name in ("check-data", "audit") else "scenario"]
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
