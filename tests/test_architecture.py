@@ -38,6 +38,11 @@ LAW: dict[str, set[str]] = {
         *("robustkd.study", "robustkd.build", "robustkd.engine", "robustkd.metrics", "robustkd.checkpoint"),
         *("robustkd.data", "robustkd.method", "robustkd.models", "robustkd.seeds", "robustkd.words"),
     },
+    "robustkd.outoffold": {
+        *("robustkd.build", "robustkd.engine", "robustkd.data", "robustkd.models", "robustkd.records"),
+        *("robustkd.seeds", "robustkd.words"),
+    },
+    "robustkd.suspects": set(),
     "robustkd.schedule": {"robustkd.cell", "robustkd.study", "robustkd.words"},
     "robustkd": set(),
     "scenarios": {"scenarios", "robustkd.data", "robustkd.seeds", "robustkd.words"},

@@ -1,0 +1,55 @@
+"""What an audit is asked for: the same for the command line and for its stage. Nothing here imports torch."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from robustkd.options import Data
+from robustkd.words import Count, Positive, Several
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(Data):
+    """Which labels are judged, by nets trained how, and what becomes of the suspicious ones."""
+
+    dataset: Annotated[str, Parameter(parse=False)] = ""  # SPEC, which has no option
+    scenario: str = "clean"
+    """What is done to the training labels first: `noise0.2` shows how many known errors would be found in your data."""
+    net: str = "wrn_10_2"
+    """The net that judges, trained once per fold (see `robustkd models`)."""
+    folds: Several = 5
+    """How many parts the training rows are cut into; each is judged by a net trained on the others."""
+    epochs: Count = 30
+    """Epochs of each net. Many more and it learns wrong labels by heart, many fewer and it takes right ones for wrong."""
+    batch: Count = 64
+    """Samples per update."""
+    lr: Positive = 0.1
+    """Learning rate of SGD at the start."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the epochs over which the rate rises from 0."""
+    augment: bool = True
+    """Move each image by up to an eighth of its side, and mirror it where the data set allows."""
+    prune: bool = False
+    """Write pruned.csv: a manifest of the training rows without the suspicious ones."""
+    relabel: bool = False
+    """Write relabelled.csv: a manifest of the training rows with the suspicious ones under their suggested labels."""
+    keep: Count = 10
+    """What pruning and relabelling leave of a class at least, or all it has: the least suspicious stay."""
+    show: Annotated[int, Field(ge=0, le=200)] = 200
+    """Images on the contact sheet at most."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides the folds, the nets' first weights, and the scenario's draw."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """What nets compute in; auto takes bf16 where the hardware has it and it is the faster."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
+    threads: Count | None = None
+    """CPU threads; the machine's cores where not given."""
+    out: str = "audits"
+    """The folder that audits are written to."""
+    fresh: bool = False
+    """Train everything again, whatever is there already; what was there is kept under another name."""
+    plug: str | None = None
+    """Python files of your own, with commas between, that offer MODELS or SCENARIOS."""
