@@ -6,6 +6,7 @@ are checked here before torch or MLflow is imported, which is why each command i
 
 import os
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 import robustkd
 import scenarios
+from pipelines.asked import Audit
 from robustkd import words
 from robustkd.criteria import CRITERIA
 from robustkd.data.paired import PAIRED
@@ -117,7 +119,16 @@ def compare(
 
 
 @app.command
-def describe(scenario: str, /, *, data: Annotated[Data | None, Parameter(name="*")] = None, seed: int = 0) -> None:
+def describe(
+    scenario: str,
+    /,
+    *,
+    data: Annotated[Data | None, Parameter(name="*")] = None,
+    seed: int = 0,
+    save: Path | None = None,
+    figure: Path | None = None,
+    plug: str | None = None,
+) -> None:
     """Say what a scenario really does to a data set: rates, transition matrix, class sizes, digest.
 
     Parameters
@@ -126,11 +137,69 @@ def describe(scenario: str, /, *, data: Annotated[Data | None, Parameter(name="*
         Words chained with +, as in imbalance0.2+noise0.4.
     seed
         The data seed of the draw.
+    save
+        A manifest to write, NAME.csv or NAME.parquet, that `manifest(file=...)` takes as a scenario; it must not exist.
+    figure
+        A picture to draw, .png, .svg or .pdf: class sizes, matrix, a sheet of corrupted samples; it must not exist.
+    plug
+        Python files of your own that the scenario's words come from.
     """
+    plugged(plug)
     steps = scenarios.parse(scenario)
     from pipelines import describe as stage
 
-    stage.main(scenario, steps, data or Data(), seed)
+    stage.main(scenario, steps, data or Data(), seed, save, figure)
+
+
+@app.command
+def audit(spec: str, /, *, options: Annotated[Audit | None, Parameter(name="*")] = None) -> None:
+    """Estimate the label noise of a data set, and list, prune or relabel the labels that are probably wrong.
+
+    Parameters
+    ----------
+    spec
+        Any data set: a word such as digits, or your own by folder:PATH and the like (see `robustkd datasets`).
+    """
+    options = replace(options or Audit(), dataset=spec)
+    plugged(options.plug)
+    scenarios.parse(options.scenario)
+    MODELS.read(options.net)
+    from pipelines import audit as stage
+
+    stage.main(options)
+
+
+@app.command
+def check_data(
+    spec: str,
+    /,
+    *,
+    data_dir: str | None = None,
+    download: bool = False,
+    image_size: int = 32,
+    least: int = 20,
+    json: bool = False,
+) -> None:
+    """Look for what is wrong with a data set: bad files, copies, leaks, names, sizes. Exit 0 clean, 1 warnings, 2 errors.
+
+    Parameters
+    ----------
+    spec
+        Any data set: a word such as digits, or your own by folder:PATH and the like (see `robustkd datasets`).
+    data_dir
+        Where the files of a published data set lie; ./data where not given.
+    download
+        Fetch a published data set that is not there.
+    image_size
+        Pixels of the side that image files are brought to before they are compared.
+    least
+        How many training images a class should have.
+    json
+        Write all findings with all examples as JSON, and nothing else.
+    """
+    from pipelines import check_data as stage
+
+    stage.main(spec, data_dir=data_dir, download=download, image_size=image_size, least=least, as_json=json)
 
 
 @app.command

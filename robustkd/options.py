@@ -25,13 +25,13 @@ class Data:
     """Which data, and how they are read and split."""
 
     dataset: str = "digits"
-    """digits, mnist, fashion-mnist, kmnist, svhn, cifar10, cifar100, stl10, folder:PATH or npz:PATH."""
+    """digits, mnist, fashion-mnist, kmnist, svhn, cifar10, cifar100, stl10, or your own folder:, csv:, parquet: or npz:PATH."""
     data_dir: str | None = None
     """Where the files of a published data set lie; ./data where not given."""
     download: bool = False
     """Fetch a published data set that is not there."""
     image_size: Annotated[int, Field(ge=8)] = 32
-    """Pixels of the side that images of a folder are brought to."""
+    """Pixels of the side that image files are brought to."""
     skip_bad_images: bool = False
     """Leave out image files that cannot be read, and say how many, instead of stopping."""
     split_seed: int = 0

@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -17,6 +19,9 @@ from numpy.typing import NDArray
 
 from robustkd.data.view import digest
 from robustkd.words import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
@@ -52,10 +57,11 @@ def images_below(folder: Path) -> list[str]:
     return sorted(files)
 
 
-def picture(file: Path, size: int, channels: int = 3) -> Pixels:
+def picture(file: Path | BytesIO, size: int, channels: int = 3) -> Pixels:
     """One image file as a square: upright, 8 bits, the shorter side scaled, the centre of the longer: (C, S, S).
 
-    Transparent pixels show white. Of 16 bits the upper 8 are kept, as Pillow does for colours.
+    Its content may stand in for the file. Transparent pixels show white. Of 16 bits the upper 8 are kept, as Pillow does
+    for colours.
     """
     from PIL import Image, ImageOps
 
@@ -75,29 +81,35 @@ def picture(file: Path, size: int, channels: int = 3) -> Pixels:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    square = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)  # Pillow's bilinear averages when it shrinks
-    pixels = np.asarray(square.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+    return _fit(image, (channels, size, size))
 
 
 def fitted(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
     """Images brought to other channels and another size, as `picture` would: (N, C, H, W) -> (N, *shape)."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if images.shape[1:] == shape:
         return images
-    channels, height, width = shape
-    mode = "L" if channels == 1 else "RGB"
     made = np.empty((len(images), *shape), np.uint8)
     for row, pixels in enumerate(images):
-        image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert(mode)
-        square = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        made[row] = np.asarray(square).reshape(height, width, channels).transpose(2, 0, 1)
+        made[row] = _fit(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)), shape)
     return made
 
 
-def decode(root: Path, files: Sequence[str], into: Pixels) -> dict[str, str]:
-    """Fill an array with the images of files below root: (N, C, S, S).
+def _fit(image: "Image.Image", shape: tuple[int, int, int]) -> Pixels:
+    """The centre of a grey image or one in colour, scaled until it fills the shape: (C, H, W)."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    filled = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)  # Pillow's bilinear averages as it shrinks
+    pixels = np.asarray(filled.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def decode(
+    root: Path, files: Sequence[str], into: Pixels, contents: Mapping[str, bytes] | None = None
+) -> dict[str, str]:
+    """Fill an array with the images of files below root: (N, C, S, S). Those in `contents` are at hand already.
 
     Returns:
         The files that cannot be read, and why; their rows are left as they were.
@@ -107,12 +119,14 @@ def decode(root: Path, files: Sequence[str], into: Pixels) -> dict[str, str]:
     from rich.progress import track
 
     Image.init()  # all formats before the threads start, which would otherwise race to load them
+    held = contents or {}
 
     def some(start: int) -> dict[str, str]:
         bad = {}
         for row, file in enumerate(files[start : start + STEP], start):
             try:
-                into[row] = picture(root / file, into.shape[-1], into.shape[1])
+                opened = BytesIO(held[file]) if file in held else root / file
+                into[row] = picture(opened, into.shape[-1], into.shape[1])
             except MemoryError:
                 raise
             except Exception as error:  # what a damaged file raises depends on format and damage
@@ -123,30 +137,42 @@ def decode(root: Path, files: Sequence[str], into: Pixels) -> dict[str, str]:
     quiet = len(files) <= 500 or not sys.stderr.isatty()
     pool = ThreadPoolExecutor()  # Pillow lets go of the interpreter's lock while it decodes
     try:
-        tasks: Iterable[dict[str, str]] = pool.map(some, starts)
-        done = track(tasks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
-        return {file: why for bad in done for file, why in bad.items()}
+        with warnings.catch_warnings(action="ignore"):  # Pillow on notes in a file that do not touch its pixels
+            tasks: Iterable[dict[str, str]] = pool.map(some, starts)
+            done = track(tasks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
+            return {file: why for bad in done for file, why in bad.items()}
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun need not
 
 
-def cached(root: Path, files: Sequence[str], size: int, cache_dir: Path | None = None) -> Decoded:
+def cached(
+    root: Path,
+    files: Sequence[str],
+    size: int,
+    cache_dir: Path | None = None,
+    contents: Mapping[str, bytes] | None = None,
+) -> Decoded:
     """The images of files below root, decoded unless these very files have been before, at this size.
+
+    Where a file's content is at hand in `contents`, nothing is looked for below root, and its name is but a name.
 
     Raises:
         UsageError: the cache folder cannot be written or is full, or no file can be read.
     """
     folder = cache_dir or _default_folder()
     # The place is part of the key: names, sizes and times alone agree in two unpackings of uncompressed images.
-    listing = [(file, *_stamp(root / file)) for file in files]
+    held = contents or {}
+    listing = [(file, *(_mark(held[file]) if file in held else _stamp(root / file))) for file in files]
     key = digest(text=json.dumps([VERSION, size, str(root.resolve()), listing]))
     images, record = folder / f"{key}.npy", folder / f"{key}.json"
-    if not (images.is_file() and record.is_file()) or _mended(root, _skipped(record), size):
-        _fill(root, files, size, images, record)
+    if not (images.is_file() and record.is_file()) or _mended(root, _skipped(record).keys() - held.keys(), size):
+        _fill(root, files, size, images, record, held)
     return Decoded(np.load(images, mmap_mode="r"), json.loads(record.read_text())["digest"], _skipped(record))
 
 
-def _fill(root: Path, files: Sequence[str], size: int, images: Path, record: Path) -> None:
+def _fill(
+    root: Path, files: Sequence[str], size: int, images: Path, record: Path, contents: Mapping[str, bytes]
+) -> None:
     """Decode into a folder of its own and move what is complete: what is interrupted is never taken for a cache."""
     with _scratch(images.parent) as scratch:
         needed, free = 2 * len(files) * 3 * size * size, shutil.disk_usage(scratch).free
@@ -156,8 +182,8 @@ def _fill(root: Path, files: Sequence[str], size: int, images: Path, record: Pat
                 f" {free / 1e9:.1f} GB free: the environment variable ROBUSTKD_CACHE names another folder"
             )
         whole = open_memmap(Path(scratch, "whole.npy"), "w+", np.uint8, (len(files), 3, size, size))
-        bad = decode(root, files, whole)
-        if len(bad) == len(files):
+        bad = decode(root, files, whole, contents)
+        if all(file in bad for file in files):
             raise UsageError(f"none of the {len(files)} image files in {root} can be read: {refusal(bad)}")
         good = np.flatnonzero([file not in bad for file in files])
         blocks = [good[start : start + 1024] for start in range(0, len(good), 1024)]
@@ -173,6 +199,15 @@ def _fill(root: Path, files: Sequence[str], size: int, images: Path, record: Pat
         del whole, kept  # some systems move no file that is mapped
         done.replace(images)
         Path(scratch, "record.json").replace(record)  # last: with it the cache is valid
+
+
+def accept(word: str, total: int, bad: dict[str, str], skip_bad_images: bool) -> None:
+    """Refuse unreadable image files, unless they are to be left out."""
+    if bad and not skip_bad_images:
+        raise UsageError(
+            f"{word}: {len(bad)} of {total} image files cannot be read: {refusal(bad)};"
+            " mend or remove them, or leave them out with --skip-bad-images"
+        )
 
 
 def refusal(bad: dict[str, str]) -> str:
@@ -220,6 +255,11 @@ def _stamp(file: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
+
+
+def _mark(content: bytes) -> tuple[int, str]:
+    """Size and digest of what is at hand."""
+    return len(content), digest(np.frombuffer(content, np.uint8))
 
 
 def _skipped(record: Path) -> dict[str, str]:

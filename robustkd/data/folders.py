@@ -65,6 +65,17 @@ def names(root: Path, kinds: list[str]) -> tuple[str, ...]:
     return tuple(name if times[name] == 1 else kind for name, kind in zip(first, kinds, strict=True))
 
 
+def there(word: str, path: Path) -> Path:
+    """A user's file, which must be one.
+
+    Raises:
+        UsageError: it is not there, or it is a folder.
+    """
+    if path.is_file():
+        return path
+    raise UsageError(f"{word}: {path} is a folder, not a file" if path.exists() else missing(word, path))
+
+
 def missing(word: str, path: Path) -> str:
     """The sentence for a path that leads nowhere, with the nearest name beside it."""
     beside = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []

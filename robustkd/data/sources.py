@@ -1,7 +1,6 @@
-"""Readers: a word or a path becomes a Source. Only this file and its two helpers, folders and decode, open data."""
+"""Readers: a word or a path becomes a Source. Only this file and its helpers (folders, tables, arrays, decode) open data."""
 
 import inspect
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,10 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robustkd.data.decode import Pixels, cached, decode, fitted, images_below, reason, refusal
+from robustkd.data.arrays import ARRAYS, channels_first, from_arrays, read_npz, save
+from robustkd.data.decode import Pixels, accept, cached, decode, fitted, images_below, reason
 from robustkd.data.folders import File, listing, missing, names
+from robustkd.data.given import Given
+from robustkd.data.tables import Reading, from_frame, read_csv, read_parquet
 from robustkd.data.view import Source, digest
 from robustkd.words import UsageError, nearest
 
@@ -28,10 +29,12 @@ DATASETS = {
     "cifar100": "60,000 photographs of 32x32 in 100 classes",
     "stl10": "13,000 labelled photographs of 96x96 in 10 classes",
     "folder:PATH": "your image files in a folder per class, with train, val and test above them or without",
-    "npz:PATH": "your arrays X and y, if you like X_test, y_test, classes and group",
+    "csv:PATH": "your table of image files: columns image, label, if you like split, group and clean_label",
+    "parquet:PATH": "the same columns, the images as paths or as encoded bytes, as Hugging Face writes them",
+    "npz:PATH": "your arrays X and y, if you like X_test, y_test, classes, clean, group and more",
 }
 
-ARRAYS = ("X", "y", "X_test", "y_test", "classes", "group")  # what an npz file is asked for
+__all__ = ["ARRAYS", "DATASETS", "foreign", "from_arrays", "from_frame", "images_of", "read", "save"]
 
 
 class _Published(NamedTuple):
@@ -84,11 +87,22 @@ def read(
     if kind == "folder" and place:
         found = _folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
         return replace(found, data_dir=data_dir)
+    if kind in ("csv", "parquet") and place:
+        reader = read_csv if kind == "csv" else read_parquet
+        reading = Reading(image_size, skip_bad_images, cache_dir)
+        return replace(reader(word, Path(place).expanduser(), reading), data_dir=data_dir)
     if kind == "npz" and place:
-        return replace(_npz(word, Path(place).expanduser()), data_dir=data_dir)
-    own = next((k for k, there in (("folder", Path.is_dir), ("npz", Path.is_file)) if there(Path(word))), "")
-    hint = f" (did you mean '{own}:{word}'?)" if own else nearest(word.lower(), DATASETS)
+        return replace(read_npz(word, Path(place).expanduser()), data_dir=data_dir)
+    own = _own(Path(word).expanduser())
+    hint = f" (did you mean '{own}:{word}'?)" if own else nearest(f"{kind}:PATH" if place else word.lower(), DATASETS)
     raise UsageError(f"no data set is called '{word}'{hint}; there are: {', '.join(DATASETS)}")
+
+
+def _own(path: Path) -> str:
+    """What a path would be read as, if there is something."""
+    if path.is_file():
+        return {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}.get(path.suffix.lower(), "npz")
+    return "folder" if path.is_dir() else ""
 
 
 def foreign(word: str, beside: Source) -> Source:
@@ -105,7 +119,7 @@ def foreign(word: str, beside: Source) -> Source:
 
 @lru_cache(maxsize=2)
 def _foreign(word: str, data_dir: str | None, shape: tuple[int, int, int]) -> Source:
-    found = read(word, data_dir=data_dir, image_size=shape[-1])
+    found = read(word, data_dir=data_dir, image_size=max(shape[1:]))
     return replace(found, images=fitted(found.images, shape), fingerprint=_lent(found.fingerprint, shape))
 
 
@@ -125,7 +139,7 @@ def images_of(
         raise UsageError(f"images: {path} holds no image files")
     images = np.empty((len(files), channels, image_size, image_size), np.uint8)
     bad = decode(root, files, images)
-    _accept(f"images: {path}", len(files), bad, skip_bad_images)
+    accept(f"images: {path}", len(files), bad, skip_bad_images)
     good = [number for number, file in enumerate(files) if file not in bad]
     return [files[number] for number in good], images[good] if bad else images
 
@@ -136,7 +150,7 @@ def _digits() -> Source:
     sixteenths, labels = load_digits(return_X_y=True)
     images = np.rint(sixteenths * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = labels.astype(np.int64)
-    return Source("digits", images, labels, tuple("0123456789"), labels)
+    return Given(labels, tuple("0123456789"), labels).source("digits", images, flips=False)
 
 
 def _published(word: str, root: Path, download: bool) -> Source:
@@ -155,14 +169,14 @@ def _published(word: str, root: Path, download: bool) -> Source:
         raise UsageError(
             f"dataset '{word}' cannot be {'fetched to or ' * download}read from {place} ({reason(error)}){cure}"
         ) from error
-    images = np.concatenate([_channels_first(np.asarray(half.data)) for half in halves])
+    images = np.concatenate([channels_first(np.asarray(half.data)) for half in halves])
     labels = [np.asarray(half.targets if hasattr(half, "targets") else half.labels, np.int64) for half in halves]
     parts = np.repeat(["train", "test"], [len(half) for half in labels])
-    given = np.concatenate(labels)
-    if len(given) != len(images):
-        raise UsageError(f"dataset '{word}' in {place} is damaged: {len(images)} images but {len(given)} labels")
+    both = np.concatenate(labels)
+    if len(both) != len(images):
+        raise UsageError(f"dataset '{word}' in {place} is damaged: {len(images)} images but {len(both)} labels")
     classes = tuple("0123456789") if told.digits else tuple(halves[0].classes)
-    return Source(word, images, given, classes, given, parts, flips=told.flips)
+    return Given(both, classes, both, parts).source(word, images, flips=told.flips)
 
 
 def _halves(kind: Any, root: Path, place: Path, download: bool) -> list[Any]:
@@ -194,33 +208,18 @@ def _unpacked(kind: Any, raw: Path) -> Iterator[str]:
         yield scratch
 
 
-def _channels_first(pixels: Pixels) -> Pixels:
-    """Images as (N, C, H, W), whether they come so, with channels last or without any."""
-    if pixels.ndim == 3:
-        return pixels[:, None]
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) if pixels.shape[-1] in (1, 3) else pixels
-
-
 def _folder(word: str, root: Path, size: int, skip_bad_images: bool, cache_dir: Path | None) -> Source:
     files, kinds, split = listing(word, root)
     _none_empty(word, kinds, files, "images")
     images, pixels, bad = cached(root, [file.path for file in files], size, cache_dir)
-    _accept(word, len(files), bad, skip_bad_images)
+    accept(word, len(files), bad, skip_bad_images)
     files = [file for file in files if file.path not in bad]
     _none_empty(word, kinds, files, "readable images")
     label = {kind: number for number, kind in enumerate(kinds)}
     labels = np.array([label[file.kind] for file in files])
-    classes = names(root, kinds)
-    return Source(
-        word,
-        images,
-        labels,
-        classes,
-        parts=np.array([file.part for file in files]) if split else None,
-        flips=True,
-        files=tuple(file.path for file in files),
-        fingerprint=digest(labels, text=json.dumps([pixels, classes])),  # of content: a copy elsewhere is the same data
-        skipped=tuple(bad),
+    parts = np.array([file.part for file in files]) if split else None
+    return Given(labels, names(root, kinds), parts=parts).source(
+        word, images, flips=True, pixels=pixels, files=tuple(file.path for file in files), skipped=tuple(bad)
     )
 
 
@@ -228,81 +227,3 @@ def _none_empty(word: str, kinds: list[str], files: list[File], what: str) -> No
     empty = sorted(set(kinds) - {file.kind for file in files if file.part == "train"})
     if empty:
         raise UsageError(f"{word}: there are no {what} to train on of {', '.join(empty)}")
-
-
-def _accept(word: str, total: int, bad: dict[str, str], skip_bad_images: bool) -> None:
-    if bad and not skip_bad_images:
-        raise UsageError(
-            f"{word}: {len(bad)} of {total} image files cannot be read: {refusal(bad)};"
-            " mend or remove them, or leave them out with --skip-bad-images"
-        )
-
-
-def _npz(word: str, path: Path) -> Source:
-    arrays = _arrays(word, path)
-    images, y = _half(word, arrays, "X", "y")
-    values, labels = np.unique(y, return_inverse=True)
-    if len(values) < 2:
-        raise UsageError(f"{word}: y is '{values[0]}' throughout, but telling apart takes two classes")
-    classes = _classes(word, values, arrays.get("classes"))
-    groups, parts = None, None
-    if "group" in arrays:
-        groups = np.unique(_values(word, "group", arrays["group"], len(y)), return_inverse=True)[1]
-    if "X_test" in arrays:
-        more, y_test = _half(word, arrays, "X_test", "y_test")
-        if more.shape[1:] != images.shape[1:]:
-            raise UsageError(f"{word}: X_test has images of {more.shape[1:]} but X of {images.shape[1:]} (C, H, W)")
-        strange = sorted(set(y_test.tolist()) - set(y.tolist()), key=str)
-        if strange:
-            raise UsageError(f"{word}: y_test has labels that y has not: {', '.join(map(str, strange))}")
-        parts = np.repeat(["train", "test"], [len(y), len(y_test)])
-        images, labels = np.concatenate([images, more]), np.concatenate([labels, np.searchsorted(values, y_test)])
-        groups = None if groups is None else np.concatenate([groups, np.full(len(y_test), -1)])
-    fingerprint = digest(images, labels, text=json.dumps(classes))
-    return Source(word, images, labels, classes, parts=parts, groups=groups, fingerprint=fingerprint)
-
-
-def _arrays(word: str, path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise UsageError(f"{word}: {path} is a folder, not a file" if path.exists() else missing(word, path))
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # NumPy leaves a damaged one open
-            there, arrays = list(file), {name: file[name] for name in ARRAYS if name in file}
-    except Exception as error:  # no archive, a damaged one, or one of Python objects, which could run code
-        raise UsageError(
-            f"{word}: {path} is no file of plain arrays such as np.savez writes ({reason(error)})"
-        ) from error
-    wanted = ["X", "y", "X_test", "y_test"] if {"X_test", "y_test"} & set(arrays) else ["X", "y"]
-    absent = [name for name in wanted if name not in arrays]
-    if absent:
-        raise UsageError(f"{word}: {path} has no {' and no '.join(absent)}; it has: {', '.join(there) or 'nothing'}")
-    return arrays
-
-
-def _half(word: str, arrays: dict[str, NDArray[Any]], x: str, y: str) -> tuple[Pixels, NDArray[Any]]:
-    """Images and their labels: (N, C, H, W) and (N,)."""
-    images = arrays[x]
-    if images.dtype != np.uint8:
-        raise UsageError(f"{word}: {x} is {images.dtype}, but uint8 from 0 to 255 is wanted")
-    if not images.size or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
-        raise UsageError(f"{word}: {x} has shape {images.shape}, but (N, H, W) or (N, H, W, 1 or 3) is wanted")
-    return _channels_first(images), _values(word, y, arrays[y], len(images))
-
-
-def _values(word: str, name: str, array: NDArray[Any], length: int) -> NDArray[Any]:
-    """An array of whole numbers or texts, one each."""
-    if array.dtype.kind not in "iubUS":
-        raise UsageError(f"{word}: {name} is {array.dtype}, but whole numbers or texts are wanted")
-    if array.shape != (length,):
-        raise UsageError(f"{word}: {name} has shape {array.shape}, but ({length},) is wanted")
-    return np.strings.decode(array, "utf-8") if array.dtype.kind == "S" else array
-
-
-def _classes(word: str, values: NDArray[Any], called: NDArray[Any] | None) -> tuple[str, ...]:
-    """The class names: what `classes` calls the numbers, or else the labels themselves."""
-    if called is None or values.dtype.kind == "U":
-        return tuple(str(value) for value in values)
-    called = _values(word, "classes", called, called.size)
-    if values[0] < 0 or values[-1] >= len(called):
-        raise UsageError(f"{word}: classes names 0 to {len(called) - 1}, but y goes from {values[0]} to {values[-1]}")
-    return tuple(str(called[int(value)]) for value in values)

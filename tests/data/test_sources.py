@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import colour, folder, noise, refused, save
 from PIL import Image
 
 from robustkd.data import decode, sources
@@ -28,38 +29,6 @@ def cache(tmp_path_factory, monkeypatch):
     return place
 
 
-def colour(value, size=(12, 8)):
-    return Image.new("RGB", size, value)
-
-
-def noise(seed, shape=(8, 12, 3)):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
-
-
-def save(image, path, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **options)
-    return path
-
-
-def folder(root, kinds=("cat", "dog"), count=2, part=""):
-    """Class folders of small coloured images."""
-    for number, kind in enumerate(kinds):
-        for one in range(count):
-            save(noise(10 * number + one), root / part / kind / f"{one}.png")
-    return root
-
-
-def refused(word, *said, **options):
-    with pytest.raises(UsageError) as caught:
-        read(word, **options)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    for text in said:
-        assert text in sentence
-    return sentence
-
-
 # Words
 
 
@@ -74,6 +43,10 @@ def test_unknown_words_are_met_with_the_nearest_and_the_list(tmp_path):
     refused("MNIST", "did you mean 'mnist'")
     refused("folder", "folder:PATH")
     refused(str(tmp_path), f"did you mean 'folder:{tmp_path}'")
+    for name, kind in {"a.csv": "csv", "b.CSV": "csv", "c.parquet": "parquet", "d.npz": "npz", "e": "npz"}.items():
+        (tmp_path / name).touch()
+        refused(str(tmp_path / name), f"did you mean '{kind}:{tmp_path / name}'")
+    refused(f"cvs:{tmp_path / 'a.csv'}", "did you mean 'csv:PATH'")
 
 
 # Published data
@@ -221,6 +194,8 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
         ("palette-clear.gif", colour((10, 20, 30)).quantize(2), {"transparency": 0}, (255, 255, 255)),
         ("sixteen.png", Image.fromarray(np.full((7, 9), 0x4DFF, np.uint16)), {}, (0x4D, 0x4D, 0x4D)),
         ("sixteen.tif", Image.fromarray(np.full((7, 9), 0xFFFF, np.uint16)), {}, (255, 255, 255)),
+        ("sixteen-other-end.tif", Image.fromarray(np.full((7, 9), 0x4DFF, ">u2")), {}, (0x4D, 0x4D, 0x4D)),
+        ("sixteen.pgm", Image.fromarray(np.full((7, 9), 0x4DFF, np.uint16)), {}, (0x4D, 0x4D, 0x4D)),
         ("cmyk.tif", Image.new("CMYK", (9, 7), (255, 0, 0, 0)), {}, (0, 255, 255)),
         ("misnamed.jpg", colour((10, 20, 30)), {"format": "PNG"}, (10, 20, 30)),
     ],
@@ -259,14 +234,56 @@ def test_large_photographs_are_close_to_their_exact_reduction(tmp_path):
     assert np.abs(quick - exact).mean() < 3
 
 
-def test_photographs_are_turned_upright(tmp_path):
-    image = Image.new("L", (16, 16))
-    image.paste(255, (0, 0, 16, 8))  # the upper half is white as the camera saw it
+# Where the first row and the first column of what was stored belong, as EXIF 2.3 says of each value.
+TURNED = {
+    **{1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left")},
+    **{5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom")},
+}
+
+
+@pytest.mark.parametrize("value", TURNED)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_photographs_are_turned_upright(tmp_path, name, value):
+    stored = Image.new("L", (16, 16))
+    stored.paste(120, (0, 0, 8, 16))  # its first columns
+    stored.paste(250, (0, 0, 16, 8))  # its first rows, which lie over them
     notes = Image.Exif()
-    notes[0x0112] = 6  # to be turned clockwise: the upper half belongs on the right
-    pixels = decode.picture(save(image, tmp_path / "a.jpg", exif=notes), 16)
-    assert pixels[0, :, 12].min() > 240
-    assert pixels[0, :, 3].max() < 15
+    notes[0x0112] = value
+    pixels = decode.picture(save(stored, tmp_path / name, exif=notes, quality=95), 16)[0].astype(int)
+    sides = {"top": pixels[2], "bottom": pixels[13], "left": pixels[:, 2], "right": pixels[:, 13]}
+    across, along = TURNED[value]
+    opposite = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
+    assert sides[across].min() > 230  # bright from end to end
+    assert sides[opposite[across]].min() < 20  # half of it black
+    assert sides[along].min() in range(100, 140)  # bright, then the grey of the first columns
+
+
+def test_damaged_notes_do_not_make_a_photograph_unreadable(tmp_path, capfd):
+    notes = Image.Exif()
+    notes[0x0112] = 6
+    for number, kind in enumerate(("cat", "dog")):
+        save(colour((255, 0, 0)), tmp_path / kind / "0.jpg", exif=notes.tobytes()[: -6 - number])
+    source = read(f"folder:{tmp_path}", image_size=8)
+    assert source.images[:, 0].min() > 240
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif"])
+def test_moving_pictures_and_stacks_are_named(tmp_path, name):
+    more = [noise(2, (16, 16, 3))]
+    save(noise(1, (16, 16, 3)), tmp_path / "cat" / name, save_all=True, append_images=more)
+    folder(tmp_path)
+    refused(f"folder:{tmp_path}", f"cat/{name} (it holds more than one picture)")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif", "a.bmp", "a.ppm", "a.jp2", "a.jpg"])
+def test_truncated_files_are_named(tmp_path, name):
+    folder(tmp_path)
+    file = save(noise(1, (40, 40, 3)), tmp_path / "cat" / name)
+    assert len(read(f"folder:{tmp_path}").labels) == 5
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    sentence = refused(f"folder:{tmp_path}", f"1 of 5 image files cannot be read: cat/{name} (")
+    assert "0x" not in sentence
 
 
 def test_a_telephones_second_view_is_no_animation(tmp_path):
@@ -594,88 +611,49 @@ def test_images_of_nothing_are_refused(tmp_path):
     assert len(names) == len(images) == 4
 
 
-# Arrays
+# Images that another data set lends
 
 
-@pytest.fixture
-def arrays(tmp_path):
-    """Save arrays, read them, and change some."""
-
-    def change(**others):
-        given = {"X": np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3), "y": np.array([3, 9, 3, 9, 3, 9])}
-        path = tmp_path / "mine.npz"
-        np.savez(path, **{name: array for name, array in {**given, **others}.items() if array is not None})
-        return f"npz:{path}"
-
-    return change
-
-
-def test_npz(arrays):
-    source = read(arrays())
-    assert source.images.shape == (6, 3, 4, 4)
-    assert list(source.images[0, :, 0, 1]) == [3, 4, 5]
-    assert list(source.labels) == [0, 1] * 3
-    assert source.classes == ("3", "9")
-    assert (source.truth, source.parts, source.groups, source.flips) == (None, None, None, False)
-    assert source.fingerprint == read(arrays()).fingerprint
-    assert source.fingerprint != read(arrays(y=np.array([3, 8, 3, 8, 3, 8]))).fingerprint
+def test_fitted_images_are_what_picture_makes_of_a_file(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 12, 8), dtype=np.uint8)
+    for row, pixels in enumerate(images):
+        save(Image.fromarray(pixels.transpose(1, 2, 0)), tmp_path / f"{row}.png")
+    for channels, size in ((3, 8), (1, 8), (3, 5), (1, 20)):
+        made = decode.fitted(images, (channels, size, size))
+        assert made.shape == (3, channels, size, size)
+        for row in range(3):
+            assert (made[row] == decode.picture(tmp_path / f"{row}.png", size, channels)).all()
+    assert decode.fitted(images, (3, 12, 8)) is images
+    grey = decode.fitted(images, (1, 12, 8))
+    assert (decode.fitted(grey, (3, 12, 8)) == grey).all()  # grey in three channels
 
 
-def test_npz_of_grey_images(arrays):
-    grey = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
-    assert (read(arrays(X=grey)).images[:, 0] == grey).all()
-    assert (read(arrays(X=grey[..., None])).images[:, 0] == grey).all()
+def test_foreign_images_take_the_shape_of_those_beside_them(tmp_path):
+    digits, photos = read("digits"), read(f"folder:{folder(tmp_path)}", image_size=16)
+    lent = sources.foreign("digits", photos)
+    assert lent.shape == (3, 16, 16)
+    assert (lent.images[:, :1] == lent.images).all()
+    assert len(lent.labels) == 1797
+    lent = sources.foreign(f"folder:{tmp_path}", digits)
+    assert lent.shape == (1, 8, 8)
+    assert (lent.images == decode.fitted(read(f"folder:{tmp_path}", image_size=8).images, (1, 8, 8))).all()
+    assert lent.fingerprint != sources.foreign(f"folder:{tmp_path}", photos_of(tmp_path / "more")).fingerprint
 
 
-def test_npz_with_a_test_part_and_groups(arrays):
-    more, group = np.zeros((2, 4, 4, 3), np.uint8), np.array(["b", "b", "a", "a", "c", "c"])
-    source = read(arrays(X_test=more, y_test=np.array([9, 3], np.uint8), group=group))
-    assert list(source.parts) == ["train"] * 6 + ["test"] * 2
-    assert list(source.labels[-2:]) == [1, 0]
-    assert list(source.groups) == [1, 1, 0, 0, 2, 2, -1, -1]
+def photos_of(root):
+    return read(f"folder:{folder(root, ('ant', 'bee'))}", image_size=16)
 
 
-def test_npz_class_names(arrays):
-    assert read(arrays(classes=np.array(list("abcdefghij")))).classes == ("d", "j")
-    assert read(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
-    assert read(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
-    assert read(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
-    refused(arrays(classes=np.array(["a", "b"])), "classes names 0 to 1", "3 to 9")
-    refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
-
-
-@pytest.mark.parametrize(
-    ("others", "said"),
-    [
-        ({"X": None}, ("no X", "it has: y")),
-        ({"X": None, "y": None, "Z": np.zeros(1)}, ("no X and no y", "it has: Z")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8)}, ("no y_test",)),
-        ({"y_test": np.zeros(1, int)}, ("no X_test",)),
-        ({"X": np.zeros((6, 4, 4, 3))}, ("X is float64", "uint8 from 0 to 255")),
-        ({"X": np.zeros((6, 3, 4, 4), np.uint8)}, ("X has shape (6, 3, 4, 4)", "(N, H, W, 1 or 3)")),
-        ({"X": np.zeros((0, 4, 4), np.uint8)}, ("X has shape (0, 4, 4)",)),
-        ({"y": np.arange(5)}, ("y has shape (5,)", "(6,)")),
-        ({"y": np.arange(6.0)}, ("y is float64", "whole numbers")),
-        ({"y": np.zeros(6, int)}, ("y is '0' throughout", "two classes")),
-        ({"y": np.array(["cat"] * 6, object)}, ("no file of plain arrays", "pickle")),
-        ({"group": np.arange(4)}, ("group has shape (4,)",)),
-        ({"X_test": np.zeros((1, 5, 4, 3), np.uint8), "y_test": np.array([3])}, ("X_test", "(3, 5, 4)", "(3, 4, 4)")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])}, ("y_test", "y has not: 4")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])}, ("y_test", "y has not: 3")),
-    ],
-)
-def test_npz_that_is_not_as_it_should_be(arrays, others, said):
-    refused(arrays(**others), "npz:", *said)
-
-
-def test_npz_that_is_no_npz(arrays, tmp_path):
-    refused(f"npz:{tmp_path / 'min.npz'}", "there is no")
-    refused(f"npz:{tmp_path}", "is a folder, not a file")
-    path = Path(arrays().removeprefix("npz:"))
-    path.write_bytes(path.read_bytes()[:100])
-    refused(f"npz:{path}", "no file of plain arrays")
-    path.write_text("not an archive")
-    refused(f"npz:{path}", "no file of plain arrays")
+def test_a_data_set_lends_nothing_to_itself(tmp_path):
+    photos = read(f"folder:{folder(tmp_path)}", image_size=16)
+    sources.save(photos, tmp_path / "copy.npz")
+    rows = [f"{file},{file[:3]}" for file in photos.files]
+    (tmp_path / "copy.csv").write_text("\n".join(["image,label", *rows]))
+    for word in (f"folder:{tmp_path}", f"npz:{tmp_path / 'copy.npz'}", f"csv:{tmp_path / 'copy.csv'}"):
+        with pytest.raises(UsageError, match="is the data set itself: foreign images come from another"):
+            sources.foreign(word, photos)
+    with pytest.raises(UsageError, match="no data set is called 'digit'"):
+        sources.foreign("digit", photos)
 
 
 def test_the_list_names_every_word():

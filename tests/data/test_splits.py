@@ -114,6 +114,19 @@ def test_groups_stay_whole(share, least, most):
     assert (split(data, held_out=share, seed=1).test != splits.test).any()
 
 
+def test_many_rows_that_are_groups_of_their_own_are_cut_as_finely_as_rows():
+    labels = np.repeat([0, 1, 2], [40_000, 900, 30])
+    groups = np.arange(len(labels))
+    groups[:1000] //= 10  # 100 groups of ten among them
+    data = labelled(labels, groups=groups)
+    rows = split(data, held_out=0.1, seed=0)
+    assert np.abs(np.array(counts(data, rows.test)) - 0.25 * np.bincount(labels)).max() < 60
+    assert np.abs(np.array(counts(data, rows.held_out)) - 0.075 * np.bincount(labels)).max() < 60
+    assert min(*counts(data, rows.test), *counts(data, rows.train)) > 0
+    seen = [set(data.groups[part].tolist()) for part in rows]
+    assert sum(map(len, seen)) == len(np.unique(groups))
+
+
 def test_a_class_in_one_group_is_not_held_out():
     labels = np.repeat([0, 1, 0], [50, 5, 10])
     data = labelled(labels, groups=np.arange(65) // 5, parts=np.repeat(["train", "test"], [55, 10]))

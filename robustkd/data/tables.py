@@ -1,0 +1,242 @@
+"""Tables as a data set: a line per image, in a CSV or Parquet file or in a pandas frame.
+
+    image        a path below the table's folder; in Parquet and frames also the encoded bytes themselves, or both as Hugging
+                 Face writes them
+    label        as given, and kept as text: 007, NA and None are names of classes
+    split        if wanted: train, val or test
+    group        if wanted: what no split divides
+    clean_label  if wanted: the label that is known to be right, empty where none is
+
+Other columns are of no concern here.
+"""
+
+import csv
+import io
+import json
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from robustkd.data.decode import accept, cached, reason
+from robustkd.data.folders import there
+from robustkd.data.given import Values, given
+from robustkd.data.view import Source
+from robustkd.words import UsageError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("image", "label", "split", "group", "clean_label")
+NEEDED = COLUMNS[:2]
+
+
+class Reading(NamedTuple):
+    """How image files are read; see sources.read."""
+
+    image_size: int = 32
+    skip_bad_images: bool = False
+    cache_dir: Path | None = None
+
+
+class Table(NamedTuple):
+    """What the columns of a table hold, None where nothing is."""
+
+    columns: dict[str, list[Any]]  # those of COLUMNS that there are
+    root: Path  # where relative paths begin
+    at: Callable[[int], str] = "row {}".format  # where a row is
+    called: Values | None = None  # the names of labels that are numbers
+
+
+def from_frame(
+    frame: "pd.DataFrame",
+    root: str | Path = ".",
+    *,
+    image_size: int = 32,
+    skip_bad_images: bool = False,
+    cache_dir: Path | None = None,
+    flips: bool = True,
+    name: str = "frame",
+) -> Source:
+    """A data set from a pandas frame with the columns above.
+
+    Args:
+        frame: a row per image; label and clean_label may be texts or whole numbers.
+        root: the folder that paths in its column `image` begin at, and may not leave.
+        image_size: the side that images are scaled and cropped to.
+        skip_bad_images: leave out images that cannot be read, instead of refusing.
+        cache_dir: where decoded images are kept; the user's cache folder unless told.
+        flips: whether a mirrored image keeps its class.
+        name: what errors and reports call it.
+
+    Raises:
+        UsageError: a column is missing or a value is not as it should be.
+
+    >>> import pandas as pd
+    >>> from_frame(pd.DataFrame({"Image": ["a.png"], "label": ["cat"]}))
+    Traceback (most recent call last):
+        ...
+    robustkd.words.UsageError: frame: there is no column 'image' (did you mean 'Image'?); there are: Image, label
+    """
+    _checked(name, [str(column) for column in frame.columns])
+    columns = {column: _listed(frame[column]) for column in COLUMNS if column in frame.columns}
+    reading = Reading(image_size, skip_bad_images, cache_dir)
+    return _source(name, Table(columns, Path(root).expanduser()), reading, flips)
+
+
+def read_csv(word: str, path: Path, reading: Reading) -> Source:
+    """The data set in a CSV file: UTF-8, with commas, or semicolons or tabs as some spreadsheets write them."""
+    try:
+        text = there(word, path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{word}: {path} cannot be read ({reason(error)})") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{word}: {path} is not UTF-8 (line {line}): save it as such, which spreadsheets call 'CSV UTF-8'"
+        ) from None
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, lines, line = [], [], 1
+    try:
+        for row in reader:
+            if any(row):  # spreadsheets leave empty lines, and lines of commas alone
+                rows.append(row)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(f"{word}: {path} is not a table: line {line} breaks off ({error})") from None
+    if not rows:
+        raise UsageError(f"{word}: {path} is empty")
+    header, *rows = rows
+    _checked(word, header)
+    for row, line in zip(rows, lines[1:], strict=True):
+        if len(row) != len(header):
+            raise UsageError(f"{word}: line {line} has {len(row)} values, but the header names {len(header)}")
+    columns = {name: [row[header.index(name)] for row in rows] for name in COLUMNS if name in header}
+    return _source(word, Table(columns, path.parent, lambda row: f"line {lines[row + 1]}"), reading)
+
+
+def read_parquet(word: str, path: Path, reading: Reading) -> Source:
+    """The data set in a Parquet file."""
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    try:
+        file = pq.ParquetFile(there(word, path))
+        schema = file.schema_arrow
+        table = file.read(columns=[name for name in COLUMNS if name in schema.names])
+    except UsageError:
+        raise
+    except Exception as error:  # no Parquet file, a damaged one, one that may not be read
+        why = reason(error).splitlines()[0]
+        raise UsageError(f"{word}: {path} is no Parquet file that can be read ({why})") from error
+    _checked(word, schema.names)
+    columns = {name: table[name].to_pylist() for name in table.column_names if name == "image"}
+    columns |= {name: _listed(table[name].to_pandas()) for name in table.column_names if name != "image"}
+    notes = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = notes.get("info", {}).get("features", {}).get("label", {}).get("names")
+    called = np.array(names) if isinstance(names, list) else None
+    return _source(word, Table(columns, path.parent, called=called), reading)
+
+
+def _checked(word: str, header: Sequence[str]) -> None:
+    """Refuse a header that lacks a column, has it twice, or has an optional one under almost its name."""
+    listed = ", ".join(header[:20]) + (" and more" if len(header) > 20 else "")
+    plain = {re.sub(r"[\W_]", "", name).lower(): name for name in header}
+    for name in COLUMNS:
+        if header.count(name) > 1:
+            raise UsageError(f"{word}: two columns are called '{name}'")
+        near = plain.get(name.replace("_", ""))
+        if name in header or (name not in NEEDED and near is None):
+            continue
+        hint = f" (did you mean '{near}'?)" if near is not None else nearest(name, header)
+        raise UsageError(
+            f"{word}: there is no column '{name}'{hint}; there are: {listed}"
+            if name in NEEDED
+            else f"{word}: the column '{near}' would be read if it were called '{name}'"
+        )
+
+
+def _listed(series: "pd.Series[Any]") -> list[Any]:
+    """A column's values as Python's own, None where there is nothing; 1.0 is 1 where only a gap made it so."""
+    series = series.convert_dtypes()
+    values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
+    return values
+
+
+def _source(word: str, table: Table, reading: Reading, flips: bool = True) -> Source:
+    if not table.columns["label"]:
+        raise UsageError(f"{word}: it has a header, but no rows")
+    values = {name: _values(word, name, column) for name, column in table.columns.items() if name != "image"}
+    said = given(
+        word,
+        values["label"],
+        called=table.called,
+        clean=values.get("clean_label"),
+        groups=values.get("group"),
+        parts=values.get("split"),
+        at=table.at,
+    )
+    files, contents = _pictures(word, table)
+    images, pixels, bad = cached(table.root, files, reading.image_size, reading.cache_dir, contents)
+    accept(word, len(files), bad, reading.skip_bad_images)
+    good = np.array([file not in bad for file in files])
+    said = said.take(good)
+    if lost := said.untrained():
+        raise UsageError(f"{word}: there are no readable images to train on of {', '.join(lost)}")
+    left = tuple(file for file in files if file not in bad)
+    return said.source(word, images, flips=flips, pixels=pixels, files=left, skipped=tuple(bad))
+
+
+def _values(word: str, name: str, column: list[Any]) -> Values:
+    """A column of texts or of whole numbers, with gaps: (N,)."""
+    kinds = set(map(type, column)) - {type(None)}
+    if kinds - {str} and kinds - {int} and kinds - {bool}:
+        found = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise UsageError(f"{word}: the column '{name}' holds {found}, but texts or whole numbers are wanted")
+    values = np.empty(len(column), object)
+    values[:] = column
+    return values
+
+
+def _pictures(word: str, table: Table) -> tuple[list[str], dict[str, bytes]]:
+    """The file of each row, relative to the root; and what is in those that the table itself holds, by name.
+
+    What has no path, or one that another row has too, is named by its row.
+    """
+    roots = [place.as_posix() for place in (table.root.absolute(), table.root.resolve())]
+    files, held = [], {}
+    for row, value in enumerate(table.columns["image"]):
+        both = value if isinstance(value, dict) else {"bytes" if isinstance(value, bytes) else "path": value}
+        path, content = both.get("path"), both.get("bytes")
+        if content is not None:
+            files.append(path or f"row {row}")
+            held[row] = content
+        elif isinstance(path, str) and path.strip():
+            files.append(_inside(word, table, roots, row, path))
+        elif path:
+            raise UsageError(
+                f"{word}: {table.at(row)}: the image is of type {type(path).__name__}, neither path nor bytes"
+            )
+        else:
+            raise UsageError(f"{word}: {table.at(row)} has no image")
+    times = Counter(files)
+    for row in held:
+        if times[files[row]] > 1:
+            files[row] = f"row {row}"
+    return files, {files[row]: content for row, content in held.items()}
+
+
+def _inside(word: str, table: Table, roots: Sequence[str], row: int, path: str) -> str:
+    """A path below the root, with slashes."""
+    file = path.replace("\\", "/")
+    for root in roots:
+        file = file.removeprefix(f"{root}/")
+    file = posixpath.normpath(file)
+    if file == ".." or file.startswith(("/", "../")) or re.match("[A-Za-z]:", file):
+        raise UsageError(f"{word}: {table.at(row)}: '{path}' leaves {table.root}, where the images have to be")
+    return file

@@ -1,0 +1,244 @@
+"""Arrays as a data set: what comes out, what is refused, and what is saved and read again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import folder, refused
+
+from robustkd.data.arrays import from_arrays, save
+from robustkd.data.sources import read
+from robustkd.data.splits import split
+from robustkd.words import UsageError
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Save arrays, read them, and change some."""
+
+    def change(**others):
+        given = {"X": np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3), "y": np.array([3, 9, 3, 9, 3, 9])}
+        path = tmp_path / "mine.npz"
+        np.savez(path, **{name: array for name, array in {**given, **others}.items() if array is not None})
+        return f"npz:{path}"
+
+    return change
+
+
+def test_npz(arrays):
+    source = read(arrays())
+    assert source.images.shape == (6, 3, 4, 4)
+    assert list(source.images[0, :, 0, 1]) == [3, 4, 5]
+    assert list(source.labels) == [0, 1] * 3
+    assert source.classes == ("3", "9")
+    assert (source.truth, source.parts, source.groups, source.flips) == (None, None, None, False)
+    assert source.fingerprint == read(arrays()).fingerprint
+    assert source.fingerprint != read(arrays(y=np.array([3, 8, 3, 8, 3, 8]))).fingerprint
+
+
+def test_npz_of_grey_images(arrays):
+    grey = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
+    assert (read(arrays(X=grey)).images[:, 0] == grey).all()
+    assert (read(arrays(X=grey[..., None])).images[:, 0] == grey).all()
+
+
+def test_npz_with_a_test_part_and_groups(arrays):
+    more, group = np.zeros((2, 4, 4, 3), np.uint8), np.array(["b", "b", "a", "a", "c", "c"])
+    source = read(arrays(X_test=more, y_test=np.array([9, 3], np.uint8), group=group))
+    assert list(source.parts) == ["train"] * 6 + ["test"] * 2
+    assert list(source.labels[-2:]) == [1, 0]
+    assert list(source.groups) == [1, 1, 0, 0, 2, 2, 3, 4]  # of the last two nothing is said: each for itself
+    told = {"X_test": more, "y_test": np.array([9, 3], np.uint8), "group": group}
+    assert list(read(arrays(**told, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
+    refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' stands in train and test")
+
+
+def test_npz_class_names(arrays):
+    assert read(arrays(classes=np.array(list("abcdefghij")))).classes == ("d", "j")
+    assert read(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
+    assert read(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
+    assert read(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
+    refused(arrays(classes=np.array(["a", "b"])), "classes names 0 to 1", "3 to 9")
+    refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"X": None}, ("no X", "it has: y")),
+        ({"X": None, "y": None, "Z": np.zeros(1)}, ("no X and no y", "it has: Z")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8)}, ("no y_test",)),
+        ({"y_test": np.zeros(1, int)}, ("no X_test",)),
+        ({"X": np.zeros((6, 4, 4, 3))}, ("X is float64", "uint8 from 0 to 255")),
+        ({"X": np.zeros((6, 3, 4, 4), np.uint8)}, ("X has shape (6, 3, 4, 4)", "(N, H, W, 1 or 3)")),
+        ({"X": np.zeros((0, 4, 4), np.uint8)}, ("X has shape (0, 4, 4)",)),
+        ({"y": np.arange(5)}, ("y has shape (5,)", "(6,)")),
+        ({"y": np.arange(6.0)}, ("y is float64", "whole numbers")),
+        ({"y": np.zeros(6, int)}, ("y is '0' throughout", "two classes")),
+        ({"y": np.array(["cat"] * 6, object)}, ("no file of plain arrays", "pickle")),
+        ({"group": np.arange(4)}, ("group has shape (4,)",)),
+        ({"X_test": np.zeros((1, 5, 4, 3), np.uint8), "y_test": np.array([3])}, ("X_test", "(3, 5, 4)", "(3, 4, 4)")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])}, ("test has classes", "has not: 4")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])}, ("y_test holds texts", "numbers")),
+    ],
+)
+def test_npz_that_is_not_as_it_should_be(arrays, others, said):
+    refused(arrays(**others), "npz:", *said)
+
+
+def test_npz_that_is_no_npz(arrays, tmp_path):
+    refused(f"npz:{tmp_path / 'min.npz'}", "there is no")
+    refused(f"npz:{tmp_path}", "is a folder, not a file")
+    path = Path(arrays().removeprefix("npz:"))
+    path.write_bytes(path.read_bytes()[:100])
+    refused(f"npz:{path}", "no file of plain arrays")
+    path.write_text("not an archive")
+    refused(f"npz:{path}", "no file of plain arrays")
+
+
+# What is said beyond labels
+
+
+def test_clean_labels_are_the_truth_as_far_as_they_go(arrays):
+    assert list(read(arrays(clean=np.array([3, 3, -1, 9, -1, -1]))).truth) == [0, 0, -1, 1, -1, -1]
+    named = {"y": np.array(["cat", "dog"] * 3), "clean": np.array(["cat", "", "dog", "", "", "dog"])}
+    assert list(read(arrays(**named)).truth) == [0, -1, 1, -1, -1, 1]
+    assert read(arrays(clean=np.full(6, -1))).truth is None
+    signed = {"y": np.array([-1, 1] * 3), "clean": np.array([-1, -1, 1, 1, 1, 1])}
+    assert list(read(arrays(**signed)).truth) == [0, 0, 1, 1, 1, 1]  # -1 is a class here
+    more = {"X_test": np.zeros((2, 4, 4, 3), np.uint8), "y_test": np.array([9, 3])}
+    assert list(read(arrays(**more, clean_test=np.array([9, -1]))).truth) == [-1] * 6 + [1, -1]
+
+
+def test_a_split_for_every_row(arrays):
+    source = read(arrays(split=np.array(["train", "Train", "VALID", "validation", "test", "Test"])))
+    assert list(source.parts) == ["train", "train", "val", "val", "test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"clean": np.array([3, 8, 3, 9, 3, 9])}, ("row 1: clean '8' is not among the labels",)),
+        ({"clean": np.array(["3"] * 6)}, ("clean '3' is not among",)),
+        ({"clean_test": np.array([3])}, ("clean_test is there, but nothing to test on",)),
+        ({"group_test": np.array([3])}, ("group_test is there",)),
+        ({"split": np.array(["train"] * 4 + ["tset"] * 2)}, ("row 4: split 'tset'", "did you mean 'test'")),
+        ({"split": np.array(["train"] * 4 + [""] * 2)}, ("row 4 has no split",)),
+        ({"split": np.array(["test"] * 6)}, ("split leaves no row to train on",)),
+        ({"split": np.array(["train", "test"] * 3)}, ("test has classes that train has not: 9",)),
+        (
+            {
+                "split": np.array(["train"] * 4 + ["test"] * 2),
+                "X_test": np.zeros((1, 4, 4, 3), np.uint8),
+                "y_test": [3],
+            },
+            ("split and X_test cannot both",),
+        ),
+        (
+            {"split": np.array(["train", "train", "val", "val", "test", "test"]), "group": np.array(list("abacdd"))},
+            ("group 'a' stands in train and val",),
+        ),
+        ({"y": np.array(["cat", "", "dog"] * 2)}, ("row 1 has no y",)),
+        ({"classes": np.array(["a"] * 10)}, ("classes names two of them 'a'",)),
+        ({"Clean": np.arange(6)}, ("an array 'Clean' (did you mean 'clean'?)",)),
+    ],
+)
+def test_what_is_said_amiss(arrays, others, said):
+    refused(arrays(**others), "npz:", *said)
+
+
+def test_python_names_its_own_arguments():
+    images, labels = np.zeros((4, 8, 8), np.uint8), pd.Series(["a", "b"] * 2)
+    assert from_arrays(images, labels).classes == ("a", "b")
+    test = (images, np.array([1, 0, 1, 0]))
+    for given, said in (
+        (lambda: from_arrays(images / 2, labels), "arrays: images is float64"),
+        (lambda: from_arrays(images, labels[:3]), r"arrays: labels has shape \(3,\)"),
+        (lambda: from_arrays(images, labels, groups=[1]), "arrays: groups has shape"),
+        (
+            lambda: from_arrays(images, labels, test=test, name="mine"),
+            r"mine: test\[1\] holds whole numbers, but labels",
+        ),
+        (lambda: from_arrays(images, ["a"] * 4), "arrays: labels is 'a' throughout"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            given()
+
+
+def made(**others):
+    rng = np.random.default_rng(0)
+    told = {
+        "images": rng.integers(0, 256, (8, 5, 6, 3), dtype=np.uint8),
+        "labels": np.array([0, 1, 2, 1, 0, 1, 2, 0]),
+        "classes": ["ä", "b, c", "NA"],
+        "parts": ["train"] * 5 + ["val", "train", "test"],
+        "clean": [0, -1, 2, 2, -1, -1, -1, -1],
+        "groups": list("aabbcfde"),
+        "flips": True,
+    }
+    return from_arrays(**{**told, **others})
+
+
+def test_only_what_is_trained_on_makes_another_data_set():
+    same = made().fingerprint
+    assert made(clean=None).fingerprint == made(groups=None).fingerprint == made(name="other").fingerprint == same
+    ten = {"labels": made().labels + 10, "classes": ["x"] * 10 + ["ä", "b, c", "NA"], "clean": None}
+    assert made(**ten).fingerprint == same  # other numbers for the same classes
+    changed = [
+        made(images=np.zeros((8, 5, 6, 3), np.uint8)),
+        made(labels=np.array([0, 1, 2, 1, 0, 1, 2, 1])),
+        made(classes=["a", "b, c", "NA"]),
+        made(parts=None),
+        made(parts=["train"] * 5 + ["test", "train", "val"]),
+        made(flips=False),
+    ]
+    assert len({same, *(source.fingerprint for source in changed)}) == 7
+    assert made(parts=["train"] * 8).fingerprint == made(parts=None).fingerprint
+
+
+@pytest.mark.parametrize("which", ["made", "plain", "digits", "folder"])
+def test_what_is_saved_is_read_again(tmp_path, which):
+    before = {
+        "made": made,
+        "plain": lambda: made(images=np.zeros((8, 5, 6), np.uint8), parts=None, clean=None, groups=None, flips=False),
+        "digits": lambda: read("digits"),
+        "folder": lambda: read(f"folder:{folder(tmp_path / 'photos', count=3)}"),
+    }[which]()
+    save(before, tmp_path / "saved.npz")
+    after = read(f"npz:{tmp_path / 'saved.npz'}")
+    assert after.fingerprint == before.fingerprint
+    assert (after.classes, after.flips, after.shape) == (before.classes, before.flips, before.shape)
+    for name in ("images", "labels", "truth", "parts"):
+        one, two = getattr(before, name), getattr(after, name)
+        assert (one is None) == (two is None)
+        assert one is None or (one == two).all()
+    same = [None if s.groups is None else (s.groups[:, None] == s.groups).tolist() for s in (before, after)]
+    assert same[0] == same[1]
+
+
+def test_a_class_without_images_is_not_lost_in_silence(tmp_path):
+    source = read("digits")
+    with pytest.raises(UsageError, match="class 'ten' has no image"):
+        save(replace(source, classes=(*source.classes, "ten")), tmp_path / "a.npz")
+
+
+def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
+    place = REAL / "gtsrb32" / "gtsrb32_every3.npz"
+    if not place.is_file():
+        pytest.skip("real data not present")
+    with np.load(place) as signs:
+        track = signs["y"].astype(np.int64) * 100_000 + signs["track"]  # tracks are counted anew in each class
+        np.savez(tmp_path / "signs.npz", X=signs["X"], y=signs["y"], group=track)
+    source = read(f"npz:{tmp_path / 'signs.npz'}")
+    assert source.images.shape == (8879, 3, 32, 32)
+    assert len(source.classes) == 43
+    assert source.classes[10] == "10"
+    rows = split(source, held_out=0.1, seed=0)
+    seen = [set(source.groups[part].tolist()) for part in rows]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == len(np.unique(track))
+    assert min(np.bincount(source.labels[rows.test], minlength=43)) > 0
+    assert abs(len(rows.test) / 8879 - 0.25) < 0.02

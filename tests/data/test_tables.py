@@ -1,0 +1,399 @@
+"""Tables as a data set: what comes out of a CSV, a Parquet file and a frame, and the sentence for what is amiss."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pictures import folder, noise, refused, save
+
+from robustkd.data import arrays, decode
+from robustkd.data.sources import from_frame, read
+from robustkd.data.splits import split
+from robustkd.words import UsageError
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+FILES = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
+LINES = "image,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\ndog/1.png,dog\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A CSV beside a folder of four images, as text or bytes."""
+    folder(tmp_path)
+
+    def written(content=LINES):
+        file = tmp_path / "mine.csv"
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return f"csv:{file}"
+
+    return written
+
+
+def columns(**more):
+    """The four images with further columns."""
+    names = ["image", "label", *more]
+    rows = zip(FILES, ("cat", "cat", "dog", "dog"), *more.values(), strict=True)
+    return "\n".join(",".join(row) for row in [names, *rows])
+
+
+# CSV
+
+
+def test_a_table_and_a_folder_of_the_same_files_are_the_same_data(table, tmp_path):
+    source, same = read(table(), image_size=8), read(f"folder:{tmp_path}", image_size=8)
+    assert (source.images == same.images).all()
+    assert isinstance(source.images, np.memmap)
+    assert (source.labels == same.labels).all()
+    assert (source.classes, source.files, source.flips) == (same.classes, same.files, same.flips)
+    assert (source.truth, source.parts, source.groups) == (None, None, None)
+    assert source.fingerprint == same.fingerprint
+
+
+def test_parts_too(tmp_path):
+    for part in ("train", "val", "test"):
+        folder(tmp_path, part=part)
+    same = read(f"folder:{tmp_path}")
+    lines = [f"{file},{file.split('/')[1]},{file.split('/')[0].upper()}" for file in same.files]
+    (tmp_path / "mine.csv").write_text("\n".join(["image,label,split", *lines]))
+    source = read(f"csv:{tmp_path / 'mine.csv'}")
+    assert (source.parts == same.parts).all()
+    assert source.fingerprint == same.fingerprint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + LINES.encode(),
+        LINES.replace("\n", "\r\n"),
+        LINES + "\n\n,\n",
+        LINES.replace("/", "\\"),
+        LINES.replace(",", ";"),
+        LINES.replace(",", "\t"),
+        LINES.replace("cat/0.png", '"./cat/../cat//0.png"'),
+        LINES.rstrip(),
+        "notes," + LINES.replace("\n", "\n,", 4),
+        columns(split=[""] * 4, clean_label=[""] * 4, group=[""] * 4),
+    ],
+    ids=["bom", "windows", "empty", "backslashes", "semicolons", "tabs", "quoted", "short", "more", "hollow"],
+)
+def test_however_it_was_written(table, content):
+    source = read(table(content))
+    assert source.files == FILES
+    assert source.classes == ("cat", "dog")
+    assert (source.truth, source.parts, source.groups) == (None, None, None)
+    assert source.fingerprint == read(table()).fingerprint
+
+
+def test_labels_are_texts_as_given(table):
+    for one, two in (("007", "7"), ("NA", "None"), ("nan", "NULL"), ("1.0", "1"), (" a", "a"), ("Äpfel, rot", "öl")):
+        content = LINES.replace(",cat", f',"{one}"').replace(",dog", f',"{two}"')
+        source = read(table(content))
+        assert source.classes == tuple(sorted((one, two)))
+        assert source.classes[source.labels[0]] == one
+    quoted = LINES.replace(",cat", ',"a ""big""\ncat"')
+    assert read(table(quoted)).classes == ('a "big"\ncat', "dog")
+    assert "line 8" in refused(table(quoted + "dog/0.png,\n"), "has no label")  # lines, not rows
+
+
+def test_clean_labels_groups_and_parts(table):
+    source = read(table(columns(clean_label=["dog", "", "dog", ""], group=["7", "7", "", "b"])))
+    assert list(source.truth) == [1, -1, 1, -1]
+    assert list(source.labels) == [0, 0, 1, 1]
+    assert source.truth.dtype == np.int64
+    one, two, three, four = source.groups
+    assert one == two
+    assert len({one, three, four}) == 3
+    assert read(table(columns(split=["Train", "VALIDATION", "train", "Test"]))).parts.tolist() == [
+        *("train", "val", "train", "test")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", ("is empty",)),
+        ("\n\n", ("is empty",)),
+        ("image,label\n\n", ("a header, but no rows",)),
+        (LINES.replace("image", "Image"), ("no column 'image' (did you mean 'Image'?)", "there are: Image, label")),
+        (LINES.replace("label", "LABEL"), ("no column 'label' (did you mean 'LABEL'?)",)),
+        (LINES.replace("label", "lable"), ("did you mean 'lable'?",)),
+        (LINES.replace("image", "file"), ("no column 'image'; there are: file, label",)),
+        (columns(Split=["train"] * 4), ("'Split' would be read if it were called 'split'",)),
+        (columns(**{"Clean Label": ["cat"] * 4}), ("'Clean Label' would be read if it were called 'clean_label'",)),
+        (columns().replace("label", "label,label").replace(",dog", ",dog,dog"), ("two columns are called 'label'",)),
+        (LINES.replace(",dog", ",", 1), ("line 4 has no label",)),
+        (LINES.replace(",dog", ",  "), ("line 4 has no label",)),
+        (LINES.replace(",dog", ",dog, brown"), ("line 4 has 3 values, but the header names 2",)),
+        (LINES.replace("cat/1.png", ""), ("line 3 has no image",)),
+        (LINES.replace("cat/1.png,cat", "cat/1.png"), ("line 3 has 1 values, but the header names 2",)),
+        (LINES.replace(",dog", ",cat"), ("label is 'cat' throughout", "two classes")),
+        (LINES.replace("cat/1.png", "../cat/1.png"), ("line 3: '../cat/1.png' leaves",)),
+        (LINES.replace("cat/1.png", "cat\\..\\..\\1.png"), ("line 3", "leaves")),
+        (LINES.replace("cat/1.png", "/etc/1.png"), ("line 3: '/etc/1.png' leaves",)),
+        (LINES.replace("cat/1.png", "C:\\photos\\1.png"), ("line 3: 'C:\\photos\\1.png' leaves",)),
+        (LINES.replace("cat/1.png", "cat/7.png"), ("1 of 4", "cat/7.png (No such file", "--skip-bad-images")),
+        (columns(split=["train", "trian", "train", "test"]), ("line 3: split 'trian'", "did you mean 'train'")),
+        (columns(split=["train", "", "train", "test"]), ("line 3 has no split",)),
+        (columns(split=["val", "test", "val", "test"]), ("split leaves no row to train on",)),
+        (columns(split=["train", "train", "test", "test"]), ("test has classes that train has not: dog",)),
+        (
+            columns(split=["train", "test", "train", "test"], group=["a", "b", "c", "a"]),
+            ("group 'a' stands in train and test", "no split divides a group"),
+        ),
+        (columns(clean_label=["cat", "cot", "", ""]), ("line 3: clean_label 'cot'", "did you mean 'cat'")),
+        ('image,label\n"cat/0.png,cat\n', ("is not a table: line 2",)),
+        ('image,label\n"cat/0.png"x,cat\n', ("is not a table: line 2",)),
+        (LINES.replace("dog", "dög").encode("latin-1"), ("is not UTF-8 (line 4)", "CSV UTF-8")),
+        (LINES.encode("utf-16"), ("is not UTF-8",)),
+        (b"\x89PNG\r\n\x1a\n\0\0", ("is not UTF-8",)),
+        ("Dear all,\nhello\n", ("no column 'image'",)),
+    ],
+)
+def test_what_is_amiss_is_said(table, content, said):
+    refused(table(content), "csv:", *said)
+
+
+def test_a_csv_that_is_not_there(tmp_path):
+    (tmp_path / "mine.csv").mkdir()
+    refused(f"csv:{tmp_path / 'mine.csv'}", "is a folder, not a file")
+    refused(f"csv:{tmp_path / 'min.csv'}", "there is no", "did you mean 'mine.csv'?")
+    refused(f"parquet:{tmp_path / 'min.parquet'}", "there is no")
+    refused("csv:", "csv:PATH")
+
+
+def test_whole_paths_may_lead_into_the_folder_only(table, tmp_path):
+    save(noise(0), tmp_path.parent / "outside.png")
+    assert read(table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))).files == FILES
+    link = tmp_path.parent / f"{tmp_path.name}-link"
+    link.symlink_to(tmp_path)
+    table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))
+    assert read(f"csv:{link / 'mine.csv'}").files == FILES
+    for path in ("../outside.png", str(tmp_path.parent / "outside.png"), f"{tmp_path}/../outside.png", f"{tmp_path}-x"):
+        refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "leaves")
+
+
+def test_names_say_nothing_of_what_is_in_a_file(table, tmp_path):
+    (tmp_path / "cat" / "0.png").rename(tmp_path / "cat" / "..0")
+    source = read(table(LINES.replace("cat/0.png", "cat/..0")))
+    assert (source.images[0] == decode.picture(tmp_path / "cat" / "..0", 32)).all()
+
+
+def test_unreadable_images_are_named_or_left_out(table, tmp_path):
+    (tmp_path / "cat" / "1.png").write_text("not an image")
+    content = columns(clean_label=["cat", "dog", "", "cat"], group=list("aabc"), split=["train"] * 4)
+    refused(table(content), "1 of 4", "cat/1.png (not an image of a known format)", "--skip-bad-images")
+    source = read(table(content), skip_bad_images=True)
+    assert source.skipped == ("cat/1.png",)
+    assert source.files == (FILES[0], *FILES[2:])
+    assert list(source.labels) == [0, 1, 1]
+    assert list(source.truth) == [0, -1, 0]
+    assert len(source.images) == len(source.groups) == len(source.parts) == 3
+    (tmp_path / "cat" / "0.png").unlink()
+    refused(table(content), "no readable images to train on of cat", skip_bad_images=True)
+    twice = "image,label\ncat/1.png,cat\ncat/1.png,dog\n"  # one file in two rows
+    refused(table(twice), "none of the 2 image files", skip_bad_images=True)
+
+
+def test_the_second_read_decodes_nothing(table, monkeypatch):
+    first = read(table())
+    monkeypatch.setattr(decode, "picture", lambda *_: pytest.fail("decoded again"))
+    assert (read(table()).images == first.images).all()
+
+
+# No half of a surrogate pair, which is no text; and no bare carriage return, which pandas writes without quotes.
+WRITABLE = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=6).filter(str.strip)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(WRITABLE, min_size=2, max_size=2, unique=True),
+    end=st.sampled_from(["\n", "\r\n"]),
+    start=st.sampled_from(["utf-8", "utf-8-sig"]),
+)
+def test_any_class_name_that_pandas_writes_is_read_as_it_was(table, tmp_path, names, end, start):
+    word = table()
+    labels = [names[0], names[0], names[1], names[1]]
+    frame = pd.DataFrame({"label": labels, "image": FILES})
+    frame.to_csv(tmp_path / "mine.csv", index=False, lineterminator=end, encoding=start)
+    source = read(word, image_size=8)
+    assert [source.classes[label] for label in source.labels] == labels
+    assert source.classes == tuple(sorted(names))
+
+
+# Parquet
+
+
+def bytes_of(root):
+    return [(root / file).read_bytes() for file in FILES]
+
+
+def parquet(root, data, notes=None):
+    made = pa.table(data)
+    pq.write_table(made.replace_schema_metadata(notes), root / "mine.parquet")
+    return f"parquet:{root / 'mine.parquet'}"
+
+
+def test_parquet_of_paths_bytes_or_both(tmp_path):
+    folder(tmp_path)
+    same = read(f"folder:{tmp_path}")
+    labels, held = ["cat", "cat", "dog", "dog"], bytes_of(tmp_path)
+    kinds = {
+        "paths": list(FILES),
+        "bytes": held,
+        "both": [{"bytes": content, "path": file} for file, content in zip(FILES, held, strict=True)],
+        "nameless": [{"bytes": content, "path": None} for content in held],
+        "one name": [{"bytes": content, "path": "image.png"} for content in held],
+        "external": [{"bytes": None, "path": file} for file in FILES],
+    }
+    for kind, images in kinds.items():
+        source = read(parquet(tmp_path, {"image": images, "label": labels}))
+        assert source.fingerprint == same.fingerprint, kind
+        assert (source.images == same.images).all(), kind
+        named = kind in ("paths", "both", "external")
+        assert source.files == (FILES if named else ("row 0", "row 1", "row 2", "row 3")), kind
+
+
+def test_parquet_as_hugging_face_writes_it(tmp_path):
+    folder(tmp_path)
+    features = {"label": {"names": ["zebra", "cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    notes = {"huggingface": json.dumps({"info": {"features": features}})}
+    data = {"image": [{"bytes": content, "path": "x.png"} for content in bytes_of(tmp_path)], "label": [2, 1, 0, 2]}
+    source = read(parquet(tmp_path, data, notes))
+    assert source.classes == ("zebra", "cat", "dog")
+    assert list(source.labels) == [2, 1, 0, 2]
+    assert read(parquet(tmp_path, data)).classes == ("0", "1", "2")
+    refused(parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes), "classes names 0 to 2, but label goes from -1")
+    given = {**data, "label": [10, 9, 10, 9], "clean_label": [9, None, None, 10]}
+    source = read(parquet(tmp_path, given))
+    assert source.classes == ("9", "10")
+    assert list(source.truth) == [0, -1, -1, 1]
+
+
+def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
+    folder(tmp_path)
+    held = bytes_of(tmp_path)
+    held[1] = held[1][:40]
+    labels = ["cat", "cat", "dog", "dog"]
+    refused(parquet(tmp_path, {"image": held, "label": labels}), "1 of 4", "row 1 (")
+    named = [{"bytes": content, "path": f"{row}.png"} for row, content in enumerate(held)]
+    word = parquet(tmp_path, {"image": named, "label": labels})
+    refused(word, "1 of 4", "1.png (")
+    save(noise(0), tmp_path / "1.png")  # what stands in the table is not what lies beside it
+    source = read(word, skip_bad_images=True)
+    assert source.files == ("0.png", "2.png", "3.png")
+    assert source.skipped == ("1.png",)
+    monkeypatch.setattr(decode, "picture", lambda *_: pytest.fail("decoded again"))
+    assert read(word, skip_bad_images=True).skipped == ("1.png",)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"image": None}, ("no column 'image'; there are: label",)),
+        ({"label": [0, None, 1, 1]}, ("row 1 has no label",)),
+        ({"label": [0.5, 1.5, 0.5, 1.5]}, ("the column 'label' holds float",)),
+        ({"label": [[0], [1], [0], [1]]}, ("the column 'label' holds",)),
+        ({"image": [None, *FILES[1:]]}, ("row 0 has no image",)),
+        ({"image": [{"bytes": None, "path": ""}] * 4}, ("row 0 has no image",)),
+        ({"image": [1, 2, 3, 4]}, ("row 0: the image is of type int, neither path nor bytes",)),
+        ({"image": ["../0.png", *FILES[1:]]}, ("row 0: '../0.png' leaves",)),
+        ({"image": [], "label": pa.array([], pa.string())}, ("no rows",)),
+    ],
+)
+def test_parquet_amiss(tmp_path, others, said):
+    folder(tmp_path)
+    data = {"image": list(FILES), "label": ["cat", "cat", "dog", "dog"], **others}
+    refused(parquet(tmp_path, {name: column for name, column in data.items() if column is not None}), "parquet:", *said)
+
+
+def test_no_parquet(tmp_path):
+    file = tmp_path / "mine.parquet"
+    file.write_text("image,label\n")
+    refused(f"parquet:{file}", "is no Parquet file that can be read")
+    file.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    refused(f"parquet:{file}", "is no Parquet file that can be read")
+    refused(f"parquet:{tmp_path}", "is a folder, not a file")
+
+
+# Frames
+
+
+def test_frames(tmp_path):
+    folder(tmp_path)
+    same = read(f"folder:{tmp_path}", image_size=8)
+    frame = pd.DataFrame({"image": FILES, "label": ["cat", "cat", "dog", "dog"]}, index=[7, 7, 3, 1])
+    for one in (frame, frame.astype({"label": "category"}), frame.astype(object), frame.astype(str)):
+        assert from_frame(one, tmp_path, image_size=8).fingerprint == same.fingerprint
+    assert not from_frame(frame, tmp_path, flips=False).flips
+    numbers = frame.assign(label=[10, 9, 10, 9], clean_label=[9, np.nan, 10, np.nan], group=[1, 1, 2, 3])
+    source = from_frame(numbers, tmp_path)
+    assert source.classes == ("9", "10")
+    assert list(source.truth) == [0, -1, 1, -1]
+    assert list(source.groups) == [0, 0, 1, 2]
+    held = frame.assign(image=bytes_of(tmp_path))
+    assert from_frame(held, image_size=8).fingerprint == same.fingerprint
+    with pytest.raises(UsageError, match=r"mine: row 1 has no label"):
+        from_frame(frame.assign(label=["cat", None, "dog", "dog"]), tmp_path, name="mine")
+    with pytest.raises(UsageError, match=r"frame: the column 'label' holds int and str"):
+        from_frame(frame.assign(label=["cat", 1, "dog", "dog"]), tmp_path)
+
+
+def test_what_was_made_of_a_frame_goes_into_a_study(tmp_path):
+    folder(tmp_path)
+    frame = pd.DataFrame({"image": FILES, "label": ["a", "a", "b", "b"], "clean_label": ["b", "", "", "b"]})
+    source = from_frame(frame, tmp_path)
+    arrays.save(source, tmp_path / "made.npz")
+    again = read(f"npz:{tmp_path / 'made.npz'}")
+    assert again.fingerprint == source.fingerprint
+    assert (again.truth == source.truth).all()
+
+
+# Splits
+
+
+def test_groups_of_a_table_stay_whole(tmp_path):
+    lines = ["image,label,group"]
+    for row in range(48):
+        save(noise(row, (8, 8, 3)), tmp_path / f"{row}.png")
+        group = "" if row % 12 == 0 else f"patient {row // 4}"
+        lines.append(f"{row}.png,{'ab'[row % 24 // 12]},{group}")
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    source = read(f"csv:{tmp_path / 'mine.csv'}", image_size=8)
+    rows = split(source, held_out=0.1, seed=0)
+    seen = [{lines[1 + row].split(",")[2] for row in part} - {""} for part in rows]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 12
+    assert sorted(np.concatenate(rows)) == list(range(48))
+    assert len(rows.test) in range(9, 16)
+
+
+# Real photographs
+
+
+def test_real_photographs(tmp_path):
+    place = REAL / "clothing"
+    if not place.is_dir():
+        pytest.skip("real data not present")
+    kinds = ("dress", "shoes", "t-shirt")
+    for part in ("train", "validation", "test"):
+        for kind in kinds:
+            (tmp_path / part / kind).mkdir(parents=True)
+            for file in sorted((place / part / kind).iterdir())[:9]:
+                (tmp_path / part / kind / file.name).symlink_to(file)
+    same = read(f"folder:{tmp_path}")
+    frame = pd.DataFrame([file.split("/") for file in same.files], columns=["split", "label", "name"])
+    frame["image"] = same.files
+    frame.sample(frac=1, random_state=0).to_csv(tmp_path / "mine.csv", index=False)
+    source = read(f"csv:{tmp_path / 'mine.csv'}")
+    assert source.classes == same.classes == kinds
+    at = {file: row for row, file in enumerate(same.files)}
+    rows = [at[file] for file in source.files]
+    assert sorted(rows) == list(range(81))
+    assert (source.images == same.images[rows]).all()
+    assert (source.labels == same.labels[rows]).all()
+    assert (source.parts == same.parts[rows]).all()
