@@ -345,7 +345,7 @@ def configured(arguments: list[str]) -> list[str]:
     if not named:
         return arguments
     try:
-        content = yaml.safe_load(Path(named[0]).read_text()) or {}
+        content = yaml.safe_load(Path(named[0]).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise words.UsageError(f"--config {named[0]}: it cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

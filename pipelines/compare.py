@@ -14,8 +14,8 @@ from robustkd import comparison
 
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "worst_recall": "worst class"}
 TRUE_NAMES = {
-    "clean_accuracy": "accuracy, clean part",
-    "clean_balanced_accuracy": "balanced, clean part",
+    "clean_accuracy": "clean part",
+    "clean_balanced_accuracy": "balanced",
     "memorised": "memorised",
     "seen_through": "seen through",
 }
@@ -38,7 +38,7 @@ def write(folder: Path) -> None:
     made.along.to_csv(out / "along.csv")
     page = Console(record=True, width=110, file=io.StringIO())
     render(made, page)
-    (out / "comparison.txt").write_text(page.export_text())
+    (out / "comparison.txt").write_text(page.export_text(), encoding="utf-8")
     if len(made.per_class):
         figures.per_class(made.per_class).savefig(out / "per_class.png", dpi=120)
     if len(made.curves):
@@ -61,6 +61,8 @@ def render(made: comparison.Comparison, console: Console) -> None:
     if not study["truth_known"]:
         console.print(as_given(study))
     console.print(overall(made.summary, study))
+    if any(f"{figure}_mean" in made.summary for figure in TRUE_NAMES):
+        console.print(against_truth(made.summary, study))
     if "memorised_mean" in made.summary:
         console.print("memorised: wrong training labels that a net gives all the same; seen through: true ones instead")
         some, every = study["known_training"]
@@ -91,14 +93,28 @@ def as_given(study: dict[str, Any]) -> str:
 
 def overall(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
     """A row per method: mean and standard deviation over the seeds."""
-    table = Table(title="mean ± standard deviation over seeds")
-    shown = {**NAMES, **{figure: name for figure, name in TRUE_NAMES.items() if f"{figure}_mean" in summary}}
-    for column in ("", *shown.values(), "seeds"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=column in ("", *NAMES.values()))
+    return by_method("mean ± standard deviation over seeds", {**NAMES, "seeds": "seeds"}, summary, study)
+
+
+def against_truth(summary: pd.DataFrame, study: dict[str, Any]) -> Table:
+    """A row per method: the figures against the truth that were measured."""
+    shown = {figure: name for figure, name in TRUE_NAMES.items() if f"{figure}_mean" in summary}
+    measured = summary[[f"{figure}_mean" for figure in shown]].notna().any(axis=1)
+    return by_method("against the truth", shown, summary[measured], study)
+
+
+def by_method(title: str, figures: dict[str, str], summary: pd.DataFrame, study: dict[str, Any]) -> Table:
+    """A row per method, a column per figure."""
+    table = Table(title=title)
+    for column in ("", *figures.values()):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for method, row in summary.iterrows():
         named = teacher(study["given"]) if method == "teacher" else str(method)
-        cells = [spread(row[f"{figure}_mean"], row[f"{figure}_std"]) for figure in shown]
-        table.add_row(named, *cells, str(int(row["seeds"])))
+        cells = (
+            str(int(row[figure])) if figure in row else spread(row[f"{figure}_mean"], row[f"{figure}_std"])
+            for figure in figures
+        )
+        table.add_row(named, *cells)
     return table
 
 

@@ -56,7 +56,8 @@ class Draft:
             if not (folder / f"manifest-{seed}.json").exists():
                 about = {"scenario": options.scenario, "split_seed": options.split_seed}
                 manifest.save(folder / f"manifest-{seed}", views, about)
-        (folder / "study.json").write_text(json.dumps(self.card, indent=2, default=str, ensure_ascii=False))
+        card = json.dumps(self.card, indent=2, default=str, ensure_ascii=False)
+        (folder / "study.json").write_text(card, encoding="utf-8")
         return self.plan
 
 
@@ -231,4 +232,4 @@ def code_digest(options: Study) -> str:
     home = Path(robustkd.__file__).parent.parent
     files = sorted([*(home / "robustkd").rglob("*.py"), *(home / "scenarios").rglob("*.py")])
     files += [Path(path) for path in (words.split(options.plug, ",") if options.plug else [])]
-    return digest(text="".join(file.read_text() for file in files) + version("torch"))
+    return digest(text="".join(file.read_text(encoding="utf-8") for file in files) + version("torch"))

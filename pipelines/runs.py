@@ -79,7 +79,7 @@ def conduct(plan: study.Plan, cells: Sequence[study.Cell], tracker: tracking.Tra
         for cell, error in schedule.run(plan, cells, watch.report):
             watch.begun(cell)
             if error is None:
-                result = json.loads((plan.run(cell) / "result.json").read_text())
+                result = json.loads((plan.run(cell) / "result.json").read_text(encoding="utf-8"))
                 tracker.finish(cell.name, plan.run(cell), result)
                 watch.ended(cell, f"accuracy {result['last']['accuracy']:.3f}")
             else:
@@ -93,7 +93,7 @@ def conduct(plan: study.Plan, cells: Sequence[study.Cell], tracker: tracking.Tra
 def replay(plan: study.Plan, cell: study.Cell, tracker: tracking.Tracker) -> None:
     """Log a finished cell from its files, as of the time it was made."""
     folder = plan.run(cell)
-    result = json.loads((folder / "result.json").read_text())
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     mark = folder / "tracked.json"
     before = json.loads(mark.read_text()).get("run_id") if mark.exists() else None
     ended = result["trained"].get("finished", time.time())

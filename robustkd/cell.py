@@ -16,7 +16,7 @@ from robustkd.data.paired import PAIRED
 from robustkd.data.view import View
 from robustkd.method import Method
 from robustkd.models.net import Frozen, Network
-from robustkd.study import Cell, Plan, Progress, Report, facts, loaded, network, source, views
+from robustkd.study import Cell, Plan, Progress, Report, facts, loaded, network, source, truth_digest, views
 
 SAVE_EVERY = 30.0  # seconds between saves of an unfinished run
 
@@ -181,6 +181,7 @@ def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
     test, train = (Loader(v, 512, torch.device(plan.device), augment=False) for v in (shown.test, shown.train))
     names = test.view.classes
     result: dict[str, Any] = {"cell": {"role": cell.role, "method": cell.method, "seed": cell.seed}, "name": cell.name}
+    result["truth"] = truth_digest(plan.options)
     path = plan.teacher if cell.role == "teacher" and plan.teacher else folder / "model.pt"
     for what, file in (("last", path), ("early", folder / "early.pt")):
         if file.exists():
@@ -199,7 +200,7 @@ def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
         folder / "per_class.csv"
     )
     pd.DataFrame(last["confusion"], index=list(names), columns=list(names)).to_csv(folder / "confusion.csv")
-    (folder / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False))
+    (folder / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
     return result
 
 
@@ -209,8 +210,8 @@ def true_figures(net: Network, logits: NDArray[np.float32], test: View, train: L
     What is not known is absent.
     """
     figures: dict[str, Any] = {}
-    truth = train.view.truth
-    if truth is not None and ((truth >= 0) | train.view.foreign).any():
+    truth = np.full(len(train.view), -1) if train.view.truth is None else train.view.truth
+    if ((truth >= 0) | train.view.foreign).any():
         predicted = answers(net, train).argmax(axis=1)
         figures["fit"] = metrics.against_truth(predicted, train.view.labels, truth, train.view.foreign)
     if test.doubtful and test.truth is not None and (known := test.truth >= 0).any():
@@ -231,7 +232,7 @@ def work(plan: Plan, cell: Cell, report: Report) -> None:
     except (engine.Diverged, words.UsageError):
         raise
     except Exception as error:  # a fault in the code, ours or the user's: its whole story goes into a file
-        (folder / "error.txt").write_text(traceback.format_exc())
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         raise words.Failed(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
 
 

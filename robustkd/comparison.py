@@ -34,8 +34,8 @@ class Comparison(NamedTuple):
 
 def compare(folder: Path) -> Comparison:
     """The tables of a study's folder: of the methods and seeds it was last asked for, as far as they are finished."""
-    study = json.loads((folder / "study.json").read_text())
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/result.json"))]
+    study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("runs/*/result.json"))]
     order = {method: place for place, method in enumerate(study["methods"], 1)}
     wanted = [r for r in results if _wanted(r["cell"], study)]
     wanted.sort(key=lambda r: 0 if r["cell"]["role"] == TEACHER else order[r["cell"]["method"]])

@@ -4,10 +4,11 @@
     FOLDER/manifest-0.csv, .json   the scenario's draw for a data seed
     FOLDER/runs/hinton-seed0/      model.pt, early.pt, epochs.csv, trained.json, then result.json, per_class.csv, confusion.csv
 
-A cell is finished when its result.json is there. It talks to other cells through files only, so that cells can run side by
-side in processes of their own.
+A cell is finished when its result.json is there and knows the truth as the data set does. It talks to other cells through
+files only, so that cells can run side by side in processes of their own.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -19,7 +20,7 @@ from robustkd import build, checkpoint, engine, seeds, words
 from robustkd.criteria import CRITERIA
 from robustkd.data import manifest, sources
 from robustkd.data.paired import PAIRED
-from robustkd.data.view import Source, View
+from robustkd.data.view import Source, View, digest
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.models.make import make
@@ -167,8 +168,15 @@ def loaded(plan: Plan, path: Path) -> Network:
 
 
 def finished(plan: Plan, cell: Cell) -> bool:
-    """Whether a cell has its result."""
-    return (plan.run(cell) / "result.json").exists()
+    """Whether a cell has its result, by the truth as it is known now: more labels may have been reviewed since."""
+    path = plan.run(cell) / "result.json"
+    return path.exists() and json.loads(path.read_text(encoding="utf-8")).get("truth") == truth_digest(plan.options)
+
+
+def truth_digest(options: Data) -> str | None:
+    """What is known to be true of the data set: it decides what is measured, though not what is trained."""
+    truth = source(options).truth
+    return None if truth is None else digest(truth.astype("<i8"))
 
 
 def teacher_of(plan: Plan, cell: Cell) -> Cell | None:

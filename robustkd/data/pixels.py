@@ -7,10 +7,10 @@ from robustkd.data.view import View
 
 def moments(view: View) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the pixels per channel, in units of [0, 1]: what nets normalise by."""
-    images, channels = view.sources[0].images, view.sources[0].shape[0]
+    channels = view.sources[0].shape[0]
     counts = np.zeros((channels, 256), np.int64)
     for start in range(0, len(view), 4096):  # in pieces: a mapped set stays on the disk
-        piece = images[view.rows[start : start + 4096]]
+        piece = view.take(np.arange(start, min(start + 4096, len(view)))).images()
         counts += np.stack([np.bincount(piece[:, channel].ravel(), minlength=256) for channel in range(channels)])
     level, weight = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
     mean = weight @ level

@@ -416,3 +416,58 @@ def test_every_method_runs_on_a_gpu(data: Path) -> None:
         result = json.loads((run / "result.json").read_text())
         assert result["trained"]["device"] == "cuda"
         assert np.isfinite(result["last"]["accuracy"])
+
+
+def reviewed(data: Path, **arrays: np.ndarray) -> None:
+    """The same data set, with what is known of its labels."""
+    with np.load(data) as file:
+        np.savez(data, **{**dict(file), **arrays})
+    study._source.cache_clear()
+
+
+def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_again(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = np.load(data)["y"]
+    words = line("run", data, methods="baseline", scenario="clean")
+    cli.main(words)
+    assert "against the truth" not in capsys.readouterr().out, "nothing is known"
+    before = weights("baseline-seed0")
+    stamp = (folder() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns
+    clean = np.where(np.arange(len(given)) % 2 == 0, given, -1)
+    clean[4] = (given[4] + 1) % 3  # a reviewer found this label wrong
+    reviewed(data, clean=clean)
+    cli.main(words)
+    said = capsys.readouterr().out
+    shown = study.views(prepare.draft(Study(**options(words))).plan, 0)
+    assert shown.test.truth is not None
+    known = int((shown.test.truth >= 0).sum())
+    assert 0 < known < len(shown.test)
+    assert f"test labels as given; the clean part is {known} of {len(shown.test)} rows with a clean label" in said
+    assert "on the test rows with a clean label, recall per class" in said
+    result = json.loads((folder() / "runs" / "baseline-seed0" / "result.json").read_text())
+    assert result["clean"]["rows"] == known
+    right = np.load(folder() / "runs" / "baseline-seed0" / "test-last.npz")["logits"].argmax(axis=1) == shown.test.truth
+    assert result["clean"]["accuracy"] == pytest.approx(right[shown.test.truth >= 0].mean())
+    assert (folder() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns == stamp, "it was trained again"
+    assert equal(before, weights("baseline-seed0"))
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """The options of a command line."""
+    return {
+        name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[1::2], words[2::2], strict=True)
+    }
+
+
+def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = line("run", data, methods="baseline", scenario="openset(0.25, source=digits)+noise0.2")
+    cli.main(words)
+    shown = study.views(prepare.draft(Study(**options(words))).plan, 0)
+    result = json.loads((folder() / "runs" / "baseline-seed0" / "result.json").read_text())
+    assert result["fit"]["foreign"] == shown.train.foreign.sum() == round(0.25 * len(shown.train))
+    assert 0 <= result["fit"]["foreign_fitted"] <= 1
+    assert (result["fit"]["known"], result["fit"]["memorised"]) == (0, None), "nobody said what its own images are"
+    assert "memorised" not in capsys.readouterr().out
