@@ -65,7 +65,7 @@ def render(made: comparison.Comparison, console: Console) -> None:
         console.print(against_truth(made.summary, study))
     if "memorised_mean" in made.summary:
         console.print("memorised: wrong training labels that a net gives all the same; seen through: true ones instead")
-        some, every = study["known_training"]
+        some, every = study.get("known_training", (0, 0))  # a study of an earlier version does not say
         if some < every:
             console.print(f"measured on the {some} of {every} training rows whose truth is known")
     console.print(by_class(made.per_class, "recall per class"))
@@ -85,7 +85,7 @@ def as_given(study: dict[str, Any]) -> str:
     >>> as_given({"known_test": [4, 9]})
     'test labels as given; the clean part is 4 of 9 rows with a clean label'
     """
-    some, every = study["known_test"]
+    some, every = study.get("known_test", (0, 0))
     if not some:
         return "test labels as given: nobody has said that they are clean"
     return f"test labels as given; the clean part is {some} of {every} rows with a clean label"

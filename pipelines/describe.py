@@ -15,8 +15,8 @@ from pipelines.screen import console
 from robustkd.data import manifest, sources
 from robustkd.data.folders import missing
 from robustkd.data.groups import many_medium_few, thirds, true_counts
-from robustkd.data.splits import Rows, split
-from robustkd.data.view import Labels, Source, View
+from robustkd.data.splits import split
+from robustkd.data.view import Labels, View
 from robustkd.options import Data
 from robustkd.words import UsageError
 from scenarios.base import Scenario
@@ -111,7 +111,7 @@ def main(
     title = f"{text} on the {len(before)} training rows of {source.name}, data seed {seed}"
     told(title, found, source.classes)
     if save is not None:
-        splits = drawn(scenario, source, rows, seed, after)
+        splits = manifest.drawn(scenario, source, rows, seed)
         manifest.save(save, splits, {"scenario": text, "split_seed": data.split_seed})
         console.print(f'written to {save}: --scenario "manifest(file={save})" takes it from there', markup=False)
     if figure is not None:
@@ -142,12 +142,6 @@ def applied(scenario: Scenario, before: View) -> list[View]:
     for step in scenario:
         views.append(step(views[-1]))
     return views
-
-
-def drawn(scenario: Scenario, source: Source, rows: Rows, seed: int, train: View) -> manifest.Splits:
-    """What a study with this data seed is shown: the held-out rows get the same scenario, the test rows none."""
-    _, held_out, test = (View.of(source, part, seed, scale=len(part) / len(rows.train)) for part in rows)
-    return manifest.Splits(train, scenario(held_out) if len(held_out) else held_out, test)
 
 
 def account(steps: Sequence[Scenario], views: Sequence[View]) -> Account:
@@ -189,7 +183,7 @@ def counted(step: Scenario, before: View, after: View) -> Step:
     label = after.labels.copy()  # what is new, and nobody knows for whom, counts under the label that it has
     label[there] = before.labels[place[there]]
     corrupted = (label != after.labels) | ~there
-    corrupted[there] |= identified(after)[there] != identified(before)[place[there]]
+    corrupted[there] |= after.identity[there] != before.identity[place[there]]
     size = np.bincount(label, minlength=len(before.classes))
     asked = step.asked(before)
     realised = np.full(len(size), np.nan)
@@ -207,17 +201,12 @@ def counted(step: Scenario, before: View, after: View) -> Step:
 
 def origins(before: View, after: View) -> Labels:
     """Which sample of the view before each sample of the view after was, or stands in for; -1 where none is known: (n,)."""
-    was, now = identified(before), identified(after)
+    was, now = before.identity, after.identity
     if len(was) == len(now) and ((was == now) | after.foreign).all():
         return np.arange(len(now))  # nobody moved, so that a foreign image shown twice is no riddle
     ids, first = np.unique(was, return_index=True)
     place: Labels = np.append(first, -1)[pd.Index(ids).get_indexer(pd.Index(now))]
     return place
-
-
-def identified(view: View) -> Labels:
-    """A number for each sample that says its source and its row: (n,)."""
-    return view.rows if view.origin is None else view.rows + (view.origin << 40)
 
 
 def told(title: str, found: Account, classes: tuple[str, ...]) -> None:
@@ -311,7 +300,7 @@ def sheet(view: View) -> list[tuple[NDArray[np.uint8], str, str]]:
     """Some of the corrupted samples, by key: image (C, H, W), label before or foreign, label shown."""
     corrupted = np.flatnonzero(view.published != view.labels)
     # A foreign image may be shown often, and has one key: once is enough.
-    corrupted = corrupted[np.unique(identified(view)[corrupted], return_index=True)[1]]
+    corrupted = corrupted[np.unique(view.identity[corrupted], return_index=True)[1]]
     chosen = view.take(corrupted[np.argsort(view.keys("sheet")[corrupted], kind="stable")[:SHEET]])
     names = np.array([*view.classes, "foreign"], dtype=object)  # the -1 of a foreign image is the last
     return list(zip(chosen.images(), names[chosen.published], names[chosen.labels], strict=True))

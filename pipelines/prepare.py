@@ -53,12 +53,24 @@ class Draft:
             folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
         folder.mkdir(exist_ok=True)
         for seed, views in self.drawn.items():
-            if not (folder / f"manifest-{seed}.json").exists():
+            if (before := folder / f"manifest-{seed}.json").exists():
+                unchanged(before, views)
+            else:
                 about = {"scenario": options.scenario, "split_seed": options.split_seed}
                 manifest.save(folder / f"manifest-{seed}", views, about)
         card = json.dumps(self.card, indent=2, default=str, ensure_ascii=False)
         (folder / "study.json").write_text(card, encoding="utf-8")
         return self.plan
+
+
+def unchanged(card: Path, views: manifest.Splits) -> None:
+    """Refuse to go on with a study whose scenario draws something else now: a file that it reads may have changed."""
+    before = json.loads(card.read_text(encoding="utf-8"))["digest"]
+    if before != {split: view.digest for split, view in views._asdict().items()}:
+        raise words.UsageError(
+            f"{card}: the scenario no longer draws what this study was shown, as when a file that it reads has changed:"
+            " --fresh begins anew"
+        )
 
 
 def main(options: Study) -> None:
@@ -92,7 +104,7 @@ def draft(options: Study) -> Draft:
     half = hardware.half(options.precision, device)
     plan = study.Plan(
         options,
-        out / folder_name(options, identity(options, source, drawn[0].train, half, teacher)),
+        out / folder_name(options, identity(options, source, drawn[0], half, teacher)),
         device,
         half,
         *pixels.moments(View.of(source, rows.train)),
@@ -136,22 +148,22 @@ def known(view: View) -> tuple[int, int]:
 
 
 def draw(options: Study, scenario: Scenario, source: Source, rows: Rows) -> dict[int, manifest.Splits]:
-    """What each data seed is shown: the scenario goes over the training and the held-out rows, never over the test."""
-    drawn = {}
-    for seed in sorted({options.data_seed(seed) for seed in range(options.seeds)}):
-        before = [View.of(source, part, seed, scale=len(part) / len(rows.train)) for part in rows]
-        train, held_out = scenario(before[0]), scenario(before[1]) if len(before[1]) else before[1]
-        refuse_empty(options, before[0], train)
-        drawn[seed] = manifest.Splits(train, held_out, before[2])
+    """What each data seed is shown."""
+    data_seeds = sorted({options.data_seed(seed) for seed in range(options.seeds)})
+    drawn = {seed: manifest.drawn(scenario, source, rows, seed) for seed in data_seeds}
+    for views in drawn.values():
+        refuse_empty(options, View.of(source, rows.train), views.train)
     return drawn
 
 
-def identity(options: Study, source: Source, shown: View, half: bool, teacher: Path | None) -> dict[str, Any]:
+def identity(
+    options: Study, source: Source, shown: manifest.Splits, half: bool, teacher: Path | None
+) -> dict[str, Any]:
     """All that decides a study's results; what a scenario read from files shows in what it drew."""
     return {
         **options.identity(),
         "fingerprint": source.fingerprint,
-        "drawn": shown.digest,
+        "drawn": [view.digest for view in shown],
         "half": half,
         "teacher": options.teacher if teacher is None else file_digest(teacher),
         "init": file_digest(Path(options.init)) if options.init else None,

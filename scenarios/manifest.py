@@ -10,14 +10,14 @@ manifest is refused. Foreign images that an earlier step of a chain brought in a
 drawn: every data seed is shown the same.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.data import manifest
-from robustkd.data.view import Labels, View
+from robustkd.data.view import Labels, View, joined
 from robustkd.words import UsageError
 from scenarios.base import Scenario
 
@@ -67,23 +67,3 @@ def labels_by_row(view: View) -> Labels:
     own = ~view.foreign
     labels[view.rows[own]] = view.labels[own]
     return labels
-
-
-def joined(view: View, parts: list[View]) -> View:
-    """What a view shows when it shows these parts, one after another."""
-    lenders = {source.fingerprint: source for part in parts for source in part.sources[1:]}
-    number = {fingerprint: place for place, fingerprint in enumerate(lenders, 1)}
-    empty = np.zeros(0, np.int64)
-    rows, labels, origin = [empty], [empty], [empty]
-    for part in parts:
-        numbers = np.array([0, *(number[source.fingerprint] for source in part.sources[1:])])
-        rows.append(part.rows)
-        labels.append(part.labels)
-        origin.append(np.zeros_like(part.rows) if part.origin is None else numbers[part.origin])
-    return replace(
-        view,
-        sources=(view.sources[0], *lenders.values()),
-        rows=np.concatenate(rows),
-        labels=np.concatenate(labels),
-        origin=np.concatenate(origin) if lenders else None,
-    )

@@ -49,7 +49,8 @@ class OpenSet(Scenario):
         known = other.fingerprint in lending
         number = 1 + lending.index(other.fingerprint) if known else len(view.sources)
         rows, origin = view.rows.copy(), np.zeros_like(view.rows) if view.origin is None else view.origin.copy()
-        rows[own[chosen]] = shuffled(other, view.seed)[view.rows[own[chosen]] % len(other.labels)]
+        again, place = np.divmod(view.rows[own[chosen]], len(other.labels))
+        rows[own[chosen]] = shuffled(other, view.seed)[place] + again * len(other.labels)  # see View.rows
         origin[own[chosen]] = number
         return replace(view, rows=rows, origin=origin, sources=view.sources if known else (*view.sources, other))
 

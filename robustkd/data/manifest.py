@@ -6,6 +6,7 @@ and digests. Reloading checks the digests, and refuses the manifest of another d
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from robustkd.data import sources
 from robustkd.data.folders import missing
+from robustkd.data.splits import Rows
 from robustkd.data.view import Source, View
 from robustkd.words import UsageError
 
@@ -28,6 +30,14 @@ class Splits(NamedTuple):
     train: View
     held_out: View
     test: View
+
+
+def drawn(scenario: Callable[[View], View], source: Source, rows: Rows, seed: int) -> Splits:
+    """What a data seed is shown: the scenario goes over the training and the held-out rows, never over the test."""
+    train = scenario(View.of(source, rows.train, seed))
+    scale = len(rows.held_out) / len(rows.train)
+    held_out = View.of(source, rows.held_out, seed, scale=scale, training=False)
+    return Splits(train, scenario(held_out) if len(held_out) else held_out, View.of(source, rows.test, seed))
 
 
 def save(path: Path, views: Splits, card: dict[str, Any]) -> None:
@@ -147,8 +157,10 @@ def _column(file: Path, table: pd.DataFrame, name: str) -> NDArray[np.int64]:
 
 
 def _foreign(path: Path, name: str, fingerprint: str, beside: Source) -> Source:
-    """A data set that lends images, which must be what it was."""
-    found = sources.foreign(name, beside)
+    """A data set that lends images, which must be what it was; a path that leads nowhere is tried beside the manifest."""
+    kind, _, place = name.partition(":")
+    near = path.parent / place
+    found = sources.foreign(f"{kind}:{near}" if place and near.exists() and not Path(place).exists() else name, beside)
     if found.fingerprint != fingerprint:
         raise UsageError(f"{path}: '{name}', which lends it images, is not what it was when this manifest was made")
     return found

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robustkd.data.arrays import ARRAYS, channels_first, from_arrays, read_npz, save
-from robustkd.data.decode import Pixels, accept, cached, decode, fitted, images_below, reason
+from robustkd.data.decode import Pixels, accept, cached, decode, images_below, reason
 from robustkd.data.folders import File, listing, missing, names
 from robustkd.data.given import Given
 from robustkd.data.tables import Reading, from_frame, read_csv, read_parquet
@@ -79,20 +79,26 @@ def read(
     Raises:
         UsageError: there is no such data set, it is not there, or it is not what it should be.
     """
+    found = _read(word, data_dir, download, image_size, skip_bad_images, cache_dir)
+    beside = {"data_dir": data_dir, "download": download, "skip_bad_images": skip_bad_images, "cache_dir": cache_dir}
+    return replace(found, reading=tuple(beside.items()))
+
+
+def _read(
+    word: str, data_dir: str | None, download: bool, image_size: int, skip_bad_images: bool, cache_dir: Path | None
+) -> Source:
     kind, _, place = word.partition(":")
     if word == "digits":
-        return replace(_digits(), data_dir=data_dir)
+        return _digits()
     if word in _PUBLISHED:
-        return replace(_published(word, Path(data_dir or "data").expanduser(), download), data_dir=data_dir)
+        return _published(word, Path(data_dir or "data").expanduser(), download)
     if kind == "folder" and place:
-        found = _folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
-        return replace(found, data_dir=data_dir)
+        return _folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
     if kind in ("csv", "parquet") and place:
         reader = read_csv if kind == "csv" else read_parquet
-        reading = Reading(image_size, skip_bad_images, cache_dir)
-        return replace(reader(word, Path(place).expanduser(), reading), data_dir=data_dir)
+        return reader(word, Path(place).expanduser(), Reading(image_size, skip_bad_images, cache_dir))
     if kind == "npz" and place:
-        return replace(read_npz(word, Path(place).expanduser()), data_dir=data_dir)
+        return read_npz(word, Path(place).expanduser())
     own = _own(Path(word).expanduser())
     hint = f" (did you mean '{own}:{word}'?)" if own else nearest(f"{kind}:PATH" if place else word.lower(), DATASETS)
     raise UsageError(f"no data set is called '{word}'{hint}; there are: {', '.join(DATASETS)}")
@@ -106,24 +112,25 @@ def _own(path: Path) -> str:
 
 
 def foreign(word: str, beside: Source) -> Source:
-    """Another data set, its images brought to the channels and the size of those that it lends its own to.
+    """Another data set, read as the one was that it lends images to; a view brings these to its own shape.
 
     Raises:
         UsageError: it cannot be read, or it is the same data set.
     """
-    found = _foreign(word, beside.data_dir, beside.shape)
+    found = _foreign(word, beside.shape, beside.reading)
     if found.fingerprint == _lent(beside.fingerprint, beside.shape):
         raise UsageError(f"'{word}' is the data set itself: foreign images come from another")
     return found
 
 
 @lru_cache(maxsize=2)
-def _foreign(word: str, data_dir: str | None, shape: tuple[int, int, int]) -> Source:
-    found = read(word, data_dir=data_dir, image_size=max(shape[1:]))
-    return replace(found, images=fitted(found.images, shape), fingerprint=_lent(found.fingerprint, shape))
+def _foreign(word: str, shape: tuple[int, int, int], reading: tuple[tuple[str, Any], ...]) -> Source:
+    found = read(word, image_size=max(shape[1:]), **dict(reading))
+    return replace(found, fingerprint=_lent(found.fingerprint, shape))
 
 
 def _lent(fingerprint: str, shape: tuple[int, int, int]) -> str:
+    """What a data set is as a lender: what it shows hangs on the shape too."""
     return digest(text=f"{fingerprint} as {shape}")
 
 

@@ -73,8 +73,8 @@ def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywher
     from sklearn.model_selection import StratifiedGroupKFold
 
     assert source.groups is not None
-    labels, groups = source.labels[rows], _bundled(source.labels[rows], source.groups[rows], seeds.keys(seed, rows))
-    ratio = max(Fraction(share).limit_denominator(20), Fraction(1, 20))
+    labels, groups = source.labels[rows], bundled(source.labels[rows], source.groups[rows], seeds.keys(seed, rows))
+    ratio = _parts(share)
     fold = np.zeros(len(rows), np.int64)
     folder = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
     try:
@@ -91,16 +91,27 @@ def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywher
     raise UsageError(_indivisible(source, rows, share))
 
 
-def _bundled(labels: Labels, groups: Labels, keys: Keys) -> Labels:
+def _parts(share: float) -> Fraction:
+    """A share as so many of a number of folds: few, since each takes time and a group, where that is near enough.
+
+    >>> _parts(0.25), _parts(0.137), _parts(0.01)
+    (Fraction(1, 4), Fraction(2, 15), Fraction(1, 100))
+    """
+    tries = (max(Fraction(share).limit_denominator(most), Fraction(1, most)) for most in (20, 100))
+    first, second = tries
+    return first if abs(first - share) < share / 10 else second
+
+
+def bundled(labels: Labels, groups: Labels, keys: Keys, parts: int = 20) -> Labels:
     """The groups; where many rows are groups of their own, some of these put together, of one class and by key: (n,).
 
-    Finding folds takes a time that grows with the number of groups, 7 s for 20,000.
+    Each class stays in `parts` such groups at least, where it has as many. Finding folds takes a time that grows with the number of groups, 7 s for 20,000.
     """
     _, where, size = np.unique(groups, return_inverse=True, return_counts=True)
     alone = np.flatnonzero(size[where] == 1)
     counts = np.bincount(labels[alone])
     taken, rank = first_by_key(labels[alone], keys[alone], counts)
-    many = np.maximum(1, np.minimum(len(alone) // BUNDLES, counts // 20))[labels[alone][taken]]
+    many = np.maximum(1, np.minimum(len(alone) // BUNDLES, counts // parts))[labels[alone][taken]]
     bundled = groups.copy()
     bundled[alone[taken]] = groups.max() + np.cumsum(rank % many == 0)
     return bundled

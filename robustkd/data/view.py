@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Source:
         files: the N file names, where the images were files.
         fingerprint: a digest of content; computed from images and labels where the reader gives none.
         skipped: files that could not be read and were left out on request.
-        data_dir: where published data sets lie for who reads further ones beside this; None for the usual place.
+        reading: the options it was read with, by name: further data sets beside it are read in the same way.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Source:
     files: tuple[str, ...] | None = None
     fingerprint: str = ""
     skipped: tuple[str, ...] = ()
-    data_dir: str | None = None
+    reading: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -66,12 +67,14 @@ class View:
 
     Attributes:
         sources: the first is the data set itself; others lend foreign images.
-        rows: (n,) int64, the row within its source.
+        rows: (n,) int64, the row within its source; of a foreign image, plus its source's length for each time it is shown
+            again, so that no two samples are one.
         labels: (n,) int64, the label shown.
         seed: the data seed that every scenario's draws hang on.
         place: how many scenarios were applied; each draws with keys of its own.
         origin: (n,) int64, which source a row is of; None for the first throughout.
         scale: how large this view is beside the training rows: what absolute class sizes are multiplied by.
+        training: whether these are the training rows; held-out ones have what they have.
     """
 
     sources: tuple[Source, ...]
@@ -81,12 +84,15 @@ class View:
     place: int = 0
     origin: Labels | None = None
     scale: float = 1.0
+    training: bool = True
 
     @classmethod
-    def of(cls, source: Source, rows: Labels | None = None, seed: int = 0, scale: float = 1.0) -> "View":
+    def of(
+        cls, source: Source, rows: Labels | None = None, seed: int = 0, *, scale: float = 1.0, training: bool = True
+    ) -> "View":
         """A source's rows, all or some, with the labels as published."""
         rows = np.arange(len(source.labels)) if rows is None else rows
-        return cls((source,), rows, source.labels[rows], seed, scale=scale)
+        return cls((source,), rows, source.labels[rows], seed, scale=scale, training=training)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -128,10 +134,22 @@ class View:
         own = self.origin == 0
         return np.where(own, values[np.where(own, self.rows, 0)], -1)
 
+    @property
+    def identity(self) -> Labels:
+        """A number that no other sample has, whatever is shown around it: (n,)."""
+        return self.rows if self.origin is None else self.rows + (self.origin << 40)
+
+    @property
+    def places(self) -> Labels:
+        """Where each row's image lies among those of its source: (n,)."""
+        if self.origin is None:
+            return self.rows
+        places: Labels = self.rows % np.array([len(source.labels) for source in self.sources])[self.origin]
+        return places
+
     def keys(self, *purpose: str | int) -> Keys:
         """A number per row from the data seed, this place in the chain, the purpose and the source row: (n,)."""
-        rows = self.rows if self.origin is None else self.rows + (self.origin << 40)
-        return seeds.keys(seeds.derive(self.seed, "scenario", self.place, *purpose), rows)
+        return seeds.keys(seeds.derive(self.seed, "scenario", self.place, *purpose), self.identity)
 
     def draw(self, *names: str | int) -> int:
         """A seed for what belongs to no single row, such as an order of classes."""
@@ -147,12 +165,15 @@ class View:
         return replace(self, labels=labels)
 
     def images(self) -> NDArray[np.uint8]:
-        """The images themselves, gathered: (n, C, H, W)."""
+        """The images themselves, gathered, foreign ones brought to the shape of the others: (n, C, H, W)."""
+        from robustkd.data.decode import fitted
+
         if self.origin is None:
             return self.sources[0].images[self.rows]
         images = np.empty((len(self), *self.sources[0].shape), np.uint8)
+        places = self.places
         for number, source in enumerate(self.sources):
-            images[self.origin == number] = source.images[self.rows[self.origin == number]]
+            images[self.origin == number] = fitted(source.images[places[self.origin == number]], self.sources[0].shape)
         return images
 
     @cached_property
@@ -162,6 +183,26 @@ class View:
         if self.origin is not None:
             parts.append(self.origin.astype("<i8"))
         return digest(*parts, text="".join(source.fingerprint for source in self.sources))
+
+
+def joined(view: View, parts: list[View]) -> View:
+    """A view that shows these parts, one after another; each may have lenders of its own, which are numbered anew."""
+    lenders = {source.fingerprint: source for part in parts for source in part.sources[1:]}
+    number = {fingerprint: place for place, fingerprint in enumerate(lenders, 1)}
+    empty = np.zeros(0, np.int64)
+    rows, labels, origin = [empty], [empty], [empty]
+    for part in parts:
+        numbers = np.array([0, *(number[source.fingerprint] for source in part.sources[1:])])
+        rows.append(part.rows)
+        labels.append(part.labels)
+        origin.append(np.zeros_like(part.rows) if part.origin is None else numbers[part.origin])
+    return replace(
+        view,
+        sources=(view.sources[0], *lenders.values()),
+        rows=np.concatenate(rows),
+        labels=np.concatenate(labels),
+        origin=np.concatenate(origin) if lenders else None,
+    )
 
 
 def digest(*arrays: NDArray[np.generic], text: str = "") -> str:

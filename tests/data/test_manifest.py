@@ -13,6 +13,7 @@ import pytest
 
 import scenarios
 from robustkd.data import manifest, sources
+from robustkd.data.splits import Rows
 from robustkd.data.view import Source, View
 from robustkd.words import UsageError
 from tests.data.test_view import source
@@ -175,3 +176,32 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     refused(table, shown, "is a folder")
     (tmp_path / "pruned.parquet").write_bytes(b"PAR1")
     refused(tmp_path / "pruned.parquet", shown, "cannot be read")
+
+
+def test_a_lender_that_lies_beside_its_manifest_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    random = np.random.default_rng(0)
+    np.savez(there / "small.npz", X=random.integers(0, 256, (9, 8, 8), dtype=np.uint8), y=np.arange(9) % 3)
+    monkeypatch.chdir(there)
+    shown = source()
+    step = scenarios.parse("openset(0.5, source=npz:small.npz)")
+    rows = Rows(np.arange(30), np.arange(30, 34), np.arange(34, 40))
+    views = manifest.drawn(step, shown, rows, seed=3)
+    manifest.save(Path("m.csv"), views, {})
+    monkeypatch.chdir(elsewhere)
+    read = manifest.load(there / "m.csv", shown)
+    assert [view.digest for view in read] == [view.digest for view in views]
+    assert np.array_equal(read.train.images(), views.train.images())
+
+
+def test_what_is_drawn_leaves_the_test_rows_alone_and_says_which_are_held_out() -> None:
+    rows = Rows(np.arange(24), np.arange(24, 30), np.arange(30, 40))
+    train, held_out, test = manifest.drawn(scenarios.parse("noise1"), source(), rows, seed=1)
+    assert (train.labels != train.published).all()
+    assert (held_out.labels != held_out.published).all()
+    assert np.array_equal(test.labels, test.published)
+    assert (train.training, held_out.training, held_out.scale) == (True, False, 0.25)

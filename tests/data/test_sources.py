@@ -16,6 +16,7 @@ from PIL import Image
 
 from robustkd.data import decode, sources
 from robustkd.data.sources import DATASETS, images_of, read
+from robustkd.data.view import View
 from robustkd.words import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -628,16 +629,34 @@ def test_fitted_images_are_what_picture_makes_of_a_file(tmp_path):
     assert (decode.fitted(grey, (3, 12, 8)) == grey).all()  # grey in three channels
 
 
+def lent(word, beside):
+    """All images of a lender, as a view of another data set shows them."""
+    lender = sources.foreign(word, beside)
+    everything = np.arange(len(lender.labels))
+    view = View((beside, lender), everything, np.zeros_like(everything), origin=np.ones_like(everything))
+    return view.images()
+
+
 def test_foreign_images_take_the_shape_of_those_beside_them(tmp_path):
     digits, photos = read("digits"), read(f"folder:{folder(tmp_path)}", image_size=16)
-    lent = sources.foreign("digits", photos)
-    assert lent.shape == (3, 16, 16)
-    assert (lent.images[:, :1] == lent.images).all()
-    assert len(lent.labels) == 1797
-    lent = sources.foreign(f"folder:{tmp_path}", digits)
-    assert lent.shape == (1, 8, 8)
-    assert (lent.images == decode.fitted(read(f"folder:{tmp_path}", image_size=8).images, (1, 8, 8))).all()
-    assert lent.fingerprint != sources.foreign(f"folder:{tmp_path}", photos_of(tmp_path / "more")).fingerprint
+    images = lent("digits", photos)
+    assert images.shape == (1797, 3, 16, 16)
+    assert (images[:, :1] == images).all()
+    assert (images == decode.fitted(digits.images, (3, 16, 16))).all()
+    images = lent(f"folder:{tmp_path}", digits)
+    assert images.shape[1:] == (1, 8, 8)
+    assert (images == decode.fitted(read(f"folder:{tmp_path}", image_size=8).images, (1, 8, 8))).all()
+    one = sources.foreign(f"folder:{tmp_path}", digits)
+    assert one.fingerprint != sources.foreign(f"folder:{tmp_path}", photos_of(tmp_path / "more")).fingerprint
+
+
+def test_a_lender_is_read_as_the_data_set_was(tmp_path):
+    root = folder(tmp_path)
+    (root / "cat" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match="--skip-bad-images"):
+        sources.foreign(f"folder:{root}", read("digits"))
+    lender = sources.foreign(f"folder:{root}", read("digits", skip_bad_images=True))
+    assert lender.skipped == ("cat/bad.png",)
 
 
 def photos_of(root):

@@ -16,6 +16,7 @@ from pipelines import cli, prepare, runs
 from robustkd import checkpoint, schedule, study
 from robustkd.methods import METHODS
 from robustkd.options import Study
+from robustkd.words import UsageError
 from tests.pipelines.toys import line, stripes
 
 
@@ -471,3 +472,29 @@ def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
     assert 0 <= result["fit"]["foreign_fitted"] <= 1
     assert (result["fit"]["known"], result["fit"]["memorised"]) == (0, None), "nobody said what its own images are"
     assert "memorised" not in capsys.readouterr().out
+
+
+def test_a_file_that_a_scenario_reads_is_part_of_what_a_study_is(data: Path) -> None:
+    labels = np.load(data)["y"]
+    mine = Path("mine.csv")
+    words = line("prepare", data, scenario="human(column=me, file=mine.csv)", held_out="0.2")
+    drawn = []
+    for row in (None, "train", "held_out"):  # one label changed, of a training or of a held-out row
+        given = labels.copy()
+        if row is not None:
+            chosen = getattr(drawn[0].drawn[0], row).rows[0]
+            given[chosen] = (given[chosen] + 1) % 3
+        mine.write_text("me\n" + "\n".join(map(str, given)) + "\n")
+        os.utime(mine, (len(drawn), len(drawn)))  # within the second, as a test is
+        drawn.append(prepare.draft(Study(**options(words))))
+    assert len({draft.plan.folder for draft in drawn}) == 3
+
+
+def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(data: Path) -> None:
+    words = line("prepare", data, seeds="2")
+    cli.main(words)
+    card = folder() / "manifest-1.json"
+    before = json.loads(card.read_text())
+    card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
+    with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh begins anew"):
+        prepare.draft(Study(**options(words))).freeze()

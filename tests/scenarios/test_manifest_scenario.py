@@ -29,7 +29,7 @@ def source(n: int = 400, seed: int = 0) -> Source:
 
 def views(shown: Source, held_out: float = 0.1, split_seed: int = 0, data_seed: int = 0) -> list[View]:
     rows = split(shown, held_out=held_out, seed=split_seed)
-    return [View.of(shown, part, data_seed, len(part) / len(rows.train)) for part in rows]
+    return [View.of(shown, part, data_seed, scale=len(part) / len(rows.train)) for part in rows]
 
 
 def study(path: Path, chain: str, shown: Source) -> manifest.Splits:

@@ -73,7 +73,8 @@ def test_training_and_held_out_rows_share_no_image():
 
 def test_a_smaller_foreign_set_comes_again_as_evenly_as_can_be(small):
     after = OpenSet(1.0, small)(View.of(source(200)))
-    times = np.bincount(after.rows, minlength=30)
+    times = np.bincount(after.places, minlength=30)
+    assert len(set(after.rows.tolist())) == 200, "each sample is one of its own all the same"
     assert times.min() == 6
     assert times.max() == 7
     assert after.images().shape == (200, 1, 8, 8)
@@ -165,3 +166,15 @@ def test_what_cannot_be_is_refused(small):
         scenarios.parse("openset0.2")
     with pytest.raises(UsageError, match="less than or equal to 1"):
         scenarios.parse("openset(2, source=digits)")
+
+
+def test_noise_draws_for_each_sample_that_shows_the_same_foreign_image(small):
+    chain = scenarios.parse(f'openset(1.0, source="{small}")+noise(0.5, draws=independent)')
+    view = View.of(source(600), seed=1)
+    after = chain(view)
+    wrong = [(after.labels != view.labels)[after.places == place].mean() for place in range(30)]
+    assert 0 < min(wrong) < max(wrong) < 1, "all who show one image flip together"
+    moved = np.random.default_rng(0).permutation(600)
+    assert triples(chain(view.take(moved))) == [triples(after)[n] for n in moved] or sorted(
+        triples(chain(view.take(moved)))
+    ) == sorted(triples(after))
