@@ -36,7 +36,7 @@ class Audit(Data):
     relabel: bool = False
     """Write relabelled.csv: a manifest of the training rows with the suspicious ones under their suggested labels."""
     keep: Count = 10
-    """What pruning and relabelling leave of a class at least, or all it has: the least suspicious stay."""
+    """What pruning and relabelling leave of a class to train on, or all it has; of held-out rows a share in proportion."""
     show: Annotated[int, Field(ge=0, le=200)] = 200
     """Images on the contact sheet at most."""
     seed: Annotated[int, Field(ge=0)] = 0

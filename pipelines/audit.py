@@ -10,12 +10,13 @@ OUT/NAME-DIGEST/fold-0.npz        probabilities, kept: the same words use them a
 """
 
 import json
+import math
 import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,10 @@ from pipelines.asked import Audit
 from pipelines.screen import console
 from robustkd import engine, hardware, outoffold, study, suspects
 from robustkd.data import manifest
-from robustkd.data.splits import Rows, split
-from robustkd.data.view import Labels, Source, View, digest
+from robustkd.data.splits import split
+from robustkd.data.view import Labels, Source, View, digest, joined
 from robustkd.models import MODELS
 from robustkd.options import Data, Study
-from scenarios.base import Scenario
 
 FIRST = 10  # suspects that the terminal shows
 
@@ -78,7 +78,7 @@ class Part:
         origin = np.zeros_like(i) if view.origin is None else view.origin[i]
         columns = (names[view.labels[i]], names[self.verdict.suggested[i]])
         sure = (self.sure(i, view.labels), self.sure(i, self.verdict.suggested))
-        listed = (column.tolist() for column in (view.rows[i], *columns, *sure))
+        listed = (column.tolist() for column in (view.places[i], *columns, *sure))
         return [
             sheet.Suspect(view.sources[which], *row)
             for which, row in zip(origin, zip(*listed, strict=True), strict=True)
@@ -90,7 +90,7 @@ class Part:
         columns = {
             "rank": np.arange(1, len(i) + 1),
             "part": self.name,
-            "row": view.rows[i],
+            "row": view.places[i],
             "file": files(view.take(i)),
             "given": names[view.labels[i]],
             "suggested": names[self.verdict.suggested[i]],
@@ -108,7 +108,7 @@ def files(view: View) -> list[str]:
     origin = np.zeros(len(view), np.int64) if view.origin is None else view.origin
     return [
         named[row] if (named := view.sources[which].files) else ""
-        for which, row in zip(origin.tolist(), view.rows.tolist(), strict=True)
+        for which, row in zip(origin.tolist(), view.places.tolist(), strict=True)
     ]
 
 
@@ -146,7 +146,9 @@ def conduct(options: Audit, source: Source) -> None:
     if source.skipped:
         console.print(f"{len(source.skipped)} files that cannot be read are left out (audit.json names them)")
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
-    (view, held_out), test = shown(source, rows, scenario, options.seed), View.of(source, rows.test, options.seed)
+    parts = manifest.drawn(scenario, source, rows, options.seed)
+    view, test = joined(parts.train, [parts.train, parts.held_out]), parts.test
+    held_out = np.arange(len(view)) >= len(parts.train)
     trainer = outoffold.Trainer(
         options.net,
         engine.Recipe(epochs=options.epochs, lr=options.lr, warmup=options.warmup),
@@ -158,40 +160,22 @@ def conduct(options: Audit, source: Source) -> None:
     )
     plain = (0.5,) * source.shape[0]
     outoffold.network(view, trainer, 0, (plain, plain))  # what cannot be built is refused before anything is written
-    folder = out / folder_name(options, trainer, view, test)
+    fold = outoffold.folds(view, options.folds, options.seed)
+    folder = out / folder_name(options, trainer, view, fold, test)
     with runs.alone(folder), threads(options.threads or hardware.cores()):
-        found = judged(options, source, view, held_out, test, trainer, folder)
+        found = judged(options, source, view, fold, held_out, test, trainer, folder)
         changed = write(options, found, trainer, folder)
     tell(options, found, folder, changed)
 
 
-def shown(source: Source, rows: Rows, scenario: Scenario, seed: int) -> tuple[View, NDArray[np.bool_]]:
-    """The training rows, those held out among them, as a study is shown them; and which are held out: (n,)."""
-    parts = [
-        scenario(View.of(source, part, seed, scale=len(part) / len(rows.train)))
-        for part in (rows.train, rows.held_out)
-        if len(part)
-    ]
-    origins = [np.zeros(len(part), np.int64) if part.origin is None else part.origin for part in parts]
-    view = replace(
-        parts[0],
-        sources=max((part.sources for part in parts), key=len),
-        rows=np.concatenate([part.rows for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        origin=np.concatenate(origins) if any(origin.any() for origin in origins) else None,
-    )
-    return view, np.arange(len(view)) >= len(parts[0])
-
-
-def folder_name(options: Audit, trainer: outoffold.Trainer, view: View, test: View) -> str:
+def folder_name(options: Audit, trainer: outoffold.Trainer, view: View, fold: Labels, test: View) -> str:
     """A name that a person recognises, and a digest of all that decides the probabilities."""
     name = Path(options.dataset.partition(":")[2] or options.dataset).stem
     name += "" if options.scenario == "clean" else f"-{options.scenario}"
     decides = {
         **asdict(trainer),
-        "folds": options.folds,
         "drawn": [view.digest, test.digest],
-        "groups": digest(text="") if view.sources[0].groups is None else digest(view.sources[0].groups),
+        "folds": digest(fold.astype("<i8")),  # a library cuts them, and may one day cut others
         "code": prepare.code_digest(Study(scenario=options.scenario, plug=options.plug)),
     }
     short = digest(text=json.dumps(decides, sort_keys=True))[:8]
@@ -213,13 +197,13 @@ def judged(
     options: Audit,
     source: Source,
     view: View,
+    fold: Labels,
     held_out: NDArray[np.bool_],
     test: View,
     trainer: outoffold.Trainer,
     folder: Path,
 ) -> Finding:
     """Train what is not there yet, and weigh every label."""
-    fold = outoffold.folds(view, options.folds, options.seed)
     alone = outoffold.unseen(view.labels, fold, len(view.classes))
     if options.fresh and folder.exists():
         folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
@@ -296,8 +280,8 @@ def write(options: Audit, found: Finding, trainer: outoffold.Trainer, folder: Pa
         if wanted:
             views, moved, stayed = cleaned(found, options.keep, relabel=name == "relabelled")
             changed[name] = {"rows": moved, "kept for the sake of their class": stayed}
-            about = {"scenario": options.scenario, "split_seed": options.split_seed, "audit": folder.name}
-            manifest.save(folder / f"{name}.csv", views, {**about, "keep": options.keep, **changed[name]})
+            asked = {name: getattr(options, name) for name in ("scenario", "split_seed", "held_out", "keep")}
+            manifest.save(folder / f"{name}.csv", views, {**asked, "audit": folder.name, **changed[name]})
             told.append(f"{folder / name}.csv: {moved} rows {name}" + spare(stayed, options.keep))
     (folder / "audit.json").write_text(
         json.dumps(card(options, found, trainer, changed), indent=2, ensure_ascii=False), encoding="utf-8"
@@ -307,16 +291,19 @@ def write(options: Audit, found: Finding, trainer: outoffold.Trainer, folder: Pa
 
 def spare(count: int, keep: int) -> str:
     """What is said of suspicious rows that had to stay."""
-    return f"; {count} suspicious rows stay, or a class would have fewer than {keep}" if count else ""
+    return f"; {count} suspicious rows stay for the sake of their class (--keep {keep})" if count else ""
 
 
 def cleaned(found: Finding, keep: int, *, relabel: bool) -> tuple[manifest.Splits, int, int]:
     """What a study may be shown instead; how many rows were changed, and how many were not for the sake of their class."""
     verdict, view = found.train.verdict, found.train.view
-    moved = suspects.leaving(verdict, view.labels, keep)
+    shown, withheld = ~found.held_out, found.held_out
+    least = math.ceil(keep * withheld.sum() / max(1, shown.sum()))  # of held-out rows, in proportion
+    moved = suspects.leaving(verdict, view.labels, keep, shown)
+    moved |= suspects.leaving(verdict, view.labels, least, withheld)
     view = view.relabel(np.where(moved, verdict.suggested, view.labels)) if relabel else view
     stays = np.ones_like(moved) if relabel else ~moved
-    train, held_out = (view.take(stays & part) for part in (~found.held_out, found.held_out))
+    train, held_out = (view.take(stays & part) for part in (shown, withheld))
     return manifest.Splits(train, held_out, found.test.view), int(moved.sum()), int((verdict.wrong & ~moved).sum())
 
 
@@ -400,14 +387,12 @@ def summary(options: Audit, found: Finding) -> list[str]:
         hits = part.hits
         if hits is not None and (hits.errors or part is train):
             told.append(f"{part.name} rows whose truth is known: {beside(hits)}")
-    if train.hits is None:
-        told.append(
-            f"out of fold the nets give {100 * train.agreed:.1f} % of the training labels; what a weak net gets wrong "
-            "counts as noise too, so look at the images before you prune"
-        )
-    planted = train.view.published
-    if train.hits is None and (planted != train.view.labels).any():
-        changed = (planted >= 0) & (planted != train.view.labels)
+    told.append(
+        f"out of fold the nets give {100 * train.agreed:.1f} % of the training labels; what a weak net gets wrong "
+        "counts as noise too, so look at the images before you prune"
+    )
+    changed = ~train.view.foreign & (train.view.published != train.view.labels)
+    if train.hits is None and changed.any():
         caught = int((changed & train.verdict.wrong).sum())
         told.append(f"of the {int(changed.sum())} labels that the scenario changed, {caught} are suspicious")
     return [*told, *found.notes]
@@ -418,7 +403,11 @@ def beside(hits: suspects.Hits) -> str:
 
     >>> beside(suspects.Hits(rows=100, errors=20, found=10, right=9))
     '20 of 100 are wrong; of 10 suspicious 9 are: precision 0.900, recall 0.450'
+    >>> beside(suspects.Hits(rows=100, errors=0, found=10, right=0))
+    'none of 100 is wrong; 10 are suspicious all the same'
     """
+    if not hits.errors:
+        return f"none of {hits.rows} is wrong; {hits.found} are suspicious" + (" all the same" if hits.found else "")
     said = [f"{name} {value:.3f}" for name in ("precision", "recall") if (value := getattr(hits, name)) is not None]
     return f"{hits.errors} of {hits.rows} are wrong; of {hits.found} suspicious {hits.right} are" + (
         f": {', '.join(said)}" if said else ""
@@ -444,7 +433,8 @@ def tell(options: Audit, found: Finding, folder: Path, changed: list[str]) -> No
     for line in changed:
         console.print(line, markup=False)
     console.print(f"{folder / 'report.html'} shows the images; all files: {folder}", markup=False)
-    if first:
+    known = found.train.hits
+    if first and not (known and known.rows == len(found.train.view) and not known.errors):  # else nothing is to be done
         console.print(f"go on with: {onwards(options, folder)}", markup=False)
 
 

@@ -323,8 +323,11 @@ def spelled(arguments: list[str]) -> list[str]:
 
     >>> spelled(["run", "--fresh", "true", "--seeds", "2"])
     ['run', '--fresh=true', '--seeds', '2']
+    >>> spelled(["audit", "digits", "--prune", "true"])
+    ['audit', 'digits', '--prune=true']
     """
-    flags = {name for name, field in Study.__dataclass_fields__.items() if field.type is bool} | {"dry_run"}
+    options = {**Study.__dataclass_fields__, **Audit.__dataclass_fields__}
+    flags = {name for name, field in options.items() if field.type is bool} | {"dry_run", "json"}
     words_: list[str] = []
     for word in arguments:
         before = words_[-1].removeprefix("--").replace("-", "_") if words_ and words_[-1].startswith("--") else ""

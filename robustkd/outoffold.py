@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from robustkd import build, engine, seeds
 from robustkd.data.loader import Loader
 from robustkd.data.pixels import moments
+from robustkd.data.splits import bundled
 from robustkd.data.view import Labels, View
 from robustkd.models import MODELS
 from robustkd.models.make import make
@@ -77,16 +78,19 @@ def folds(view: View, count: int, seed: int) -> Labels:
     if most < count:
         raise UsageError(f"--folds {count}: no class has more than {most} samples to train on, so {most} is the most")
     # Dealt in the order of keys: the draw is the rows' own, whatever order they come in.
-    order = np.argsort(seeds.keys(seeds.derive(seed, "folds"), _identity(view)), kind="stable")
+    keys = seeds.keys(seeds.derive(seed, "folds"), view.identity)
+    order = np.argsort(keys, kind="stable")
     labels, groups = view.labels[order], _groups(view)
     if groups is None:
         folder, cut = StratifiedKFold(count), None
     else:
+        there = len(np.unique(groups))
+        if there < count:
+            raise UsageError(f"--folds {count}: there are {there} groups to train on, and no group is divided")
+        groups = bundled(view.labels, groups, keys, max(20, 4 * count))
         # The library breaks ties by a group's number: numbered by its first row in that order, it hangs on the seed.
         _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
         folder, cut = StratifiedGroupKFold(count), np.argsort(np.argsort(first))[number]
-        if len(first) < count:
-            raise UsageError(f"--folds {count}: there are {len(first)} groups to train on, and no group is divided")
     fold = np.empty(len(view), np.int64)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes smaller than the number of folds
         for which, (_, members) in enumerate(folder.split(labels, labels, cut)):
@@ -125,7 +129,7 @@ def probabilities(
         kept = _kept(path, (len(rows), classes), (len(test), classes))
         if kept is None:
             start = time.monotonic()
-            pixels = moments(view.take(~view.foreign)) if pixels is None else pixels
+            pixels = moments(view) if pixels is None else pixels
             net = _trained(view.take(fold != which), which, trainer, pixels, report)
             asked = _asked(net, view.take(rows), trainer), _asked(net, test, trainer)
             answers = _Answers(*asked, time.monotonic() - start)
@@ -162,11 +166,6 @@ def network(view: View, trainer: Trainer, which: int, pixels: Moments) -> Networ
         half=trainer.half,
         seed=seeds.derive(trainer.seed, "audit", "init", which),
     )
-
-
-def _identity(view: View) -> Labels:
-    """A number of each row's own, foreign ones apart: (n,)."""
-    return view.rows if view.origin is None else view.rows + (view.origin << 40)
 
 
 def _groups(view: View) -> Labels | None:

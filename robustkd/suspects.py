@@ -84,17 +84,19 @@ def judge(labels: Labels, probabilities: NDArray[np.floating], judged: Chosen | 
     return Verdict(wrong, others.argmax(axis=1), quality, joint)
 
 
-def leaving(verdict: Verdict, labels: Labels, keep: int) -> Chosen:
+def leaving(verdict: Verdict, labels: Labels, keep: int, among: Chosen) -> Chosen:
     """The suspicious rows that may leave their class: the worst first, until it has `keep` rows left, or all it had.
 
     Args:
         labels: (n,) as given.
         keep: a class's least size.
+        among: (n,) the rows it is about: the others stay, and do not count.
 
     Returns:
         (n,). A class that no row may leave cannot shrink, whatever joins it: this holds for dropping and relabelling.
     """
-    counts, rows = np.bincount(labels, minlength=len(verdict.joint)), verdict.ranked()
+    counts, rows = np.bincount(labels[among], minlength=len(verdict.joint)), verdict.ranked()
+    rows = rows[among[rows]]
     rows = rows[np.argsort(labels[rows], kind="stable")]  # class by class, the worst first within each
     of = np.bincount(labels[rows], minlength=len(counts))
     rank = np.arange(len(rows)) - np.repeat(np.cumsum(of) - of, of)

@@ -15,7 +15,7 @@ import inspect
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -49,6 +49,16 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def unknown(kind: str, word: str, words: Sequence[str], most: int = 10) -> str:
+    """What is said of a word that is none of those there are, of which a sentence holds the first few.
+
+    >>> unknown("class", "dgo", ["cat", "dog", "eel"], most=2)
+    "there is no class 'dgo' (did you mean 'dog'?); there are: cat, dog and 1 more"
+    """
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return f"there is no {kind} '{word}'{nearest(word, words)}; there are: {', '.join(words[:most])}{more}"
 
 
 def split(text: str, separator: str) -> list[str]:

@@ -3,7 +3,8 @@
 T[i, i] = 1 - r,  T[i, m(i)] = r     where the map m takes class i to another; T[i, i] = 1 where it does not
 
 map          m
-auto         the published one for the classes at hand: cifar10, mnist or superclass
+auto         the published one: cifar10 or superclass where the classes are theirs, mnist for digits, mnist and svhn, whose
+             classes are called 0 to 9 as those of any data set may be
 cifar10      truck > automobile, bird > airplane, deer > horse, cat <> dog (Patrini et al., arXiv 1609.03683)
 mnist        7 > 1, 2 > 7, 3 > 8, 5 <> 6 (the same)
 superclass   CIFAR-100: each class to the next of the five in its superclass, the last to the first
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from robustkd import seeds
 from robustkd.data.view import Labels, View
-from robustkd.words import Share, UsageError, nearest
+from robustkd.words import Share, UsageError, nearest, unknown
 from scenarios.base import Draws, Relabelling
 from scenarios.matrix import table
 
@@ -57,10 +58,10 @@ SUPERCLASSES = """
 """
 KNOWN = {
     "cifar10": frozenset(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]),
-    "mnist": frozenset("0123456789"),
     "superclass": frozenset(SUPERCLASSES.split()),
 }
-MAPS = ("auto", *KNOWN, "legacy_block", "legacy_pair")
+NUMERALS = ("digits", "mnist", "svhn")  # data sets whose classes are numerals
+MAPS = ("auto", "cifar10", "mnist", "superclass", "legacy_block", "legacy_pair")
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,7 @@ class Asymmetric(Relabelling):
         """
         classes, name = view.classes, self.map
         if name == "auto":
-            name = next((known for known, names in KNOWN.items() if names == set(classes)), name)
-        if name == "auto":
-            raise UsageError(
-                f"asym: there is no published map for these classes: give yours by their names, as in"
-                f' asym({self.rate:g}, map="{classes[0]}:{classes[1]}, {classes[1]}:{classes[0]}"),'
-                f" or a run's confusions, as in asym({self.rate:g}, map=confusion.csv)"
-            )
+            name = self.published(view)
         if name in ("cifar10", "mnist"):
             return named(f"asym: map={name}", CIFAR10 if name == "cifar10" else MNIST, classes)
         if name == "superclass":
@@ -105,12 +100,31 @@ class Asymmetric(Relabelling):
         if name in ("legacy_block", "legacy_pair"):
             return blocks(view, pairs=name == "legacy_pair")
         if name.lower().endswith(".csv"):
-            return mistaken(f"asym: {name}", name, classes)
+            return mistaken("asym", name, classes)
         if ":" in name:
             return named("asym", name, classes)
         raise UsageError(
             f"asym: no map is called '{name}'{nearest(name, MAPS)}; there are: {', '.join(MAPS)},"
             f' your own as in map="{classes[0]}:{classes[1]}", and a .csv file of confusions'
+        )
+
+    def published(self, view: View) -> str:
+        """The map that auto stands for.
+
+        Raises:
+            UsageError: none was published for these classes, or they are called by numbers, which says nothing.
+        """
+        source, classes = view.sources[0].name, view.classes
+        known = next((known for known, names in KNOWN.items() if names == set(classes)), None)
+        if known or source in NUMERALS:
+            return known or "mnist"
+        why = "there is no published map for these classes:"
+        if set(classes) == set("0123456789"):
+            why = f"classes called 0 to 9 may be anything: asym({self.rate:g}, map=mnist) says that they are numerals; else"
+        raise UsageError(
+            f"asym: {why} give yours by their names, as in"
+            f' asym({self.rate:g}, map="{classes[0]}:{classes[1]}, {classes[1]}:{classes[0]}"),'
+            f" or a run's confusions, as in asym({self.rate:g}, map=confusion.csv)"
         )
 
 
@@ -131,18 +145,12 @@ def named(word: str, text: str, classes: tuple[str, ...]) -> Labels:
             raise UsageError(f"{word}: '{part}' is not a pair of class names such as '{classes[0]}:{classes[1]}'")
         strange = next((side for side in (source, target) if side not in number), None)
         if strange is not None:
-            raise UsageError(f"{word}: there is no class '{strange}'{nearest(strange, classes)}; {listed(classes)}")
+            raise UsageError(f"{word}: {unknown('class', strange, classes)}")
         if source in seen:
             raise UsageError(f"{word}: the map takes '{source}' to two classes, but one is wanted")
         seen.add(source)
         goes[number[source]] = number[target]
     return goes
-
-
-def listed(classes: tuple[str, ...], most: int = 10) -> str:
-    """The class names, as many as a sentence holds."""
-    more = f" and {len(classes) - most} more" if len(classes) > most else ""
-    return f"there are: {', '.join(classes[:most])}{more}"
 
 
 def blocks(view: View, *, pairs: bool) -> Labels:

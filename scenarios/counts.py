@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
 from annotated_types import Interval
 
-from robustkd.data.folders import missing
+from robustkd.data import lines
 from robustkd.data.view import Labels, View
-from robustkd.words import UsageError, checked, nearest
+from robustkd.words import UsageError, checked, unknown
 from scenarios.base import Order, Thinning, ranked
 
 COLUMNS = ("class", "count")
@@ -33,7 +32,7 @@ class Counts(Thinning):
         told, there = read(self.file, view.classes), view.counts
         asked = np.empty(len(told))
         asked[ranked(self.order, len(told), view.draw("order"))] = told
-        if view.scale == 1:  # held-out rows have what they have
+        if view.training:  # held-out rows have what they have
             for number in np.flatnonzero(asked > there):
                 raise UsageError(
                     f"counts: {self.file} asks for {asked[number]:.0f} samples of class '{view.classes[number]}',"
@@ -49,21 +48,17 @@ def read(file: str, classes: tuple[str, ...]) -> list[float]:
         UsageError: the file is missing, is no such table, or does not name each class once with a number from 1.
     """
     path = Path(file).expanduser()
-    if not path.is_file():
-        raise UsageError(missing("counts", path) if not path.exists() else f"counts: {path} is a folder, not a file")
-    try:
-        # As text: a class may be called 007, NA or nothing at all.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"counts: {path} cannot be read as CSV ({' '.join(str(error).split())})") from None
-    absent = [name for name in COLUMNS if name not in table]
-    if absent:
-        there = ", ".join(map(str, table))
-        raise UsageError(f"counts: {path} has no column {' and no '.join(absent)}; it has: {there}")
+    (header, *rows), numbers = lines.read("counts", path)
+    for name in COLUMNS:
+        if header.count(name) != 1:
+            fault = f"two columns called {name}" if name in header else f"no column {name}"
+            raise UsageError(f"counts: {path} has {fault}; it has: {', '.join(header)}")
+    at_class, at_count = map(header.index, COLUMNS)
     counts: dict[str, float] = {}
-    for name, count in zip(table["class"], table["count"], strict=True):
+    for row, line in zip(rows, numbers[1:], strict=True):
+        name, count = row[at_class], row[at_count]
         if name not in classes:
-            raise UsageError(f"counts: {path} names '{name}', which is no class{nearest(name, classes)}")
+            raise UsageError(f"counts: {path}, line {line}: {unknown('class', name, classes)}")
         if name in counts:
             raise UsageError(f"counts: {path} names class '{name}' twice, but each should stand there once")
         counts[name] = float(checked(f"counts: {path}: the count of class '{name}'", Size, count))

@@ -10,7 +10,8 @@ not part of this package. An .npz or .csv with the same columns is as good, and 
 The file has a label for each row of the data set, of those that are not for testing, or of those to train on, in the data
 set's order. Where it has a column clean_label, as CIFAR-N must, that is held against the data set's own labels before
 anything is shown: TensorFlow's copy of CIFAR-10 has another order than everyone else's. A row without a label keeps the one
-it shows; so do foreign images. Nothing is drawn: every data seed is shown the same.
+it shows; so do foreign images. In a .csv with a single column a blank line is such a row. Nothing is drawn: every data seed
+is shown the same.
 """
 
 import io
@@ -18,17 +19,17 @@ import pickle
 import re
 import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from robustkd.data.folders import missing
+from robustkd.data import lines
+from robustkd.data.folders import there
 from robustkd.data.view import Labels, Source, View, digest
-from robustkd.words import UsageError, nearest
+from robustkd.words import UsageError, nearest, unknown
 from scenarios.base import Scenario
 
 SHORT = {
@@ -55,29 +56,40 @@ class Human(Scenario):
     file: str
 
     def asked(self, view: View) -> NDArray[np.float64]:
-        source = view.sources[0]
-        labels = given(self.column, Path(self.file).expanduser(), source)
-        told = labels >= -1
-        wrong = told & (labels >= 0) & (labels != source.labels)
-        counts, total = (np.bincount(source.labels[rows], minlength=len(view.classes)) for rows in (wrong, told))
-        return counts / np.maximum(total, 1)
+        changed = view.labels[self.labels(view) != view.labels]
+        shares: NDArray[np.float64] = np.bincount(changed, minlength=len(view.classes)) / np.maximum(view.counts, 1)
+        return shares
 
     def apply(self, view: View) -> View:
-        labels = given(self.column, Path(self.file).expanduser(), view.sources[0])
-        labels = np.where(view.foreign, -1, labels[np.where(view.foreign, 0, view.rows)])
-        return view.relabel(np.where(labels >= 0, labels, view.labels))
+        return view.relabel(self.labels(view))
+
+    def labels(self, view: View) -> Labels:
+        """The label of each row shown, the one it has where the file has none: (n,)."""
+        told = given(self.column, Path(self.file).expanduser(), view.sources[0])
+        told = np.where(view.foreign, -1, told[np.where(view.foreign, 0, view.rows)])
+        return np.where(told >= 0, told, view.labels)
+
+
+# What was read for each source, by column and state of the file: a scenario is asked more than once.
+_READ: WeakKeyDictionary[Source, dict[tuple[str, Path, int, int], Labels]] = WeakKeyDictionary()
 
 
 def given(column: str, path: Path, source: Source) -> Labels:
-    """What the file says of each row of a source: its label, -1 where it has none, -2 where the file does not reach: (N,).
+    """What the file says of each row of a source: its label, -1 where it has none or does not reach: (N,), read-only.
 
     Raises:
         UsageError: the file cannot be read, has no such column, or is not of this data set.
     """
-    if not path.is_file():
-        raise UsageError(missing("human", path) if not path.exists() else f"human: {path} is a folder, not a file")
-    status = path.stat()
-    columns = _columns(path, status.st_mtime_ns, status.st_size)
+    status = there("human", path).stat()
+    key, known = (column, path, status.st_mtime_ns, status.st_size), _READ.setdefault(source, {})
+    if key not in known:
+        known[key] = _given(column, path, source)
+        known[key].flags.writeable = False
+    return known[key]
+
+
+def _given(column: str, path: Path, source: Source) -> Labels:
+    columns = _columns(path)
     key = _key(column, path, columns)
     if "coarse" in key and key in PUBLISHED and len(source.classes) != COARSE:
         raise UsageError(
@@ -98,7 +110,7 @@ def given(column: str, path: Path, source: Source) -> Labels:
             f"human: column '{key}' of {path} does not hold the labels that CIFAR-N published under this name;"
             " if they are your own, call the column otherwise"
         )
-    table = np.full(len(source.labels), -2)
+    table = np.full(len(source.labels), -1)
     table[rows] = labels
     return table
 
@@ -140,36 +152,46 @@ def _read(path: Path, columns: dict[str, NDArray[Any]], classes: tuple[str, ...]
     """Columns as class numbers, -1 where there is none; by name where all that stands in them is a class's name."""
     coded = {}
     for key, column in columns.items():
-        codes, told = pd.factorize(column)
-        texts = map(str, told)
+        codes, texts = _coded(column)
         coded[key] = codes, [text if text in classes else text.strip().removesuffix(".0") for text in texts]  # or 3.0
     numbers = {name: number for number, name in enumerate(classes)}
     if not {text for _, found in coded.values() for text in found} <= {*classes, "", "-1"}:
         numbers = {str(number): number for number in range(len(classes))}
     read = []
     for key, (codes, found) in coded.items():
-        values = np.full(len(found) + 1, -1)  # the last is what pandas calls missing
+        values = np.full(len(found), -1)
         for place, text in enumerate(found):
             if text not in ("", "-1"):
                 if text not in numbers:
                     raise UsageError(
-                        f"human: column '{key}' of {path} has the label '{text}', which is no class{nearest(text, classes)}"
-                        f" and no class number from 0 to {len(classes) - 1}"
+                        f"human: column '{key}' of {path}: {unknown('class', text, classes)};"
+                        f" nor is it a class number from 0 to {len(classes) - 1}"
                     )
                 values[place] = numbers[text]
         read.append(values[codes])
     return read
 
 
-@lru_cache(maxsize=2)
-def _columns(path: Path, changed: int, size: int) -> dict[str, NDArray[Any]]:
-    """A file's columns by name: (N,) of numbers or texts; read again when the file has changed."""
+def _coded(column: NDArray[Any]) -> tuple[Labels, list[str]]:
+    """A number for each value of a column, and the text of each number's value, empty for what is not a number."""
+    if column.dtype.kind in "OU":  # texts are hashed, which is faster than sorting them
+        texts = column.tolist()
+        number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        return np.fromiter(map(number.__getitem__, texts), np.int64, len(texts)), list(number)
+    values, codes = np.unique(column, return_inverse=True)
+    return codes, ["" if value != value else str(value) for value in values.tolist()]
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    """A file's columns by name: (N,) of numbers or texts."""
     readers = {".pt": _pt, ".npz": _npz, ".csv": _csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"human: {path} is not a {', '.join(readers)} file")
     try:
         columns = reader(path)
+    except UsageError:
+        raise
     except Exception as error:  # what a damaged file raises depends on its format
         raise UsageError(
             f"human: {path} cannot be read as columns of labels ({' '.join(str(error).split())})"
@@ -182,9 +204,11 @@ def _columns(path: Path, changed: int, size: int) -> dict[str, NDArray[Any]]:
 
 
 def _csv(path: Path) -> dict[str, NDArray[Any]]:
-    # As text: a class may be called 007, NA or None.
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    return {str(name).strip(): table[name].to_numpy(object) for name in table}
+    header, *rows = lines.read("human", path, gaps=True).rows
+    names = [name.strip() for name in header]
+    if twice := next((name for name in names if names.count(name) > 1 and name), None):
+        raise UsageError(f"human: two columns of {path} are called '{twice}'")
+    return {name: np.array([row[place] for row in rows], object) for place, name in enumerate(names) if name}
 
 
 def _npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,8 @@
 The file is a table that robustkd.data.manifest wrote, with its card beside it: a study's manifest-0.csv, what
 `audit --prune` or `--relabel` made, or what a colleague sent. Of the rows shown, those stay that the table names for
 training or for the held-out part, under its labels and in its order; all others go. So a manifest of a study shows the
-study's own split exactly what the study was shown, and another split those rows that both have.
+study's own split exactly what the study was shown, and another split those rows that both have. An audit's is for the
+audit's split alone: elsewhere its nets would have learnt from what is then tested on.
 
 A foreign image belongs where the other rows of its part are: where a split tears these apart it has no place, and the
 manifest is refused. Foreign images that an earlier step of a chain brought in are named by no manifest and go. Nothing is
@@ -39,6 +40,12 @@ class Manifest(Scenario):
 
     def apply(self, view: View) -> View:
         named = manifest.load(Path(self.file), view.sources[0])
+        card = manifest.read_card(manifest.files(Path(self.file))[1])
+        if "audit" in card and np.isin(view.rows[~view.foreign], named.test.rows).any():
+            raise UsageError(
+                f"manifest: {self.file} was made by nets that were trained on rows which this split tests on: give"
+                f" --split-seed {card['split_seed']} as the audit had it, or audit this split"
+            )
         here = labels_by_row(view) >= 0
         parts = [self.placed(part, here) for part in (named.train, named.held_out)]
         return joined(view, [part for part in parts if len(part)])

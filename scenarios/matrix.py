@@ -6,16 +6,15 @@ with the class names above and before them, in any order.
 A matrix estimated from human labels makes a control whose classes are confused as people confuse them, whatever the image.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.data.folders import missing
+from robustkd.data import lines
 from robustkd.data.view import View
-from robustkd.words import UsageError, nearest
+from robustkd.words import UsageError, unknown
 from scenarios.base import Draws, Relabelling
 
 ROUNDING = 1e-6  # what a row's sum may differ from 1
@@ -34,12 +33,12 @@ class Matrix(Relabelling):
         Raises:
             UsageError: the file cannot be read as K x K shares, or a row does not sum to 1.
         """
-        word = f"matrix: {self.file}"
-        matrix = table(word, self.file, view.classes)
+        matrix = table("matrix", self.file, view.classes)
         sums = matrix.sum(axis=1)
         off = np.flatnonzero(np.abs(sums - 1) > ROUNDING)
         if len(off):
-            raise UsageError(f"{word}: row '{view.classes[off[0]]}' sums to {sums[off[0]]:.7g}, but should to 1")
+            name, total = view.classes[off[0]], sums[off[0]]
+            raise UsageError(f"matrix: {self.file}: row '{name}' sums to {total:.7g}, but should to 1")
         shares: NDArray[np.float64] = matrix / sums[:, None]
         return shares
 
@@ -48,19 +47,18 @@ def table(word: str, file: str, classes: tuple[str, ...]) -> NDArray[np.float64]
     """Numbers from 0 up for each class by each class, from a CSV file: (K, K), in the order of the classes.
 
     Args:
-        word: what an error begins with.
+        word: the scenario that asks.
         file: K lines of K numbers; or K + 1 of K + 1, the first and the first column being class names.
         classes: the K class names.
 
     Raises:
         UsageError: the file is missing, is not K x K, or holds other names or anything but numbers from 0 up.
     """
-    rows = _rows(word, Path(file).expanduser())
-    widths, size = {len(row) for row in rows}, len(classes)
-    named = len(rows) == size + 1 and widths == {size + 1}
-    if not named and (len(rows) != size or widths != {size}):
-        wide = " to ".join(map(str, sorted({min(widths, default=0), max(widths, default=0)})))
-        raise UsageError(f"{word} has {len(rows)} lines of {wide} values, but {size} classes want {size} of {size}")
+    rows, word = lines.read(word, Path(file).expanduser()).rows, f"{word}: {file}"
+    size, width = len(classes), len(rows[0])
+    named = len(rows) == width == size + 1
+    if not named and not len(rows) == width == size:
+        raise UsageError(f"{word} has {len(rows)} lines of {width} values, but {size} classes want {size} of {size}")
     if not named:
         return _numbers(word, rows, classes, classes)
     across, down = rows[0][1:], [row[0] for row in rows[1:]]
@@ -70,23 +68,10 @@ def table(word: str, file: str, classes: tuple[str, ...]) -> NDArray[np.float64]
     return numbers[np.ix_([down.index(name) for name in classes], [across.index(name) for name in classes])]
 
 
-def _rows(word: str, path: Path) -> list[list[str]]:
-    """The cells of each line that is not blank."""
-    if not path.is_file():
-        kind = word.partition(":")[0]
-        raise UsageError(f"{word} is a folder, not a file" if path.exists() else missing(kind, path))
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            rows = [row for row in csv.reader(opened) if "".join(row).strip()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{word} cannot be read as a CSV file ({error})") from error
-    return rows
-
-
 def _check(word: str, names: list[str], where: str, classes: tuple[str, ...]) -> None:
     strange = next((name for name in names if name not in classes), None)
     if strange is not None:
-        raise UsageError(f"{word} names '{strange}' among its {where}, which is no class{nearest(strange, classes)}")
+        raise UsageError(f"{word}, {where}: {unknown('class', strange, classes)}")
     absent = next((name for name in classes if name not in names), None)
     if absent is not None:
         twice = next(name for name in names if names.count(name) > 1)

@@ -1,5 +1,6 @@
 """Folds and what nets say of them: nobody is judged by a net that has seen them, and nothing is trained twice."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from helpers import source
 
 from robustkd import engine, outoffold, suspects
 from robustkd.data.loader import Loader
+from robustkd.data.pixels import moments
 from robustkd.data.view import Source, View
 from robustkd.engine import Recipe
 from robustkd.outoffold import Trainer, folds, probabilities, unseen
@@ -80,6 +82,34 @@ def test_no_fold_divides_a_group():
     assert all(len(set(fold[groups == group])) == 1 for group in range(30))
     assert len(set(fold)) == 5
     assert (fold != folds(view, 5, seed=3)).any()
+
+
+@pytest.mark.parametrize("count", [5, 25])
+def test_many_groups_of_one_row_take_no_time(count):
+    random = np.random.default_rng(0)
+    labels = random.choice(3, 20_000, p=[0.9, 0.09, 0.01])
+    groups = np.where(random.random(20_000) < 0.9, random.permutation(20_000), -random.integers(1, 300, 20_000))
+    view, start = many(labels, groups - groups.min()), time.process_time()
+    fold = folds(view, count, seed=0)
+    assert time.process_time() - start < 4  # several times that, were each row dealt by itself to 25 folds
+    _, group = np.unique(groups, return_inverse=True)
+    assert (fold == fold[np.unique(group, return_index=True)[1]][group]).all()
+    for number in range(3):
+        sizes = np.bincount(fold[labels == number], minlength=count)
+        assert sizes.min() > 0
+        assert sizes.max() <= 1.3 * sizes.mean() + 2
+    order = random.permutation(20_000)
+    turned = folds(view.take(order), count, seed=0)
+    assert (turned == fold[order]).all()
+
+
+def test_nets_are_normalised_by_all_that_is_shown(split, monkeypatch, tmp_path):
+    view, test = split
+    foreign = replace(view, sources=(*view.sources, source(40)), origin=np.ones_like(view.rows))
+    network, seen = outoffold.network, []
+    monkeypatch.setattr(outoffold, "network", lambda *of: seen.append(of[3]) or network(*of))
+    probabilities(foreign, folds(foreign, 2, seed=0), test, TRAINER, tmp_path, quiet)
+    assert seen == [moments(foreign)] * 2
 
 
 def test_rows_of_no_group_are_no_group():

@@ -3,8 +3,13 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
+
+from pipelines import audit, check_data, cli
+from pipelines.asked import Audit
 
 HOME = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())
@@ -28,6 +33,21 @@ def test_mlproject_is_a_file_that_declares_what_must_be_said_and_nothing_else() 
     }
     for name, entry in entries.items():
         assert list(entry["parameters"]) == ["dataset" if name == "audit" else "scenario"]
+
+
+def test_flags_may_be_given_as_mlflow_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = yaml.safe_load((HOME / "MLproject").read_text())["entry_points"]["audit"]
+    given: list[Any] = []
+    monkeypatch.setattr(audit, "main", given.append)
+    flags = {name: not field.default for name, field in Audit.__dataclass_fields__.items() if field.type is bool}
+    assert {"prune", "relabel", "augment", "download"} <= set(flags)
+    # What MLflow makes of -P dataset=digits -P prune=true and so on.
+    typed = entry["command"].format(dataset="digits").removeprefix("python -m pipelines ").split()
+    cli.main([*typed, *(word for name, value in flags.items() for word in (f"--{name}", str(value).lower()))])
+    assert {name: getattr(given[0], name) for name in flags} == flags
+    monkeypatch.setattr(check_data, "main", lambda spec, **options: given.append(options))
+    cli.main(["check-data", "digits", "--json", "true", "--download", "False"])
+    assert (given[1]["as_json"], given[1]["download"]) == (True, False)
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:

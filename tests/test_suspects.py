@@ -87,7 +87,7 @@ def test_nothing_at_all():
 
 @settings(max_examples=200, deadline=None)
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 5)), max_size=40),
+    rows=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 5), st.booleans()), max_size=40),
     keep=st.integers(1, 12),
 )
 def test_no_class_falls_below_the_floor(rows, keep):
@@ -95,15 +95,17 @@ def test_no_class_falls_below_the_floor(rows, keep):
     wrong = np.array([row[1] for row in rows], bool)
     quality = np.array([row[2] / 10 for row in rows])
     verdict = Verdict(wrong, (labels + 1) % 4, quality, np.zeros((4, 4)))
-    gone = suspects.leaving(verdict, labels, keep)
+    among = np.array([row[3] for row in rows], bool)
+    gone = suspects.leaving(verdict, labels, keep, among)
+    assert not gone[~among].any()
     for number in range(4):  # the worst leave one by one while the class is large enough
-        left = [i for i in range(len(rows)) if labels[i] == number]
+        left = [i for i in range(len(rows)) if labels[i] == number and among[i]]
         queue, expected = sorted((i for i in left if wrong[i]), key=lambda i: (quality[i], i)), []
         while queue and len(left) - len(expected) > keep:
             expected.append(queue.pop(0))
         assert sorted(expected) == [i for i in left if gone[i]]
     relabelled = np.where(gone, verdict.suggested, labels)
-    before, after = np.bincount(labels, minlength=4), np.bincount(relabelled, minlength=4)
+    before, after = (np.bincount(every[among], minlength=4) for every in (labels, relabelled))
     assert (after >= np.minimum(before, keep)).all()
 
 

@@ -90,7 +90,7 @@ def load(path: Path, source: Source) -> Splits:
         if not file.is_file():
             folder = next((place for place in (path, file) if place.is_dir()), None)
             raise UsageError(f"manifest: {folder} is a folder, not a file" if folder else missing("manifest", file))
-    card = _card(about)
+    card = read_card(about)
     if card["fingerprint"] != source.fingerprint:
         raise UsageError(
             f"{path}: this manifest was made of '{card['dataset']}' ({card['fingerprint']}), not of '{source.name}'"
@@ -122,7 +122,12 @@ def files(path: Path) -> tuple[Path, Path]:
     return to, stem.with_name(stem.name + ".json")
 
 
-def _card(file: Path) -> dict[str, Any]:
+def read_card(file: Path) -> dict[str, Any]:
+    """What a manifest's card says.
+
+    Raises:
+        UsageError: it cannot be read, or is none.
+    """
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -105,7 +105,8 @@ def _parts(share: float) -> Fraction:
 def bundled(labels: Labels, groups: Labels, keys: Keys, parts: int = 20) -> Labels:
     """The groups; where many rows are groups of their own, some of these put together, of one class and by key: (n,).
 
-    Each class stays in `parts` such groups at least, where it has as many. Finding folds takes a time that grows with the number of groups, 7 s for 20,000.
+    Each class stays in `parts` of them at least, where it has as many. Finding folds takes a time that grows with the
+    number of groups, 7 s for 20,000.
     """
     _, where, size = np.unique(groups, return_inverse=True, return_counts=True)
     alone = np.flatnonzero(size[where] == 1)

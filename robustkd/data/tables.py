@@ -10,8 +10,6 @@
 Other columns are of no concern here.
 """
 
-import csv
-import io
 import json
 import posixpath
 import re
@@ -25,6 +23,7 @@ import numpy as np
 from robustkd.data.decode import accept, cached, reason
 from robustkd.data.folders import there
 from robustkd.data.given import Values, given
+from robustkd.data.lines import read as read_lines
 from robustkd.data.view import Source
 from robustkd.words import UsageError, nearest
 
@@ -89,34 +88,9 @@ def from_frame(
 
 
 def read_csv(word: str, path: Path, reading: Reading) -> Source:
-    """The data set in a CSV file: UTF-8, with commas, or semicolons or tabs as some spreadsheets write them."""
-    try:
-        text = there(word, path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{word}: {path} cannot be read ({reason(error)})") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"{word}: {path} is not UTF-8 (line {line}): save it as such, which spreadsheets call 'CSV UTF-8'"
-        ) from None
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, lines, line = [], [], 1
-    try:
-        for row in reader:
-            if any(row):  # spreadsheets leave empty lines, and lines of commas alone
-                rows.append(row)
-                lines.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UsageError(f"{word}: {path} is not a table: line {line} breaks off ({error})") from None
-    if not rows:
-        raise UsageError(f"{word}: {path} is empty")
-    header, *rows = rows
+    """The data set in a CSV file; see lines.read."""
+    (header, *rows), lines = read_lines(word, path)
     _checked(word, header)
-    for row, line in zip(rows, lines[1:], strict=True):
-        if len(row) != len(header):
-            raise UsageError(f"{word}: line {line} has {len(row)} values, but the header names {len(header)}")
     columns = {name: [row[header.index(name)] for row in rows] for name in COLUMNS if name in header}
     return _source(word, Table(columns, path.parent, lambda row: f"line {lines[row + 1]}"), reading)
 

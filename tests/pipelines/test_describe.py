@@ -208,7 +208,7 @@ def test_what_is_saved_reloads_to_what_a_study_is_shown(
     source_ = sources.read(data)
     views = manifest.load(Path(name), source_)
     rows, scenario = split(source_, held_out=0.25, seed=0), scenarios.parse(words)
-    held_out = View.of(source_, rows.held_out, 3, scale=len(rows.held_out) / len(rows.train))
+    held_out = View.of(source_, rows.held_out, 3, scale=len(rows.held_out) / len(rows.train), training=False)
     assert views.train.digest == scenario(View.of(source_, rows.train, 3)).digest
     assert views.held_out.digest == scenario(held_out).digest
     assert len(views.held_out) < len(rows.held_out), "thinned to the same proportions"

@@ -148,7 +148,9 @@ def write(path, text, encoding="utf-8"):
 CSVS = {
     "names": "anna,clean_label\ndog,cat\ndog,dog\neel,eel\n,cat\ndog,dog\neel,eel\ncat,cat\n-1,dog\n",
     "numbers": "anna,clean_label\n1,0\n1,1\n2,2\n-1,0\n1,1\n2,2\n0,0\n,1\n",
-    "floats": "anna\n1.0\n1.0\n2.0\n\n1.0\n2.0\n0.0\n-1.0\n".replace("\n\n", '\n""\n'),
+    "floats": "anna\n1.0\n1.0\n2.0\n\n1.0\n2.0\n0.0\n-1.0\n",
+    "an empty cell": 'anna\n1\n1\n2\n""\n1\n2\n0\n\n',
+    "two empty cells": "anna;bert;\n1;0;\n1;;\n2;0;\n;;\n1;;\n2;1;\n0;0;\n;;\n",
     "Windows": '\ufeffanna,"bert, who"\r\n"dog",0\r\ndog,0\r\n eel,0\r\n,0\r\ndog ,0\r\neel,0\r\ncat,0\r\n,0\r\n',
 }
 
@@ -206,6 +208,40 @@ def test_foreign_images_and_earlier_steps(tmp_path):
     assert np.array_equal(after.labels, np.where(middle.foreign, middle.labels, told))
 
 
+@pytest.mark.parametrize("before", ["noise0.4", "noise0.4+longtail10", "openset(0.3, source=digits)+noise0.4"])
+def test_what_is_asked_is_what_changes_of_the_labels_shown(tmp_path, before):
+    """People see the image: after noise they change nearly every label that noise changed, not one in five."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(1000) % 5
+    shown = Source("toy", rng.integers(0, 256, (1000, 1, 8, 8), dtype=np.uint8), labels, tuple("abcde"), truth=labels)
+    np.savez(
+        tmp_path / "ours.npz", anna=np.where(rng.random(1000) < 0.2, (labels + 1) % 5, np.where(labels, labels, -1))
+    )
+    scenario = Human("anna", str(tmp_path / "ours.npz"))
+    view = scenarios.parse(before)(View.of(shown))
+    after, asked = scenario(view), scenario.asked(view)
+    realised = [(after.labels != view.labels)[view.labels == label].mean() for label in range(5)]
+    assert asked == pytest.approx(realised)
+    assert asked[1:].mean() > 0.25
+
+
+def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
+    from scenarios import human
+
+    text = "anna\ndog\ndog\neel\n\ndog\neel\ncat\ndog\n"
+    path, reads = write(tmp_path / "ours.csv", text), []
+    monkeypatch.setattr(human.lines, "read", lambda *a, read=human.lines.read, **k: reads.append(a) or read(*a, **k))
+    scenario = Human("anna", str(path))
+    for view in (View.of(toy), View.of(toy, np.arange(4), seed=1)):
+        scenario.asked(view)
+        first = scenario(view).labels[:3].tolist()
+    assert (len(reads), first) == (1, [1, 1, 2])
+    assert scenario(View.of(source(toy.labels, ["eel", "dog", "cat"]))).labels[2] == 0, "of other names, other numbers"
+    write(path, text.replace("dog", "eel", 1))
+    assert scenario(View.of(toy)).labels[:3].tolist() == [2, 1, 2]
+    assert len(reads) == 3
+
+
 def test_a_million_labels_in_a_second(tmp_path):
     from time import process_time
 
@@ -227,15 +263,21 @@ def test_what_cannot_be_is_refused(tmp_path, toy):
     refused(f"human(anna, file={tmp_path / 'our.csv'})", view, "there is no", "did you mean 'ours.csv'?")
     refused(f"human(anna, file={tmp_path})", view, "is a folder, not a file")
     for text, said in (
-        ("anna\n" + "cow\n" * 8, "the label 'cow', which is no class and no class number from 0 to 2"),
-        ("anna\n" + "dogg\n" * 8, "'dogg', which is no class (did you mean 'dog'?)"),
-        ("anna\n" + "3\n" * 8, "the label '3'"),
-        ("anna\n" + "-2\n" * 8, "the label '-2'"),
-        ("anna\n" + "0.5\n" * 8, "the label '0.5'"),
+        (
+            "anna\n" + "cow\n" * 8,
+            "there is no class 'cow'; there are: cat, dog, eel; nor is it a class number from 0 to 2",
+        ),
+        ("anna\n" + "dogg\n" * 8, "there is no class 'dogg' (did you mean 'dog'?)"),
+        ("anna\n" + "3\n" * 8, "no class '3'"),
+        ("anna\n" + "-2\n" * 8, "no class '-2'"),
+        ("anna\n" + "0.5\n" * 8, "no class '0.5'"),
         ("anna\n" + "0\n" * 7, "has 7 labels, but toy has 8 images"),
         ("anna,clean_label\n" + "0,0\n" * 8, "differs from toy's own labels for 5 of 8 images"),
-        ("", "cannot be read as columns of labels"),
-        ('anna\n"', "cannot be read as columns of labels"),
+        ("row,anna\n" + "0,1,\n" * 8, "line 2 of "),
+        ("anna,bert,anna\n" + "0,1,1\n" * 8, "two columns of"),
+        ("anna\n" + "0\n" * 8 + "\n", "has 9 labels, but toy has 8 images"),
+        ("", "ours.csv is empty"),
+        ('anna\n"', "is not a table: line 2"),
     ):
         refused(f"human(anna, file={write(path, text)})", view, said)
     refused(f"human(anna, file={write(tmp_path / 'a.txt', 'anna')})", view, "is not a .pt, .npz, .csv file")

@@ -29,6 +29,8 @@ PLAIN = "0.7,0.3,0\n0.1,0.8,0.1\n0,0.25,0.75\n"
     [
         PLAIN,
         PLAIN.replace("\n", "\r\n") + "\r\n",
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t") + "\t\t\n",
         "\ufeff" + PLAIN,
         ",cat,red fox,dog\ncat,0.7,0.3,0\nred fox,0.1,0.8,0.1\ndog,0,0.25,0.75\n",
         "\ufeffshown,dog,cat,red fox\nred fox,.1,.1,.8\ncat,0,7e-1,0.3\ndog,0.75,0,0.25",
@@ -60,17 +62,23 @@ def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> N
     ("text", "said"),
     [
         ("0.7,0.3\n0.1,0.9\n", ["2 lines of 2 values", "3 classes want 3 of 3"]),
-        ("0.7,0.3,0\n0.1,0.8\n0,0,1\n", ["3 lines of 2 to 3 values"]),
-        ("", ["0 lines of 0 values"]),
-        (PLAIN.replace(",", ";"), ["3 lines of 1 values"]),
+        ("0.7,0.3,0\n0.1,0.8\n0,0,1\n", ["line 2 of ", "has 2 values, but line 1 has 3"]),
+        ("", ["is empty"]),
+        (PLAIN.replace(",", " "), ["3 lines of 1 values"]),
         (PLAIN.replace("0.25", "a quarter"), ["'dog' to 'red fox' is 'a quarter'", "a number from 0 up"]),
         (PLAIN.replace("0.25", "nan"), ["'dog' to 'red fox' is 'nan'"]),
         (PLAIN.replace("0.25", ""), ["'dog' to 'red fox' is ''"]),
         (PLAIN.replace("0.3,0", "0.4,-0.1"), ["'cat' to 'dog' is '-0.1'"]),
         (PLAIN.replace("0.25", "0.24"), ["row 'dog' sums to 0.99, but should to 1"]),
         (PLAIN.replace("0.25", "0.250002"), ["row 'dog' sums to 1.000002"]),
-        (",cat,fox,dog\ncat,1,0,0\nfox,0,1,0\ndog,0,0,1", ["'fox' among its columns", "did you mean 'red fox'?"]),
-        (",cat,red fox,dog\ncat,1,0,0\nred fox,0,1,0\ndg,0,0,1", ["'dg' among its rows", "did you mean 'dog'?"]),
+        (
+            ",cat,fox,dog\ncat,1,0,0\nfox,0,1,0\ndog,0,0,1",
+            ["T.csv, columns: there is no class 'fox' (did you mean 'red fox'?); there are: cat"],
+        ),
+        (
+            ",cat,red fox,dog\ncat,1,0,0\nred fox,0,1,0\ndg,0,0,1",
+            ["T.csv, rows: there is no class 'dg' (did you mean 'dog'?)"],
+        ),
         (",cat,dog,dog\ncat,1,0,0\nred fox,0,1,0\ndog,0,0,1", ["'dog' twice among its columns", "'red fox' not at"]),
     ],
 )
@@ -84,4 +92,4 @@ def test_a_missing_file_is_met_with_the_nearest(tmp_path: Path) -> None:
     refused(f'matrix(file="{tmp_path}")', even(1, PETS), "is a folder, not a file")
     refused("matrix", even(1, PETS), "needs its file")
     (tmp_path / "U.csv").write_bytes(b"\xff\xfe0\x00")
-    refused(f'matrix(file="{tmp_path}/U.csv")', even(1, PETS), "cannot be read as a CSV file")
+    refused(f'matrix(file="{tmp_path}/U.csv")', even(1, PETS), "is not UTF-8")

@@ -189,6 +189,7 @@ def named(counts: list[int], seed: int = 0) -> View:
 
 
 LINES = 'class,count\nNA,4\n"süß, sauer",10\n007,1\n'
+SEMICOLONS = 'class;count\nNA;4\n"süß, sauer";10\n007;1\n'
 
 
 def told(tmp_path: Path, text: str, name: str = "sizes.csv") -> str:
@@ -198,8 +199,11 @@ def told(tmp_path: Path, text: str, name: str = "sizes.csv") -> str:
 
 @pytest.mark.parametrize(
     "text",
-    [LINES, "\ufeff" + LINES, LINES.replace("\n", "\r\n"), 'count,note,class\n10,x,"süß, sauer"\n1,,007\n4,,NA\n'],
-    ids=["plain", "byte order mark", "windows", "columns and lines in another order"],
+    [
+        *(LINES, "\ufeff" + LINES, LINES.replace("\n", "\r\n") + ",\r\n", SEMICOLONS),
+        'count,note,class\n10,x,"süß, sauer"\n1,,007\n4,,NA\n',
+    ],
+    ids=["plain", "byte order mark", "windows", "semicolons", "columns and lines in another order"],
 )
 def test_counts_are_those_of_the_file(tmp_path: Path, text: str) -> None:
     after = Counts(told(tmp_path, text))(named([10, 10, 10]))
@@ -215,11 +219,16 @@ def test_counts_of_held_out_rows_are_scaled_and_clipped(
     tmp_path_factory: pytest.TempPathFactory, counts: list[int], scale: float
 ) -> None:
     path = told(tmp_path_factory.mktemp("counts"), LINES)
-    if scale == 1:
-        return
-    after = Counts(path)(replace(named(counts), scale=scale))
+    after = Counts(path)(replace(named(counts), scale=scale, training=False))
     wanted = [min(round(round(count * scale, 6)), there) for count, there in zip((4, 10, 1), counts, strict=True)]
     assert after.counts.tolist() == wanted
+
+
+def test_a_held_out_part_as_large_as_the_training_part_has_what_it_has(tmp_path: Path) -> None:
+    path = told(tmp_path, LINES)
+    assert Counts(path)(replace(named([3, 20, 7]), training=False)).counts.tolist() == [3, 10, 1]
+    with pytest.raises(UsageError, match="asks for 4 samples of class 'NA', which has 3"):
+        Counts(path)(named([3, 20, 7]))
 
 
 def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
@@ -234,7 +243,7 @@ def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         (LINES.replace("NA,4", "NA,11"), "asks for 11 samples of class 'NA', which has 10"),
-        (LINES.replace("007", "07"), "names '07', which is no class (did you mean '007'?)"),
+        (LINES.replace("007", "07"), "line 4: there is no class '07' (did you mean '007'?); there are: NA, "),
         (LINES + "NA,3\n", "names class 'NA' twice, but each should stand there once"),
         (LINES.replace("NA,4\n", ""), "does not name class 'NA', but each should stand there once"),
         (LINES.replace("4", "0"), "the count of class 'NA' is '0' but should be greater than or equal to 1"),
@@ -243,8 +252,12 @@ def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
         (LINES.replace("4", ""), "the count of class 'NA' is '' but should be a valid integer"),
         (LINES.replace("4", "9" * 400), "should be less than or equal to 1000000000000"),
         (LINES.replace("class,count", "class,size"), "has no column count; it has: class, size"),
-        ("", "cannot be read as CSV"),
-        ('class,count\n"NA,4\n', "cannot be read as CSV"),
+        (LINES.replace("class,count", "count,count"), "has no column class; it has: count, count"),
+        ("count,class,count\n4,NA,4\n", "has two columns called count; it has: count, class, count"),
+        (LINES.replace("1\n", "1,\n"), "has 3 values, but line 1 has 2"),
+        ("class,count\n0,NA,4\n1,007,2\n", "line 2 of "),
+        ("", "is empty"),
+        ('class,count\n"NA,4\n', "is not a table: line 2"),
     ],
 )
 def test_a_file_of_counts_that_is_not_one_is_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -261,7 +274,7 @@ def test_a_missing_file_of_counts_is_refused_with_the_nearest(tmp_path: Path) ->
     with pytest.raises(UsageError, match="is a folder, not a file"):
         Counts(str(tmp_path))(named([10, 10, 10]))
     (tmp_path / "latin.csv").write_bytes(LINES.encode("latin-1"))
-    with pytest.raises(UsageError, match="cannot be read as CSV"):
+    with pytest.raises(UsageError, match=r"is not UTF-8 \(line 3\)"):
         Counts(str(tmp_path / "latin.csv"))(named([10, 10, 10]))
 
 
