@@ -435,7 +435,8 @@ def tell(options: Audit, found: Finding, folder: Path, changed: list[str]) -> No
     console.print(f"{folder / 'report.html'} shows the images; all files: {folder}", markup=False)
     known = found.train.hits
     if first and not (known and known.rows == len(found.train.view) and not known.errors):  # else nothing is to be done
-        console.print(f"go on with: {onwards(options, folder)}", markup=False)
+        left = len(cleaned(found, options.keep, relabel=not options.prune)[0].train)
+        console.print(f"go on with: {onwards(options, folder, left)}", markup=False)
 
 
 def listed(first: list[sheet.Suspect]) -> Table:
@@ -453,8 +454,12 @@ def listed(first: list[sheet.Suspect]) -> Table:
     return table
 
 
-def onwards(options: Audit, folder: Path) -> str:
-    """The command that comes next: a study of what was cleaned, or the audit again, which then writes it."""
+def onwards(options: Audit, folder: Path, left: int) -> str:
+    """The command that comes next: a study of what was cleaned, or the audit again, which then writes it.
+
+    Args:
+        left: the training rows that a study would have.
+    """
     data = [name for name in Data.__dataclass_fields__ if name != "dataset"]
     if not (options.prune or options.relabel):
         own = [name for name in Audit.__dataclass_fields__ if name not in ("dataset", "fresh")]
@@ -462,6 +467,8 @@ def onwards(options: Audit, folder: Path) -> str:
     file = (folder / ("pruned.csv" if options.prune else "relabelled.csv")).as_posix()
     file = file if re.fullmatch(r"[\w./+-]+", file) else f'"{file}"'
     given = {"--dataset": options.dataset, "--scenario": f"manifest(file={file})"}
+    if left < Study.__dataclass_fields__["batch"].default:
+        given["--batch"] = str(left)
     return shlex.join(["robustkd", "run", *(word for pair in given.items() for word in pair), *spelled(options, data)])
 
 

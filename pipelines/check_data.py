@@ -37,7 +37,14 @@ def main(spec: str, *, data_dir: str | None, download: bool, image_size: int, le
     try:
         source = sources.read(spec, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=True)
     except UsageError as error:
-        found, sizes, images, print_ = _refused(spec, error, image_size, least)
+        try:
+            found, sizes, images, print_ = _refused(spec, error, image_size, least)
+        except UsageError as refusal:
+            if as_json:
+                sys.stdout.write(
+                    json.dumps({"spec": spec, "verdict": "errors", "refused": str(refusal)}, indent=1) + "\n"
+                )
+            raise
     else:
         found, sizes, images, print_ = _read(spec, source, image_size, least)
     times = Counter(finding.severity for finding in found)

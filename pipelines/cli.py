@@ -124,7 +124,7 @@ def describe(
     /,
     *,
     data: Annotated[Data | None, Parameter(name="*")] = None,
-    seed: int = 0,
+    seed: words.Seed = 0,
     save: Path | None = None,
     figure: Path | None = None,
     plug: str | None = None,

@@ -40,9 +40,9 @@ def write(folder: Path) -> None:
     render(made, page)
     (out / "comparison.txt").write_text(page.export_text(), encoding="utf-8")
     if len(made.per_class):
-        figures.per_class(made.per_class).savefig(out / "per_class.png", dpi=120)
+        figures.write(figures.per_class(made.per_class), out / "per_class.png")
     if len(made.curves):
-        figures.curves(made.curves).savefig(out / "curves.png", dpi=120)
+        figures.write(figures.curves(made.curves), out / "curves.png")
 
 
 def show(folder: Path) -> None:

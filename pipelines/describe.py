@@ -117,7 +117,7 @@ def main(
     if figure is not None:
         from pipelines import figures
 
-        figures.scenario(found.per_class, found.transitions, sheet(after), title).savefig(figure)
+        figures.write(figures.scenario(found.per_class, found.transitions, sheet(after), title), figure)
         console.print(f"drawn in {figure}", markup=False)
 
 

@@ -3,7 +3,9 @@
 Pure functions from tables to a matplotlib Figure, without pyplot's global state.
 """
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,20 @@ STYLE: Any = {
     "legend.frameon": False,
     "text.parse_math": False,  # a class may be called '$'
 }
+FONTS = (  # for names that the first has no letters for, where the machine has any of the others
+    *("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans"),
+    *("Noto Sans Arabic", "Noto Sans Devanagari", "Noto Emoji", "Segoe UI Emoji"),
+)
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Save a figure; letters that no font here has are shown as boxes, which is not worth a warning."""
+    from matplotlib import font_manager
+
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    with rc_context({"font.family": [name for name in FONTS if name in there]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path)
 
 
 @rc_context(STYLE)

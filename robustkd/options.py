@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from robustkd.methods import METHODS
-from robustkd.words import Count, NotNegative, Positive, Share, split
+from robustkd.words import Count, NotNegative, Positive, Seed, Share, split
 
 # Options that say where and how fast, not what: two studies that differ in these alone are one study.
 ELSEWHERE = {
@@ -34,7 +34,7 @@ class Data:
     """Pixels of the side that image files are brought to."""
     skip_bad_images: bool = False
     """Leave out image files that cannot be read, and say how many, instead of stopping."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Decides what is held out, and the test rows where none are published."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Share of the training rows held out, corrupted like the rest, to stop the baseline early on; 0 for none."""

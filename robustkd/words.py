@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AllowInfNan, TypeAdapter, ValidationError
 
 # Types that hyperparameters and options are annotated with: the signature is the schema, bounds included.
 Share = Annotated[float, Interval(ge=0, le=1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Ratio = Annotated[float, Gt(1)]
+Positive = Annotated[float, Gt(0), AllowInfNan(False)]
+NotNegative = Annotated[float, Ge(0), AllowInfNan(False)]
+Ratio = Annotated[float, Interval(gt=1, le=1e6)]
+Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Count = Annotated[int, Ge(1)]
 Several = Annotated[int, Ge(2)]
 

@@ -121,11 +121,12 @@ class Asymmetric(Relabelling):
         why = "there is no published map for these classes:"
         if set(classes) == set("0123456789"):
             why = f"classes called 0 to 9 may be anything: asym({self.rate:g}, map=mnist) says that they are numerals; else"
-        raise UsageError(
-            f"asym: {why} give yours by their names, as in"
-            f' asym({self.rate:g}, map="{classes[0]}:{classes[1]}, {classes[1]}:{classes[0]}"),'
-            f" or a run's confusions, as in asym({self.rate:g}, map=confusion.csv)"
-        )
+        plain = [name for name in classes if not set(name) & set(",:\"'")][:2]  # what a map has signs for
+        own = " "
+        if len(plain) == 2:
+            pairs = f"{plain[0]}:{plain[1]}, {plain[1]}:{plain[0]}"
+            own = f' yours by their names, as in asym({self.rate:g}, map="{pairs}"), or '
+        raise UsageError(f"asym: {why} give{own}a run's confusions, as in asym({self.rate:g}, map=confusion.csv)")
 
 
 def named(word: str, text: str, classes: tuple[str, ...]) -> Labels:

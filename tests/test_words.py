@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+from robustkd import words
 from robustkd.words import Entry, Registry, Share, UsageError, plug, split
 
 
@@ -125,3 +126,17 @@ def test_a_users_file_that_cannot_join_is_refused(
         file.write_text(content)
     with pytest.raises(UsageError, match=said):
         plug(str(file), {"SCENARIOS": table})
+
+
+@pytest.mark.parametrize("bound", [words.Positive, words.NotNegative, words.Ratio, words.Share])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_no_bound_lets_through_what_is_no_number(bound, value):
+    with pytest.raises(UsageError, match="some: value is"):
+        words.checked("some: value", bound, value)
+
+
+def test_values_may_be_paths_and_pairs_without_quotes():
+    read = Registry("thing", "x", "x.x", {"matrix": Entry(dict)}).read(
+        "matrix(file=CIFAR-10_human.pt, map=cat:dog, n=3)"
+    )
+    assert read.named == {"file": "CIFAR-10_human.pt", "map": "cat:dog", "n": 3}

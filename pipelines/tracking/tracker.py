@@ -200,7 +200,7 @@ class Mlflow:
         run.waiting += _metrics(_figures(result), 0, ended, model)
         self._send(run)
         last = result["last"]
-        figures.confusion(last["confusion"], list(last["recall"]), cell).savefig(folder / "confusion.png")
+        figures.write(figures.confusion(last["confusion"], list(last["recall"]), cell), folder / "confusion.png")
         for path in sorted(folder.iterdir()):
             if path.suffix in KEPT and path.name not in ("tracked.json", "unfinished.pt"):
                 self.client.log_artifact(run.id, str(path))

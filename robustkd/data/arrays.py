@@ -200,7 +200,12 @@ class _Arrays:
         if array.shape != (length,):
             raise self.wrong(f"{name} has shape {array.shape}, but ({length},) is wanted")
         if array.dtype.kind == "S":
-            return np.strings.decode(array, "utf-8")
+            try:
+                return np.strings.decode(array, "utf-8")
+            except UnicodeDecodeError:
+                raise self.wrong(f"{name} holds texts that are not UTF-8") from None
+        if array.dtype.kind == "u" and array.max(initial=0) > np.iinfo(np.int64).max:
+            raise self.wrong(f"{name} holds {array.max()}, but whole numbers up to 2**63 - 1 are wanted")
         return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
     def wrong(self, what: str) -> UsageError:

@@ -65,6 +65,9 @@ def picture(file: Path | BytesIO, size: int, channels: int = 3) -> Pixels:
     """
     from PIL import Image, ImageOps
 
+    if isinstance(file, Path) and file.exists() and not file.is_file():
+        raise ValueError("it is no file")  # a pipe would be waited for
+    Image.init()  # all formats; it is done once
     with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
         # A telephone's JPEG may carry a second view of the same scene (MPO); any other second picture is a question.
         if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
@@ -252,7 +255,7 @@ def _stamp(file: Path) -> tuple[int, int]:
     """Size and time; of a link that leads nowhere neither, which decoding will say."""
     try:
         stat = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name may hold what no file's does
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 

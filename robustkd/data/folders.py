@@ -73,7 +73,8 @@ def there(word: str, path: Path) -> Path:
     """
     if path.is_file():
         return path
-    raise UsageError(f"{word}: {path} is a folder, not a file" if path.exists() else missing(word, path))
+    kind = "a folder, not a file" if path.is_dir() else "no file that can be read again"
+    raise UsageError(f"{word}: {path} is {kind}" if path.exists() else missing(word, path))
 
 
 def missing(word: str, path: Path) -> str:

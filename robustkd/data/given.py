@@ -9,6 +9,7 @@ valid while more labels are reviewed. Groups decide what is drawn, which a manif
 """
 
 import json
+import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,6 +60,9 @@ class Given(NamedTuple):
         skipped: tuple[str, ...] = (),
     ) -> Source:
         """The data set that this makes with its images; `pixels` is their digest, where it is known already."""
+        for kind in self.classes:
+            if any(unicodedata.category(letter) == "Cc" for letter in kind):
+                raise UsageError(f"{name}: the class {kind!r} has a control character in its name: call it otherwise")
         print_ = self.fingerprint(pixels or digest(images), flips)
         return Source(name, images, *self, flips=flips, files=files, fingerprint=print_, skipped=skipped)
 

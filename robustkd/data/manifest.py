@@ -21,7 +21,7 @@ from robustkd.data.view import Source, View
 from robustkd.words import UsageError
 
 TABLES = (".csv", ".parquet")
-NEEDED = ("dataset", "fingerprint", "data_seed", "place", "digest")  # of a card
+NEEDED = {"dataset": str, "fingerprint": str, "data_seed": int, "place": int, "digest": dict}  # of a card
 
 
 class Splits(NamedTuple):
@@ -132,9 +132,9 @@ def read_card(file: Path) -> dict[str, Any]:
         card = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"{file}: this is no manifest's card: it cannot be read as JSON ({error})") from None
-    absent = [key for key in NEEDED if key not in card] if isinstance(card, dict) else NEEDED
-    if not absent and not isinstance(card["digest"], dict):
-        absent = ["digest"]
+    card = card if isinstance(card, dict) else {}
+    absent = [key for key, kind in NEEDED.items() if not isinstance(card.get(key), kind)]
+    absent += [] if isinstance(card.get("foreign", {}), dict) else ["foreign"]
     if absent:
         raise UsageError(f"{file}: this is no manifest's card: it does not say its {', '.join(absent)}")
     return dict(card)

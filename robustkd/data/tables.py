@@ -111,9 +111,11 @@ def read_parquet(word: str, path: Path, reading: Reading) -> Source:
     _checked(word, schema.names)
     columns = {name: table[name].to_pylist() for name in table.column_names if name == "image"}
     columns |= {name: _listed(table[name].to_pandas()) for name in table.column_names if name != "image"}
-    notes = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = notes.get("info", {}).get("features", {}).get("label", {}).get("names")
-    called = np.array(names) if isinstance(names, list) else None
+    try:  # what Hugging Face notes of the classes; notes of another form are nobody's fault
+        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]["names"]
+        called = np.array([str(name) for name in names]) if isinstance(names, list) else None
+    except (KeyError, TypeError, ValueError):
+        called = None
     return _source(word, Table(columns, path.parent, called=called), reading)
 
 

@@ -242,3 +242,14 @@ def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
     assert sum(map(len, seen)) == len(set.union(*seen)) == len(np.unique(track))
     assert min(np.bincount(source.labels[rows.test], minlength=43)) > 0
     assert abs(len(rows.test) / 8879 - 0.25) < 0.02
+
+
+def test_labels_that_no_number_or_text_holds_are_refused(tmp_path):
+    images = np.zeros((2, 8, 8), np.uint8)
+    for labels, said in (
+        (np.array([2**63, 1], np.uint64), "up to 2**63 - 1"),
+        (np.array([b"\xff", b"a"]), "not UTF-8"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            from_arrays(images, labels)
+        assert said in str(caught.value)

@@ -1,6 +1,7 @@
 """Tables as a data set: what comes out of a CSV, a Parquet file and a frame, and the sentence for what is amiss."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +97,10 @@ def test_labels_are_texts_as_given(table):
         source = read(table(content))
         assert source.classes == tuple(sorted((one, two)))
         assert source.classes[source.labels[0]] == one
-    quoted = LINES.replace(",cat", ',"a ""big""\ncat"')
-    assert read(table(quoted)).classes == ('a "big"\ncat', "dog")
-    assert "line 8" in refused(table(quoted + "dog/0.png,\n"), "has no label")  # lines, not rows
+    quoted = LINES.replace(",cat", ',"a ""big"" cat"').replace("image,label", 'image,label,"a\nnote"')
+    quoted = quoted.replace('cat"', 'cat",').replace(",dog", ",dog,")
+    assert read(table(quoted)).classes == ('a "big" cat', "dog")
+    assert "line 7" in refused(table(quoted + "dog/0.png,,\n"), "has no label")  # lines, not rows
 
 
 def test_clean_labels_groups_and_parts(table):
@@ -206,8 +208,8 @@ def test_the_second_read_decodes_nothing(table, monkeypatch):
     assert (read(table()).images == first.images).all()
 
 
-# No half of a surrogate pair, which is no text; and no bare carriage return, which pandas writes without quotes.
-WRITABLE = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=6).filter(str.strip)
+# No half of a surrogate pair, which is no text, and no control characters, which are refused.
+WRITABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=6).filter(str.strip)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -397,3 +399,25 @@ def test_real_photographs(tmp_path):
     assert (source.images == same.images[rows]).all()
     assert (source.labels == same.labels[rows]).all()
     assert (source.parts == same.parts[rows]).all()
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    root = folder(tmp_path)
+    os.mkfifo(root / "cat" / "pipe.png")
+    refused(f"folder:{root}", "cat/pipe.png (it is no file)")
+    refused(f"csv:{root / 'cat' / 'pipe.png'}", "is no file that can be read again")
+
+
+@pytest.mark.parametrize("notes", ["no json", "[]", "null", '{"info": null}', '{"info": {"features": []}}'])
+def test_notes_of_another_form_are_passed_over(tmp_path, notes):
+    folder(tmp_path)
+    made = pa.table({"image": list(FILES), "label": [0, 0, 1, 1]}).replace_schema_metadata({"huggingface": notes})
+    pq.write_table(made, tmp_path / "mine.parquet")
+    assert read(f"parquet:{tmp_path / 'mine.parquet'}").classes == ("0", "1")
+
+
+def test_names_that_terminals_and_pictures_cannot_take_are_refused(table):
+    refused(
+        table(LINES.replace(",cat", ",c\x1b[31mat")), "the class 'c\\x1b[31mat' has a control character in its name"
+    )
+    refused(table(LINES.replace("cat/0.png", "cat/0\0.png")), "embedded null")

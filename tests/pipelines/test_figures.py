@@ -112,3 +112,8 @@ def test_a_scenario_of_many_classes_in_colour_is_drawn_to_any_kind_of_file(class
     figure.savefig(tmp_path / f"s.{kind}")
     assert (tmp_path / f"s.{kind}").stat().st_size > 5000
     assert max(figure.get_size_inches()) < 40
+
+
+def test_names_without_a_letter_here_are_drawn_without_a_warning(tmp_path):
+    figures.write(figures.confusion(np.eye(2), ["猫", "🐕"]), tmp_path / "c.png")  # warnings are errors in tests
+    assert (tmp_path / "c.png").stat().st_size > 1000

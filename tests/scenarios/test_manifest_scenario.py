@@ -163,7 +163,7 @@ def test_an_audits_manifest_is_for_the_audits_split(tmp_path: Path) -> None:
     shown = source()
     train, held_out, test = views(shown)
     manifest.save(tmp_path / "pruned.csv", manifest.Splits(train, held_out, test), {"audit": "toy", "split_seed": 0})
-    step = Manifest(str(tmp_path / "pruned.csv"))
+    step = scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")
     assert step(train).digest == train.digest
     with pytest.raises(UsageError, match="trained on rows which this split tests on: give --split-seed 0"):
         step(views(shown, split_seed=1)[0])
