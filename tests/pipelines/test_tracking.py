@@ -618,3 +618,16 @@ def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
         assert tracking.resolve(reference).read_bytes() == (path / "model.pt").read_bytes(), reference
     with pytest.raises(UsageError, match=r"holds no model.pt"):
         tracking.resolve("f" * 32)
+
+
+def test_figures_against_the_truth_are_metrics_by_their_own_names():
+    from pipelines.tracking.tracker import _figures, _metrics
+
+    last = {"accuracy": 0.5, "balanced_accuracy": 0.5, "worst_recall": 0.0, "recall": {"a": 1.0, "b": 0.0}}
+    fit = {"known": 9, "corrupted": 0, "memorised": None, "clean_fit": 0.75}
+    result = {"last": last, "fit": fit, "clean": {"rows": 4, **last, "recall": {"a": 0.25, "b": None}}}
+    written = {metric.key: metric.value for metric in _metrics(_figures(result), 0)}
+    assert written["fit/clean_fit"] == 0.75
+    assert "fit/memorised" not in written, "a share of no rows is absent, not zero"
+    assert (written["clean/rows"], written["clean/accuracy"], written["clean/recall/a"]) == (4, 0.5, 0.25)
+    assert "clean/recall/b" not in written
