@@ -14,7 +14,7 @@ from rich.table import Table
 from pipelines.screen import console
 from robustkd.data import manifest, sources
 from robustkd.data.folders import missing
-from robustkd.data.groups import many_medium_few, thirds, true_counts
+from robustkd.data.groups import many_medium_few, published_counts, thirds
 from robustkd.data.splits import split
 from robustkd.data.view import Labels, View
 from robustkd.options import Data
@@ -24,7 +24,6 @@ from scenarios.base import Scenario
 WIDEST = 20  # a matrix with more classes is told by its largest entries
 SHEET = 24  # corrupted samples drawn
 PICTURES = (".png", ".svg", ".pdf")
-TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ def main(
     figure: Path | None = None,
 ) -> None:
     """Print what the scenario does to the training rows; write a manifest and draw a figure where asked."""
-    writable("--save", save, TABLES)
+    writable("--save", save, manifest.TABLES)
     writable("--figure", figure, PICTURES)
     source = sources.read(
         data.dataset,
@@ -154,7 +153,7 @@ def account(steps: Sequence[Scenario], views: Sequence[View]) -> Account:
     classes, published, own = len(before.classes), after.published, ~after.foreign
     transitions = np.zeros((classes, classes), np.int64)
     np.add.at(transitions, (published[own], after.labels[own]), 1)
-    kept, foreign = true_counts(after), np.bincount(after.labels[after.foreign], minlength=classes)
+    kept, foreign = published_counts(after), np.bincount(after.labels[after.foreign], minlength=classes)
     clean = np.diag(transitions)
     per_class = pd.DataFrame(
         {

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.data.decode import Pixels
 from robustkd.data.view import Labels
 
-Pixels = NDArray[np.uint8]  # (N, C, H, W)
 Floats = NDArray[np.float32]
 
 SIDE, THUMB, DIRECTIONS = 32, 8, 32

@@ -1,4 +1,4 @@
-"""Groups of classes by how many true training images they have: many, medium and few; and thirds by rank.
+"""Groups of classes by how many training images were published as theirs: many, medium and few; and thirds by rank.
 
 A group is the classes that bear its name; where there are none it is empty, which is not a figure of 0.
 """
@@ -12,10 +12,10 @@ FREQUENCY = ("many", "medium", "few")
 THIRDS = ("head", "middle", "tail")
 
 
-def true_counts(view: View) -> Labels:
+def published_counts(view: View) -> Labels:
     """Images per class by the label they were published with, foreign ones left out: (K,).
 
-    Criteria see the labels shown instead, which are view.counts.
+    Of a published set these are the true counts. Criteria see the labels shown instead, which are view.counts.
     """
     published = view.published
     return np.bincount(published[published >= 0], minlength=len(view.classes))

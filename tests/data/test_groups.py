@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustkd.data.groups import FREQUENCY, THIRDS, many_medium_few, thirds, true_counts
+from robustkd.data.groups import FREQUENCY, THIRDS, many_medium_few, published_counts, thirds
 from robustkd.data.view import Source, View
 
 COUNTS = st.lists(st.integers(0, 130), min_size=1, max_size=40).map(np.array)
@@ -34,9 +34,9 @@ def test_a_group_without_a_class_has_no_member() -> None:
     assert len({*FREQUENCY, *THIRDS}) == 6
 
 
-def test_true_counts_are_of_published_labels_and_of_own_images() -> None:
+def test_published_counts_are_of_published_labels_and_of_own_images() -> None:
     images = np.zeros((4, 1, 1, 1), np.uint8)
     own, other = (Source(name, images, np.array([0, 1, 1, 2]), tuple("abcd")) for name in ("own", "other"))
     view = View((own, other), np.array([0, 1, 3, 2]), np.array([3, 1, 2, 2]), origin=np.array([0, 0, 0, 1]))
-    assert true_counts(view).tolist() == [1, 1, 1, 0]
+    assert published_counts(view).tolist() == [1, 1, 1, 0]
     assert view.counts.tolist() == [0, 1, 2, 1]
