@@ -3,7 +3,7 @@
 from pipelines import prepare, runs
 from pipelines.screen import console
 from robustkd import schedule
-from robustkd.cell import evaluate
+from robustkd.measure import evaluate
 from robustkd.options import Study
 
 

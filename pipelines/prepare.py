@@ -30,6 +30,13 @@ from robustkd.models import MODELS
 from robustkd.options import Study
 from scenarios.base import Scenario
 
+# Files of the library that no net's weights hang on: what is measured and told of nets, and options, whose values stand in
+# a study's identity themselves. A change of them leaves the nets that are there as good as they were.
+UNTRAINED = {
+    *study.MEASURING,
+    *("comparison.py", "statistics.py", "estimator.py", "outoffold.py", "suspects.py"),
+    *("options.py", "hardware.py", "schedule.py"),
+}
 TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
 
 
@@ -240,8 +247,9 @@ def file_digest(path: Path) -> str:
 
 
 def code_digest(options: Study) -> str:
-    """The code that decides a result: the library's, the scenarios', the user's own, and torch's version."""
+    """The code that decides what is trained: the library's, the scenarios', the user's own, and torch's version."""
     home = Path(robustkd.__file__).parent.parent
-    files = sorted([*(home / "robustkd").rglob("*.py"), *(home / "scenarios").rglob("*.py")])
+    left_out = {home / "robustkd" / name for name in UNTRAINED}
+    files = sorted({*(home / "robustkd").rglob("*.py"), *(home / "scenarios").rglob("*.py")} - left_out)
     files += [Path(path) for path in (words.split(options.plug, ",") if options.plug else [])]
     return digest(text="".join(file.read_text(encoding="utf-8") for file in files) + version("torch"))

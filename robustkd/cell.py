@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from robustkd import build, checkpoint, engine, metrics, seeds, words
+from robustkd import build, checkpoint, engine, hardware, seeds, words
+from robustkd.answers import accuracy, answers, answers_beside
 from robustkd.data.loader import Loader
 from robustkd.data.paired import PAIRED
 from robustkd.data.view import View
+from robustkd.measure import evaluate
 from robustkd.method import Method
 from robustkd.models.net import Frozen, Network
-from robustkd.study import Cell, Plan, Progress, Report, facts, loaded, network, source, truth_digest, views
+from robustkd.study import Cell, Plan, Progress, Report, facts, loaded, network, source, views
 
 SAVE_EVERY = 30.0  # seconds between saves of an unfinished run
+WATCHED = 2000  # rows that are looked at after every epoch, of the test set and of the wrong training labels
 
 
 def model_card(plan: Plan, cell: Cell, net: Network) -> dict[str, Any]:
@@ -87,27 +89,25 @@ def batches(plan: Plan, method: Method, view: View, seed: int = 0) -> Loader:
     return Loader(view, o.batch, torch.device(plan.device), seed=seed, augment=o.augment, views=method.views)
 
 
-def answers(net: Network, loader: Loader) -> NDArray[np.float32]:
-    """The net's logits for a view, in order: (n, K)."""
-    net.eval()
-    with torch.no_grad():
-        logits: NDArray[np.float32] = torch.cat([net(images).logits for images, _ in loader.plain()]).cpu().numpy()
-    return logits
+def watched(view: View) -> View:
+    """A sample of a view to look at after every epoch: the same rows whatever the seed, in order."""
+    keys = seeds.keys(0, view.identity)
+    return view.take(np.sort(np.argsort(keys, kind="stable")[:WATCHED]))
 
 
-def answers_beside(method: Method, loader: Loader) -> dict[str, Any]:
-    """What the method would have measured beside its model, in order: (n, K) by name."""
-    method.eval()
-    with torch.no_grad():
-        parts = [method.beside(images) for images, _ in loader.plain()]
-    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+def wrong(view: View) -> View:
+    """The rows of a training view whose label is known to be wrong."""
+    truth = np.full(len(view), -1) if view.truth is None else view.truth
+    return view.take((truth >= 0) & (truth != view.labels))
 
 
-def accuracy(net: Network, loader: Loader) -> float:
-    """The share of a view's labels that the net gives, NaN where there are none."""
-    if not len(loader.view):
-        return float("nan")
-    return float((answers(net, loader).argmax(axis=1) == loader.view.labels).mean())
+def heeded(net: Network, loader: Loader) -> dict[str, float]:
+    """What a net makes of wrong labels: the share it gives itself, and the share whose true label it gives."""
+    view = loader.view
+    if not len(view) or view.truth is None:
+        return {}
+    given = answers(net, loader).argmax(axis=1)
+    return {"memorised": float((given == view.labels).mean()), "seen_through": float((given == view.truth).mean())}
 
 
 def train(plan: Plan, cell: Cell, report: Report) -> None:
@@ -116,7 +116,8 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shown = views(plan, cell.seed)
     seed = seeds.derive(cell.seed, "run")
-    test, held_out = (Loader(view, 512, device, augment=False) for view in (shown.test, shown.held_out))
+    looked_at = watched(shown.test), shown.held_out, watched(wrong(shown.train))
+    test, held_out, fooled = (Loader(view, 512, device, augment=False) for view in looked_at)
     random = torch.Generator(device).manual_seed(seeds.derive(cell.seed, "method"))
     method = construct(plan, cell, shown.train, random)
     loader = batches(plan, method, shown.train, seed)
@@ -128,11 +129,13 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
     best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
     seconds, saved = (rows[-1]["seconds"] if rows else 0.0), time.monotonic()
     started, epochs = time.monotonic(), engine.total(method, plan.recipe)
+    hardware.forget_peak(plan.device)
     for epoch in engine.fit(method, loader, plan.recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
         row["accuracy"] = accuracy(method.model, test)
         row["held_out_accuracy"] = accuracy(method.model, held_out)
+        row |= heeded(method.model, fooled)
         rows.append(row)
         if row["held_out_accuracy"] > best["accuracy"]:
             weights = {name: tensor.detach().clone() for name, tensor in method.model.state_dict().items()}
@@ -153,6 +156,7 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
         "updates": epochs * len(loader),
         "samples": len(shown.train),
         "images_per_second": epochs * len(shown.train) / max(seconds, 1e-9),
+        "peak_memory": hardware.peak(plan.device),
         "early_epoch": best.get("epoch"),
         "finished": time.time(),
         **resolved(plan, cell),
@@ -169,55 +173,6 @@ def resolved(plan: Plan, cell: Cell) -> dict[str, Any]:
         defaults = {name: p.default for name, p in words.parameters(word.load()).items()}
         values.update({f"{word.word}.{name}": value for name, value in {**defaults, **word.chosen()}.items()})
     return {"precision": "bf16" if plan.half else "fp32", "device": plan.device, "hyperparameters": values}
-
-
-def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
-    """Measure a trained cell and write its result.
-
-    On the test set, at the last epoch and stopped early; and against the truth, as far as it is known: on the test rows where
-    labels as given may be wrong, and on the training rows.
-    """
-    folder, shown = plan.run(cell), views(plan, cell.seed)
-    test, train = (Loader(v, 512, torch.device(plan.device), augment=False) for v in (shown.test, shown.train))
-    names = test.view.classes
-    result: dict[str, Any] = {"cell": {"role": cell.role, "method": cell.method, "seed": cell.seed}, "name": cell.name}
-    result["truth"] = truth_digest(plan.options)
-    path = plan.teacher if cell.role == "teacher" and plan.teacher else folder / "model.pt"
-    for what, file in (("last", path), ("early", folder / "early.pt")):
-        if file.exists():
-            net = loaded(plan, file)
-            logits = answers(net, test)
-            result[what] = metrics.summary(test.view.labels, logits.argmax(axis=1), names)
-            if what == "last":
-                result |= true_figures(net, logits, test.view, train)
-            np.savez_compressed(folder / f"test-{what}.npz", logits=logits, labels=test.view.labels, row=test.view.rows)
-    beside = np.load(folder / "beside.npz") if (folder / "beside.npz").exists() else {}
-    result["beside"] = {n: metrics.summary(test.view.labels, z.argmax(axis=1), names) for n, z in beside.items()}
-    trained = folder / "trained.json"
-    result["trained"] = json.loads(trained.read_text()) if trained.exists() else {}
-    last = result["last"]
-    pd.DataFrame({"recall": last["recall"], "support": last["support"]}).rename_axis("class").to_csv(
-        folder / "per_class.csv"
-    )
-    pd.DataFrame(last["confusion"], index=list(names), columns=list(names)).to_csv(folder / "confusion.csv")
-    (folder / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
-    return result
-
-
-def true_figures(net: Network, logits: NDArray[np.float32], test: View, train: Loader) -> dict[str, Any]:
-    """Figures against the truth: `fit` of the training rows, and `clean` of the test rows where their labels may be wrong.
-
-    What is not known is absent.
-    """
-    figures: dict[str, Any] = {}
-    truth = np.full(len(train.view), -1) if train.view.truth is None else train.view.truth
-    if ((truth >= 0) | train.view.foreign).any():
-        predicted = answers(net, train).argmax(axis=1)
-        figures["fit"] = metrics.against_truth(predicted, train.view.labels, truth, train.view.foreign)
-    if test.doubtful and test.truth is not None and (known := test.truth >= 0).any():
-        part = metrics.summary(test.truth[known], logits[known].argmax(axis=1), test.classes)
-        figures["clean"] = {"rows": int(known.sum()), **part}
-    return figures
 
 
 def work(plan: Plan, cell: Cell, report: Report) -> None:

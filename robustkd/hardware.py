@@ -1,10 +1,15 @@
 """What this machine has: a device, a precision, cores."""
 
 import os
+import re
+from pathlib import Path
 
 import torch
 
 from robustkd import words
+
+# Where Linux tells a process its greatest size, and takes the wish to forget it.
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def device(text: str) -> str:
@@ -35,3 +40,19 @@ def half(text: str, on: str) -> bool:
 def cores() -> int:
     """The cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def forget_peak(on: str) -> None:
+    """Begin to measure anew how much memory is taken at most."""
+    if torch.device(on).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(on)
+    elif STATUS.exists():
+        CLEAR.write_text("5")
+
+
+def peak(on: str) -> int | None:
+    """Bytes taken at most since then: of a GPU by tensors, else by the whole process; None where the system does not say."""
+    if torch.device(on).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(on))
+    found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    return 1024 * int(found[1]) if found else None

@@ -17,6 +17,7 @@ ELSEWHERE = {
     *("dataset", "data_dir", "download", "skip_bad_images", "methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
     "precision",  # what it came to is part of the identity instead
+    *("attack", "corruptions", "trust_test_labels"),  # what is measured and said of the nets, once they are trained
 }
 
 
@@ -86,6 +87,12 @@ class Study(Data):
     """Move each image by up to an eighth of its side, and mirror it where the data set allows."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """What nets compute in; auto takes bf16 where the hardware has it and it is the faster."""
+    attack: str | None = None
+    """Attacks on the test images, with commas between: fgsm, pgd, pgd50, or MODULE:CALLABLE of your own."""
+    corruptions: bool = False
+    """Measure the nets on corrupted test images too: noise, blur, contrast, brightness, JPEG."""
+    trust_test_labels: bool = False
+    """Take the test labels for clean where nobody has said so, and give verdicts by them."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
     threads: Count | None = None

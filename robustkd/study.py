@@ -28,6 +28,8 @@ from robustkd.models.net import Network
 from robustkd.options import Data, Study
 from robustkd.records import Facts
 
+# The files that decide what is measured of a trained net, and nothing else.
+MEASURING = ("measure.py", "metrics.py", "robustness.py")
 TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED}
 
 
@@ -168,15 +170,17 @@ def loaded(plan: Plan, path: Path) -> Network:
 
 
 def finished(plan: Plan, cell: Cell) -> bool:
-    """Whether a cell has its result, by the truth as it is known now: more labels may have been reviewed since."""
+    """Whether a cell has its result, measured as it would be now: labels may have been reviewed, or more be asked for."""
     path = plan.run(cell) / "result.json"
-    return path.exists() and json.loads(path.read_text(encoding="utf-8")).get("truth") == truth_digest(plan.options)
+    return path.exists() and json.loads(path.read_text(encoding="utf-8")).get("measured") == measured_as(plan.options)
 
 
-def truth_digest(options: Data) -> str | None:
-    """What is known to be true of the data set: it decides what is measured, though not what is trained."""
+def measured_as(options: Study) -> str:
+    """A digest of what decides the figures of a trained net: the known truth, the measures asked for, and their code."""
     truth = source(options).truth
-    return None if truth is None else digest(truth.astype("<i8"))
+    known = () if truth is None else (truth.astype("<i8"),)
+    code = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in MEASURING)
+    return digest(*known, text=f"{options.attack} {options.corruptions} {code}")
 
 
 def teacher_of(plan: Plan, cell: Cell) -> Cell | None:

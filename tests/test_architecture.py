@@ -24,10 +24,21 @@ LAW: dict[str, set[str]] = {
     },
     "robustkd.build": {"robustkd.methods", "robustkd.method", "robustkd.criteria", "robustkd.words"},
     "robustkd.engine": {"robustkd.method", "robustkd.records", "robustkd.data.loader"},
+    "robustkd.answers": {"robustkd.data.loader", "robustkd.method", "robustkd.models"},
     "robustkd.metrics": set(),
+    "robustkd.measure": {
+        *("robustkd.answers", "robustkd.metrics", "robustkd.robustness", "robustkd.study", "robustkd.data"),
+        *("robustkd.models", "robustkd.words"),
+    },
+    "robustkd.robustness": {"robustkd.data", "robustkd.models", "robustkd.words"},
+    "robustkd.statistics": set(),
     "robustkd.checkpoint": {"robustkd.models", "robustkd.words"},
     "robustkd.options": {"robustkd.methods", "robustkd.words"},
-    "robustkd.comparison": set(),
+    "robustkd.comparison": {"robustkd.metrics", "robustkd.statistics"},
+    "robustkd.estimator": {
+        *("robustkd.build", "robustkd.cell", "robustkd.checkpoint", "robustkd.data", "robustkd.hardware"),
+        *("robustkd.options", "robustkd.schedule", "robustkd.seeds", "robustkd.study", "robustkd.words"),
+    },
     "robustkd.hardware": {"robustkd.words"},
     "robustkd.study": {
         *("robustkd.build", "robustkd.engine", "robustkd.checkpoint", "robustkd.options", "robustkd.data"),
@@ -35,8 +46,9 @@ LAW: dict[str, set[str]] = {
         "robustkd.words",
     },
     "robustkd.cell": {
-        *("robustkd.study", "robustkd.build", "robustkd.engine", "robustkd.metrics", "robustkd.checkpoint"),
+        *("robustkd.study", "robustkd.build", "robustkd.engine", "robustkd.checkpoint", "robustkd.answers"),
         *("robustkd.data", "robustkd.method", "robustkd.models", "robustkd.seeds", "robustkd.words"),
+        *("robustkd.hardware", "robustkd.measure"),
     },
     "robustkd.outoffold": {
         *("robustkd.build", "robustkd.engine", "robustkd.data", "robustkd.models", "robustkd.records"),
@@ -128,3 +140,14 @@ def test_methods_touch_no_devices_optimisers_or_modes() -> None:
     for path in (HOME / "robustkd" / "methods").glob("*.py"):
         called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         assert not called & {"cuda", "optim", "train", "eval", "manual_seed", "item"}, path.name
+
+
+def test_what_is_left_out_of_a_studys_identity_decides_no_weights() -> None:
+    """A study is found again after a change of these files, so nothing that trains may ask them anything."""
+    from pipelines.prepare import UNTRAINED
+
+    trains = ("engine", "method", "methods", "models", "criteria", "data", "build", "functional", "attacks", "answers")
+    left_out = {f"robustkd.{Path(name).stem}" for name in UNTRAINED}
+    for path in FILES:
+        if module(path).split(".")[:2] in [["robustkd", name] for name in trains]:
+            assert imported(path) & left_out == set(), path
