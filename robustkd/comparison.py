@@ -1,78 +1,157 @@
-"""What the cells of a study say together: per method over seeds, per class against plain training, and along the run.
+"""What the runs of a study say together: per method, per class against plain training, along the run, and across studies.
 
 A difference is taken seed by seed to the baseline with the same criterion; where a study has none, to the plain baseline.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from robustkd import statistics, words
 
 FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
-# Figures against the truth, where it is known: of test rows with a clean label of their own, and of the training rows.
-TRUE = {
-    **{f"clean_{figure}": ("clean", figure) for figure in FIGURES},
-    **{figure: ("fit", figure) for figure in ("memorised", "seen_through", "clean_fit")},
-}
+PER_RUN = (*FIGURES, "worst_three", "macro_f1", "nll", "brier", "ece")
+FIT = ("memorised", "seen_through", "clean_fit", "loss_auroc")
+HEADLINE = "balanced_accuracy"  # what verdicts are about
+KNOWN = 30  # test rows with a clean label that each class must have for a verdict by them
+VERDICT = (  # the columns of the table of verdicts, but for those that Holm's correction adds
+    *("reference", "metric", "n", "difference", "low", "high", "p", "boot_low", "boot_high"),
+    *("difference_plain", "difference_stopped"),
+)
 BASELINE = "baseline"
 STOPPED = "baseline, stopped early"
 TEACHER = "teacher"
+
+Values = Mapping[tuple[str, int], NDArray[np.float64]]  # by method and seed
+
+
+class Recorded(NamedTuple):
+    """What a study left, wherever it was read from."""
+
+    study: dict[str, Any]  # study.json
+    results: list[dict[str, Any]]  # each run's result.json
+    epochs: dict[str, pd.DataFrame]  # each run's epochs.csv, by the run's name
+    folder: Path | None = None  # where it lies, if it lies in files
 
 
 class Comparison(NamedTuple):
     """A study's tables."""
 
     summary: pd.DataFrame  # a row per method: mean and std over seeds of each figure, and how many seeds
+    verdicts: pd.DataFrame  # a row per method: difference from its reference in the headline metric, and what it shows
+    classes: pd.DataFrame  # a row per class and method: recall, the reference's, the difference, its interval, p and q
     per_class: pd.DataFrame  # a row per class: the baseline's recall, each method's mean difference from its reference
     clean: pd.DataFrame  # the same on the test rows with a clean label, where labels as given may be wrong
     along: pd.DataFrame  # plain training's accuracy at a quarter, half and the whole of the run
-    curves: pd.DataFrame  # epoch, method, seed, accuracy
+    curves: pd.DataFrame  # epoch, method, seed, accuracy; where wrong labels are known, memorised and seen_through
+    costs: pd.DataFrame  # a row per method: the mean of what a run costs
     study: dict[str, Any]  # study.json
+    results: list[dict[str, Any]]  # of the runs that were asked for, teachers first
+    folder: Path | None = None
 
 
-def compare(folder: Path) -> Comparison:
-    """The tables of a study's folder: of the methods and seeds it was last asked for, as far as they are finished."""
+class Across(NamedTuple):
+    """Several studies side by side."""
+
+    table: pd.DataFrame  # study, method, mean, std, seeds, difference from the baseline, verdict, best, below
+    ranks: pd.DataFrame  # a row per method: average rank over the studies, and over how many
+
+
+def recorded(folder: Path) -> Recorded:
+    """A study's record, from its folder."""
     study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("runs/*/result.json"))]
+    paths = {result["name"]: folder / "runs" / result["name"] / "epochs.csv" for result in results}
+    epochs = {name: pd.read_csv(path) for name, path in paths.items() if path.exists()}  # a given teacher has none
+    return Recorded(study, results, epochs, folder)
+
+
+def compare(record: Recorded, trust: bool = False) -> Comparison:
+    """The tables of a study: of the methods and seeds it was last asked for, as far as they are finished.
+
+    Args:
+        trust: take the test labels for clean where nobody has said so.
+    """
+    study = record.study
     order = {method: place for place, method in enumerate(study["methods"], 1)}
-    wanted = [r for r in results if _wanted(r["cell"], study)]
-    wanted.sort(key=lambda r: 0 if r["cell"]["role"] == TEACHER else order[r["cell"]["method"]])
-    curves = pd.concat([_epochs(folder, r) for r in wanted], ignore_index=True) if wanted else pd.DataFrame()
-    known = [r for r in wanted if "clean" in r]
+    wanted = [r for r in record.results if _wanted(r["cell"], study)]
+    wanted.sort(key=lambda r: (0 if r["cell"]["role"] == TEACHER else order[r["cell"]["method"]], r["cell"]["seed"]))
+    histories = [_history(record.epochs[r["name"]], r["cell"]) for r in wanted if r["name"] in record.epochs]
+    curves = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
+    students = [r for r in wanted if r["cell"]["role"] != TEACHER]
+    known = [r for r in students if "clean" in r]
     return Comparison(
         summarise(long_table(wanted)),
-        differences(wanted, study["methods"]),
+        verdicts(students, study, trust),
+        class_table(students, study["methods"]),
+        differences(students, study["methods"]),
         differences(known, study["methods"], "clean"),
         along(curves),
         curves,
+        costs(wanted),
         study,
+        wanted,
+        record.folder,
     )
 
 
-def _wanted(cell: dict[str, Any], study: dict[str, Any]) -> bool:
-    return cell["seed"] < study["seeds"] and (cell["role"] == "teacher" or cell["method"] in study["methods"])
+def _wanted(cell: Mapping[str, Any], study: Mapping[str, Any]) -> bool:
+    return cell["seed"] < study["seeds"] and (cell["role"] == TEACHER or cell["method"] in study["methods"])
 
 
-def _rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def row_name(cell: Mapping[str, Any]) -> str:
+    """A run's row in the tables."""
+    return TEACHER if cell["role"] == TEACHER else str(cell["method"])
+
+
+def _rows(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A run's rows in the table: its model, what was measured beside it, and the baseline stopped early."""
-    cell = result["cell"]
-    method = TEACHER if cell["role"] == "teacher" else cell["method"]
+    method = row_name(result["cell"])
     beside = {f"{method}, {name}": figures for name, figures in result.get("beside", {}).items()}
     stopped = {STOPPED: result["early"]} if method == BASELINE and "early" in result else {}
     return {method: result["last"], **beside, **stopped}
 
 
-def long_table(results: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """A line per run and row: method, seed, the figures, and those against the truth that any run has."""
+def _flat(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The single numbers among a net's figures, by the names of the columns they stand in."""
+    scaled = figures.get("scaled", {})
+    return {
+        **{name: figures[name] for name in PER_RUN if name in figures},
+        **figures.get("groups", {}),
+        **{name if name == "temperature" else f"{name}_scaled": value for name, value in scaled.items()},
+    }
+
+
+def _further(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What is measured of a run's model alone: on clean test rows, by the truth, beside its teacher, on changed images."""
+    corruptions = {kind: list(levels.values()) for kind, levels in (result.get("corruptions") or {}).items()}
+    every = [value for values in corruptions.values() for value in values]
+    return {
+        **{f"clean_{name}": value for name, value in _flat(result.get("clean", {})).items()},
+        **{name: result["fit"][name] for name in FIT if name in result.get("fit", {})},
+        **{f"agreement_{name}": value for name, value in (result.get("agreement") or {}).items()},
+        **{name: figures["accuracy"] for name, figures in (result.get("robust") or {}).items()},
+        **({"corruptions": np.mean(every)} if every else {}),
+        **{f"corruption {kind}": np.mean(values) for kind, values in corruptions.items()},
+    }
+
+
+def long_table(results: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """A line per run and row: method, seed, and every figure that any run has."""
     lines = []
     for result in results:
         for place, (name, figures) in enumerate(_rows(result).items()):
-            true = {t: result.get(part, {}).get(f) for t, (part, f) in TRUE.items()} if place == 0 else {}
-            lines.append({"method": name, "seed": result["cell"]["seed"], **{f: figures[f] for f in FIGURES}, **true})
-    table = pd.DataFrame(lines, columns=["method", "seed", *FIGURES, *TRUE]).astype(dict.fromkeys(TRUE, float))
-    return table.drop(columns=[name for name in TRUE if table[name].isna().all()])
+            further = _further(result) if place == 0 else {}
+            lines.append({"method": name, "seed": result["cell"]["seed"], **_flat(figures), **further})
+    table = pd.DataFrame(lines, columns=None if lines else ["method", "seed", *FIGURES])
+    figures_ = [name for name in table if name not in ("method", "seed")]
+    table = table.astype(dict.fromkeys(figures_, float))
+    return table.drop(columns=[name for name in figures_ if len(lines) and table[name].isna().all()])
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,11 +167,99 @@ def reference(method: str, methods: Iterable[str]) -> str | None:
     >>> reference("hinton+balanced", ["baseline", "baseline+balanced", "hinton+balanced"])
     'baseline+balanced'
     """
-    same = BASELINE + "+" + method.split("+")[1] if "+" in method else BASELINE
+    criterion = words.split(method, "+")[1:]
+    same = "+".join([BASELINE, *criterion])
     return next((name for name in (same, BASELINE) if name in methods), None)
 
 
-def differences(results: Iterable[dict[str, Any]], methods: list[str], part: str = "last") -> pd.DataFrame:
+def headline(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], trust: bool = False) -> tuple[str, bool]:
+    """Which part of the test set verdicts go by, `last` (all of it) or `clean`, and whether any may be given.
+
+    Where test labels are not known to be clean, that takes at least 30 rows of each class that have a clean label, or the
+    user's word that all are.
+    """
+    if study.get("truth_known") or trust:
+        return "last", True
+    supports = [r["clean"]["support"].values() for r in results if "clean" in r]
+    enough = len(supports) == len(results) > 0 and all(rows >= KNOWN for support in supports for rows in support)
+    return ("clean", True) if enough else ("last", False)
+
+
+def verdicts(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], trust: bool = False) -> pd.DataFrame:
+    """Each method's difference from its reference in balanced accuracy, and what it shows; Holm over the study's methods.
+
+    Returns:
+        By method: reference, metric, n (pairs of seeds), difference, low, high (95 %), p, p_holm, verdict; difference_plain,
+        from the plain baseline where that is not the reference; difference_stopped, from the reference stopped early, which
+        tells a gain from one over an overtrained baseline. From 10 seeds, boot_low and boot_high too.
+    """
+    methods, (part, allowed) = study["methods"], headline(results, study, trust)
+    value = {_key(r): np.array([r[part][HEADLINE]], dtype=float) for r in results if part in r}
+    stopped = {_key(r): np.array([r["early"][HEADLINE]]) for r in results if "early" in r and part == "last"}
+    rows = {}
+    for method in methods:
+        against = reference(method, methods)
+        if against in (None, method):
+            continue
+        d = _pairs(value, value, method, str(against))
+        plain = _pairs(value, value, method, BASELINE) if against != BASELINE else d[:0]
+        early = _pairs(value, stopped, method, str(against))
+        test, boot = statistics.paired(d), statistics.bootstrap(d)
+        rows[method] = {
+            "reference": against,
+            "metric": HEADLINE if part == "last" else f"clean_{HEADLINE}",
+            "n": len(d),
+            **dict(zip(("difference", "low", "high", "p"), (float(x[0]) for x in test), strict=True)),
+            "boot_low": float(boot[0][0]),
+            "boot_high": float(boot[1][0]),
+            "difference_plain": plain.mean() if len(plain) else np.nan,
+            "difference_stopped": early.mean() if len(early) else np.nan,
+        }
+    table = pd.DataFrame(list(rows.values()), index=pd.Index(rows, name="method"), columns=VERDICT)
+    table["p_holm"] = statistics.holm(table["p"].to_numpy(dtype=float))
+    told = zip(table["n"], table["difference"], table["low"], table["p_holm"], strict=True)
+    table["verdict"] = [statistics.verdict(*row) if allowed else "withheld" for row in told]
+    return table
+
+
+def _key(result: Mapping[str, Any]) -> tuple[str, int]:
+    return result["cell"]["method"], result["cell"]["seed"]
+
+
+def _pairs(own: Values, other: Values, method: str, against: str) -> NDArray[np.float64]:
+    """Differences seed by seed, of the seeds that both have: (n, 1)."""
+    seeds = sorted(seed for name, seed in own if name == method and (against, seed) in other)
+    return np.array([own[method, s] - other[against, s] for s in seeds]).reshape(-1, 1)
+
+
+def class_table(results: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> pd.DataFrame:
+    """Per class and method: recall, the reference's over the same seeds, the difference, its unadjusted 95 % interval, p and q.
+
+    q is Benjamini and Hochberg's over all classes and methods of the study. There is no verdict per class: corrected for so
+    many questions none could ever be given at 5 seeds.
+    """
+    if not results:
+        return pd.DataFrame(columns=["class", "support", "method", "reference", "recall", "recall_reference", "n", "q"])
+    names, support = list(results[0]["last"]["recall"]), list(results[0]["last"]["support"].values())
+    value = {_key(r): np.array(list(r["last"]["recall"].values()), dtype=float) for r in results}
+    parts = []
+    for method in methods:
+        against = reference(method, methods)
+        if against in (None, method):
+            continue
+        seeds = [seed for name, seed in value if name == method and (against, seed) in value]
+        if not seeds:
+            continue
+        own, theirs = (np.stack([value[name, seed] for seed in seeds]) for name in (method, str(against)))
+        test = statistics.paired(own - theirs)
+        columns = {"recall": own.mean(axis=0), "recall_reference": theirs.mean(axis=0), "difference": test.mean}
+        told = {"class": names, "support": support, "method": method, "reference": against, "n": len(seeds)}
+        parts.append(pd.DataFrame({**told, **columns, "low": test.low, "high": test.high, "p": test.p}))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["class", "method", "p"])
+    return table.assign(q=statistics.benjamini_hochberg(table["p"].to_numpy(dtype=float)))
+
+
+def differences(results: Iterable[Mapping[str, Any]], methods: Sequence[str], part: str = "last") -> pd.DataFrame:
     """Per class: the baseline's mean recall, then each method's mean difference from its reference, paired by seed.
 
     Without a baseline in the study, recalls stand in the place of differences.
@@ -100,11 +267,7 @@ def differences(results: Iterable[dict[str, Any]], methods: list[str], part: str
     Args:
         part: `last` for the whole test set, `clean` for its rows with a clean label.
     """
-    recall = {
-        (r["cell"]["method"], r["cell"]["seed"]): pd.Series(r[part]["recall"], dtype=float)
-        for r in results
-        if r["cell"]["role"] != "teacher"
-    }
+    recall = {_key(r): pd.Series(r[part]["recall"], dtype=float) for r in results if r["cell"]["role"] != TEACHER}
     columns = {}
     for method in methods:
         against = reference(method, methods)
@@ -121,13 +284,9 @@ def _mean(columns: list["pd.Series[float]"]) -> "pd.Series[float] | None":
     return pd.concat(columns, axis=1).mean(axis=1) if columns else None
 
 
-def _epochs(folder: Path, result: dict[str, Any]) -> pd.DataFrame:
-    path = folder / "runs" / result["name"] / "epochs.csv"
-    if not path.exists():  # a teacher that was given has no history here
-        return pd.DataFrame({"method": [], "seed": [], "epoch": [], "accuracy": []})
-    cell = result["cell"]
-    method = TEACHER if cell["role"] == "teacher" else cell["method"]
-    return pd.read_csv(path)[["epoch", "accuracy"]].assign(method=method, seed=cell["seed"])
+def _history(epochs: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
+    kept = epochs[[name for name in ("epoch", "accuracy", "memorised", "seen_through") if name in epochs]]
+    return kept.assign(method=row_name(cell), seed=cell["seed"])
 
 
 def along(curves: pd.DataFrame) -> pd.DataFrame:
@@ -138,3 +297,142 @@ def along(curves: pd.DataFrame) -> pd.DataFrame:
     last = int(plain["epoch"].max())
     at = {epoch: f"epoch {epoch}" for epoch in (-(-last // 4), -(-last // 2), last)}
     return plain[plain["epoch"].isin(list(at))].groupby("epoch")["accuracy"].agg(["mean", "std"]).rename(index=at)
+
+
+def costs(results: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The mean of what a run of each method costs."""
+    lines = [{"method": row_name(r["cell"]), **r["cost"]} for r in results if "cost" in r]
+    return pd.DataFrame(lines).groupby("method", sort=False).mean() if lines else pd.DataFrame()
+
+
+def caveat(study: Mapping[str, Any]) -> str:
+    """What is known of the test labels, where they are not known to be clean; nothing where they are.
+
+    >>> caveat({"truth_known": False, "known_test": [4, 9]})
+    'test labels as given; the clean part is 4 of 9 rows with a clean label'
+    """
+    if study.get("truth_known"):
+        return ""
+    some, every = study.get("known_test", (0, 0))  # a study of an earlier version does not say
+    if not some:
+        return "test labels as given: nobody has said that they are clean"
+    return f"test labels as given; the clean part is {some} of {every} rows with a clean label"
+
+
+def rule(made: Comparison, trust: bool = False) -> list[str]:
+    """By what rule the verdicts were given, sentence by sentence."""
+    table = made.verdicts
+    if not len(table):
+        return []
+    if (table["verdict"] == "withheld").all():
+        return [
+            "No verdict: the test labels are as given, and a verdict by them could be about their errors. It takes"
+            f" {KNOWN} test rows of each class with a clean label, or --trust-test-labels."
+        ]
+    clean = " on the test rows with a clean label" if "clean" in table["metric"].iloc[0] else ""
+    trusted = " (test labels taken for clean, as asked)" if trust and not made.study.get("truth_known") else ""
+    return [
+        f"Verdicts: paired t test of balanced accuracy{clean}{trusted} over the seeds against the baseline with the same"
+        f" criterion, Holm's correction over the {len(table)} methods compared, better or worse at"
+        f" {statistics.LEVEL:g}; none below {statistics.FEWEST} seeds.",
+        "Intervals (95 %, t) speak of the randomness of training and scenario on this test set, not of other test images.",
+    ]
+
+
+def answer(made: Comparison) -> tuple[str, str]:
+    """The study's question, and its answer in one sentence that says no more than the verdicts do."""
+    given, table = made.study["given"], made.verdicts
+    question = (
+        f"Did any of {len(table)} methods beat plain training on {made.study['dataset']} under {given['scenario']}?"
+    )
+    if not len(table):
+        return question, "There is nothing to compare: the study has no baseline, or no method beside it."
+
+    def listed(verdict: str) -> list[str]:
+        rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
+        return [f"{method} ({100 * row['difference']:+.1f} points)" for method, row in rows.iterrows()]
+
+    if {"withheld", "too few seeds"} & {*table["verdict"]}:
+        best = table["difference"].astype(float)
+        if best.isna().all():
+            return question, "No method and its baseline are both finished for any seed yet."
+        why = "the test labels are as given" if "withheld" in {*table["verdict"]} else "there are too few seeds"
+        ahead = int((best > 0).sum())
+        return question, (
+            f"No verdict, because {why}: {ahead} of {len(table)} methods lie above their baseline in the mean, first of all "
+            f"{best.idxmax()} ({100 * best.max():+.1f} points of balanced accuracy)."
+        )
+    better, worse = listed("better"), listed("worse")
+    rest = len(table) - len(better) - len(worse)
+    parts = [f"better: {', '.join(better)}" if better else "no method was shown to be better"]
+    parts += [f"worse: {', '.join(worse)}"] if worse else []
+    behind = int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum())
+    parts += (
+        [f"{behind} of the better ones only by an overtrained baseline: stopped early it is no worse"] if behind else []
+    )
+    parts += [f"no difference shown for {'the other ' if len(parts) > 1 or better else ''}{rest}"] if rest else []
+    told = "; ".join(parts)
+    return question, f"{told[0].upper()}{told[1:]} (balanced accuracy)."
+
+
+def labels(studies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A column head for each study: its scenario, and whatever else tells them apart.
+
+    >>> one = {"given": {"scenario": "clean", "dataset": "digits", "epochs": 30}}
+    >>> labels([one, {"given": {"scenario": "noise0.4", "dataset": "digits", "epochs": 30}}])
+    ['clean', 'noise0.4']
+    >>> labels([one, {"given": {"scenario": "clean", "dataset": "digits", "epochs": 60}}])
+    ['clean, epochs 30', 'clean, epochs 60']
+    """
+    silent = {
+        "methods",
+        "seeds",
+        "out",
+        "name",
+        "fresh",
+        "tracker",
+        "experiment",
+        "jobs",
+        "threads",
+        "download",
+        "data_dir",
+    }
+    given = [study["given"] for study in studies]
+    keys = [k for k in {k: 0 for g in given for k in g} if k not in {"scenario", "dataset", *silent}]
+    varied = [k for k in keys if len({str(g.get(k)) for g in given}) > 1]
+    several = len({g["dataset"] for g in given}) > 1
+    scenarios = [f"{g['dataset']} {g['scenario']}" if several else str(g["scenario"]) for g in given]
+    if len(set(scenarios)) == len(scenarios):
+        return scenarios
+    heads = [", ".join([name, *(f"{k} {g.get(k)}" for k in varied)]) for name, g in zip(scenarios, given, strict=True)]
+    return [head if heads.count(head) == 1 else f"{head} ({place})" for place, head in enumerate(heads, 1)]
+
+
+def across(made: Sequence[Comparison], figure: str = "accuracy") -> Across:
+    """Studies side by side: each row's mean and spread in each, and methods by their average rank.
+
+    Ranks are of the means of the nets that methods ship, 1 the best, ties sharing theirs; the teacher and what is stopped
+    early or measured beside a net take no part.
+    """
+    lines, ranked = [], {}
+    for label, each in zip(labels([m.study for m in made]), made, strict=True):
+        if f"{figure}_mean" not in each.summary:
+            continue
+        means = each.summary[f"{figure}_mean"]
+        ships = [name for name in means.index if name in each.study["methods"]]
+        ranked[label] = means[ships].rank(ascending=False)
+        for name, row in each.summary.iterrows():
+            against = reference(str(name), each.study["methods"]) if name in ships else BASELINE
+            base = means.get(against, np.nan) if against != name else np.nan
+            lines.append(
+                {
+                    **{"study": label, "method": name, "mean": row[f"{figure}_mean"], "std": row[f"{figure}_std"]},
+                    **{"seeds": int(row["seeds"]), "difference": row[f"{figure}_mean"] - base},
+                    "verdict": each.verdicts["verdict"].get(name, ""),
+                    "best": name in ships and row[f"{figure}_mean"] == means[ships].max(),
+                    "below": bool(row[f"{figure}_mean"] < base),
+                }
+            )
+    table, ranks = pd.DataFrame(lines), pd.DataFrame(ranked)
+    average = pd.DataFrame({"rank": ranks.mean(axis=1), "studies": ranks.count(axis=1)}).rename_axis("method")
+    return Across(table, average.sort_values("rank", kind="stable"))
