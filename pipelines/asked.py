@@ -1,13 +1,15 @@
-"""What an audit is asked for: the same for the command line and for its stage. Nothing here imports torch."""
+"""What an audit, a sweep and a comparison are asked for, by the command line as by their stages. No torch is imported here."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from robustkd.options import Data
-from robustkd.words import Count, Positive, Several
+from robustkd.options import Data, Study
+from robustkd.words import Count, Positive, Several, UsageError, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +55,55 @@ class Audit(Data):
     """Train everything again, whatever is there already; what was there is kept under another name."""
     plug: str | None = None
     """Python files of your own, with commas between, that offer MODELS or SCENARIOS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Study):
+    """Studies that differ in data set and scenario alone; every other word is one for all of them.
+
+    >>> [(one.dataset, one.scenario) for one in Sweep(scenarios="clean,noise(0.2, convention=inclusive)").studies()]
+    [('digits', 'clean'), ('digits', 'noise(0.2, convention=inclusive)')]
+    """
+
+    dataset: Annotated[str, Parameter(parse=False)] = ""  # these two stand in the lists
+    scenario: Annotated[str, Parameter(parse=False)] = ""
+    scenarios: str
+    """Scenarios with commas between, as in clean,noise0.4,imbalance0.2+noise0.4; each once (see `robustkd scenarios`)."""
+    datasets: str = "digits"
+    """Data sets with commas between (see `robustkd datasets`); one with a comma in its path in quotes."""
+    name: str | None = None
+    """The sweep's name; from its studies where not given."""
+
+    def studies(self) -> Iterator[Study]:
+        """What each study is asked for, data set by data set.
+
+        Raises:
+            robustkd.words.UsageError: a list has a hole, or a bracket or quote that is not closed.
+        """
+        # The name is the sweep's; a study takes its own from data set and scenario.
+        own = {"scenarios", "datasets", "name"}
+        shared: dict[str, Any] = {name: value for name, value in asdict(self).items() if name not in own}
+        for dataset in dict.fromkeys(_unquoted(part) for part in _listed("datasets", self.datasets)):
+            for scenario in dict.fromkeys(_listed("scenarios", self.scenarios)):
+                yield Study(**{**shared, "dataset": dataset, "scenario": scenario})
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """The parts of an option's value."""
+    try:
+        return split(text, ",")
+    except UsageError as error:
+        raise UsageError(f"--{option} {error}") from None
+
+
+def _unquoted(text: str) -> str:
+    """A word without the quotes around it."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen(Study):
+    """Which study is meant, by its words; none, where no scenario is given."""
+
+    scenario: str = ""
+    """What was done to the training labels of the study that is meant."""

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from cyclopts import App, CycloptsError, Parameter
@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 import robustkd
 import scenarios
-from pipelines.asked import Audit
-from robustkd import words
+from pipelines.asked import Audit, Chosen, Sweep
+from robustkd import robustness, words
 from robustkd.criteria import CRITERIA
 from robustkd.data.paired import PAIRED
 from robustkd.data.sources import DATASETS
@@ -95,27 +95,60 @@ def evaluate(options: Options, *, config: Config = None) -> None:
 
 @app.command
 def compare(
-    folder: Path | None = None, *, options: Annotated[Study | None, Parameter(name="*")] = None, config: Config = None
+    *studies: str,
+    origin: Annotated[Literal["files", "mlflow"], Parameter(name="--from")] = "files",
+    each: bool = False,
+    figure: str = "balanced_accuracy",
+    csv: Path | None = None,
+    markdown: Path | None = None,
+    latex: Path | None = None,
+    options: Annotated[Chosen | None, Parameter(name="*")] = None,
+    config: Config = None,
 ) -> None:
-    """Show a study's comparison: of a folder, of the study with these words, or of the newest.
+    """Show what studies came to: the page of one, or a table across several.
 
     Parameters
     ----------
-    folder
-        A study's folder; the newest in ./studies where neither it nor a scenario is given.
+    studies
+        Folders of studies or with studies in them, or MLflow run ids. Where none is named: the study with the words given
+        (at least --scenario), or the newest in --out; from MLflow all of --experiment, or the newest.
+    origin
+        Where studies are read from; from mlflow, STUDIES may be names too.
+    each
+        Of several studies, show each one's page too.
+    figure
+        What the table across studies shows: accuracy, balanced_accuracy, worst_recall, macro_f1, ...
+    csv
+        A folder to write all tables to, none of which may be there.
+    markdown
+        A file to write what is shown to; it must not exist.
+    latex
+        The same for LaTeX.
     """
-    if options is not None:
+    if options is not None and options.scenario:
         checked(options)
     from pipelines import compare as stage
-    from pipelines import prepare, runs
 
-    if folder is None:
-        folder = prepare.draft(options).plan.folder if options is not None else runs.newest(Path("studies"))
-    if not (folder / "study.json").is_file():
-        raise words.UsageError(
-            f"{folder}: there is no study here (it would hold a study.json); `robustkd run` makes one"
-        )
-    stage.main(folder)
+    stage.main(studies, origin, options, each=each, figure=figure, csv=csv, markdown=markdown, latex=latex)
+
+
+@app.command
+def sweep(options: Annotated[Sweep, Parameter(name="*")], *, dry_run: bool = False, config: Config = None) -> None:
+    """Do a study for each scenario and data set, and set them side by side: methods down, scenarios across.
+
+    Parameters
+    ----------
+    dry_run
+        Say which runs there would be and how long they would take, and train nothing.
+    """
+    plugged(options.plug)
+    studies = list(options.studies())
+    for one in studies:
+        scenarios.parse(one.scenario)
+    checked(studies[0])
+    from pipelines import sweep as stage
+
+    stage.main(options, dry_run=dry_run)
 
 
 @app.command
@@ -236,6 +269,45 @@ def predict(
     stage.main(model, images, to, device, skip_bad_images)
 
 
+@app.command
+def export(
+    model: str,
+    /,
+    *,
+    method: str | None = None,
+    to: Path | None = None,
+    formats: str = "onnx,torch",
+    register: str | None = None,
+    alias: str | None = None,
+    plug: str | None = None,
+) -> None:
+    """Write a trained net as files that run without robustkd, with a card; or register it in MLflow; or both.
+
+    The files take uint8 images (batch, height, width, channels) and give probabilities; normalisation is inside.
+
+    Parameters
+    ----------
+    model
+        A model.pt, a study's folder with --method, an MLflow run id or a model URI.
+    method
+        Whose student of a study's folder; always that of the first seed, which is fixed beforehand.
+    to
+        The folder to write: model.onnx, model.pt2, card.json, README.md; it must be empty or not exist.
+    formats
+        onnx (for ONNX Runtime; needs the extra `export`), torch (for torch alone), or both with a comma between.
+    register
+        The name under which MLflow's registry takes the model that a study logged.
+    alias
+        An alias that the registered version gets, such as candidate; it leaves the version that had it.
+    plug
+        Python files of your own that the net's word comes from.
+    """
+    plugged(plug)
+    from pipelines import export as stage
+
+    stage.main(model, method, to, formats, register, alias)
+
+
 def listed(registry: words.Registry, word: str | None) -> None:
     """A table of contents, or one word's card and parameters."""
     from rich.markup import escape
@@ -310,12 +382,15 @@ def checked(options: Study) -> None:
             CRITERIA.read(word)
     CRITERIA.read(options.teacher_criterion)
     MODELS.read(options.student)
+    attacks = robustness.read(options.attack) if options.attack is not None else ()
     from robustkd import build  # signatures need torch; the words are known by now
 
     for text in options.method_texts():
         build.needs(build.read(text)[0])
         for read in build.read(text):
             read.chosen()
+    for attack in attacks:
+        attack.load()
 
 
 def spelled(arguments: list[str]) -> list[str]:
@@ -326,8 +401,8 @@ def spelled(arguments: list[str]) -> list[str]:
     >>> spelled(["audit", "digits", "--prune", "true"])
     ['audit', 'digits', '--prune=true']
     """
-    options = {**Study.__dataclass_fields__, **Audit.__dataclass_fields__}
-    flags = {name for name, field in options.items() if field.type is bool} | {"dry_run", "json"}
+    options = {**Sweep.__dataclass_fields__, **Audit.__dataclass_fields__}
+    flags = {name for name, field in options.items() if field.type is bool} | {"dry_run", "json", "each"}
     words_: list[str] = []
     for word in arguments:
         before = words_[-1].removeprefix("--").replace("-", "_") if words_ and words_[-1].startswith("--") else ""
@@ -357,6 +432,8 @@ def configured(arguments: list[str]) -> list[str]:
         raise words.UsageError(f"--config {named[0]}: it should hold lines such as 'seeds: 5'")
     typed = {a.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for a in arguments}
     known, lines = [*Study.__dataclass_fields__, "dry_run"], []
+    if arguments[0] == "sweep":  # lists in the place of one
+        known = [name for name in (*Sweep.__dataclass_fields__, "dry_run") if name not in ("dataset", "scenario")]
     for key, value in content.items():
         option = str(key).replace("-", "_")
         if option not in known:
@@ -372,6 +449,8 @@ def sentence(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         first = cause.errors()[0]
+        if first["type"].startswith("missing"):
+            return f"--{str(first['loc'][0]).replace('_', '-')} is needed"
         return f"--{str(first['loc'][0]).replace('_', '-')} {words.said(cause)}"
     return " ".join(str(error).split())
 

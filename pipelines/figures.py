@@ -3,8 +3,12 @@
 Pure functions from tables to a matplotlib Figure, without pyplot's global state.
 """
 
+import io
+import re
 import warnings
 from collections.abc import Sequence
+from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 BETTER, WORSE = COLOURS[:2]
+INK, MUTED, FAINT, RULE = "#1b1c1f", "#5c6068", "#b9bdc5", "#e3e4e8"  # text and lines, from loud to quiet
+# What these are called on a page, which has other shades of them for the dark; ink is whatever its text has.
+ON_A_PAGE = {
+    **dict(zip(COLOURS, ("--blue", "--vermilion", "--green", "--pink", "--sky", "--amber"), strict=False)),
+    **{MUTED: "--muted", FAINT: "--faint", RULE: "--rule", "#ffffff": "--paper"},
+}
 DASHES = ("-", "--", ":", "-.")
 ANNOTATED = 20  # classes up to which each count is written out
 STYLE: Any = {
@@ -32,10 +42,19 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e0e0e0",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "text.parse_math": False,  # a class may be called '$'
+    "svg.fonttype": "none",  # text stays text: small, sharp, and in the page's own letters
+    "svg.hashsalt": "robustkd",  # the same picture gives the same file
 }
 FONTS = (  # for names that the first has no letters for, where the machine has any of the others
     *("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans"),
@@ -51,6 +70,53 @@ def write(figure: Figure, path: Path) -> None:
     with rc_context({"font.family": [name for name in FONTS if name in there]}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(path)
+
+
+def titled(figure: Figure, title: str, room: float = 0.32) -> Figure:
+    """A figure of one panel, made higher by some inches for a title above it."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + room)
+    (axes,) = figure.axes
+    left, bottom, across, up = axes.get_position().bounds
+    axes.set_position((left, bottom * height / (height + room), across, up * height / (height + room)))
+    size = min(10.0, 72 * (width - 0.2) / (0.6 * max(1, len(title))))
+    figure.text(0.1 / width, 1 - 0.08 / (height + room), title, va="top", size=size, weight="bold")
+    return figure
+
+
+@rc_context({**STYLE, "figure.constrained_layout.use": False})  # saving would lay out anew what has its layout
+def inline(figure: Figure, name: str, alt: str) -> str:
+    """A figure as an SVG element to stand in a page: no background, ink in the page's colour, ids that begin with its name.
+
+    Args:
+        name: letters, digits and dashes, unlike any other on the page.
+        alt: what is to be seen, for those who cannot.
+    """
+    written = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = written.getvalue()
+    body = text[text.index("</style>") + len("</style>") : text.rindex("</svg>")].removeprefix("\n </defs>")
+    referred = {*re.findall(r'<[^>]*(?:url\(|href=")#([\w-]+)', body)}
+
+    def tag(match: re.Match[str]) -> str:
+        """A tag of this page: names may hold anything, and stay as they are."""
+        made = match[0].replace("xlink:href", "href")
+        made = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in referred else "", made)
+        made = re.sub(r'(url\(|href=")#', rf"\1#{name}-", made)
+        made = re.sub(r"font-family: [^;\"]*;? ?| transform=\"rotate\(-0 [^\"]*\"", "", made)
+        made = re.sub(r' d="[^"]*', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0].replace("\n", "")), made)
+        for colour, shade in {**ON_A_PAGE, INK: ""}.items():
+            made = re.sub(colour, f"var({shade})" if shade else "currentColor", made, flags=re.IGNORECASE)
+        return made
+
+    body = re.sub(r">\s+<", "><", re.sub(r"<[^>]*>", tag, body))
+    width, height = (72 * side for side in figure.get_size_inches())
+    head = (
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width / 0.75:.0f}" role="img" aria-label="{escape(alt)}">'
+    )
+    return f"{head}{body}</svg>"
 
 
 @rc_context(STYLE)
@@ -214,3 +280,51 @@ def short(name: object, letters: int = 24) -> str:
     """
     text = str(name)
     return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+@rc_context(STYLE)
+def sweep(panels: Sequence[tuple[str, pd.DataFrame, tuple[float, float] | None]], methods: Sequence[str]) -> Figure:
+    """Studies side by side: test accuracy by epoch, the mean over seeds, and memorisation beneath where it is known.
+
+    The axis of accuracy begins where the lines are after a quarter of the run: the first steep epochs tell methods least.
+
+    Args:
+        panels: title; columns method, seed, epoch, accuracy and maybe memorised, a line per epoch of a run; and the epoch and
+            accuracy at which the first of `methods` was stopped early, marked by a star.
+        methods: those to draw, in one colour each over all panels.
+    """
+    across, figures = min(4, len(panels)), ("accuracy", "memorised")
+    bands = [panels[start : start + across] for start in range(0, len(panels), across)]
+    rows = [(band, name) for band in bands for name in figures if any(name in table for _, table, _ in band)]
+    heights = [2.2 if name == "accuracy" else 1.4 for _, name in rows]
+    figure = Figure(figsize=(max(1.2 + 2.5 * across, 5.5), 0.7 + sum(heights)))
+    grid = figure.subplots(len(rows), across, squeeze=False, height_ratios=heights)
+    drawn, floors = {}, dict[Axes, float]()
+    for place, (band, name) in enumerate(rows):
+        for axes, panel in zip_longest(grid[place], band):
+            title, table, stopped = panel or ("", pd.DataFrame(), None)
+            if name not in table:
+                axes.set_axis_off()
+                continue
+            for number, method in enumerate(methods):
+                dash, colour = DASHES[number // len(COLOURS) % len(DASHES)], COLOURS[number % len(COLOURS)]
+                along = 100 * table[table["method"] == method].groupby("epoch")[name].mean()
+                if len(along):
+                    floors[axes] = min(floors.get(axes, 100.0), along[along.index >= along.index.max() / 4].min())
+                    drawn[short(method, 34)] = axes.plot(along.index, along, dash, color=colour, lw=1.2)[0]
+            if name == "accuracy":
+                axes.set_title(short(title, 34), fontsize=8)
+                if stopped is not None:
+                    floors[axes] = min(floors.get(axes, 100.0), 100 * stopped[1])
+                    at = (stopped[0], 100 * stopped[1])
+                    label = f"{methods[0]}, stopped early"
+                    drawn[label] = axes.plot(*at, "*", color=COLOURS[0], mec="white", mew=0.5, ms=11, ls="none")[0]
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            top, low = axes.get_ylim()[1], 0.0 if name == "memorised" else floors.get(axes, 0.0)
+            axes.set_ylim(bottom=low - 0.1 * (top - low) if low else 0)
+        grid[place, 0].set_ylabel("test accuracy (%)" if name == "accuracy" else "memorised (%)")
+        for axes in grid[place] if place + 1 == len(rows) or rows[place + 1][0] is not band else ():
+            axes.set_xlabel("epoch")
+    figure.suptitle("mean over seeds", fontsize=8)
+    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=3)
+    return figure

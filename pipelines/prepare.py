@@ -20,7 +20,7 @@ import robustkd
 import scenarios
 from pipelines import runs, tracking
 from pipelines.screen import console
-from robustkd import hardware, study, words
+from robustkd import hardware, robustness, study, words
 from robustkd.cell import rehearse
 from robustkd.data import manifest, pixels
 from robustkd.data.splits import Rows, split
@@ -130,6 +130,10 @@ def draft(options: Study) -> Draft:
                     raise
                 console.print(f"left out of all: {error}", markup=False)
                 refused.append(cell.method)
+    if options.attack is not None:
+        robustness.rehearse(study.network(plan, options.student, 0, "linear"), drawn[0].test, options.attack)
+    if options.corruptions and not robustness.defined(source.shape):
+        console.print("--corruptions: they are defined from 32x32 up, in grey or colour, and not for these images")
     if refused:  # `all` are those that these nets and data allow
         left = ",".join(text for text in options.method_texts() if text not in refused)
         plan = replace(plan, options=replace(options, methods=left))

@@ -10,24 +10,38 @@ from robustkd.options import Study
 def main(options: Study, *, dry_run: bool = False) -> None:
     """Prepare, train teachers and students, evaluate and compare; or say what that would take."""
     draft = prepare.draft(options)
-    cells = draft.cells
     if dry_run:
-        forecast(draft, cells)
+        forecast(draft, draft.cells)
         return
-    with runs.tracked(draft, "run") as (plan, tracker):
+    whole(draft)
+    compare.show(draft.plan.folder)
+
+
+def whole(draft: prepare.Draft, sweep: str | None = None) -> None:
+    """All stages of a study, which may be one of a sweep.
+
+    Raises:
+        robustkd.words.Failed: some runs failed; the others are finished and compared.
+    """
+    cells = draft.cells
+    with runs.tracked(draft, "run", sweep) as (plan, tracker):
         try:
             runs.conduct(plan, cells, tracker)
         finally:
             compare.write(plan.folder)  # of what is finished, whatever failed
-    compare.show(plan.folder)
+
+
+def undone(plan: study.Plan, cells: tuple[study.Cell, ...]) -> tuple[list[study.Cell], list[study.Cell]]:
+    """The runs to do, and those among them that train: a given teacher does not."""
+    todo = [cell for cell in cells if plan.options.fresh or not study.finished(plan, cell)]
+    return todo, [cell for cell in todo if cell.role == "student" or plan.teacher is None]
 
 
 def forecast(draft: prepare.Draft, cells: tuple[study.Cell, ...]) -> None:
     """Say what a study would take, from a few timed updates of each method, and leave nothing behind."""
     plan, view = draft.plan, draft.drawn[0].train
     schedule.prepare_process(plan)
-    todo = [cell for cell in cells if plan.options.fresh or not study.finished(plan, cell)]
-    timed = [cell for cell in todo if cell.role == "student" or plan.teacher is None]  # a given teacher is not trained
+    todo, timed = undone(plan, cells)
     kinds = {(cell.role, cell.method): cell for cell in reversed(timed)}
     told = {kind: estimate(plan, cell, view) for kind, cell in kinds.items()}
     for cell in timed:

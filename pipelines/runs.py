@@ -34,10 +34,14 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def tracked(draft: "Draft", stage: str) -> Iterator[tuple[study.Plan, tracking.Tracker]]:
-    """The study written down, and the tracker with its run open; a tracker that cannot be used leaves all as it was."""
+def tracked(draft: "Draft", stage: str, sweep: str | None = None) -> Iterator[tuple[study.Plan, tracking.Tracker]]:
+    """The study written down, and the tracker with its run open; a tracker that cannot be used leaves all as it was.
+
+    Args:
+        sweep: the name of the sweep that the study is a part of, for which its run is tagged.
+    """
     options, card = draft.plan.options, draft.card
-    tracker = tracking.opened(options.tracker, options.experiment)
+    tracker = tracking.opened(options.tracker, options.experiment, own=sweep is not None)
     with alone(draft.plan.folder):
         plan = draft.freeze()
         tracker.begin(
@@ -47,7 +51,7 @@ def tracked(draft: "Draft", stage: str) -> Iterator[tuple[study.Plan, tracking.T
             config=card,
             scenario_files=sorted(plan.folder.glob("manifest-*")),
             dataset={"name": card["dataset"], "digest": card["fingerprint"], "source": options.dataset},
-            tags={"stage": stage, "study": plan.folder.name},
+            tags={"stage": stage, "study": plan.folder.name, **({} if sweep is None else {"sweep": sweep})},
         )
         ended = False
         try:
@@ -174,11 +178,3 @@ def refuse_unfinished(plan: study.Plan, cells: Sequence[study.Cell], stage: str)
     for cell in cells:
         if not study.finished(plan, cell):
             raise UsageError(f"{cell.name} is not there yet: run `robustkd {stage}` with the same words first")
-
-
-def newest(out: Path) -> Path:
-    """The study that was worked on last."""
-    cards = sorted(out.glob("*/study.json"), key=lambda card: card.stat().st_mtime)
-    if not cards:
-        raise UsageError(f"{out}: there is no study here yet; `robustkd run --scenario noise0.4` makes one")
-    return cards[-1].parent

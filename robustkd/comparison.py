@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustkd import statistics, words
+from robustkd import metrics, statistics, words
 
 FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
 PER_RUN = (*FIGURES, "worst_three", "macro_f1", "nll", "brier", "ece")
 FIT = ("memorised", "seen_through", "clean_fit", "loss_auroc")
 HEADLINE = "balanced_accuracy"  # what verdicts are about
+LESS = ("nll", "brier", "ece", "memorised", "temperature")  # of these, and what is made of them, less is better
 KNOWN = 30  # test rows with a clean label that each class must have for a verdict by them
 VERDICT = (  # the columns of the table of verdicts, but for those that Holm's correction adds
     *("reference", "metric", "n", "difference", "low", "high", "p", "boot_low", "boot_high"),
@@ -79,7 +80,7 @@ def compare(record: Recorded, trust: bool = False) -> Comparison:
     """
     study = record.study
     order = {method: place for place, method in enumerate(study["methods"], 1)}
-    wanted = [r for r in record.results if _wanted(r["cell"], study)]
+    wanted = metrics.acquainted(r for r in record.results if _wanted(r["cell"], study))
     wanted.sort(key=lambda r: (0 if r["cell"]["role"] == TEACHER else order[r["cell"]["method"]], r["cell"]["seed"]))
     histories = [_history(record.epochs[r["name"]], r["cell"]) for r in wanted if r["name"] in record.epochs]
     curves = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
@@ -333,7 +334,7 @@ def rule(made: Comparison, trust: bool = False) -> list[str]:
     trusted = " (test labels taken for clean, as asked)" if trust and not made.study.get("truth_known") else ""
     return [
         f"Verdicts: paired t test of balanced accuracy{clean}{trusted} over the seeds against the baseline with the same"
-        f" criterion, Holm's correction over the {len(table)} methods compared, better or worse at"
+        f" criterion, Holm's correction over the {len(table)} compared, better or worse at"
         f" {statistics.LEVEL:g}; none below {statistics.FEWEST} seeds.",
         "Intervals (95 %, t) speak of the randomness of training and scenario on this test set, not of other test images.",
     ]
@@ -342,37 +343,51 @@ def rule(made: Comparison, trust: bool = False) -> list[str]:
 def answer(made: Comparison) -> tuple[str, str]:
     """The study's question, and its answer in one sentence that says no more than the verdicts do."""
     given, table = made.study["given"], made.verdicts
-    question = (
-        f"Did any of {len(table)} methods beat plain training on {made.study['dataset']} under {given['scenario']}?"
-    )
+    asked = {0: "anything", 1: "the method"}.get(len(table), f"any of {len(table)} methods")
+    question = f"Did {asked} beat plain training on {made.study['dataset']} under {given['scenario']}?"
     if not len(table):
         return question, "There is nothing to compare: the study has no baseline, or no method beside it."
-
-    def listed(verdict: str) -> list[str]:
-        rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
-        return [f"{method} ({100 * row['difference']:+.1f} points)" for method, row in rows.iterrows()]
-
-    if {"withheld", "too few seeds"} & {*table["verdict"]}:
-        best = table["difference"].astype(float)
-        if best.isna().all():
-            return question, "No method and its baseline are both finished for any seed yet."
-        why = "the test labels are as given" if "withheld" in {*table["verdict"]} else "there are too few seeds"
-        ahead = int((best > 0).sum())
-        return question, (
-            f"No verdict, because {why}: {ahead} of {len(table)} methods lie above their baseline in the mean, first of all "
-            f"{best.idxmax()} ({100 * best.max():+.1f} points of balanced accuracy)."
-        )
-    better, worse = listed("better"), listed("worse")
-    rest = len(table) - len(better) - len(worse)
-    parts = [f"better: {', '.join(better)}" if better else "no method was shown to be better"]
-    parts += [f"worse: {', '.join(worse)}"] if worse else []
+    count = table["verdict"].value_counts()
+    open_ = [verdict for verdict in ("withheld", "too few seeds") if verdict in count]
+    if sum(count[verdict] for verdict in open_) == len(table):
+        return question, _undecided(table, open_[0])
+    parts = [_listed(table, "better") or "no method was shown to be better", _listed(table, "worse")]
     behind = int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum())
-    parts += (
-        [f"{behind} of the better ones only by an overtrained baseline: stopped early it is no worse"] if behind else []
-    )
-    parts += [f"no difference shown for {'the other ' if len(parts) > 1 or better else ''}{rest}"] if rest else []
-    told = "; ".join(parts)
+    parts += [
+        f"{behind} of the better only than an overtrained baseline: stopped early it does as well" if behind else ""
+    ]
+    parts += [
+        f"{verdict}: {count[verdict]}" for verdict in ("no difference shown", "identical", *open_) if verdict in count
+    ]
+    told = "; ".join(part for part in parts if part)
     return question, f"{told[0].upper()}{told[1:]} (balanced accuracy)."
+
+
+def _undecided(table: pd.DataFrame, verdict: str) -> str:
+    """What can be said where there is no verdict."""
+    gains = table["difference"].astype(float)
+    if gains.isna().all():
+        return "No method and its baseline are both finished for any seed yet."
+    why = "the test labels are as given" if verdict == "withheld" else "there are too few seeds"
+    ahead, first = int((gains > 0).sum()), f"{gains.idxmax()} ({100 * gains.max():+.1f} points of balanced accuracy)"
+    if len(table) == 1:
+        return (
+            f"No verdict, because {why}: its mean difference is {100 * gains.max():+.1f} points of balanced accuracy."
+        )
+    lie = (
+        f"{ahead} of {len(table)} lie above their baseline in the mean, first of all"
+        if ahead
+        else "none lies above, nearest"
+    )
+    return f"No verdict, because {why}: {lie} {first}."
+
+
+def _listed(table: pd.DataFrame, verdict: str) -> str:
+    """The methods of a verdict, the largest difference first; beyond four, how many more."""
+    rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
+    named = [f"{method} ({100 * row['difference']:+.1f} points)" for method, row in rows.head(4).iterrows()]
+    more = [f"and {len(rows) - 4} more"] if len(rows) > 4 else []
+    return f"{verdict}: {', '.join([*named, *more])}" if named else ""
 
 
 def labels(studies: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -408,29 +423,45 @@ def labels(studies: Sequence[Mapping[str, Any]]) -> list[str]:
     return [head if heads.count(head) == 1 else f"{head} ({place})" for place, head in enumerate(heads, 1)]
 
 
-def across(made: Sequence[Comparison], figure: str = "accuracy") -> Across:
+def less_is_better(figure: str) -> bool:
+    """Whether a smaller value of a figure is the better one.
+
+    >>> less_is_better("ece_scaled"), less_is_better("clean_accuracy")
+    (True, False)
+    """
+    return figure.removeprefix("clean_").removesuffix("_scaled") in LESS
+
+
+def across(made: Sequence[Comparison], figure: str = HEADLINE) -> Across:
     """Studies side by side: each row's mean and spread in each, and methods by their average rank.
 
     Ranks are of the means of the nets that methods ship, 1 the best, ties sharing theirs; the teacher and what is stopped
     early or measured beside a net take no part.
     """
-    lines, ranked = [], {}
+    lines, ranked, less = [], {}, less_is_better(figure)
     for label, each in zip(labels([m.study for m in made]), made, strict=True):
         if f"{figure}_mean" not in each.summary:
             continue
-        means = each.summary[f"{figure}_mean"]
+        means, by_seed = (
+            each.summary[f"{figure}_mean"],
+            long_table(each.results).pivot(index="seed", columns="method", values=figure),
+        )
         ships = [name for name in means.index if name in each.study["methods"]]
-        ranked[label] = means[ships].rank(ascending=False)
+        ranked[label] = means[ships].rank(ascending=less)
         for name, row in each.summary.iterrows():
             against = reference(str(name), each.study["methods"]) if name in ships else BASELINE
-            base = means.get(against, np.nan) if against != name else np.nan
+            paired = (
+                by_seed[name] - by_seed[against] if against in by_seed and against != name else by_seed[name] * np.nan
+            )
+            difference = paired.mean()
             lines.append(
                 {
                     **{"study": label, "method": name, "mean": row[f"{figure}_mean"], "std": row[f"{figure}_std"]},
-                    **{"seeds": int(row["seeds"]), "difference": row[f"{figure}_mean"] - base},
+                    **{"seeds": int(row["seeds"]), "difference": difference},
                     "verdict": each.verdicts["verdict"].get(name, ""),
-                    "best": name in ships and row[f"{figure}_mean"] == means[ships].max(),
-                    "below": bool(row[f"{figure}_mean"] < base),
+                    "best": name in ships
+                    and row[f"{figure}_mean"] == (means[ships].min() if less else means[ships].max()),
+                    "below": bool(difference > 0 if less else difference < 0),
                 }
             )
     table, ranks = pd.DataFrame(lines), pd.DataFrame(ranked)

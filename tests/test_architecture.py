@@ -34,7 +34,7 @@ LAW: dict[str, set[str]] = {
     "robustkd.statistics": set(),
     "robustkd.checkpoint": {"robustkd.models", "robustkd.words"},
     "robustkd.options": {"robustkd.methods", "robustkd.words"},
-    "robustkd.comparison": {"robustkd.statistics", "robustkd.words"},
+    "robustkd.comparison": {"robustkd.metrics", "robustkd.statistics", "robustkd.words"},
     "robustkd.estimator": {
         *("robustkd.build", "robustkd.cell", "robustkd.checkpoint", "robustkd.data", "robustkd.hardware"),
         *("robustkd.options", "robustkd.schedule", "robustkd.seeds", "robustkd.study", "robustkd.words"),

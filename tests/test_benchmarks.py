@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -153,3 +154,13 @@ def test_the_table_is_printed_from_the_csv_alone(
     digits.collected("clean", study).to_csv(study / "digits.csv", index=False)
     assert digits.main(["--only-table", "--csv", str(study / "digits.csv")]) == 0
     assert "| dml | **80.0 ± 1.4** |" in capsys.readouterr().out
+
+
+# --- tracking.py ---------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_is_written_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    tracking = importlib.import_module("tracking")
+    words = ["--metrics", "30", "--runs", "2", "--terms", "4", "--singly", "2"]
+    assert tracking.main([*words, "--limit", "1000"]) == 0
+    assert re.match(r"30 metrics of 2 runs: [\d.]+ s\none by one [\d.]+ s \(by 2\): ", capsys.readouterr().out)

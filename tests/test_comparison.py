@@ -199,7 +199,7 @@ def test_four_seeds_give_no_verdict() -> None:
     made = comparison.compare(five(seeds=4))
     assert set(made.verdicts["verdict"]) == {"too few seeds"}
     assert made.verdicts["low"].notna().any(), "their interval is told all the same"
-    assert "No verdict, because there are too few seeds: 1 of 3 methods" in comparison.answer(made)[1]
+    assert "No verdict, because there are too few seeds: 1 of 3 lie above" in comparison.answer(made)[1]
 
 
 def test_ten_seeds_have_a_bootstrap_beside() -> None:
@@ -244,7 +244,7 @@ def test_a_users_word_for_the_test_labels_is_taken_and_told() -> None:
 def test_a_gain_over_an_overtrained_baseline_is_called_so() -> None:
     made = comparison.compare(five())
     assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(np.mean(values(five(), "hinton")) - 0.9)
-    assert "only by an overtrained baseline" in comparison.answer(made)[1]
+    assert "only than an overtrained baseline" in comparison.answer(made)[1]
     assert comparison.answer(made)[1].startswith("Better: hinton (+4.")
 
 

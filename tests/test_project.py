@@ -23,16 +23,14 @@ def test_mlflow_builds_its_environment_from_our_requirements_and_nothing_of_ours
 
 def test_mlproject_is_a_file_that_declares_what_must_be_said_and_nothing_else() -> None:
     entries = yaml.safe_load((HOME / "MLproject").read_text())["entry_points"]
-    stages = {
-        name: f"{name} --scenario {{scenario}}" for name in ("prepare", "teacher", "distil", "evaluate", "compare")
-    }
+    stages = {name: f"{name} --scenario {{scenario}}" for name in ("prepare", "teacher", "distil", "evaluate")}
     words = {"main": "run --scenario {scenario}", **stages}
-    words |= {"audit": "audit {dataset}"}
+    words |= {"audit": "audit {dataset}", "compare": "compare", "sweep": "sweep --scenarios {scenarios}"}
     assert {name: entry["command"] for name, entry in entries.items()} == {
         name: f"python -m pipelines {typed}" for name, typed in words.items()
     }
     for name, entry in entries.items():
-        assert list(entry["parameters"]) == ["dataset" if name == "audit" else "scenario"]
+        assert list(entry.get("parameters", {})) == re.findall(r"{(\w+)}", words[name])
 
 
 def test_flags_may_be_given_as_mlflow_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipelines.tracking.models import is_reference, resolve, save
+from pipelines.tracking.reading import recorded, studies
 
-__all__ = ["Files", "Tracker", "is_reference", "opened", "resolve", "save"]
+__all__ = ["Files", "Tracker", "is_reference", "opened", "recorded", "resolve", "save", "studies"]
 
 
 class Tracker(Protocol):
@@ -40,7 +41,7 @@ class Tracker(Protocol):
             params: the words as typed.
             resolved: what they came to.
             config: all there is to know, as one document.
-            dataset: its `name`, `digest`, `source` (a path or a word) and, where known, `counts`.
+            dataset: its `name`, `digest`, `source` (a path or a word) and, where known, `counts`; empty where there is none.
 
         Raises:
             robustkd.words.UsageError: the tracker cannot be written to.
@@ -69,8 +70,11 @@ class Tracker(Protocol):
         """Close the study's run, with a folder of tables and its headline figures."""
 
 
-def opened(kind: Literal["mlflow", "files"], experiment: str | None = None) -> Tracker:
+def opened(kind: Literal["mlflow", "files"], experiment: str | None = None, own: bool = False) -> Tracker:
     """The tracker that a study was asked to use.
+
+    Args:
+        own: make a run even where `mlflow run` has lent one: that is the sweep's, and its studies' stand beside it.
 
     Raises:
         robustkd.words.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
@@ -79,7 +83,7 @@ def opened(kind: Literal["mlflow", "files"], experiment: str | None = None) -> T
         return Files()
     from pipelines.tracking.tracker import Mlflow
 
-    return Mlflow(experiment)
+    return Mlflow(experiment, own)
 
 
 class Files:

@@ -6,13 +6,31 @@ import shutil
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.store import client, shown
 from robustkd.words import UsageError
 
 if TYPE_CHECKING:
     from mlflow.models import Model
+
+    from robustkd.checkpoint import Shipped
+
+
+def shipped(path: Path) -> "tuple[Shipped, dict[str, Any]]":
+    """A saved net as others call it, in float32 on the CPU and fit for torch.export, and its card.
+
+    Raises:
+        robustkd.words.UsageError: the file is missing or holds no net.
+    """
+    import torch
+
+    from robustkd import checkpoint
+
+    net, card = checkpoint.load_net(path)
+    # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
+    net.precision = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
+    return checkpoint.Shipped(net).eval().to(memory_format=torch.contiguous_format), card
 
 
 def save(path: Path, to: Path) -> "Model":
@@ -26,16 +44,11 @@ def save(path: Path, to: Path) -> "Model":
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from robustkd import checkpoint
-
-    net, known = checkpoint.load_net(path)
-    # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
-    net.precision = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
-    shipped = checkpoint.Shipped(net).eval().to(memory_format=torch.contiguous_format)
+    net, known = shipped(path)
     channels, height, width = known["shape"]
     card = Model()
     mlflow.pytorch.save_model(
-        shipped,
+        net,
         str(to),
         mlflow_model=card,
         signature=ModelSignature(

@@ -28,10 +28,15 @@ QUIET = {  # what MLflow is told unless the user has told it already
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute without a server, not four
 }
-FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
-MEASURED = ("seconds", "images_per_second")  # in a trained.json, where all else was chosen or follows from it
+FIGURES = (  # of a result's parts that are one number
+    *("accuracy", "balanced_accuracy", "worst_recall", "worst_three", "macro_f1", "nll", "brier", "ece"),
+    *("rows", "largest_linf", "largest_l2"),
+)
+BY_CLASS = ("recall", "precision", "f1")
+# Of a trained.json, where all else was chosen or follows from it.
+MEASURED = ("seconds", "images_per_second", "peak_memory")
 KEPT = (".csv", ".json", ".pt", ".png")  # of a run's folder; not the logits of the test set
-TABLES = (".csv", ".md", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
+TABLES = (".csv", ".md", ".tex", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
 P = ParamSpec("P")
 
 
@@ -70,10 +75,11 @@ class Run:
 class Mlflow:
     """A parent run for the study and a child for each cell, written through one client: no run is ever 'active'."""
 
-    def __init__(self, experiment: str | None = None) -> None:
+    def __init__(self, experiment: str | None = None, own: bool = False) -> None:
         self.client = client()
         self.wanted = experiment
         self.lent = os.environ.get("MLFLOW_RUN_ID")  # the run that `mlflow run` made, and will close
+        self.own = own  # whether it belongs to somebody else here: a sweep's studies make runs beside it
         self.parent = self.experiment = ""
         self.context: dict[str, str] = {}  # user, source and commit, found out once
         self.runs: dict[str, Run] = {}
@@ -107,7 +113,8 @@ class Mlflow:
             self.client.log_text(self.parent, text, "config.json")
             for path in scenario_files:
                 self.client.log_artifact(self.parent, str(path), "scenario")
-            self._input(dataset)
+            if dataset:
+                self._input(dataset)
         except (MlflowException, OSError) as error:
             raise UsageError(f"MLflow cannot be used ({line(error)}); `--tracker files` does without it") from None
 
@@ -117,7 +124,7 @@ class Mlflow:
         from mlflow.tracking.context.registry import resolve_tags
 
         self.context = resolve_tags()
-        if self.lent:
+        if self.lent and not self.own:
             run = self.client.get_run(self.lent)
             labels = [RunTag(key, value[: LONGEST["tags"]]) for key, value in tags.items()]
             self.client.log_batch(self.lent, tags=labels, synchronous=True)
@@ -127,9 +134,11 @@ class Mlflow:
         return set(run.data.params)
 
     def _experiment(self) -> str:
-        """The experiment that was asked for, or the one that MLflow's own variables name, or ours."""
+        """That of the run that was lent, the one that was asked for, the one that MLflow's own variables name, or ours."""
         from mlflow.exceptions import MlflowException
 
+        if self.lent:
+            return str(self.client.get_run(self.lent).info.experiment_id)
         name = self.wanted or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
             return os.environ["MLFLOW_EXPERIMENT_ID"]
@@ -226,7 +235,7 @@ class Mlflow:
             if path.suffix in TABLES:
                 self.client.log_artifact(self.parent, str(path), "comparison")
         self.client.log_batch(self.parent, metrics=_metrics(metrics or {}, 0), synchronous=True)
-        if not self.lent:
+        if self.parent != self.lent:
             self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
     def _send(self, run: Run) -> None:
@@ -269,21 +278,40 @@ class Mlflow:
         return str(made.model_id)
 
 
-def _figures(result: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a result.json, by the names they are logged under."""
-    last, early, trained = result["last"], result.get("early", {}), result.get("trained", {})
-    recall = dict(zip(distinct(last["recall"]), last["recall"].values(), strict=True))
-    clean = result.get("clean", {"recall": {}})["recall"]
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a result.json, by the names they are logged under; an attack `fgsm 8/255` is `fgsm 8_255` there."""
+    last, early, clean, cost, trained = (result.get(part, {}) for part in ("last", "early", "clean", "cost", "trained"))
+    parts = [(f"{part}/{name}/", of) for part in ("beside", "robust") for name, of in _named(result.get(part, {}))]
     return {
-        **{name: last[name] for name in FIGURES},
-        **{f"recall/{name}": value for name, value in recall.items()},
-        **{f"early/{name}": early[name] for name in FIGURES if name in early},
-        **{f"beside/{what}/{n}": of[n] for what, of in result.get("beside", {}).items() for n in FIGURES},
+        **_overall("", last),
+        **_by_class("", last),
+        **_overall("early/", early),
+        **{name: value for prefix, of in parts for name, value in _overall(prefix, of).items()},
         **{f"fit/{name}": value for name, value in result.get("fit", {}).items()},
-        **{f"clean/recall/{name}": value for name, value in zip(distinct(clean), clean.values(), strict=True)},
-        **{f"clean/{name}": result["clean"][name] for name in ("rows", *FIGURES) if "clean" in result},
+        **_overall("clean/", clean),
+        **_by_class("clean/", clean),
+        **{f"agreement/{name}": value for name, value in result.get("agreement", {}).items()},
+        **{f"corruptions/{kind}/{n}": v for kind, of in result.get("corruptions", {}).items() for n, v in of.items()},
+        **{f"cost/{name}": value for name, value in cost.items() if name not in MEASURED},
         **{f"training/{name}": trained[name] for name in MEASURED if name in trained},
     }
+
+
+def _overall(prefix: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures that are one number, with those per group of classes and after a temperature."""
+    plain = {name: of[name] for name in FIGURES if name in of}
+    parts = {f"{part}/{name}": value for part in ("groups", "scaled") for name, value in of.get(part, {}).items()}
+    return {f"{prefix}{name}": value for name, value in {**plain, **parts}.items()}
+
+
+def _by_class(prefix: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures per class, under names that are all different."""
+    return {f"{prefix}{figure}/{name}": v for figure in BY_CLASS for name, v in _named(of.get(figure, {}))}
+
+
+def _named(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The same under names that MLflow takes and tells apart."""
+    return list(zip(distinct(values), values.values(), strict=True))
 
 
 def _chosen(trained: Mapping[str, Any]) -> dict[str, Any]:

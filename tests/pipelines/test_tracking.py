@@ -57,7 +57,7 @@ def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="
     net = make(MODELS.read(word), shape=shape, classes=3, mean=card["mean"], std=card["std"], head=head, seed=5)
     for file in ("model.pt", "early.pt", "unfinished.pt"):
         checkpoint.save_net(path / file, net.state_dict(), card)
-    last = metrics.summary(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 1]), NAMES)
+    last = metrics.summary(np.array([0, 0, 1, 1, 1]), np.log(np.eye(3) + 1)[[0, 1, 1, 1, 1]], NAMES)
     trained = {"seconds": 3.0, "updates": 10, "precision": "fp32", "hyperparameters": {"hinton.alpha": 0.9}}
     if finished:
         trained["finished"] = finished
@@ -178,14 +178,19 @@ def test_a_child_has_its_history_figures_and_files(logged, client):
     run = logged.children["hinton-seed0"]
     history = client.get_metric_history(run.info.run_id, "train/ce")
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 31)]
+    # Of a net as sure as 1/2 of each: Brier is 3/8 where it is right, 7/8 where not.
+    overall = {"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5, "worst_three": 0.75}
+    overall |= {"macro_f1": (2 / 3 + 6 / 7) / 2, "nll": np.log(2) + np.log(2) / 5, "brier": 0.475, "ece": 0.3}
     assert run.data.metrics == pytest.approx(
         {
             **{"train/ce": 1 / 30, "test/accuracy": 0.5, "training/seconds": 3.0},
-            **{"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5},
-            **{"early/accuracy": 0.8, "early/balanced_accuracy": 0.75, "early/worst_recall": 0.5},
-            **{"beside/ensemble/accuracy": 0.6, "beside/ensemble/balanced_accuracy": 0.75},
-            **{"beside/ensemble/worst_recall": 0.5},
-            **{"recall/süß_ sauer": 0.5, "recall/süß_ sauer_2": 1.0},  # a_b has no samples: its recall is no number
+            **overall,
+            **{f"early/{name}": value for name, value in overall.items()},
+            **{f"beside/ensemble/{name}": value for name, value in {**overall, "accuracy": 0.6}.items()},
+            # a_b has no samples and is never said: none of these is a number
+            **{"recall/süß_ sauer": 0.5, "recall/süß_ sauer_2": 1.0},
+            **{"precision/süß_ sauer": 1.0, "precision/süß_ sauer_2": 0.75},
+            **{"f1/süß_ sauer": 2 / 3, "f1/süß_ sauer_2": 6 / 7},
         }
     )
     assert run.data.params == {"hinton.alpha": "0.9", "note": "x" * 6000, "updates": "10", "precision": "fp32"}
@@ -631,3 +636,19 @@ def test_figures_against_the_truth_are_metrics_by_their_own_names():
     assert "fit/memorised" not in written, "a share of no rows is absent, not zero"
     assert (written["clean/rows"], written["clean/accuracy"], written["clean/recall/a"]) == (4, 0.5, 0.25)
     assert "clean/recall/b" not in written
+
+
+def test_what_is_measured_on_request_and_beside_the_test_set_has_names_of_its_own():
+    from pipelines.tracking.tracker import _figures, _metrics
+
+    last = {"nll": None, "ece": 0.25, "groups": {"many": 0.5, "few": None}, "scaled": {"temperature": 2.0, "ece": 0.1}}
+    robust = {"fgsm 8/255": {"accuracy": 0.5, "recall": {"a": 1.0}}, "mine": {"accuracy": 0.25, "largest_linf": 0.03}}
+    result = {"last": last, "agreement": {"test": 0.75, "corrupted": None}, "robust": robust}
+    result |= {"corruptions": {"noise": {"1": 0.5}}, "cost": {"parameters": 7, "seconds": 3.0, "teacher_seconds": None}}
+    result |= {"trained": {"seconds": 3.0, "peak_memory": 9, "updates": 4}}
+    assert {metric.key: metric.value for metric in _metrics(_figures(result), 0)} == {
+        **{"ece": 0.25, "groups/many": 0.5, "scaled/temperature": 2.0, "scaled/ece": 0.1},
+        **{"agreement/test": 0.75, "corruptions/noise/1": 0.5, "cost/parameters": 7},
+        **{"robust/fgsm 8_255/accuracy": 0.5, "robust/mine/accuracy": 0.25, "robust/mine/largest_linf": 0.03},
+        **{"training/seconds": 3.0, "training/peak_memory": 9},
+    }

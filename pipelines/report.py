@@ -1,0 +1,168 @@
+"""report: what a study or a sweep says, on one page that needs no other file, no network and no script to be read.
+
+The words and tables of a study are in sections.py, the pictures in panels.py, the page itself in page.py and templates/.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from pipelines import panels, sections
+from pipelines.page import Cell, Head, Picture, Row, Table, counted, number, published, sentence, value
+from pipelines.remains import Files
+from robustkd import comparison
+from robustkd.comparison import BASELINE, TEACHER, Comparison
+
+
+def write(made: Comparison, out: Path, trust: bool = False) -> Path:
+    """Write OUT/report.html of a study, and its pictures as PNG files beside it.
+
+    Args:
+        trust: verdicts were given by test labels that nobody knows to be clean, because the user took them for clean.
+    """
+    seen, who = Files.of(made), sections.cast(made)
+    parts = (
+        sections.verdicts(made, trust),
+        sections.methods(made),
+        sections.classes(made, who, seen),
+        sections.epochs(made, who),
+        sections.confusions(made, who),
+        sections.certainty(made, who),
+        sections.scenario(made, seen),
+        sections.seen_through(made, who, seen),
+        sections.costs(made, who),
+        sections.history(made, seen),
+    )
+    there = [section for section in parts if section is not None]
+    question, answer = comparison.answer(made)
+    study = made.study
+    told = {
+        "title": f"{study['dataset']}, {study['given']['scenario']}: robustkd",
+        "over": f"{study['dataset']} · {study['given']['scenario']} · {counted(study['seeds'], 'seed')}",
+        "caveat": sentence(comparison.caveat(study)),
+        "question": question,
+        "answer": answer,
+        "facts": sections.facts(made),
+        "sections": there,
+    }
+    return published("report.html.j2", told, [picture for section in there for picture in section.pictures], out)
+
+
+def write_sweep(made: Sequence[Comparison], out: Path) -> Path:
+    """Write OUT/report.html of several studies side by side, and its pictures as PNG files beside it.
+
+    A study's own report is linked where it is there: STUDY/comparison/report.html.
+    """
+    found, heads = comparison.across(made, comparison.HEADLINE), comparison.labels([one.study for one in made])
+    ranks = found.ranks
+    first = list(ranks.index[:3]) if len(ranks) else []
+    shown = list(dict.fromkeys([BASELINE, *(name for name in first if name != BASELINE)]))
+    curves: list[Picture] = []
+    studies = []
+    for place, (label, one) in enumerate(zip(heads, made, strict=True), 1):
+        question, answer = comparison.answer(one)
+        studies.append({"label": label, "question": question, "answer": answer, "link": link(one, out)})
+        section = sweep_curves(one, label, place, shown)
+        curves += [section] if section else []
+    tables = [across_table(found, heads)] if len(found.table) else []
+    data = sorted({one.study["dataset"] for one in made})
+    better = sum(bool((one.verdicts["verdict"] == "better").any()) for one in made)
+    lead = [name for name in ranks.index if name != BASELINE][:1]
+    overview = sweep_overview(found, heads)
+    doubts = [f"{one.study['dataset']}: {comparison.caveat(one.study)}" for one in made if comparison.caveat(one.study)]
+    told = {
+        "title": f"{', '.join(data)}, {len(made)} studies: robustkd",
+        "over": f"{', '.join(data)} · {', '.join(heads)}",
+        "caveats": [sentence(doubt) for doubt in dict.fromkeys(doubts)],
+        "question": f"Where does distillation help on {', '.join(data)}?",
+        "answer": f"In {better} of {len(made)} studies at least one method was shown to be better than its baseline."
+        + (f" {lead[0]} has the best average rank, {ranks.loc[lead[0], 'rank']:.1f}." if lead else ""),
+        "studies": studies,
+        "tables": tables,
+        "notes_": [
+            "Balanced accuracy at the last epoch, per cent, mean ± standard deviation over seeds."
+            " Bold: the study's best method. ↓: below its baseline in the mean. ▲ and ▼: shown to be better or worse, by the rule of the study's report.",
+            "Rank: by the mean in each study, 1 the best, averaged over the studies that have it.",
+        ],
+        "overview": overview,
+        "legend_": sections.legend(shown) if curves else [],
+        "curves": curves,
+    }
+    return published("sweep.html.j2", told, [*overview, *curves], out)
+
+
+def link(made: Comparison, out: Path) -> str:
+    """The way from a sweep's report to a study's own, if it is there."""
+    path = made.folder / "comparison" / "report.html" if made.folder else None
+    if path is None or not path.exists():
+        return ""
+
+    return quote(Path(os.path.relpath(path, out)).as_posix())
+
+
+def across_table(found: comparison.Across, heads: Sequence[str]) -> Table:
+    """Methods down, studies across."""
+    lines = {(line["study"], line["method"]): line for _, line in found.table.iterrows()}
+    order = [*found.ranks.index, *dict.fromkeys(m for m in found.table["method"] if m not in found.ranks.index)]
+    rows = []
+    for method in order:
+        cells = [Cell(str(method))]
+        for head in heads:
+            line = lines.get((head, method))
+            if line is None:
+                cells.append(number("–", np.nan))
+                continue
+            mark = {"better": " ▲", "worse": " ▼"}.get(line["verdict"], "")
+            below = " ↓" if line["below"] else ""
+            look = " ".join(word for word, on in (("best", line["best"]), ("below", line["below"])) if on)
+            spread = f"± {value(line['std'])}" if line["std"] == line["std"] else ""
+            cells.append(number(f"{value(line['mean'])}{below}{mark}", line["mean"], spread, look))
+        if method in found.ranks.index:
+            rank = found.ranks.loc[method]
+            cells += [number(f"{rank['rank']:.1f}", rank["rank"]), number(f"{rank['studies']:.0f}", rank["studies"])]
+        else:
+            cells += [number("–", np.nan), number("–", np.nan)]
+        rows.append(Row(cells, aside=method not in found.ranks.index))
+    columns = [
+        Head("method", text=True),
+        *(Head(head) for head in heads),
+        Head("rank", order="ascending"),
+        Head("studies"),
+    ]
+    return Table("Balanced accuracy", columns, rows)
+
+
+def sweep_overview(found: comparison.Across, heads: Sequence[str]) -> list[Picture]:
+    """Differences from the baseline, methods down and studies across."""
+    if not len(found.table):
+        return []
+    wide = found.table.pivot(index="method", columns="study", values="difference").astype(float)
+    order = [name for name in found.ranks.index if name in wide.index and wide.loc[name].notna().any()]
+    columns = [head for head in heads if head in wide]
+    wide = wide.loc[order, columns]
+    if not wide.notna().any().any():
+        return []
+    most = float(np.nanmax(np.abs(wide.to_numpy()), initial=0.01))
+    above = [f"{head}: {int((wide[head] > 0).sum())} of {int(wide[head].notna().sum())}" for head in columns]
+    alt = f"Mean differences in balanced accuracy from the baseline, points. Methods above it: {'; '.join(above)}."
+    figure = panels.matrix(wide.to_numpy(), order, columns, ("", ""), most)
+    caption = "Mean difference in balanced accuracy, points. Blue: above the baseline; vermilion: below."
+    return [Picture("overview", "Against the baseline", figure, alt, caption)]
+
+
+def sweep_curves(made: Comparison, label: str, place: int, shown: Sequence[str]) -> Picture | None:
+    """Accuracy along the runs of one study."""
+    if not len(made.curves) or not {*shown} & {*made.curves["method"]}:
+        return None
+    curves = made.curves[made.curves["method"] != TEACHER]
+    last = curves.sort_values("epoch").groupby(["method", "seed"])["accuracy"].last().groupby("method").mean()
+    told = [f"{name} {value(last[name])} %" for name in shown if name in last]
+    stop = sections.stopped(made, BASELINE)
+    caption = f"Diamond: baseline stopped early, epoch {stop[0]:.0f}." if stop else ""
+    figure = panels.along(curves, "accuracy", shown, stop)
+    return Picture(
+        f"curves-{place}", label, figure, f"Test accuracy under {label}, at last: {'; '.join(told)}.", caption
+    )

@@ -1,0 +1,160 @@
+"""Studies read back from MLflow: the record that `comparison.recorded` reads from a folder, here from the runs' artifacts.
+
+A study's parent run holds its card (config.json), and each child run that finished its result.json and epochs.csv.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from pipelines.tracking.store import client, line, shown
+from robustkd.words import UsageError, nearest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+    from robustkd.comparison import Recorded
+
+WHOLE = ("run", "evaluate")  # stages that log all of a study's runs
+PARTS = ("prepare", "teacher", "distil")  # and those that log some
+FILES = ("result.json", "epochs.csv")
+
+
+def studies(experiment: str | None = None) -> dict[str, str]:
+    """The studies of an experiment, the newest first: name -> id of the parent run that tells all of it last.
+
+    A study that was begun, continued and begun again has a parent run each time, and each of them has all that was finished
+    by then, but for those of single stages: they count where there is no other.
+
+    Args:
+        experiment: its name; as a study would choose it where not given.
+
+    Raises:
+        robustkd.words.UsageError: there is no such experiment, nothing in it, or MLflow cannot be asked.
+    """
+    asked = _asked()
+    where = _experiment(asked, experiment)
+    found = [run for run in _search(asked, where.experiment_id, "tags.study LIKE '%'") if _parent(run)]
+    found.sort(key=lambda run: (run.data.tags["stage"] in WHOLE, run.info.start_time), reverse=True)
+    newest: dict[str, Run] = {}
+    for run in found:
+        newest.setdefault(run.data.tags["study"], run)
+    if not newest:
+        raise UsageError(f"experiment '{where.name}' in {shown(asked.tracking_uri)} holds no study yet")
+    ordered = sorted(newest.items(), key=lambda pair: pair[1].info.start_time, reverse=True)
+    return {name: run.info.run_id for name, run in ordered}
+
+
+def recorded(run_id: str) -> "Recorded":
+    """A study's record, from its parent run.
+
+    Of runs of one cell the newest counts that finished; runs that failed are left out.
+
+    Raises:
+        robustkd.words.UsageError: there is no such run, it is no study's, or what it holds cannot be fetched.
+    """
+    from mlflow.exceptions import MlflowException
+
+    from robustkd.comparison import Recorded
+
+    asked = _asked()
+    parent = _run(asked, run_id)
+    if not _parent(parent):
+        above = parent.data.tags.get("mlflow.parentRunId")
+        hint = f"; it belongs to run {above}" if above else ""
+        raise UsageError(f"{run_id}: this run is not a study's, '{parent.info.run_name}'{hint}")
+    results, epochs = [], {}
+    try:
+        with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
+            card = json.loads(_fetched(asked, run_id, "config.json", folder))
+            for number, child in enumerate(_cells(asked, parent)):
+                place = Path(folder, str(number))
+                place.mkdir()
+                # A store lists at once what it has, but takes its time to deny a file.
+                there = {PurePosixPath(file.path).name for file in asked.list_artifacts(child.info.run_id)}
+                result = json.loads(_fetched(asked, child.info.run_id, FILES[0], str(place)))
+                results.append(result)
+                if FILES[1] in there:  # a teacher that was given has no history
+                    epochs[result["name"]] = _frame(asked, child.info.run_id, str(place))
+    except (MlflowException, OSError, ValueError) as error:
+        raise UsageError(f"{run_id}: {shown(asked.tracking_uri)} does not give its files ({line(error)})") from None
+    return Recorded(card, results, epochs)
+
+
+def _parent(run: "Run") -> bool:
+    """Whether a run is a study's own."""
+    return "study" in run.data.tags and run.data.tags.get("stage") in (*WHOLE, *PARTS)
+
+
+def _frame(asked: "MlflowClient", run_id: str, folder: str) -> Any:
+    import pandas as pd
+
+    return pd.read_csv(asked.download_artifacts(run_id, FILES[1], folder))
+
+
+def _fetched(asked: "MlflowClient", run_id: str, name: str, folder: str) -> str:
+    return Path(asked.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+
+
+def _cells(asked: "MlflowClient", parent: "Run") -> "list[Run]":
+    """A study's finished runs by name, of each cell the newest.
+
+    A run that is logged again has the times of the one it repeats, but says in a tag which that is.
+    """
+    below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
+    runs = [run for run in _search(asked, parent.info.experiment_id, below) if "role" in run.data.tags]
+    repeated = {run.data.tags.get("reused_from") for run in runs}
+    runs.sort(key=lambda run: (run.info.run_id not in repeated, run.info.end_time, run.info.run_id))
+    newest = {str(run.info.run_name): run for run in runs}
+    return [newest[name] for name in sorted(newest)]
+
+
+def _search(asked: "MlflowClient", experiment: str, filters: str) -> "list[Run]":
+    found: list[Run] = []
+    token = None
+    while True:  # a store gives a thousand at once
+        some = asked.search_runs([experiment], filters, max_results=1000, page_token=token)
+        found += some
+        if not (token := some.token):
+            return found
+
+
+def _run(asked: "MlflowClient", run_id: str) -> "Run":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = asked.get_run(run_id)
+    except MlflowException as error:
+        why = "" if error.error_code == "RESOURCE_DOES_NOT_EXIST" else f" ({line(error)})"
+        raise UsageError(f"{run_id}: {shown(asked.tracking_uri)} has no such run{why}") from None
+    if run.info.lifecycle_stage == "deleted":
+        raise UsageError(f"{run_id}: this run was deleted from {shown(asked.tracking_uri)}")
+    return run
+
+
+def _experiment(asked: "MlflowClient", name: str | None) -> "Experiment":
+    from pipelines.tracking.tracker import EXPERIMENT
+
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
+        return asked.get_experiment(os.environ["MLFLOW_EXPERIMENT_ID"])
+    name = name or EXPERIMENT
+    found = asked.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage == "deleted":
+        names = [each.name for each in asked.search_experiments()]
+        place = shown(asked.tracking_uri)
+        raise UsageError(f"--experiment {name}: {place} has no experiment of this name{nearest(name, names)}")
+    return found
+
+
+def _asked() -> "MlflowClient":
+    """MLflow's client; a store of files that is not there is refused, for asking it would make it."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    path = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]) or "mlflow.db")
+    if (not uri or uri.startswith("sqlite:///")) and not path.exists() and (uri or not Path("mlruns").exists()):
+        raise UsageError(f"there is no MLflow store {path.resolve()}; MLFLOW_TRACKING_URI says where another is")
+    return client()

@@ -1,0 +1,295 @@
+"""Studies read back from MLflow say what their files say."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import cli, compare, tables, tracking
+from pipelines.asked import Chosen
+from pipelines.tracking.tracker import Mlflow
+from robustkd import comparison
+from robustkd.comparison import Comparison
+from robustkd.words import UsageError
+from tests.pipelines.conftest import surround
+from tests.pipelines.toys import line, stripes
+
+NAMES = ["a, b", "a; b", "süß | 50 %"]  # to MLflow the first two are one
+NOWHERE = "0" * 32
+
+
+def awkward(path: Path) -> Path:
+    """The toy data under awkward names."""
+    made = dict(np.load(stripes(path)))
+    np.savez(path, **{**made, "classes": np.array(NAMES)})
+    return path
+
+
+def equal(one: Comparison, other: Comparison) -> None:
+    """Two comparisons are the same but for where they were read."""
+    for name, mine, theirs in zip(Comparison._fields, one, other, strict=True):
+        if isinstance(mine, pd.DataFrame):
+            pd.testing.assert_frame_equal(mine, theirs, check_exact=True, obj=name)
+        elif name != "folder":
+            assert mine == theirs, name
+
+
+def parents(experiment: str) -> list[str]:
+    """The studies' own runs, the oldest first."""
+    client = MlflowClient()
+    where = client.get_experiment_by_name(experiment).experiment_id
+    runs = client.search_runs([where], "tags.study LIKE '%'", order_by=["start_time ASC"])
+    return [run.info.run_id for run in runs]
+
+
+@pytest.fixture(scope="module")
+def told(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two studies in an experiment, one of them begun with a seed less and then gone on with."""
+    data = awkward(tmp_path_factory.mktemp("data") / "toy.npz")
+    out = tmp_path_factory.mktemp("studies")
+    words = {"tracker": "mlflow", "experiment": "read", "out": str(out)}
+    with pytest.MonkeyPatch.context() as patch:
+        surround(patch, store)
+        patch.setattr(Mlflow, "_ship", lambda *_: None)  # nobody asks for the nets
+        cli.main(line("run", data, **words))
+        cli.main(line("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
+        cli.main(line("run", data, **words, scenario="clean"))
+    clean, noise = sorted(out.iterdir())
+    return SimpleNamespace(out=out, clean=clean, noise=noise, data=data, words=words)
+
+
+@pytest.fixture(autouse=True)
+def here(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    surround(monkeypatch, store)
+
+
+def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamespace) -> None:
+    ids = tracking.studies("read")
+    assert set(ids) == {told.clean.name, told.noise.name}
+    for folder in (told.clean, told.noise):
+        files, mlflow = comparison.recorded(folder), tracking.recorded(ids[folder.name])
+        assert mlflow.study == files.study
+        assert mlflow.results == files.results
+        assert list(mlflow.epochs) == list(files.epochs)
+        assert (mlflow.folder, files.folder) == (None, folder)
+        equal(comparison.compare(mlflow), comparison.compare(files))
+        equal(comparison.compare(mlflow, True), comparison.compare(files, True))
+        assert list(comparison.compare(mlflow).per_class.index) == NAMES
+    pages = [
+        tables.text(compare.across(compare.read(*places)))
+        for places in ((told.out,), [ids[name] for name in sorted(ids)])
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_runs_that_are_logged_again_count_once_and_the_newest_parent_has_all(told: SimpleNamespace) -> None:
+    first, second, _ = parents("read")
+    assert tracking.studies("read")[told.noise.name] == second
+    before, after = tracking.recorded(first), tracking.recorded(second)
+    assert (before.study["seeds"], after.study["seeds"]) == (1, 2)
+    assert len(before.results) == 3
+    assert len(after.results) == 8
+    assert [r for r in after.results if r["name"] in before.epochs] == before.results
+
+
+def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: SimpleNamespace) -> None:
+    client = MlflowClient()
+    where = client.get_experiment_by_name("read").experiment_id
+    parent = client.create_run(where, tags={"stage": "run", "study": "mine"})
+    client.log_text(parent.info.run_id, json.dumps({"seeds": 1}), "config.json")
+
+    def child(name: str, mark: int, status: str = "FINISHED", ended: int | None = None, **tags: str) -> str:
+        tags = {"role": "student", "mlflow.parentRunId": parent.info.run_id, **tags}
+        run = client.create_run(where, tags=tags, run_name=name).info.run_id
+        client.log_text(run, json.dumps({"name": name, "mark": mark}), "result.json")
+        client.set_terminated(run, status, ended)
+        return run
+
+    child("a", 1, ended=2000)
+    child("a", 2, ended=3000)
+    child("a", 3, ended=1000)
+    child("b", 4, "FAILED")
+    first = child("c", 5, ended=3000)
+    child("c", 6, ended=2500, reused_from=first)  # measured again later, with the times of its training
+    child("d", 7, "KILLED")
+    client.create_run(where, tags={"mlflow.parentRunId": parent.info.run_id})  # a user's own
+    record = tracking.recorded(parent.info.run_id)
+    assert [(result["name"], result["mark"]) for result in record.results] == [("a", 2), ("c", 6)]
+    assert record.epochs == {}
+    client.delete_run(parent.info.run_id)
+    with pytest.raises(UsageError, match="was deleted"):
+        tracking.recorded(parent.info.run_id)
+
+
+def test_a_stage_by_itself_stands_for_a_study_only_where_nothing_else_does() -> None:
+    client = MlflowClient()
+    where = client.create_experiment("staged")
+    began = iter(range(1000, 9000, 1000))
+
+    def begin(stage: str, study: str, **tags: str) -> str:
+        return client.create_run(where, next(began), {"stage": stage, "study": study, **tags}).info.run_id
+
+    begin("prepare", "a")
+    teacher = begin("teacher", "a")
+    assert tracking.studies("staged") == {"a": teacher}
+    whole = begin("run", "a")
+    other = begin("evaluate", "b")
+    begin("distil", "a")
+    client.create_run(where, 9000, {"stage": "sweep", "sweep": "c"})
+    assert list(tracking.studies("staged").items()) == [("b", other), ("a", whole)], "the newest first"
+
+
+def test_the_command_reads_runs_names_and_experiments(
+    told: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = tracking.studies("read")
+
+    def said(*typed: str) -> str:
+        capsys.readouterr()
+        cli.main(["compare", *typed])
+        return capsys.readouterr().out
+
+    one = said(ids[told.clean.name])
+    assert "what it gets right" in one
+    assert one == said("--from", "mlflow", "--experiment", "read", told.clean.name)
+    assert one == said("--from", "mlflow", "--experiment", "read", str(told.clean))
+    assert one == said(*line("", told.data, **told.words, scenario="clean")[1:], "--from", "mlflow")
+    assert one in said(str(told.clean)), "the files add where they are"
+    every = said("--from", "mlflow", "--experiment", "read")
+    assert "average rank" in every
+    assert every == said(str(told.out))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "read")
+    assert one == said("--from", "mlflow"), "the newest"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (f"{NOWHERE}", f"{NOWHERE}: sqlite:///*mlflow.db has no such run"),
+        ("--from mlflow --experiment raed", "has no experiment of this name (did you mean 'read'?)"),
+        ("--from mlflow --experiment empty", "experiment 'empty' in sqlite:///*mlflow.db holds no study yet"),
+        ("--from mlflow --experiment read toy-claen", "no study of this name (did you mean 'toy-clean"),
+    ],
+)
+def test_what_mlflow_does_not_have_is_refused_in_a_sentence(
+    told: SimpleNamespace, capsys: pytest.CaptureFixture[str], typed: str, sentence: str
+) -> None:
+    if MlflowClient().get_experiment_by_name("empty") is None:
+        MlflowClient().create_experiment("empty")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compare", *typed.split()])
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.count("\n") == 1
+    first, _, last = sentence.partition("*")
+    assert first in said
+    assert last in said
+
+
+def test_a_run_that_is_no_study_is_refused_with_the_one_it_belongs_to(told: SimpleNamespace) -> None:
+    _, parent, _ = parents("read")
+    client = MlflowClient()
+    where = client.get_run(parent).info.experiment_id
+    child = client.search_runs([where], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1)[0]
+    with pytest.raises(UsageError, match=f"not a study's, '{child.info.run_name}'; it belongs to run {parent}"):
+        tracking.recorded(child.info.run_id)
+    stranger = client.create_run(where, run_name="stranger").info.run_id
+    with pytest.raises(UsageError, match=r"this run is not a study's, 'stranger'$"):
+        tracking.recorded(stranger)
+
+
+def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNamespace) -> None:
+    client = MlflowClient()
+    where = client.get_experiment_by_name("read").experiment_id
+    bare = client.create_run(where, tags={"stage": "run", "study": "bare"}).info.run_id
+    with pytest.raises(UsageError, match=f"{bare}: sqlite:.*does not give its files") as error:
+        tracking.recorded(bare)
+    assert "\n" not in str(error.value)
+    client.log_text(bare, "{", "config.json")
+    with pytest.raises(UsageError, match="does not give its files"):
+        tracking.recorded(bare)
+    client.delete_run(bare)
+
+
+def test_no_store_is_made_by_looking_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for uri in (None, f"sqlite:///{tmp_path / 'other.db'}"):
+        if uri:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(UsageError, match=r"there is no MLflow store .*\.db; MLFLOW_TRACKING_URI"):
+            compare.find([], "mlflow", Chosen())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_does_not_answer_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    begun = time.monotonic()
+    for call in (lambda: tracking.studies("read"), lambda: tracking.recorded(NOWHERE)):
+        with pytest.raises(UsageError, match=r"no MLflow server answers at http://127.0.0.1:9"):
+            call()
+    assert time.monotonic() - begun < 5
+
+
+@pytest.fixture
+def server(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """`mlflow server` with a database of its own, which serves the artifacts too."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shutil.copy(store / "mlflow.db", tmp_path / "server.db")  # with its tables made
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    command += ["--artifacts-destination", str(tmp_path / "served")]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with open(tmp_path / "server.log", "w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, (tmp_path / "server.log").read_text()
+                    time.sleep(0.2)
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_a_server_gives_what_the_files_say(
+    server: str,
+    told: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(line("run", told.data, **{**told.words, "experiment": "served", "scenario": "clean"}))
+    (run_id,) = tracking.studies("served").values()
+    assert MlflowClient().get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
+    equal(comparison.compare(tracking.recorded(run_id)), comparison.compare(comparison.recorded(told.clean)))
+    with pytest.raises(UsageError, match=f"{NOWHERE}: {server} has no such run"):
+        tracking.recorded(NOWHERE)
+    with pytest.raises(UsageError, match=r"did you mean 'served'\?"):
+        tracking.studies("sreved")
+    capsys.readouterr()
+    cli.main(["compare", "--from", "mlflow", "--experiment", "served"])
+    out = capsys.readouterr()
+    assert "what it gets right" in out.out
+    assert out.err == ""
+    assert {path.name for path in tmp_path.iterdir()} <= {"server.db", "server.log", "served"}
