@@ -155,7 +155,7 @@ def conduct(options: Audit, source: Source) -> None:
         options.batch,
         options.augment,
         device,
-        hardware.half(options.precision, device),
+        hardware.half(options.precision, device, options.net),
         options.seed,
     )
     plain = (0.5,) * source.shape[0]

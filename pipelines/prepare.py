@@ -108,7 +108,7 @@ def draft(options: Study) -> Draft:
     cells = study.cells(options, teacher is not None)
     cores = options.threads or hardware.cores()
     jobs = options.jobs or (min(cores, len(cells)) if device == "cpu" else 1)
-    half = hardware.half(options.precision, device)
+    half = hardware.half(options.precision, device, options.student, *([] if teacher else [options.teacher]))
     plan = study.Plan(
         options,
         out / folder_name(options, identity(options, source, drawn[0], half, teacher)),

@@ -236,7 +236,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             options,
             folder,
             device,
-            hardware.half(options.precision, device),
+            hardware.half(options.precision, device, options.student, *([] if given else [options.teacher])),
             *moments(shown.train),
             given.file if given else None,
             init=None,

@@ -1,0 +1,31 @@
+"""What a machine is taken to have."""
+
+import numpy as np
+import pytest
+import torch
+
+from robustkd import hardware
+
+
+def test_foreign_nets_are_not_trained_in_bf16_on_a_cpu_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert hardware.half("auto", "cpu", "wrn_10_1", "resnet20(shortcut=pad)")
+    assert not hardware.half("auto", "cpu", "wrn_10_1", "torchvision:mobilenet_v3_small")
+    assert hardware.half("bf16", "cpu", "torchvision:mobilenet_v3_small")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    assert not hardware.half("auto", "cpu", "wrn_10_1")
+
+
+@pytest.mark.skipif(not hardware.CLEAR.exists(), reason="only Linux tells a process its greatest size")
+def test_the_peak_is_that_since_it_was_last_forgotten() -> None:
+    big = np.ones(64 << 20, np.uint8)
+    high = hardware.peak("cpu")
+    del big
+    hardware.forget_peak("cpu")
+    low = hardware.peak("cpu")
+    again = np.ones(32 << 20, np.uint8)
+    middle = hardware.peak("cpu")
+    assert high is not None
+    assert low is not None
+    assert middle is not None
+    assert low + (30 << 20) < middle < high - len(again) // 2
