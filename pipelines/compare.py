@@ -234,7 +234,7 @@ def write(folder: Path, trust: bool | None = None) -> None:
 
 
 def _write(made: Comparison, out: Path, trust: bool | None) -> None:
-    from pipelines import figures
+    from pipelines import figures, report
 
     out.mkdir(exist_ok=True)
     for name in ("summary", "verdicts", "classes", "per_class", "along", "costs", "per_class_clean"):
@@ -247,6 +247,7 @@ def _write(made: Comparison, out: Path, trust: bool | None) -> None:
         figures.write(figures.per_class(made.per_class), out / PICTURES[0])
     if len(made.curves):
         figures.write(figures.curves(made.curves), out / PICTURES[1])
+    report.write(made, out, trusted(made.study, trust))
 
 
 def show(folder: Path, trust: bool | None = None) -> None:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import robustkd
-from pipelines import compare, figures, prepare, run, runs, tables, tracking
+from pipelines import compare, figures, prepare, report, run, runs, tables, tracking
 from pipelines.asked import Sweep
 from pipelines.screen import console
 from robustkd import comparison, schedule, words
@@ -183,6 +183,7 @@ class Card:
         panels = [(title, made.curves, stopped(made)) for title, made in every if len(made.curves)]
         if panels:
             figures.write(figures.sweep(panels, [comparison.BASELINE, *best]), self.folder / "curves.png")
+        report.write_sweep([made for _, made in every], self.folder)
 
 
 def conduct(card: Card) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import figures, panels
+from pipelines import figures
+from pipelines.report import panels
 
 ODD = ["süß, sauer", "$50$ % \\frac", 'an id="x" d="0.123456" url(#y) #0072b2']
 

@@ -11,8 +11,9 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pipelines import figures, panels
-from pipelines.page import (
+from pipelines import figures
+from pipelines.report import panels
+from pipelines.report.page import (
     Cell,
     Head,
     Picture,
@@ -30,7 +31,7 @@ from pipelines.page import (
     stamp,
     value,
 )  # fmt: skip
-from pipelines.remains import Files, class_names
+from pipelines.report.remains import Files, class_names
 from robustkd import comparison
 from robustkd.comparison import BASELINE, TEACHER, Comparison
 

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from pipelines import panels, sections
-from pipelines.page import Cell, Head, Picture, Row, Table, counted, number, published, sentence, value
-from pipelines.remains import Files
+from pipelines.report import panels, sections
+from pipelines.report.page import Cell, Head, Picture, Row, Table, counted, number, published, sentence, value
+from pipelines.report.remains import Files
 from robustkd import comparison
 from robustkd.comparison import BASELINE, TEACHER, Comparison
 
@@ -83,8 +83,8 @@ def write_sweep(made: Sequence[Comparison], out: Path) -> Path:
         "studies": studies,
         "tables": tables,
         "notes_": [
-            "Balanced accuracy at the last epoch, per cent, mean ± standard deviation over seeds."
-            " Bold: the study's best method. ↓: below its baseline in the mean. ▲ and ▼: shown to be better or worse, by the rule of the study's report.",
+            "Balanced accuracy at the last epoch, per cent, mean ± standard deviation over seeds. Bold: the best method of a"
+            " study. ↓: below its baseline in the mean. ▲, ▼: shown to be better or worse, by the rule of the study's report.",
             "Rank: by the mean in each study, 1 the best, averaged over the studies that have it.",
         ],
         "overview": overview,
