@@ -22,3 +22,11 @@ def surround(patch, folder):
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     for name in OURS:
         patch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def unreported(request, monkeypatch):
+    """No report is drawn of the many small studies: two seconds each. What is about the report says so in its file's name."""
+    if "report" not in request.module.__name__:
+        monkeypatch.setattr("pipelines.report.write", lambda *_: None)
+        monkeypatch.setattr("pipelines.report.write_sweep", lambda *_: None)
