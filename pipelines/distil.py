@@ -9,7 +9,7 @@ def main(options: Study) -> None:
     """Train the students of a study."""
     draft = prepare.draft(options)
     cells = draft.cells
-    runs.refuse_unfinished(draft.plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
+    runs.refuse_missing(draft.plan, [cell for cell in cells if cell.role == "teacher"], "teacher")
     with runs.tracked(draft, "distil") as (plan, tracker):
         runs.conduct(plan, [cell for cell in cells if cell.role == "student"], tracker)
     console.print(f"the students are in {plan.folder}", markup=False)

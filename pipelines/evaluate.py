@@ -11,7 +11,7 @@ def main(options: Study) -> None:
     """Measure what is trained."""
     draft = prepare.draft(options)
     cells = draft.cells
-    runs.refuse_unfinished(draft.plan, cells, "run")
+    runs.refuse_missing(draft.plan, cells, "run")
     schedule.prepare_process(draft.plan)
     with runs.tracked(draft, "evaluate") as (plan, tracker):
         for cell in cells:

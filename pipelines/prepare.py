@@ -20,7 +20,7 @@ import robustkd
 import scenarios
 from pipelines import runs, tracking
 from pipelines.screen import console
-from robustkd import hardware, robustness, study, words
+from robustkd import corruptions, hardware, robustness, study, words
 from robustkd.cell import rehearse
 from robustkd.data import manifest, pixels
 from robustkd.data.splits import Rows, split
@@ -34,7 +34,15 @@ from scenarios.base import Scenario
 # a study's identity themselves. A change of them leaves the nets that are there as good as they were.
 UNTRAINED = {
     *study.MEASURING,
-    *("comparison.py", "statistics.py", "estimator.py", "outoffold.py", "suspects.py"),
+    *(
+        "robustness.py",
+        "corruptions.py",
+        "comparison.py",
+        "statistics.py",
+        "estimator.py",
+        "outoffold.py",
+        "suspects.py",
+    ),
     *("options.py", "hardware.py", "schedule.py"),
 }
 TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
@@ -132,7 +140,7 @@ def draft(options: Study) -> Draft:
                 refused.append(cell.method)
     if options.attack is not None:
         robustness.rehearse(study.network(plan, options.student, 0, "linear"), drawn[0].test, options.attack)
-    if options.corruptions and not robustness.defined(source.shape):
+    if options.corruptions and not corruptions.defined(source.shape):
         console.print("--corruptions: they are defined from 32x32 up, in grey or colour, and not for these images")
     if refused:  # `all` are those that these nets and data allow
         left = ",".join(text for text in options.method_texts() if text not in refused)

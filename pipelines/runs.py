@@ -173,8 +173,8 @@ class Watch:
         )
 
 
-def refuse_unfinished(plan: study.Plan, cells: Sequence[study.Cell], stage: str) -> None:
-    """What a stage builds on must be there."""
+def refuse_missing(plan: study.Plan, cells: Sequence[study.Cell], stage: str) -> None:
+    """The nets that a stage builds on must be there."""
     for cell in cells:
-        if not study.finished(plan, cell):
+        if not study.trained(plan, cell):
             raise UsageError(f"{cell.name} is not there yet: run `robustkd {stage}` with the same words first")

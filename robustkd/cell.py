@@ -129,7 +129,7 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
     best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
     seconds, saved = (rows[-1]["seconds"] if rows else 0.0), time.monotonic()
     started, epochs = time.monotonic(), engine.total(method, plan.recipe)
-    hardware.forget_peak(plan.device)
+    counted = hardware.forget_peak(plan.device)
     for epoch in engine.fit(method, loader, plan.recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
@@ -147,7 +147,7 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
         started = time.monotonic()
     pd.DataFrame(rows).to_csv(folder / "epochs.csv", index=False)
     checkpoint.save_net(folder / "model.pt", method.model.state_dict(), card)
-    if beside := answers_beside(method, test):
+    if beside := answers_beside(method, Loader(shown.test, 512, device, augment=False)):
         np.savez_compressed(folder / "beside.npz", **beside)
     if "weights" in best:
         checkpoint.save_net(folder / "early.pt", best["weights"], {**card, "stopped_at": best["epoch"]})
@@ -156,7 +156,7 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
         "updates": epochs * len(loader),
         "samples": len(shown.train),
         "images_per_second": epochs * len(shown.train) / max(seconds, 1e-9),
-        "peak_memory": hardware.peak(plan.device),
+        "peak_memory": hardware.peak(plan.device) if counted else None,
         "early_epoch": best.get("epoch"),
         "finished": time.time(),
         **resolved(plan, cell),

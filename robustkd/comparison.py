@@ -18,7 +18,7 @@ FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
 PER_RUN = (*FIGURES, "worst_three", "macro_f1", "nll", "brier", "ece")
 FIT = ("memorised", "seen_through", "clean_fit", "loss_auroc")
 HEADLINE = "balanced_accuracy"  # what verdicts are about
-LESS = ("nll", "brier", "ece", "memorised", "temperature")  # of these, and what is made of them, less is better
+LESS = ("nll", "brier", "ece", "memorised")  # of these, and what is made of them, less is better
 KNOWN = 30  # test rows with a clean label that each class must have for a verdict by them
 VERDICT = (  # the columns of the table of verdicts, but for those that Holm's correction adds
     *("reference", "metric", "n", "difference", "low", "high", "p", "boot_low", "boot_high"),
@@ -88,8 +88,8 @@ def compare(record: Recorded, trust: bool = False) -> Comparison:
     known = [r for r in students if "clean" in r]
     return Comparison(
         summarise(long_table(wanted)),
-        verdicts(students, study, trust),
-        class_table(students, study["methods"]),
+        verdicts(students, study, trust, family(record)),
+        class_table(students, study, headline(students, study, trust)[0]),
         differences(students, study["methods"]),
         differences(known, study["methods"], "clean"),
         along(curves),
@@ -186,23 +186,37 @@ def headline(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], tru
     return ("clean", True) if enough else ("last", False)
 
 
-def verdicts(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], trust: bool = False) -> pd.DataFrame:
+def family(record: Recorded) -> int:
+    """How many methods Holm's correction is over: all that the study compares or ever compared, finished or not."""
+    tried = {r["cell"]["method"] for r in record.results if r["cell"]["role"] != TEACHER}
+    methods = {*record.study["methods"], *tried}
+    return sum(reference(method, methods) not in (None, method) for method in methods)
+
+
+def verdicts(
+    results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], trust: bool = False, among: int = 0
+) -> pd.DataFrame:
     """Each method's difference from its reference in balanced accuracy, and what it shows; Holm over the study's methods.
 
+    Args:
+        among: how many methods the correction is over, where that is more than stand in the table.
+
     Returns:
-        By method: reference, metric, n (pairs of seeds), difference, low, high (95 %), p, p_holm, verdict; difference_plain,
-        from the plain baseline where that is not the reference; difference_stopped, from the reference stopped early, which
-        tells a gain from one over an overtrained baseline. From 10 seeds, boot_low and boot_high too.
+        By method: reference, metric, n (pairs of seeds; of draws of the scenario where seeds share a few), difference, low,
+        high (95 %), p, p_holm, among (how many the correction is over), verdict; difference_plain, from the plain baseline
+        where that is not the reference; difference_stopped, from the reference stopped early, which tells a gain from one
+        over an overtrained baseline. From 10 seeds, boot_low and boot_high too.
     """
     methods, (part, allowed) = study["methods"], headline(results, study, trust)
     value = {_key(r): np.array([r[part][HEADLINE]], dtype=float) for r in results if part in r}
-    stopped = {_key(r): np.array([r["early"][HEADLINE]]) for r in results if "early" in r and part == "last"}
+    early_ = {_key(r): r["early"] if part == "last" else r["early"].get("clean") for r in results if "early" in r}
+    stopped = {key: np.array([figures[HEADLINE]], dtype=float) for key, figures in early_.items() if figures}
     rows = {}
     for method in methods:
         against = reference(method, methods)
         if against in (None, method):
             continue
-        d = _pairs(value, value, method, str(against))
+        d = _pairs(value, value, method, str(against), draws(study))
         plain = _pairs(value, value, method, BASELINE) if against != BASELINE else d[:0]
         early = _pairs(value, stopped, method, str(against))
         test, boot = statistics.paired(d), statistics.bootstrap(d)
@@ -217,7 +231,11 @@ def verdicts(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], tru
             "difference_stopped": early.mean() if len(early) else np.nan,
         }
     table = pd.DataFrame(list(rows.values()), index=pd.Index(rows, name="method"), columns=VERDICT)
-    table["p_holm"] = statistics.holm(table["p"].to_numpy(dtype=float))
+    p = table["p"].to_numpy(dtype=float)
+    table["among"] = max(len(p), among)
+    # What is not finished may come to any p: as 1, it takes no verdict back later.
+    filled = np.concatenate([np.nan_to_num(p, nan=1.0), np.ones(max(0, among - len(p)))])
+    table["p_holm"] = np.where(np.isnan(p), np.nan, statistics.holm(filled)[: len(p)])
     told = zip(table["n"], table["difference"], table["low"], table["p_holm"], strict=True)
     table["verdict"] = [statistics.verdict(*row) if allowed else "withheld" for row in told]
     return table
@@ -227,22 +245,43 @@ def _key(result: Mapping[str, Any]) -> tuple[str, int]:
     return result["cell"]["method"], result["cell"]["seed"]
 
 
-def _pairs(own: Values, other: Values, method: str, against: str) -> NDArray[np.float64]:
-    """Differences seed by seed, of the seeds that both have: (n, 1)."""
+def draws(study: Mapping[str, Any]) -> int | None:
+    """How many draws of the scenario the seeds of a study share; None where each has its own."""
+    shared = study.get("given", {}).get("data_seeds")
+    return None if shared is None or shared >= study["seeds"] else int(shared)
+
+
+def _by_draw(differences: NDArray[np.float64], seeds: Sequence[int], shared: int | None) -> NDArray[np.float64]:
+    """What is independent: differences seed by seed, or their means by draw where seeds share a few draws: (n, m) -> (d, m).
+
+    Where all share one draw they are independent given it, and what is inferred speaks of that draw alone.
+    """
+    if shared is None or shared == 1:
+        return differences
+    draw = np.array(seeds) % shared
+    return np.stack([differences[draw == d].mean(axis=0) for d in np.unique(draw)]) if len(seeds) else differences
+
+
+def _pairs(own: Values, other: Values, method: str, against: str, shared: int | None = None) -> NDArray[np.float64]:
+    """Differences of the seeds that both have, as far as these are independent: (n, 1)."""
     seeds = sorted(seed for name, seed in own if name == method and (against, seed) in other)
-    return np.array([own[method, s] - other[against, s] for s in seeds]).reshape(-1, 1)
+    return _by_draw(np.array([own[method, s] - other[against, s] for s in seeds]).reshape(-1, 1), seeds, shared)
 
 
-def class_table(results: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> pd.DataFrame:
+def class_table(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], part: str = "last") -> pd.DataFrame:
     """Per class and method: recall, the reference's over the same seeds, the difference, its unadjusted 95 % interval, p and q.
 
     q is Benjamini and Hochberg's over all classes and methods of the study. There is no verdict per class: corrected for so
     many questions none could ever be given at 5 seeds.
+
+    Args:
+        part: what verdicts go by: `last` for the whole test set, `clean` for its rows with a clean label.
     """
+    methods, results = study["methods"], [r for r in results if part in r]
     if not results:
         return pd.DataFrame(columns=["class", "support", "method", "reference", "recall", "recall_reference", "n", "q"])
-    names, support = list(results[0]["last"]["recall"]), list(results[0]["last"]["support"].values())
-    value = {_key(r): np.array(list(r["last"]["recall"].values()), dtype=float) for r in results}
+    names, support = list(results[0][part]["recall"]), list(results[0][part]["support"].values())
+    value = {_key(r): np.array(list(r[part]["recall"].values()), dtype=float) for r in results}
     parts = []
     for method in methods:
         against = reference(method, methods)
@@ -252,7 +291,7 @@ def class_table(results: Sequence[Mapping[str, Any]], methods: Sequence[str]) ->
         if not seeds:
             continue
         own, theirs = (np.stack([value[name, seed] for seed in seeds]) for name in (method, str(against)))
-        test = statistics.paired(own - theirs)
+        test = statistics.paired(_by_draw(own - theirs, seeds, draws(study)))
         columns = {"recall": own.mean(axis=0), "recall_reference": theirs.mean(axis=0), "difference": test.mean}
         told = {"class": names, "support": support, "method": method, "reference": against, "n": len(seeds)}
         parts.append(pd.DataFrame({**told, **columns, "low": test.low, "high": test.high, "p": test.p}))
@@ -334,10 +373,21 @@ def rule(made: Comparison, trust: bool = False) -> list[str]:
     trusted = " (test labels taken for clean, as asked)" if trust and not made.study.get("truth_known") else ""
     return [
         f"Verdicts: paired t test of balanced accuracy{clean}{trusted} over the seeds against the baseline with the same"
-        f" criterion, Holm's correction over the {len(table)} compared, better or worse at"
+        f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
         f" {statistics.LEVEL:g}; none below {statistics.FEWEST} seeds.",
-        "Intervals (95 %, t) speak of the randomness of training and scenario on this test set, not of other test images.",
+        f"Intervals (95 %, t) speak of {_randomness(made)} on this test set, not of other test images. Seeds added until"
+        " something shows make false findings likelier: their number is to be fixed beforehand.",
     ]
+
+
+def _randomness(made: Comparison) -> str:
+    """What a study's seeds vary."""
+    shared = draws(made.study)
+    given = [r for r in made.results if r["cell"]["role"] == TEACHER and not r.get("trained", {"": 0})]
+    parts = ["training", *([] if shared == 1 else ["scenario"])]
+    fixed = [*(["one draw of the scenario"] if shared == 1 else []), *(["one teacher"] if given else [])]
+    pooled = f", seeds of one draw of the scenario averaged ({shared} draws)" if shared not in (None, 1) else ""
+    return f"the randomness of {' and '.join(parts)}{pooled}" + (f", for {' and '.join(fixed)}," if fixed else "")
 
 
 def answer(made: Comparison) -> tuple[str, str]:
@@ -369,6 +419,7 @@ def _undecided(table: pd.DataFrame, verdict: str) -> str:
     if gains.isna().all():
         return "No method and its baseline are both finished for any seed yet."
     why = "the test labels are as given" if verdict == "withheld" else "there are too few seeds"
+    table = table[gains.notna()]
     ahead, first = int((gains > 0).sum()), f"{gains.idxmax()} ({100 * gains.max():+.1f} points of balanced accuracy)"
     if len(table) == 1:
         return (
@@ -435,10 +486,13 @@ def less_is_better(figure: str) -> bool:
 def across(made: Sequence[Comparison], figure: str = HEADLINE) -> Across:
     """Studies side by side: each row's mean and spread in each, and methods by their average rank.
 
-    Ranks are of the means of the nets that methods ship, 1 the best, ties sharing theirs; the teacher and what is stopped
-    early or measured beside a net take no part.
+    Ranks are of the means of the nets that methods ship, 1 the best, ties sharing theirs, among the methods that every
+    study has with all its seeds: ranks among few and among many are not of one kind. The teacher and what is stopped early
+    or measured beside a net take no part. Verdicts stand only beside the figure they are about.
     """
-    lines, ranked, less = [], {}, less_is_better(figure)
+    lines, less = [], less_is_better(figure)
+    ranked: dict[str, pd.Series[float]] = {}
+    complete: dict[str, set[str]] = {}
     for label, each in zip(labels([m.study for m in made]), made, strict=True):
         if f"{figure}_mean" not in each.summary:
             continue
@@ -447,7 +501,10 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE) -> Across:
             long_table(each.results).pivot(index="seed", columns="method", values=figure),
         )
         ships = [name for name in means.index if name in each.study["methods"]]
-        ranked[label] = means[ships].rank(ascending=less)
+        full = each.summary.loc[ships, "seeds"]
+        complete[label] = {name for name in ships if full[name] == full.max()}
+        judged = set(each.verdicts["metric"]) <= {figure}  # a verdict is of its own metric
+        ranked[label] = means[ships]
         for name, row in each.summary.iterrows():
             against = reference(str(name), each.study["methods"]) if name in ships else BASELINE
             paired = (
@@ -458,12 +515,16 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE) -> Across:
                 {
                     **{"study": label, "method": name, "mean": row[f"{figure}_mean"], "std": row[f"{figure}_std"]},
                     **{"seeds": int(row["seeds"]), "difference": difference},
-                    "verdict": each.verdicts["verdict"].get(name, ""),
+                    "verdict": each.verdicts["verdict"].get(name, "") if judged else "",
                     "best": name in ships
                     and row[f"{figure}_mean"] == (means[ships].min() if less else means[ships].max()),
                     "below": bool(difference > 0 if less else difference < 0),
                 }
             )
-    table, ranks = pd.DataFrame(lines), pd.DataFrame(ranked)
+    everywhere = set.intersection(*complete.values()) if complete else set()
+    means_ = pd.DataFrame(
+        {label: values[[n for n in values.index if n in everywhere]] for label, values in ranked.items()}
+    )
+    ranks = means_.rank(ascending=less)
     average = pd.DataFrame({"rank": ranks.mean(axis=1), "studies": ranks.count(axis=1)}).rename_axis("method")
-    return Across(table, average.sort_values("rank", kind="stable"))
+    return Across(pd.DataFrame(lines), average.sort_values("rank", kind="stable"))

@@ -50,12 +50,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def forget_peak(on: str) -> None:
-    """Begin to measure anew how much memory is taken at most."""
+def forget_peak(on: str) -> bool:
+    """Begin to measure anew how much memory is taken at most; whether the system could."""
     if torch.device(on).type == "cuda":
         torch.cuda.reset_peak_memory_stats(on)
-    elif STATUS.exists():
+        return True
+    try:
         CLEAR.write_text("5")
+    except OSError:  # no Linux, or one that keeps this to itself
+        return False
+    return STATUS.exists()
 
 
 def peak(on: str) -> int | None:

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustkd import metrics, robustness
+from robustkd import corruptions, metrics, robustness
 from robustkd.answers import answers
 from robustkd.data.groups import many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.view import Labels, View
 from robustkd.models.net import Network, still
-from robustkd.study import Cell, Plan, loaded, measured_as, source, teacher_of, views
+from robustkd.study import Cell, Plan, attacks, loaded, measured_as, source, teacher_of, views
 
 Groups = Sequence[NDArray[np.str_]]
 PER_CLASS = ("recall", "precision", "f1", "support")  # the columns of per_class.csv
@@ -47,7 +47,8 @@ def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
     train, held_out, test = (Loader(view, 512, device, augment=False) for view in shown)
     names, labels = test.view.classes, test.view.labels
     counts = published_counts(train.view)
-    groups = many_medium_few(counts), thirds(counts)
+    # Of classes as large as one another, the largest third would be the first by number.
+    groups = many_medium_few(counts), *([thirds(counts)] if counts.max() >= 2 * counts.min() else [])
     result: dict[str, Any] = {"cell": {"role": cell.role, "method": cell.method, "seed": cell.seed}, "name": cell.name}
     result["measured"] = measured_as(plan.options)
     path = plan.teacher if cell.role == "teacher" and plan.teacher else folder / "model.pt"
@@ -61,14 +62,16 @@ def evaluate(plan: Plan, cell: Cell) -> dict[str, Any]:
         if len(held_out.view):
             by = metrics.temperature(held_out.view.labels, answers(net, held_out))
             result[what]["scaled"] = metrics.scaled(labels, logits, by)
+        result[what] |= clean_figures(logits, test.view, groups)
         if what == "last":
-            result |= clean_figures(logits, test.view, groups)
+            if "clean" in result["last"]:
+                result["clean"] = result["last"].pop("clean")
             result |= fit_figures(folder, net, train)
             mine = said(folder, test.view, train.view)
             result["answers"] = {rows: metrics.packed(predicted) for rows, predicted in mine.items()}
             result |= agreement(plan, cell, mine, test, train)
             result["cost"] = cost(plan, cell, net)
-            result |= robust_figures(plan, net, test)
+            result |= changed_figures(plan, net, test, document(folder / "result.json"))
     beside = arrays(folder / "beside.npz")
     result["beside"] = {name: metrics.summary(labels, logits, names, groups) for name, logits in beside.items()}
     result["trained"] = document(folder / "trained.json")
@@ -192,14 +195,34 @@ def macs(net: Network, shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def robust_figures(plan: Plan, net: Network, test: Loader) -> dict[str, Any]:
-    """`robust` and `corruptions`: how the net stands up to changed images, as far as it is asked for."""
-    figures: dict[str, Any] = {}
-    if plan.options.attack:
-        figures["robust"] = robustness.robust(net, test, plan.options.attack)
-    if plan.options.corruptions:
-        figures["corruptions"] = robustness.corruptions(net, test)
-    return figures
+def changed_figures(plan: Plan, net: Network, test: Loader, before: dict[str, Any]) -> dict[str, Any]:
+    """`robust` and `corruptions`: how the net stands up to changed images, as far as it was ever asked for.
+
+    What was measured before by the same code is kept, asked for again or not; `changed` says by which: {word: its version}.
+
+    Args:
+        before: the result that this one replaces; empty where there is none.
+    """
+    versions: dict[str, str] = {}
+    robust: dict[str, Any] = {}
+    known = {word: mark for word, mark in before.get("changed", {}).items() if word != "corruptions"}
+    for word in dict.fromkeys([*known, *attacks(plan.options)]):
+        now = robustness.version(word)
+        if word in known and now in ("", known[word]):  # the user's file may be gone, and its figures stand
+            found = {name: of for name, of in before["robust"].items() if of.get("word") == word}
+        elif word in attacks(plan.options):
+            found = {name: {**of, "word": word} for name, of in robustness.robust(net, test, word).items()}
+            known[word] = now
+        else:
+            continue
+        robust |= found
+        versions[word] = known[word]
+    figures: dict[str, Any] = {"robust": robust} if robust else {}
+    same = before.get("changed", {}).get("corruptions") == corruptions.version()
+    if plan.options.corruptions or same:
+        figures["corruptions"] = before["corruptions"] if same else corruptions.corruptions(net, test)
+        versions["corruptions"] = corruptions.version()
+    return {**figures, "changed": versions} if versions else {}
 
 
 def arrays(path: Path) -> dict[str, NDArray[Any]]:

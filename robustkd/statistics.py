@@ -107,6 +107,8 @@ def verdict(seeds: int, mean: float, low: float, p: float) -> str:
     """
     if seeds < FEWEST:
         return "too few seeds"
+    if p != p:
+        return "not measured"
     if mean == low == 0:  # nothing was uncertain about it
         return "identical"
     if p < LEVEL:

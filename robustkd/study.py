@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from robustkd import build, checkpoint, engine, seeds, words
+from robustkd import build, checkpoint, corruptions, engine, robustness, seeds, words
 from robustkd.criteria import CRITERIA
 from robustkd.data import manifest, sources
 from robustkd.data.paired import PAIRED
@@ -29,7 +29,7 @@ from robustkd.options import Data, Study
 from robustkd.records import Facts
 
 # The files that decide what is measured of a trained net, and nothing else.
-MEASURING = ("measure.py", "metrics.py", "robustness.py")
+MEASURING = ("measure.py", "metrics.py")
 TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED}
 
 
@@ -172,15 +172,30 @@ def loaded(plan: Plan, path: Path) -> Network:
 def finished(plan: Plan, cell: Cell) -> bool:
     """Whether a cell has its result, measured as it would be now: labels may have been reviewed, or more be asked for."""
     path = plan.run(cell) / "result.json"
-    return path.exists() and json.loads(path.read_text(encoding="utf-8")).get("measured") == measured_as(plan.options)
+    if not path.exists():
+        return False
+    result = json.loads(path.read_text(encoding="utf-8"))
+    wanted = {word: robustness.version(word) for word in attacks(plan.options)}
+    wanted |= {"corruptions": corruptions.version()} if plan.options.corruptions else {}
+    return result.get("measured") == measured_as(plan.options) and wanted.items() <= result.get("changed", {}).items()
 
 
-def measured_as(options: Study) -> str:
-    """A digest of what decides the figures of a trained net: the known truth, the measures asked for, and their code."""
+def trained(plan: Plan, cell: Cell) -> bool:
+    """Whether a cell's net is there, measured or not."""
+    return (plan.run(cell) / "trained.json").exists() or (cell.role == "teacher" and plan.teacher is not None)
+
+
+def attacks(options: Study) -> list[str]:
+    """The attacks that are asked for, each once."""
+    return list(dict.fromkeys(words.split(options.attack, ","))) if options.attack else []
+
+
+def measured_as(options: Data) -> str:
+    """A digest of what decides the figures of a trained net on images as they are: the known truth, and the code."""
     truth = source(options).truth
     known = () if truth is None else (truth.astype("<i8"),)
     code = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in MEASURING)
-    return digest(*known, text=f"{options.attack} {options.corruptions} {code}")
+    return digest(*known, text=code)
 
 
 def teacher_of(plan: Plan, cell: Cell) -> Cell | None:

@@ -28,9 +28,11 @@ LAW: dict[str, set[str]] = {
     "robustkd.metrics": set(),
     "robustkd.measure": {
         *("robustkd.answers", "robustkd.metrics", "robustkd.robustness", "robustkd.study", "robustkd.data"),
+        "robustkd.corruptions",
         *("robustkd.models", "robustkd.words"),
     },
     "robustkd.robustness": {"robustkd.data", "robustkd.models", "robustkd.words"},
+    "robustkd.corruptions": {"robustkd.data", "robustkd.models", "robustkd.robustness"},
     "robustkd.statistics": set(),
     "robustkd.checkpoint": {"robustkd.models", "robustkd.words"},
     "robustkd.options": {"robustkd.methods", "robustkd.words"},
@@ -41,6 +43,7 @@ LAW: dict[str, set[str]] = {
     },
     "robustkd.hardware": {"robustkd.words"},
     "robustkd.study": {
+        *("robustkd.robustness", "robustkd.corruptions"),
         *("robustkd.build", "robustkd.engine", "robustkd.checkpoint", "robustkd.options", "robustkd.data"),
         *("robustkd.criteria", "robustkd.methods", "robustkd.models", "robustkd.records", "robustkd.seeds"),
         "robustkd.words",

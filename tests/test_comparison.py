@@ -326,11 +326,58 @@ def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
             study("noise0.4", {"baseline": 0.2, "hinton": 0.1}),
         ]
     )
-    # clean: hinton and sp share ranks 1 and 2, baseline 3. noise0.4: baseline 1, hinton 2.
-    assert made.ranks["rank"].to_dict() == {"sp": 1.5, "hinton": 1.75, "baseline": 2.0}
-    assert made.ranks["studies"].to_dict() == {"sp": 1, "hinton": 2, "baseline": 2}
+    # sp is in one of them only. clean: hinton 1, baseline 2. noise0.4: baseline 1, hinton 2.
+    assert made.ranks["rank"].to_dict() == {"hinton": 1.5, "baseline": 1.5}
+    assert made.ranks["studies"].to_dict() == {"hinton": 2, "baseline": 2}
     noisy = made.table[made.table["study"] == "noise0.4"].set_index("method")
     assert noisy["best"].to_dict() == {"teacher": False, "baseline": True, "hinton": False}, "a teacher takes no part"
     assert noisy["below"].to_dict() == {"teacher": False, "baseline": False, "hinton": True}
     assert noisy.loc["hinton", "verdict"] == "no difference shown", "one constant difference: a sign test of five"
     assert noisy.loc["hinton", "difference"] == pytest.approx(-0.1)
+
+
+def test_a_verdict_stands_only_beside_its_own_figure() -> None:
+    made = comparison.compare(five())
+    by_figure = {name: comparison.across([made], name).table.set_index("method") for name in comparison.FIGURES}
+    assert by_figure["balanced_accuracy"].loc["hinton", "verdict"] == "better"
+    assert by_figure["worst_recall"].loc["hinton", "verdict"] == ""
+
+
+def test_an_unfinished_study_takes_no_verdict_back() -> None:
+    """What is missing counts as if it had shown nothing, and methods asked for before count too."""
+    whole = comparison.compare(five()).verdicts
+    record = five()
+    part = record._replace(results=[r for r in record.results if r["cell"]["method"] not in ("sp", "hinton+balanced")])
+    assert comparison.compare(part).verdicts.loc["hinton", "p_holm"] == pytest.approx(whole.loc["hinton", "p_holm"])
+    fewer = record._replace(study={**record.study, "methods": ["baseline", "hinton"]})
+    made = comparison.compare(fewer)
+    assert made.verdicts.loc["hinton", "p_holm"] == pytest.approx(3 * made.verdicts.loc["hinton", "p"])
+    assert "correction over the 3 compared" in comparison.rule(made)[0]
+
+
+def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
+    """Six seeds of two draws are two draws: averaged within each, they are too few for a verdict."""
+    record = five(seeds=6)
+    record.study["given"]["data_seeds"] = 2
+    made = comparison.compare(record)
+    d = np.subtract(values(record, "hinton"), values(record, "baseline"))
+    theirs = stats.ttest_1samp([d[::2].mean(), d[1::2].mean()], 0)
+    assert made.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [2, "too few seeds"]
+    assert made.verdicts.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
+    assert "seeds of one draw of the scenario averaged (2 draws)" in comparison.rule(made)[1]
+    record.study["given"]["data_seeds"] = 1
+    held = comparison.compare(record)
+    assert held.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [6, "better"]
+    assert "the randomness of training, for one draw of the scenario," in comparison.rule(held)[1]
+
+
+def test_the_clean_part_decides_about_classes_and_the_early_stop_too() -> None:
+    record = doubtful(30, flip=0.2)
+    for r in record.results:
+        if "early" in r:
+            r["early"]["clean"] = {"balanced_accuracy": 0.99}
+    made = comparison.compare(record)
+    assert (made.classes["difference"] < 0).all(), "on labels as given they would be positive"
+    assert made.classes["support"].tolist() == [30, 31]
+    lost = np.mean(values(record, "hinton")) - 0.2 - 0.99
+    assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(lost)

@@ -1,6 +1,7 @@
 """What is written of trained cells; the nets are as they were born, since nothing here hangs on what they learned."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 from pipelines import cli, prepare
 from robustkd import checkpoint, measure, metrics, study
 from robustkd.cell import model_card
+from robustkd.data.loader import Loader
 from robustkd.options import Study
 from robustkd.study import Cell, Plan
 from tests.helpers import network
@@ -111,7 +113,7 @@ def test_figures_are_those_of_the_nets_answers(data: Path) -> None:
         for figure, by in ((made[what]["nll"], 1.0), (scaled["nll"], scaled["temperature"])):
             p = torch.from_numpy(logits / by).softmax(1)
             assert figure == pytest.approx(log_loss(shown.test.labels, p, labels=range(3)))
-    assert made["last"]["groups"].keys() == {"few", "head", "middle", "tail"}, "18 images of each class"
+    assert made["last"]["groups"].keys() == {"few"}, "18 images of each class: no third is larger than another"
     assert made["beside"] == {}
     assert "robust" not in made
     table = pd.read_csv(folder / "per_class.csv", index_col="class")
@@ -298,21 +300,39 @@ def test_a_net_of_which_nothing_is_finite_still_leaves_valid_json(data: Path) ->
 def test_attacks_and_corruptions_are_measured_where_they_are_asked_for(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    monkeypatch.setattr(
-        measure.robustness, "robust", lambda net, loader, spec: asked.append((loader.view, spec)) or {"x": {}}
-    )
-    monkeypatch.setattr(measure.robustness, "corruptions", lambda net, loader: {"noise": {"1": 0.5}})
+    asked: list[tuple[str, str]] = []
+
+    def robust(net: Any, loader: Loader, spec: str) -> dict[str, Any]:
+        asked.append((spec, loader.view.digest))
+        return {f"{spec} 8/255": {"accuracy": len(asked) / 10}}
+
+    monkeypatch.setattr(measure.robustness, "robust", robust)
+    monkeypatch.setattr(measure.corruptions, "corruptions", lambda net, loader: {"noise": {"1": 0.5}})
+    Path("mine.py").write_text("def attack(net, images, labels): return images")
     plan = planned(data)
-    asking = replace(plan, options=replace(plan.options, attack="fgsm", corruptions=True))
     trained(plan, PLAIN)
-    measure.evaluate(asking, PLAIN)
-    made = result(plan, PLAIN)
-    assert (made["robust"], made["corruptions"]) == ({"x": {}}, {"noise": {"1": 0.5}})
-    ((view, spec),) = asked
-    assert (view.digest, spec) == (study.views(plan, 0).test.digest, "fgsm")
-    assert study.finished(asking, PLAIN)
-    assert not study.finished(plan, PLAIN)
+    with_attack = planned(data, attack="fgsm,mine.py:attack", corruptions=True)
+
+    def figures(of: Plan) -> dict[str, float]:
+        measure.evaluate(of, PLAIN)
+        return {name: figures["accuracy"] for name, figures in result(of, PLAIN)["robust"].items()}
+
+    assert not study.finished(with_attack, PLAIN)
+    first = figures(with_attack)
+    assert first == {"fgsm 8/255": 0.1, "mine.py:attack 8/255": 0.2}
+    assert {view for _, view in asked} == {study.views(plan, 0).test.digest}
+    assert result(plan, PLAIN)["corruptions"] == {"noise": {"1": 0.5}}
+    assert study.finished(with_attack, PLAIN)
+    assert study.finished(plan, PLAIN), "what was measured beyond what is asked for does no harm"
+    assert figures(plan) == first, "and is kept"
+    assert figures(planned(data, attack="pgd")) == {**first, "pgd 8/255": 0.3}, "nothing is measured twice"
+    Path("mine.py").write_text("def attack(net, images, labels): return 0 * images")
+    sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_attack_")))
+    assert not study.finished(with_attack, PLAIN), "the attack is another now"
+    assert figures(with_attack)["mine.py:attack 8/255"] == 0.4
+    Path("mine.py").unlink()
+    sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_attack_")))
+    assert figures(plan)["mine.py:attack 8/255"] == 0.4, "its figures outlive it"
 
 
 def test_a_result_of_older_figures_is_measured_again_and_nothing_is_trained(

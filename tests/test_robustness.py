@@ -16,13 +16,12 @@ from helpers import batches, few, many, network, teacher
 from torch import Tensor, nn
 
 from pipelines import cli
-from robustkd import robustness, study
+from robustkd import robustness
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.models.net import Network
-from robustkd.options import Study
 from robustkd.records import Output
-from robustkd.robustness import corrupted, corruptions, fgsm, pgd, robust
+from robustkd.robustness import fgsm, pgd, robust
 from robustkd.words import UsageError
 
 CPU = torch.device("cpu")
@@ -238,14 +237,6 @@ def test_large_sets_of_images_are_attacked_in_pieces(monkeypatch: pytest.MonkeyP
 uphill = robustness.uphill
 
 
-def test_more_asked_for_is_measured_again():
-    digests = {
-        study.measured_as(Study(scenario="clean", **asked_for))
-        for asked_for in ({}, {"attack": "fgsm"}, {"attack": "fgsm,pgd"}, {"corruptions": True})
-    }
-    assert len(digests) == 4
-
-
 # --- words, and attacks of one's own ---------------------------------------------------------------------------------
 
 
@@ -385,81 +376,3 @@ def test_an_attack_that_cannot_work_is_refused_before_anything_is_trained(
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(f"robustkd: --attack {word}: ")
     assert not list(mine.glob("out/*"))
-
-
-# --- corruptions -----------------------------------------------------------------------------------------------------
-
-
-@cache
-def lines() -> Loader:
-    """Faint lines of one pixel, lying or standing, or none: what noise, blur and JPEG take away."""
-    labels = np.arange(90) % 3
-    images = np.random.default_rng(1).normal(128, 4, (90, 1, 32, 32))
-    images[labels == 0, :, ::2] += 24
-    images[labels == 1, :, :, ::2] += 24
-    view = View.of(Source("lines", images.round().astype(np.uint8), labels, ("lying", "standing", "none")))
-    return Loader(view, 50, CPU, augment=False)
-
-
-@cache
-def looker() -> Network:
-    """A small net that has learned them."""
-    torch.manual_seed(0)
-    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
-    net = Plain(nn.Sequential(*layers), mean=[0.5], std=[0.05])
-    optimiser = torch.optim.Adam(net.parameters(), lr=0.03)
-    for _ in range(60):
-        for images, labels in lines().plain():
-            optimiser.zero_grad()
-            F.cross_entropy(net(images).logits, labels).backward()
-            optimiser.step()
-    return net
-
-
-def test_the_worst_severity_hurts_no_less_than_the_mildest():
-    net, loader = looker(), lines()
-    state = torch.get_rng_state()
-    shares = corruptions(net, loader)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert net.training
-    assert list(shares) == ["noise", "blur", "contrast", "brightness", "jpeg"]
-    for by_severity in shares.values():
-        assert list(by_severity) == ["1", "2", "3", "4", "5"]
-        assert by_severity["5"] <= by_severity["1"]
-    assert shares["contrast"]["1"] > 0.6  # it has learned them
-    assert sum(by_severity["5"] <= by_severity["1"] - 0.2 for by_severity in shares.values()) >= 4
-    assert corruptions(net, loader) == shares
-
-
-@pytest.mark.parametrize(("channels", "height", "width"), [(1, 32, 32), (3, 32, 32), (3, 32, 48), (1, 64, 64)])
-@pytest.mark.parametrize("name", robustness.SEVERITIES)
-def test_each_severity_changes_more_than_the_last_and_stays_in_range(name: str, channels: int, height: int, width: int):
-    # Detail of every size, as in photographs.
-    made, full = np.random.default_rng(1), np.zeros((4, channels, height, width))
-    for size in (1, 2, 4, 8, 16):
-        full += 0.1 * made.normal(size=(4, channels, height // size, width // size)).repeat(size, 2).repeat(size, 3)
-    images, changes = torch.tensor(0.5 + full, dtype=torch.float32).clamp(0, 1), []
-    for severity in range(1, 6):
-        there = corrupted(images, name, severity, random())
-        assert there.shape == images.shape
-        assert there.dtype == torch.float32
-        assert there.min() >= 0
-        assert there.max() <= 1
-        assert torch.equal(there, corrupted(images, name, severity, random()))
-        changes.append((there - images).abs().mean().item())
-    assert changes == sorted(changes)
-    assert 0 < changes[0] < changes[-1]
-
-
-def test_contrast_and_brightness_by_hand():
-    images = torch.tensor([0.2, 0.4]).repeat(512).reshape(1, 1, 32, 32)  # its mean is 0.3
-    weak = corrupted(images, "contrast", 3, random())
-    torch.testing.assert_close(weak[0, 0, 0, :2], 0.3 + 0.4 * torch.tensor([-0.1, 0.1]))
-    torch.testing.assert_close(corrupted(images, "brightness", 5, random())[0, 0, 0, :2], torch.tensor([0.52, 1.0]))
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 31), (4, 32, 32)])
-def test_other_images_have_no_corruptions(shape: tuple[int, int, int]):
-    view = View.of(Source("small", np.zeros((6, *shape), np.uint8), np.arange(6) % 2, ("a", "b")))
-    assert not robustness.defined(shape)
-    assert corruptions(network(), Loader(view, 6, CPU, augment=False)) == {}

@@ -337,7 +337,12 @@ def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFix
     assert not list(Path("other").glob("*/study.json"))
 
 
-def test_an_ensemble_is_measured_beside_its_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ensemble_is_measured_beside_its_model(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "robustkd.cell.WATCHED", 5
+    )  # fewer than the test rows: what is looked at along the run is a part
     cli.main(line("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
     run = folder() / "runs" / "one-seed0"
