@@ -400,7 +400,7 @@ def answer(made: Comparison) -> tuple[str, str]:
     count = table["verdict"].value_counts()
     open_ = [verdict for verdict in ("withheld", "too few seeds") if verdict in count]
     if sum(count[verdict] for verdict in open_) == len(table):
-        return question, _undecided(table, open_[0])
+        return question, _undecided(table)
     parts = [_listed(table, "better") or "no method was shown to be better", _listed(table, "worse")]
     behind = int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum())
     parts += [
@@ -413,24 +413,26 @@ def answer(made: Comparison) -> tuple[str, str]:
     return question, f"{told[0].upper()}{told[1:]} (balanced accuracy)."
 
 
-def _undecided(table: pd.DataFrame, verdict: str) -> str:
+def _undecided(table: pd.DataFrame) -> str:
     """What can be said where there is no verdict."""
     gains = table["difference"].astype(float)
     if gains.isna().all():
         return "No method and its baseline are both finished for any seed yet."
-    why = "the test labels are as given" if verdict == "withheld" else "there are too few seeds"
-    table = table[gains.notna()]
-    ahead, first = int((gains > 0).sum()), f"{gains.idxmax()} ({100 * gains.max():+.1f} points of balanced accuracy)"
+    reasons = ["the test labels are as given"] if (table["verdict"] == "withheld").any() else []
+    reasons += ["there are too few seeds"] if (table["n"] < statistics.FEWEST).any() else []
+    table, gains = table[gains.notna()], gains.dropna()
+    first, points = str(gains.idxmax()), f"{100 * gains.max():+.1f} points of balanced accuracy"
+    ahead = gains > 0
+    said = f"{ahead.sum()} of {len(table)} lie above their baseline in the mean, first of all {first} ({points})"
     if len(table) == 1:
-        return (
-            f"No verdict, because {why}: its mean difference is {100 * gains.max():+.1f} points of balanced accuracy."
-        )
-    lie = (
-        f"{ahead} of {len(table)} lie above their baseline in the mean, first of all"
-        if ahead
-        else "none lies above, nearest"
-    )
-    return f"No verdict, because {why}: {lie} {first}."
+        said = f"its mean difference is {points}"
+    elif not ahead.any():
+        said = f"none lies above its baseline, nearest {first} ({points})"
+    behind = table.loc[ahead, "difference_stopped"] <= 0
+    if behind.any():
+        of = "" if len(table) == 1 else f" as {behind.sum()} of these"
+        said += f"; but the baseline, stopped early, does as well{of}"
+    return f"No verdict, because {' and '.join(reasons)}: {said}."
 
 
 def _listed(table: pd.DataFrame, verdict: str) -> str:

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
@@ -44,6 +45,11 @@ def run(plan: Plan, wanted: Iterable[Cell], report: Report) -> Iterator[tuple[Ce
     with ProcessPoolExecutor(plan.jobs, context, _begin, (plan, events)) as pool:
         try:
             yield from _scheduled(pool, plan.jobs, lambda cell: (_work, plan, cell), todo, plan, news)
+        except BrokenProcessPool:
+            raise words.Failed(
+                "a process was ended from outside, perhaps for want of memory (fewer --jobs take less);"
+                " the same command goes on from the last save"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -72,6 +78,8 @@ def _scheduled(
         news()
         for future in done:
             cell, error = running.pop(future), future.exception()
+            if isinstance(error, BrokenProcessPool):  # of every run, whichever process it was
+                raise error
             if isinstance(error, Exception):
                 failed.add(cell)
             elif error is not None:

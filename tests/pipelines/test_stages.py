@@ -503,3 +503,20 @@ def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(dat
     card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
     with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh begins anew"):
         prepare.draft(Study(**options(words))).freeze()
+
+
+def test_a_process_that_is_killed_ends_the_study_in_a_sentence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fatal.py").write_text(
+        "import os, signal\n"
+        "from robustkd.methods.baseline import Baseline\n"
+        "class Fatal(Baseline):\n"
+        "    def objective(self, batch):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "METHODS = {'fatal': Fatal}\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line("run", data, methods="baseline,fatal", plug="fatal.py", jobs="2"))
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "robustkd: a process was ended from outside" in said
+    assert "Traceback" not in said
