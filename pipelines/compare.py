@@ -7,9 +7,10 @@ In a notebook:
     compare.stacked(made, "classes")            # a line per study, class and method; so for any of a comparison's frames
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
@@ -42,15 +43,49 @@ TRUTH = {
     "loss_auroc": "AUROC of the loss",
 }
 AGREEMENT = {"agreement_test": "on the test set", "agreement_corrupted": "on wrong training labels"}
-NAMES = {**RIGHT, **PROBABILITIES, **FREQUENCIES, **THIRDS, **TRUTH, **AGREEMENT}
+NAMES = {
+    **RIGHT,
+    **PROBABILITIES,
+    "nll_scaled": "NLL after one temperature",
+    **FREQUENCIES,
+    **THIRDS,
+    **TRUTH,
+    **AGREEMENT,
+}
 COSTS = {
     **{"parameters": "parameters", "macs": "MACs of an image", "images": "images seen", "seconds": "seconds"},
     **{"teacher_seconds": "teacher's seconds", "images_per_second": "images a second"},
     "peak_memory": "peak memory, bytes",
 }
-NUMBERS = {"nll", "brier", "temperature", "loss_auroc"}  # figures that are no share in per cent
+NUMBERS = {
+    "nll",
+    "brier",
+    "temperature",
+    "loss_auroc",
+}  # and what is made of them: figures that are no share in per cent
+ANEW = "without the file, the command that made the study makes it again"
 CONTINUED = re.compile(r"\.\d{8}-\d{6}")  # what --fresh put aside
 PICTURES = ("per_class.png", "curves.png")
+FRAMES = {  # a comparison's frames by the names of their files
+    **{name: name for name in ("summary", "verdicts", "classes", "per_class", "along", "costs")},
+    "per_class_clean": "clean",
+}
+STACKED = ("summary", "verdicts", "classes", "costs")  # those that go into one file for several studies
+WATCHED = 2000  # robustkd.cell.WATCHED, for which torch is not worth its seconds: rows looked at after every epoch
+TEXT, NUMBER = (str,), (int, float)
+STUDY = {
+    "given.scenario": TEXT,
+    "given.dataset": TEXT,
+    "dataset": TEXT,
+    "methods": (list,),
+    "seeds": (int,),
+    "classes": (list,),
+}
+RESULT = {
+    **{"name": TEXT, "cell.role": TEXT, "cell.method": TEXT, "cell.seed": (int,)},
+    **{f"last.{figure}": NUMBER for figure in comparison.FIGURES},
+    **{"last.recall": (dict,), "last.support": (dict,)},
+}
 
 
 def main(
@@ -79,23 +114,48 @@ def main(
     _refuse_taken(frames, csv, markdown, latex)
     pages = [page(m, trust) for m in made] if each or len(made) == 1 else []
     pages += [across(made, figure, trust)] if len(made) > 1 else []
+    written = _export(frames, [part for one in pages for part in one], csv, markdown, latex)
     for one in pages:
         tables.show(one, console)
     if len(made) == 1 and (folder := made[0].folder) is not None:
-        _write(made[0], folder / "comparison", trust)
-        console.print(f"tables, pictures and runs: {folder}", markup=False)
-    whole = [part for one in pages for part in one]
+        try:
+            _write(made[0], folder / "comparison", trust)
+            console.print(f"tables, pictures and runs: {folder}", markup=False)
+        except OSError as error:  # somebody else's study, on a disk that is only read
+            console.print(
+                f"{folder}: the comparison cannot be written there ({error.strerror or error}); --csv, --markdown and"
+                " --latex write elsewhere",
+                markup=False,
+            )
+    for paths in written:
+        console.print(f"written: {paths}", markup=False)
+
+
+def _export(
+    frames: Mapping[str, pd.DataFrame],
+    whole: Sequence[str | Grid],
+    csv: Path | None,
+    markdown: Path | None,
+    latex: Path | None,
+) -> list[str]:
+    """Write what was asked for; the names of what was written."""
+    written = []
     for path, text in ((markdown, tables.markdown), (latex, tables.latex)):
         if path is not None:
             path.write_text(text(whole), encoding="utf-8")
-            console.print(f"written: {path}", markup=False)
-    if csv is not None:
-        console.print(f"written: {', '.join(map(str, tables.csv(frames, csv)))}", markup=False)
+            written.append(str(path))
+    return [*written, *([", ".join(map(str, tables.csv(frames, csv)))] if csv is not None else [])]
 
 
 def _refuse_taken(
     frames: Mapping[str, pd.DataFrame], csv: Path | None, markdown: Path | None, latex: Path | None
 ) -> None:
+    """Refuse files that are there, and two options for one file."""
+    wanted: dict[Path, str] = {}
+    inside = [csv, *(csv / f"{name}.csv" for name in frames)] if csv is not None else []
+    for option, path in (*(("--csv", path) for path in inside), ("--markdown", markdown), ("--latex", latex)):
+        if path is not None and (other := wanted.setdefault(path.resolve(), option)) != option:
+            raise UsageError(f"{option} {path}: {other} writes there too, and each needs a path of its own")
     if csv is not None:
         if csv.is_file():
             raise UsageError(f"--csv {csv}: this is a file, and it should be a folder for several")
@@ -180,11 +240,38 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _read(place: Path | str, trust: bool | None) -> Comparison:
+    if isinstance(place, str):
+        record = tracking.recorded(place)
+        _sound(record.study, STUDY, f"{place}, config.json")
+        for result in record.results:
+            _sound(result, RESULT, f"{place}, result.json of {result['name']}")
+    else:
+        _sound(_content(place / "study.json"), STUDY, place / "study.json")
+        for path in sorted(place.glob("runs/*/result.json")):
+            _sound(_content(path), RESULT, path)
     try:
-        record = tracking.recorded(place) if isinstance(place, str) else comparison.recorded(place)
+        record = comparison.recorded(place) if isinstance(place, Path) else record
+        return comparison.compare(record, trusted(record.study, trust))
+    except (KeyError, TypeError, ValueError) as error:  # what is damaged deeper, or a history
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{place}: a file of this study cannot be read ({told})") from error
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{place}: a file of this study cannot be read ({error})") from None
-    return comparison.compare(record, trusted(record.study, trust))
+        raise UsageError(f"{path}: this file cannot be read ({error}); {ANEW}") from None
+
+
+def _sound(content: Any, wanted: Mapping[str, tuple[type, ...]], file: str | Path) -> None:
+    """Refuse a file's content that lacks what every comparison needs."""
+    for name, kinds in wanted.items():
+        at = content
+        for key in name.split("."):
+            at = at.get(key) if isinstance(at, Mapping) else None
+        if not isinstance(at, kinds):
+            raise UsageError(f"{file}: this file is damaged, for '{name}' is missing or wrong in it; {ANEW}")
 
 
 def trusted(study: Mapping[str, Any], trust: bool | None = None) -> bool:
@@ -194,16 +281,14 @@ def trusted(study: Mapping[str, Any], trust: bool | None = None) -> bool:
 
 def frames_of(made: Comparison) -> dict[str, pd.DataFrame]:
     """A study's frames by the names of their files, but for those that are empty."""
-    frames = {name: getattr(made, name) for name in ("summary", "verdicts", "classes", "per_class", "along", "costs")}
-    frames["per_class_clean"] = made.clean
-    return {name: frame for name, frame in frames.items() if len(frame)}
+    return {name: frame for name, field in FRAMES.items() if len(frame := getattr(made, field))}
 
 
 def stacked(made: Sequence[Comparison], frame: str) -> pd.DataFrame:
     """One of the studies' frames in one, with the column `study` in front.
 
     Args:
-        frame: summary, verdicts, classes, per_class, clean, along, curves or costs.
+        frame: a field of `Comparison` that is a frame, such as summary, classes or curves.
     """
     parts = {}
     for label, each in zip(comparison.labels([m.study for m in made]), made, strict=True):
@@ -219,11 +304,10 @@ def stacked(made: Sequence[Comparison], frame: str) -> pd.DataFrame:
 def stack(made: Sequence[Comparison], figure: str = HEADLINE) -> dict[str, pd.DataFrame]:
     """The frames of several studies by the names of their files."""
     side_by_side = comparison.across(made, known(made, figure))
-    names = ("summary", "verdicts", "classes", "costs")
     frames = {
         "across": side_by_side.table,
         "ranks": side_by_side.ranks,
-        **{name: stacked(made, name) for name in names},
+        **{name: stacked(made, FRAMES[name]) for name in STACKED},
     }
     return {name: frame for name, frame in frames.items() if len(frame)}
 
@@ -237,7 +321,7 @@ def _write(made: Comparison, out: Path, trust: bool | None) -> None:
     from pipelines import figures, report
 
     out.mkdir(exist_ok=True)
-    for name in ("summary", "verdicts", "classes", "per_class", "along", "costs", "per_class_clean"):
+    for name in FRAMES:
         (out / f"{name}.csv").unlink(missing_ok=True)  # what no longer applies goes
     tables.csv(frames_of(made), out)
     whole = page(made, trust)
@@ -275,9 +359,11 @@ def page(made: Comparison, trust: bool | None = None) -> list[str | Grid]:
     parts += _by_class(made)
     if len(made.along):
         points_ = ", ".join(f"{at} {spread(row['mean'], row['std'])}" for at, row in made.along.iterrows())
+        rows = study.get("resolved", {}).get("rows_test", 0)  # a study of an earlier version does not say
+        of = f" on {WATCHED:,} fixed test rows" if rows > WATCHED else ""
         parts += [
             "",
-            f"plain training along the run (test accuracy): {points_}",
+            f"plain training along the run (test accuracy{of}): {points_}",
             "Under label noise long training memorises wrong labels, and that alone can make distillation look good.",
         ]
     return [*parts, "", *comparison.answer(made)]
@@ -381,14 +467,22 @@ def _method(name: str, study: Mapping[str, Any]) -> str:
 
 
 def teacher(given: Mapping[str, Any]) -> str:
-    """The teacher by its net, its criterion and how it was smoothed, if it was.
+    """The teacher by its net, its criterion and how it was smoothed, if it was; one that was given by its file's name.
 
     >>> teacher({"teacher": "wrn_16_2", "teacher_criterion": "ce", "smooth_teacher": "labels"})
     'teacher (wrn_16_2, ce, smooth labels)'
+    >>> teacher({"teacher": "/home/me/nets/best.pt", "teacher_criterion": "ce"})
+    'teacher (given: best.pt)'
     """
-    smoothed = given.get("smooth_teacher", "none")  # a study of an earlier version does not say
-    told = (given["teacher"], given["teacher_criterion"], *([f"smooth {smoothed}"] if smoothed != "none" else []))
-    return f"teacher ({', '.join(told)})"
+    text = str(given.get("teacher", ""))  # a study of an earlier version does not say all of this
+    if tracking.is_reference(text):
+        return f"teacher (given: {text})"
+    # A net's word has dots and colons, but no folders outside its brackets.
+    if text.endswith((".pt", ".pth")) or re.search(r"[/\\]", text.partition("(")[0]):
+        return f"teacher (given: {PureWindowsPath(text).name})"  # which knows both kinds of stroke
+    smoothed = str(given.get("smooth_teacher", "none"))
+    told = [text, str(given.get("teacher_criterion", "")), f"smooth {smoothed}" if smoothed != "none" else ""]
+    return f"teacher ({', '.join(word for word in told if word)})" if any(told) else "teacher"
 
 
 def _judged(made: Comparison, trust: bool) -> list[str | Grid]:
@@ -399,17 +493,24 @@ def _judged(made: Comparison, trust: bool) -> list[str | Grid]:
     # From its reference stopped early, and from plain training where that is not the reference.
     aside = {"difference_stopped": "from it stopped early", "difference_plain": "from plain baseline"}
     aside = {name: head for name, head in aside.items() if name in table and table[name].notna().any()}
+    boot = ["bootstrap"] if table["boot_low"].notna().any() else []  # there is one from 10 seeds
     rows = [
         [
             *(str(method), str(row["reference"]), points(row["difference"], True), interval(row["low"], row["high"])),
+            *(interval(row["boot_low"], row["boot_high"]) for _ in boot),
             *(chance(row["p_holm"]), str(row["verdict"]), *(points(row[name], True) for name in aside)),
         ]
         for method, row in table.iterrows()
     ]
-    heads = ["", "reference", "difference", "95 % interval", "p, Holm", "verdict", *aside.values()]
+    heads = ["", "reference", "difference", "95 % interval", *boot, "p, Holm", "verdict", *aside.values()]
     metric = "balanced accuracy" + (", clean part" if "clean" in table["metric"].iloc[0] else "")
     return [
-        Grid(f"what the seeds show: {metric}, differences in points", heads, rows, words=frozenset({1, 5})),
+        Grid(
+            f"what the seeds show: {metric}, differences in points",
+            heads,
+            rows,
+            words=frozenset({1, heads.index("verdict")}),
+        ),
         *comparison.rule(made, trust),
     ]
 
@@ -483,10 +584,12 @@ def known(made: Sequence[Comparison], figure: str) -> str:
     """A figure that can be set out across studies.
 
     Raises:
-        robustkd.words.UsageError: no study has it.
+        robustkd.words.UsageError: no study has it, or it is neither good nor bad.
     """
     columns = dict.fromkeys(str(c).removesuffix("_mean") for m in made for c in m.summary if str(c).endswith("_mean"))
     name = figure.replace("-", "_")
+    if name.removeprefix("clean_") == "temperature":
+        raise UsageError(f"--figure {figure}: a temperature is neither good nor bad, so there is no best or rank by it")
     if name in columns:
         return name
     raise UsageError(
@@ -508,11 +611,11 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE, trust: bool | Non
             row.append("-" if found is None else _marked(found, name))
             if found is not None and found["best"]:
                 best.add((number, column))
-        rows.append([*row, _rank(ranks, method, len(heads))])
+        rows.append([*row, f"{ranks['rank'][method]:.1f}" if method in ranks.index else "-"])
     seeds = table["seeds"]
     over = f"{seeds.max()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    title = f"{NAMES.get(name, name)}, mean ± standard deviation over {over} seed{'s' * (over != '1')}" + (
-        "" if name in NUMBERS else ", per cent"
+    title = f"{_named(name)}, mean ± standard deviation over {over} seed{'s' * (over != '1')}" + (
+        ", per cent" if is_share(name) else ""
     )
     labels = comparison.labels([m.study for m in made])
     doubtful = [label for label, m in zip(labels, made, strict=True) if comparison.caveat(m.study)]
@@ -520,10 +623,23 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE, trust: bool | Non
     parts.append(Grid(title, ["", *heads, "average rank"], rows, frozenset(best)))
     parts.append(
         "In bold or starred: the best net that a run ships. ⇑ better, ⇓ worse than the baseline with the same criterion, by"
-        " the verdict on balanced accuracy; ↓ on the wrong side of it in the mean, which is no verdict. Rank 1 is the best."
+        " the verdict on balanced accuracy; ↓ on the wrong side of it in the mean, which is no verdict."
+    )
+    studies = "every study" if len(heads) > 1 else "the study"
+    parts.append(
+        f"Ranks, 1 the best, are among the {len(ranks)} methods that {studies} has with all its seeds."
+        if len(ranks) > 1
+        else f"No ranks: there are not two methods that {studies} has with all its seeds."
     )
     rules = {sentence: None for m in made for sentence in comparison.rule(m, trusted(m.study, trust))}
     return [*parts, *rules]
+
+
+def _named(figure: str) -> str:
+    """A figure as titles call it."""
+    part = ", clean part" if figure not in NAMES and figure.startswith("clean_") else ""
+    name = figure.removeprefix("clean_") if part else figure
+    return NAMES.get(name, name).replace(", %", "") + part
 
 
 def _order(made: Sequence[Comparison], wanted: set[str]) -> list[str]:
@@ -545,11 +661,13 @@ def _marked(row: "pd.Series[Any]", figure: str) -> str:
     return mark + spread(row["mean"], row["std"], figure)
 
 
-def _rank(ranks: pd.DataFrame, method: str, studies: int) -> str:
-    if method not in ranks.index:
-        return ""
-    rank, among = ranks["rank"].to_dict()[method], ranks["studies"].to_dict()[method]
-    return f"{rank:.1f}" + (f" (of {among})" if among < studies else "")
+def is_share(figure: str) -> bool:
+    """Whether a figure is a share, which is told in per cent.
+
+    >>> is_share("ece_scaled"), is_share("nll_scaled"), is_share("clean_brier"), is_share("clean_fit")
+    (True, False, False, True)
+    """
+    return figure.removeprefix("clean_").removesuffix("_scaled") not in NUMBERS
 
 
 def points(share: float, signed: bool) -> str:
@@ -593,7 +711,7 @@ def spread(mean: float, std: float, figure: str = "") -> str:
     """
     if mean != mean:
         return "-"
-    scale, digits = (1, 3) if figure.removeprefix("clean_") in NUMBERS else (100, 1)
+    scale, digits = (100, 1) if is_share(figure) else (1, 3)
     return f"{scale * mean:.{digits}f}" + (f" ± {scale * std:.{digits}f}" if std == std else "")
 
 

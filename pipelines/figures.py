@@ -6,7 +6,8 @@ Pure functions from tables to a matplotlib Figure, without pyplot's global state
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import zip_longest
 from pathlib import Path
@@ -155,7 +156,7 @@ def per_class(table: pd.DataFrame, std: pd.DataFrame | None = None, title: str =
         axes.set_title(short(name, 48).replace(" - ", "\n− "), fontsize=8)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("points of recall")
-    axes.set_yticks(rows, [short(name) for name in table.index], fontsize=8 if k <= 40 else 6)
+    axes.set_yticks(rows, shorts(table.index), fontsize=8 if k <= 40 else 6)
     axes.set_ylim(k - 0.4, -0.6)  # the first class on top
     if title:
         figure.suptitle(title)
@@ -171,15 +172,18 @@ def curves(table: pd.DataFrame, title: str = "") -> Figure:
     """
     figure = Figure(figsize=(7.5, 4.2))
     axes = figure.subplots()
+    labels = dict(zip(methods := list(dict.fromkeys(table["method"])), shorts(methods, 34), strict=True))
     for number, (method, lines) in enumerate(table.groupby("method", sort=False)):
         along = lines.groupby("epoch")["accuracy"].agg(["mean", "std"]) * 100
         dash, colour = DASHES[number // len(COLOURS) % len(DASHES)], COLOURS[number % len(COLOURS)]
-        axes.plot(along.index, along["mean"], dash, color=colour, lw=1.5, label=short(method, 34))
-        low, high = along["mean"] - along["std"], along["mean"] + along["std"]
+        point = "o" if len(along) == 1 else None  # a line of one point is none
+        axes.plot(along.index, along["mean"], dash, color=colour, lw=1.5, marker=point, label=labels[method])
+        low, high = (along["mean"] - along["std"]).clip(lower=0), (along["mean"] + along["std"]).clip(upper=100)
         axes.fill_between(along.index, low, high, color=colour, alpha=0.15, lw=0)
     axes.set(xlabel="epoch", ylabel="test accuracy (%)", title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.lines:
+        epochs(axes, table["epoch"].max(), 9)
+        per_cent(axes)
         figure.legend(loc="outside right upper")
     return figure
 
@@ -239,7 +243,8 @@ def _sizes(axes: Axes, table: pd.DataFrame) -> None:
             axes.barh(rows, table[name], height=0.5, left=start, color=colour, label=f"shown, {name}")
         start = start + table[name].to_numpy(dtype=float)
     ticks = range(0, k, -(-k // 120))
-    axes.set_yticks(ticks, [short(table.index[i]) for i in ticks], fontsize=8 if k <= ANNOTATED else 5.5)
+    names = shorts(table.index)
+    axes.set_yticks(ticks, [names[i] for i in ticks], fontsize=8 if k <= ANNOTATED else 5.5)
     axes.set_ylim(k - 0.4, -0.6)  # the first class on top
     axes.set(xlabel="samples", ylabel="label")
     axes.grid(visible=False, axis="y")
@@ -261,7 +266,8 @@ def _heat(figure: Figure | SubFigure, axes: Axes, counts: NDArray[np.float64], n
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "cividis"), ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("share of the class")
     ticks = range(0, k, -(-k // 120))  # beyond 120 names, every so many
-    labels, size = [short(names[i]) for i in ticks], 8 if k <= ANNOTATED else 5.5
+    every = shorts(names)
+    labels, size = [every[i] for i in ticks], 8 if k <= ANNOTATED else 5.5
     axes.set_xticks(ticks, labels, fontsize=size, rotation=90)
     axes.set_yticks(ticks, labels, fontsize=size)
     axes.grid(visible=False)
@@ -270,6 +276,56 @@ def _heat(figure: Figure | SubFigure, axes: Axes, counts: NDArray[np.float64], n
             colour = "black" if share[i, j] > 0.5 else "white"
             text = axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)
             text.set_in_layout(False)  # 400 of them would be measured twice
+
+
+def shorts(names: Iterable[object], letters: int = 24) -> list[str]:
+    """Names that fit beside an axis, each unlike the others: long ones are cut where that still tells them apart.
+
+    >>> shorts(["at", "hinton(alpha=0.7, temperature=2)", "hinton(alpha=0.7, temperature=2)+balanced"])
+    ['at', 'hinton(alpha…perature=2)', 'hinton(alpha…2)+balanced']
+    >>> shorts(["x(alpha=0.7, temperature=2)+balanced", "x(alpha=0.9, temperature=2)+balanced"])
+    ['x(alpha=0.7,…2)+balanced', 'x(alpha=0.9,…2)+balanced']
+    """
+    texts = [str(name) for name in names]
+    chosen = {text: text for text in texts if len(text) <= letters}
+    long = [text for text in dict.fromkeys(texts) if text not in chosen]
+    # The cut lies in the middle, or as near to it as it may without two names becoming one.
+    heads = sorted(range(1, letters - 1), key=lambda head: abs(head - letters // 2))
+    seen = [Counter(_cut(text, head, letters) for text in long) for head in heads]
+    for place, text in enumerate(long, 1):
+        cuts = [_cut(text, head, letters) for head in heads]
+        alone = [cut for cut, times in zip(cuts, seen, strict=True) if times[cut] == 1]
+        same = max((_alike(text, other) for other in long if other != text), default=0)
+        start = max(0, same - 2)
+        alone.append(f"{text[:4]}…{text[start : start + letters - 6]}…")  # they differ in the middle alone
+        alone.append(f"{text[: letters - 1 - len(str(place))]}…{place}")
+        taken = {*chosen.values()}
+        chosen[text] = next((label for label in alone if label not in taken), text)
+    return [chosen[text] for text in texts]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many letters two names begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _cut(text: str, head: int, letters: int) -> str:
+    """A name with so many letters left of what is cut out."""
+    return f"{text[:head]}…{text[len(text) - (letters - 1 - head) :]}"
+
+
+def per_cent(axes: Axes) -> None:
+    """Keep an axis of shares upwards within 0 and 100, but for the room that a line on its edge takes."""
+    low, high = axes.get_ylim()
+    room = 0.03 * (min(high, 100) - max(low, 0))
+    axes.set_ylim(max(low, -room), min(high, 100 + room))
+
+
+def epochs(axes: Axes, last: float, ticks: int = 6) -> None:
+    """An axis of epochs: whole numbers, and room about a single one."""
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))
+    if last <= 1:
+        axes.set_xlim(0.5, 1.5)
 
 
 def short(name: object, letters: int = 24) -> str:
@@ -300,6 +356,7 @@ def sweep(panels: Sequence[tuple[str, pd.DataFrame, tuple[float, float] | None]]
     figure = Figure(figsize=(max(1.2 + 2.5 * across, 5.5), 0.7 + sum(heights)))
     grid = figure.subplots(len(rows), across, squeeze=False, height_ratios=heights)
     drawn, floors = {}, dict[Axes, float]()
+    labels = dict(zip(methods, shorts(methods, 34), strict=True))
     for place, (band, name) in enumerate(rows):
         for axes, panel in zip_longest(grid[place], band):
             title, table, stopped = panel or ("", pd.DataFrame(), None)
@@ -311,7 +368,8 @@ def sweep(panels: Sequence[tuple[str, pd.DataFrame, tuple[float, float] | None]]
                 along = 100 * table[table["method"] == method].groupby("epoch")[name].mean()
                 if len(along):
                     floors[axes] = min(floors.get(axes, 100.0), along[along.index >= along.index.max() / 4].min())
-                    drawn[short(method, 34)] = axes.plot(along.index, along, dash, color=colour, lw=1.2)[0]
+                    point = "o" if len(along) == 1 else None
+                    drawn[labels[method]] = axes.plot(along.index, along, dash, color=colour, lw=1.2, marker=point)[0]
             if name == "accuracy":
                 axes.set_title(short(title, 34), fontsize=8)
                 if stopped is not None:

@@ -279,17 +279,20 @@ def _across(blocks: Blocks) -> dict[str, comparison.Across]:
 def page(parts: Sequence[Part], made: Made) -> tables.Page:
     """The sweep's table, a block per data set, and beneath it what its marks mean and by what rule verdicts were given."""
     above: list[str | tables.Grid] = []
-    beneath: dict[str, None] = {}
-    for dataset, block in by_dataset(parts, made).items():
+    beneath: dict[str, list[str]] = {}  # each sentence, and the data sets of which it is true
+    blocks = by_dataset(parts, made)
+    for dataset, block in blocks.items():
         shown = compare.across(list(block.values()))
         (at,) = (place for place, each in enumerate(shown) if isinstance(each, tables.Grid))
         table = shown[at]
         assert isinstance(table, tables.Grid)
         above += [f"{dataset}: {sentence}" for sentence in shown[:at]]
         above.append(counted(table._replace(title=f"{dataset}: {table.title}"), list(block.values())))
-        beneath |= {str(sentence): None for sentence in shown[at + 1 :]}
+        for sentence in shown[at + 1 :]:
+            beneath.setdefault(str(sentence), []).append(dataset)
+    told = [text if len(of) == len(blocks) else f"{', '.join(of)}: {text}" for text, of in beneath.items()]
     missing = [part.title for part in parts if part.folder not in made]
-    return [*above, *beneath, *([f"Nothing is finished yet of: {'; '.join(missing)}."] if missing else [])]
+    return [*above, *told, *([f"Nothing is finished yet of: {'; '.join(missing)}."] if missing else [])]
 
 
 def counted(table: tables.Grid, block: Sequence[comparison.Comparison]) -> tables.Grid:
@@ -311,7 +314,8 @@ def counted(table: tables.Grid, block: Sequence[comparison.Comparison]) -> table
 def stopped(made: comparison.Comparison) -> tuple[float, float] | None:
     """At which epoch the baseline was stopped early and with what accuracy, in the mean over seeds."""
     own = [r for r in made.results if r["cell"]["method"] == comparison.BASELINE and r["cell"]["role"] == "student"]
-    points = [(r["trained"]["early_epoch"], r["early"]["accuracy"]) for r in own if "early" in r]
+    known = [r for r in own if "early" in r and "early_epoch" in r.get("trained", {})]
+    points = [(r["trained"]["early_epoch"], r["early"]["accuracy"]) for r in known]
     if not points:
         return None
     epoch, accuracy = pd.DataFrame(points).mean()

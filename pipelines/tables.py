@@ -29,7 +29,8 @@ LATEX = str.maketrans(
         **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
         # In TeX's first encoding these keys have other letters.
         **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
-        **{'"': r"\textquotedbl{}", "[": "{[}", "]": "{]}"},  # after \\ a bracket would be an option
+        # After \\ a bracket or a star would be its option.
+        **{'"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "*": "{*}"},
         **{"`": r"\textasciigrave{}", "\n": " "},
         **{"±": r"$\pm$", "↓": r"$\downarrow$", "⇓": r"$\Downarrow$", "⇑": r"$\Uparrow$"},
     }

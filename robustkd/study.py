@@ -177,7 +177,8 @@ def finished(plan: Plan, cell: Cell) -> bool:
     result = json.loads(path.read_text(encoding="utf-8"))
     wanted = {word: robustness.version(word) for word in attacks(plan.options)}
     wanted |= {"corruptions": corruptions.version()} if plan.options.corruptions else {}
-    return result.get("measured") == measured_as(plan.options) and wanted.items() <= result.get("changed", {}).items()
+    there: dict[str, str] = result.get("changed", {})
+    return bool(result.get("measured") == measured_as(plan.options)) and wanted.items() <= there.items()
 
 
 def trained(plan: Plan, cell: Cell) -> bool:

@@ -5,13 +5,15 @@ The words and tables of a study are in sections.py, the pictures in panels.py, t
 
 import os
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 
 from pipelines.report import panels, sections
-from pipelines.report.page import Cell, Head, Picture, Row, Table, counted, number, published, sentence, value
+from pipelines.report.page import Cell, Head, Picture, Row, Table, counted, number, published, sentence, typeset, value
 from pipelines.report.remains import Files
 from robustkd import comparison
 from robustkd.comparison import BASELINE, TEACHER, Comparison
@@ -44,7 +46,7 @@ def write(made: Comparison, out: Path, trust: bool = False) -> Path:
         "over": f"{study['dataset']} · {study['given']['scenario']} · {counted(study['seeds'], 'seed')}",
         "caveat": sentence(comparison.caveat(study)),
         "question": question,
-        "answer": answer,
+        "answer": typeset(answer),
         "facts": sections.facts(made),
         "sections": there,
     }
@@ -64,14 +66,14 @@ def write_sweep(made: Sequence[Comparison], out: Path) -> Path:
     studies = []
     for place, (label, one) in enumerate(zip(heads, made, strict=True), 1):
         question, answer = comparison.answer(one)
-        studies.append({"label": label, "question": question, "answer": answer, "link": link(one, out)})
+        studies.append({"label": label, "question": question, "answer": typeset(answer), "link": link(one, out)})
         section = sweep_curves(one, label, place, shown)
         curves += [section] if section else []
-    tables = [across_table(found, heads)] if len(found.table) else []
+    compared = {name for one in made for name in one.study["methods"]}
+    tables = [across_table(found, heads, compared)] if len(found.table) else []
     data = sorted({one.study["dataset"] for one in made})
     better = sum(bool((one.verdicts["verdict"] == "better").any()) for one in made)
-    lead = [name for name in ranks.index if name != BASELINE][:1]
-    overview = sweep_overview(found, heads)
+    overview = sweep_overview(found, heads, compared)
     doubts = [f"{one.study['dataset']}: {comparison.caveat(one.study)}" for one in made if comparison.caveat(one.study)]
     told = {
         "title": f"{', '.join(data)}, {len(made)} studies: robustkd",
@@ -79,19 +81,53 @@ def write_sweep(made: Sequence[Comparison], out: Path) -> Path:
         "caveats": [sentence(doubt) for doubt in dict.fromkeys(doubts)],
         "question": f"Where does distillation help on {', '.join(data)}?",
         "answer": f"In {better} of {len(made)} studies at least one method was shown to be better than its baseline."
-        + (f" {lead[0]} has the best average rank, {ranks.loc[lead[0], 'rank']:.1f}." if lead else ""),
+        + (f" {first_of(ranks['rank'])}" if len(ranks) > 1 else ""),
         "studies": studies,
         "tables": tables,
         "notes_": [
             "Balanced accuracy at the last epoch, per cent, mean ± standard deviation over seeds. Bold: the best method of a"
             " study. ↓: below its baseline in the mean. ▲, ▼: shown to be better or worse, by the rule of the study's report.",
-            "Rank: by the mean in each study, 1 the best, averaged over the studies that have it.",
+            f"Rank: by the mean in each study, 1 the best, averaged over the studies; among the {len(ranks)} methods that every"
+            " study has with all its seeds."
+            if len(ranks) > 1
+            else "No ranks: there are not two methods that every study has with all its seeds.",
         ],
         "overview": overview,
         "legend_": sections.legend(shown) if curves else [],
         "curves": curves,
     }
     return published("sweep.html.j2", told, [*overview, *curves], out)
+
+
+def first_of(ranks: "pd.Series[float]") -> str:
+    """Which method has the best average rank, and by how much: the baseline is one of them.
+
+    >>> first_of(pd.Series({"baseline": 1.3333, "hinton": 1.6667}))
+    'The baseline has the best average rank, 1.33; next is hinton with 1.67.'
+    >>> first_of(pd.Series({"dml": 1.5, "hinton": 2.0, "baseline": 2.5}))
+    'dml has the best average rank, 1.50; next is hinton with 2.00; the baseline has 2.50.'
+    >>> first_of(pd.Series({"hinton": 1.5, "baseline": 1.5}))
+    'hinton and the baseline share the best average rank, 1.50.'
+    """
+
+    def named(name: object) -> str:
+        return "the baseline" if name == BASELINE else str(name)
+
+    ranks = ranks.sort_values(kind="stable")
+    level = np.isclose(ranks, ranks.iloc[0])
+    first, rest = ranks[level], ranks[~level]
+    which, best = [named(name) for name in first.index], f"the best average rank, {first.iloc[0]:.2f}"
+    if len(first) == 1:
+        parts = [f"{which[0]} has {best}"]
+    else:
+        shown = which if len(which) < 5 else [*which[:3], f"{len(which) - 3} more"]
+        parts = [f"{', '.join(shown[:-1])} and {shown[-1]} share {best}"]
+    if len(rest):
+        parts.append(f"next is {named(rest.index[0])} with {rest.iloc[0]:.2f}")
+        if BASELINE in rest.index[1:]:
+            parts.append(f"the baseline has {rest[BASELINE]:.2f}")
+    told = "; ".join(parts)
+    return f"{'T' if told.startswith('the baseline') else told[0]}{told[1:]}."
 
 
 def link(made: Comparison, out: Path) -> str:
@@ -103,13 +139,19 @@ def link(made: Comparison, out: Path) -> str:
     return quote(Path(os.path.relpath(path, out)).as_posix())
 
 
-def across_table(found: comparison.Across, heads: Sequence[str]) -> Table:
+def in_order(found: comparison.Across, compared: AbstractSet[str]) -> list[str]:
+    """Methods by their rank, then those without one as they come, then what was measured beside them."""
+    names = dict.fromkeys([*found.ranks.index, *found.table["method"]])
+    return sorted(map(str, names), key=lambda name: name not in compared)
+
+
+def across_table(found: comparison.Across, heads: Sequence[str], compared: AbstractSet[str]) -> Table:
     """Methods down, studies across."""
     lines = {(line["study"], line["method"]): line for _, line in found.table.iterrows()}
-    order = [*found.ranks.index, *dict.fromkeys(m for m in found.table["method"] if m not in found.ranks.index)]
+    count = found.table.groupby("method").size()
     rows = []
-    for method in order:
-        cells = [Cell(str(method))]
+    for method in in_order(found, compared):
+        cells = [Cell(method)]
         for head in heads:
             line = lines.get((head, method))
             if line is None:
@@ -120,12 +162,10 @@ def across_table(found: comparison.Across, heads: Sequence[str]) -> Table:
             look = " ".join(word for word, on in (("best", line["best"]), ("below", line["below"])) if on)
             spread = f"± {value(line['std'])}" if line["std"] == line["std"] else ""
             cells.append(number(f"{value(line['mean'])}{below}{mark}", line["mean"], spread, look))
-        if method in found.ranks.index:
-            rank = found.ranks.loc[method]
-            cells += [number(f"{rank['rank']:.1f}", rank["rank"]), number(f"{rank['studies']:.0f}", rank["studies"])]
-        else:
-            cells += [number("–", np.nan), number("–", np.nan)]
-        rows.append(Row(cells, aside=method not in found.ranks.index))
+        rank = found.ranks["rank"].get(method, np.nan)
+        cells.append(number("–" if rank != rank else f"{rank:.2f}", rank))
+        cells.append(number(str(count[method]), count[method]))
+        rows.append(Row(cells, aside=method not in compared))
     columns = [
         Head("method", text=True),
         *(Head(head) for head in heads),
@@ -135,12 +175,12 @@ def across_table(found: comparison.Across, heads: Sequence[str]) -> Table:
     return Table("Balanced accuracy", columns, rows)
 
 
-def sweep_overview(found: comparison.Across, heads: Sequence[str]) -> list[Picture]:
+def sweep_overview(found: comparison.Across, heads: Sequence[str], compared: AbstractSet[str]) -> list[Picture]:
     """Differences from the baseline, methods down and studies across."""
     if not len(found.table):
         return []
     wide = found.table.pivot(index="method", columns="study", values="difference").astype(float)
-    order = [name for name in found.ranks.index if name in wide.index and wide.loc[name].notna().any()]
+    order = [name for name in in_order(found, compared) if name in compared and wide.loc[name].notna().any()]
     columns = [head for head in heads if head in wide]
     wide = wide.loc[order, columns]
     if not wide.notna().any().any():

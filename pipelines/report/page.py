@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,15 @@ def points(x: float) -> str:
     if x is None or x != x:
         return "–"
     return f"{round(100 * x, 1):+.1f}".replace("-", "−") if round(100 * x, 1) else "0.0"
+
+
+def typeset(text: str) -> str:
+    """A sentence with the signs of this page's numbers: a true minus, and none before nothing.
+
+    >>> typeset("from -3.1 to (-0.5 points), +0.0 of cifar-10")
+    'from −3.1 to (−0.5 points), 0.0 of cifar-10'
+    """
+    return re.sub(r"(?<![^\s(\[])-(?=\d)", "−", re.sub(r"(?<![^\s(\[])[+-](?=0\.0(?!\d))", "", text))
 
 
 def interval(low: float, high: float) -> str:

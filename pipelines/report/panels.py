@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.figures import BETTER, COLOURS, FAINT, INK, MUTED, RULE, STYLE, WORSE, short
+from pipelines.figures import BETTER, COLOURS, FAINT, INK, MUTED, RULE, STYLE, WORSE, epochs, per_cent, shorts
 
 PANEL: Any = {**STYLE, "figure.constrained_layout.use": False, "font.size": 8.5, "axes.titlesize": 9}
 WIDTH = 3.6  # inches of a panel
@@ -34,9 +34,18 @@ def _framed(width: float, height: float, left: float, bottom: float = 0.42, righ
 
 
 def _room(names: Sequence[str], size: float) -> float:
-    """Inches that the longest name takes; letters of East Asian width count twice."""
-    wide = (sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in name) for name in names)
-    return 0.56 * size / 72 * max(wide, default=0) + 0.12
+    """Inches that the longest name takes."""
+    return max((_long(name, size) for name in names), default=0) / 72 + 0.12
+
+
+def _long(name: str, size: float) -> float:
+    """About how many points a name takes; letters of East Asian width count twice."""
+    return 0.56 * size * sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in name)
+
+
+def _points(value: float) -> str:
+    """A number of points with a true minus."""
+    return f"{value:.1f}".replace("-", "−")
 
 
 def _rows(axes: Axes, names: Sequence[str], size: float) -> None:
@@ -57,38 +66,71 @@ def forest(table: pd.DataFrame, stopped: float | None = None) -> Figure:
         stopped: where the baseline stopped early lies, if it was.
     """
     table = table[table["difference"].notna()].sort_values("difference", ascending=False)
-    names = [short(name, 26) for name in table.index]
-    figure, axes = _framed(4.0, 0.7 + 0.19 * max(3, len(table)), _room(names, 8))
+    names = shorts(table.index, 26)
+    room = _room(names, 8)
+    figure, axes = _framed(4.0, 0.7 + 0.19 * max(3, len(table)), room)
     value, low, high = (100 * table[name].to_numpy(dtype=float) for name in ("difference", "low", "high"))
-    # A method that failed must not make the others indistinguishable: what lies far out is told by its number.
-    ends = np.concatenate([value, low, high])
-    limit = max(6 * float(np.median(np.abs(value), axis=None)) if len(value) else 0.0, 2.0)
-    inside = ends[np.abs(ends) <= limit]
-    left, right = min(0.0, inside.min(initial=0)), max(0.0, inside.max(initial=0))
+    # A method that failed, or the interval of two seeds, must not make the others indistinguishable: what lies far out is
+    # told by its number, what goes on beyond the axis ends in an arrow with its own.
+    wide = (high - low)[~np.isnan(high - low)] / 2
+    typical = (float(np.median(each)) if len(each) else 0.0 for each in (np.abs(value), wide))
+    reach = min(100.0, max(6 * next(typical), min(3 * next(typical), 20.0), 5.0))
+    shown = np.abs(value) <= reach
+    ends = np.concatenate([value[shown], low[shown], high[shown], [] if stopped is None else [100 * stopped]])
+    inside = np.clip(ends[~np.isnan(ends)], -reach, reach)
+    left, right = float(inside.min(initial=0)), float(inside.max(initial=0))
+    if right - left < 1:
+        left, right = left - 0.5, right + 0.5
     for row, verdict in enumerate(table["verdict"]):
         colour = {"better": BETTER, "worse": WORSE}.get(verdict, MUTED)
         mark = {"better": "D", "worse": "s"}.get(verdict, "o")
         fill = colour if verdict in ("better", "worse") else "#ffffff"
-        if left <= value[row] <= right:
-            axes.plot([low[row], high[row]], [row, row], color=colour, lw=1.4, solid_capstyle="butt")
+        if shown[row]:
+            span = np.clip([low[row], high[row]], left, right)
+            axes.plot(span, [row, row], color=colour, lw=1.4, solid_capstyle="butt")
+            for end, edge, ha, arrow in ((low[row], left, "left", "<"), (high[row], right, "right", ">")):
+                if end < left or end > right:
+                    axes.plot(edge, row, arrow, color=colour, ms=4)
+                    # Its number stands above it, within the row.
+                    axes.annotate(
+                        _points(end),
+                        (edge, row),
+                        (0, 3),
+                        textcoords="offset points",
+                        ha=ha,
+                        fontsize=6.5,
+                        color=colour,
+                    )
             axes.plot(value[row], row, mark, color=colour, ms=4.5, mfc=fill, mew=1.1)
         else:
-            below = bool(value[row] < left)
-            at, ha, text = (left, "left", f"◂ {value[row]:.1f}") if below else (right, "right", f"{value[row]:.1f} ▸")
-            axes.text(at, row, text.replace("-", "−"), ha=ha, va="center", color=colour, fontsize=7.5)
+            text = _points(value[row])
+            if low[row] == low[row]:
+                text += f" ({_points(low[row])} to {_points(high[row])})"
+            at, ha, text = (left, "left", f"◂ {text}") if value[row] < 0 else (right, "right", f"{text} ▸")
+            axes.text(at, row, text, ha=ha, va="center", color=colour, fontsize=7.5)
     axes.axvline(0, color=INK, lw=0.9, zorder=0)
     if stopped is not None:
         axes.axvline(100 * stopped, color=MUTED, lw=0.9, ls=(0, (4, 2)), zorder=0)
     _rows(axes, names, 8)
-    pad = 0.04 * max(right - left, 0.1)
+    pad = (right - left) * 8 / (72 * (3.88 - room) - 16)  # 8 points: no mark lies on the edge
     axes.set_xlim(left - pad, right + pad)
     axes.set_xlabel("points of balanced accuracy")
     return figure
 
 
+def reach(table: pd.DataFrame) -> float:
+    """How far an axis of differences per class goes either way, in points: 100 at most, and not so far that bars are lost.
+
+    Few seeds give intervals of hundreds of points, where no difference can be more than 100.
+    """
+    return float(min(100.0, max(5.0, 300 * table["difference"].abs().max())))
+
+
 @rc_context(PANEL)
 def bars(table: pd.DataFrame) -> Figure:
     """Differences in recall per class with their intervals, in points, the largest on top.
+
+    An interval that goes on beyond the axis ends in an arrow.
 
     Args:
         table: class, difference, low, high; a row per class.
@@ -96,13 +138,21 @@ def bars(table: pd.DataFrame) -> Figure:
     table = table[table["difference"].notna()].sort_values("difference", ascending=False, kind="stable")
     k = len(table)
     size, pitch = (8, 0.19) if k <= 40 else (6.5, 0.125)
-    names, rows = [short(name, 22) for name in table["class"]], np.arange(k)
+    names, rows = shorts(table["class"], 22), np.arange(k)
     figure, axes = _framed(WIDTH, 0.7 + pitch * max(3, k), _room(names, size))
     value, low, high = (100 * table[name].to_numpy(dtype=float) for name in ("difference", "low", "high"))
     axes.barh(rows, value, height=0.62, color=[BETTER if v >= 0 else WORSE for v in value], alpha=0.75, lw=0)
-    axes.hlines(rows, low, high, color=INK, lw=0.9)
+    most = reach(table) if k else 5.0
+    span = np.clip([low, high], -most, most)
+    axes.hlines(rows, *span, color=INK, lw=0.9)
+    for beyond, edge, arrow in ((low < -most, -most, "<"), (high > most, most, ">")):
+        axes.plot(np.full(beyond.sum(), edge), rows[beyond], arrow, color=INK, ms=3.5, ls="none")
     axes.axvline(0, color=INK, lw=0.9)
     _rows(axes, names, size)
+    ends = np.concatenate([span.ravel(), value])
+    left, right = min(np.nanmin(ends, initial=0), -0.5), max(np.nanmax(ends, initial=0), 0.5)
+    pad = 0.05 * (right - left)
+    axes.set_xlim(left - pad, right + pad)
     axes.set_xlabel("points of recall")
     return figure
 
@@ -120,17 +170,20 @@ def along(curves: pd.DataFrame, column: str, shown: Sequence[str], stop: tuple[f
     grouped = curves.groupby(["method", "epoch"], sort=False)[column].agg(["mean", "std"]) * 100
     for method in dict.fromkeys(curves["method"]):
         if method not in shown:
-            axes.plot(grouped.loc[method]["mean"], color=FAINT, lw=0.6, alpha=0.7)
+            point = "o" if len(grouped.loc[method]) == 1 else None  # a line of one point is none
+            axes.plot(grouped.loc[method]["mean"], color=FAINT, lw=0.6, alpha=0.7, marker=point, ms=2.5)
     for method, (colour, dash) in reversed(list(zip(shown, look(len(shown)), strict=True))):
         if method in grouped.index:
             line = grouped.loc[method]
-            axes.plot(line["mean"], color=colour, ls=dash, lw=1.5)
-            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
+            point = "o" if len(line) == 1 else None
+            axes.plot(line["mean"], color=colour, ls=dash, lw=1.5, marker=point, ms=3.5, zorder=4 if point else 2)
+            low, high = (line["mean"] - line["std"]).clip(lower=0), (line["mean"] + line["std"]).clip(upper=100)
             axes.fill_between(line.index, low, high, color=colour, alpha=0.13, lw=0)
     if stop is not None:
-        axes.plot(stop[0], 100 * stop[1], "D", color=INK, ms=5, mfc="#ffffff", mew=1.2)
+        axes.plot(stop[0], 100 * stop[1], "D", color=INK, ms=6, mfc="#ffffff", mew=1.2, zorder=3)
     axes.set(xlabel="epoch", ylabel="per cent")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    epochs(axes, curves["epoch"].max())
+    per_cent(axes)
     return figure
 
 
@@ -153,7 +206,7 @@ def matrix(
     share = np.asarray(shares, dtype=float)
     many = max(len(rows), len(columns)) > NAMED
     size = 7.5 if len(columns) <= NUMBERED else 6.5 if not many else 5.5
-    down, across = ([short(name, 18) for name in names] for names in (rows, columns))
+    down, across = (shorts(names, 18) for names in (rows, columns))
     left, bottom = _room(down, size) + 0.18, _room(across, size) + 0.2
     inside = 9.0 - left if many else WIDTH - left - 0.05
     if many and len(columns) <= NAMED:  # many methods, few classes
@@ -172,7 +225,7 @@ def matrix(
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set(visible=True, color=RULE)
-    signed = bool((share < 0).any())
+    signed = bool((share < 0).any()) or most != 1  # differences have their sign, even if none is below 0
     for i, j in np.ndindex(share.shape) if len(columns) <= NUMBERED else ():
         if abs(value := 100 * share[i, j]) >= (0.05 if signed else 0.5):
             text = f"{value:+.{1 if abs(value) < 9.95 else 0}f}" if signed else f"{value:.0f}"
@@ -222,24 +275,76 @@ def sizes(counts: "pd.Series[float]", recalls: Mapping[str, "pd.Series[float]"])
     for n, (colour, inside) in zip(range(len(recalls)), ((INK, "#ffffff"), (BETTER, BETTER)), strict=False):
         size = 4.5 if len(frame) <= 20 else 3
         axes.plot(frame["count"], frame[str(n)], "o", color=colour, mfc=inside, ms=size, mew=1, zorder=3)
-    if len(frame) <= 20:
-        last = frame[[str(n) for n in range(len(recalls))]].max(axis=1)
-        for (name, line), top in zip(frame.iterrows(), last, strict=True):
-            at = (line["count"], top)
-            axes.annotate(short(name, 14), at, (0, 4), textcoords="offset points", ha="center", fontsize=7)
+    axes.margins(x=0.08, y=0.12)
     if frame["count"].max() > 5 * max(1, frame["count"].min()):
         axes.set_xscale("log")
-        _plain(axes)
-    axes.margins(x=0.08, y=0.12)
+        _plain(axes, whole=True)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        if (left := axes.get_xlim())[1] - left[0] < 2:
+            axes.set_xlim(frame["count"].mean() - 1, frame["count"].mean() + 1)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylim(-8, 112)  # room for names about the marks on the edges
+    if len(frame) <= 20:
+        nets = [str(n) for n in range(len(recalls))]
+        _name(
+            axes, list(map(str, frame.index)), frame["count"].to_numpy(dtype=float), frame[nets].to_numpy(dtype=float)
+        )
     axes.set(xlabel="training images shown as the class", ylabel="recall (%)")
     return figure
 
 
-def _plain(axes: Axes) -> None:
-    """Ordinary numbers along a logarithmic axis, a few of them."""
+def _name(axes: Axes, names: Sequence[str], x: NDArray[np.float64], y: NDArray[np.float64], size: float = 7) -> None:
+    """Write the name of each point near it where it covers neither a mark nor another name, with a line if it is not near.
+
+    A name for which there is no room is left out.
+
+    Args:
+        x: of each point, (K,).
+        y: of its marks, of which the uppermost is named, (K, M).
+    """
+    window = axes.get_window_extent()
+    per = axes.figure.dpi / 72  # pixels of a point
+
+    def place(across: float, up: float) -> tuple[float, float]:
+        at = (axes.transData.transform((across, up)) - (window.x0, window.y0)) / per
+        return float(at[0]), float(at[1])
+
+    dots = [place(across, up) for across, line in zip(x, y, strict=True) for up in line if up == up]
+    taken = [(a - 3, u - 3, a + 3, u + 3) for a, u in dots]
+    steps = [
+        (0, 8),
+        (0, -8),
+        *((r * side, r * up) for r in (14, 22, 32, 44) for up in (0.6, -0.6, 0) for side in (1, -1)),
+    ]
+    for across, line, label in zip(x, y, shorts(names, 14), strict=True):
+        if np.isnan(line).all():
+            continue
+        top = float(np.nanmax(line))
+        (a, u), wide = place(across, top), _long(label, size)
+        for aside, up in steps:
+            ha = "center" if not aside else "left" if aside > 0 else "right"
+            start = a + aside - {"center": wide / 2, "left": 0, "right": wide}[ha]
+            box = (start, u + up - size / 2, start + wide, u + up + size / 2)
+            if box[0] < 0 or box[2] > window.width / per + 8 or box[1] < 0 or box[3] > window.height / per + 6:
+                continue
+            if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+                continue
+            taken.append(box)
+            leader = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 0, "shrinkB": 2} if aside else None
+            axes.annotate(
+                label, (across, top), (aside, up), textcoords="offset points", ha=ha, va="center", fontsize=size,
+                arrowprops=leader,
+            )  # fmt: skip
+            break
+
+
+def _plain(axes: Axes, whole: bool = False) -> None:
+    """Ordinary numbers along a logarithmic axis, a few of them; whole ones if there are no others."""
     low, high = axes.get_xlim()
     round_ = [n * 10.0**power for power in range(-4, 9) for n in (1, 2, 5) if low <= n * 10.0**power <= high]
-    ticks = round_ if len(round_) > 1 else MaxNLocator(4).tick_values(low, high)
+    round_ = [tick for tick in round_ if tick >= 1 or not whole]
+    ticks = round_ if len(round_) > 1 else MaxNLocator(4, integer=whole).tick_values(low, high)
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks[:: -(-len(ticks) // 7)] if low <= tick <= high]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -254,7 +359,7 @@ def cost(table: pd.DataFrame, marked: Mapping[str, str]) -> Figure:
         marked: the colours of methods that stand out.
     """
     table = table.sort_values("accuracy", ascending=False, kind="stable")
-    names = [short(name, 24) for name in table.index]
+    names = shorts(table.index)
     column = _room(names, 7.5)
     figure, axes = _framed(2.75 + column, max(2.9, 0.62 + 0.155 * len(table)), 0.45, right=column + 0.3)
     share = 100 * table["accuracy"].astype(float)

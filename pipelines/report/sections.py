@@ -12,6 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipelines import figures
+from pipelines.compare import teacher
 from pipelines.report import panels
 from pipelines.report.page import (
     Cell,
@@ -26,13 +27,14 @@ from pipelines.report.page import (
     interval,
     number,
     points,
+    sentence,
     show,
     some,
     stamp,
     value,
 )  # fmt: skip
 from pipelines.report.remains import Files, class_names
-from robustkd import comparison
+from robustkd import comparison, statistics
 from robustkd.comparison import BASELINE, TEACHER, Comparison
 
 NARROW = 40  # classes up to which a panel per method is short
@@ -45,8 +47,9 @@ RECOGNITION: Named = {
     "worst_recall": ("worst class", True, True),
     "worst_three": ("worst three", True, True),
     "macro_f1": ("macro F1", True, True),
-    **{name: (name, True, True) for name in ("many", "medium", "few", "head", "middle", "tail")},
 }
+FREQUENCIES: Named = {name: (name, True, True) for name in ("many", "medium", "few")}
+THIRDS: Named = {name: (name, True, True) for name in ("head", "middle", "tail")}
 PROBABILITIES: Named = {
     "ece": ("ECE", True, False),
     "ece_scaled": ("ECE scaled", True, False),
@@ -60,8 +63,16 @@ TRUTH: Named = {
     "seen_through": ("seen through", True, True),
     "clean_fit": ("clean fit", True, None),
     "loss_auroc": ("AUROC of the loss", False, True),
-    "agreement_test": ("as the teacher, test", True, None),
-    "agreement_corrupted": ("as the teacher, corrupted", True, None),
+}
+TOLD = {  # what they are
+    "memorised": "memorised: wrong training labels that a net gives all the same",
+    "seen_through": "seen through: true ones that it gives instead",
+    "clean_fit": "clean fit: right training labels that it gives",
+    "loss_auroc": "AUROC: how well the loss tells wrong labels from right ones",
+}
+AGREEMENT: Named = {
+    "agreement_test": ("on the test set", True, None),
+    "agreement_corrupted": ("on wrong training labels", True, None),
 }
 COSTS = {
     "seconds": ("seconds", "{:,.0f}", 1),
@@ -134,7 +145,7 @@ def verdicts(made: Comparison, trust: bool) -> Section | None:
     table = made.verdicts
     if not len(table):
         return None
-    table = table.sort_values("difference", ascending=False, na_position="last")
+    table = supported(table).sort_values("difference", ascending=False, na_position="last")
     shift = (table["difference"] - table["difference_stopped"])[table["reference"] == BASELINE].dropna().astype(float)
     only = shift.mean() if len(shift) and (table["reference"] == BASELINE).all() else None
     plain, boot = table["difference_plain"].notna().any(), table["boot_low"].notna().any()
@@ -179,7 +190,8 @@ def verdicts(made: Comparison, trust: bool) -> Section | None:
             f"{n} {points(r['difference'])} ({interval(r['low'], r['high'])}), {r['verdict']}"
             for n, r in known.iterrows()
         ]
-        caption = "Difference from the baseline, with its 95 % interval; full marks where there is a verdict."
+        ranged = ", with its 95 % interval" if known["low"].notna().any() else ""
+        caption = f"Difference from the baseline{ranged}; full marks where there is a verdict."
         caption += " Broken line: the baseline stopped early." if only is not None else ""
         alt = f"Differences in balanced accuracy in points, with 95 % intervals: {some(listed, 12)}."
         pictures.append(
@@ -198,38 +210,58 @@ def verdicts(made: Comparison, trust: bool) -> Section | None:
 def methods(made: Comparison) -> Section:
     """All figures, mean and standard deviation over the seeds."""
     there = [name.removesuffix("_mean") for name in map(str, made.summary) if name.endswith("_mean")]
-    clean = {f"clean_{name}": told for name, told in RECOGNITION.items()}
-    known = {*RECOGNITION, *PROBABILITIES, *TRUTH}
+    known = {*RECOGNITION, *FREQUENCIES, *THIRDS, *PROBABILITIES, *TRUTH, *AGREEMENT}
+    told = "; ".join(told for name, told in TOLD.items() if name in there)
     other: Named = {name: (name, True, True) for name in there if name not in known and not name.startswith("clean_")}
     groups: list[tuple[str, Named, str]] = [
         (
             "Recognition",
-            RECOGNITION,
+            recognition(made),
             "Per cent of the test set at the last epoch, mean ± standard deviation over the seeds; the best method in bold.",
         ),
-        ("On the test rows with a clean label", clean, "Per cent."),
+        ("On the test rows with a clean label", recognition(made, "clean_"), "Per cent."),
         (
             "Probabilities",
             PROBABILITIES,
             "As they are, and scaled by one temperature that was fitted on the held-out images; ECE in per cent.",
         ),
-        (
-            "Against the truth",
-            TRUTH,
-            "Of the training images under a wrong label: memorised, the net gives the wrong label all the same; seen through,"
-            " it gives the true one.",
-        ),
+        ("Against the truth", TRUTH, sentence(told)),
+        ("Agreement with the teacher", AGREEMENT, "How often a net gives the class that its teacher gives, per cent."),
         ("Robustness", other, "Accuracy on changed test images, per cent."),
     ]
     tables = [summary_table(made, *group) for group in groups]
     notes = []
     if not len(made.summary):
         notes.append("No run is finished yet.")
-    elif "memorised_mean" in made.summary:
+    elif told:
         some_, every = made.study.get("known_training", (0, 0))
         if some_ < every:
             notes.append(f"Against the truth: measured on the {some_} of {every} training images whose truth is known.")
     return Section("methods", "All figures", tables=[t for t in tables if t is not None], notes=notes)
+
+
+def recognition(made: Comparison, part: str = "") -> Named:
+    """The figures of decisions, without those that say what another column says already.
+
+    Args:
+        part: `clean_` for the test rows with a clean label.
+    """
+    k = len(class_names(made))
+    named = {name: told for name, told in RECOGNITION.items() if name != "worst_three" or k > 3}
+    sizes = [name for name in FREQUENCIES if f"{part}{name}_mean" in made.summary]
+    if len(sizes) > 1:  # one group alone holds every class
+        named |= FREQUENCIES
+    elif k >= 9:
+        named |= THIRDS
+    return {f"{part}{name}": told for name, told in named.items()}
+
+
+def supported(table: pd.DataFrame) -> pd.DataFrame:
+    """Differences without the intervals that few seeds cannot bear: where all are 0 these are [0, 0], as if it were sure."""
+    if not {"difference", "low", "high", "n"} <= {*table}:
+        return table
+    empty = (table["low"] == 0) & (table["high"] == 0) & (table["n"] < statistics.FEWEST)
+    return table.assign(low=table["low"].mask(empty), high=table["high"].mask(empty))
 
 
 def summary_table(made: Comparison, title: str, named: Named, note: str) -> Table | None:
@@ -260,7 +292,7 @@ def summary_table(made: Comparison, title: str, named: Named, note: str) -> Tabl
 
 def classes(made: Comparison, who: Cast, seen: "Files") -> Section | None:
     """Recall class by class."""
-    table, pictures, overview, notes, hidden = made.classes, [], [], [], []
+    table, pictures, overview, notes, hidden = supported(made.classes), [], [], [], []
     if "difference" in table and table["difference"].notna().any():
         names = list(dict.fromkeys(table["class"]))
         wide = table.pivot(index="method", columns="class", values="difference").astype(float)
@@ -282,9 +314,14 @@ def classes(made: Comparison, who: Cast, seen: "Files") -> Section | None:
         hidden.append(class_table(table[table["method"].isin(few)], few))
         which = "the best and the worst" + (", and those with a verdict" if len(names) <= NARROW else "")
         which = which if len(order) > len(few) else "all methods"
+        how = "One seed has no intervals, and there is no verdict per class."
+        if table["low"].notna().any():
+            how = (
+                "The intervals are 95 % t intervals of each class by itself, not adjusted for how many there are, and there is"
+                " no verdict per class; q is Benjamini and Hochberg's over all classes and methods."
+            )
         notes.append(
-            f"Shown one by one: {which}. The intervals are 95 % t intervals of each class by itself, not adjusted for how many"
-            " there are, and there is no verdict per class; q is Benjamini and Hochberg's over all classes and methods."
+            f"Shown one by one: {which}. {how}"
             + (" classes.csv has all of them, with their intervals." if len(order) > len(few) else "")
         )
     counts, recalls = seen.counts, {name: recall(made, name) for name in who.pair}
@@ -305,11 +342,13 @@ def class_panel(table: pd.DataFrame, method: str, place: int, k: int) -> Picture
     if len(known) > 120:
         shown, cut = pd.concat([known[:60], known[-60:]]), f" The 60 largest and the 60 smallest of {len(known)}."
     listed = [f"{r['class']} {points(r['difference'])} ({interval(r['low'], r['high'])})" for _, r in known.iterrows()]
-    alt = f"{method}: difference in recall by class, points, with unadjusted 95 % intervals: {ends(listed, 6)}."
+    alt = f"{method}: difference in recall by class, points, and unadjusted 95 % intervals: {ends(listed, 6)}."
     above = int((known["difference"] > 0).sum())
-    caption = (
-        f"against {table['reference'].iloc[0]}; above it on {above} of {k} classes. Unadjusted 95 % intervals.{cut}"
-    )
+    caption = f"against {table['reference'].iloc[0]}; above it on {above} of {k} classes.{cut}"
+    if known["low"].notna().any():
+        most = panels.reach(shown) / 100
+        beyond = bool(((shown["low"] < -most) | (shown["high"] > most)).any())
+        caption += " Unadjusted 95 % intervals" + ("; arrows: they go on beyond the axis." if beyond else ".")
     return Picture(f"classes-{place}", method, panels.bars(shown), alt, caption)
 
 
@@ -393,9 +432,19 @@ def along(made: Comparison) -> list[str]:
         return []
     at = ", ".join(f"{value(row['mean'])} % at {epoch}" for epoch, row in made.along.iterrows())
     return [
-        f"Plain training: {at}. Under label noise long training memorises wrong labels, and that alone can make distillation"
-        " look good."
+        f"Plain training: {at}."
+        + (
+            " Under label noise long training memorises wrong labels, and that alone can make distillation look good."
+            if may_be_noisy(made)
+            else ""
+        )
     ]
+
+
+def may_be_noisy(made: Comparison) -> bool:
+    """Whether training rows are known to be under wrong labels, or nothing is known of them."""
+    fits = [r["fit"] for r in made.results if r.get("fit")]
+    return not fits or any(fit.get("corrupted") for fit in fits)
 
 
 def stopped(made: Comparison, method: str | None) -> tuple[float, float] | None:
@@ -666,8 +715,3 @@ def pooled_bins(runs: Iterable[Sequence[Mapping[str, Any]] | None]) -> list[dict
         }
         pooled.append({"low": same[0]["low"], "high": same[0]["high"], "count": count, **means})
     return pooled
-
-
-def teacher(given: Mapping[str, Any]) -> str:
-    """The teacher by its net."""
-    return f"teacher ({Path(str(given.get('teacher', '–'))).name})"

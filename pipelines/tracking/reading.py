@@ -1,11 +1,13 @@
 """Studies read back from MLflow: the record that `comparison.recorded` reads from a folder, here from the runs' artifacts.
 
-A study's parent run holds its card (config.json), and each child run that finished its result.json and epochs.csv.
+A study's parent run holds its card (config.json), and each child run that finished its result.json and epochs.csv. A study
+that was begun again has a parent for each time; its record is drawn from all of them, whichever was stopped.
 """
 
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -19,16 +21,12 @@ if TYPE_CHECKING:
 
     from robustkd.comparison import Recorded
 
-WHOLE = ("run", "evaluate")  # stages that log all of a study's runs
-PARTS = ("prepare", "teacher", "distil")  # and those that log some
+STAGES = ("run", "prepare", "teacher", "distil", "evaluate")  # which log a study's runs
 FILES = ("result.json", "epochs.csv")
 
 
 def studies(experiment: str | None = None) -> dict[str, str]:
-    """The studies of an experiment, the newest first: name -> id of the parent run that tells all of it last.
-
-    A study that was begun, continued and begun again has a parent run each time, and each of them has all that was finished
-    by then, but for those of single stages: they count where there is no other.
+    """The studies of an experiment, the newest first: name -> id of the newest parent run.
 
     Args:
         experiment: its name; as a study would choose it where not given.
@@ -38,21 +36,19 @@ def studies(experiment: str | None = None) -> dict[str, str]:
     """
     asked = _asked()
     where = _experiment(asked, experiment)
-    found = [run for run in _search(asked, where.experiment_id, "tags.study LIKE '%'") if _parent(run)]
-    found.sort(key=lambda run: (run.data.tags["stage"] in WHOLE, run.info.start_time), reverse=True)
-    newest: dict[str, Run] = {}
-    for run in found:
-        newest.setdefault(run.data.tags["study"], run)
+    newest: dict[str, str] = {}
+    for run in _parents(asked, where.experiment_id, "tags.study LIKE '%'"):
+        newest.setdefault(run.data.tags["study"], run.info.run_id)
     if not newest:
         raise UsageError(f"experiment '{where.name}' in {shown(asked.tracking_uri)} holds no study yet")
-    ordered = sorted(newest.items(), key=lambda pair: pair[1].info.start_time, reverse=True)
-    return {name: run.info.run_id for name, run in ordered}
+    return newest
 
 
 def recorded(run_id: str) -> "Recorded":
-    """A study's record, from its parent run.
+    """A study's record, from any of its parent runs.
 
-    Of runs of one cell the newest counts that finished; runs that failed are left out.
+    Of all parents of the study in this experiment, the card is the newest's; of runs of one cell, under whichever parent, the
+    newest counts that finished. Runs that failed or were stopped are left out.
 
     Raises:
         robustkd.words.UsageError: there is no such run, it is no study's, or what it holds cannot be fetched.
@@ -70,13 +66,16 @@ def recorded(run_id: str) -> "Recorded":
     results, epochs = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
-            card = json.loads(_fetched(asked, run_id, "config.json", folder))
-            for number, child in enumerate(_cells(asked, parent)):
+            again = _parents(asked, parent.info.experiment_id, f"tags.study = '{parent.data.tags['study']}'")
+            card = json.loads(_fetched(asked, _card(asked, again), "config.json", folder))
+            for number, child in enumerate(_cells(asked, again)):
                 place = Path(folder, str(number))
                 place.mkdir()
                 # A store lists at once what it has, but takes its time to deny a file.
                 there = {PurePosixPath(file.path).name for file in asked.list_artifacts(child.info.run_id)}
                 result = json.loads(_fetched(asked, child.info.run_id, FILES[0], str(place)))
+                if not isinstance(result, dict) or "name" not in result:
+                    raise ValueError(f"{FILES[0]} of run {child.info.run_id} is damaged")
                 results.append(result)
                 if FILES[1] in there:  # a teacher that was given has no history
                     epochs[result["name"]] = _frame(asked, child.info.run_id, str(place))
@@ -87,7 +86,19 @@ def recorded(run_id: str) -> "Recorded":
 
 def _parent(run: "Run") -> bool:
     """Whether a run is a study's own."""
-    return "study" in run.data.tags and run.data.tags.get("stage") in (*WHOLE, *PARTS)
+    return "study" in run.data.tags and run.data.tags.get("stage") in STAGES
+
+
+def _parents(asked: "MlflowClient", experiment: str, filters: str) -> "list[Run]":
+    """Studies' own runs, the newest first."""
+    found = [run for run in _search(asked, experiment, filters) if _parent(run)]
+    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id), reverse=True)
+
+
+def _card(asked: "MlflowClient", parents: "Sequence[Run]") -> str:
+    """The newest parent that came as far as to hold the study's card."""
+    ids = [str(run.info.run_id) for run in parents]
+    return next((id_ for id_ in ids if any(f.path == "config.json" for f in asked.list_artifacts(id_))), ids[0])
 
 
 def _frame(asked: "MlflowClient", run_id: str, folder: str) -> Any:
@@ -100,15 +111,22 @@ def _fetched(asked: "MlflowClient", run_id: str, name: str, folder: str) -> str:
     return Path(asked.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
 
 
-def _cells(asked: "MlflowClient", parent: "Run") -> "list[Run]":
+def _cells(asked: "MlflowClient", parents: "Sequence[Run]") -> "list[Run]":
     """A study's finished runs by name, of each cell the newest.
 
-    A run that is logged again has the times of the one it repeats, but says in a tag which that is.
+    A run that is logged again has the times of the one it repeats, but says in a tag which that is; where it does not know,
+    that of the later parent is the newer.
+
+    Args:
+        parents: the newest first.
     """
-    below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
-    runs = [run for run in _search(asked, parent.info.experiment_id, below) if "role" in run.data.tags]
+    runs = []
+    for parent in reversed(parents):
+        below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
+        own = [run for run in _search(asked, parent.info.experiment_id, below) if "role" in run.data.tags]
+        runs += sorted(own, key=lambda run: run.info.run_id)
     repeated = {run.data.tags.get("reused_from") for run in runs}
-    runs.sort(key=lambda run: (run.info.run_id not in repeated, run.info.end_time, run.info.run_id))
+    runs.sort(key=lambda run: (run.info.run_id not in repeated, run.info.end_time))
     newest = {str(run.info.run_name): run for run in runs}
     return [newest[name] for name in sorted(newest)]
 

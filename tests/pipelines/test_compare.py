@@ -4,6 +4,7 @@ After a change of the page, look at what it makes of the two studies and write t
 """
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from rich.console import Console
 
 from pipelines import cli, compare, tables
 from pipelines.asked import Chosen
+from pipelines.report import sections
 from robustkd import comparison
+from robustkd.cell import WATCHED
 from robustkd.comparison import Comparison, Recorded
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -204,6 +207,8 @@ def test_tables_in_files_are_the_frames(tmp_path: Path) -> None:
     compare._write(made, tmp_path / "comparison", None)
     written = {path.name for path in (tmp_path / "comparison").iterdir()}
     frames = {"summary", "verdicts", "classes", "per_class", "per_class_clean", "costs"}
+    assert {*compare.FRAMES} == {*frames, "along"}
+    assert {*compare.STACKED} <= {*compare.FRAMES}
     assert {f"{name}.csv" for name in frames} | {f"comparison.{x}" for x in ("txt", "md", "tex")} <= written
     for name, frame in compare.frames_of(made).items():
         index = 0 if frame.index.name else None
@@ -245,6 +250,7 @@ def test_names_mean_nothing_to_latex() -> None:
     text = tables.latex([tables.Grid("a & b", ["", "x & y"], [["süß & 50 %", "1"], ["[b]", "2"]], frozenset({(0, 1)}))])
     assert r"süß \& 50 \% & \textbf{1} \\" in text
     assert r"{[}b{]} & 2 \\" in text, "after a line's end a bracket would be its option"
+    assert r"{*}b & 1 \\" in tables.latex([tables.Grid("t", ["", "x"], [["a", "1"], ["*b", "1"]])]), "so would a star"
     body = [
         line for line in text.splitlines() if line.endswith(r"\\") and "caption" not in line and "multi" not in line
     ]
@@ -264,8 +270,6 @@ def test_a_name_is_no_markup_on_a_terminal() -> None:
 
 def studies(folder: Path) -> list[Path]:
     """Two studies in files, and one that --fresh put aside."""
-    import json
-
     made = []
     for number, (scenario, shift) in enumerate((("noise0.4", 0.0), ("clean", 0.05), ("clean", 0.5))):
         record = known()
@@ -343,7 +347,11 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("compare studeis", "did you mean 'studies'?"),
         ("compare empty", "empty: there is no study here"),
         ("compare --out empty", "empty: there is no study here yet"),
-        ("compare broken", "a file of this study cannot be read"),
+        ("compare broken", "broken/study.json: this file cannot be read"),
+        ("compare studies --figure temperature", "a temperature is neither good nor bad"),
+        ("compare studies --markdown new.md --latex ./new.md", "--latex new.md: --markdown writes there too"),
+        ("compare studies --csv new --markdown new", "--markdown new: --csv writes there too"),
+        ("compare studies --csv new --latex new/across.csv", "--latex new/across.csv: --csv writes there too"),
         ("compare studies --figure acuracy", "no study has this figure (did you mean 'accuracy'?)"),
         ("compare studies --csv full", "full/across.csv: it is there already"),
         ("compare studies --csv full/across.csv", "should be a folder"),
@@ -367,7 +375,63 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(
     Path("full/across.csv").write_text("the user's")
     assert said in refused(typed.split(), capsys)
     assert Path("full/across.csv").read_text() == "the user's"
+    assert not list(tmp_path.glob("new*"))
     assert not list(tmp_path.glob("studies/*/comparison"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("study.json", "[]", "'given.scenario' is missing or wrong"),
+        ("study.json", '{"methods": [], "seeds": 1}', "'given.scenario' is missing or wrong"),
+        ("runs/dml-seed0/result.json", "{}", "'name' is missing or wrong"),
+        ("runs/dml-seed0/result.json", "[1]", "'name' is missing or wrong"),
+        ("runs/dml-seed0/result.json", "last.recall", "'last.recall' is missing or wrong"),
+        ("runs/dml-seed0/result.json", "cell.seed", "'cell.seed' is missing or wrong"),
+        ("runs/dml-seed0/result.json", '{"name', "this file cannot be read (Unterminated string"),
+    ],
+)
+def test_a_damaged_file_is_named_in_a_sentence(
+    file: str, content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = studies(tmp_path)[0] / file
+    if "." in content:  # all of it but this key
+        made = json.loads(path.read_text())
+        outer, inner = content.split(".")
+        del made[outer][inner]
+        content = json.dumps(made)
+    path.write_text(content)
+    told = refused(["compare", str(tmp_path)], capsys)
+    assert f"{path}: this file " in told
+    assert said in told
+
+
+def test_what_is_damaged_deeper_or_in_a_history_is_a_sentence_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = studies(tmp_path)[0]
+    (study / "runs" / "dml-seed0" / "epochs.csv").write_text("")
+    assert f"{study}: a file of this study cannot be read (EmptyDataError" in refused(["compare", str(study)], capsys)
+    (study / "runs" / "dml-seed0" / "epochs.csv").unlink()
+    path = study / "runs" / "baseline-seed0" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "early": {"accuracy": 0.5}}))
+    assert "cannot be read (KeyError: 'balanced_accuracy')" in refused(["compare", str(study)], capsys)
+
+
+def test_what_was_asked_for_is_written_even_where_the_study_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = studies(tmp_path)[0]
+    (study / "comparison").write_text("the user's")
+    monkeypatch.chdir(tmp_path)
+    cli.main(["compare", str(study), "--csv", "out", "--markdown", "a.md", "--latex", "a.tex"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{study}: the comparison cannot be written there (File exists)" in out
+    assert "what it gets right" in out
+    assert Path("out/summary.csv").exists()
+    assert Path("a.md").exists()
+    assert Path("a.tex").exists()
+    assert (study / "comparison").read_text() == "the user's"
 
 
 def test_the_newest_study_is_shown_where_none_is_named(
@@ -400,6 +464,91 @@ def test_where_less_is_better_the_least_is_best() -> None:
     assert best[best].index.tolist() == ["hinton"], "0.540 is the least of those that a run ships"
     assert ranks.loc["hinton", "rank"] == 1
     assert table.set_index("method")["below"].to_dict()["hinton"] is False
+
+
+def one_grid(figure: str, *made: Comparison) -> tables.Grid:
+    (grid,) = (part for part in compare.across(made, figure) if isinstance(part, tables.Grid))
+    return grid
+
+
+def test_only_shares_are_told_in_per_cent_in_title_and_cells_alike() -> None:
+    record = as_given()
+    for result in record.results:
+        result["last"]["scaled"] = {"temperature": 1.5, "nll": 0.3, "ece": 0.02}
+    made = comparison.compare(record)
+    for figure, title, cell_ in (
+        ("nll_scaled", "NLL after one temperature, mean", "0.300 ± 0.000"),
+        ("clean_nll", "NLL, clean part, mean", "1.000 ± 0.000"),
+        ("clean_brier", "Brier, clean part, mean", "0.250 ± 0.000"),
+        ("ece_scaled", "ECE after one temperature, mean", "2.0 ± 0.0"),
+        ("clean_accuracy", "clean part, mean", "75.0 ± 0.0"),
+    ):
+        grid = one_grid(figure, made)
+        assert grid.title.startswith(title)
+        assert grid.title.endswith(", per cent") == (figure in ("ece_scaled", "clean_accuracy"))
+        rows = {row[0]: row[1] for row in grid.rows}
+        assert rows["baseline"] == cell_, figure
+
+
+def test_ranks_are_among_the_methods_that_every_study_has_whole() -> None:
+    whole, part = known(), known()
+    part = part._replace(results=[r for r in part.results if r["cell"]["method"] not in ("dml", "hinton+balanced")])
+    pages = {}
+    for name, made in (("part", part), ("nothing", part._replace(results=part.results[:10]))):
+        pages[name] = compare.across([comparison.compare(whole), comparison.compare(made)])
+    rows = {row[0]: row[-1] for page_ in pages["part"] if isinstance(page_, tables.Grid) for row in page_.rows}
+    assert rows == {
+        **{"teacher": "-", "baseline, stopped early": "-", "dml": "-", "hinton+balanced": "-"},
+        **{"hinton": "1.0", "baseline": "2.0", "baseline+balanced": "3.0"},
+    }
+    assert "Ranks, 1 the best, are among the 3 methods that every study has with all its seeds." in pages["part"]
+    assert "No ranks: there are not two methods that every study has with all its seeds." in pages["nothing"]
+
+
+def test_a_given_teacher_is_named_by_its_file_alone() -> None:
+    record = known()
+    told = {
+        "/home/me/nets/best.pt": "best.pt",
+        r"C:\nets\best.pt": "best.pt",
+        "nets/best": "best",
+        "best.pt": "best.pt",
+        "runs:/0123/model": "runs:/0123/model",
+        "0" * 32: "0" * 32,
+    }
+    for text, name in told.items():
+        given = {**record.study["given"], "teacher": text}
+        assert compare.teacher(given) == f"teacher (given: {name})"
+        assert vars(sections)["teacher"] is compare.teacher, "the report says the same"
+    assert compare.teacher({"teacher": "net(file=a/b)", "teacher_criterion": "ce"}) == "teacher (net(file=a/b), ce)"
+    assert compare.teacher({}) == "teacher"
+    record.study["given"]["teacher"] = "/home/me/nets/best.pt"
+    text = tables.text(page(record))
+    assert "/home" not in text
+    assert text.count("teacher (given: best.pt)") == 3
+
+
+def test_accuracy_along_the_run_says_on_how_many_rows_it_was_taken() -> None:
+    assert compare.WATCHED == WATCHED
+    for rows, said in ((2000, "(test accuracy)"), (2001, "(test accuracy on 2,000 fixed test rows)")):
+        record = known()
+        record.study["resolved"] = {"rows_test": rows}
+        assert f"plain training along the run {said}: epoch 2" in " ".join(tables.text(page(record)).split())
+
+
+def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
+    few = known()
+    results = [cell(method, seed) for method in ("baseline", "hinton") for seed in range(10)]
+    many_ = Recorded(card(methods=["baseline", "hinton"], seeds=10), results, {})
+    for record, there in ((few, False), (many_, True)):
+        made = comparison.compare(record)
+        (grid,) = (p for p in compare.page(made) if isinstance(p, tables.Grid) and p.title.startswith("what the seeds"))
+        assert ("bootstrap" in grid.heads) == there
+        cells = dict(zip(grid.heads, grid.rows[0], strict=True))
+        assert cells["verdict"] == "better"
+        assert [grid.heads[column] for column in sorted(grid.words)] == ["reference", "verdict"]
+        if there:
+            row = made.verdicts.loc["hinton"]
+            assert cells["bootstrap"] == f"[{100 * row['boot_low']:+.1f}, {100 * row['boot_high']:+.1f}]"
 
 
 if __name__ == "__main__":

@@ -94,14 +94,49 @@ def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamesp
     assert pages[0] == pages[1]
 
 
-def test_runs_that_are_logged_again_count_once_and_the_newest_parent_has_all(told: SimpleNamespace) -> None:
+def test_runs_that_are_logged_again_count_once_and_any_parent_stands_for_the_study(told: SimpleNamespace) -> None:
     first, second, _ = parents("read")
     assert tracking.studies("read")[told.noise.name] == second
     before, after = tracking.recorded(first), tracking.recorded(second)
-    assert (before.study["seeds"], after.study["seeds"]) == (1, 2)
-    assert len(before.results) == 3
-    assert len(after.results) == 8
-    assert [r for r in after.results if r["name"] in before.epochs] == before.results
+    assert before.study == after.study
+    assert after.study["seeds"] == 2
+    assert before.results == after.results
+    assert len({result["name"] for result in after.results}) == len(after.results) == 8
+
+
+def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before() -> None:
+    client = MlflowClient()
+    where = client.create_experiment("begun again")
+
+    def begin(at: int, study: str = "mine", card: str | None = "{}", status: str = "FINISHED") -> str:
+        run = client.create_run(where, at, {"stage": "run", "study": study}).info.run_id
+        if card is not None:
+            client.log_text(run, card, "config.json")
+        client.set_terminated(run, status, at + 500)
+        return run
+
+    def child(parent: str, name: str, mark: int, ended: int, **tags: str) -> str:
+        tags = {"role": "student", "mlflow.parentRunId": parent, **tags}
+        run = client.create_run(where, 0, tags, name).info.run_id
+        client.log_text(run, json.dumps({"name": name, "mark": mark}), "result.json")
+        client.set_terminated(run, "FINISHED", ended)
+        return run
+
+    whole = begin(1000, card='{"seeds": 2}')
+    first = child(whole, "a", 1, 1100)
+    for name in "bc":
+        child(whole, name, 1, 1200)
+    other = begin(1500, "another")
+    child(other, "a", 9, 9000)
+    killed = begin(2000, card='{"seeds": 3}', status="KILLED")
+    child(killed, "a", 2, 1100, reused_from=first)  # with the times of the one it repeats
+    child(killed, "b", 2, 1200, reused_from="mine")  # logged from elsewhere, where nobody knew which
+    barely = begin(3000, card=None, status="KILLED")
+    for parent in (whole, killed, barely):
+        record = tracking.recorded(parent)
+        assert record.study == {"seeds": 3}
+        assert [(r["name"], r["mark"]) for r in record.results] == [("a", 2), ("b", 2), ("c", 1)]
+    assert tracking.studies("begun again") == {"mine": barely, "another": other}
 
 
 def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: SimpleNamespace) -> None:
@@ -133,7 +168,7 @@ def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: Simple
         tracking.recorded(parent.info.run_id)
 
 
-def test_a_stage_by_itself_stands_for_a_study_only_where_nothing_else_does() -> None:
+def test_of_a_studys_parents_the_newest_is_named_whatever_its_stage() -> None:
     client = MlflowClient()
     where = client.create_experiment("staged")
     began = iter(range(1000, 9000, 1000))
@@ -144,11 +179,11 @@ def test_a_stage_by_itself_stands_for_a_study_only_where_nothing_else_does() -> 
     begin("prepare", "a")
     teacher = begin("teacher", "a")
     assert tracking.studies("staged") == {"a": teacher}
-    whole = begin("run", "a")
+    begin("run", "a")
     other = begin("evaluate", "b")
-    begin("distil", "a")
+    last = begin("distil", "a")
     client.create_run(where, 9000, {"stage": "sweep", "sweep": "c"})
-    assert list(tracking.studies("staged").items()) == [("b", other), ("a", whole)], "the newest first"
+    assert list(tracking.studies("staged").items()) == [("a", last), ("b", other)], "the newest first"
 
 
 def test_the_command_reads_runs_names_and_experiments(
@@ -220,6 +255,16 @@ def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNames
     client.log_text(bare, "{", "config.json")
     with pytest.raises(UsageError, match="does not give its files"):
         tracking.recorded(bare)
+    client.log_text(bare, "{}", "config.json")
+    tags = {"role": "student", "mlflow.parentRunId": bare}
+    child = client.create_run(where, tags=tags, run_name="x").info.run_id
+    client.log_text(child, "{}", "result.json")
+    client.set_terminated(child)
+    with pytest.raises(UsageError, match=rf"does not give its files \(.*result.json of run {child} is damaged\)"):
+        tracking.recorded(bare)
+    client.log_text(child, '{"name": "x"}', "result.json")
+    with pytest.raises(UsageError, match=f"{bare}, config.json: this file is damaged, for 'given.scenario' is missing"):
+        compare.read(bare)
     client.delete_run(bare)
 
 

@@ -201,7 +201,8 @@ def test_a_page_is_whole_whatever_it_is_told(case: str, tmp_path: Path) -> None:
     assert "nan" not in found.text.lower().split()
     question, answer = comparison.answer(made)
     assert " ".join(question.split()) in found.text
-    assert " ".join(answer.split()) in found.text
+    told = " ".join(answer.split()).replace(" +0.0 ", " 0.0 ")
+    assert told.replace("(-", "(−").replace(" -", " −") in found.text
 
 
 @pytest.mark.usefixtures("quick")
@@ -382,7 +383,9 @@ def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
     assert table["hinton"]["noise0.2"].split()[1] == "▲"
     assert table["at"]["noise0.2"].split()[1:3] == ["↓", "▼"]
     assert table["at"][next(name for name in table["at"] if name.startswith("noise0.4"))] == "–"
-    assert (table["hinton"]["rank"], table["hinton"]["studies"]) == ("1.0", "3")
+    assert (table["hinton"]["rank"], table["hinton"]["studies"]) == ("1.00", "3")
+    assert (table["at"]["rank"], table["at"]["studies"]) == ("–", "1"), "ranks are of what every study has"
+    assert "hinton has the best average rank, 1.00; next is the baseline with 2.00." in found.text
     assert list(table)[:3] == ["hinton", "baseline", "at"]
     links = [told["href"] for tag, told in found.tags if tag == "a"]
     assert links == ["../study%20%231/comparison/report.html"]
@@ -391,6 +394,83 @@ def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
     assert len(found.pictures) == 4
     one = read(report.write_sweep([nothing()], tmp_path / "empty"))
     assert "In 0 of 1 studies" in one.text
+    assert "rank, " not in one.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_where_the_baseline_is_the_best_a_sweep_says_so(tmp_path: Path) -> None:
+    made = [made_up.study(("baseline", "at"), 5, scenario=name) for name in ("clean", "noise0.2")]
+    alone = made_up.study(("baseline", "at", "hinton"), 5, scenario="noise0.4")
+    path = report.write_sweep([*made, alone], tmp_path)
+    found = read(path)
+    assert "The baseline has the best average rank, 1.00; next is at with 2.00." in found.text
+    assert "−" in found.text
+    assert not re.search(r"[ (][-+]0\.0 points|[ (]-[\d.]+ points", found.text)
+    assert list(found.table("method|clean"))[:3] == ["baseline", "at", "hinton"]
+    body = path.read_text(encoding="utf-8")
+    (across,) = re.findall(r'<table[^>]*"Balanced accuracy">.*?</table>', body, flags=re.DOTALL)
+    beside = re.findall(r'<tr class="aside"><th scope="row">([^<]*)<', across)
+    assert beside == ["teacher", "baseline, stopped early"], "a method that some studies lack is one all the same"
+    (overview,) = [words for words in found.pictures if words.startswith("Mean differences")]
+    assert "noise0.4: 1 of 2" in overview
+
+
+@pytest.mark.parametrize(
+    ("classes", "told", "heads"),
+    [
+        (2, {"many": 0.5}, []),
+        (5, {"many": 0.5, "head": 0.4, "middle": 0.5, "tail": 0.6}, ["worst three"]),
+        (9, {"many": 0.5, "head": 0.4, "middle": 0.5, "tail": 0.6}, ["worst three", "head", "middle", "tail"]),
+        (9, {"many": 0.5, "few": 0.4, "head": 0.4, "tail": 0.6}, ["worst three", "many", "few"]),
+    ],
+)
+def test_no_column_repeats_another(classes: int, told: dict[str, float], heads: list[str]) -> None:
+    made = changed(lambda result: result["last"].update(groups=told), classes=tuple(f"c{n}" for n in range(classes)))
+    table = sections.methods(made).tables[0]
+    fixed = {"method", "accuracy", "balanced", "worst class", "macro F1", "seeds"}
+    assert [head.name for head in table.heads if head.name not in fixed] == heads
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_agreement_with_the_teacher_is_nothing_against_the_truth(known: bool) -> None:
+    made = comparison.compare(made_up.recorded()) if known else changed(lambda result: result.pop("fit"))
+    tables = {table.title: [head.name for head in table.heads] for table in sections.methods(made).tables}
+    assert ("Against the truth" in tables) == known
+    assert tables["Agreement with the teacher"] == ["method", "on the test set", "seeds"]
+    notes = [table.note for table in sections.methods(made).tables if table.title == "Against the truth"]
+    assert [note.startswith("Memorised: wrong training labels") for note in notes] == [True] * known
+
+
+@pytest.mark.parametrize(("fit", "warned"), [({"corrupted": 4}, True), ({"corrupted": 0}, False), (None, True)])
+def test_label_noise_is_spoken_of_where_there_may_be_some(fit: dict[str, int] | None, warned: bool) -> None:
+    def change(result: dict[str, Any]) -> None:
+        result.pop("fit")
+        if fit is not None:
+            result["fit"] = {"known": 9, **fit}
+
+    (line,) = sections.along(changed(change))
+    assert line.startswith("Plain training: ")
+    assert ("label noise" in line) == warned
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(1, "–"), (2, "–"), (4, "–"), (5, "0.0 to 0.0")])
+def test_no_difference_in_few_seeds_is_no_certainty(seeds: int, told: str) -> None:
+    def alike(result: dict[str, Any]) -> None:
+        result["last"]["recall"] = {"cat": 1.0, "dog": 0.5 + result["cell"]["seed"] / 10, "eel": 0.1}
+        result["last"]["balanced_accuracy"] = 0.5
+
+    made = changed(alike, seeds_=seeds)
+    section = sections.classes(made, sections.cast(made), Files(None))
+    assert section is not None
+    rows = [[cell.text for cell in row.cells] for row in section.hidden[0].rows]
+    assert [(row[5], row[6]) for row in rows] == [("0.0", told)] * 3
+    verdicts = sections.verdicts(made, trust=False)
+    assert verdicts is not None
+    assert verdicts.tables[0].rows[0].cells[2].text == told
+    if seeds == 1:
+        assert rows[0][7] == "–"
+        assert [cell.text for cell in verdicts.tables[0].rows[0].cells[4:6]] == ["–", "–"]
+        assert "interval" not in section.pictures[0].caption
 
 
 def luminance(colour: tuple[float, ...]) -> float:

@@ -94,6 +94,8 @@ def test_a_phone_is_never_scrolled_sideways(browser: Page, which: str, request: 
     browser.open(request.getfixturevalue(which), width=375)
     browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") == 375
+    cut = "[...document.querySelectorAll('tbody th')].filter(h => h.scrollWidth > h.clientWidth).length"
+    assert browser.evaluate(cut) == 0, "names are whole"
     boxes = browser.evaluate("[...document.querySelectorAll('.box')].filter(b => b.scrollWidth > b.clientWidth).length")
     assert boxes > 0, "wide tables scroll in boxes of their own"
     pictures = "[...document.querySelectorAll('figure:not(.scroll) svg')]"

@@ -166,7 +166,7 @@ def test_the_page_has_a_block_per_data_set_and_its_rules_once(here: Path) -> Non
     heads = [line for line in markdown.splitlines() if line.startswith("|  |")]
     assert heads == ["|  | noise0.2 | clean | average rank |"] * 2
     (line,) = {line for line in markdown.splitlines()[:12] if line.startswith("| teacher")}
-    assert line.endswith("|  |"), "the teacher has no rank"
+    assert line.endswith("| - |"), "the teacher has no rank"
     assert markdown.count("**") >= 2 * (2 + 2), "titles, and a best in each column"
     assert r"zwei \& mehr, \$.npz" in tex
     assert tex.count(r"\begin{longtable}") == 2
@@ -265,6 +265,46 @@ def test_whatever_stops_a_study_lets_the_others_go_on(
     assert ("Traceback" in err) == isinstance(error, ZeroDivisionError), "a fault of ours is not to be lost"
     assert "Nothing is finished yet of: npz:toy.npz, clean." in (own() / "table.txt").read_text()
     assert pd.read_csv(own() / "table.csv")["scenario"].unique().tolist() == ["noise0.2"]
+
+
+def test_a_study_with_a_damaged_file_is_its_own_failure(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = said(data, methods="baseline", scenarios="clean,noise0.2")
+    cli.main(typed)
+    (clean,) = Path("studies").glob("toy-clean-*")
+    result = clean / "runs" / "baseline-seed0" / "result.json"
+    whole = run.whole
+
+    def damaged(draft: prepare.Draft, name: str) -> None:
+        whole(draft, name)
+        if draft.plan.options.scenario == "clean":
+            result.write_text("{}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "whole", damaged)
+        told, error = stopped(typed, 1, capsys)
+    assert "1 of 2 studies are not whole: npz:toy.npz, clean;" in error
+    assert f"{result}: this file is damaged, for 'name' is missing or wrong in it" in told
+    assert [s["state"] for s in card()["studies"]] == ["failed", "finished"]
+    (clean / "study.json").write_text("[]")
+    cli.main(typed)
+    assert [s["state"] for s in card()["studies"]] == ["finished", "finished"], "the same command mends both files"
+
+
+def test_what_differs_between_data_sets_is_said_of_its_own(here: Path) -> None:
+    parts, made = [], {}
+    for study, dropped in zip(card()["studies"][::2], ("dml", "none"), strict=True):
+        folder = Path("studies", study["folder"])
+        record = comparison.recorded(folder)
+        kept = [r for r in record.results if r["cell"]["method"] != dropped]
+        parts.append(sweep.Part(Study(scenario="noise0.2", dataset=study["dataset"]), folder))
+        made[folder] = comparison.compare(record._replace(results=kept))
+    sentences = [shown for shown in sweep.page(parts, made) if isinstance(shown, str) and "Ranks" in shown]
+    assert [sentence.partition(" methods")[0] for sentence in sentences] == [
+        "npz:one.npz: Ranks, 1 the best, are among the 2",
+        "npz:zwei & mehr, $.npz: Ranks, 1 the best, are among the 3",
+    ]
 
 
 def test_stopping_it_stops_all_and_the_same_command_goes_on(
