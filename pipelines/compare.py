@@ -110,6 +110,8 @@ def main(
     found = find(studies, origin, asked or Chosen())
     trust = True if asked is not None and asked.trust_test_labels else None
     made = read(*found, trust=trust)
+    if figure != HEADLINE:
+        known(made, figure)  # of one study too, whose page shows them all
     frames = stack(made, figure) if len(made) > 1 else frames_of(made[0])
     _refuse_taken(frames, csv, markdown, latex)
     pages = [page(m, trust) for m in made] if each or len(made) == 1 else []
@@ -364,8 +366,11 @@ def page(made: Comparison, trust: bool | None = None) -> list[str | Grid]:
         parts += [
             "",
             f"plain training along the run (test accuracy{of}): {points_}",
-            "Under label noise long training memorises wrong labels, and that alone can make distillation look good.",
         ]
+        if noisy(made):
+            parts.append(
+                "Under label noise long training memorises wrong labels, and that alone can make distillation look good."
+            )
     return [*parts, "", *comparison.answer(made)]
 
 
@@ -464,6 +469,12 @@ def _measured(made: Comparison, names: Mapping[str, str]) -> dict[str, str]:
 
 def _method(name: str, study: Mapping[str, Any]) -> str:
     return teacher(study["given"]) if name == TEACHER else name
+
+
+def noisy(made: Comparison) -> bool:
+    """Whether training labels are known to be wrong, or nobody knows."""
+    some, every = made.study.get("known_training", (0, 0))
+    return some < every or any(r.get("fit", {}).get("corrupted", 1) for r in made.results)
 
 
 def teacher(given: Mapping[str, Any]) -> str:

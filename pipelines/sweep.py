@@ -115,11 +115,14 @@ def drafts(options: Sweep) -> Iterator[tuple[Study, prepare.Draft]]:
     first: Plan | None = None
     seen = set()
     for asked in options.studies():
-        if first is None or first.options.dataset != asked.dataset:
-            draft = prepare.draft(asked)
+        again = first is not None and first.options.dataset == asked.dataset
+        try:  # methods are no part of a study's identity
+            draft = prepare.draft(replace(asked, methods=comparison.BASELINE) if again else asked)
+        except words.UsageError as error:
+            raise words.UsageError(f"{asked.dataset}, {asked.scenario}: {error}") from None
+        if first is None or not again:
             first = draft.plan
-        else:  # methods are no part of a study's identity
-            draft = prepare.draft(replace(asked, methods=comparison.BASELINE))
+        else:
             shared = replace(asked, methods=first.options.methods)
             draft = replace(draft, plan=replace(draft.plan, options=shared, jobs=first.jobs, threads=first.threads))
         if draft.plan.folder not in seen:
