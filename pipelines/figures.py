@@ -380,7 +380,8 @@ def sweep(panels: Sequence[tuple[str, pd.DataFrame, tuple[float, float] | None]]
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             top, low = axes.get_ylim()[1], 0.0 if name == "memorised" else floors.get(axes, 0.0)
             axes.set_ylim(bottom=low - 0.1 * (top - low) if low else 0)
-        grid[place, 0].set_ylabel("test accuracy (%)" if name == "accuracy" else "memorised (%)")
+        first = next((axes for axes in grid[place] if axes.axison), grid[place, 0])
+        first.set_ylabel("test accuracy (%)" if name == "accuracy" else "memorised (%)")
         for axes in grid[place] if place + 1 == len(rows) or rows[place + 1][0] is not band else ():
             axes.set_xlabel("epoch")
     figure.suptitle("mean over seeds", fontsize=8)

@@ -207,7 +207,7 @@ def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.Captur
     for smoothed, (method, named, chosen) in SMOOTHED.items():
         words = {"methods": "hinton", "teacher_criterion": "balanced", "smooth_teacher": smoothed}
         cli.main(line("run", data, out=smoothed, **words))
-        assert f" {named} " in capsys.readouterr().out
+        assert f"\n{named} " in capsys.readouterr().out
         (where,) = Path(smoothed).iterdir()
         result = json.loads((where / "runs" / "teacher-seed0" / "result.json").read_text())
         assert result["cell"]["method"] == method
