@@ -26,6 +26,7 @@ import pandas as pd
 import robustkd
 from pipelines import compare, figures, prepare, report, run, runs, tables, tracking
 from pipelines.asked import Sweep
+from pipelines.page import across
 from pipelines.screen import console
 from robustkd import comparison, schedule, words
 from robustkd.cell import estimate
@@ -285,7 +286,7 @@ def page(parts: Sequence[Part], made: Made) -> tables.Page:
     beneath: dict[str, list[str]] = {}  # each sentence, and the data sets of which it is true
     blocks = by_dataset(parts, made)
     for dataset, block in blocks.items():
-        shown = compare.across(list(block.values()))
+        shown = across(list(block.values()))
         (at,) = (place for place, each in enumerate(shown) if isinstance(each, tables.Grid))
         table = shown[at]
         assert isinstance(table, tables.Grid)

@@ -345,6 +345,11 @@ def costs(results: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines).groupby("method", sort=False).mean() if lines else pd.DataFrame()
 
 
+def trusted(study: Mapping[str, Any], trust: bool | None = None) -> bool:
+    """Whether test labels are taken for clean: as said now, or else as the study was told."""
+    return bool(study["given"].get("trust_test_labels", False) if trust is None else trust)
+
+
 def caveat(study: Mapping[str, Any]) -> str:
     """What is known of the test labels, where they are not known to be clean; nothing where they are.
 
@@ -452,7 +457,8 @@ def labels(studies: Sequence[Mapping[str, Any]]) -> list[str]:
     >>> labels([one, {"given": {"scenario": "clean", "dataset": "digits", "epochs": 60}}])
     ['clean, epochs 30', 'clean, epochs 60']
     """
-    silent = {
+    silent = {"scenario", "dataset"}  # told first, where they differ; what follows is about where and how far, not what
+    silent |= {
         "methods",
         "seeds",
         "out",
@@ -466,7 +472,7 @@ def labels(studies: Sequence[Mapping[str, Any]]) -> list[str]:
         "data_dir",
     }
     given = [study["given"] for study in studies]
-    keys = [k for k in {k: 0 for g in given for k in g} if k not in {"scenario", "dataset", *silent}]
+    keys = [k for k in {k: 0 for g in given for k in g} if k not in silent]
     varied = [k for k in keys if len({str(g.get(k)) for g in given}) > 1]
     several = len({g["dataset"] for g in given}) > 1
     scenarios = [f"{g['dataset']} {g['scenario']}" if several else str(g["scenario"]) for g in given]
@@ -498,35 +504,30 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE) -> Across:
     for label, each in zip(labels([m.study for m in made]), made, strict=True):
         if f"{figure}_mean" not in each.summary:
             continue
-        means, by_seed = (
-            each.summary[f"{figure}_mean"],
-            long_table(each.results).pivot(index="seed", columns="method", values=figure),
-        )
+        means = each.summary[f"{figure}_mean"]
+        by_seed = long_table(each.results).pivot(index="seed", columns="method", values=figure)
         ships = [name for name in means.index if name in each.study["methods"]]
+        best = means[ships].min() if less else means[ships].max()
         full = each.summary.loc[ships, "seeds"]
         complete[label] = {name for name in ships if full[name] == full.max()}
         judged = set(each.verdicts["metric"]) <= {figure}  # a verdict is of its own metric
         ranked[label] = means[ships]
-        for name, row in each.summary.iterrows():
-            against = reference(str(name), each.study["methods"]) if name in ships else BASELINE
-            paired = (
-                by_seed[name] - by_seed[against] if against in by_seed and against != name else by_seed[name] * np.nan
-            )
-            difference = paired.mean()
+        for method, row in each.summary.iterrows():
+            name = str(method)
+            against = reference(name, each.study["methods"]) if name in ships else BASELINE
+            compared = against in by_seed and against != name
+            difference = (by_seed[name] - by_seed[against]).mean() if compared else np.nan
             lines.append(
                 {
-                    **{"study": label, "method": name, "mean": row[f"{figure}_mean"], "std": row[f"{figure}_std"]},
+                    **{"study": label, "method": name, "mean": means[name], "std": row[f"{figure}_std"]},
                     **{"seeds": int(row["seeds"]), "difference": difference},
                     "verdict": each.verdicts["verdict"].get(name, "") if judged else "",
-                    "best": name in ships
-                    and row[f"{figure}_mean"] == (means[ships].min() if less else means[ships].max()),
+                    "best": name in ships and bool(means[name] == best),
                     "below": bool(difference > 0 if less else difference < 0),
                 }
             )
     everywhere = set.intersection(*complete.values()) if complete else set()
-    means_ = pd.DataFrame(
-        {label: values[[n for n in values.index if n in everywhere]] for label, values in ranked.items()}
-    )
-    ranks = means_.rank(ascending=less)
+    common = {label: values[values.index.isin(everywhere)] for label, values in ranked.items()}
+    ranks = pd.DataFrame(common).rank(ascending=less)
     average = pd.DataFrame({"rank": ranks.mean(axis=1), "studies": ranks.count(axis=1)}).rename_axis("method")
     return Across(pd.DataFrame(lines), average.sort_values("rank", kind="stable"))

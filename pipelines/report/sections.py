@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipelines import figures
-from pipelines.compare import teacher
+from pipelines.page import teacher
 from pipelines.report import panels
 from pipelines.report.page import (
     Cell,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pipelines import cli, compare, tables
+from pipelines import cli, compare, page, tables
 from pipelines.asked import Chosen
 from pipelines.report import sections
 from robustkd import comparison
@@ -115,8 +115,8 @@ def many() -> Recorded:
 GOLDENS = {"known": known, "as-given": as_given}
 
 
-def page(record: Recorded) -> list[Any]:
-    return compare.page(comparison.compare(record))
+def shown(record: Recorded) -> list[Any]:
+    return page.of_study(comparison.compare(record))
 
 
 # The page
@@ -124,34 +124,34 @@ def page(record: Recorded) -> list[Any]:
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_the_page_is_what_was_looked_at(name: str) -> None:
-    assert tables.text(page(GOLDENS[name]())) == (GOLDEN / f"compare-{name}.txt").read_text(encoding="utf-8"), __doc__
+    assert tables.text(shown(GOLDENS[name]())) == (GOLDEN / f"compare-{name}.txt").read_text(encoding="utf-8"), __doc__
 
 
 def test_a_page_is_no_wider_than_a_file_is() -> None:
     for record in (known(), as_given(), many()):
-        grids = [part for part in page(record) if isinstance(part, tables.Grid)]
+        grids = [part for part in shown(record) if isinstance(part, tables.Grid)]
         lines = tables.text(grids).splitlines()
         assert max(map(len, lines)) <= tables.WIDTH
         assert "…" not in "".join(lines), "nothing is cut off"
 
 
 def test_what_is_unsure_is_said_first_and_the_answer_last() -> None:
-    parts = page(as_given())
+    parts = shown(as_given())
     assert parts[0] == "test labels as given; the clean part is 7 of 80 rows with a clean label"
     assert parts[-2:] == [*comparison.answer(comparison.compare(as_given()))]
     assert parts[-1].startswith("No verdict, because the test labels are as given")
     assert "withheld" in tables.text(parts)
-    assert "withheld" not in tables.text(compare.page(comparison.compare(as_given(), True), True))
+    assert "withheld" not in tables.text(page.of_study(comparison.compare(as_given(), True), True))
 
 
 def test_of_many_methods_and_classes_the_page_shows_some_and_says_which() -> None:
     made = comparison.compare(many())
-    text = " ".join(tables.text(compare.page(made)).split())
+    text = " ".join(tables.text(page.of_study(made)).split())
     assert (
         "Shown: the 6 of 30 methods with the highest balanced accuracy; the 40 of 100 classes in which they differ most"
         in text
     )
-    _, columns, classes, _ = compare._chosen(made)
+    _, columns, classes, _ = page._chosen(made)
     assert [column.endswith(" - baseline") for column in columns] == [False] + [True] * 6
     assert classes == [f"class {n}" for n in range(10, 50)], "those that differ most, in their own order"
     assert made.per_class.shape == (100, 31)
@@ -159,9 +159,11 @@ def test_of_many_methods_and_classes_the_page_shows_some_and_says_which() -> Non
 
 def test_a_class_that_nobody_tested_and_a_figure_that_nobody_measured_are_dashes() -> None:
     made = comparison.compare(as_given())
-    (grid,) = (part for part in compare.page(made) if isinstance(part, tables.Grid) and part.title.startswith("recall"))
+    (grid,) = (
+        part for part in page.of_study(made) if isinstance(part, tables.Grid) and part.title.startswith("recall")
+    )
     assert list(grid.rows[1]) == [CLASSES[1], "-", "-"]
-    overall = compare.gets_right(comparison.compare(known()))[0]
+    overall = page.gets_right(comparison.compare(known()))[0]
     assert isinstance(overall, tables.Grid)
     assert "worst three" not in overall.heads, "of three classes that is the balanced accuracy"
 
@@ -175,7 +177,7 @@ def test_a_study_of_an_earlier_version_shows_what_it_has() -> None:
         del result["early" if "early" in result else "name"]
     for name in ("known_training", "known_test"):
         del record.study[name]
-    text = tables.text(page(Recorded(record.study, [{"name": "x", **r} for r in record.results], {})))
+    text = tables.text(shown(Recorded(record.study, [{"name": "x", **r} for r in record.results], {})))
     assert "balanced accuracy" in text
     assert "test labels as given: nobody has said that they are clean" in text
     for word in ("NLL", "macro F1", "what a run costs", "stopped early"):
@@ -194,7 +196,7 @@ def test_a_study_that_has_hardly_begun_has_a_page(seeds: int, tmp_path: Path) ->
 def test_without_a_baseline_recalls_are_shown() -> None:
     record = known()
     made = comparison.compare(record._replace(study={**record.study, "methods": ["hinton", "dml"]}))
-    text = tables.text(compare.page(made))
+    text = tables.text(page.of_study(made))
     assert re.search(r"class +hinton recall +dml recall", text)
     assert "There is nothing to compare" in text
 
@@ -220,7 +222,7 @@ def test_tables_in_files_are_the_frames(tmp_path: Path) -> None:
 
 def test_markdown_and_latex_tell_what_the_terminal_does() -> None:
     made = comparison.compare(known())
-    parts = compare.page(made)
+    parts = page.of_study(made)
     for text, escape in ((tables.markdown(parts), tables.MARKDOWN), (tables.latex(parts), tables.LATEX)):
         for sentence in (*comparison.rule(made), *comparison.answer(made)):
             assert sentence.translate(escape) in text
@@ -449,16 +451,16 @@ def test_the_newest_study_is_shown_where_none_is_named(
 
 def test_test_labels_are_trusted_as_the_study_was_told_unless_said_now() -> None:
     told = {"given": {"trust_test_labels": True}}
-    assert compare.trusted(told)
-    assert not compare.trusted(told, False)
-    assert compare.trusted({"given": {}}, True)
-    assert not compare.trusted({"given": {}})
+    assert comparison.trusted(told)
+    assert not comparison.trusted(told, False)
+    assert comparison.trusted({"given": {}}, True)
+    assert not comparison.trusted({"given": {}})
 
 
 def test_where_less_is_better_the_least_is_best() -> None:
     made: list[Comparison] = [comparison.compare(known())]
-    assert compare.known(made, "worst-recall") == "worst_recall"
-    assert compare.known(made, "nll") == "nll"
+    assert page.known(made, "worst-recall") == "worst_recall"
+    assert page.known(made, "nll") == "nll"
     table, ranks = comparison.across(made, "nll")
     best = table.set_index("method")["best"]
     assert best[best].index.tolist() == ["hinton"], "0.540 is the least of those that a run ships"
@@ -467,7 +469,7 @@ def test_where_less_is_better_the_least_is_best() -> None:
 
 
 def one_grid(figure: str, *made: Comparison) -> tables.Grid:
-    (grid,) = (part for part in compare.across(made, figure) if isinstance(part, tables.Grid))
+    (grid,) = (part for part in page.across(made, figure) if isinstance(part, tables.Grid))
     return grid
 
 
@@ -495,7 +497,7 @@ def test_ranks_are_among_the_methods_that_every_study_has_whole() -> None:
     part = part._replace(results=[r for r in part.results if r["cell"]["method"] not in ("dml", "hinton+balanced")])
     pages = {}
     for name, made in (("part", part), ("nothing", part._replace(results=part.results[:10]))):
-        pages[name] = compare.across([comparison.compare(whole), comparison.compare(made)])
+        pages[name] = page.across([comparison.compare(whole), comparison.compare(made)])
     rows = {row[0]: row[-1] for page_ in pages["part"] if isinstance(page_, tables.Grid) for row in page_.rows}
     assert rows == {
         **{"teacher": "-", "baseline, stopped early": "-", "dml": "-", "hinton+balanced": "-"},
@@ -517,22 +519,22 @@ def test_a_given_teacher_is_named_by_its_file_alone() -> None:
     }
     for text, name in told.items():
         given = {**record.study["given"], "teacher": text}
-        assert compare.teacher(given) == f"teacher (given: {name})"
-        assert vars(sections)["teacher"] is compare.teacher, "the report says the same"
-    assert compare.teacher({"teacher": "net(file=a/b)", "teacher_criterion": "ce"}) == "teacher (net(file=a/b), ce)"
-    assert compare.teacher({}) == "teacher"
+        assert page.teacher(given) == f"teacher (given: {name})"
+        assert vars(sections)["teacher"] is page.teacher, "the report says the same"
+    assert page.teacher({"teacher": "net(file=a/b)", "teacher_criterion": "ce"}) == "teacher (net(file=a/b), ce)"
+    assert page.teacher({}) == "teacher"
     record.study["given"]["teacher"] = "/home/me/nets/best.pt"
-    text = tables.text(page(record))
+    text = tables.text(shown(record))
     assert "/home" not in text
     assert text.count("teacher (given: best.pt)") == 3
 
 
 def test_accuracy_along_the_run_says_on_how_many_rows_it_was_taken() -> None:
-    assert compare.WATCHED == WATCHED
+    assert page.WATCHED == WATCHED
     for rows, said in ((2000, "(test accuracy)"), (2001, "(test accuracy on 2,000 fixed test rows)")):
         record = known()
         record.study["resolved"] = {"rows_test": rows}
-        assert f"plain training along the run {said}: epoch 2" in " ".join(tables.text(page(record)).split())
+        assert f"plain training along the run {said}: epoch 2" in " ".join(tables.text(shown(record)).split())
 
 
 def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
@@ -541,7 +543,9 @@ def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
     many_ = Recorded(card(methods=["baseline", "hinton"], seeds=10), results, {})
     for record, there in ((few, False), (many_, True)):
         made = comparison.compare(record)
-        (grid,) = (p for p in compare.page(made) if isinstance(p, tables.Grid) and p.title.startswith("what the seeds"))
+        (grid,) = (
+            p for p in page.of_study(made) if isinstance(p, tables.Grid) and p.title.startswith("what the seeds")
+        )
         assert ("bootstrap" in grid.heads) == there
         cells = dict(zip(grid.heads, grid.rows[0], strict=True))
         assert cells["verdict"] == "better"
@@ -554,4 +558,4 @@ def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for name, record in GOLDENS.items():
-        (GOLDEN / f"compare-{name}.txt").write_text(tables.text(page(record())), encoding="utf-8")
+        (GOLDEN / f"compare-{name}.txt").write_text(tables.text(shown(record())), encoding="utf-8")

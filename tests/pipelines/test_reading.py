@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import cli, compare, tables, tracking
+from pipelines import cli, compare, page, tables, tracking
 from pipelines.asked import Chosen
 from pipelines.tracking.tracker import Mlflow
 from robustkd import comparison
@@ -88,8 +88,7 @@ def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamesp
         equal(comparison.compare(mlflow, True), comparison.compare(files, True))
         assert list(comparison.compare(mlflow).per_class.index) == NAMES
     pages = [
-        tables.text(compare.across(compare.read(*places)))
-        for places in ((told.out,), [ids[name] for name in sorted(ids)])
+        tables.text(page.across(compare.read(*places))) for places in ((told.out,), [ids[name] for name in sorted(ids)])
     ]
     assert pages[0] == pages[1]
 
