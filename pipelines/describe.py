@@ -170,7 +170,7 @@ def account(steps: Sequence[Scenario], views: Sequence[View]) -> Account:
     )
     known, wrong, truth = None, 0, after.truth
     if truth is not None and not np.array_equal(truth[own], published[own]):
-        known, wrong = int((truth >= 0).sum()), int(((truth >= 0) & (truth != after.labels)).sum())
+        known, wrong = int((truth >= 0).sum()), int(after.corrupted.sum())
     done = tuple(counted(step, *pair) for step, *pair in zip(steps, views[:-1], views[1:], strict=True))
     return Account(done, per_class, transitions, known, wrong, after.digest)
 

@@ -34,16 +34,8 @@ from scenarios.base import Scenario
 # a study's identity themselves. A change of them leaves the nets that are there as good as they were.
 UNTRAINED = {
     *study.MEASURING,
-    *(
-        "robustness.py",
-        "corruptions.py",
-        "comparison.py",
-        "statistics.py",
-        "estimator.py",
-        "outoffold.py",
-        "suspects.py",
-    ),
-    *("options.py", "hardware.py", "schedule.py"),
+    *("robustness.py", "attacks/gradient.py", "corruptions.py", "comparison.py", "statistics.py"),
+    *("estimator.py", "outoffold.py", "suspects.py", "options.py", "hardware.py", "schedule.py"),
 }
 TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
 

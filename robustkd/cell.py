@@ -95,12 +95,6 @@ def watched(view: View) -> View:
     return view.take(np.sort(np.argsort(keys, kind="stable")[:WATCHED]))
 
 
-def wrong(view: View) -> View:
-    """The rows of a training view whose label is known to be wrong."""
-    truth = np.full(len(view), -1) if view.truth is None else view.truth
-    return view.take((truth >= 0) & (truth != view.labels))
-
-
 def heeded(net: Network, loader: Loader) -> dict[str, float]:
     """What a net makes of wrong labels: the share it gives itself, and the share whose true label it gives."""
     view = loader.view
@@ -116,7 +110,7 @@ def train(plan: Plan, cell: Cell, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shown = views(plan, cell.seed)
     seed = seeds.derive(cell.seed, "run")
-    looked_at = watched(shown.test), shown.held_out, watched(wrong(shown.train))
+    looked_at = watched(shown.test), shown.held_out, watched(shown.train.take(shown.train.corrupted))
     test, held_out, fooled = (Loader(view, 512, device, augment=False) for view in looked_at)
     random = torch.Generator(device).manual_seed(seeds.derive(cell.seed, "method"))
     method = construct(plan, cell, shown.train, random)

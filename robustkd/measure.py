@@ -22,7 +22,7 @@ from robustkd.data.groups import many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.view import Labels, View
 from robustkd.models.net import Network, still
-from robustkd.study import Cell, Plan, attacks, loaded, measured_as, source, teacher_of, views
+from robustkd.study import Cell, Plan, loaded, measured_as, source, teacher_of, views
 
 Groups = Sequence[NDArray[np.str_]]
 PER_CLASS = ("recall", "precision", "f1", "support")  # the columns of per_class.csv
@@ -124,11 +124,6 @@ def origin_of(view: View) -> Labels:
     return np.zeros(len(view), np.int64) if view.origin is None else view.origin
 
 
-def wrong(train: View) -> NDArray[np.bool_]:
-    """The training rows that are known to be under a wrong label: (n,)."""
-    return metrics.corrupted(train.labels, truth_of(train), train.foreign)
-
-
 def said(folder: Path, test: View, train: View) -> dict[str, Labels]:
     """The classes that a measured run's net gives to these rows, as far as its files hold them.
 
@@ -139,7 +134,7 @@ def said(folder: Path, test: View, train: View) -> dict[str, Labels]:
     if last and np.array_equal(last["row"], test.rows):
         found["test"] = last["logits"].argmax(axis=1)
     if fit and np.array_equal(fit["row"], train.rows) and np.array_equal(fit["origin"], origin_of(train)):
-        found["corrupted"] = fit["predicted"][wrong(train)]
+        found["corrupted"] = fit["predicted"][train.corrupted]
     return found
 
 
@@ -154,7 +149,7 @@ def agreement(plan: Plan, cell: Cell, mine: dict[str, Labels], test: Loader, tra
     theirs = {} if before is None else said(plan.run(before), test.view, train.view)
     if mine.keys() - theirs.keys():
         net = loaded(plan, plan.teacher or plan.run(Cell("teacher", "", cell.seed)) / "model.pt")
-        views_ = {"test": test.view, "corrupted": train.view.take(wrong(train.view))}
+        views_ = {"test": test.view, "corrupted": train.view.take(train.view.corrupted)}
         for what in mine.keys() - theirs.keys():
             rows = Loader(views_[what], 512, test.device, augment=False)
             theirs[what] = answers(net, rows).argmax(axis=1) if len(rows.view) else np.zeros(0, np.int64)
@@ -206,11 +201,11 @@ def changed_figures(plan: Plan, net: Network, test: Loader, before: dict[str, An
     versions: dict[str, str] = {}
     robust: dict[str, Any] = {}
     known = {word: mark for word, mark in before.get("changed", {}).items() if word != "corruptions"}
-    for word in dict.fromkeys([*known, *attacks(plan.options)]):
+    for word in dict.fromkeys([*known, *plan.options.attack_texts()]):
         now = robustness.version(word)
         if word in known and now in ("", known[word]):  # the user's file may be gone, and its figures stand
             found = {name: of for name, of in before["robust"].items() if of.get("word") == word}
-        elif word in attacks(plan.options):
+        elif word in plan.options.attack_texts():
             found = {name: {**of, "word": word} for name, of in robustness.robust(net, test, word).items()}
             known[word] = now
         else:

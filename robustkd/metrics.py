@@ -166,18 +166,6 @@ def scaled(labels: Labels, logits: Logits, by: float | None) -> dict[str, float 
     return {"temperature": by, "nll": found["nll"], "ece": found["ece"]}
 
 
-def corrupted(labels: Labels, truth: Labels, foreign: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows are known to be under a wrong label of the classes there are: (n,) each.
-
-    Args:
-        labels: the labels shown.
-        truth: the true labels, -1 where unknown.
-        foreign: which images are of no class at all.
-    """
-    found: NDArray[np.bool_] = (truth >= 0) & ~foreign & (labels != truth)
-    return found
-
-
 def against_truth(
     predicted: Labels, labels: Labels, truth: Labels, foreign: NDArray[np.bool_], loss: NDArray[np.float64]
 ) -> dict[str, float | int | None]:
@@ -204,8 +192,8 @@ def against_truth(
     """
     from sklearn.metrics import roc_auc_score
 
-    known, wrong = (truth >= 0) & ~foreign, corrupted(labels, truth, foreign)
-    clean = known & ~wrong
+    known = (truth >= 0) & ~foreign
+    wrong, clean = known & (labels != truth), known & (labels == truth)
     told = wrong.any() and clean.any() and np.isfinite(loss[known]).all()
     return {
         "known": int(known.sum()),

@@ -121,6 +121,10 @@ class Study(Data):
         """The methods asked for, `all` spelled out; each once."""
         return list(dict.fromkeys(METHODS if self.everything else split(self.methods, ",")))
 
+    def attack_texts(self) -> list[str]:
+        """The attacks asked for, each once."""
+        return list(dict.fromkeys(split(self.attack, ","))) if self.attack else []
+
     def data_seed(self, seed: int) -> int:
         """Which draw of the scenario a seed sees."""
         return seed if self.data_seeds is None else seed % self.data_seeds

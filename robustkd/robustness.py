@@ -18,10 +18,8 @@ bounds of robustness. Torch is imported once something is measured: a wrong word
 
 import copy
 import importlib
-import importlib.util
 import math
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +104,8 @@ class FGSM:
     def load(self) -> None: ...
 
     def each(self) -> "dict[str, Perturb]":
+        from robustkd.attacks.gradient import fgsm
+
         return {f"fgsm {shown(eps)}": partial(fgsm, eps=eps) for eps in _radii(self.eps)}
 
 
@@ -120,6 +120,8 @@ class PGD:
     def load(self) -> None: ...
 
     def each(self) -> "dict[str, Perturb]":
+        from robustkd.attacks.gradient import pgd
+
         name = f"pgd{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
         walk = partial(pgd, steps=self.steps, restarts=self.restarts)
         return {f"{name} {shown(eps)}": partial(walk, eps=eps) for eps in _radii(self.eps)}
@@ -200,26 +202,14 @@ class Own:
 
 
 def _module(text: str, place: str) -> ModuleType:
-    """The user's module, by name (the current folder may hold it) or by file; run once per process."""
+    """The user's module, by name (the current folder may hold it) or by file."""
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
         raise UsageError(f"--attack {text}: there is no file {place}")
-    name = f"robustkd_attack_{zlib.crc32(str(Path(place).resolve()).encode()):08x}" if is_file else place
-    if name in sys.modules:
-        return sys.modules[name]
     sys.path.insert(0, here := str(Path.cwd()))  # a console script does not look here by itself
     try:
-        if not is_file:
-            return importlib.import_module(name)
-        spec = importlib.util.spec_from_file_location(name, place)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-        return sys.modules[name]
+        return words.run(Path(place)) if is_file else importlib.import_module(place)
     except Exception as error:
-        if is_file:
-            sys.modules.pop(name, None)
         if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
             raise UsageError(
                 f"--attack {text}: there is no module '{error.name}', neither installed nor in the current folder"
@@ -255,8 +245,9 @@ def read(spec: str) -> tuple[Attack, ...]:
 
 
 def version(word: str) -> str:
-    """A digest of the code that an attack's figures hang on: this file's, and that of the user's own; "" where that is gone."""
-    code = Path(__file__).read_text(encoding="utf-8")
+    """A digest of the code that an attack's figures hang on, ours and the user's own; "" where that is gone."""
+    ours = Path(__file__), Path(__file__).parent / "attacks" / "gradient.py"
+    code = "".join(file.read_text(encoding="utf-8") for file in ours)
     if ":" in word:
         try:
             code += Path(str(_module(word, word.rpartition(":")[0]).__file__)).read_text(encoding="utf-8")
@@ -384,69 +375,3 @@ def seeded(device: "torch.device") -> "Iterator[torch.Generator]":
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(SEED)
         yield torch.Generator(device).manual_seed(SEED)
-
-
-def odds(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """The log odds that a label is not the class: what attacks raise, (B, K), (B,) -> (B,).
-
-    With cross entropy c, it is log(exp(c) - 1): each grows with the other, so the signs of their gradients are the same.
-    But where a net is so sure that c is rounded to 0 and its slope with it, this one has its slope still.
-    """
-    own = labels[:, None]
-    return logits.scatter(1, own, float("-inf")).logsumexp(dim=1) - logits.gather(1, own)[:, 0]
-
-
-def margin(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """By how much another class is ahead of the label: (B, K), (B,) -> (B,)."""
-    own = labels[:, None]
-    return logits.scatter(1, own, float("-inf")).amax(dim=1) - logits.gather(1, own)[:, 0]
-
-
-def uphill(net: "Net", images: "Tensor", labels: "Tensor") -> "Tensor":
-    """The sign of the cross entropy's gradient by the images: -1, 0 or 1, (B, C, H, W)."""
-    import torch
-
-    with torch.enable_grad():
-        x = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(odds(net(x), labels).sum(), x)
-    return gradient.sign()
-
-
-def fgsm(net: "Net", images: "Tensor", labels: "Tensor", random: "torch.Generator", *, eps: float) -> "Tensor":
-    """x + eps sign(gradient), kept in [0, 1]."""
-    return (images + eps * uphill(net, images, labels)).clamp(0, 1)
-
-
-def pgd(
-    net: "Net",
-    images: "Tensor",
-    labels: "Tensor",
-    random: "torch.Generator",
-    *,
-    eps: float,
-    steps: int,
-    restarts: int = 1,
-) -> "Tensor":
-    """x <- P(x + eps / 4 sign(gradient)), P onto the ball of L-infinity about each image and [0, 1].
-
-    It begins evenly drawn from the ball. Steps of eps / 4 are Madry et al.'s for CIFAR-10, 2/255 at 8/255; TRADES is
-    measured with 20 of 0.003 at 0.031. Of several restarts, each image's is kept that brings another class the furthest
-    ahead: one that deceives the net, if any does.
-    """
-    import torch
-
-    low, high = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-    kept = most = None
-    for _ in range(restarts):
-        x = (images + eps * torch.empty_like(images).uniform_(-1, 1, generator=random)).clamp(low, high)
-        for _ in range(steps):
-            x = (x + eps / 4 * uphill(net, x, labels)).clamp(low, high)
-        with torch.no_grad():
-            ahead = margin(net(x), labels) if restarts > 1 else None
-        if kept is None or most is None or ahead is None:
-            kept, most = x, ahead
-        else:
-            kept = torch.where((ahead > most)[:, None, None, None], x, kept)
-            most = torch.maximum(ahead, most)
-    assert kept is not None
-    return kept

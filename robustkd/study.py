@@ -175,7 +175,7 @@ def finished(plan: Plan, cell: Cell) -> bool:
     if not path.exists():
         return False
     result = json.loads(path.read_text(encoding="utf-8"))
-    wanted = {word: robustness.version(word) for word in attacks(plan.options)}
+    wanted = {word: robustness.version(word) for word in plan.options.attack_texts()}
     wanted |= {"corruptions": corruptions.version()} if plan.options.corruptions else {}
     there: dict[str, str] = result.get("changed", {})
     return bool(result.get("measured") == measured_as(plan.options)) and wanted.items() <= there.items()
@@ -184,11 +184,6 @@ def finished(plan: Plan, cell: Cell) -> bool:
 def trained(plan: Plan, cell: Cell) -> bool:
     """Whether a cell's net is there, measured or not."""
     return (plan.run(cell) / "trained.json").exists() or (cell.role == "teacher" and plan.teacher is not None)
-
-
-def attacks(options: Study) -> list[str]:
-    """The attacks that are asked for, each once."""
-    return list(dict.fromkeys(words.split(options.attack, ","))) if options.attack else []
 
 
 def measured_as(options: Data) -> str:

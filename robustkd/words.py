@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
@@ -312,20 +313,32 @@ def plug(path: str, tables: Mapping[str, Registry]) -> None:
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"--plug {path}: there is no such file")
-    name = f"robustkd_plug_{zlib.crc32(str(file.resolve()).encode()):08x}"
-    if name not in sys.modules:  # run once per process: what it offers stays the same thing
+    try:
+        module = run(file)
+    except Exception as error:
+        raise UsageError(f"--plug {path}: running it failed with {type(error).__name__}: {error}") from error
+    if not any(hasattr(module, name) for name in PLUGS):
+        raise UsageError(f"--plug {path}: it offers none of the dictionaries {', '.join(PLUGS)}")
+    for name, table in tables.items():
+        for word, target in getattr(module, name, {}).items():
+            table.add(word, target)
+
+
+def run(file: Path) -> ModuleType:
+    """A user's file as a module; run once per process, so that what it offers stays the same thing.
+
+    Raises:
+        Exception: whatever the file raises; it is run again the next time.
+    """
+    name = f"robustkd_user_{zlib.crc32(str(file.resolve()).encode()):08x}"
+    if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[name])
-        except Exception as error:
+        except BaseException:
             del sys.modules[name]
-            raise UsageError(f"--plug {path}: running it failed with {type(error).__name__}: {error}") from error
-    module = sys.modules[name]
-    if not any(hasattr(module, name) for name in PLUGS):
-        raise UsageError(f"--plug {path}: it offers none of the dictionaries {', '.join(PLUGS)}")
-    for name, table in tables.items():
-        for word, target in getattr(module, name, {}).items():
-            table.add(word, target)
+            raise
+    return sys.modules[name]

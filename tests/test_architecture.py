@@ -31,7 +31,7 @@ LAW: dict[str, set[str]] = {
         "robustkd.corruptions",
         *("robustkd.models", "robustkd.words"),
     },
-    "robustkd.robustness": {"robustkd.data", "robustkd.models", "robustkd.words"},
+    "robustkd.robustness": {"robustkd.attacks", "robustkd.data", "robustkd.models", "robustkd.words"},
     "robustkd.corruptions": {"robustkd.data", "robustkd.models", "robustkd.robustness"},
     "robustkd.statistics": set(),
     "robustkd.checkpoint": {"robustkd.models", "robustkd.words"},
@@ -150,7 +150,7 @@ def test_what_is_left_out_of_a_studys_identity_decides_no_weights() -> None:
     from pipelines.prepare import UNTRAINED
 
     trains = ("engine", "method", "methods", "models", "criteria", "data", "build", "functional", "attacks", "answers")
-    left_out = {f"robustkd.{Path(name).stem}" for name in UNTRAINED}
+    left_out = {module(HOME / "robustkd" / name) for name in UNTRAINED}
     for path in FILES:
         if module(path).split(".")[:2] in [["robustkd", name] for name in trains]:
             assert imported(path) & left_out == set(), path

@@ -327,11 +327,11 @@ def test_attacks_and_corruptions_are_measured_where_they_are_asked_for(
     assert figures(plan) == first, "and is kept"
     assert figures(planned(data, attack="pgd")) == {**first, "pgd 8/255": 0.3}, "nothing is measured twice"
     Path("mine.py").write_text("def attack(net, images, labels): return 0 * images")
-    sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_attack_")))
+    sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_user_")))
     assert not study.finished(with_attack, PLAIN), "the attack is another now"
     assert figures(with_attack)["mine.py:attack 8/255"] == 0.4
     Path("mine.py").unlink()
-    sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_attack_")))
+    sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_user_")))
     assert figures(plan)["mine.py:attack 8/255"] == 0.4, "its figures outlive it"
 
 

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from pipelines import cli
 from robustkd import robustness
+from robustkd.attacks import gradient
+from robustkd.attacks.gradient import fgsm, pgd, uphill
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.models.net import Network
 from robustkd.records import Output
-from robustkd.robustness import fgsm, pgd, robust
+from robustkd.robustness import robust
 from robustkd.words import UsageError
 
 CPU = torch.device("cpu")
@@ -229,12 +231,9 @@ def test_large_sets_of_images_are_attacked_in_pieces(monkeypatch: pytest.MonkeyP
     whole = robust(teacher().net, batches(many(), 60), "fgsm")
     monkeypatch.setattr(robustness, "PIXELS", 1)
     monkeypatch.setattr(robustness, "LEAST", 7)
-    monkeypatch.setattr(robustness, "uphill", lambda *all_: (sizes.append(len(all_[1])), uphill(*all_))[1])
+    monkeypatch.setattr(gradient, "uphill", lambda *all_: (sizes.append(len(all_[1])), uphill(*all_))[1])
     assert robust(teacher().net, batches(many(), 60), "fgsm") == whole
     assert sizes == 2 * [7, 7, 7, 7, 7, 7, 7, 7, 4]
-
-
-uphill = robustness.uphill
 
 
 # --- words, and attacks of one's own ---------------------------------------------------------------------------------
@@ -323,7 +322,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     assert sys.path == path
     for name in set(sys.modules) - modules:
-        if name.split(".")[0] in ("mine", "package") or name.startswith("robustkd_attack_"):
+        if name.split(".")[0] in ("mine", "package") or name.startswith("robustkd_user_"):
             del sys.modules[name]
 
 

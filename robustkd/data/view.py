@@ -113,6 +113,12 @@ class View:
         return None if known is None else self._own(known)
 
     @property
+    def corrupted(self) -> NDArray[np.bool_]:
+        """Which rows are known to be under a wrong label of the classes there are: (n,)."""
+        truth = self.truth
+        return np.zeros(len(self), bool) if truth is None else (truth >= 0) & (truth != self.labels)
+
+    @property
     def doubtful(self) -> bool:
         """Whether a label shown is wrong, or might be."""
         return self.truth is None or bool((self.truth != self.labels).any())
