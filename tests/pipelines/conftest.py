@@ -1,5 +1,13 @@
 """One migrated store for every test that talks to MLflow: making its tables takes seconds."""
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
 import pytest
 from mlflow import MlflowClient
 
@@ -22,6 +30,33 @@ def surround(patch, folder):
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     for name in OURS:
         patch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(tmp_path, store, monkeypatch):
+    """`mlflow server` with a database of its own, which serves the artifacts too."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shutil.copy(store / "mlflow.db", tmp_path / "server.db")  # with its tables made
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    command += ["--artifacts-destination", str(tmp_path / "served")]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with open(tmp_path / "server.log", "w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, (tmp_path / "server.log").read_text()
+                    time.sleep(0.2)
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(timeout=30)
 
 
 @pytest.fixture(autouse=True)

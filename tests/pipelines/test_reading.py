@@ -1,14 +1,7 @@
 """Studies read back from MLflow say what their files say."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -285,33 +278,6 @@ def test_a_server_that_does_not_answer_is_refused_at_once(monkeypatch: pytest.Mo
         with pytest.raises(UsageError, match=r"no MLflow server answers at http://127.0.0.1:9"):
             call()
     assert time.monotonic() - begun < 5
-
-
-@pytest.fixture
-def server(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """`mlflow server` with a database of its own, which serves the artifacts too."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    shutil.copy(store / "mlflow.db", tmp_path / "server.db")  # with its tables made
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", str(tmp_path / "served")]
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    with open(tmp_path / "server.log", "w") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, (tmp_path / "server.log").read_text()
-                    time.sleep(0.2)
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(timeout=30)
 
 
 @pytest.mark.slow
