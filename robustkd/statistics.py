@@ -3,7 +3,8 @@
 Two runs of one seed share the scenario's draw, the first weights and the order of batches; so differences are taken seed by
 seed, and what is inferred speaks of that randomness on one test set, never of other test images.
 
-Why t and not the bootstrap: resampling 5 seeds, a 95 % interval misses a true null in about 16 % of studies.
+Why t and not the bootstrap: of normal differences, the bootstrap's 95 % interval misses a true null in 16 % of studies at 5
+seeds and still in 10 % at 10, by percentiles or bias-corrected alike.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from scipy import stats
 
 LEVEL = 0.05
 FEWEST = 5  # seeds below which no verdict is given
-ENOUGH = 10  # seeds from which the bootstrap's interval may be trusted
+ENOUGH = 10  # seeds from which the bootstrap's interval is told beside t's; it is the shorter of the two
 SAME = 1e-12  # differences of shares closer than this are one: sums of floats end in different digits
 
 Floats = NDArray[np.float64]
