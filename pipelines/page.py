@@ -13,7 +13,7 @@ import pandas as pd
 from pipelines import tracking
 from pipelines.numbers import amount, chance, interval, is_share, points, spread
 from pipelines.tables import Grid
-from robustkd import comparison, statistics
+from robustkd import comparison, corruptions, statistics
 from robustkd.comparison import HEADLINE, TEACHER, Comparison
 from robustkd.words import UsageError, nearest
 
@@ -133,7 +133,10 @@ def robust(made: Comparison) -> list[str | Grid]:
     names = [str(column).removesuffix("_mean") for column in made.summary if str(column).endswith("_mean")]
     attacked = [r for result in made.results for r in result.get("robust") or {}]
     shown = {name: name for name in names if name in attacked or name.startswith("corruption")}
-    return [by_method("accuracy on changed test images", shown, made)] if shown else []
+    parts: list[str | Grid] = [by_method("accuracy on changed test images", shown, made)] if shown else []
+    if comparison.undefined(made.results):
+        parts.append(f"corrupted test images: {corruptions.UNDEFINED}")
+    return parts
 
 
 def costs(made: Comparison) -> list[str | Grid]:
@@ -198,7 +201,7 @@ def teacher(given: Mapping[str, Any]) -> str:
 
 def _judged(made: Comparison, trust: bool) -> list[str | Grid]:
     """A row per method: its difference from its reference, what that shows, and by what rule."""
-    table = made.verdicts
+    table = comparison.supported(made.verdicts)
     if not len(table):
         return []
     # From its reference stopped early, and from plain training where that is not the reference.
@@ -249,7 +252,8 @@ def _by_class(made: Comparison) -> list[str | Grid]:
 
 def _class_grid(title: str, table: pd.DataFrame, tested: pd.DataFrame, intervals: bool) -> Grid:
     """A row per class: recalls, and differences with their intervals or a mark."""
-    tests = {(row["class"], f"{row['method']} - {row['reference']}"): row for _, row in tested.iterrows()}
+    supported = comparison.supported(tested)
+    tests = {(row["class"], f"{row['method']} - {row['reference']}"): row for _, row in supported.iterrows()}
 
     def cell(name: str, column: str, value: float) -> str:
         told, row = points(value, signed=not column.endswith(" recall")), tests.get((name, column))

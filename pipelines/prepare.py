@@ -133,7 +133,7 @@ def draft(options: Study) -> Draft:
     if options.attack is not None:
         robustness.rehearse(study.network(plan, options.student, 0, "linear"), drawn[0].test, options.attack)
     if options.corruptions and not corruptions.defined(source.shape):
-        console.print("--corruptions: they are defined from 32x32 up, in grey or colour, and not for these images")
+        console.print(f"--corruptions: {corruptions.UNDEFINED}")
     if refused:  # `all` are those that these nets and data allow
         left = ",".join(text for text in options.method_texts() if text not in refused)
         plan = replace(plan, options=replace(options, methods=left))

@@ -345,6 +345,19 @@ def costs(results: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines).groupby("method", sort=False).mean() if lines else pd.DataFrame()
 
 
+def supported(table: pd.DataFrame) -> pd.DataFrame:
+    """Differences without the intervals that few seeds cannot bear: where all are 0 these are [0, 0], as if it were sure."""
+    if not {"difference", "low", "high", "n"} <= {*table}:
+        return table
+    empty = (table["low"] == 0) & (table["high"] == 0) & (table["n"] < statistics.FEWEST)
+    return table.assign(low=table["low"].mask(empty), high=table["high"].mask(empty))
+
+
+def undefined(results: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether corrupted test images were asked for, and images of this shape have no such figures."""
+    return any(result.get("corruptions") == {} for result in results)
+
+
 def trusted(study: Mapping[str, Any], trust: bool | None = None) -> bool:
     """Whether test labels are taken for clean: as said now, or else as the study was told."""
     return bool(study["given"].get("trust_test_labels", False) if trust is None else trust)

@@ -34,7 +34,7 @@ from pipelines.report.page import (
     value,
 )  # fmt: skip
 from pipelines.report.remains import Files, class_names
-from robustkd import comparison, statistics
+from robustkd import comparison, corruptions
 from robustkd.comparison import BASELINE, TEACHER, Comparison
 
 NARROW = 40  # classes up to which a panel per method is short
@@ -145,7 +145,7 @@ def verdicts(made: Comparison, trust: bool) -> Section | None:
     table = made.verdicts
     if not len(table):
         return None
-    table = supported(table).sort_values("difference", ascending=False, na_position="last")
+    table = comparison.supported(table).sort_values("difference", ascending=False, na_position="last")
     shift = (table["difference"] - table["difference_stopped"])[table["reference"] == BASELINE].dropna().astype(float)
     only = shift.mean() if len(shift) and (table["reference"] == BASELINE).all() else None
     plain, boot = table["difference_plain"].notna().any(), table["boot_low"].notna().any()
@@ -237,6 +237,8 @@ def methods(made: Comparison) -> Section:
         some_, every = made.study.get("known_training", (0, 0))
         if some_ < every:
             notes.append(f"Against the truth: measured on the {some_} of {every} training images whose truth is known.")
+    if comparison.undefined(made.results):
+        notes.append(f"Corrupted test images: {corruptions.UNDEFINED}.")
     return Section("methods", "All figures", tables=[t for t in tables if t is not None], notes=notes)
 
 
@@ -254,14 +256,6 @@ def recognition(made: Comparison, part: str = "") -> Named:
     elif k >= 9:
         named |= THIRDS
     return {f"{part}{name}": told for name, told in named.items()}
-
-
-def supported(table: pd.DataFrame) -> pd.DataFrame:
-    """Differences without the intervals that few seeds cannot bear: where all are 0 these are [0, 0], as if it were sure."""
-    if not {"difference", "low", "high", "n"} <= {*table}:
-        return table
-    empty = (table["low"] == 0) & (table["high"] == 0) & (table["n"] < statistics.FEWEST)
-    return table.assign(low=table["low"].mask(empty), high=table["high"].mask(empty))
 
 
 def summary_table(made: Comparison, title: str, named: Named, note: str) -> Table | None:
@@ -292,7 +286,7 @@ def summary_table(made: Comparison, title: str, named: Named, note: str) -> Tabl
 
 def classes(made: Comparison, who: Cast, seen: "Files") -> Section | None:
     """Recall class by class."""
-    table, pictures, overview, notes, hidden = supported(made.classes), [], [], [], []
+    table, pictures, overview, notes, hidden = comparison.supported(made.classes), [], [], [], []
     if "difference" in table and table["difference"].notna().any():
         names = list(dict.fromkeys(table["class"]))
         wide = table.pivot(index="method", columns="class", values="difference").astype(float)

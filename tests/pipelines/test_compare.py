@@ -168,6 +168,24 @@ def test_a_class_that_nobody_tested_and_a_figure_that_nobody_measured_are_dashes
     assert "worst three" not in overall.heads, "of three classes that is the balanced accuracy"
 
 
+def test_where_three_seeds_did_not_differ_no_interval_claims_to_be_sure() -> None:
+    results = [cell(method, seed) for method in ("baseline", "dml") for seed in range(3)]
+    made = comparison.compare(Recorded(card(methods=["baseline", "dml"], seeds=3), results, {}))
+    text = tables.text(page.of_study(made))
+    assert re.search(r"dml +baseline +0\.0 +- +", text)
+    assert "[0.0, 0.0]" not in text
+
+
+def test_corruptions_that_are_not_defined_are_said_to_be() -> None:
+    record = known()
+    record.results[0]["corruptions"] = {}
+    text = " ".join(tables.text(shown(record)).split())
+    assert (
+        "corrupted test images: not defined for images of this shape, only from 32x32 up, in grey or in colour" in text
+    )
+    assert "corrupted test images" not in tables.text(shown(known()))
+
+
 def test_a_study_of_an_earlier_version_shows_what_it_has() -> None:
     record = as_given()
     for result in record.results:
