@@ -39,13 +39,14 @@ def client() -> "MlflowClient":
         from mlflow import MlflowClient
     except ImportError as error:
         raise UsageError(f"MLflow cannot be imported ({error}); `--tracker files` does without it") from None
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # a new store's tables, announced one by one
+    # A new store's tables, announced one by one; and tracebacks of what is said here in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         with _turn(uri):
             return MlflowClient()
     except Exception as error:  # the store's driver decides what is raised
         raise UsageError(
-            f"MLflow cannot open its store {shown(uri)} ({line(error)}); `--tracker files` does without it"
+            f"MLflow cannot open its store {shown(uri) or 'mlflow.db'} ({line(error)}); `--tracker files` does without it"
         ) from None
 
 
@@ -97,4 +98,5 @@ def shown(uri: str) -> str:
 
 def line(error: BaseException) -> str:
     """What an error says, in one line."""
-    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
+    said = str(error).partition("\n[SQL:")[0]  # what follows is the statement that failed, at length
+    return textwrap.shorten(said, 300, placeholder=" ...") or type(error).__name__

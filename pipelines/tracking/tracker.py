@@ -5,13 +5,13 @@ import math
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from pipelines.screen import console
 from pipelines.tracking.models import save
 from pipelines.tracking.names import distinct, legal
 from pipelines.tracking.store import client, line, shown
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "robustkd"
 INTERVAL = 5.0  # seconds between two batches of metrics
 LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
-QUIET = {  # what MLflow is told unless the user has told it already
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute without a server, not four
-}
 FIGURES = (  # of a result's parts that are one number
     *("accuracy", "balanced_accuracy", "worst_recall", "worst_three", "macro_f1", "nll", "brier", "ece"),
     *("rows", "largest_linf", "largest_l2"),
@@ -53,10 +48,10 @@ def spared(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatena
             call(tracker, *args, **kwargs)
         except (MlflowException, OSError) as error:
             tracker.lost = True
-            warnings.warn(
+            console.print(
                 f"MLflow failed ({line(error)}), so the rest of this study is in its files only; "
                 "the same command will log all of it again",
-                stacklevel=2,
+                markup=False,
             )
 
     return attempt
@@ -259,7 +254,7 @@ class Mlflow:
             return self._model(run, path, cell)
         except Exception as error:  # a net that torch.export cannot trace, a server older than logged models, ...
             self.client.set_tag(run.id, "model", f"not logged: {line(error)}")
-            warnings.warn(f"{path}: MLflow gets no model of this net ({line(error)})", stacklevel=2)
+            console.print(f"{path}: MLflow gets no model of this net ({line(error)})", markup=False)
             return None
 
     def _model(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -274,7 +275,7 @@ def test_a_shipped_model_holds_no_pickle_and_says_what_its_classes_are(tmp_path)
     assert "+" not in "".join(requirements)
 
 
-def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_path, monkeypatch):
+def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_path, monkeypatch, capsys):
     def fails(*_):
         raise RuntimeError("data-dependent control flow")
 
@@ -282,8 +283,8 @@ def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_pat
     path, result = ran(tmp_path, "hinton-seed0")
     tracker = begun()
     tracker.start(path.name, {}, {})
-    with pytest.warns(UserWarning, match="gets no model of this net .data-dependent"):
-        tracker.finish(path.name, path, result)
+    tracker.finish(path.name, path, result)
+    assert "MLflow gets no model of this net (data-dependent control flow)" in capsys.readouterr().out
     run = client.get_run(run_id(path))
     assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.8)
     assert "data-dependent" in run.data.tags["model"]
@@ -380,7 +381,7 @@ def test_a_study_that_is_stopped_leaves_no_run_open(client):
     assert client.get_run(tracker.parent).info.status == "FAILED"
 
 
-def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, monkeypatch):
+def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, monkeypatch, capsys):
     def gone(*_, **__):
         raise MlflowException("API request failed: 503")
 
@@ -388,12 +389,32 @@ def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, mo
     tracker = begun()
     tracker.start(path.name, {}, {})
     monkeypatch.setattr(tracker.client, "log_batch", gone)
-    with pytest.warns(UserWarning, match=r"MLflow failed \(API request failed: 503\).*in its files only"):
-        tracker.finish(path.name, path, result)
+    tracker.finish(path.name, path, result)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "MLflow failed (API request failed: 503), so the rest of this study is in its files only" in told
     tracker.start("dml-seed0", {}, {})
     tracker.epoch("dml-seed0", 1, {"train/ce": 1.0})
     tracker.fail("dml-seed0", "no")
     tracker.end(None, failed=False)
+    assert capsys.readouterr() == ("", ""), "and it is told once"
+
+
+def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd, monkeypatch):
+    path = Path(store, "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}?timeout=0.1")  # seconds; SQLite's own are five
+    tracker = begun()
+    held = sqlite3.connect(path, isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+    try:
+        tracker.start("dml-seed0", {}, {})
+    finally:
+        held.execute("ROLLBACK")
+        held.close()
+    told = capfd.readouterr()
+    assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(told.out.split())
+    assert told.err == ""
+    tracker.lost = False
+    tracker.end(None, failed=True)
 
 
 def test_plain_files_need_no_tracker(tmp_path):
