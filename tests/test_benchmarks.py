@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import scenarios
 from robustkd.methods import METHODS
 
 HOME = Path(__file__).parents[1]
-FIGURES = {"balanced_accuracy": 0.0, "worst_recall": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +29,8 @@ def methods() -> ModuleType:
 
 
 @pytest.fixture
-def digits() -> ModuleType:
-    return importlib.import_module("digits")
+def published() -> ModuleType:
+    return importlib.import_module("published")
 
 
 # --- methods.py ----------------------------------------------------------------------------------------------------
@@ -70,90 +68,54 @@ def test_every_phase_has_its_row(
     assert "fitnet/hint" in capsys.readouterr().out
 
 
-# --- digits.py -----------------------------------------------------------------------------------------------------
+# --- published.py --------------------------------------------------------------------------------------------------
 
 
-def finished(folder: Path, role: str, method: str, seed: int, accuracy: float, beside: float | None = None) -> None:
-    """A run of a study, as it leaves its result."""
-    run = folder / "runs" / f"{role}-{method}-{seed}"
-    run.mkdir(parents=True)
-    said = {"accuracy": accuracy, **FIGURES}
-    result = {
-        "cell": {"role": role, "method": method, "seed": seed},
-        "last": said,
-        "early": {**said, "accuracy": 0.5},
-        "beside": {} if beside is None else {"ensemble": {**said, "accuracy": beside}},
-        "trained": {"seconds": 2.0, "early_epoch": 1},
-    }
-    (run / "result.json").write_text(json.dumps(result))
-    (run / "epochs.csv").write_text("epoch,accuracy\n1,0.5\n2,0.6\n")
+def figures(**means: float) -> pd.DataFrame:
+    """Means by (study, method), each study's named as study_method; all with a standard deviation of 1."""
+    index = pd.MultiIndex.from_tuples([tuple(name.split("_")) for name in means], names=["study", "method"])
+    return pd.DataFrame({"mean": list(means.values()), "std": 1.0}, index)
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    folder = tmp_path / "digits-clean-12345678"
-    for seed, shift in enumerate((-0.01, 0.01)):
-        finished(folder, "student", "dml", seed, 0.8 + shift, beside=0.99)
-        finished(folder, "student", "baseline", seed, 0.7 + shift)
-        finished(folder, "teacher", "baseline+ce", seed, 0.95)
-    finished(folder, "student", "hinton", 0, 0.705)
-    finished(folder, "student", "dml", 7, 0.1)  # of a larger study before this one
-    given = {"scenario": "clean", "teacher": "wrn_16_2", "student": "wrn_10_2"}
-    card = {"methods": ["baseline", "hinton", "dml"], "seeds": 2, "given": given}
-    (folder / "study.json").write_text(json.dumps(card))
-    return tmp_path
-
-
-def test_a_study_becomes_the_readmes_table(digits: ModuleType, study: Path) -> None:
-    table = digits.collected("clean", study)
-    assert len(table) == 2 + 4 + 1 + 4
-    assert set(table["epochs"]) == {1, 2}
-    assert set(table[table["epochs"] == 1]["method"]) == {"baseline, stopped early"}
-    assert digits.markdown(table).splitlines() == [
-        "| method | `clean` |",
-        "|---|---|",
-        "| teacher (wrn_16_2) | 95.0 ± 0.0 |",
-        "| baseline (wrn_10_2) | 70.0 ± 1.4 |",
-        "| baseline, stopped early | 50.0 ± 0.0 |",
-        "| hinton | 70.5 (1 of 2 seeds) |",
-        "| dml | **80.0 ± 1.4** |",  # neither the teacher nor an ensemble is a student
-        "| dml, ensemble | 99.0 ± 0.0 |",
-    ]
-
-
-def test_signs_stand_beside_the_published_ones(digits: ModuleType, study: Path) -> None:
-    # Published for sigma 0: hinton 94.28 and dml 94.38 against 93.95 ± 0.18. Here hinton is 0.5 above, within 1.4.
-    assert digits.beside_published(digits.collected("clean", study)).splitlines()[2:] == [
-        "| hinton | + / 0 |",
-        "| dml | + / +, same |",
-        "| the same | 1 of 2 |",
-    ]
-    figures = pd.DataFrame(
-        {"mean": [50.0, 49.0, 51.2, 51.0], "std": [1.0, 9, 9, 9]},
-        index=pd.MultiIndex.from_product([["clean"], ["baseline", "a", "b", "c"]]),
+def test_a_sign_is_zero_within_the_baselines_deviation(published: ModuleType) -> None:
+    told = published.signs(
+        figures(one_baseline=50, one_a=49, one_b=51.2, one_c=48.9, two_a=1, three_baseline=1, three_a=9)
     )
-    assert list(digits.signs(figures).values()) == ["0", "+", "0"]
-    assert list(digits.signs(figures - [0.0, 1.0]).values()) == ["-", "+", "+"]  # a baseline that never differs
+    assert told.to_dict() == {("one", "a"): "0", ("one", "b"): "+", ("one", "c"): "-", ("three", "a"): "+"}
+    one_seed = figures(one_baseline=50, one_a=50, one_b=50.1).assign(std=float("nan"))
+    assert list(published.signs(one_seed)) == ["0", "+"]
 
 
-def test_what_is_published_is_said_in_our_words(digits: ModuleType) -> None:
-    table = digits.published()
-    assert len(table) == 36
+def test_signs_stand_beside_the_published_ones(
+    published: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Published for sigma 0: hinton 94.28 and dml 94.38 against 93.95 ± 0.18; for gamma 2 one 80.88 against 83.33 ± 0.24.
+    ours = figures(
+        clean_baseline=70, clean_dml=80, clean_hinton=70.5, clean_smooth=9, imbalance2_baseline=9, imbalance2_one=3
+    )
+    ours.reset_index().to_csv(tmp_path / "across.csv", index=False)
+    published.main([str(tmp_path / "across.csv")])
+    assert capsys.readouterr().out.splitlines() == [
+        "| published / ours | `clean` | `imbalance2` |",
+        "| --- | --- | --- |",
+        "| hinton | + / 0 |  |",
+        "| dml | **+ / +** |  |",
+        "| one |  | **- / -** |",
+        "| the same | 1 of 2 | 1 of 1 |",
+    ]
+
+
+def test_what_is_published_is_said_in_our_words(published: ModuleType) -> None:
+    table = published.read(HOME / "benchmarks" / "published.csv")
+    assert len(table) == 8 * 12
     assert set(table.index.get_level_values("method")) <= set(METHODS)
-    for scenario in set(table.index.get_level_values("scenario")):
+    for scenario in set(table.index.get_level_values("study")):
         scenarios.parse(scenario)
-    # Three figures as the paper has them.
+    # Figures as the paper has them.
     assert table.loc[("clean", "one"), "mean"] == 92.80
     assert table.loc[("noise0.4", "dml"), "mean"] == 76.33
     assert table.loc[("imbalance0.2", "rkd_a"), "mean"] == 79.52
-
-
-def test_the_table_is_printed_from_the_csv_alone(
-    digits: ModuleType, study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    digits.collected("clean", study).to_csv(study / "digits.csv", index=False)
-    assert digits.main(["--only-table", "--csv", str(study / "digits.csv")]) == 0
-    assert "| dml | **80.0 ± 1.4** |" in capsys.readouterr().out
+    assert table.loc[("imbalance2", "bss"), "mean"] == 82.15
 
 
 # --- tracking.py ---------------------------------------------------------------------------------------------------
