@@ -72,8 +72,8 @@ def test_every_phase_has_its_row(
 
 
 def figures(**means: float) -> pd.DataFrame:
-    """Means by (study, method), each study's named as study_method; all with a standard deviation of 1."""
-    index = pd.MultiIndex.from_tuples([tuple(name.split("_")) for name in means], names=["study", "method"])
+    """Means by (scenario, method), named scenario_method; all with a standard deviation of 1."""
+    index = pd.MultiIndex.from_tuples([tuple(name.split("_")) for name in means], names=["scenario", "method"])
     return pd.DataFrame({"mean": list(means.values()), "std": 1.0}, index)
 
 
@@ -93,8 +93,8 @@ def test_signs_stand_beside_the_published_ones(
     ours = figures(
         clean_baseline=70, clean_dml=80, clean_hinton=70.5, clean_smooth=9, imbalance2_baseline=9, imbalance2_one=3
     )
-    ours.reset_index().to_csv(tmp_path / "across.csv", index=False)
-    published.main([str(tmp_path / "across.csv")])
+    ours.reset_index().to_csv(tmp_path / "table.csv", index=False)
+    published.main([str(tmp_path / "table.csv")])
     assert capsys.readouterr().out.splitlines() == [
         "| published / ours | `clean` | `imbalance2` |",
         "| --- | --- | --- |",
@@ -109,7 +109,7 @@ def test_what_is_published_is_said_in_our_words(published: ModuleType) -> None:
     table = published.read(HOME / "benchmarks" / "published.csv")
     assert len(table) == 8 * 12
     assert set(table.index.get_level_values("method")) <= set(METHODS)
-    for scenario in set(table.index.get_level_values("study")):
+    for scenario in set(table.index.get_level_values("scenario")):
         scenarios.parse(scenario)
     # Figures as the paper has them.
     assert table.loc[("clean", "one"), "mean"] == 92.80
