@@ -147,7 +147,7 @@ def find(studies: Sequence[str], origin: Literal["files", "mlflow"], asked: Chos
     there = tracking.studies(asked.experiment)
     for name in names:
         if name not in there and not tracking.is_reference(name):
-            raise UsageError(f"{name}: the experiment has no study of this name{nearest(name, there)}")
+            raise UsageError(f"{name}: MLflow has no study of this name{nearest(name, there)}")
     if names:
         return [there.get(name, name) for name in names]
     return [there[name] for name in sorted(there)] if asked.experiment else [next(iter(there.values()))]

@@ -29,18 +29,19 @@ def studies(experiment: str | None = None) -> dict[str, str]:
     """The studies of an experiment, the newest first: name -> id of the newest parent run.
 
     Args:
-        experiment: its name; as a study would choose it where not given.
+        experiment: its name; the one that MLflow's own variables name, or else all there are, where not given.
 
     Raises:
         robustkd.words.UsageError: there is no such experiment, nothing in it, or MLflow cannot be asked.
     """
     asked = _asked()
-    where = _experiment(asked, experiment)
+    where = _experiments(asked, experiment)
     newest: dict[str, str] = {}
-    for run in _parents(asked, where.experiment_id, "tags.study LIKE '%'"):
+    for run in _parents(asked, [each.experiment_id for each in where], "tags.study LIKE '%'"):
         newest.setdefault(run.data.tags["study"], run.info.run_id)
     if not newest:
-        raise UsageError(f"experiment '{where.name}' in {shown(asked.tracking_uri)} holds no study yet")
+        what = f"experiment '{where[0].name}' in " if len(where) == 1 else ""
+        raise UsageError(f"{what}{shown(asked.tracking_uri)} holds no study yet")
     return newest
 
 
@@ -66,7 +67,7 @@ def recorded(run_id: str) -> "Recorded":
     results, epochs = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
-            again = _parents(asked, parent.info.experiment_id, f"tags.study = '{parent.data.tags['study']}'")
+            again = _parents(asked, [parent.info.experiment_id], f"tags.study = '{parent.data.tags['study']}'")
             card = json.loads(_fetched(asked, _card(asked, again), "config.json", folder))
             for number, child in enumerate(_cells(asked, again)):
                 place = Path(folder, str(number))
@@ -89,9 +90,9 @@ def _parent(run: "Run") -> bool:
     return "study" in run.data.tags and run.data.tags.get("stage") in STAGES
 
 
-def _parents(asked: "MlflowClient", experiment: str, filters: str) -> "list[Run]":
+def _parents(asked: "MlflowClient", experiments: Sequence[str], filters: str) -> "list[Run]":
     """Studies' own runs, the newest first."""
-    found = [run for run in _search(asked, experiment, filters) if _parent(run)]
+    found = [run for run in _search(asked, experiments, filters) if _parent(run)]
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id), reverse=True)
 
 
@@ -123,7 +124,7 @@ def _cells(asked: "MlflowClient", parents: "Sequence[Run]") -> "list[Run]":
     runs = []
     for parent in reversed(parents):
         below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
-        own = [run for run in _search(asked, parent.info.experiment_id, below) if "role" in run.data.tags]
+        own = [run for run in _search(asked, [parent.info.experiment_id], below) if "role" in run.data.tags]
         runs += sorted(own, key=lambda run: run.info.run_id)
     repeated = {run.data.tags.get("reused_from") for run in runs}
     runs.sort(key=lambda run: (run.info.run_id not in repeated, run.info.end_time))
@@ -131,11 +132,11 @@ def _cells(asked: "MlflowClient", parents: "Sequence[Run]") -> "list[Run]":
     return [newest[name] for name in sorted(newest)]
 
 
-def _search(asked: "MlflowClient", experiment: str, filters: str) -> "list[Run]":
+def _search(asked: "MlflowClient", experiments: Sequence[str], filters: str) -> "list[Run]":
     found: list[Run] = []
     token = None
     while True:  # a store gives a thousand at once
-        some = asked.search_runs([experiment], filters, max_results=1000, page_token=token)
+        some = asked.search_runs(list(experiments), filters, max_results=1000, page_token=token)
         found += some
         if not (token := some.token):
             return found
@@ -154,19 +155,19 @@ def _run(asked: "MlflowClient", run_id: str) -> "Run":
     return run
 
 
-def _experiment(asked: "MlflowClient", name: str | None) -> "Experiment":
-    from pipelines.tracking.tracker import EXPERIMENT
-
+def _experiments(asked: "MlflowClient", name: str | None) -> "Sequence[Experiment]":
+    """The one that is meant; all where none is named, for `mlflow run` and `robustkd run` use different ones by themselves."""
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
-        return asked.get_experiment(os.environ["MLFLOW_EXPERIMENT_ID"])
-    name = name or EXPERIMENT
+        return [asked.get_experiment(os.environ["MLFLOW_EXPERIMENT_ID"])]
+    if name is None:
+        return asked.search_experiments()
     found = asked.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage == "deleted":
         names = [each.name for each in asked.search_experiments()]
         place = shown(asked.tracking_uri)
         raise UsageError(f"--experiment {name}: {place} has no experiment of this name{nearest(name, names)}")
-    return found
+    return [found]
 
 
 def _asked() -> "MlflowClient":

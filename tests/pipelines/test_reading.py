@@ -201,6 +201,16 @@ def test_the_command_reads_runs_names_and_experiments(
     assert one == said("--from", "mlflow"), "the newest"
 
 
+def test_without_an_experiment_all_are_searched(told: SimpleNamespace) -> None:
+    """`mlflow run` puts a study into Default, `robustkd run` into robustkd."""
+    client, tags = MlflowClient(), {"study": "elsewhere", "stage": "run"}
+    run = client.create_run("0", tags=tags)
+    every = tracking.studies()
+    assert next(iter(every)) == "elsewhere", "the newest first"
+    assert every == {**every, **tracking.studies("read"), "elsewhere": run.info.run_id}
+    client.delete_run(run.info.run_id)
+
+
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
