@@ -419,11 +419,11 @@ def answer(made: Comparison) -> tuple[str, str]:
     open_ = [verdict for verdict in ("withheld", "too few seeds") if verdict in count]
     if sum(count[verdict] for verdict in open_) == len(table):
         return question, _undecided(table)
-    parts = [_listed(table, "better") or "no method was shown to be better", _listed(table, "worse")]
-    behind = int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum())
-    parts += [
-        f"{behind} of the better only than an overtrained baseline: stopped early it does as well" if behind else ""
-    ]
+    better = _listed(table, "better") or "no method was shown to be better"
+    if behind := int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum()):
+        of = "" if behind == count["better"] else f"{behind} of these "
+        better += f", but {of}only than an overtrained baseline: stopped early it does at least as well"
+    parts = [better, _listed(table, "worse")]
     parts += [
         f"{verdict}: {count[verdict]}" for verdict in ("no difference shown", "identical", *open_) if verdict in count
     ]

@@ -244,8 +244,11 @@ def test_a_users_word_for_the_test_labels_is_taken_and_told() -> None:
 def test_a_gain_over_an_overtrained_baseline_is_called_so() -> None:
     made = comparison.compare(five())
     assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(np.mean(values(five(), "hinton")) - 0.9)
-    assert "only than an overtrained baseline" in comparison.answer(made)[1]
+    only = "only than an overtrained baseline: stopped early it does at least as well"
     assert comparison.answer(made)[1].startswith("Better: hinton (+4.")
+    assert f"points), but {only};" in comparison.answer(made)[1]
+    table = made.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.0, -0.01])
+    assert f"points), but 2 of these {only} (" in comparison.answer(made._replace(verdicts=table))[1]
 
 
 def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
