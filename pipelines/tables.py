@@ -4,6 +4,7 @@ A grid holds finished text; what a figure is and how it is rounded is decided wh
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -170,12 +171,17 @@ def latex(page: Page) -> str:
 
 
 def _longtable(grid: Grid) -> str:
+    words = {0, *grid.words}
+
+    def written(cell: str, column: int) -> str:  # a number's minus is no hyphen
+        return _tex(cell) if column in words else re.sub(r"-(?=\d)", "$-$", _tex(cell))
+
     rows = [
-        [rf"\textbf{{{_tex(cell)}}}" if (n, c) in grid.best else _tex(cell) for c, cell in enumerate(row)]
+        [rf"\textbf{{{written(cell, c)}}}" if (n, c) in grid.best else written(cell, c) for c, cell in enumerate(row)]
         for n, row in enumerate(grid.rows)
     ]
     frame = pd.DataFrame(rows, columns=pd.Index([_tex(head) for head in grid.heads]))
-    columns = "".join("l" if column in {0, *grid.words} else "r" for column in range(len(grid.heads)))
+    columns = "".join("l" if column in words else "r" for column in range(len(grid.heads)))
     drawn = frame.style.hide(axis="index").to_latex(
         environment="longtable", hrules=True, column_format=columns, caption=_tex(grid.title)
     )

@@ -271,6 +271,10 @@ def test_names_mean_nothing_to_latex() -> None:
     assert r"süß \& 50 \% & \textbf{1} \\" in text
     assert r"{[}b{]} & 2 \\" in text, "after a line's end a bracket would be its option"
     assert r"{*}b & 1 \\" in tables.latex([tables.Grid("t", ["", "x"], [["a", "1"], ["*b", "1"]])]), "so would a star"
+    numbers = tables.latex(
+        [tables.Grid("t", ["", "x", "w"], [["a-1", "-1.0 [-2.5, +0.5]", "b-2"]], words=frozenset({2}))]
+    )
+    assert r"a-1 & $-$1.0 {[}$-$2.5, +0.5{]} & b-2 \\" in numbers, "a minus, and hyphens in words"
     body = [
         line for line in text.splitlines() if line.endswith(r"\\") and "caption" not in line and "multi" not in line
     ]
