@@ -31,7 +31,7 @@ def uphill(net: Answer, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def fgsm(net: Answer, images: Tensor, labels: Tensor, random: Generator, *, eps: float) -> Tensor:
-    """x + eps sign(gradient), kept in [0, 1]."""
+    """x + eps sign(gradient), kept in [0, 1]: (B, C, H, W). Goodfellow et al., arXiv 1412.6572. It draws nothing."""
     return (images + eps * uphill(net, images, labels)).clamp(0, 1)
 
 
@@ -45,11 +45,11 @@ def pgd(
     steps: int,
     restarts: int = 1,
 ) -> Tensor:
-    """x <- P(x + eps / 4 sign(gradient)), P onto the ball of L-infinity about each image and [0, 1].
+    """x <- P(x + eps / 4 sign(gradient)), P onto the ball of L-infinity about each image and [0, 1]: (B, C, H, W).
 
-    It begins evenly drawn from the ball. Steps of eps / 4 are Madry et al.'s for CIFAR-10, 2/255 at 8/255; TRADES is
-    measured with 20 of 0.003 at 0.031. Of several restarts, each image's is kept that brings another class the furthest
-    ahead: one that deceives the net, if any does.
+    Madry et al., arXiv 1706.06083. It begins evenly drawn from the ball. Steps of eps / 4 are theirs for CIFAR-10, 2/255 at
+    8/255; TRADES is measured with 20 of 0.003 at 0.031. Of several restarts, each image's is kept that brings another class
+    the furthest ahead: one that deceives the net, if any does.
     """
     low, high = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
     kept = most = None
