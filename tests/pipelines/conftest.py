@@ -21,6 +21,7 @@ def store(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         surround(patch, folder)
         MlflowClient().search_experiments()
+    shutil.copy(folder / "mlflow.db", folder / "empty.db")  # as no test has seen it
     return folder
 
 
@@ -37,7 +38,7 @@ def server(tmp_path, store, monkeypatch):
     """`mlflow server` with a database of its own, which serves the artifacts too."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    shutil.copy(store / "mlflow.db", tmp_path / "server.db")  # with its tables made
+    shutil.copy(store / "empty.db", tmp_path / "server.db")  # with its tables made
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     command += ["--artifacts-destination", str(tmp_path / "served")]
