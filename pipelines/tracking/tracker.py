@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -221,8 +222,23 @@ class Mlflow:
             self.client.set_tag(run.id, "failure", message[: LONGEST["tags"]])
             self.client.set_terminated(run.id, "FAILED")
 
-    @spared
     def end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
+        if self.lost:
+            self._give_up()
+        else:
+            self._end(comparison, failed, metrics)
+
+    def _give_up(self) -> None:
+        """Let no run seem to go on for ever, if the store is there again."""
+        from mlflow.exceptions import MlflowException
+
+        own = [] if self.parent == self.lent else [self.parent]
+        with suppress(MlflowException, OSError):
+            for run_id in [*(run.id for run in self.runs.values()), *own]:
+                self.client.set_terminated(run_id, "KILLED")
+
+    @spared
+    def _end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None) -> None:
         for run in self.runs.values():  # the study was stopped: what they had is kept
             self._send(run)
             self.client.set_terminated(run.id, "KILLED")

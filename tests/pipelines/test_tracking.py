@@ -397,6 +397,9 @@ def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, mo
     tracker.fail("dml-seed0", "no")
     tracker.end(None, failed=False)
     assert capsys.readouterr() == ("", ""), "and it is told once"
+    (left,) = tracker.runs.values()
+    ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent)]
+    assert ended == ["KILLED", "KILLED"], "no run seems to go on"
 
 
 @pytest.mark.slow  # MLflow waits for 20 s
@@ -412,8 +415,8 @@ def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd):
     told = capfd.readouterr()
     assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(told.out.split())
     assert told.err == ""
-    tracker.lost = False
     tracker.end(None, failed=True)
+    assert MlflowClient().get_run(tracker.parent).info.status == "KILLED"
 
 
 def test_plain_files_need_no_tracker(tmp_path):
