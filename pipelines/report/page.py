@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from pipelines import figures
+from pipelines import figures, numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -142,7 +142,7 @@ def points(x: float) -> str:
     """
     if x is None or x != x:
         return "–"
-    return f"{round(100 * x, 1):+.1f}".replace("-", "−") if round(100 * x, 1) else "0.0"
+    return typeset(numbers.points(x, signed=True))
 
 
 def typeset(text: str) -> str:
@@ -169,9 +169,7 @@ def chance(p: float) -> str:
     >>> chance(0.0321), chance(0.00004), chance(float("nan"))
     ('0.032', '< 0.001', '–')
     """
-    if p != p:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if p != p else numbers.chance(p)
 
 
 def show(x: float, form: str, scale: float) -> str:
