@@ -26,11 +26,12 @@ def signs(figures: pd.DataFrame) -> "pd.Series[str]":
 
     A scenario without a baseline has none.
     """
-    base = figures.xs(BASELINE, level="method").reindex(figures.index, level="scenario")
+    plain = figures.index.get_level_values("method") == BASELINE
+    base = figures[plain].droplevel("method").reindex(figures.index, level="scenario")
     apart = figures["mean"] - base["mean"]
     told = np.select([apart.abs() <= base["std"].fillna(0), apart > 0, apart < 0], ["0", "+", "-"], "")
-    found = pd.Series(told, figures.index).drop(BASELINE, level="method")
-    return found[found != ""]
+    found = pd.Series(told, figures.index)
+    return found[~plain & (told != "")]
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -56,7 +57,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "table", type=Path, help="a line per scenario and method with mean and std, as a sweep writes it"
     )
-    print(beside(signs(read(Path(__file__).with_suffix(".csv"))), signs(read(parser.parse_args(words).table))))
+    file = parser.parse_args(words).table
+    if (figures := read(file)).index.has_duplicates:
+        parser.error(f"{file} is of several data sets, and one is wanted")
+    theirs, ours = signs(read(Path(__file__).with_suffix(".csv"))), signs(figures)
+    if not len(theirs.index.intersection(ours.index)):
+        parser.error(f"{file} has no scenario with a baseline and a method that are published")
+    print(beside(theirs, ours))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pandas as pd
 from pipelines import tracking
 from pipelines.numbers import amount, chance, interval, is_share, points, spread
 from pipelines.tables import Grid
-from robustkd import comparison, corruptions, statistics
+from robustkd import comparison, statistics
 from robustkd.comparison import HEADLINE, TEACHER, Comparison
 from robustkd.words import UsageError, nearest
 
@@ -135,7 +135,7 @@ def robust(made: Comparison) -> list[str | Grid]:
     shown = {name: name for name in names if name in attacked or name.startswith("corruption")}
     parts: list[str | Grid] = [by_method("accuracy on changed test images", shown, made)] if shown else []
     if comparison.undefined(made.results):
-        parts.append(f"corrupted test images: {corruptions.UNDEFINED}")
+        parts.append(f"corrupted test images: {comparison.UNDEFINED}")
     return parts
 
 

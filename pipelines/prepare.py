@@ -20,7 +20,7 @@ import robustkd
 import scenarios
 from pipelines import runs, tracking
 from pipelines.screen import console
-from robustkd import corruptions, hardware, robustness, study, words
+from robustkd import comparison, corruptions, hardware, robustness, study, words
 from robustkd.cell import rehearse
 from robustkd.data import manifest, pixels
 from robustkd.data.splits import Rows, split
@@ -133,7 +133,7 @@ def draft(options: Study) -> Draft:
     if options.attack is not None:
         robustness.rehearse(study.network(plan, options.student, 0, "linear"), drawn[0].test, options.attack)
     if options.corruptions and not corruptions.defined(source.shape):
-        console.print(f"--corruptions: {corruptions.UNDEFINED}")
+        console.print(f"--corruptions: {comparison.UNDEFINED}")
     if refused:  # `all` are those that these nets and data allow
         left = ",".join(text for text in options.method_texts() if text not in refused)
         plan = replace(plan, options=replace(options, methods=left))

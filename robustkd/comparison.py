@@ -353,6 +353,10 @@ def supported(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(low=table["low"].mask(empty), high=table["high"].mask(empty))
 
 
+# Of corrupted test images; in words here, since the figures' version is a digest of robustkd.corruptions.
+UNDEFINED = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
+
+
 def undefined(results: Iterable[Mapping[str, Any]]) -> bool:
     """Whether corrupted test images were asked for, and images of this shape have no such figures."""
     return any(result.get("corruptions") == {} for result in results)

@@ -26,9 +26,6 @@ SEVERITIES = {
 }
 
 
-UNDEFINED = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
-
-
 def version() -> str:
     """A digest of this file, which is what the figures hang on."""
     return digest(text=Path(__file__).read_text(encoding="utf-8"))

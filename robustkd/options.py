@@ -110,7 +110,7 @@ class Study(Data):
     tracker: Literal["mlflow", "files"] = "mlflow"
     """mlflow writes to MLflow besides the plain files; files to those alone."""
     experiment: str | None = None
-    """The MLflow experiment; robustkd where not given, or the one that `mlflow run` chose."""
+    """The MLflow experiment; robustkd where not given, or the one that `mlflow run` chose. `compare` then looks in all."""
 
     @property
     def everything(self) -> bool:

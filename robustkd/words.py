@@ -333,8 +333,8 @@ def run(file: Path) -> ModuleType:
     name = f"robustkd_user_{zlib.crc32(str(file.resolve()).encode()):08x}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{file.name} is no Python file, which ends in .py")
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[name])

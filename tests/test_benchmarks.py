@@ -105,6 +105,27 @@ def test_signs_stand_beside_the_published_ones(
     ]
 
 
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        ([figures(clean_hinton=3)], "has no scenario with a baseline and a method that are published"),
+        ([figures(pair_baseline=2, pair_hinton=3)], "has no scenario with a baseline"),
+        (2 * [figures(clean_baseline=2, clean_hinton=3)], "is of several data sets, and one is wanted"),
+    ],
+)
+def test_a_table_of_something_else_is_refused(
+    tables: list[pd.DataFrame],
+    sentence: str,
+    published: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pd.concat(tables).reset_index().to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(SystemExit):
+        published.main([str(tmp_path / "table.csv")])
+    assert sentence in capsys.readouterr().err
+
+
 def test_what_is_published_is_said_in_our_words(published: ModuleType) -> None:
     table = published.read(HOME / "benchmarks" / "published.csv")
     assert len(table) == 8 * 12

@@ -34,7 +34,7 @@ from pipelines.report.page import (
     value,
 )  # fmt: skip
 from pipelines.report.remains import Files, class_names
-from robustkd import comparison, corruptions
+from robustkd import comparison
 from robustkd.comparison import BASELINE, TEACHER, Comparison
 
 NARROW = 40  # classes up to which a panel per method is short
@@ -238,7 +238,7 @@ def methods(made: Comparison) -> Section:
         if some_ < every:
             notes.append(f"Against the truth: measured on the {some_} of {every} training images whose truth is known.")
     if comparison.undefined(made.results):
-        notes.append(f"Corrupted test images: {corruptions.UNDEFINED}.")
+        notes.append(f"Corrupted test images: {comparison.UNDEFINED}.")
     return Section("methods", "All figures", tables=[t for t in tables if t is not None], notes=notes)
 
 

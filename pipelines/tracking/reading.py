@@ -7,7 +7,9 @@ that was begun again has a parent for each time; its record is drawn from all of
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -35,10 +37,11 @@ def studies(experiment: str | None = None) -> dict[str, str]:
         robustkd.words.UsageError: there is no such experiment, nothing in it, or MLflow cannot be asked.
     """
     asked = _asked()
-    where = _experiments(asked, experiment)
-    newest: dict[str, str] = {}
-    for run in _parents(asked, [each.experiment_id for each in where], "tags.study LIKE '%'"):
-        newest.setdefault(run.data.tags["study"], run.info.run_id)
+    with _answered(asked):
+        where = _experiments(asked, experiment)
+        newest: dict[str, str] = {}
+        for run in _parents(asked, where, "tags.study LIKE '%'"):
+            newest.setdefault(run.data.tags["study"], run.info.run_id)
     if not newest:
         what = f"experiment '{where[0].name}' in " if len(where) == 1 else ""
         raise UsageError(f"{what}{shown(asked.tracking_uri)} holds no study yet")
@@ -48,8 +51,8 @@ def studies(experiment: str | None = None) -> dict[str, str]:
 def recorded(run_id: str) -> "Recorded":
     """A study's record, from any of its parent runs.
 
-    Of all parents of the study in this experiment, the card is the newest's; of runs of one cell, under whichever parent, the
-    newest counts that finished. Runs that failed or were stopped are left out.
+    Of all parents of the study, in whatever experiment, the card is the newest's that has one; of runs of one cell, under
+    whichever parent, the newest counts that finished. Runs that failed or were stopped are left out.
 
     Raises:
         robustkd.words.UsageError: there is no such run, it is no study's, or what it holds cannot be fetched.
@@ -59,15 +62,17 @@ def recorded(run_id: str) -> "Recorded":
     from robustkd.comparison import Recorded
 
     asked = _asked()
-    parent = _run(asked, run_id)
-    if not _parent(parent):
-        above = parent.data.tags.get("mlflow.parentRunId")
-        hint = f"; it belongs to run {above}" if above else ""
-        raise UsageError(f"{run_id}: this run is not a study's, '{parent.info.run_name}'{hint}")
+    with _answered(asked):
+        parent = _run(asked, run_id)
+        if not _parent(parent):
+            above = parent.data.tags.get("mlflow.parentRunId")
+            hint = f"; it belongs to run {above}" if above else ""
+            raise UsageError(f"{run_id}: this run is not a study's, '{parent.info.run_name}'{hint}")
+        # `mlflow run` and `robustkd run` by themselves put one study into two experiments.
+        again = _parents(asked, _experiments(asked, None, every=True), f"tags.study = '{parent.data.tags['study']}'")
     results, epochs = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
-            again = _parents(asked, [parent.info.experiment_id], f"tags.study = '{parent.data.tags['study']}'")
             card = json.loads(_fetched(asked, _card(asked, again), "config.json", folder))
             for number, child in enumerate(_cells(asked, again)):
                 place = Path(folder, str(number))
@@ -85,14 +90,26 @@ def recorded(run_id: str) -> "Recorded":
     return Recorded(card, results, epochs)
 
 
+@contextmanager
+def _answered(asked: "MlflowClient") -> Iterator[None]:
+    """Refuse a store that does not answer, as when somebody holds it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise UsageError(f"{shown(asked.tracking_uri)} cannot be asked ({line(error)})") from None
+
+
 def _parent(run: "Run") -> bool:
     """Whether a run is a study's own."""
     return "study" in run.data.tags and run.data.tags.get("stage") in STAGES
 
 
-def _parents(asked: "MlflowClient", experiments: Sequence[str], filters: str) -> "list[Run]":
+def _parents(asked: "MlflowClient", experiments: "Sequence[Experiment]", filters: str) -> "list[Run]":
     """Studies' own runs, the newest first."""
-    found = [run for run in _search(asked, experiments, filters) if _parent(run)]
+    ids = [each.experiment_id for each in experiments]
+    found = [run for run in _every(partial(asked.search_runs, ids, filters)) if _parent(run)]
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id), reverse=True)
 
 
@@ -124,7 +141,8 @@ def _cells(asked: "MlflowClient", parents: "Sequence[Run]") -> "list[Run]":
     runs = []
     for parent in reversed(parents):
         below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
-        own = [run for run in _search(asked, [parent.info.experiment_id], below) if "role" in run.data.tags]
+        found = _every(partial(asked.search_runs, [parent.info.experiment_id], below))
+        own = [run for run in found if "role" in run.data.tags]
         runs += sorted(own, key=lambda run: run.info.run_id)
     repeated = {run.data.tags.get("reused_from") for run in runs}
     runs.sort(key=lambda run: (run.info.run_id not in repeated, run.info.end_time))
@@ -132,11 +150,12 @@ def _cells(asked: "MlflowClient", parents: "Sequence[Run]") -> "list[Run]":
     return [newest[name] for name in sorted(newest)]
 
 
-def _search(asked: "MlflowClient", experiments: Sequence[str], filters: str) -> "list[Run]":
-    found: list[Run] = []
+def _every(search: Callable[..., Any]) -> list[Any]:
+    """All that a search finds; a store gives a thousand at once."""
+    found: list[Any] = []
     token = None
-    while True:  # a store gives a thousand at once
-        some = asked.search_runs(list(experiments), filters, max_results=1000, page_token=token)
+    while True:
+        some = search(max_results=1000, page_token=token)
         found += some
         if not (token := some.token):
             return found
@@ -155,16 +174,16 @@ def _run(asked: "MlflowClient", run_id: str) -> "Run":
     return run
 
 
-def _experiments(asked: "MlflowClient", name: str | None) -> "Sequence[Experiment]":
-    """The one that is meant; all where none is named, for `mlflow run` and `robustkd run` use different ones by themselves."""
-    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
+def _experiments(asked: "MlflowClient", name: str | None, every: bool = False) -> "Sequence[Experiment]":
+    """The one that is meant by the name or by MLflow's own variables; else, or if every one is wanted, all there are."""
+    name = name or (None if every else os.environ.get("MLFLOW_EXPERIMENT_NAME"))
+    if name is None and not every and "MLFLOW_EXPERIMENT_ID" in os.environ:
         return [asked.get_experiment(os.environ["MLFLOW_EXPERIMENT_ID"])]
     if name is None:
-        return asked.search_experiments()
+        return _every(asked.search_experiments)
     found = asked.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage == "deleted":
-        names = [each.name for each in asked.search_experiments()]
+        names = [each.name for each in _every(asked.search_experiments)]
         place = shown(asked.tracking_uri)
         raise UsageError(f"--experiment {name}: {place} has no experiment of this name{nearest(name, names)}")
     return [found]

@@ -1,6 +1,7 @@
 """Studies read back from MLflow say what their files say."""
 
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,7 +135,7 @@ def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before
 def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: SimpleNamespace) -> None:
     client = MlflowClient()
     where = client.get_experiment_by_name("read").experiment_id
-    parent = client.create_run(where, tags={"stage": "run", "study": "mine"})
+    parent = client.create_run(where, tags={"stage": "run", "study": "failed in part"})
     client.log_text(parent.info.run_id, json.dumps({"seeds": 1}), "config.json")
 
     def child(name: str, mark: int, status: str = "FINISHED", ended: int | None = None, **tags: str) -> str:
@@ -209,6 +210,24 @@ def test_without_an_experiment_all_are_searched(told: SimpleNamespace) -> None:
     assert next(iter(every)) == "elsewhere", "the newest first"
     assert every == {**every, **tracking.studies("read"), "elsewhere": run.info.run_id}
     client.delete_run(run.info.run_id)
+
+
+def test_a_study_that_was_begun_in_another_experiment_keeps_what_the_first_has(told: SimpleNamespace) -> None:
+    client, tags = MlflowClient(), {"study": told.clean.name, "stage": "run"}
+    run = client.create_run("0", tags=tags).info.run_id  # and stopped at once
+    assert tracking.studies()[told.clean.name] == run
+    assert tracking.recorded(run).results == comparison.recorded(told.clean).results
+    client.delete_run(run)
+
+
+def test_a_store_that_refuses_an_answer_is_told_of_in_a_sentence(
+    told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "99")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compare", "--from", "mlflow"])
+    assert end.value.code == 2
+    assert re.fullmatch(r"robustkd: sqlite:.*mlflow.db cannot be asked \(No Experiment .*\)\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
