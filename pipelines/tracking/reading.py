@@ -69,7 +69,7 @@ def recorded(run_id: str) -> "Recorded":
             hint = f"; it belongs to run {above}" if above else ""
             raise UsageError(f"{run_id}: this run is not a study's, '{parent.info.run_name}'{hint}")
         # `mlflow run` and `robustkd run` by themselves put one study into two experiments.
-        again = _parents(asked, _experiments(asked, None, every=True), f"tags.study = '{parent.data.tags['study']}'")
+        again = _parents(asked, _every(asked.search_experiments), f"tags.study = '{parent.data.tags['study']}'")
     results, epochs = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
@@ -174,10 +174,10 @@ def _run(asked: "MlflowClient", run_id: str) -> "Run":
     return run
 
 
-def _experiments(asked: "MlflowClient", name: str | None, every: bool = False) -> "Sequence[Experiment]":
-    """The one that is meant by the name or by MLflow's own variables; else, or if every one is wanted, all there are."""
-    name = name or (None if every else os.environ.get("MLFLOW_EXPERIMENT_NAME"))
-    if name is None and not every and "MLFLOW_EXPERIMENT_ID" in os.environ:
+def _experiments(asked: "MlflowClient", name: str | None) -> "Sequence[Experiment]":
+    """The one that is meant by the name or by MLflow's own variables, or else all there are."""
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if name is None and "MLFLOW_EXPERIMENT_ID" in os.environ:
         return [asked.get_experiment(os.environ["MLFLOW_EXPERIMENT_ID"])]
     if name is None:
         return _every(asked.search_experiments)
