@@ -20,8 +20,8 @@ import numpy as np
 import sklearn.model_selection  # noqa: F401
 from numpy.lib.format import open_memmap
 
-from pipelines import audit
-from pipelines.asked import Audit
+from pipelines.cli_options import AuditOptions
+from pipelines.stages import audit
 from robustkd.data.view import Source
 
 
@@ -75,7 +75,7 @@ peak.start()
 with tempfile.TemporaryDirectory() as folder:
     source = mapped(Path(folder) / "images.npy", arguments.count, arguments.size, arguments.classes)
     words = {name: getattr(arguments, name) for name in ("net", "folds", "epochs", "threads")}
-    audit.conduct(Audit(dataset="random", out=folder, prune=True, relabel=True, **words), source)
+    audit.conduct(AuditOptions(dataset="random", out=folder, prune=True, relabel=True, **words), source)
     pixels = source.images.nbytes
 taken, all_ = peak.most - before, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - resident
 print(

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from timing import timed
 
-from robustkd import build, engine
 from robustkd.criteria import CRITERIA
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.models import MODELS
-from robustkd.models.make import make
+from robustkd.models.build import make
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Clock
-from robustkd.study import facts
+from robustkd.study.plan import facts
+from robustkd.training import build, engine
+from robustkd.types import Clock
 
 PAIRS = (("resnet20", "resnet8"), ("wrn_40_2", "wrn_16_2"))
 BATCH = 128
@@ -32,7 +32,7 @@ BATCH = 128
 
 def net(word: str, arguments: argparse.Namespace) -> Network:
     made = make(
-        MODELS.read(word),
+        MODELS.parse(word),
         shape=(3, 32, 32),
         classes=10,
         mean=(0.5,) * 3,
@@ -52,7 +52,7 @@ def through_engine(teacher: str, student: str, view: View, arguments: argparse.N
         {
             "student": lambda: net(student, arguments),
             "teacher": lambda: Frozen(net(teacher, arguments)),
-            "criterion": lambda: lambda: CRITERIA.read("ce").load()(data),
+            "criterion": lambda: lambda: CRITERIA.parse("ce").load()(data),
         },
     ).to(device)
     (phase,) = method.phases()

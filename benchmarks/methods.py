@@ -29,17 +29,18 @@ from rich.table import Table
 from timing import timed
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from robustkd import build, engine
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
+from robustkd.errors import UsageError
 from robustkd.method import Method, Phase
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
-from robustkd.models.make import make
-from robustkd.models.net import Frozen, Network, still
-from robustkd.records import Clock
-from robustkd.study import facts
-from robustkd.words import UsageError, split
+from robustkd.models.build import make
+from robustkd.models.net import Frozen, Network, eval_no_grad
+from robustkd.specs import split_at
+from robustkd.study.plan import facts
+from robustkd.training import build, engine
+from robustkd.types import Clock
 
 BATCH, SHAPE, CLASSES, WARM = 128, (3, 32, 32), 10, 3
 CLOCK = Clock(1, 100)  # not the first epoch: who learns from the last one has one to learn from
@@ -68,12 +69,12 @@ class Row:
 def net(word: str, arguments: argparse.Namespace, seed: int = 0) -> Network:
     half = arguments.precision == "bf16"
     plain = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "half": half}
-    return make(MODELS.read(word), shape=SHAPE, classes=CLASSES, seed=seed, **plain).to(arguments.device)
+    return make(MODELS.parse(word), shape=SHAPE, classes=CLASSES, seed=seed, **plain).to(arguments.device)
 
 
 def even(teacher: Network, images: torch.Tensor) -> torch.Tensor:
     """What a net says of images once its head favours no class: an untrained one says the same of all."""
-    with still(teacher):
+    with eval_no_grad(teacher):
         logits = torch.cat([teacher(part).logits for part in images.split(BATCH)])
         teacher.head.bias -= logits.mean(dim=0)
     return (logits - logits.mean(dim=0)).argmax(dim=1)
@@ -90,7 +91,7 @@ def blocks(teacher: Network, samples: int, device: str) -> View:
 def made(text: str, teacher: Network, view: View, arguments: argparse.Namespace) -> Method:
     """A method as a study makes it, of untrained nets."""
     method, criterion = build.read(text)
-    data, chosen = facts(view), criterion.chosen()
+    data, chosen = facts(view), criterion.kwargs()
     random = torch.Generator(arguments.device).manual_seed(0)
     ingredients: build.Ingredients = {
         "student": lambda: net(arguments.student, arguments),
@@ -190,7 +191,7 @@ def main(words: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(words)
     try:
-        texts = list(METHODS) if arguments.methods == "all" else split(arguments.methods, ",")
+        texts = list(METHODS) if arguments.methods == "all" else split_at(arguments.methods, ",")
         for text in texts:
             build.read(text)
     except UsageError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustkd.comparison import BASELINE
+from robustkd.study.comparison import BASELINE
 
 KEYS = ["scenario", "method"]
 

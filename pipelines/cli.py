@@ -1,6 +1,6 @@
 """The command line: what can be said, and one sentence when it cannot be done.
 
-Every option of a study is defined once, in robustkd.options; a YAML file and the -P of `mlflow run` set the same ones. Words
+Every option of a study is defined once, in robustkd.study.options; a YAML file and the -P of `mlflow run` set the same ones. Words
 are checked here before torch or MLflow is imported, which is why each command imports its stage when it is called.
 """
 
@@ -17,14 +17,15 @@ from pydantic import ValidationError
 
 import robustkd
 import scenarios
-from pipelines.asked import Audit, Chosen, Sweep
-from robustkd import robustness, words
+from pipelines.cli_options import AuditOptions, StudySelection, SweepOptions
+from robustkd import errors, registry, specs, types
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired import PAIRED
+from robustkd.data.paired_views import PAIRED
 from robustkd.data.sources import DATASETS
+from robustkd.evaluation import robustness
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
-from robustkd.options import Data, Study
+from robustkd.study.options import DataOptions, StudyOptions
 
 app = App(
     name="robustkd",
@@ -38,7 +39,7 @@ TABLES = {
     "SCENARIOS": scenarios.SCENARIOS,
 }
 
-Options = Annotated[Study, Parameter(name="*")]
+Options = Annotated[StudyOptions, Parameter(name="*")]
 Config = Annotated[Path | None, Parameter(help="A YAML file of these options; what is typed beside it wins.")]
 
 
@@ -52,7 +53,7 @@ def run(options: Options, *, dry_run: bool = False, config: Config = None) -> No
         Say which runs there would be and how long they would take, and train nothing.
     """
     checked(options)
-    from pipelines import run as stage
+    from pipelines.stages import run as stage
 
     stage.main(options, dry_run=dry_run)
 
@@ -61,7 +62,7 @@ def run(options: Options, *, dry_run: bool = False, config: Config = None) -> No
 def prepare(options: Options, *, config: Config = None) -> None:
     """Read the data, apply the scenario and freeze it into manifests."""
     checked(options)
-    from pipelines import prepare as stage
+    from pipelines import planning as stage
 
     stage.main(options)
 
@@ -70,7 +71,7 @@ def prepare(options: Options, *, config: Config = None) -> None:
 def teacher(options: Options, *, config: Config = None) -> None:
     """Train the teachers of a study."""
     checked(options)
-    from pipelines import teacher as stage
+    from pipelines.stages import teacher as stage
 
     stage.main(options)
 
@@ -79,7 +80,7 @@ def teacher(options: Options, *, config: Config = None) -> None:
 def distil(options: Options, *, config: Config = None) -> None:
     """Train the students of a study from the teachers that are there."""
     checked(options)
-    from pipelines import distil as stage
+    from pipelines.stages import distil as stage
 
     stage.main(options)
 
@@ -88,7 +89,7 @@ def distil(options: Options, *, config: Config = None) -> None:
 def evaluate(options: Options, *, config: Config = None) -> None:
     """Measure the trained nets of a study again."""
     checked(options)
-    from pipelines import evaluate as stage
+    from pipelines.stages import evaluate as stage
 
     stage.main(options)
 
@@ -102,7 +103,7 @@ def compare(
     csv: Path | None = None,
     markdown: Path | None = None,
     latex: Path | None = None,
-    options: Annotated[Chosen | None, Parameter(name="*")] = None,
+    options: Annotated[StudySelection | None, Parameter(name="*")] = None,
     config: Config = None,
 ) -> None:
     """Show what studies came to: the page of one, or a table across several.
@@ -127,13 +128,15 @@ def compare(
     """
     if options is not None and options.scenario:
         checked(options)
-    from pipelines import compare as stage
+    from pipelines.stages import compare as stage
 
     stage.main(studies, origin, options, each=each, figure=figure, csv=csv, markdown=markdown, latex=latex)
 
 
 @app.command
-def sweep(options: Annotated[Sweep, Parameter(name="*")], *, dry_run: bool = False, config: Config = None) -> None:
+def sweep(
+    options: Annotated[SweepOptions, Parameter(name="*")], *, dry_run: bool = False, config: Config = None
+) -> None:
     """Do a study for each scenario and data set, and set them side by side: methods down, scenarios across.
 
     Parameters
@@ -146,7 +149,7 @@ def sweep(options: Annotated[Sweep, Parameter(name="*")], *, dry_run: bool = Fal
     for one in studies:
         scenarios.parse(one.scenario)
     checked(studies[0])
-    from pipelines import sweep as stage
+    from pipelines.stages import sweep as stage
 
     stage.main(options, dry_run=dry_run)
 
@@ -156,8 +159,8 @@ def describe(
     scenario: str,
     /,
     *,
-    data: Annotated[Data | None, Parameter(name="*")] = None,
-    seed: words.Seed = 0,
+    data: Annotated[DataOptions | None, Parameter(name="*")] = None,
+    seed: types.Seed = 0,
     save: Path | None = None,
     figure: Path | None = None,
     plug: str | None = None,
@@ -179,13 +182,13 @@ def describe(
     """
     plugged(plug)
     steps = scenarios.parse(scenario)
-    from pipelines import describe as stage
+    from pipelines.stages import describe as stage
 
-    stage.main(scenario, steps, data or Data(), seed, save, figure)
+    stage.main(scenario, steps, data or DataOptions(), seed, save, figure)
 
 
 @app.command
-def audit(spec: str, /, *, options: Annotated[Audit | None, Parameter(name="*")] = None) -> None:
+def audit(spec: str, /, *, options: Annotated[AuditOptions | None, Parameter(name="*")] = None) -> None:
     """Estimate the label noise of a data set, and list, prune or relabel the labels that are probably wrong.
 
     Parameters
@@ -193,11 +196,11 @@ def audit(spec: str, /, *, options: Annotated[Audit | None, Parameter(name="*")]
     spec
         Any data set: a word such as digits, or your own by folder:PATH and the like (see `robustkd datasets`).
     """
-    options = replace(options or Audit(), dataset=spec)
+    options = replace(options or AuditOptions(), dataset=spec)
     plugged(options.plug)
     scenarios.parse(options.scenario)
-    MODELS.read(options.net)
-    from pipelines import audit as stage
+    MODELS.parse(options.net)
+    from pipelines.stages import audit as stage
 
     stage.main(options)
 
@@ -230,7 +233,7 @@ def check_data(
     json
         Write all findings with all examples as JSON, and nothing else.
     """
-    from pipelines import check_data as stage
+    from pipelines.stages import check_data as stage
 
     stage.main(spec, data_dir=data_dir, download=download, image_size=image_size, least=least, as_json=json)
 
@@ -264,7 +267,7 @@ def predict(
         Python files of your own that the net's word comes from.
     """
     plugged(plug)
-    from pipelines import predict as stage
+    from pipelines.stages import predict as stage
 
     stage.main(model, images, to, device, skip_bad_images)
 
@@ -303,17 +306,17 @@ def export(
         Python files of your own that the net's word comes from.
     """
     plugged(plug)
-    from pipelines import export as stage
+    from pipelines.stages import export as stage
 
     stage.main(model, method, to, formats, register, alias)
 
 
-def listed(registry: words.Registry, word: str | None) -> None:
+def listed(registry: registry.Registry, word: str | None) -> None:
     """A table of contents, or one word's card and parameters."""
     from rich.markup import escape
     from rich.table import Table
 
-    from pipelines.screen import console
+    from pipelines.console import console
 
     table = Table(box=None, show_header=False)
     if word is None:
@@ -322,14 +325,14 @@ def listed(registry: words.Registry, word: str | None) -> None:
             table.add_row(escape(name), escape(registry[name].summary + (f": {examples}" if examples else "")))
         console.print(table)
         return
-    read = registry.read(word)
+    read = registry.parse(word)
     found = read.load()
     print((sys.modules[found.__module__].__doc__ or found.__doc__ or "").strip(), end="\n\n")
-    hints, said = words.annotations(found), {**read.entry.preset, **read.fields}
-    for name, parameter in words.parameters(found).items():
+    hints, said = specs.parameter_types(found), {**read.preset, **read.fields}
+    for name, parameter in specs.settable_parameters(found).items():
         default = said.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
         table.add_row(
-            name, escape(words.wanted(hints[name])), f"{default:.4g}" if type(default) is float else str(default)
+            name, escape(types.describe_type(hints[name])), f"{default:.4g}" if type(default) is float else str(default)
         )
     console.print(table)
 
@@ -367,28 +370,28 @@ def datasets() -> None:
 
 def plugged(files: str | None) -> None:
     """Take in the user's own words."""
-    for path in words.split(files, ",") if files else []:
-        words.plug(path, TABLES)
+    for path in specs.split_at(files, ",") if files else []:
+        registry.load_plugin(path, TABLES)
 
 
-def checked(options: Study) -> None:
+def checked(options: StudyOptions) -> None:
     """Refuse words that nobody knows before anything heavy is imported, then values that their signatures do not take."""
     plugged(options.plug)
     scenarios.parse(options.scenario)
     for text in options.method_texts():
-        method, *criterion = words.split(text, "+")
-        METHODS.read(method)
+        method, *criterion = specs.split_at(text, "+")
+        METHODS.parse(method)
         for word in criterion:
-            CRITERIA.read(word)
-    CRITERIA.read(options.teacher_criterion)
-    MODELS.read(options.student)
+            CRITERIA.parse(word)
+    CRITERIA.parse(options.teacher_criterion)
+    MODELS.parse(options.student)
     attacks = robustness.read(options.attack) if options.attack is not None else ()
-    from robustkd import build  # signatures need torch; the words are known by now
+    from robustkd.training import build  # signatures need torch; the words are known by now
 
     for text in options.method_texts():
         build.needs(build.read(text)[0])
         for read in build.read(text):
-            read.chosen()
+            read.kwargs()
     for attack in attacks:
         attack.load()
 
@@ -401,7 +404,7 @@ def spelled(arguments: list[str]) -> list[str]:
     >>> spelled(["audit", "digits", "--prune", "true"])
     ['audit', 'digits', '--prune=true']
     """
-    options = {**Sweep.__dataclass_fields__, **Audit.__dataclass_fields__}
+    options = {**SweepOptions.__dataclass_fields__, **AuditOptions.__dataclass_fields__}
     flags = {name for name, field in options.items() if field.type is bool} | {"dry_run", "json", "each"}
     words_: list[str] = []
     for word in arguments:
@@ -425,19 +428,23 @@ def configured(arguments: list[str]) -> list[str]:
     try:
         content = yaml.safe_load(Path(named[0]).read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise words.UsageError(f"--config {named[0]}: it cannot be read ({error.strerror})") from None
+        raise errors.UsageError(f"--config {named[0]}: it cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise words.UsageError(f"--config {named[0]}: this is no YAML ({' '.join(str(error).split())})") from None
+        raise errors.UsageError(f"--config {named[0]}: this is no YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise words.UsageError(f"--config {named[0]}: it should hold lines such as 'seeds: 5'")
+        raise errors.UsageError(f"--config {named[0]}: it should hold lines such as 'seeds: 5'")
     typed = {a.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for a in arguments}
-    known, lines = [*Study.__dataclass_fields__, "dry_run"], []
+    known, lines = [*StudyOptions.__dataclass_fields__, "dry_run"], []
     if arguments[0] == "sweep":  # lists in the place of one
-        known = [name for name in (*Sweep.__dataclass_fields__, "dry_run") if name not in ("dataset", "scenario")]
+        known = [
+            name for name in (*SweepOptions.__dataclass_fields__, "dry_run") if name not in ("dataset", "scenario")
+        ]
     for key, value in content.items():
         option = str(key).replace("-", "_")
         if option not in known:
-            raise words.UsageError(f"--config {named[0]}: there is no option '{key}'{words.nearest(option, known)}")
+            raise errors.UsageError(
+                f"--config {named[0]}: there is no option '{key}'{errors.did_you_mean(option, known)}"
+            )
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         if option not in typed and value is not None:
             lines.append(f"--{option}={text.lower() if isinstance(value, bool) else text}")
@@ -451,7 +458,7 @@ def sentence(error: CycloptsError) -> str:
         first = cause.errors()[0]
         if first["type"].startswith("missing"):
             return f"--{str(first['loc'][0]).replace('_', '-')} is needed"
-        return f"--{str(first['loc'][0]).replace('_', '-')} {words.said(cause)}"
+        return f"--{str(first['loc'][0]).replace('_', '-')} {errors.describe_validation_error(cause)}"
     return " ".join(str(error).split())
 
 
@@ -463,9 +470,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     except CycloptsError as error:
         message, code = sentence(error), 2
-    except words.UsageError as error:
+    except errors.UsageError as error:
         message, code = str(error), 2
-    except words.Failed as error:
+    except errors.ExecutionError as error:
         message, code = str(error), 1
     except KeyboardInterrupt:
         message, code = "stopped; the same command goes on from here", 130

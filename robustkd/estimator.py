@@ -25,13 +25,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from robustkd import checkpoint, hardware, seeds, study, words
-from robustkd.cell import rehearse, train, watched
+from robustkd import errors, seeds, types
 from robustkd.data import manifest
 from robustkd.data.loader import Loader
-from robustkd.data.pixels import moments
+from robustkd.data.normalisation import moments
 from robustkd.data.view import Source, View, first_by_key
-from robustkd.options import Study
+from robustkd.study import plan as study
+from robustkd.study.options import StudyOptions
+from robustkd.study.run import rehearse, train, watched
+from robustkd.training import checkpoint, hardware
 
 TOGETHER = 512  # images that are answered at once
 # A net's first weights come from torch's global generator, set and put back: two threads would mix their draws.
@@ -226,9 +228,9 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if given and given.classes != names:
             raise ValueError(f"the teacher knows the classes {_few(given.classes)}, but y has {_few(names)}")
-        study.cells(options, given is not None)  # refuses what does not go together
+        study.list_runs(options, given is not None)  # refuses what does not go together
         if not given:
-            study.TABLES["MODELS"].read(options.teacher).chosen()  # misspelt, it is refused even where nobody wants it
+            study.TABLES["MODELS"].parse(options.teacher).kwargs()  # misspelt, it is refused even where nobody wants it
         source = study.source(options)
         shown = self._split(source, seed)
         device = hardware.device(options.device)
@@ -244,7 +246,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             threads=torch.get_num_threads(),
         )
         manifest.save(folder / f"manifest-{options.data_seed(seed)}", shown, {"scenario": options.scenario})
-        cell = study.Cell("student", options.methods, seed)
+        cell = study.Run("student", options.methods, seed)
         before = study.teacher_of(plan, cell)
         todo = [cell] if before is None or given else [before, cell]
         if len(todo) > 1:  # a student that cannot be made is refused before its teacher is trained
@@ -274,17 +276,19 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.stopped_at_ = int(loaded["student_"][1].get("stopped_at", len(self.history_)))
         self.classes_, self.image_shape_, self.seed_ = classes, (height, width, channels), seed
 
-    def _options(self, folder: Path, given: _Given | None) -> Study:
+    def _options(self, folder: Path, given: _Given | None) -> StudyOptions:
         """What a study would be asked for."""
-        names = [name for name in Study.__dataclass_fields__ if name in self.get_params(deep=False)]
+        names = [name for name in StudyOptions.__dataclass_fields__ if name in self.get_params(deep=False)]
         asked = {name: getattr(self, name) for name in names}
         asked |= {"methods": self.method, "scenario": "clean", "dataset": f"npz:{folder / 'data.npz'}"}
         asked |= {"teacher": str(given.file)} if given else {}
         try:
-            return Study(**asked)
+            return StudyOptions(**asked)
         except ValidationError as error:
             (name,) = error.errors()[0]["loc"][:1]
-            raise ValueError(f"{'method' if name == 'methods' else name} {words.said(error)}") from None
+            raise ValueError(
+                f"{'method' if name == 'methods' else name} {errors.describe_validation_error(error)}"
+            ) from None
 
     def _given(self, folder: Path) -> _Given | None:
         """A teacher that is trained already, as a file."""
@@ -312,7 +316,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows = np.arange(len(source.labels))
         taken = rows[:0]
         if self.early_stopping:
-            share = words.checked("validation_fraction", words.Share, self.validation_fraction)
+            share = types.validate("validation_fraction", types.Share, self.validation_fraction)
             counts = np.bincount(source.labels)
             sizes = np.rint(share * counts).astype(np.int64).clip(max=counts - 1)
             if not sizes.any():
@@ -329,7 +333,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return int(np.random.default_rng().integers(2**31))
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**31 - 1))
-        seed: int = words.checked("random_state", words.Seed, self.random_state)
+        seed: int = types.validate("random_state", types.Seed, self.random_state)
         return seed
 
     def _pixels(self, X: NDArray[Any]) -> NDArray[np.uint8]:  # noqa: N803
@@ -343,7 +347,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return images
         white: float = {"b": 1.0, "i": 255.0, "u": 255.0}.get(images.dtype.kind, 1.0)
         if self.white is not None:
-            white = words.checked("white", words.Positive, self.white)
+            white = types.validate("white", types.Positive, self.white)
         low, high = float(images.min()), float(images.max())
         if low < 0 or high > white:
             hint = f": white={255 if 127 < high <= 255 else high:g} would say which value is white" if low >= 0 else ""
@@ -398,7 +402,7 @@ def _plainly() -> Iterator[None]:
 
     try:
         yield
-    except words.UsageError as error:
+    except errors.UsageError as error:
         raise ValueError(plain(str(error))) from None
     except RuntimeError as error:  # such as a loss that is no longer finite
         error.args = tuple(plain(part) if isinstance(part, str) else part for part in error.args)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustkd.records import Clock
+from robustkd.types import Clock
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -65,12 +65,12 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -
     return F.triplet_margin_loss(anchor, positive, negative, margin=margin, reduction="none")
 
 
-def rise(clock: Clock, share: float) -> float:
+def sigmoid_rampup(clock: Clock, share: float) -> float:
     """A weight that rises over the first share of a run: exp(-5 (1 - e / r)^2), and 1 from epoch r on.
 
     Laine and Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, arXiv 1610.02242.
 
-    >>> [round(rise(Clock(epoch, 300), 80 / 300), 4) for epoch in (0, 20, 40, 80, 299)]
+    >>> [round(sigmoid_rampup(Clock(epoch, 300), 80 / 300), 4) for epoch in (0, 20, 40, 80, 299)]
     [0.0067, 0.0601, 0.2865, 1.0, 1.0]
     """
     until = share * clock.epochs

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from robustkd.criteria.base import Criterion
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Objective, Output
+from robustkd.types import Batch, Objective, Output
 
 Update = Callable[[Objective, Optimizer], None]
 
@@ -49,7 +49,9 @@ class Method(nn.Module, ABC):
     """
 
     model: Network  # what is evaluated and shipped
-    views: Sequence[str] = ()  # further augmentations of each image that a batch brings: words of robustkd.data.paired
+    views: Sequence[
+        str
+    ] = ()  # further augmentations of each image that a batch brings: words of robustkd.data.paired_views
 
     def objective(self, batch: Batch) -> Objective:
         """The weighted terms of one update."""
@@ -63,7 +65,7 @@ class Method(nn.Module, ABC):
         """The stretches of training. Pure: it may be asked for at any time."""
         return (Phase("train", self.step, list(self.parameters())),)
 
-    def beside(self, images: Tensor) -> Mapping[str, Tensor]:
+    def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
         """What else is worth measuring beside the model, by name, such as an ensemble: (B, C, H, W) -> (B, K) each.
 
         Asked for in eval mode and without gradients, once the last epoch is over.

@@ -2,7 +2,8 @@
 
 from functools import reduce
 
-from robustkd.words import Entry, Registry, split
+from robustkd.registry import Entry, Registry
+from robustkd.specs import split_at
 from scenarios.base import Scenario
 
 SCENARIOS = Registry(
@@ -43,8 +44,8 @@ def parse(text: str) -> Scenario:
     Noise(rate=0.4, convention='exclusive', targets='uniform', draws='exact')
 
     Raises:
-        robustkd.words.UsageError: the text breaks the grammar, names no scenario, or a value breaks its bounds.
+        robustkd.errors.UsageError: the text breaks the grammar, names no scenario, or a value breaks its bounds.
     """
-    words = [SCENARIOS.read(part) for part in split(text, "+")]
-    steps: list[Scenario] = [word.load()(**word.chosen()) for word in words]
+    words = [SCENARIOS.parse(part) for part in split_at(text, "+")]
+    steps: list[Scenario] = [word.load()(**word.kwargs()) for word in words]
     return reduce(lambda chain, step: chain >> step, steps)

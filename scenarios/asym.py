@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from robustkd import seeds
 from robustkd.data.view import Labels, View
-from robustkd.words import Share, UsageError, nearest, unknown
+from robustkd.errors import UsageError, did_you_mean, unknown_name
+from robustkd.types import Share
 from scenarios.base import Draws, Relabelling
 from scenarios.matrix import table
 
@@ -104,7 +105,7 @@ class Asymmetric(Relabelling):
         if ":" in name:
             return named("asym", name, classes)
         raise UsageError(
-            f"asym: no map is called '{name}'{nearest(name, MAPS)}; there are: {', '.join(MAPS)},"
+            f"asym: no map is called '{name}'{did_you_mean(name, MAPS)}; there are: {', '.join(MAPS)},"
             f' your own as in map="{classes[0]}:{classes[1]}", and a .csv file of confusions'
         )
 
@@ -146,7 +147,7 @@ def named(word: str, text: str, classes: tuple[str, ...]) -> Labels:
             raise UsageError(f"{word}: '{part}' is not a pair of class names such as '{classes[0]}:{classes[1]}'")
         strange = next((side for side in (source, target) if side not in number), None)
         if strange is not None:
-            raise UsageError(f"{word}: {unknown('class', strange, classes)}")
+            raise UsageError(f"{word}: {unknown_name('class', strange, classes)}")
         if source in seen:
             raise UsageError(f"{word}: the map takes '{source}' to two classes, but one is wanted")
         seen.add(source)

@@ -12,9 +12,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from robustkd.data import lines
+from robustkd.data import csv_reader
 from robustkd.data.view import Labels, View
-from robustkd.words import UsageError, checked, unknown
+from robustkd.errors import UsageError, unknown_name
+from robustkd.types import validate
 from scenarios.base import Order, Thinning, ranked
 
 COLUMNS = ("class", "count")
@@ -48,7 +49,7 @@ def read(file: str, classes: tuple[str, ...]) -> list[float]:
         UsageError: the file is missing, is no such table, or does not name each class once with a number from 1.
     """
     path = Path(file).expanduser()
-    (header, *rows), numbers = lines.read("counts", path)
+    (header, *rows), numbers = csv_reader.read("counts", path)
     for name in COLUMNS:
         if header.count(name) != 1:
             fault = f"two columns called {name}" if name in header else f"no column {name}"
@@ -58,10 +59,10 @@ def read(file: str, classes: tuple[str, ...]) -> list[float]:
     for row, line in zip(rows, numbers[1:], strict=True):
         name, count = row[at_class], row[at_count]
         if name not in classes:
-            raise UsageError(f"counts: {path}, line {line}: {unknown('class', name, classes)}")
+            raise UsageError(f"counts: {path}, line {line}: {unknown_name('class', name, classes)}")
         if name in counts:
             raise UsageError(f"counts: {path} names class '{name}' twice, but each should stand there once")
-        counts[name] = float(checked(f"counts: {path}: the count of class '{name}'", Size, count))
+        counts[name] = float(validate(f"counts: {path}: the count of class '{name}'", Size, count))
     left = [name for name in classes if name not in counts]
     if left:
         raise UsageError(f"counts: {path} does not name class '{left[0]}', but each should stand there once")

@@ -22,7 +22,8 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from robustkd.data.view import View
-from robustkd.words import Share, UsageError
+from robustkd.errors import UsageError
+from robustkd.types import Share
 from scenarios.base import Draws, Relabelling
 
 Power = Annotated[float, Interval(ge=-4, le=4)]

@@ -26,10 +26,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.data import lines
+from robustkd.data import csv_reader
 from robustkd.data.folders import there
-from robustkd.data.view import Labels, Source, View, digest
-from robustkd.words import UsageError, nearest, unknown
+from robustkd.data.view import Labels, Source, View
+from robustkd.errors import UsageError, did_you_mean, unknown_name
+from robustkd.hashing import digest
 from scenarios.base import Scenario
 
 SHORT = {
@@ -122,7 +123,7 @@ def _key(column: str, path: Path, columns: dict[str, NDArray[Any]]) -> str:
             return key
     short = {key: word for word, key in SHORT.items()}
     known = [short.get(key, key) for key in columns]
-    hint = nearest(column, [*known, *columns])
+    hint = did_you_mean(column, [*known, *columns])
     raise UsageError(f"human: {path} has no column '{column}'{hint}; it has: {', '.join(known) or 'none'}")
 
 
@@ -164,7 +165,7 @@ def _read(path: Path, columns: dict[str, NDArray[Any]], classes: tuple[str, ...]
             if text not in ("", "-1"):
                 if text not in numbers:
                     raise UsageError(
-                        f"human: column '{key}' of {path}: {unknown('class', text, classes)};"
+                        f"human: column '{key}' of {path}: {unknown_name('class', text, classes)};"
                         f" nor is it a class number from 0 to {len(classes) - 1}"
                     )
                 values[place] = numbers[text]
@@ -204,7 +205,7 @@ def _columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _csv(path: Path) -> dict[str, NDArray[Any]]:
-    header, *rows = lines.read("human", path, gaps=True).rows
+    header, *rows = csv_reader.read("human", path, gaps=True).rows
     names = [name.strip() for name in header]
     if twice := next((name for name in names if names.count(name) > 1 and name), None):
         raise UsageError(f"human: two columns of {path} are called '{twice}'")

@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
 
-from robustkd.words import Ratio
+from robustkd.types import Ratio
 from scenarios.base import Cap, Curve, Order
 
 

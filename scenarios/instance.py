@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from robustkd import seeds
 from robustkd.data.view import Labels, Source, View
-from robustkd.words import Positive, Share
+from robustkd.types import Positive, Share
 from scenarios.base import Draws, Scenario, flipped
 
 GRID = 256  # the parts of a standard deviation that pixels are rounded to

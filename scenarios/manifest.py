@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.data import manifest
-from robustkd.data.view import Labels, View, joined
-from robustkd.words import UsageError
+from robustkd.data.view import Labels, View, concat
+from robustkd.errors import UsageError
 from scenarios.base import Scenario
 
 
@@ -48,7 +48,7 @@ class Manifest(Scenario):
             )
         here = labels_by_row(view) >= 0
         parts = [self.placed(part, here) for part in (named.train, named.held_out)]
-        return joined(view, [part for part in parts if len(part)])
+        return concat(view, [part for part in parts if len(part)])
 
     def placed(self, part: View, here: NDArray[np.bool_]) -> View:
         """Those of a part's rows that are here: its own by row, its foreign ones where all of its own are."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.data import lines
+from robustkd.data import csv_reader
 from robustkd.data.view import View
-from robustkd.words import UsageError, unknown
+from robustkd.errors import UsageError, unknown_name
 from scenarios.base import Draws, Relabelling
 
 ROUNDING = 1e-6  # what a row's sum may differ from 1
@@ -54,7 +54,7 @@ def table(word: str, file: str, classes: tuple[str, ...]) -> NDArray[np.float64]
     Raises:
         UsageError: the file is missing, is not K x K, or holds other names or anything but numbers from 0 up.
     """
-    rows, word = lines.read(word, Path(file).expanduser()).rows, f"{word}: {file}"
+    rows, word = csv_reader.read(word, Path(file).expanduser()).rows, f"{word}: {file}"
     size, width = len(classes), len(rows[0])
     named = len(rows) == width == size + 1
     if not named and not len(rows) == width == size:
@@ -71,7 +71,7 @@ def table(word: str, file: str, classes: tuple[str, ...]) -> NDArray[np.float64]
 def _check(word: str, names: list[str], where: str, classes: tuple[str, ...]) -> None:
     strange = next((name for name in names if name not in classes), None)
     if strange is not None:
-        raise UsageError(f"{word}, {where}: {unknown('class', strange, classes)}")
+        raise UsageError(f"{word}, {where}: {unknown_name('class', strange, classes)}")
     absent = next((name for name in classes if name not in names), None)
     if absent is not None:
         twice = next(name for name in names if names.count(name) > 1)

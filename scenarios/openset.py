@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from robustkd import seeds
 from robustkd.data import sources
 from robustkd.data.view import Labels, Source, View
-from robustkd.words import Share
+from robustkd.types import Share
 from scenarios.base import Draws, Scenario, flipped
 
 

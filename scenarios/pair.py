@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.data.view import View
-from robustkd.words import Share
+from robustkd.types import Share
 from scenarios.base import Draws, Relabelling
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.words import Ratio
+from robustkd.types import Ratio
 from scenarios.base import Cap, Curve, Order
 
 

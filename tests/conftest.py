@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired import PAIRED
+from robustkd.data.paired_views import PAIRED
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from scenarios import SCENARIOS

@@ -12,20 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustkd import build, seeds, study
+from robustkd import seeds
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
-from robustkd.engine import Epoch, Recipe, fit
 from robustkd.method import Method, Phase
 from robustkd.methods.baseline import Baseline
 from robustkd.models import MODELS
-from robustkd.models.make import make
+from robustkd.models.build import make
 from robustkd.models.net import Frozen, Network
-from robustkd.options import Study
-from robustkd.records import Batch, Clock, Facts, Output
-from robustkd.words import Entry, Registry, Word
+from robustkd.registry import Entry, Registry
+from robustkd.specs import Spec
+from robustkd.study import plan as study
+from robustkd.study.options import StudyOptions
+from robustkd.training import build
+from robustkd.training.engine import Epoch, Recipe, fit
+from robustkd.types import Batch, Clock, DatasetInfo, Output
 
 SHAPE, CLASSES = (1, 8, 8), ("left", "middle", "right")
 CPU = torch.device("cpu")
@@ -57,8 +60,8 @@ def few() -> View:
     return View.of(source(4))
 
 
-def facts(view: View) -> Facts:
-    return Facts(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+def facts(view: View) -> DatasetInfo:
+    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
 
 
 def batches(view: View, size: int = 6, **options: Any) -> Loader:
@@ -67,7 +70,7 @@ def batches(view: View, size: int = 6, **options: Any) -> Loader:
 
 @cache
 def _network(word: str, seed: int, half: bool) -> Network:
-    return make(MODELS.read(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, half=half)
+    return make(MODELS.parse(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, half=half)
 
 
 def network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:
@@ -122,12 +125,12 @@ class Made:
 
 
 def construct(
-    word: Word,
+    word: Spec,
     *,
     seed: int = 0,
     half: bool = False,
     view: View | None = None,
-    criterion: Callable[[Facts], Criterion] = CE,
+    criterion: Callable[[DatasetInfo], Criterion] = CE,
 ) -> Made:
     """A method as a study makes it, of toys."""
     data = facts(few() if view is None else view)
@@ -151,15 +154,15 @@ def construct(
 
 def plan(folder: Path) -> study.Plan:
     """A study of the embedded data with small nets, nothing of it written yet."""
-    options = Study(scenario="clean", student=STUDENT, teacher=TEACHER)
+    options = StudyOptions(scenario="clean", student=STUDENT, teacher=TEACHER)
     return study.Plan(
         options, folder, device="cpu", half=False, mean=(0.3,), std=(0.4,), teacher=None, init=None, jobs=1, threads=1
     )
 
 
-def toy(kind: str, target: Callable[..., Any]) -> Word:
+def toy(kind: str, target: Callable[..., Any]) -> Spec:
     """A word for a thing that is in no table."""
-    return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).read("toy")
+    return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).parse("toy")
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -186,7 +189,7 @@ def golden(shape: tuple[int, ...], a: float, b: float, scale: float = 1.0) -> Te
 
 
 S, T, LABELS = golden((4, 5), 0.7, 0.3), golden((4, 5), 1.3, 0.1, 2), torch.tensor([0, 2, 4, 1])
-FIVE = Facts(4, (1, 1, 1, 0, 1), (1, 2, 2))  # what a method may know of those labels
+FIVE = DatasetInfo(4, (1, 1, 1, 0, 1), (1, 2, 2))  # what a method may know of those labels
 
 
 class Says(Network):
@@ -203,10 +206,10 @@ class Says(Network):
         logits = 1 * self.logits  # an answer stays what it was when the parameter moves
         return Output(logits, logits, ())
 
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         yield from ()
 
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         raise NotImplementedError
 
 

@@ -7,60 +7,88 @@ import pytest
 
 HOME = Path(__file__).parents[1]
 # Each part of the house, and the parts it may import. Longest prefix wins; a part may import itself unless it says "alone".
+BASE = ("robustkd.errors", "robustkd.registry", "robustkd.specs", "robustkd.types", "robustkd.hashing")
 LAW: dict[str, set[str]] = {
-    "robustkd.words": set(),
-    "robustkd.records": set(),
+    "robustkd.errors": set(),
+    "robustkd.hashing": set(),
+    "robustkd.types": {"robustkd.errors"},
+    "robustkd.specs": {"robustkd.errors", "robustkd.types"},
+    "robustkd.registry": {"robustkd.errors", "robustkd.specs"},
     "robustkd.seeds": set(),
-    "robustkd.functional": {"robustkd.records"},
-    "robustkd.attacks": {"robustkd.attacks", "robustkd.records"},
-    "robustkd.data": {"robustkd.data", "robustkd.records", "robustkd.seeds", "robustkd.words"},
-    "robustkd.criteria": {"robustkd.criteria", "robustkd.records", "robustkd.words"},
-    "robustkd.models": {"robustkd.models", "robustkd.records", "robustkd.words"},
-    "robustkd.method": {"robustkd.criteria", "robustkd.models", "robustkd.records"},
+    "robustkd.functional": {"robustkd.types"},
+    "robustkd.attacks": {"robustkd.attacks", "robustkd.types"},
+    "robustkd.data": {"robustkd.data", "robustkd.types", "robustkd.seeds", *BASE},
+    "robustkd.criteria": {"robustkd.criteria", "robustkd.types", *BASE},
+    "robustkd.models": {"robustkd.models", "robustkd.types", *BASE},
+    "robustkd.method": {"robustkd.criteria", "robustkd.models", "robustkd.types"},
     "robustkd.methods": {
         *("robustkd.method", "robustkd.criteria", "robustkd.models", "robustkd.functional"),
         "robustkd.attacks",
-        *("robustkd.records", "robustkd.words"),
+        *("robustkd.types", *BASE),
     },
-    "robustkd.build": {"robustkd.methods", "robustkd.method", "robustkd.criteria", "robustkd.words"},
-    "robustkd.engine": {"robustkd.method", "robustkd.records", "robustkd.data.loader"},
-    "robustkd.answers": {"robustkd.data.loader", "robustkd.method", "robustkd.models"},
-    "robustkd.metrics": set(),
-    "robustkd.measure": {
-        *("robustkd.answers", "robustkd.metrics", "robustkd.robustness", "robustkd.study", "robustkd.data"),
-        "robustkd.corruptions",
-        *("robustkd.models", "robustkd.words"),
+    "robustkd.training.build": {"robustkd.methods", "robustkd.method", "robustkd.criteria", *BASE},
+    "robustkd.training.engine": {"robustkd.method", "robustkd.types", "robustkd.data.loader"},
+    "robustkd.training.inference": {"robustkd.data.loader", "robustkd.method", "robustkd.models"},
+    "robustkd.evaluation.metrics": set(),
+    "robustkd.study.evaluate": {
+        *(
+            "robustkd.training.inference",
+            "robustkd.evaluation.metrics",
+            "robustkd.evaluation.robustness",
+            "robustkd.study.plan",
+            "robustkd.data",
+        ),
+        "robustkd.evaluation.corruptions",
+        *("robustkd.models", *BASE),
     },
-    "robustkd.robustness": {"robustkd.attacks", "robustkd.data", "robustkd.models", "robustkd.words"},
-    "robustkd.corruptions": {"robustkd.data", "robustkd.models", "robustkd.robustness"},
-    "robustkd.statistics": set(),
-    "robustkd.checkpoint": {"robustkd.models", "robustkd.words"},
-    "robustkd.options": {"robustkd.methods", "robustkd.words"},
-    "robustkd.comparison": {"robustkd.metrics", "robustkd.statistics", "robustkd.words"},
+    "robustkd.evaluation.robustness": {"robustkd.attacks", "robustkd.data", "robustkd.models", *BASE},
+    "robustkd.evaluation.corruptions": {*BASE, "robustkd.data", "robustkd.models", "robustkd.evaluation.robustness"},
+    "robustkd.evaluation.significance": set(),
+    "robustkd.training.checkpoint": {"robustkd.models", *BASE},
+    "robustkd.study.options": {"robustkd.methods", *BASE},
+    "robustkd.study.comparison": {"robustkd.evaluation.metrics", "robustkd.evaluation.significance", *BASE},
     "robustkd.estimator": {
-        *("robustkd.build", "robustkd.cell", "robustkd.checkpoint", "robustkd.data", "robustkd.hardware"),
-        *("robustkd.options", "robustkd.schedule", "robustkd.seeds", "robustkd.study", "robustkd.words"),
+        *(
+            "robustkd.training.build",
+            "robustkd.study.run",
+            "robustkd.training.checkpoint",
+            "robustkd.data",
+            "robustkd.training.hardware",
+        ),
+        *("robustkd.study.options", "robustkd.study.scheduler", "robustkd.seeds", "robustkd.study.plan", *BASE),
     },
-    "robustkd.hardware": {"robustkd.words"},
-    "robustkd.study": {
-        *("robustkd.robustness", "robustkd.corruptions"),
-        *("robustkd.build", "robustkd.engine", "robustkd.checkpoint", "robustkd.options", "robustkd.data"),
-        *("robustkd.criteria", "robustkd.methods", "robustkd.models", "robustkd.records", "robustkd.seeds"),
-        "robustkd.words",
+    "robustkd.training.hardware": {*BASE},
+    "robustkd.study.plan": {
+        *("robustkd.evaluation.robustness", "robustkd.evaluation.corruptions"),
+        *(
+            "robustkd.training.build",
+            "robustkd.training.engine",
+            "robustkd.training.checkpoint",
+            "robustkd.study.options",
+            "robustkd.data",
+        ),
+        *("robustkd.criteria", "robustkd.methods", "robustkd.models", "robustkd.types", "robustkd.seeds"),
+        *BASE,
     },
-    "robustkd.cell": {
-        *("robustkd.study", "robustkd.build", "robustkd.engine", "robustkd.checkpoint", "robustkd.answers"),
-        *("robustkd.data", "robustkd.method", "robustkd.models", "robustkd.seeds", "robustkd.words"),
-        *("robustkd.hardware", "robustkd.measure"),
+    "robustkd.study.run": {
+        *(
+            "robustkd.study.plan",
+            "robustkd.training.build",
+            "robustkd.training.engine",
+            "robustkd.training.checkpoint",
+            "robustkd.training.inference",
+        ),
+        *("robustkd.data", "robustkd.method", "robustkd.models", "robustkd.seeds", *BASE),
+        *("robustkd.training.hardware", "robustkd.study.evaluate"),
     },
-    "robustkd.outoffold": {
-        *("robustkd.build", "robustkd.engine", "robustkd.data", "robustkd.models", "robustkd.records"),
-        *("robustkd.seeds", "robustkd.words"),
+    "robustkd.label_audit.out_of_fold": {
+        *("robustkd.training.build", "robustkd.training.engine", "robustkd.data", "robustkd.models", "robustkd.types"),
+        *("robustkd.seeds", *BASE),
     },
-    "robustkd.suspects": set(),
-    "robustkd.schedule": {"robustkd.cell", "robustkd.study", "robustkd.words"},
+    "robustkd.label_audit.confident_learning": set(),
+    "robustkd.study.scheduler": {"robustkd.study.run", "robustkd.study.plan", *BASE},
     "robustkd": set(),
-    "scenarios": {"scenarios", "robustkd.data", "robustkd.seeds", "robustkd.words"},
+    "scenarios": {"scenarios", "robustkd.data", "robustkd.seeds", *BASE},
     "pipelines": {"pipelines", "scenarios", "robustkd"},
 }
 FILES = sorted(path for package in ("robustkd", "scenarios", "pipelines") for path in (HOME / package).rglob("*.py"))
@@ -100,9 +128,9 @@ def test_imports_flow_one_way(path: Path) -> None:
 
 
 def test_a_broken_law_is_seen() -> None:
-    assert broken("robustkd.methods.mine", {"robustkd.engine"}) == ["robustkd.engine"]
-    assert broken("robustkd.engine", {"robustkd.methods.hinton"}) == ["robustkd.methods.hinton"]
-    assert broken("scenarios.mine", {"robustkd.study", "robustkd.data.view"}) == ["robustkd.study"]
+    assert broken("robustkd.methods.mine", {"robustkd.training.engine"}) == ["robustkd.training.engine"]
+    assert broken("robustkd.training.engine", {"robustkd.methods.hinton"}) == ["robustkd.methods.hinton"]
+    assert broken("scenarios.mine", {"robustkd.study.plan", "robustkd.data.view"}) == ["robustkd.study.plan"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +143,7 @@ def test_methods_do_not_know_one_another(path: Path) -> None:
 def test_the_engine_cannot_name_a_method() -> None:
     from robustkd.methods import METHODS
 
-    nodes = list(ast.walk(ast.parse((HOME / "robustkd" / "engine.py").read_text())))
+    nodes = list(ast.walk(ast.parse((HOME / "robustkd" / "training" / "engine.py").read_text())))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     names |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -147,7 +175,7 @@ def test_methods_touch_no_devices_optimisers_or_modes() -> None:
 
 def test_what_is_left_out_of_a_studys_identity_decides_no_weights() -> None:
     """A study is found again after a change of these files, so nothing that trains may ask them anything."""
-    from pipelines.prepare import UNTRAINED
+    from pipelines.planning import UNTRAINED
 
     trains = ("engine", "method", "methods", "models", "criteria", "data", "build", "functional", "attacks", "answers")
     left_out = {module(HOME / "robustkd" / name) for name in UNTRAINED}

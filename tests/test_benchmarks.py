@@ -18,7 +18,7 @@ HOME = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+def auxiliary_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script finds what lies in its own folder, as when it is run."""
     monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
 

@@ -23,12 +23,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
-from pipelines import prepare
-from robustkd import cell, checkpoint, engine, study
+from pipelines import planning
 from robustkd.data.splits import split
 from robustkd.estimator import DistilledClassifier
 from robustkd.methods import METHODS
-from robustkd.options import Study
+from robustkd.study import plan as study
+from robustkd.study import run
+from robustkd.study.options import StudyOptions
+from robustkd.training import checkpoint, engine
 
 STRIPES = source(20)
 IMAGES, LABELS = STRIPES.images[:, 0], np.array(STRIPES.classes)[STRIPES.labels]
@@ -108,14 +110,14 @@ def test_scikit_learns_own_checks_hold_as_it_is_but_for_narrow_tables():
 
 
 def test_it_is_the_student_that_a_study_trains(tmp_path):
-    options = Study(
+    options = StudyOptions(
         scenario="clean", held_out=0, seeds=2, epochs=1, student=STUDENT, teacher=TEACHER, methods="hinton+balanced",
         device="cpu", out=str(tmp_path), threads=1,
     )  # fmt: skip
-    plan = prepare.draft(options).freeze()
-    student = study.Cell("student", "hinton+balanced", 1)
+    plan = planning.draft(options).freeze()
+    student = study.Run("student", "hinton+balanced", 1)
     for each in (study.teacher_of(plan, student), student):
-        cell.train(plan, each, lambda progress: None)
+        run.train(plan, each, lambda progress: None)
     theirs, card = checkpoint.load_net(plan.run(student) / "model.pt")
 
     digits = study.source(options)
@@ -133,7 +135,9 @@ def test_it_is_the_student_that_a_study_trains(tmp_path):
 
 def test_its_defaults_are_a_studys():
     ours = DistilledClassifier().get_params()
-    theirs = {name: field.default for name, field in Study.__dataclass_fields__.items() if field.default is not MISSING}
+    theirs = {
+        name: field.default for name, field in StudyOptions.__dataclass_fields__.items() if field.default is not MISSING
+    }
     shared = ours.keys() & theirs.keys()
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
     assert len(shared) == 17

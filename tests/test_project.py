@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import audit, check_data, cli
-from pipelines.asked import Audit
+from pipelines import cli
+from pipelines.cli_options import AuditOptions
+from pipelines.stages import audit, check_data
 
 HOME = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())
@@ -37,7 +38,7 @@ def test_flags_may_be_given_as_mlflow_spells_them(monkeypatch: pytest.MonkeyPatc
     entry = yaml.safe_load((HOME / "MLproject").read_text())["entry_points"]["audit"]
     given: list[Any] = []
     monkeypatch.setattr(audit, "main", given.append)
-    flags = {name: not field.default for name, field in Audit.__dataclass_fields__.items() if field.type is bool}
+    flags = {name: not field.default for name, field in AuditOptions.__dataclass_fields__.items() if field.type is bool}
     assert {"prune", "relabel", "augment", "download"} <= set(flags)
     # What MLflow makes of -P dataset=digits -P prune=true and so on.
     typed = entry["command"].format(dataset="digits").removeprefix("python -m pipelines ").split()

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.report import panels, sections
-from pipelines.report.page import Cell, Head, Picture, Row, Table, counted, number, published, sentence, typeset, value
-from pipelines.report.remains import Files
-from robustkd import comparison
-from robustkd.comparison import BASELINE, TEACHER, Comparison
+from pipelines.report.html import Cell, Head, Picture, Row, Table, counted, number, published, sentence, typeset, value
+from pipelines.report.study_files import Files
+from robustkd.study import comparison
+from robustkd.study.comparison import BASELINE, TEACHER, Comparison
 
 
 def write(made: Comparison, out: Path, trust: bool = False) -> Path:
@@ -25,7 +25,7 @@ def write(made: Comparison, out: Path, trust: bool = False) -> Path:
     Args:
         trust: verdicts were given by test labels that nobody knows to be clean, because the user took them for clean.
     """
-    seen, who = Files.of(made), sections.cast(made)
+    seen, who = Files.of(made), sections.select_examples(made)
     parts = (
         sections.verdicts(made, trust),
         sections.methods(made),

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.figures import BETTER, COLOURS, FAINT, INK, MUTED, RULE, STYLE, WORSE, epochs, per_cent, shorts
+from pipelines.report.charts import BETTER, COLOURS, FAINT, INK, MUTED, RULE, STYLE, WORSE, epochs, per_cent, shorts
 
 PANEL: Any = {**STYLE, "figure.constrained_layout.use": False, "font.size": 8.5, "axes.titlesize": 9}
 WIDTH = 3.6  # inches of a panel

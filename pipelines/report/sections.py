@@ -11,10 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pipelines import figures
-from pipelines.page import teacher
-from pipelines.report import panels
-from pipelines.report.page import (
+from pipelines.report import charts, panels
+from pipelines.report.html import (  # fmt: skip
     Cell,
     Head,
     Picture,
@@ -32,10 +30,11 @@ from pipelines.report.page import (
     some,
     stamp,
     value,
-)  # fmt: skip
-from pipelines.report.remains import Files, class_names
-from robustkd import comparison
-from robustkd.comparison import BASELINE, TEACHER, Comparison
+)
+from pipelines.report.study_files import Files, class_names
+from pipelines.report.summary import teacher
+from robustkd.study import comparison
+from robustkd.study.comparison import BASELINE, TEACHER, Comparison
 
 NARROW = 40  # classes up to which a panel per method is short
 MOST = 5  # methods that are told apart in pictures, besides the baseline
@@ -86,7 +85,7 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Cast:
+class Examples:
     """Who is who in a study's pictures."""
 
     reference: str | None  # the baseline that the best method is compared with
@@ -104,7 +103,7 @@ class Cast:
         return [name for name in (self.reference, self.best) if name]
 
 
-def cast(made: Comparison) -> Cast:
+def select_examples(made: Comparison) -> Examples:
     """The best and the worst method, and of the others those with a verdict, the largest differences first."""
     table = made.verdicts[made.verdicts["difference"].notna()].sort_values("difference", ascending=False)
     if len(table):
@@ -113,14 +112,14 @@ def cast(made: Comparison) -> Cast:
         named = list(dict.fromkeys([table.index[0], table.index[-1], *by_size]))
         named += [name for name in table.index if name not in named] if len(table) <= MOST else []
         chosen = [name for name in table.index if name in named[:MOST]]
-        return Cast(str(table["reference"].iloc[0]), chosen[0], chosen)
+        return Examples(str(table["reference"].iloc[0]), chosen[0], chosen)
     column = f"{comparison.HEADLINE}_mean"
     ships = [name for name in made.summary.index if name in made.study["methods"]]
     if column not in made.summary or not ships:
-        return Cast(None, None)
+        return Examples(None, None)
     ranked = made.summary.loc[ships, column].sort_values(ascending=False, kind="stable").index
     others = [name for name in ranked if name != BASELINE][:MOST]
-    return Cast(BASELINE if BASELINE in ranked else None, others[0] if others else None, others)
+    return Examples(BASELINE if BASELINE in ranked else None, others[0] if others else None, others)
 
 
 def facts(made: Comparison) -> list[tuple[str, str]]:
@@ -284,7 +283,7 @@ def summary_table(made: Comparison, title: str, named: Named, note: str) -> Tabl
     return Table(title, heads, rows, note)
 
 
-def classes(made: Comparison, who: Cast, seen: "Files") -> Section | None:
+def classes(made: Comparison, who: Examples, seen: "Files") -> Section | None:
     """Recall class by class."""
     table, pictures, overview, notes, hidden = comparison.supported(made.classes), [], [], [], []
     if "difference" in table and table["difference"].notna().any():
@@ -384,7 +383,7 @@ def sizes_panel(counts: "pd.Series[float]", recalls: Mapping[str, "pd.Series[flo
     return Picture("sizes", "Class sizes and recall", panels.sizes(counts, recalls), alt, caption)
 
 
-def epochs(made: Comparison, who: Cast) -> Section | None:
+def epochs(made: Comparison, who: Examples) -> Section | None:
     """Accuracy and memorisation along the runs."""
     shown, pictures = who.lines, []
     titles = {
@@ -455,7 +454,7 @@ def legend(shown: Sequence[str]) -> list[dict[str, Any]]:
     """What each line is, with a piece of it."""
     items = []
     for name, (colour, dash) in zip(shown, panels.look(len(shown)), strict=True):
-        stroke = "currentColor" if colour == figures.INK else f"var({figures.ON_A_PAGE[colour]})"
+        stroke = "currentColor" if colour == charts.INK else f"var({charts.ON_A_PAGE[colour]})"
         broken = {"-": "", "--": "7 3", "-.": "8 2 2 2", ":": "2 2"}.get(dash, "6 2 2 2 2 2") if dash != "-" else ""
         sample = Markup(
             f'<svg width="28" height="8" aria-hidden="true"><path d="M0 4H28" style="stroke: {stroke}; stroke-width: 2; '
@@ -465,7 +464,7 @@ def legend(shown: Sequence[str]) -> list[dict[str, Any]]:
     return items
 
 
-def confusions(made: Comparison, who: Cast) -> Section | None:
+def confusions(made: Comparison, who: Examples) -> Section | None:
     """What each class was taken for, by the baseline, by the best method, and what is between them."""
     names = class_names(made)
     matrices = {name: pooled_confusion(made, name) for name in who.pair}
@@ -505,7 +504,7 @@ def largest(share: NDArray[np.float64], names: Sequence[str], signed: bool = Fal
     return ", ".join(told) or "none"
 
 
-def certainty(made: Comparison, who: Cast) -> Section | None:
+def certainty(made: Comparison, who: Examples) -> Section | None:
     """Reliability diagrams."""
     pictures = []
     for which, name in zip(("baseline", "best") if who.reference else ("best",), who.pair, strict=False):
@@ -523,7 +522,7 @@ def certainty(made: Comparison, who: Cast) -> Section | None:
             f"Reliability of {name}: {told}; at a confidence of {value(top['confidence'])} % it is right in"
             f" {value(top['accuracy'])} % of {top['count']} answers."
         )
-        colour = figures.MUTED if which == "baseline" else figures.BETTER
+        colour = charts.MUTED if which == "baseline" else charts.BETTER
         pictures.append(Picture(f"reliability-{which}", name, panels.reliability(bins, colour), alt, f"{told}."))
     if not pictures:
         return None
@@ -555,7 +554,7 @@ def scenario(made: Comparison, seen: "Files") -> Section | None:
     )
 
 
-def seen_through(made: Comparison, who: Cast, seen: "Files") -> Section | None:
+def seen_through(made: Comparison, who: Examples, seen: "Files") -> Section | None:
     """Corrupted samples to which the best method gives their true label all the same."""
     if who.best is None or "seen_through_mean" not in made.summary:
         return None
@@ -574,7 +573,7 @@ def seen_through(made: Comparison, who: Cast, seen: "Files") -> Section | None:
     return Section("seen", title, lead, thumbs=thumbs)
 
 
-def costs(made: Comparison, who: Cast) -> Section | None:
+def costs(made: Comparison, who: Examples) -> Section | None:
     """What a run costs, and what for."""
     table = made.costs
     if not len(table) or "seconds" not in table:
@@ -586,7 +585,7 @@ def costs(made: Comparison, who: Cast) -> Section | None:
     frame = pd.DataFrame({"seconds": whole, "accuracy": accuracy}).loc[list(table.index)].dropna()
     frame = frame[(frame["seconds"] > 0) & (frame.index != TEACHER)]
     if len(frame):
-        marked = {name: figures.INK if name == who.reference else figures.BETTER for name in who.pair}
+        marked = {name: charts.INK if name == who.reference else charts.BETTER for name in who.pair}
         seconds, share = (dict(zip(frame.index, frame[name], strict=True)) for name in ("seconds", "accuracy"))
         ends_ = {"cheapest": min(seconds, key=seconds.__getitem__), "dearest": max(seconds, key=seconds.__getitem__)}
         ends_["most accurate"] = max(share, key=share.__getitem__)
@@ -656,9 +655,9 @@ def command(given: Mapping[str, Any]) -> str:
     >>> command({"scenario": "noise0.4", "epochs": 60, "seeds": 3, "fresh": True})
     'robustkd run --scenario noise0.4 --epochs 60 --fresh'
     """
-    from robustkd.options import Study
+    from robustkd.study.options import StudyOptions
 
-    defaults = {name: f.default for name, f in Study.__dataclass_fields__.items()}
+    defaults = {name: f.default for name, f in StudyOptions.__dataclass_fields__.items()}
     words = ["robustkd run"]
     for name in sorted(given, key=lambda name: name != "scenario"):
         if given[name] != defaults.get(name):

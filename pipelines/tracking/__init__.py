@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipelines.tracking.models import is_reference, resolve, save
-from pipelines.tracking.reading import recorded, studies
+from pipelines.tracking.reading import load_record, studies
 
-__all__ = ["Files", "Tracker", "is_reference", "opened", "recorded", "resolve", "save", "studies"]
+__all__ = ["Files", "Tracker", "is_reference", "load_record", "opened", "resolve", "save", "studies"]
 
 
 class Tracker(Protocol):
@@ -44,7 +44,7 @@ class Tracker(Protocol):
             dataset: its `name`, `digest`, `source` (a path or a word) and, where known, `counts`; empty where there is none.
 
         Raises:
-            robustkd.words.UsageError: the tracker cannot be written to.
+            robustkd.errors.UsageError: the tracker cannot be written to.
         """
 
     def start(
@@ -77,7 +77,7 @@ def opened(kind: Literal["mlflow", "files"], experiment: str | None = None, own:
         own: make a run even where `mlflow run` has lent one: that is the sweep's, and its studies' stand beside it.
 
     Raises:
-        robustkd.words.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
+        robustkd.errors.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
     """
     if kind == "files":
         return Files()

@@ -9,23 +9,23 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.store import client, shown
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
     from mlflow.models import Model
 
-    from robustkd.checkpoint import Shipped
+    from robustkd.training.checkpoint import Shipped
 
 
 def shipped(path: Path) -> "tuple[Shipped, dict[str, Any]]":
     """A saved net as others call it, in float32 on the CPU and fit for torch.export, and its card.
 
     Raises:
-        robustkd.words.UsageError: the file is missing or holds no net.
+        robustkd.errors.UsageError: the file is missing or holds no net.
     """
     import torch
 
-    from robustkd import checkpoint
+    from robustkd.training import checkpoint
 
     net, card = checkpoint.load_net(path)
     # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
@@ -79,7 +79,7 @@ def resolve(reference: str) -> Path:
     """The model.pt of a run or of an MLflow model, fetched into a folder that goes when this process does.
 
     Raises:
-        robustkd.words.UsageError: there is none, or MLflow cannot be asked.
+        robustkd.errors.UsageError: there is none, or MLflow cannot be asked.
     """
     uri = client().tracking_uri
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

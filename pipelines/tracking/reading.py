@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipelines.tracking.store import client, line, shown
-from robustkd.words import UsageError, nearest
+from robustkd.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-    from robustkd.comparison import Recorded
+    from robustkd.study.comparison import Recorded
 
 STAGES = ("run", "prepare", "teacher", "distil", "evaluate")  # which log a study's runs
 FILES = ("result.json", "epochs.csv")
@@ -34,7 +34,7 @@ def studies(experiment: str | None = None) -> dict[str, str]:
         experiment: its name; the one that MLflow's own variables name, or else all there are, where not given.
 
     Raises:
-        robustkd.words.UsageError: there is no such experiment, nothing in it, or MLflow cannot be asked.
+        robustkd.errors.UsageError: there is no such experiment, nothing in it, or MLflow cannot be asked.
     """
     asked = _asked()
     with _answered(asked):
@@ -48,18 +48,18 @@ def studies(experiment: str | None = None) -> dict[str, str]:
     return newest
 
 
-def recorded(run_id: str) -> "Recorded":
+def load_record(run_id: str) -> "Recorded":
     """A study's record, from any of its parent runs.
 
     Of all parents of the study, in whatever experiment, the card is the newest's that has one; of runs of one cell, under
     whichever parent, the newest counts that finished. Runs that failed or were stopped are left out.
 
     Raises:
-        robustkd.words.UsageError: there is no such run, it is no study's, or what it holds cannot be fetched.
+        robustkd.errors.UsageError: there is no such run, it is no study's, or what it holds cannot be fetched.
     """
     from mlflow.exceptions import MlflowException
 
-    from robustkd.comparison import Recorded
+    from robustkd.study.comparison import Recorded
 
     asked = _asked()
     with _answered(asked):
@@ -185,7 +185,7 @@ def _experiments(asked: "MlflowClient", name: str | None) -> "Sequence[Experimen
     if found is None or found.lifecycle_stage == "deleted":
         names = [each.name for each in _every(asked.search_experiments)]
         place = shown(asked.tracking_uri)
-        raise UsageError(f"--experiment {name}: {place} has no experiment of this name{nearest(name, names)}")
+        raise UsageError(f"--experiment {name}: {place} has no experiment of this name{did_you_mean(name, names)}")
     return [found]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.tracking.store import client, line, shown
-from robustkd.words import Failed, UsageError
+from robustkd.errors import ExecutionError, UsageError
 
 
 class Registered(NamedTuple):
@@ -26,7 +26,7 @@ def checked(name: str, alias: str | None) -> None:
     >>> checked("digits", "candidate")
     >>> checked("digits", "v2")
     Traceback (most recent call last):
-    robustkd.words.UsageError: --alias v2: letters, digits, _ and - make an alias, but not 'latest' and no version such as v2
+    robustkd.errors.UsageError: --alias v2: letters, digits, _ and - make an alias, but not 'latest' and no version such as v2
     """
     if not name.strip(" .") or re.search(r"[/:]", name):
         raise UsageError(f"--register '{name}': a name is any text without '/' and ':'")
@@ -42,7 +42,7 @@ def noted(net: Path) -> str:
     """The MLflow model of a net that lies in a run's folder, by the note that tracking left there.
 
     Raises:
-        robustkd.words.UsageError: there is none, or it is in another store.
+        robustkd.errors.UsageError: there is none, or it is in another store.
     """
     if net.name != "model.pt":
         raise UsageError(f"{net}: MLflow has models of the last epoch only, and that is model.pt")
@@ -67,7 +67,7 @@ def logged(reference: str) -> tuple[str, str | None]:
     """The model that a run id or a URI names, as models:/ID, and the run that logged it.
 
     Raises:
-        robustkd.words.UsageError: there is none, or MLflow cannot be asked.
+        robustkd.errors.UsageError: there is none, or MLflow cannot be asked.
     """
     uri = shown(client().tracking_uri)
     from mlflow.models import get_model_info
@@ -108,7 +108,7 @@ def register(uri: str, name: str, alias: str | None) -> Registered:
     """Make the model models:/ID a version of a registered one, once, and give it the alias.
 
     Raises:
-        robustkd.words.Failed: the registry does not take it.
+        robustkd.errors.ExecutionError: the registry does not take it.
     """
     here = client()
     import mlflow
@@ -123,6 +123,8 @@ def register(uri: str, name: str, alias: str | None) -> Registered:
         aliases = {key: str(value) for key, value in here.get_registered_model(name).aliases.items()}
         here.set_registered_model_alias(name, alias, version)
     except MlflowException as error:
-        raise Failed(f"the registry in {shown(here.tracking_uri)} did not take it as {name} ({line(error)})") from None
+        raise ExecutionError(
+            f"the registry in {shown(here.tracking_uri)} did not take it as {name} ({line(error)})"
+        ) from None
     before = aliases.get(alias)
     return Registered(version, not there, f"models:/{name}@{alias}", None if before == version else before)

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

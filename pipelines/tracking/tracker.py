@@ -12,11 +12,11 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from pipelines.screen import console
+from pipelines.console import console
 from pipelines.tracking.models import save
 from pipelines.tracking.names import distinct, legal
 from pipelines.tracking.store import client, line, shown
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -36,7 +36,7 @@ TABLES = (".csv", ".md", ".tex", ".png", ".svg", ".txt", ".json", ".html")  # of
 P = ParamSpec("P")
 
 
-def spared(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatenate["Mlflow", P], None]:
+def non_fatal(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatenate["Mlflow", P], None]:
     """Let no failure of MLflow's end a study that is under way: the first is told, and after it nothing more is sent."""
 
     @wraps(call)
@@ -164,7 +164,7 @@ class Mlflow:
         )
         self.client.log_inputs(self.parent, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
-    @spared
+    @non_fatal
     def start(
         self,
         cell: str,
@@ -180,7 +180,7 @@ class Mlflow:
         self.runs[cell] = Run(run.info.run_id, began, set())
         self._params(run.info.run_id, params, self.runs[cell].params)
 
-    @spared
+    @non_fatal
     def epoch(self, cell: str, step: int, values: Mapping[str, float]) -> None:
         run = self.runs.get(cell)
         if run is None:  # news from another process may come after the end
@@ -192,9 +192,9 @@ class Mlflow:
                 self._send(each)
             self.sent = time.monotonic()
 
-    @spared
+    @non_fatal
     def finish(self, cell: str, folder: Path, result: Mapping[str, Any]) -> None:
-        from pipelines import figures
+        from pipelines.report import charts
 
         run, trained = self.runs[cell], result.get("trained", {})
         ended = trained.get("finished") if run.began is not None else None
@@ -205,7 +205,7 @@ class Mlflow:
         run.waiting += _metrics(_figures(result), 0, ended, model)
         self._send(run)
         last = result["last"]
-        figures.write(figures.confusion(last["confusion"], list(last["recall"]), cell), folder / "confusion.png")
+        charts.write(charts.confusion(last["confusion"], list(last["recall"]), cell), folder / "confusion.png")
         for path in sorted(folder.iterdir()):
             if path.suffix in KEPT and path.name not in ("tracked.json", "unfinished.pt"):
                 self.client.log_artifact(run.id, str(path))
@@ -215,7 +215,7 @@ class Mlflow:
         self.client.set_terminated(run.id, "FINISHED", _stamp(ended))
         del self.runs[cell]
 
-    @spared
+    @non_fatal
     def fail(self, cell: str, message: str) -> None:
         if run := self.runs.pop(cell, None):
             self._send(run)
@@ -237,7 +237,7 @@ class Mlflow:
             for run_id in [*(run.id for run in self.runs.values()), *own]:
                 self.client.set_terminated(run_id, "KILLED")
 
-    @spared
+    @non_fatal
     def _end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None) -> None:
         for run in self.runs.values():  # the study was stopped: what they had is kept
             self._send(run)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustkd.records import Batch, Clock
+from robustkd.types import Batch, Clock
 
 Answer = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K)
 

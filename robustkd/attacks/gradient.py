@@ -22,7 +22,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, own, float("-inf")).amax(dim=1) - logits.gather(1, own)[:, 0]
 
 
-def uphill(net: Answer, images: Tensor, labels: Tensor) -> Tensor:
+def gradient_sign(net: Answer, images: Tensor, labels: Tensor) -> Tensor:
     """The sign of the cross entropy's gradient by the images: -1, 0 or 1, (B, C, H, W)."""
     with torch.enable_grad():
         x = images.detach().requires_grad_()
@@ -32,7 +32,7 @@ def uphill(net: Answer, images: Tensor, labels: Tensor) -> Tensor:
 
 def fgsm(net: Answer, images: Tensor, labels: Tensor, random: Generator, *, eps: float) -> Tensor:
     """x + eps sign(gradient), kept in [0, 1]: (B, C, H, W). Goodfellow et al., arXiv 1412.6572. It draws nothing."""
-    return (images + eps * uphill(net, images, labels)).clamp(0, 1)
+    return (images + eps * gradient_sign(net, images, labels)).clamp(0, 1)
 
 
 def pgd(
@@ -56,7 +56,7 @@ def pgd(
     for _ in range(restarts):
         x = (images + eps * torch.empty_like(images).uniform_(-1, 1, generator=random)).clamp(low, high)
         for _ in range(steps):
-            x = (x + eps / 4 * uphill(net, x, labels)).clamp(low, high)
+            x = (x + eps / 4 * gradient_sign(net, x, labels)).clamp(low, high)
         with torch.no_grad():
             ahead = margin(net(x), labels) if restarts > 1 else None
         if kept is None or most is None or ahead is None:

@@ -1,6 +1,6 @@
 """Criteria: how labels are believed. The table of contents."""
 
-from robustkd.words import Entry, Registry
+from robustkd.registry import Entry, Registry
 
 CRITERIA = Registry(
     "criterion",

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
-from robustkd.records import Batch, Facts
+from robustkd.types import Batch, DatasetInfo
 
 
 class Balanced(Criterion):
@@ -16,7 +16,7 @@ class Balanced(Criterion):
 
     log_counts: Tensor  # (K,)
 
-    def __init__(self, data: Facts) -> None:
+    def __init__(self, data: DatasetInfo) -> None:
         super().__init__(data)
         self.register_buffer("log_counts", torch.tensor(data.counts, dtype=torch.float32).log())
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from robustkd.records import Batch, Facts
+from robustkd.types import Batch, DatasetInfo
 
 
 class Criterion(nn.Module, ABC):
@@ -17,7 +17,7 @@ class Criterion(nn.Module, ABC):
 
     head: ClassVar[str] = "linear"  # or "cosine", for criteria that need scaled cosines as logits
 
-    def __init__(self, data: Facts) -> None:
+    def __init__(self, data: DatasetInfo) -> None:
         super().__init__()
 
     @abstractmethod

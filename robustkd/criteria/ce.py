@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
-from robustkd.records import Batch
+from robustkd.types import Batch
 
 
 class CE(Criterion):

@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustkd.data.decode import Pixels, reason
 from robustkd.data.folders import there
-from robustkd.data.given import Names, Values, given
+from robustkd.data.labels import Names, Values, encode_labels
 from robustkd.data.view import Source
-from robustkd.words import UsageError, nearest
+from robustkd.errors import UsageError, did_you_mean
 
 ARRAYS = (  # what an npz file is asked for
     *("X", "y", "X_test", "y_test", "classes", "group", "group_test", "clean", "clean_test", "split", "flips"),
@@ -91,7 +91,7 @@ def read_npz(word: str, path: Path) -> Source:
         raise UsageError(f"{word}: {path} has no {' and no '.join(absent)}; it has: {', '.join(found) or 'nothing'}")
     for name in sorted(set(found) - set(arrays)):
         if name.lower() in {known.lower() for known in ARRAYS}:
-            raise UsageError(f"{word}: {path} has an array '{name}'{nearest(name.lower(), ARRAYS)}")
+            raise UsageError(f"{word}: {path} has an array '{name}'{did_you_mean(name.lower(), ARRAYS)}")
     return _Arrays(word, arrays, {}).source()
 
 
@@ -153,7 +153,7 @@ class _Arrays:
         labels = self.both("y", lengths)
         assert labels is not None
         classes = self.arrays.get("classes")
-        made = given(
+        made = encode_labels(
             self.word,
             labels,
             called=None if classes is None else self.values("classes", classes.size),

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from robustkd.data.view import digest
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
+from robustkd.hashing import digest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -168,7 +168,9 @@ def cached(
     listing = [(file, *(_mark(held[file]) if file in held else _stamp(root / file))) for file in files]
     key = digest(text=json.dumps([VERSION, size, str(root.resolve()), listing]))
     images, record = folder / f"{key}.npy", folder / f"{key}.json"
-    if not (images.is_file() and record.is_file()) or _mended(root, _skipped(record).keys() - held.keys(), size):
+    if not (images.is_file() and record.is_file()) or _became_readable(
+        root, _skipped(record).keys() - held.keys(), size
+    ):
         _fill(root, files, size, images, record, held)
     return Decoded(np.load(images, mmap_mode="r"), json.loads(record.read_text())["digest"], _skipped(record))
 
@@ -269,7 +271,7 @@ def _skipped(record: Path) -> dict[str, str]:
     return dict(json.loads(record.read_text())["skipped"])
 
 
-def _mended(root: Path, skipped: Iterable[str], size: int) -> bool:
+def _became_readable(root: Path, skipped: Iterable[str], size: int) -> bool:
     """Whether a file that could not be read now can: permissions and network drives leave no trace in a stamp."""
     one = np.empty((1, 3, size, size), np.uint8)
     return any(not decode(root, [file], one) for file in skipped)

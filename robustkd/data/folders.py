@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustkd.data.decode import hidden, images_below
-from robustkd.words import UsageError, nearest
+from robustkd.errors import UsageError, did_you_mean
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -80,7 +80,7 @@ def there(word: str, path: Path) -> Path:
 def missing(word: str, path: Path) -> str:
     """The sentence for a path that leads nowhere, with the nearest name beside it."""
     beside = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"{word}: there is no {path}{nearest(path.name, beside)}"
+    return f"{word}: there is no {path}{did_you_mean(path.name, beside)}"
 
 
 def _checked(word: str, root: Path, folders: list[str], parts: list[str], train: list[str], kinds: list[str]) -> None:

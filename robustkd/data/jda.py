@@ -18,7 +18,7 @@ from math import radians
 import torch
 from torch import Tensor
 
-from robustkd.words import Share
+from robustkd.types import Share
 
 # An operation takes planes (B, C, H, W) uint8 and sizes (B, 1, 1, 1), and gives planes. It is computed for the whole batch
 # and kept where the coin says so: no loop over images, and nothing that a GPU has to wait for.

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from robustkd import seeds
 from robustkd.data.augment import margin, mirror, shift
-from robustkd.data.paired import PAIRED
+from robustkd.data.paired_views import PAIRED
 from robustkd.data.view import View
-from robustkd.records import Batch, Clock
+from robustkd.types import Batch, Clock
 
 Change = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,7 +40,7 @@ class Loader:
         device: where batches are wanted.
         seed: what order and augmentation hang on.
         augment: whether images are moved, and mirrored where the source says that keeps the class.
-        views: further augmentations of each image, words of `robustkd.data.paired`; each is moved and mirrored anew.
+        views: further augmentations of each image, words of `robustkd.data.paired_views`; each is moved and mirrored anew.
         budget: bytes the set may take on the device; None: half of what is free.
     """
 
@@ -114,8 +114,8 @@ class Loader:
 
     def _paired(self, text: str, number: int) -> Change:
         """An epoch of another view: changed as the word says, then moved and mirrored by draws of its own."""
-        word = PAIRED.read(text)
-        view = word.load()(**word.chosen())
+        word = PAIRED.parse(text)
+        view = word.load()(**word.kwargs())
         random = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
         draws = torch.rand(len(self.view), view.draws, generator=random).to(self.device)
         moved = self._moves(text, number)

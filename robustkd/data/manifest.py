@@ -18,7 +18,7 @@ from robustkd.data import sources
 from robustkd.data.folders import missing
 from robustkd.data.splits import Rows
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 TABLES = (".csv", ".parquet")
 NEEDED = {"dataset": str, "fingerprint": str, "data_seed": int, "place": int, "digest": dict}  # of a card

@@ -14,10 +14,11 @@ import numpy as np
 from robustkd.data.arrays import ARRAYS, channels_first, from_arrays, read_npz, save
 from robustkd.data.decode import Pixels, accept, cached, decode, images_below, reason
 from robustkd.data.folders import File, listing, missing, names
-from robustkd.data.given import Given
+from robustkd.data.labels import Given
 from robustkd.data.tables import Reading, from_frame, read_csv, read_parquet
-from robustkd.data.view import Source, digest
-from robustkd.words import UsageError, nearest
+from robustkd.data.view import Source
+from robustkd.errors import UsageError, did_you_mean
+from robustkd.hashing import digest
 
 DATASETS = {
     "digits": "1,797 grey digits of 8x8 that come with scikit-learn",
@@ -100,7 +101,9 @@ def _read(
     if kind == "npz" and place:
         return read_npz(word, Path(place).expanduser())
     own = _own(Path(word).expanduser())
-    hint = f" (did you mean '{own}:{word}'?)" if own else nearest(f"{kind}:PATH" if place else word.lower(), DATASETS)
+    hint = (
+        f" (did you mean '{own}:{word}'?)" if own else did_you_mean(f"{kind}:PATH" if place else word.lower(), DATASETS)
+    )
     raise UsageError(f"no data set is called '{word}'{hint}; there are: {', '.join(DATASETS)}")
 
 

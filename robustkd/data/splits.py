@@ -8,7 +8,7 @@ import numpy as np
 
 from robustkd import seeds
 from robustkd.data.view import Keys, Labels, Source, first_by_key
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 TEST = 0.25  # the share of each class that becomes the test split where none is given
 BUNDLES = 2000  # about how many groups of one row are told apart, 20 of each class at least
@@ -73,7 +73,10 @@ def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywher
     from sklearn.model_selection import StratifiedGroupKFold
 
     assert source.groups is not None
-    labels, groups = source.labels[rows], bundled(source.labels[rows], source.groups[rows], seeds.keys(seed, rows))
+    labels, groups = (
+        source.labels[rows],
+        merge_singleton_groups(source.labels[rows], source.groups[rows], seeds.keys(seed, rows)),
+    )
     ratio = _parts(share)
     fold = np.zeros(len(rows), np.int64)
     folder = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
@@ -102,7 +105,7 @@ def _parts(share: float) -> Fraction:
     return first if abs(first - share) < share / 10 else second
 
 
-def bundled(labels: Labels, groups: Labels, keys: Keys, parts: int = 20) -> Labels:
+def merge_singleton_groups(labels: Labels, groups: Labels, keys: Keys, parts: int = 20) -> Labels:
     """The groups; where many rows are groups of their own, some of these put together, of one class and by key: (n,).
 
     Each class stays in `parts` of them at least, where it has as many. Finding folds takes a time that grows with the

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from robustkd.data.csv_reader import read as read_lines
 from robustkd.data.decode import accept, cached, reason
 from robustkd.data.folders import there
-from robustkd.data.given import Values, given
-from robustkd.data.lines import read as read_lines
+from robustkd.data.labels import Values, encode_labels
 from robustkd.data.view import Source
-from robustkd.words import UsageError, nearest
+from robustkd.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ def from_frame(
     >>> from_frame(pd.DataFrame({"Image": ["a.png"], "label": ["cat"]}))
     Traceback (most recent call last):
         ...
-    robustkd.words.UsageError: frame: there is no column 'image' (did you mean 'Image'?); there are: Image, label
+    robustkd.errors.UsageError: frame: there is no column 'image' (did you mean 'Image'?); there are: Image, label
     """
     _checked(name, [str(column) for column in frame.columns])
     columns = {column: _listed(frame[column]) for column in COLUMNS if column in frame.columns}
@@ -129,7 +129,7 @@ def _checked(word: str, header: Sequence[str]) -> None:
         near = plain.get(name.replace("_", ""))
         if name in header or (name not in NEEDED and near is None):
             continue
-        hint = f" (did you mean '{near}'?)" if near is not None else nearest(name, header)
+        hint = f" (did you mean '{near}'?)" if near is not None else did_you_mean(name, header)
         raise UsageError(
             f"{word}: there is no column '{name}'{hint}; there are: {listed}"
             if name in NEEDED
@@ -148,7 +148,7 @@ def _source(word: str, table: Table, reading: Reading, flips: bool = True) -> So
     if not table.columns["label"]:
         raise UsageError(f"{word}: it has a header, but no rows")
     values = {name: _values(word, name, column) for name, column in table.columns.items() if name != "image"}
-    said = given(
+    said = encode_labels(
         word,
         values["label"],
         called=table.called,

@@ -4,7 +4,6 @@ A Source is never modified. A View names rows of one or more sources and the lab
 function from View to View. A view knows the truth where there is one, what a method may see of it does not.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.hashing import digest
 
 Labels = NDArray[np.int64]  # (N,)
 Keys = NDArray[np.uint64]  # (N,)
@@ -191,7 +191,7 @@ class View:
         return digest(*parts, text="".join(source.fingerprint for source in self.sources))
 
 
-def joined(view: View, parts: list[View]) -> View:
+def concat(view: View, parts: list[View]) -> View:
     """A view that shows these parts, one after another; each may have lenders of its own, which are numbered anew."""
     lenders = {source.fingerprint: source for part in parts for source in part.sources[1:]}
     number = {fingerprint: place for place, fingerprint in enumerate(lenders, 1)}
@@ -209,16 +209,6 @@ def joined(view: View, parts: list[View]) -> View:
         labels=np.concatenate(labels),
         origin=np.concatenate(origin) if lenders else None,
     )
-
-
-def digest(*arrays: NDArray[np.generic], text: str = "") -> str:
-    """A digest of arrays and a text, in 16 letters."""
-    state = hashlib.blake2b(text.encode(), digest_size=8)
-    for array in arrays:
-        state.update(str((array.shape, array.dtype.str)).encode())
-        for start in range(0, len(array), 65536):  # in pieces: a memory-mapped set stays on the disk
-            state.update(np.ascontiguousarray(array[start : start + 65536]).view(np.uint8).data)
-    return state.hexdigest()
 
 
 def first_by_key(groups: Labels, keys: Keys, sizes: Sequence[int] | Labels) -> tuple[Labels, Labels]:

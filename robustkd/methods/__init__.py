@@ -1,6 +1,6 @@
 """Distillation methods, and plain training to compare them with. The table of contents."""
 
-from robustkd.words import Entry, Registry
+from robustkd.registry import Entry, Registry
 
 METHODS = Registry(
     "method",

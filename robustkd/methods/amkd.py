@@ -35,11 +35,11 @@ from torch import Tensor, nn
 
 from robustkd.attacks.boundary import Supporting, boundary_weights, supporting
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.functional import mean_where, partners, soft_ce, triplet
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, shapes, unrecorded
-from robustkd.records import Batch, Facts, Objective, Output
-from robustkd.words import Count, NotNegative, Positive, Share, UsageError
+from robustkd.models.net import Frozen, Network, freeze_bn_stats, shapes
+from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 
 def other_classes(classes: Tensor, *near: Tensor) -> Tensor:
@@ -74,12 +74,12 @@ class AMKD(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         random: torch.Generator,
         *,
-        weight: NotNegative = 1.0,
-        boundary: NotNegative = 0.0,
+        weight: NonNegative = 1.0,
+        boundary: NonNegative = 0.0,
         margin: Positive = 5.0,
         reading: Literal["I1", "I2", "I3"] = "I1",
         space: Literal["logits", "unit", "embedding"] = "logits",
@@ -128,7 +128,7 @@ class AMKD(Distiller):
             step=self.step_length,
             strict=self.strict,
         )
-        with unrecorded(self.student):
+        with freeze_bn_stats(self.student):
             there = self.student(near.images)
         if self.boundary:
             agreed = soft_ce(near.logits, there.logits, self.temperature)

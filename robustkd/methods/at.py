@@ -15,8 +15,7 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network, stage_widths
-from robustkd.records import Batch, Facts, Output
-from robustkd.words import NotNegative, Positive
+from robustkd.types import Batch, DatasetInfo, NonNegative, Output, Positive
 
 
 def attention(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
@@ -37,10 +36,10 @@ class AT(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
-        weight: NotNegative = 1000.0,
+        weight: NonNegative = 1000.0,
         power: Positive = 2.0,
     ) -> None:
         super().__init__(student, teacher, criterion)

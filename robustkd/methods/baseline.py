@@ -5,7 +5,7 @@ from collections.abc import Callable
 from robustkd.criteria.base import Criterion
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.records import Batch, Objective
+from robustkd.types import Batch, Objective
 
 
 class Baseline(Method):

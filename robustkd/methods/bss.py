@@ -23,9 +23,8 @@ from robustkd.attacks.boundary import boundary_weights, supporting
 from robustkd.criteria.base import Criterion
 from robustkd.functional import mean_where, soft_ce
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, unrecorded
-from robustkd.records import Batch, Objective
-from robustkd.words import Count, Positive, Share
+from robustkd.models.net import Frozen, Network, freeze_bn_stats
+from robustkd.types import Batch, Count, Objective, Positive, Share
 
 
 class BSS(Distiller):
@@ -72,7 +71,7 @@ class BSS(Distiller):
             step=self.step_length,
             strict=self.strict,
         )
-        with unrecorded(self.student, not self.statistics):
+        with freeze_bn_stats(self.student, not self.statistics):
             there = self.student(near.images).logits
         terms["boundary"] = beta * mean_where(soft_ce(near.logits, there, self.temperature), near.counted)
         return Objective(terms, near.notes)

@@ -22,8 +22,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import divergence, kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Objective
-from robustkd.words import Positive, Share
+from robustkd.types import Batch, Objective, Positive, Share
 
 
 def confidence(target: Tensor, augmented: Tensor) -> Tensor:

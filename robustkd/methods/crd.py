@@ -27,8 +27,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network, shapes
-from robustkd.records import Batch, Facts, Objective
-from robustkd.words import Count, NotNegative, Positive, Share
+from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Positive, Share
 
 
 def nce(own: Tensor, others: Tensor, counted: Tensor, log_z: Tensor, samples: int) -> Tensor:
@@ -55,17 +54,17 @@ class CRD(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         random: torch.Generator,
         *,
-        weight: NotNegative = 0.8,
+        weight: NonNegative = 0.8,
         negatives: Literal["all", "teacher"] = "teacher",
         draws: Count = 4096,
         tau: Positive = 0.07,
         dimension: Count = 128,
         momentum: Share = 0.5,
-        kd: NotNegative = 0.0,
+        kd: NonNegative = 0.0,
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)

@@ -16,8 +16,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import divergence
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Output
-from robustkd.words import NotNegative, Positive, Share
+from robustkd.types import Batch, NonNegative, Output, Positive, Share
 
 
 def decoupled(target: Tensor, logits: Tensor, labels: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -43,8 +42,8 @@ class DKD(Distiller):
         teacher: Frozen,
         criterion: Callable[[], Criterion],
         *,
-        alpha: NotNegative = 1.0,
-        beta: NotNegative = 8.0,
+        alpha: NonNegative = 1.0,
+        beta: NonNegative = 8.0,
         temperature: Positive = 4.0,
         warmup: Share = 1 / 12,
     ) -> None:

@@ -16,8 +16,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.records import Batch, Objective
-from robustkd.words import Positive, Several
+from robustkd.types import AtLeastTwo, Batch, Objective, Positive
 
 
 class DML(Method):
@@ -28,7 +27,7 @@ class DML(Method):
         students: Callable[[int], list[Network]],
         criterion: Callable[[], Criterion],
         *,
-        networks: Several = 2,
+        networks: AtLeastTwo = 2,
         temperature: Positive = 1.0,
         order: Literal["synchronous", "sequential"] = "synchronous",
     ) -> None:

@@ -22,12 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import kl, rise
+from robustkd.functional import kl, sigmoid_rampup
 from robustkd.method import Method
 from robustkd.models.layers import convolution, initialise
 from robustkd.models.net import Net, Network, shapes
-from robustkd.records import Batch, Facts, Objective
-from robustkd.words import NotNegative, Positive, Share
+from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Positive, Share
 
 SURE, SOFT = 0.99, 20.0  # what the virtual teacher gives the label, and its temperature
 
@@ -66,12 +65,12 @@ class FFCL(Method):
     def __init__(
         self,
         students: Callable[[int], list[Network]],
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
         temperature: Positive = 3.0,
         ramp: Share = 80 / 300,
-        virtual: NotNegative = 0.1,
+        virtual: NonNegative = 0.1,
     ) -> None:
         super().__init__()
         first, second = students(2)
@@ -92,11 +91,11 @@ class FFCL(Method):
         first, second, fused = logits = self.heads(batch.images)
         answers = zip(("1", "2", "fused"), self.criteria, logits, strict=True)
         terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
-        terms["mutual"] = rise(batch.clock, self.ramp) * mutual(first, second, fused, self.temperature)
+        terms["mutual"] = sigmoid_rampup(batch.clock, self.ramp) * mutual(first, second, fused, self.temperature)
         if self.virtual:
             terms["virtual"] = self.virtual * (virtual(first, batch.labels) + virtual(second, batch.labels))
         return Objective(terms)
 
-    def beside(self, images: Tensor) -> dict[str, Tensor]:
+    def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:
         first, second, fused = self.heads(images)
         return {"fused": fused, "ensemble": (first + second) / 2}

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.net import Frozen, Network, beneath, shapes
-from robustkd.records import Batch, Facts, Objective, Output
-from robustkd.words import Count, Positive, Share, UsageError
+from robustkd.models.net import Frozen, Network, parameters_up_to, shapes
+from robustkd.types import Batch, Count, DatasetInfo, Objective, Output, Positive, Share
 
 
 class FitNet(Distiller):
@@ -33,7 +33,7 @@ class FitNet(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
         hint: Count = 2,
@@ -61,13 +61,13 @@ class FitNet(Distiller):
 
     def foretell(self, batch: Batch) -> Iterator[Objective]:
         """The first phase's step; the walk ends at the hint."""
-        guided = next(islice(self.student.walk(batch.images), self.hint, None))
+        guided = next(islice(self.student.iter_features(batch.images), self.hint, None))
         with torch.no_grad():
-            hint = next(islice(self.teacher.net.walk(batch.images), self.hint, None))
+            hint = next(islice(self.teacher.net.iter_features(batch.images), self.hint, None))
         yield Objective({"hint": (self.regressor(guided) - hint).square().mean() / 2})
 
     def phases(self) -> tuple[Phase, ...]:
-        lower = [*beneath(self.student, self.hint, self.shape), *self.regressor.parameters()]
+        lower = [*parameters_up_to(self.student, self.hint, self.shape), *self.regressor.parameters()]
         return (
             Phase("hint", self.foretell, lower, epochs=self.first),
             Phase("train", self.step, [*self.student.parameters(), *self.criterion.parameters()]),

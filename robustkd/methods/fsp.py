@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.net import Frozen, Network, beneath, shapes
-from robustkd.records import Batch, Facts, Objective, Output
-from robustkd.words import Positive, Share, UsageError
+from robustkd.models.net import Frozen, Network, parameters_up_to, shapes
+from robustkd.types import Batch, DatasetInfo, Objective, Output, Positive, Share
 
 
 def flow(first: Tensor, second: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class FSP(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
         first: Share = 0.2,
@@ -68,15 +68,15 @@ class FSP(Distiller):
 
     def follow(self, batch: Batch) -> Iterator[Objective]:
         """The first phase's step: all maps, and nothing above them."""
-        ours: Sequence[Tensor] = list(self.student.walk(batch.images))
+        ours: Sequence[Tensor] = list(self.student.iter_features(batch.images))
         with torch.no_grad():
-            theirs = list(self.teacher.net.walk(batch.images))
+            theirs = list(self.teacher.net.iter_features(batch.images))
         steps = zip(pairwise(ours), pairwise(theirs), strict=True)
         losses = [(flow(*s) - flow(*t)).square().mean() for s, t in steps]
         yield Objective({"flow": torch.stack(losses).sum()})
 
     def phases(self) -> tuple[Phase, ...]:
         return (
-            Phase("flow", self.follow, beneath(self.student, self.top, self.shape), epochs=self.first),
+            Phase("flow", self.follow, parameters_up_to(self.student, self.top, self.shape), epochs=self.first),
             Phase("train", self.step, list(self.parameters())),
         )

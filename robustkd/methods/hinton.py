@@ -13,8 +13,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Output
-from robustkd.words import Positive, Share
+from robustkd.types import Batch, Output, Positive, Share
 
 
 class Hinton(Distiller):

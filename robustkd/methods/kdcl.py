@@ -26,8 +26,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.records import Batch, Objective
-from robustkd.words import NotNegative, Positive, Several
+from robustkd.types import AtLeastTwo, Batch, NonNegative, Objective, Positive
 
 
 def least(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -51,9 +50,9 @@ class KDCL(Method):
         students: Callable[[int], list[Network]],
         criterion: Callable[[], Criterion],
         *,
-        networks: Several = 2,
+        networks: AtLeastTwo = 2,
         target: Literal["minlogit", "naive"] = "minlogit",
-        weight: NotNegative = 1.0,
+        weight: NonNegative = 1.0,
         temperature: Positive = 2.0,
     ) -> None:
         super().__init__()

@@ -30,11 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import divergence, rise
+from robustkd.functional import divergence, sigmoid_rampup
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.records import Batch, Objective
-from robustkd.words import NotNegative, Share
+from robustkd.types import Batch, NonNegative, Objective, Share
 
 
 def squares(target: Tensor, logits: Tensor) -> Tensor:
@@ -53,8 +52,8 @@ class MeanTeacher(Method):
         student: Network,
         criterion: Callable[[], Criterion],
         *,
-        mse: NotNegative = 100.0,
-        kl: NotNegative = 0.0,
+        mse: NonNegative = 100.0,
+        kl: NonNegative = 0.0,
         decay: Share = 0.99,
         ramp: Share = 4 / 15,
         consistent: Literal["all", "unreliable"] = "all",
@@ -74,7 +73,7 @@ class MeanTeacher(Method):
         if self.consistent == "unreliable":
             counted = average.argmax(dim=1) != batch.labels
             notes["doubted"] = counted.float().mean()
-        risen = rise(batch.clock, self.ramp)
+        risen = sigmoid_rampup(batch.clock, self.ramp)
         terms = {"ce": self.criterion(student, batch).mean()}
         if self.mse:
             terms["mse"] = risen * self.mse * (counted * squares(average, student)).mean()
@@ -96,5 +95,5 @@ class MeanTeacher(Method):
         # A fused lerp wants its weight as a number, and the device would have to be waited for.
         torch._foreach_add_(average, torch._foreach_mul(torch._foreach_sub(student, average), 1 - kept))
 
-    def beside(self, images: Tensor) -> Mapping[str, Tensor]:
+    def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
         return {"average": self.average(images).logits}

@@ -33,8 +33,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network, stage_widths
-from robustkd.records import Batch, Facts, Output
-from robustkd.words import Count, NotNegative, Positive
+from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Output, Positive
 
 DEAD = 1e-3  # a length below which a vector has no direction: what divides by it bounds the gradient
 
@@ -96,15 +95,15 @@ class MFFKD(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
-        weight: NotNegative = 0.2,
+        weight: NonNegative = 0.2,
         tau: Positive = 0.1,
         negatives: Literal["all", "teacher"] = "all",
         width: Count = 64,
         side: Count = 8,
-        kd: NotNegative = 0.0,
+        kd: NonNegative = 0.0,
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)

@@ -25,8 +25,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
 from robustkd.models.net import Frozen, Network, shapes
-from robustkd.records import Batch, Facts, Objective, Output
-from robustkd.words import NotNegative, Positive, Share
+from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 TERMS = ("ce", "feature", "logit")  # from the least momentum to the most
 NEAR = 0.9  # how much of the way from mu to 1 the spread may go
@@ -88,11 +87,11 @@ class MJKD(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
         spread: Share = 0.075,
-        feature: NotNegative = 1.0,
+        feature: NonNegative = 1.0,
         alpha: Share = 0.9,
         temperature: Positive = 4.0,
     ) -> None:

@@ -27,12 +27,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
 from robustkd.models.layers import head
 from robustkd.models.net import Frozen, Network, stage_widths
-from robustkd.records import Batch, Facts, Objective, Output
-from robustkd.words import NotNegative, Positive, Share, UsageError
+from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 DEAD = 1e-3  # a length below which a vector has no direction: what divides by it bounds the gradient
 
@@ -60,12 +60,12 @@ class MTKDSSR(Distiller):
         self,
         student: Network,
         teacher: Frozen,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
-        channels: NotNegative = 1.0,
-        responses: NotNegative = 1.0,
-        review: NotNegative = 1.0,
+        channels: NonNegative = 1.0,
+        responses: NonNegative = 1.0,
+        review: NonNegative = 1.0,
         first: Share = 0.1,
         temperature: Positive = 4.0,
     ) -> None:
@@ -101,7 +101,7 @@ class MTKDSSR(Distiller):
     def prepare(self, batch: Batch) -> Iterator[Objective]:
         """The first phase's step; the walk ends below the last stage."""
         with torch.no_grad():
-            f = pooled(islice(self.teacher.net.walk(batch.images), 1, 1 + len(self.teacher_heads)))
+            f = pooled(islice(self.teacher.net.iter_features(batch.images), 1, 1 + len(self.teacher_heads)))
         z = answers(self.teacher_heads, f)
         said = enumerate(zip(self.criteria, z, strict=True), start=1)
         yield Objective({f"head/{l}": criterion(logits, batch).mean() for l, (criterion, logits) in said})

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import kl, rise
+from robustkd.errors import UsageError
+from robustkd.functional import kl, sigmoid_rampup
 from robustkd.method import Method
 from robustkd.models.net import Net, Network, shapes
-from robustkd.records import Batch, Facts, Objective
-from robustkd.words import Positive, Several, Share, UsageError
+from robustkd.types import AtLeastTwo, Batch, DatasetInfo, Objective, Positive, Share
 
 
 def gated(shares: Tensor, logits: Sequence[Tensor]) -> Tensor:
@@ -57,10 +57,10 @@ class ONE(Method):
     def __init__(
         self,
         students: Callable[[int], list[Network]],
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
-        branches: Several = 3,
+        branches: AtLeastTwo = 3,
         temperature: Positive = 3.0,
         ramp: Share = 80 / 300,
     ) -> None:
@@ -91,9 +91,9 @@ class ONE(Method):
         names = (*range(1, len(logits) + 1), "ensemble")
         answers = zip(names, self.criteria, (*logits, ensemble), strict=True)
         terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
-        terms["kl"] = rise(batch.clock, self.ramp) * taught(ensemble, logits, self.temperature)
+        terms["kl"] = sigmoid_rampup(batch.clock, self.ramp) * taught(ensemble, logits, self.temperature)
         return Objective(terms, {"gate": shares.mean(dim=0).max().detach()})
 
-    def beside(self, images: Tensor) -> dict[str, Tensor]:
+    def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:
         logits, shares = self.heads(images)
         return {"ensemble": gated(shares, logits)}

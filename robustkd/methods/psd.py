@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.functional import soft_ce
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.records import Batch, Facts, Objective
-from robustkd.words import NotNegative, Positive, Share, UsageError
+from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Positive, Share
 
 
 class PSD(Method):
@@ -35,12 +35,12 @@ class PSD(Method):
     def __init__(
         self,
         student: Network,
-        data: Facts,
+        data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
         alpha: Share = 0.8,
-        right: NotNegative = 1.0,
-        wrong: NotNegative = 0.3,
+        right: NonNegative = 1.0,
+        wrong: NonNegative = 0.3,
         temperature: Positive = 1.0,
     ) -> None:
         super().__init__()

@@ -22,8 +22,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Output
-from robustkd.words import NotNegative, Positive
+from robustkd.types import Batch, NonNegative, Output, Positive
 
 COINCIDENT = 1e-8  # squared distance below which two embeddings have no direction between them
 
@@ -60,10 +59,10 @@ class RKD(Distiller):
         teacher: Frozen,
         criterion: Callable[[], Criterion],
         *,
-        distance: NotNegative = 25.0,
-        angle: NotNegative = 50.0,
+        distance: NonNegative = 25.0,
+        angle: NonNegative = 50.0,
         normalised: bool = True,
-        kd: NotNegative = 0.0,
+        kd: NonNegative = 0.0,
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)

@@ -20,9 +20,8 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Method, Phase
-from robustkd.models.net import Network, still
-from robustkd.records import Batch, Objective
-from robustkd.words import Positive, Share
+from robustkd.models.net import Network, eval_no_grad
+from robustkd.types import Batch, Objective, Positive, Share
 
 
 class SelfKD(Method):
@@ -47,7 +46,7 @@ class SelfKD(Method):
 
     def objective(self, batch: Batch) -> Objective:
         student, T = self.model(batch.images).logits, self.temperature
-        with still(self.teacher):
+        with eval_no_grad(self.teacher):
             teacher = self.teacher(batch.images).logits
         supervised = (1 - self.alpha) * self.criterion(student, batch).mean()
         return Objective({"ce": supervised, "kd": self.alpha * T**2 * kl(teacher, student, T)})
@@ -57,5 +56,5 @@ class SelfKD(Method):
         second = [*self.model.parameters(), *self.criterion.parameters()]
         return Phase("teacher", self.prepare, first, epochs=1.0), Phase("train", self.step, second)
 
-    def beside(self, images: Tensor) -> Mapping[str, Tensor]:
+    def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
         return {"teacher": self.teacher(images).logits}

@@ -23,8 +23,7 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.records import Batch, Objective
-from robustkd.words import NotNegative, Positive, Share
+from robustkd.types import Batch, NonNegative, Objective, Positive, Share
 
 
 def evenly(logits: Tensor) -> Tensor:
@@ -51,7 +50,7 @@ class Smooth(Method):
         random: torch.Generator,
         *,
         labels: Share = 0.1,
-        consistency: NotNegative = 0.0,
+        consistency: NonNegative = 0.0,
         distance: Positive = 0.15,
     ) -> None:
         super().__init__()

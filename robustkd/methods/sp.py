@@ -13,8 +13,7 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Output
-from robustkd.words import NotNegative
+from robustkd.types import Batch, NonNegative, Output
 
 
 def similarity(maps: Tensor) -> Tensor:
@@ -27,7 +26,7 @@ class SP(Distiller):
     """Samples that are alike to the teacher are alike to the student."""
 
     def __init__(
-        self, student: Network, teacher: Frozen, criterion: Callable[[], Criterion], *, weight: NotNegative = 3000.0
+        self, student: Network, teacher: Frozen, criterion: Callable[[], Criterion], *, weight: NonNegative = 3000.0
     ) -> None:
         super().__init__(student, teacher, criterion)
         self.weight = weight

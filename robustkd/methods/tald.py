@@ -30,8 +30,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Objective
-from robustkd.words import Count, NotNegative, Positive, Share
+from robustkd.types import Batch, Count, NonNegative, Objective, Positive, Share
 
 
 class TALD(Distiller):
@@ -44,7 +43,7 @@ class TALD(Distiller):
         criterion: Callable[[], Criterion],
         random: torch.Generator,
         *,
-        weight: NotNegative = 0.1,
+        weight: NonNegative = 0.1,
         share: Share = 10 / 64,
         particles: Count = 4,
         steps: Count = 5,

@@ -21,8 +21,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl, mean_where, partners, triplet
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Objective
-from robustkd.words import NotNegative
+from robustkd.types import Batch, NonNegative, Objective
 
 
 class Triplet(Distiller):
@@ -35,10 +34,10 @@ class Triplet(Distiller):
         criterion: Callable[[], Criterion],
         random: torch.Generator,
         *,
-        weight: NotNegative = 2.0,
-        margin: NotNegative = 5.0,
+        weight: NonNegative = 2.0,
+        margin: NonNegative = 5.0,
         negatives: Literal["label", "teacher"] = "label",
-        kd: NotNegative = 0.0,
+        kd: NonNegative = 0.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
         self.random, self.weight, self.margin, self.negatives, self.kd = random, weight, margin, negatives, kd

@@ -1,6 +1,6 @@
 """The table of networks. A builder is called as builder(channels, classes, **values) and may return any classifier."""
 
-from robustkd.words import Entry, Registry
+from robustkd.registry import Entry, Registry
 
 MODELS = Registry(
     "net",
@@ -21,7 +21,7 @@ MODELS = Registry(
             examples=("wrn_10_2", "wrn_16_2", "wrn_28_2", "wrn_40_1", "wrn_40_2", "wrn_28_10"),
         ),
         "torchvision:{name}": Entry(
-            "foreign:torchvision_net",
+            "external:torchvision_net",
             "any torchvision classifier, from random weights",
             examples=("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:efficientnet_b0"),
         ),

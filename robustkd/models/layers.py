@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustkd.words import UsageError, nearest
+from robustkd.errors import UsageError, did_you_mean
 
 
 class Cosine(nn.Linear):
@@ -31,7 +31,7 @@ HEADS: dict[str, Callable[[int, int], nn.Linear]] = {"linear": nn.Linear, "cosin
 def head(kind: str, width: int, classes: int) -> nn.Linear:
     """What turns an embedding into logits: 'linear' or 'cosine'."""
     if kind not in HEADS:
-        raise UsageError(f"no head is called '{kind}'{nearest(kind, HEADS)}; there are: {', '.join(HEADS)}")
+        raise UsageError(f"no head is called '{kind}'{did_you_mean(kind, HEADS)}; there are: {', '.join(HEADS)}")
     return HEADS[kind](width, classes)
 
 

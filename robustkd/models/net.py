@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from robustkd.records import Output
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
+from robustkd.types import Output
 
 
 class Maps(Sequence[Tensor]):
@@ -72,11 +72,11 @@ class Network(nn.Module, ABC):
         """Images (B, C, H, W) in [0, 1] -> logits (B, K), embedding (B, D), maps (B, c, h, w)."""
 
     @abstractmethod
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         """The maps of forward, one after another."""
 
     @abstractmethod
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         """Put another head in the place of the present one."""
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Net(Network):
         logits, embedding = self.read(maps[-1])
         return Output(logits, embedding, Maps(maps))
 
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         """The maps of forward as they are computed: who stops early never runs the upper part."""
         return map(full, self._climb(images))
 
@@ -126,7 +126,7 @@ class Net(Network):
             embedding = x.mean((2, 3), dtype=torch.float32 if x.dtype is torch.bfloat16 else None)
             return self.head(embedding), embedding
 
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         self.head = head
 
     def _climb(self, images: Tensor) -> Iterator[Tensor]:
@@ -172,7 +172,7 @@ class Shapes(NamedTuple):
 
 def shapes(net: Network, shape: tuple[int, int, int]) -> Shapes:
     """What the net answers to images of (C, H, W), found by a dry run that leaves no trace."""
-    with still(net):
+    with eval_no_grad(net):
         logits, embedding, maps = net(net.mean.new_zeros(2, *shape))
     sizes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps)
     return Shapes((logits.shape[1],), (embedding.shape[1],), sizes)
@@ -195,7 +195,7 @@ def stage_widths(
 
 
 @contextmanager
-def still(model: nn.Module) -> Iterator[None]:
+def eval_no_grad(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients for a while; afterwards each part is in the mode it was in."""
     modes = {part: part.training for part in model.modules()}
     model.eval()
@@ -208,7 +208,7 @@ def still(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def unrecorded(model: nn.Module, on: bool = True) -> Iterator[None]:
+def freeze_bn_stats(model: nn.Module, on: bool = True) -> Iterator[None]:
     """Batch norm goes by the batch, as in training, but keeps no statistics of it; off, nothing is different."""
     layers = [part for part in model.modules() if on and isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
@@ -221,10 +221,10 @@ def unrecorded(model: nn.Module, on: bool = True) -> Iterator[None]:
             layer.momentum = momentum
 
 
-def beneath(net: Network, depth: int, shape: tuple[int, int, int]) -> list[nn.Parameter]:
+def parameters_up_to(net: Network, depth: int, shape: tuple[int, int, int]) -> list[nn.Parameter]:
     """The parameters that map number `depth` hangs on, found by following the graph of a dry run on (C, H, W)."""
-    with still(net), torch.enable_grad():
-        top = next(islice(net.walk(net.mean.new_zeros(2, *shape)), depth, None))
+    with eval_no_grad(net), torch.enable_grad():
+        top = next(islice(net.iter_features(net.mean.new_zeros(2, *shape)), depth, None))
     found, waiting, seen = set(), [top.grad_fn], set()
     while waiting:
         step = waiting.pop()

@@ -10,9 +10,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustkd.errors import UsageError
 from robustkd.models.layers import convolution, head, initialise
 from robustkd.models.net import Net
-from robustkd.words import Count, UsageError
+from robustkd.types import Count
 
 Shortcut = Literal["conv", "pad"]
 

@@ -7,9 +7,10 @@ convolution without BN, and reads what the block's first BN-ReLU gives. No dropo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustkd.errors import UsageError
 from robustkd.models.layers import convolution, head, initialise
 from robustkd.models.net import Net
-from robustkd.words import Count, UsageError
+from robustkd.types import Count
 
 
 class Block(nn.Module):

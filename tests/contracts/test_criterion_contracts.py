@@ -9,21 +9,21 @@ import torch
 from helpers import SHAPE, batch, copied, golden, network, toy
 from torch import Tensor
 
-from robustkd import words
+from robustkd import types
 from robustkd.criteria import CRITERIA
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.models.layers import HEADS
-from robustkd.records import Batch, Facts
-from robustkd.words import Word
+from robustkd.specs import Spec
+from robustkd.types import Batch, DatasetInfo
 
 B, K = 6, 4
-DATA = Facts(60, (30, 20, 10, 0), SHAPE)  # the last class has no samples
+DATA = DatasetInfo(60, (30, 20, 10, 0), SHAPE)  # the last class has no samples
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2])
 
 
-def made(word: Word, data: Facts = DATA) -> Criterion:
-    criterion: Criterion = word.load()(data, **word.chosen())
+def made(word: Spec, data: DatasetInfo = DATA) -> Criterion:
+    criterion: Criterion = word.load()(data, **word.kwargs())
     return criterion
 
 
@@ -31,25 +31,25 @@ def logits(seed: int = 0) -> Tensor:
     return golden((B, K), 0.7, seed, 2).float()
 
 
-def it_asks_for_the_facts_alone(word: Word) -> None:
+def it_asks_for_the_facts_alone(word: Spec) -> None:
     target = word.load()
     hints = get_type_hints(target.__init__, include_extras=True)
     for name, parameter in inspect.signature(target).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
             assert name in hints, f"{name} has no type"
             assert parameter.default is not parameter.empty, f"{name} has no default"
-            assert words.checked(name, hints[name], parameter.default) == parameter.default
+            assert types.validate(name, hints[name], parameter.default) == parameter.default
         else:
             assert name == "data", f"{name} is nothing a criterion is given"
     assert target.head in HEADS
 
 
 class Curious(CE):
-    def __init__(self, data: Facts, truth: Tensor) -> None:
+    def __init__(self, data: DatasetInfo, truth: Tensor) -> None:
         super().__init__(data)
 
 
-def each_sample_has_a_finite_loss_of_its_own(word: Word) -> None:
+def each_sample_has_a_finite_loss_of_its_own(word: Spec) -> None:
     z = logits().requires_grad_()
     losses = made(word)(z, batch(LABELS))
     assert losses.shape == (B,), f"{B} samples, losses of shape {tuple(losses.shape)}"
@@ -67,7 +67,7 @@ class Averaging(CE):
         return super().forward(logits, batch).mean()
 
 
-def a_label_is_something_to_agree_with(word: Word) -> None:
+def a_label_is_something_to_agree_with(word: Spec) -> None:
     confident = 8 * torch.eye(K)[:3]
     for label in range(3):
         losses = [made(word)(confident[[said]], batch(torch.tensor([label]))).item() for said in range(3)]
@@ -79,9 +79,9 @@ class Contrary(CE):
         return -super().forward(logits, batch)
 
 
-def half_nets_change_nothing(word: Word) -> None:
+def half_nets_change_nothing(word: Spec) -> None:
     net = network(half=True)
-    data = Facts(3, (1, 1, 1), SHAPE)
+    data = DatasetInfo(3, (1, 1, 1), SHAPE)
     z = net(torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))).logits
     labels = batch(torch.tensor([0, 1, 2]))
     losses, exact = made(word, data)(z, labels), made(word, data).double()(z.double(), labels)
@@ -96,7 +96,7 @@ class Coarse(CE):
         return super().forward(logits.bfloat16().float() if logits.dtype is torch.float32 else logits, batch)
 
 
-def what_it_is_given_stays_as_it_was(word: Word) -> None:
+def what_it_is_given_stays_as_it_was(word: Spec) -> None:
     z, given = logits(), batch(LABELS)
     made(word)(z, given)
     assert torch.equal(z, logits()), "the logits have changed"
@@ -108,7 +108,7 @@ class Rude(CE):
         return super().forward(logits.mul_(2), batch)
 
 
-def its_state_is_all_it_remembers(word: Word) -> None:
+def its_state_is_all_it_remembers(word: Spec) -> None:
     one, other = made(word), made(word)
     for seed in range(3):
         one(logits(seed), batch(LABELS))
@@ -126,7 +126,7 @@ class Forgetful(CE):
         return losses * self.before
 
 
-CONTRACTS: dict[Callable[[Word], None], tuple[type[Criterion], str]] = {
+CONTRACTS: dict[Callable[[Spec], None], tuple[type[Criterion], str]] = {
     it_asks_for_the_facts_alone: (Curious, "truth is nothing a criterion is given"),
     each_sample_has_a_finite_loss_of_its_own: (Averaging, r"6 samples, losses of shape \(\)"),
     a_label_is_something_to_agree_with: (Contrary, "label 0 is best met by another answer"),
@@ -139,7 +139,7 @@ CONTRACTS: dict[Callable[[Word], None], tuple[type[Criterion], str]] = {
 @pytest.mark.parametrize("word", CRITERIA)
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
 def test_every_criterion_keeps_every_contract(contract, word):
-    contract(CRITERIA.read(word))
+    contract(CRITERIA.parse(word))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from helpers import SHAPE, Made, batches, construct, copied, few, many, network, plan, same, source, toy
 from torch import Tensor, nn
 
-from robustkd import cell, study, words
-from robustkd.build import INGREDIENTS
+from robustkd import types
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.data.loader import Loader
@@ -29,8 +28,11 @@ from robustkd.methods.baseline import Baseline
 from robustkd.methods.dml import DML
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Facts, Objective, Output
-from robustkd.words import Word
+from robustkd.specs import Spec
+from robustkd.study import plan as study
+from robustkd.study import run
+from robustkd.training.build import INGREDIENTS
+from robustkd.types import Batch, DatasetInfo, Objective, Output
 
 Criteria = Callable[[], Criterion]
 
@@ -38,7 +40,7 @@ Criteria = Callable[[], Criterion]
 # Hyperparameters and ingredients
 
 
-def hyperparameters_have_types_and_defaults(word: Word) -> None:
+def hyperparameters_have_types_and_defaults(word: Spec) -> None:
     target = word.load()
     hints = get_type_hints(target.__init__, include_extras=True)
     for name, parameter in inspect.signature(target).parameters.items():
@@ -46,7 +48,7 @@ def hyperparameters_have_types_and_defaults(word: Word) -> None:
         if parameter.kind is parameter.KEYWORD_ONLY:
             assert name in hints, f"{name} has no type"
             assert parameter.default is not parameter.empty, f"{name} has no default"
-            assert words.checked(name, hints[name], parameter.default) == parameter.default
+            assert types.validate(name, hints[name], parameter.default) == parameter.default
 
 
 class Undecided(Baseline):
@@ -54,7 +56,7 @@ class Undecided(Baseline):
         super().__init__(student, criterion)
 
 
-def ingredients_are_known(word: Word) -> None:
+def ingredients_are_known(word: Spec) -> None:
     for name, parameter in inspect.signature(word.load()).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             assert name in INGREDIENTS, f"{name} is no ingredient"
@@ -66,7 +68,7 @@ class Stranger(Baseline):
         super().__init__(pupil, criterion)
 
 
-def it_ships_a_net_that_learns(word: Word) -> None:
+def it_ships_a_net_that_learns(word: Spec) -> None:
     method = construct(word).method
     assert isinstance(method.model, Network)
     ours, moved = set(method.parameters()), {p for phase in method.phases() for p in phase.parameters}
@@ -86,15 +88,15 @@ class Impostor(Distiller):
         return {}
 
 
-def what_is_measured_beside_it_answers_like_the_model(word: Word) -> None:
+def what_is_measured_beside_it_answers_like_the_model(word: Spec) -> None:
     made = construct(word)
     made.trained(few())
     made.method.eval()
     before = copied(made.method.state_dict())
     with torch.no_grad():
         images = torch.rand(5, *SHAPE)
-        whole = made.method.beside(images)
-        again = [made.method.beside(part) for part in (images[:2], images[2:])]
+        whole = made.method.auxiliary_logits(images)
+        again = [made.method.auxiliary_logits(part) for part in (images[:2], images[2:])]
     for name, logits in whole.items():
         assert logits.shape == (5, 3), f"{name} is no answer of three classes"
         parts = torch.cat([part[name] for part in again])
@@ -105,7 +107,7 @@ def what_is_measured_beside_it_answers_like_the_model(word: Word) -> None:
 class Crowded(Baseline):
     """Measures an answer that goes by the other images."""
 
-    def beside(self, images: Tensor) -> dict[str, Tensor]:
+    def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:
         logits = self.model(images).logits
         return {"centred": logits - logits.mean(dim=0)}
 
@@ -113,7 +115,7 @@ class Crowded(Baseline):
 # The loss and its gradient
 
 
-def terms_are_finite_scalars(word: Word, **options: Any) -> None:
+def terms_are_finite_scalars(word: Spec, **options: Any) -> None:
     made = construct(word, **options)
     for phase, optimiser, batch in made.walk(few()):
         for objective in phase.step(batch):
@@ -132,7 +134,7 @@ class PerSample(Baseline):
         return Objective({"ce": self.criterion(self.model(batch.images).logits, batch)})
 
 
-def losses_are_in_float32_when_nets_are_not(word: Word) -> None:
+def losses_are_in_float32_when_nets_are_not(word: Spec) -> None:
     terms_are_finite_scalars(word, half=True)
 
 
@@ -144,7 +146,7 @@ class Coarse(Hinton):
             return {"kd": (student.logits.T @ teacher.logits).square().mean()}
 
 
-def everything_that_learns_is_reached(word: Word) -> None:
+def everything_that_learns_is_reached(word: Spec) -> None:
     made = construct(word)
     learning = {id(p): name for name, p in made.method.named_parameters() if p.requires_grad}
     reached: set[int] = set()
@@ -177,7 +179,7 @@ def leaves(loss: Tensor) -> list[Tensor]:
     return found
 
 
-def every_leaf_of_the_loss_is_moved(word: Word) -> None:
+def every_leaf_of_the_loss_is_moved(word: Spec) -> None:
     made = construct(word)
     for phase, optimiser, batch in made.walk(few()):
         moved = {id(p) for p in phase.parameters}
@@ -200,7 +202,7 @@ class Hoarder(Baseline):
         return Objective({"ce": self.criterion(self.adapters[0](self.model(batch.images).logits), batch).mean()})
 
 
-def a_tail_of_one_or_two_does_not_break_it(word: Word) -> None:
+def a_tail_of_one_or_two_does_not_break_it(word: Spec) -> None:
     # On 8x8 images the last map is 2x2: batch norm over one of 1x1 is refused by torch itself, whatever the method.
     rows = few().take(np.arange(3))
     made = construct(word, view=rows)
@@ -223,7 +225,7 @@ class Sociable(Baseline):
 # What it leaves alone
 
 
-def the_teacher_stays_as_it_is(word: Word) -> None:
+def the_teacher_stays_as_it_is(word: Spec) -> None:
     made = construct(word)
     net, digest = made.teacher.net, made.teacher.digest
     made.trained(few())
@@ -241,7 +243,7 @@ class Waking(Hinton):
         return super().transfer(student, lively, batch)
 
 
-def modes_do_not_leak(word: Word) -> None:
+def modes_do_not_leak(word: Spec) -> None:
     def now() -> tuple[bool, bool, bool]:
         return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()
 
@@ -263,7 +265,7 @@ class Leaking(Baseline):
             yield objective
 
 
-def the_global_generators_are_left_alone(word: Word) -> None:
+def the_global_generators_are_left_alone(word: Spec) -> None:
     def now() -> tuple[bytes, str, object]:
         return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()
 
@@ -280,7 +282,7 @@ class Gambler(Baseline):
 # Once and again
 
 
-def the_same_seed_gives_the_same_weights(word: Word) -> None:
+def the_same_seed_gives_the_same_weights(word: Spec) -> None:
     one, again, other = (construct(word, seed=seed).trained(few()) for seed in (0, 0, 1))
     assert same(one, again), "one seed, two results"
     assert not same(one, other)
@@ -293,7 +295,7 @@ class Moody(Baseline):
         return super().objective(replace(batch, images=batch.images + torch.rand(batch.images.shape, generator=mood)))
 
 
-def phases_may_be_asked_for_twice(word: Word) -> None:
+def phases_may_be_asked_for_twice(word: Spec) -> None:
     def told(phases: tuple[Phase, ...]) -> list[tuple[str, float | None, list[int]]]:
         return [(phase.name, phase.epochs, [id(p) for p in phase.parameters]) for phase in phases]
 
@@ -322,7 +324,7 @@ def one_update_more(made: Made) -> dict[str, Any]:
     return made.method.state_dict()
 
 
-def the_state_is_all_there_is(word: Word) -> None:
+def the_state_is_all_there_is(word: Spec) -> None:
     one, other = construct(word), construct(word, seed=1)
     other.method.load_state_dict(copied(one.trained(few())))
     other.random.set_state(one.random.get_state())
@@ -343,7 +345,7 @@ class Forgetful(Baseline):
         return Objective(scaled)
 
 
-def it_can_be_taken_up_after_every_epoch(word: Word) -> None:
+def it_can_be_taken_up_after_every_epoch(word: Spec) -> None:
     made = construct(word)
     states = [copied(epoch.state()) for epoch in made.train(few(), epochs=2)]
     assert len(states) >= 2
@@ -372,7 +374,7 @@ class Deaf(Criterion):
         return logits.square().mean(dim=1)
 
 
-def labels_are_believed_through_the_criterion(word: Word) -> None:
+def labels_are_believed_through_the_criterion(word: Spec) -> None:
     swapped = few().relabel((few().labels + 1) % 3)  # as many of each class as before
     assert (swapped.counts == few().counts).all()
     hears, deaf = (
@@ -397,10 +399,10 @@ class Counted(CE):
         return super().forward(logits, batch)
 
 
-def no_two_outputs_share_a_criterion(word: Word) -> None:
+def no_two_outputs_share_a_criterion(word: Spec) -> None:
     crew: list[Counted] = []
 
-    def criterion(data: Facts) -> Criterion:
+    def criterion(data: DatasetInfo) -> Criterion:
         crew.append(Counted(data))
         return crew[-1]
 
@@ -422,7 +424,7 @@ class Sharing(DML):
         super().__init__(students, lambda: shared)
 
 
-def the_truth_is_not_seen(word: Word) -> None:
+def the_truth_is_not_seen(word: Spec) -> None:
     wrong = (few().labels + 1) % 3
     told, untold = (View.of(source(4, truth=known)).relabel(wrong) for known in (True, False))
     assert told.truth is not None
@@ -446,7 +448,7 @@ class Peeping(Baseline):
 # What it is for
 
 
-def it_learns_what_is_easy(word: Word) -> None:
+def it_learns_what_is_easy(word: Spec) -> None:
     # Clean and balanced: this is about optimisation, not about robustness.
     made = construct(word, view=many())
     made.trained(many(), epochs=10, size=12)
@@ -461,7 +463,7 @@ class Listless(Baseline):
 
 
 # Each contract, a method that breaks it, and what is said of it.
-CONTRACTS: dict[Callable[[Word], None], tuple[type[Method], str]] = {
+CONTRACTS: dict[Callable[[Spec], None], tuple[type[Method], str]] = {
     hyperparameters_have_types_and_defaults: (Undecided, "weight has no default"),
     ingredients_are_known: (Stranger, "pupil is no ingredient"),
     it_ships_a_net_that_learns: (Impostor, "what is shipped does not learn"),
@@ -520,7 +522,7 @@ EXEMPT: dict[tuple[str, str], str] = {
 def test_every_method_keeps_every_contract(contract, word):
     if reason := EXEMPT.get((contract.__name__, word)):
         pytest.skip(reason)
-    contract(METHODS.read(word))
+    contract(METHODS.parse(word))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
@@ -532,13 +534,13 @@ def test_every_contract_rejects_who_breaks_it(contract):
 
 def test_what_a_method_sees_has_no_room_for_the_truth():
     assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock", "views"]
-    assert [field.name for field in fields(Facts)] == ["samples", "counts", "shape"]
+    assert [field.name for field in fields(DatasetInfo)] == ["samples", "counts", "shape"]
 
 
 @pytest.mark.parametrize("word", METHODS)
 def test_every_word_is_a_method(word):
-    assert issubclass(METHODS.read(word).load(), Method)
-    assert METHODS.read(word).chosen() == dict(METHODS[word].preset)
+    assert issubclass(METHODS.parse(word).load(), Method)
+    assert METHODS.parse(word).kwargs() == dict(METHODS[word].preset)
 
 
 @pytest.mark.parametrize("word", METHODS)
@@ -547,8 +549,8 @@ def test_a_study_builds_a_method_by_its_seed_and_draws_from_nothing_else(word, t
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(disturbance)
             before = torch.get_rng_state()
-            made = cell.construct(
-                plan(tmp_path), study.Cell("student", word, seed), many(), torch.Generator(), teacher=network("resnet8")
+            made = run.construct(
+                plan(tmp_path), study.Run("student", word, seed), many(), torch.Generator(), teacher=network("resnet8")
             )
             assert torch.equal(torch.get_rng_state(), before)
         return made.state_dict()

@@ -8,15 +8,15 @@ from helpers import toy
 from torch import Tensor, nn
 
 from robustkd.models import MODELS
-from robustkd.models.make import make
-from robustkd.models.net import Net, Network, beneath, shapes
-from robustkd.records import Output
-from robustkd.words import Word
+from robustkd.models.build import make
+from robustkd.models.net import Net, Network, parameters_up_to, shapes
+from robustkd.specs import Spec
+from robustkd.types import Output
 
 SHAPE, K = (3, 16, 16), 5
 
 
-def net(word: Word, seed: int = 0, half: bool = False) -> Network:
+def net(word: Spec, seed: int = 0, half: bool = False) -> Network:
     return make(word, shape=SHAPE, classes=K, mean=[0.5] * 3, std=[0.25] * 3, seed=seed, half=half).eval()
 
 
@@ -24,7 +24,7 @@ def images(count: int = 2) -> Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
-def it_answers_in_one_form(word: Word) -> None:
+def it_answers_in_one_form(word: Spec) -> None:
     built = net(word)
     (classes,), (width,), maps = shapes(built, SHAPE)
     assert classes == K
@@ -48,7 +48,7 @@ class Longwinded(Two):
         return logits, embedding.repeat(1, 2)
 
 
-def every_image_is_answered_alone(word: Word) -> None:
+def every_image_is_answered_alone(word: Spec) -> None:
     built = net(word)
     with torch.no_grad():
         together, alone = built(images()).logits, [built(image[None]).logits[0] for image in images()]
@@ -60,26 +60,26 @@ class Relative(Two):
         return super().read(x - x.mean(dim=0))
 
 
-def walking_is_looking_at_the_maps(word: Word) -> None:
+def walking_is_looking_at_the_maps(word: Spec) -> None:
     built = net(word)
     with torch.no_grad():
-        maps, walked = built(images()).maps, list(built.walk(images()))
+        maps, walked = built(images()).maps, list(built.iter_features(images()))
     assert len(maps) == len(walked), "a walk has other maps than an answer"
     assert all(map(torch.equal, maps, walked))
 
 
 class Wandering(Two):
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
-        yield from list(super().walk(images))[1:]
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
+        yield from list(super().iter_features(images))[1:]
 
 
-def what_lies_beneath_a_map_is_what_moves_it(word: Word) -> None:
+def what_lies_beneath_a_map_is_what_moves_it(word: Spec) -> None:
     built = net(word)
     below: set[int] = set()
     for depth in range(len(shapes(built, SHAPE).maps)):
-        parameters = beneath(built, depth, SHAPE)
+        parameters = parameters_up_to(built, depth, SHAPE)
         built.zero_grad(set_to_none=True)
-        list(built.walk(images()))[depth].square().sum().backward()
+        list(built.iter_features(images()))[depth].square().sum().backward()
         assert {id(p) for p in parameters} == {id(p) for p in built.parameters() if p.grad is not None}
         assert below < {id(p) for p in parameters}, "a stage learns nothing"
         below = {id(p) for p in parameters}
@@ -91,7 +91,7 @@ class Plain(Two):
     """The second stage, a ReLU, has no parameters."""
 
 
-def one_seed_one_net(word: Word) -> None:
+def one_seed_one_net(word: Spec) -> None:
     states = [net(word, seed).state_dict() for seed in (0, 0, 1)]
     one, again, other = (torch.cat([t.flatten().double() for t in state.values()]) for state in states)
     assert torch.equal(one, again), "one seed, two nets"
@@ -106,7 +106,7 @@ class Moody(Two):
         nn.init.normal_(self.head.weight, generator=mood)
 
 
-def half_gives_float32(word: Word) -> None:
+def half_gives_float32(word: Spec) -> None:
     output = net(word, half=True)(images())
     dtypes = {tensor.dtype for tensor in (output.logits, output.embedding, *output.maps)}
     assert dtypes == {torch.float32}, f"it hands out {dtypes}"
@@ -121,7 +121,7 @@ class Raw(Two):
 
 
 Broken = type[Network]
-CONTRACTS: dict[Callable[[Word], None], tuple[Broken, str]] = {
+CONTRACTS: dict[Callable[[Spec], None], tuple[Broken, str]] = {
     it_answers_in_one_form: (Longwinded, "the head reads 4 values, the embedding has 8"),
     every_image_is_answered_alone: (Relative, "an answer depends on the other images"),
     walking_is_looking_at_the_maps: (Wandering, "a walk has other maps than an answer"),
@@ -133,13 +133,13 @@ CONTRACTS: dict[Callable[[Word], None], tuple[Broken, str]] = {
 
 @pytest.mark.parametrize("word", [word for entry in MODELS.values() for word in entry.examples])
 def test_every_example_is_built_as_it_should_be(word):
-    it_answers_in_one_form(MODELS.read(word))
+    it_answers_in_one_form(MODELS.parse(word))
 
 
 @pytest.mark.parametrize("template", MODELS)
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
 def test_every_kind_of_net_keeps_every_contract(contract, template):
-    contract(MODELS.read((MODELS[template].examples or (template,))[0]))
+    contract(MODELS.parse((MODELS[template].examples or (template,))[0]))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)

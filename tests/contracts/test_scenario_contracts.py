@@ -267,7 +267,7 @@ def test_every_scenario_keeps_every_contract(contract, word, folder):
         pytest.skip(reason)
     text = example(word, folder)
     scenario = parse(text)
-    assert isinstance(scenario, SCENARIOS.read(text).load())
+    assert isinstance(scenario, SCENARIOS.parse(text).load())
     contract(scenario)
 
 

@@ -18,7 +18,7 @@ FOLDERS = {
     "methods": (METHODS, LIBRARY / "methods", set()),
     "criteria": (CRITERIA, LIBRARY / "criteria", {"base"}),
     "scenarios": (SCENARIOS, Path(scenarios.__file__).parent, {"base"}),
-    "models": (MODELS, LIBRARY / "models", {"net", "make", "layers", "probe"}),
+    "models": (MODELS, LIBRARY / "models", {"net", "build", "layers", "feature_taps"}),
 }
 
 
@@ -44,7 +44,7 @@ def test_every_line_says_what_it_is_and_leads_somewhere(table, word):
     entry = table[word]
     assert entry.summary
     for text in entry.examples or (word,):
-        assert callable(table.read(text).load())
+        assert callable(table.parse(text).load())
 
 
 @pytest.mark.parametrize("word", [word for kind in ("methods", "criteria") for word in FOLDERS[kind][0]])
@@ -57,15 +57,15 @@ def test_tables_are_listed_and_words_refused_before_torch_is_loaded():
     code = """
 import sys
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired import PAIRED
+from robustkd.data.paired_views import PAIRED
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 from scenarios import SCENARIOS
 for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED):
     assert all(entry.summary for entry in table.values())
     try:
-        table.read("nobody")
+        table.parse("nobody")
     except UsageError as error:
         assert "there are: " in str(error)
     else:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from robustkd.data.sources import read
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 
 def colour(value, size=(12, 8)):

@@ -11,7 +11,7 @@ from pictures import folder, refused
 from robustkd.data.arrays import from_arrays, save
 from robustkd.data.sources import read
 from robustkd.data.splits import split
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 

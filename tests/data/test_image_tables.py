@@ -16,7 +16,7 @@ from pictures import folder, noise, refused, save
 from robustkd.data import arrays, decode
 from robustkd.data.sources import from_frame, read
 from robustkd.data.splits import split
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 FILES = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")

@@ -10,7 +10,7 @@ import torch
 from robustkd.data.augment import margin
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
-from robustkd.records import Batch, Clock
+from robustkd.types import Batch, Clock
 
 CPU, CLOCK = torch.device("cpu"), Clock(0, 1)
 

@@ -15,7 +15,7 @@ import scenarios
 from robustkd.data import manifest, sources
 from robustkd.data.splits import Rows
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 from tests.data.test_view import source
 
 HOME = Path(__file__).parents[2]

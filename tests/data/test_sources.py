@@ -17,7 +17,7 @@ from PIL import Image
 from robustkd.data import decode, sources
 from robustkd.data.sources import DATASETS, images_of, read
 from robustkd.data.view import View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 

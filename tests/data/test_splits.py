@@ -6,7 +6,7 @@ import pytest
 from robustkd.data.sources import read
 from robustkd.data.splits import split
 from robustkd.data.view import Source
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 
 def source(counts, **others):

@@ -6,12 +6,12 @@ from helpers import Made, batches, construct, few, golden, teacher
 from torch import Tensor
 
 from robustkd.attacks.boundary import Supporting
+from robustkd.errors import UsageError
 from robustkd.functional import triplet
 from robustkd.methods import METHODS
 from robustkd.methods.amkd import AMKD, chosen, other_classes
 from robustkd.models.net import Frozen
-from robustkd.records import Batch, Clock, Output
-from robustkd.words import UsageError
+from robustkd.types import Batch, Clock, Output
 
 LOGITS = golden((6, 3), 1.9, 0.4, 3)  # a batch of six, three classes
 THERE = golden((2, 3), 0.8, 0.2, 2)
@@ -32,7 +32,7 @@ def answered(logits: Tensor) -> Output:
 
 def made(word: str = "amkd", **chosen: object) -> Made:
     values = ", ".join(f"{name}={value}" for name, value in chosen.items())
-    return construct(METHODS.read(f"{word}({values})"))
+    return construct(METHODS.parse(f"{word}({values})"))
 
 
 def shown(epoch: int = 0, epochs: int = 100) -> Batch:
@@ -155,7 +155,7 @@ def test_a_margin_that_cannot_be_kept_is_refused(space):
 
 
 def test_two_classes_leave_none_to_keep_away_from():
-    two = construct(METHODS.read("hinton"))
+    two = construct(METHODS.parse("hinton"))
     with pytest.raises(UsageError, match="a third class is needed"):
         AMKD(
             two.method.student,

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.methods.baseline import Baseline
-from robustkd.records import Batch
+from robustkd.types import Batch
 
 
 def loss(logits: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from robustkd.functional import soft_ce
 from robustkd.methods import METHODS, bss
 from robustkd.methods.bss import BSS
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Batch, Clock, Facts, Output
+from robustkd.types import Batch, Clock, DatasetInfo, Output
 
 ONE = torch.tensor([0, 1, 2])
 SURE = 5.0 * torch.eye(3)
@@ -53,7 +53,7 @@ def test_targets_follow_the_teacher_and_are_never_its_first():
 
 def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **chosen: object):
     made = construct(
-        METHODS.read("bss" if not chosen else "bss(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")
+        METHODS.parse("bss" if not chosen else "bss(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")
     )
     (shown,) = list(batches(few(), 12).epoch(0, Clock(epoch, epochs)))
     return made.method, made.method.objective(shown)
@@ -111,10 +111,10 @@ class Plane(Network):
         logits = images.flatten(1) @ self.weight.T + self.bias
         return Output(logits, logits, ())
 
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         yield from ()
 
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         raise NotImplementedError
 
 
@@ -123,7 +123,7 @@ POINTS = [(0.8, 0.2), (0.1, 0.6), (0.9, 0.3), (0.7, 0.4)]
 
 def planes(labels: list[int], epoch: int = 0, **chosen: object) -> dict[str, float]:
     """What bss makes of POINTS under these labels; the teacher says 0, 1, 0, 0 and so does the student, less surely."""
-    known = Facts(4, (1, 1, 2), (1, 1, 2))
+    known = DatasetInfo(4, (1, 1, 2), (1, 1, 2))
     method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(known), seeded(), **chosen)
     images = torch.tensor(POINTS, dtype=torch.float64).reshape(4, 1, 1, 2)
     made = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
@@ -192,7 +192,7 @@ def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypat
     gradients = []
     for beta in (0.0, 2.0):
         monkeypatch.setattr(bss, "boundary_weights", lambda clock, beta=beta: (1.0, beta))
-        method = construct(METHODS.read("bss")).method.train()
+        method = construct(METHODS.parse("bss")).method.train()
         for parameter in method.student.parameters():
             parameter.grad = torch.ones_like(parameter)
         made = method.objective(shown)
@@ -207,7 +207,7 @@ def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypat
 @pytest.mark.parametrize("statistics", [True, False])
 def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(statistics: bool):
     (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
-    with_attack, without = (construct(METHODS.read(f"bss(statistics={statistics})")).method.train() for _ in range(2))
+    with_attack, without = (construct(METHODS.parse(f"bss(statistics={statistics})")).method.train() for _ in range(2))
     with_attack.objective(shown)
     without.student(shown.images)
     states = (
@@ -217,7 +217,7 @@ def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(st
 
 
 def test_a_batch_of_one_class_is_attacked_like_any_other():
-    method = construct(METHODS.read("bss")).method.train()
+    method = construct(METHODS.parse("bss")).method.train()
     (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
     alike = Batch(shown.images[:1].repeat(4, 1, 1, 1), shown.labels[:1].repeat(4), shown.index[:4], shown.clock)
     made = method.objective(alike)

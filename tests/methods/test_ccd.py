@@ -11,12 +11,12 @@ from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.data.jda import JDA
-from robustkd.data.paired import PAIRED
+from robustkd.data.paired_views import PAIRED
 from robustkd.functional import divergence, kl
 from robustkd.methods import METHODS
 from robustkd.methods.ccd import CCD, confidence
 from robustkd.models.net import Frozen
-from robustkd.records import Batch, Facts
+from robustkd.types import Batch, DatasetInfo
 
 S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second look
 
@@ -139,7 +139,7 @@ def test_it_is_finite(rows, dtype):
 class Watching(CE):
     """Keeps what it was asked."""
 
-    def __init__(self, data: Facts) -> None:
+    def __init__(self, data: DatasetInfo) -> None:
         super().__init__(data)
         self.asked: list[tuple[Tensor, Batch]] = []
 
@@ -168,7 +168,7 @@ def test_each_look_has_a_criterion_of_its_own():
 
 
 def test_both_nets_are_asked_once_for_both_looks():
-    made = construct(METHODS.read("ccd"))
+    made = construct(METHODS.parse("ccd"))
     seen: dict[object, list[tuple[Tensor, bool, bool]]] = {}
 
     def spy(net: torch.nn.Module, arguments: tuple[Tensor]) -> None:
@@ -189,21 +189,21 @@ def test_both_nets_are_asked_once_for_both_looks():
     [("ccd", 0.5), ("ccd0.3", 0.3), ("ccd0", 0.0), ("ccd(probability=1)", 1.0), ("ccd1e-5", 1e-5)],
 )
 def test_its_view_is_joint_augmentation_by_its_own_share(word, probability):
-    (view,) = construct(METHODS.read(word)).method.views
-    read = PAIRED.read(view)
-    assert (read.load(), read.chosen()) == (JDA, {"probability": probability})
+    (view,) = construct(METHODS.parse(word)).method.views
+    read = PAIRED.parse(view)
+    assert (read.load(), read.kwargs()) == (JDA, {"probability": probability})
 
 
 def test_without_augmentation_both_looks_are_one():
-    made = construct(METHODS.read("ccd0"))
+    made = construct(METHODS.parse("ccd0"))
     _, _, given = next(made.walk(few()))
     assert torch.equal(given.views[0], given.images)
     assert made.method.objective(given).notes["confidence"].item() == pytest.approx(2)
-    _, _, changed = next(construct(METHODS.read("ccd1")).walk(few()))
+    _, _, changed = next(construct(METHODS.parse("ccd1")).walk(few()))
     assert made.method.objective(changed).notes["confidence"].item() < 1.99
 
 
 def test_the_student_that_is_shipped_is_the_only_one():
-    method = CCD(network(), Frozen(network("resnet8")), lambda: CE(Facts(4, (2, 1, 1), (1, 8, 8))))
+    method = CCD(network(), Frozen(network("resnet8")), lambda: CE(DatasetInfo(4, (2, 1, 1), (1, 8, 8))))
     assert method.model is method.student
     assert {id(p) for p in method.parameters()} == {id(p) for p in method.model.parameters()}

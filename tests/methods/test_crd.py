@@ -14,7 +14,7 @@ from robustkd.data.view import View
 from robustkd.methods import METHODS
 from robustkd.methods.crd import CRD, log_normaliser, nce
 from robustkd.models.net import Frozen
-from robustkd.records import Batch
+from robustkd.types import Batch
 
 NONE = torch.tensor(0.0, dtype=torch.float64)
 MIXED = golden((4, 5), 0.61, 0.4, 2)  # a teacher that says the classes 2, 0, 2, 0
@@ -164,13 +164,13 @@ def test_classes_may_be_as_unequal_as_a_hundred_to_one(word):
         np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate((100, 9, 1))])
     )
     assert tuple(ragged.counts) == (100, 9, 1)
-    made = construct(METHODS.read(word), view=ragged)
+    made = construct(METHODS.parse(word), view=ragged)
     for epoch in made.train(ragged, epochs=2, size=55):
         assert all(math.isfinite(value) for value in epoch.terms.values())
 
 
 def test_a_teacher_that_says_one_class_leaves_nothing_to_tell_apart():
-    made = construct(METHODS.read("crd"))
+    made = construct(METHODS.parse("crd"))
     with torch.no_grad():
         made.teacher.net.head.weight.zero_()
     first, second = made.train(few(), epochs=2)

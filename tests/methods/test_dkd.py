@@ -10,7 +10,7 @@ from robustkd.criteria.ce import CE
 from robustkd.functional import kl
 from robustkd.methods.dkd import DKD, decoupled
 from robustkd.models.net import Frozen
-from robustkd.records import Batch, Clock, Output
+from robustkd.types import Batch, Clock, Output
 
 
 def dkd(**chosen: float) -> DKD:

@@ -7,10 +7,11 @@ import torch
 from helpers import FIVE, LABELS, S, Says, T, batch, few, golden, network, plan
 from torch import Tensor
 
-from robustkd import cell, study
 from robustkd.criteria.ce import CE
 from robustkd.method import Method, descend
 from robustkd.methods.dml import DML
+from robustkd.study import plan as study
+from robustkd.study import run
 
 THIRD = golden((4, 5), 0.5, 0.9)
 
@@ -139,7 +140,7 @@ def test_an_update_of_one_student_leaves_the_other_as_it_was():
 
 def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_path):
     def built(method: str, seed: int = 0) -> Method:
-        return cell.construct(plan(tmp_path), study.Cell("student", method, seed), few(), torch.Generator())
+        return run.construct(plan(tmp_path), study.Run("student", method, seed), few(), torch.Generator())
 
     baseline, both, others = built("baseline"), built("dml"), built("dml", seed=1)
     nets = (baseline.model, *both.students, *others.students)

@@ -9,10 +9,10 @@ from helpers import FIVE, LABELS, S, T, batch, golden, network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
-from robustkd.functional import kl, rise
+from robustkd.functional import kl, sigmoid_rampup
 from robustkd.methods.ffcl import FFCL, fusion, mutual, virtual
 from robustkd.models.layers import Cosine
-from robustkd.records import Batch, Clock
+from robustkd.types import Batch, Clock
 
 FUSED = golden((4, 5), 0.5, 0.9)
 EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
@@ -86,7 +86,7 @@ def test_the_ramp_weighs_the_mutual_part_alone_and_no_weight_leaves_the_virtual_
     assert "virtual" not in full
     assert early["mutual"].item() == pytest.approx(full["mutual"].item() * math.exp(-5 * 0.6**2), rel=1e-10)
     assert all(early[name].item() == full[name].item() for name in ("ce/1", "ce/2", "ce/fused"))
-    assert rise(Clock(0, 10), 0) == rise(Clock(80, 300), 80 / 300) == 1
+    assert sigmoid_rampup(Clock(0, 10), 0) == sigmoid_rampup(Clock(80, 300), 80 / 300) == 1
 
 
 def test_the_two_networks_may_change_places():
@@ -142,7 +142,7 @@ def test_the_head_of_the_fusion_is_of_the_students_kind():
     def cosine(count: int) -> list[nn.Module]:
         nets = [network(seed=seed) for seed in range(count)]
         for net in nets:
-            net.swap(Cosine(64, 3))
+            net.replace_head(Cosine(64, 3))
         return nets
 
     head = FFCL(cosine, EIGHT, lambda: CE(EIGHT)).fusion.head
@@ -165,7 +165,7 @@ def test_few_digits_few_samples_and_equal_ones_are_finite(dtype):
 
 
 def test_what_is_measured_beside():
-    beside = says(S, T, FUSED).beside(IMAGES)
+    beside = says(S, T, FUSED).auxiliary_logits(IMAGES)
     assert beside.keys() == {"fused", "ensemble"}
     assert torch.equal(beside["fused"], FUSED)
     assert torch.equal(beside["ensemble"], (S + T) / 2)

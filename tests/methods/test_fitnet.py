@@ -9,16 +9,16 @@ from helpers import FIVE, LABELS, RECIPE, STUDENT, TEACHER, S, T, batch, batches
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
-from robustkd.engine import fit
+from robustkd.errors import UsageError
 from robustkd.method import Phase
 from robustkd.methods import METHODS
 from robustkd.methods.fitnet import FitNet
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Net, Network
-from robustkd.records import Output
-from robustkd.words import UsageError
+from robustkd.training.engine import fit
+from robustkd.types import Output
 
-FITNET = METHODS.read("fitnet")
+FITNET = METHODS.parse("fitnet")
 
 
 class Shows(Network):
@@ -32,11 +32,11 @@ class Shows(Network):
     def forward(self, images: Tensor) -> Output:
         return Output(self.logits, self.logits, tuple(self.maps))
 
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         for x in self.maps:
             yield 1 * x
 
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         raise NotImplementedError
 
 

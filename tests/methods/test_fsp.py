@@ -7,10 +7,10 @@ from helpers import FIVE, S, Says, T, batch, construct, facts, few, network
 from test_relations import waves
 
 from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.fsp import FSP, flow
 from robustkd.models.net import Frozen
-from robustkd.words import UsageError
 
 P1, P2 = waves((4, 3, 4, 4), 0.37, 0.2), waves((4, 5, 2, 2), 0.61, 0.4)
 Q1, Q2 = waves((4, 3, 4, 4), 0.29, 0.7), waves((4, 5, 2, 2), 0.83, 0.9)
@@ -103,7 +103,7 @@ def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
 
 
 def test_the_first_phase_leaves_neck_and_head_as_they_were():
-    made = construct(METHODS.read("fsp"))
+    made = construct(METHODS.parse("fsp"))
     before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
     assert next(made.train(few())).phase == "flow"
     after = made.method.model.state_dict()

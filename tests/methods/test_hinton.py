@@ -10,7 +10,7 @@ from torch import Tensor
 from robustkd.criteria.ce import CE
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen
-from robustkd.records import Output
+from robustkd.types import Output
 
 
 def hinton(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> Hinton:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.methods.kdcl import KDCL, best, least
-from robustkd.records import Batch, Output
+from robustkd.types import Batch, Output
 
 THIRD = golden((4, 5), 0.5, 0.9)
 ALL = (S, T, THIRD)

@@ -9,11 +9,11 @@ from helpers import FIVE, LABELS, SHAPE, S, Says, T, batch, construct, few, gold
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
-from robustkd.functional import divergence, rise
+from robustkd.functional import divergence, sigmoid_rampup
 from robustkd.method import descend
 from robustkd.methods import METHODS
 from robustkd.methods.mean_teacher import MeanTeacher, squares
-from robustkd.records import Batch, Clock
+from robustkd.types import Batch, Clock
 
 
 def mean_teacher(student: Tensor = S, average: Tensor = T, **chosen: object) -> MeanTeacher:
@@ -80,7 +80,7 @@ def test_the_weight_rises_over_a_fraction_of_the_run():
     sizes = [mean_teacher(ramp=0.25).objective(paired(clock=(epoch, 8))).terms["mse"].item() for epoch in (0, 1, 2, 7)]
     full = mean_teacher().objective(paired()).terms["mse"].item()
     assert [size / full for size in sizes] == pytest.approx([math.exp(-5), math.exp(-1.25), 1, 1], rel=1e-10)
-    assert rise(Clock(0, 8), 0) == 1.0
+    assert sigmoid_rampup(Clock(0, 8), 0) == 1.0
 
 
 def test_no_gradient_reaches_the_average():
@@ -127,7 +127,7 @@ def test_the_average_goes_on_at_its_decay():
 
 
 def test_batch_norm_of_the_average_gathers_statistics_of_its_own():
-    made = construct(METHODS.read("mean_teacher"))
+    made = construct(METHODS.parse("mean_teacher"))
     made.trained(few(), epochs=1)
     (ours, theirs) = (dict(net.named_buffers()) for net in (made.method.average, made.method.model))
     means = [name for name in ours if name.endswith("running_mean")]
@@ -135,7 +135,7 @@ def test_batch_norm_of_the_average_gathers_statistics_of_its_own():
     assert all(ours[name].any() and not torch.equal(ours[name], theirs[name]) for name in means)
     assert made.method.updates == 2  # an epoch of two batches
     images = torch.rand(2, *SHAPE)
-    assert torch.equal(made.method.beside(images)["average"], made.method.average(images).logits)
+    assert torch.equal(made.method.auxiliary_logits(images)["average"], made.method.average(images).logits)
 
 
 def test_only_labels_that_the_average_does_not_give_ask_for_consistency():

@@ -10,12 +10,12 @@ from helpers import CLASSES, FIVE, SHAPE, S, T, batch, construct, few, golden, m
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.methods import METHODS
 from robustkd.methods.mffkd import MFFKD, Fusion, infonce
 from robustkd.models.net import Frozen
-from robustkd.records import Facts, Output
-from robustkd.words import UsageError
+from robustkd.types import DatasetInfo, Output
 
 VS, VT = golden((4, 6), 0.9, 0.1), golden((4, 6), 0.41, 0.6, 2)
 MAPS = [golden((4, 2, 8, 8), 0.37, 0.2), golden((4, 3, 4, 4), 0.61, 0.4), golden((4, 5, 2, 2), 0.29, 0.7)]
@@ -42,7 +42,7 @@ def answer(maps: Sequence[Tensor], logits: Tensor) -> Output:
 
 
 def mffkd(**chosen: object) -> MFFKD:
-    facts = Facts(10, (5, 5, 0), SHAPE)
+    facts = DatasetInfo(10, (5, 5, 0), SHAPE)
     torch.manual_seed(0)
     return MFFKD(network("wrn_10_1"), Frozen(network("resnet8")), facts, lambda: CE(facts), **chosen)
 
@@ -207,7 +207,7 @@ def test_negatives_go_by_the_teachers_answer():
 
 
 def test_both_sides_learn_and_the_teacher_does_not():
-    made = construct(METHODS.read("mffkd"))
+    made = construct(METHODS.parse("mffkd"))
     before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if name[0] in "ot"}
     made.trained(few())
     after = made.method.state_dict()
@@ -216,7 +216,7 @@ def test_both_sides_learn_and_the_teacher_does_not():
 
 
 def test_the_same_image_is_found_again_after_training():
-    made = construct(METHODS.read("mffkd"), view=many())
+    made = construct(METHODS.parse("mffkd"), view=many())
     *_, last = made.train(many(), epochs=6, size=12)
     ignorance = made.method.weight * 3 * math.log(12)
     assert last.terms["contrast"] < 0.7 * ignorance
@@ -229,8 +229,8 @@ def test_a_batch_of_one_has_no_negatives():
 
 
 def test_nets_with_other_stages_are_refused():
-    facts, teacher = Facts(10, (5, 5, 0), SHAPE), network("resnet8")
+    facts, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), network("resnet8")
     teacher.stages = teacher.stages[:2]
-    teacher.swap(nn.Linear(32, len(CLASSES)))
+    teacher.replace_head(nn.Linear(32, len(CLASSES)))
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
         MFFKD(network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))

@@ -13,7 +13,7 @@ from robustkd.method import descend
 from robustkd.methods import METHODS
 from robustkd.methods.mjkd import MJKD, momenta, move
 from robustkd.models.net import Frozen
-from robustkd.records import Clock, Objective
+from robustkd.types import Clock, Objective
 
 
 def scalar(value: float) -> nn.Parameter:
@@ -71,7 +71,7 @@ def test_who_is_reached_by_what_as_a_loop_has_it():
 def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
     results = []
     for update in (None, descend):
-        method = construct(METHODS.read("mjkd(spread=0)")).method.double().train()
+        method = construct(METHODS.parse("mjkd(spread=0)")).method.double().train()
         method.teacher.net.double()
         optimiser = SGD(method.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
         for number in range(3):
@@ -115,8 +115,8 @@ def test_without_momentum_it_is_plain_descent():
 
 
 def test_momenta_are_kept_where_an_optimiser_is_saved():
-    made = construct(METHODS.read("mjkd"))
-    method, again = made.method.train(), construct(METHODS.read("mjkd"), seed=1).method.train()
+    made = construct(METHODS.parse("mjkd"))
+    method, again = made.method.train(), construct(METHODS.parse("mjkd"), seed=1).method.train()
     shown = list(batches(few()).epoch(0, Clock(0, 1)))
 
     def optimiser(of: nn.Module) -> SGD:
@@ -135,7 +135,7 @@ def test_momenta_are_kept_where_an_optimiser_is_saved():
 
 
 def test_gradients_are_left_as_after_backward():
-    method = construct(METHODS.read("mjkd")).method.train()
+    method = construct(METHODS.parse("mjkd")).method.train()
     (shown,) = batches(few(), 12).epoch(0, Clock(0, 1))
     objective = method.objective(shown)
     expected = torch.autograd.grad(objective.loss, list(method.parameters()), retain_graph=True)

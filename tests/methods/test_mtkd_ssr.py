@@ -12,13 +12,13 @@ from helpers import CLASSES, FIVE, LABELS, SHAPE, S, T, batch, construct, few, g
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.mtkd_ssr import MTKDSSR, apart
 from robustkd.models.net import Frozen, Network
-from robustkd.records import Facts, Output
-from robustkd.words import UsageError
+from robustkd.types import DatasetInfo, Output
 
-MTKD_SSR = METHODS.read("mtkd_ssr")
+MTKD_SSR = METHODS.parse("mtkd_ssr")
 OURS = [golden((4, c, n, n), 0.37, c) for c, n in ((2, 4), (3, 4), (4, 2), (5, 2))]  # the stem's map and three stages'
 THEIRS = [golden((4, c, n, n), 0.53, c, 2) for c, n in ((2, 4), (4, 4), (6, 2), (5, 2))]
 
@@ -35,12 +35,12 @@ class Shows(Network):
     def forward(self, images: Tensor) -> Output:
         return Output(1 * self.logits, self.logits, tuple(1 * x for x in self.maps))
 
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         for x in self.maps:
             self.walked += 1
             yield 1 * x
 
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         raise NotImplementedError
 
 
@@ -209,12 +209,12 @@ def test_degenerate_vectors_are_finite_and_flat_enough(rows: str, dtype: torch.d
 
 
 def test_nets_of_other_stages_or_of_one_are_refused():
-    facts = Facts(10, (5, 5, 0), SHAPE)
+    facts = DatasetInfo(10, (5, 5, 0), SHAPE)
 
     def cut(stages: int, width: int) -> Network:
         net = network("resnet8")
         net.stages = net.stages[:stages]
-        net.swap(nn.Linear(width, len(CLASSES)))
+        net.replace_head(nn.Linear(width, len(CLASSES)))
         return net
 
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):

@@ -9,12 +9,12 @@ from helpers import FIVE, LABELS, S, batch, golden, network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
-from robustkd.functional import kl, rise
+from robustkd.errors import UsageError
+from robustkd.functional import kl, sigmoid_rampup
 from robustkd.methods.one import ONE, Gate, gated, taught
-from robustkd.models.foreign import tap
+from robustkd.models.external import tap
 from robustkd.models.net import Net
-from robustkd.records import Clock
-from robustkd.words import UsageError
+from robustkd.types import Clock
 
 BRANCHES = (S, golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4))
 SHARES = torch.softmax(torch.relu(golden((4, 3), 0.8, 0.2)), dim=1)
@@ -58,9 +58,9 @@ def test_by_hand():
 
 def test_the_weight_of_the_mimicry_rises():
     # the authors' run: 300 epochs, of which it rises for 80
-    risen = {epoch: rise(Clock(epoch, 300), 80 / 300) for epoch in (0, 20, 40, 80, 299)}
+    risen = {epoch: sigmoid_rampup(Clock(epoch, 300), 80 / 300) for epoch in (0, 20, 40, 80, 299)}
     assert risen == pytest.approx({0: 0.0067379, 20: 0.0600547, 40: 0.2865048, 80: 1, 299: 1}, abs=1e-7)
-    assert rise(Clock(0, 10), 0) == 1
+    assert sigmoid_rampup(Clock(0, 10), 0) == 1
     early, full = (
         says(*BRANCHES, ramp=0.5).objective(replace(late(), clock=Clock(epoch, 10))).terms["kl"].item()
         for epoch in (2, 5)
@@ -170,7 +170,7 @@ def test_few_digits_and_few_samples_are_finite(dtype):
 
 def test_the_ensemble_is_measured_beside_and_the_gate_is_noted():
     method = says(*BRANCHES)
-    assert torch.equal(method.beside(IMAGES)["ensemble"], gated(SHARES, BRANCHES))
+    assert torch.equal(method.auxiliary_logits(IMAGES)["ensemble"], gated(SHARES, BRANCHES))
     assert method.objective(late()).notes["gate"].item() == pytest.approx(SHARES.mean(dim=0).max().item())
 
 

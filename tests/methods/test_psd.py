@@ -11,10 +11,10 @@ from helpers import construct as made_of
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.psd import PSD
-from robustkd.records import Batch, Clock
-from robustkd.words import UsageError
+from robustkd.types import Batch, Clock
 
 
 def psd(now: Tensor = S, before: Tensor | None = T, **chosen: float) -> PSD:
@@ -117,7 +117,7 @@ def test_labels_decide_who_is_right_beyond_the_criterion():
 
 
 def test_its_second_epoch_has_a_target_for_every_row():
-    made = made_of(METHODS.read("psd"))
+    made = made_of(METHODS.parse("psd"))
     first, second = made.train(few(), epochs=2)
     assert first.terms["self"] == 0
     assert second.terms["self"] > 0

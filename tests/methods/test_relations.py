@@ -10,13 +10,13 @@ from helpers import FIVE, LABELS, S, Says, T, batch, network
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.at import AT, attention
 from robustkd.methods.rkd import RKD, angles, distances
 from robustkd.methods.sp import SP, similarity
 from robustkd.models.net import Frozen
-from robustkd.records import Facts, Output
-from robustkd.words import UsageError
+from robustkd.types import DatasetInfo, Output
 
 
 def waves(shape: tuple[int, ...], a: float, b: float) -> Tensor:
@@ -181,10 +181,10 @@ def test_degenerate_maps_are_finite(maps: Tensor):
 
 
 def test_nets_with_other_stages_are_refused():
-    facts = Facts(10, (5, 5, 0), (1, 8, 8))
+    facts = DatasetInfo(10, (5, 5, 0), (1, 8, 8))
     student, teacher = network("wrn_10_1"), network("resnet8")
     teacher.stages = teacher.stages[:2]
-    teacher.swap(torch.nn.Linear(32, 3))
+    teacher.replace_head(torch.nn.Linear(32, 3))
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2"):
         AT(student, Frozen(teacher), facts, lambda: CE(facts))
 
@@ -216,7 +216,7 @@ def test_attention_is_of_every_stage_but_not_of_the_stem():
         terms = AT(*PAIR, FIVE, lambda: CE(FIVE), weight=weight).objective(batch()).terms
         assert terms["ce"].item() == pytest.approx(CE_OF_S, abs=1e-10)
         assert terms["at"].item() == pytest.approx(weight * expected, rel=1e-9)
-    assert METHODS.read("at").chosen() == {}
+    assert METHODS.parse("at").kwargs() == {}
     assert AT(*PAIR, FIVE, lambda: CE(FIVE)).weight == 1000
 
 
@@ -264,7 +264,7 @@ def test_embeddings_are_brought_to_length_one_first():
 
 
 def test_the_words_of_rkd():
-    chosen = {word: METHODS.read(word).chosen() for word in ("rkd_d", "rkd_a", "rkd_da")}
+    chosen = {word: METHODS.parse(word).kwargs() for word in ("rkd_d", "rkd_a", "rkd_da")}
     assert chosen == {"rkd_d": {"angle": 0.0}, "rkd_a": {"distance": 0.0}, "rkd_da": {}}
 
 

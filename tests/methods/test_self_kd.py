@@ -7,15 +7,16 @@ import torch
 from helpers import FIVE, LABELS, S, Says, T, batch, batches, construct, copied, few, many, plan, same
 from torch import Tensor
 
-from robustkd import cell, study
 from robustkd.criteria.ce import CE
-from robustkd.engine import Recipe
 from robustkd.methods import METHODS
 from robustkd.methods.hinton import Hinton
 from robustkd.methods.self_kd import SelfKD
 from robustkd.models.net import Frozen
+from robustkd.study import plan as study
+from robustkd.study import run
+from robustkd.training.engine import Recipe
 
-SELF_KD = METHODS.read("self_kd")
+SELF_KD = METHODS.parse("self_kd")
 
 
 def self_kd(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> SelfKD:
@@ -108,7 +109,7 @@ def test_the_student_is_untouched_by_the_first_phase_and_moves_in_the_second():
 
 def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
     def weights(method: str) -> list[Tensor]:
-        made = cell.construct(plan(tmp_path), study.Cell("student", method, 0), few(), torch.Generator())
+        made = run.construct(plan(tmp_path), study.Run("student", method, 0), few(), torch.Generator())
         nets = [made.model, *([made.teacher] if method == "self_kd" else [])]
         return [torch.cat([p.flatten() for p in net.parameters()]) for net in nets]
 
@@ -121,7 +122,7 @@ def test_what_is_measured_beside_it_is_a_trained_teacher():
     made = construct(SELF_KD, view=many())
     made.trained(many(), epochs=6, size=12)
     ((images, labels),) = batches(many(), len(many())).plain()
-    beside = made.method.beside(images)
+    beside = made.method.auxiliary_logits(images)
     assert torch.equal(beside["teacher"], made.method.teacher(images).logits)
     assert not torch.equal(beside["teacher"], made.method.model(images).logits)
     assert (beside["teacher"].argmax(dim=1) == labels).float().mean() > 0.9

@@ -14,7 +14,7 @@ from robustkd.criteria.ce import CE
 from robustkd.methods.baseline import Baseline
 from robustkd.methods.smooth import Smooth, evenly, stretch
 from robustkd.models.net import Network
-from robustkd.records import Output
+from robustkd.types import Output
 
 IMAGES = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
 
@@ -32,10 +32,10 @@ class Linear(Network):
         embedding = self.normalise(images).flatten(1)
         return Output(self.head(embedding), embedding, ())
 
-    def walk(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         yield from ()
 
-    def swap(self, head: nn.Linear) -> None:
+    def replace_head(self, head: nn.Linear) -> None:
         self.head = head
 
 

@@ -13,7 +13,7 @@ from robustkd.criteria.ce import CE
 from robustkd.methods import METHODS
 from robustkd.methods.tald import TALD
 from robustkd.models.net import Frozen
-from robustkd.records import Batch, Clock
+from robustkd.types import Batch, Clock
 
 RELEASED = {"norm": "l2", "radius": 5e-4, "probe": 2e4, "bandwidth": 7e-4, "steps": 1}
 WALK = {"count": 4, "steps": 5, "step": 0.25, "radius": 8 / 255}
@@ -28,7 +28,7 @@ def tald(student: Tensor = S, teacher: Tensor = T, **chosen: object) -> TALD:
 
 
 def made(**chosen: object) -> TALD:
-    return construct(METHODS.read("tald(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")).method
+    return construct(METHODS.parse("tald(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")).method
 
 
 def shown(size: int = 12) -> Batch:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustkd.models.net import Frozen, Maps, Net, shapes, unrecorded
+from robustkd.models.net import Frozen, Maps, Net, freeze_bn_stats, shapes
 
 WORDS = ["resnet8", "wrn_10_1", "torchvision:mobilenet_v2"]
 
@@ -37,14 +37,14 @@ def test_the_answer_by_hand():
 @pytest.mark.parametrize("half", [False, True])
 def test_walk_gives_the_maps_of_forward(build, images, word, half):
     net = build(word, half=half).eval()
-    for one, other in zip(net.walk(images), net(images).maps, strict=True):
+    for one, other in zip(net.iter_features(images), net(images).maps, strict=True):
         assert torch.equal(one, other)
 
 
 def test_who_stops_walking_early_never_runs_the_upper_part(build, images):
     net = build("resnet8")
     net.stages[2].register_forward_hook(lambda *_: pytest.fail("stage 3 ran"))
-    assert len(list(islice(net.walk(images), 3))) == 3
+    assert len(list(islice(net.iter_features(images), 3))) == 3
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -68,7 +68,7 @@ def test_half_keeps_the_head_in_float32(build, images):
 @pytest.mark.parametrize("word", WORDS)
 def test_autocast_does_not_leak(build, images, word):
     net = build(word, half=True)
-    for _ in net.walk(images):
+    for _ in net.iter_features(images):
         assert not torch.is_autocast_enabled("cpu")
     net(images)
     assert not torch.is_autocast_enabled("cpu")
@@ -181,10 +181,10 @@ def test_unrecorded_batch_norm_goes_by_the_batch_and_keeps_nothing_of_it(build):
     net = build("wrn_10_1", (1, 8, 8)).train()
     images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     before = {name: buffer.clone() for name, buffer in net.named_buffers() if "running" in name}
-    with unrecorded(net):
+    with freeze_bn_stats(net):
         unseen = net(images).logits
     assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers() if name in before)
-    with unrecorded(net, False):
+    with freeze_bn_stats(net, False):
         seen = net(images).logits
     assert torch.equal(seen, unseen)
     assert not any(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers() if name in before)

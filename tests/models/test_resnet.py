@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from robustkd.errors import UsageError
 from robustkd.models.net import shapes
 from robustkd.models.resnet import Block
-from robustkd.words import UsageError
 
 # methods.md 0.1, counted there from the layer shapes
 COUNTS = {8: (78_042, 75_290), 14: (175_258, 172_506), 20: (272_474, 269_722), 26: (369_690, 366_938)}

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from robustkd.errors import UsageError
 from robustkd.models.net import shapes
 from robustkd.models.wrn import Block
-from robustkd.words import UsageError
 
 COUNTS = {"wrn_10_2": 303_706, "wrn_16_2": 691_674, "wrn_28_2": 1_467_610, "wrn_40_2": 2_243_546}  # methods.md 0.1
 

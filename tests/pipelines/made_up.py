@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 import scenarios
-from robustkd import comparison, metrics, seeds
-from robustkd.comparison import Comparison, Recorded
+from robustkd import seeds
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split
-from robustkd.options import Study
+from robustkd.evaluation import metrics
+from robustkd.study import comparison
+from robustkd.study.comparison import Comparison, Recorded
+from robustkd.study.options import StudyOptions
 
 ODD = ("<script>alert(1)</script>", "süß, sauer", "süß; sauer", "$50$ % \\frac_{1}", 'a "b" & |c| id="x"')
 SKILL = {"baseline": 0.5, "hinton": 1.6, "at": 0.05}  # how far the right logit stands out; others by their name
@@ -20,8 +22,8 @@ SKILL = {"baseline": 0.5, "hinton": 1.6, "at": 0.05}  # how far the right logit 
 
 def card(methods: tuple[str, ...], seeds_: int, classes: tuple[str, ...], **given: Any) -> dict[str, Any]:
     """A study.json."""
-    asked = Study(scenario="noise0.4", methods=",".join(methods), seeds=seeds_)
-    words = {name: getattr(asked, name) for name in Study.__dataclass_fields__}
+    asked = StudyOptions(scenario="noise0.4", methods=",".join(methods), seeds=seeds_)
+    words = {name: getattr(asked, name) for name in StudyOptions.__dataclass_fields__}
     return {
         "methods": list(methods),
         "seeds": seeds_,

@@ -40,9 +40,9 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         ({"scenario": "noise1.4"}, "rate is 1.4 but should be less than or equal to 1"),
         ({"scenario": "noise-0.1"}, "rate is -0.1 but should be greater than or equal to 0"),
-        ({"scenario": "noise"}, "needs its rate"),
+        ({"scenario": "noise"}, "needs a value for rate"),
         ({"scenario": "nois0.4"}, "did you mean 'noise'?"),
-        ({"scenario": "noise0.4+"}, "nothing stands on one side"),
+        ({"scenario": "noise0.4+"}, "there is nothing on one side"),
         ({"methods": "hintn"}, "no method is called 'hintn' (did you mean 'hinton'?)"),
         ({"methods": "hinton+balancd"}, "no criterion is called 'balancd' (did you mean 'balanced'?)"),
         ({"methods": "hinton(tmperature=2)"}, "has no parameter 'tmperature' (did you mean 'temperature'?)"),
@@ -181,7 +181,7 @@ def test_help_and_misspelt_words_do_not_wait_for_torch(arguments: list[str]) -> 
 
 def test_both_spellings_and_flags_with_values_are_taken(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("pipelines.run.main", lambda options, dry_run: seen.append((options, dry_run)))
+    monkeypatch.setattr("pipelines.stages.run.main", lambda options, dry_run: seen.append((options, dry_run)))
     lines = ["scenario: noise0.2", "data_dir: there", "seeds: 4", "fresh: true", "held-out: 0.2", "teacher: resnet14"]
     lines += ["methods: [baseline, hinton]", "milestones: 0.5", "augment: false"]
     Path("study.yaml").write_text("\n".join(lines))
@@ -207,11 +207,11 @@ def test_both_spellings_and_flags_with_values_are_taken(data: Path, monkeypatch:
 
 
 def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    from robustkd.options import Study
+    from robustkd.study.options import StudyOptions
 
     cli.main(["run", "--help"])
     said = capsys.readouterr().out
-    assert [name for name in Study.__dataclass_fields__ if f"--{name.replace('_', '-')}" not in said] == []
+    assert [name for name in StudyOptions.__dataclass_fields__ if f"--{name.replace('_', '-')}" not in said] == []
     assert "[default: 0.1]" in said
 
 

@@ -12,11 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import cli, prepare, runs
-from robustkd import checkpoint, schedule, study
+from pipelines import cli, planning, session
+from robustkd.errors import UsageError
 from robustkd.methods import METHODS
-from robustkd.options import Study
-from robustkd.words import UsageError
+from robustkd.study import plan as study
+from robustkd.study import scheduler
+from robustkd.study.options import StudyOptions
+from robustkd.training import checkpoint
 from tests.pipelines.toys import line, stripes
 
 
@@ -122,14 +124,14 @@ def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
 
 
 def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
-    options = Study(
+    options = StudyOptions(
         scenario="clean", dataset=f"npz:{data}", methods="baseline,dml", student="resnet8", seeds=2, epochs=5, batch=16,
         jobs=2, threads=2,
     )  # fmt: skip
-    plan = prepare.draft(options).freeze()
+    plan = planning.draft(options).freeze()
     told: list[tuple[str, int]] = []
-    for cell, error in schedule.run(
-        plan, study.cells(options, False), lambda event: told.append((event.cell.name, event.epoch))
+    for cell, error in scheduler.run(
+        plan, study.list_runs(options, False), lambda event: told.append((event.cell.name, event.epoch))
     ):
         assert error is None
         assert [epoch for name, epoch in told if name == cell.name] == [1, 2, 3, 4, 5]
@@ -138,7 +140,7 @@ def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(line("run", data, out="whole", epochs="4"))
-    monkeypatch.setattr("robustkd.cell.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("robustkd.study.run.SAVE_EVERY", 0.0)
     told = []
 
     def cut(event: study.Progress) -> None:
@@ -147,8 +149,8 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        real = schedule.run
-        patch.setattr(schedule, "run", lambda plan, cells, report: real(plan, cells, cut))
+        real = scheduler.run
+        patch.setattr(scheduler, "run", lambda plan, cells, report: real(plan, cells, cut))
         with pytest.raises(SystemExit) as stopped:
             cli.main(line("run", data, out="cut", epochs="4"))
     assert stopped.value.code == 130
@@ -166,7 +168,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
 
 def test_two_commands_do_not_work_on_one_study(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(line("prepare", data))
-    with runs.alone(folder()), pytest.raises(SystemExit) as refused:
+    with session.study_lock(folder()), pytest.raises(SystemExit) as refused:
         cli.main(line("run", data))
     assert refused.value.code == 2
     assert "another command is at work on this study" in capsys.readouterr().err
@@ -213,9 +215,9 @@ def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.Captur
         assert result["cell"]["method"] == method
         told = result["trained"]["hyperparameters"]
         assert {name: told[f"smooth.{name}"] for name in chosen} == chosen
-        options = Study(scenario="noise0.2", dataset=f"npz:{data}", batch=16, out=smoothed, **words)
-        teacher, student = study.cells(options, False)[0], study.Cell("student", "hinton", 0)
-        assert study.teacher_of(prepare.draft(options).plan, student) == teacher, "what a student waits for is trained"
+        options = StudyOptions(scenario="noise0.2", dataset=f"npz:{data}", batch=16, out=smoothed, **words)
+        teacher, student = study.list_runs(options, False)[0], study.Run("student", "hinton", 0)
+        assert study.teacher_of(planning.draft(options).plan, student) == teacher, "what a student waits for is trained"
     for run in ("teacher-seed0", "hinton-seed0"):
         plain, *others = (weights(run, next(Path(smoothed).iterdir())) for smoothed in SMOOTHED)
         assert not any(equal(plain, other) for other in others)
@@ -341,7 +343,7 @@ def test_an_ensemble_is_measured_beside_its_model(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "robustkd.cell.WATCHED", 5
+        "robustkd.study.run.WATCHED", 5
     )  # fewer than the test rows: what is looked at along the run is a part
     cli.main(line("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
@@ -445,7 +447,7 @@ def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_agai
     reviewed(data, clean=clean)
     cli.main(words)
     said = capsys.readouterr().out
-    shown = study.views(prepare.draft(Study(**options(words))).plan, 0)
+    shown = study.views(planning.draft(StudyOptions(**options(words))).plan, 0)
     assert shown.test.truth is not None
     known = int((shown.test.truth >= 0).sum())
     assert 0 < known < len(shown.test)
@@ -471,7 +473,7 @@ def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
 ) -> None:
     words = line("run", data, methods="baseline", scenario="openset(0.25, source=digits)+noise0.2")
     cli.main(words)
-    shown = study.views(prepare.draft(Study(**options(words))).plan, 0)
+    shown = study.views(planning.draft(StudyOptions(**options(words))).plan, 0)
     result = json.loads((folder() / "runs" / "baseline-seed0" / "result.json").read_text())
     assert result["fit"]["foreign"] == shown.train.foreign.sum() == round(0.25 * len(shown.train))
     assert 0 <= result["fit"]["foreign_fitted"] <= 1
@@ -491,7 +493,7 @@ def test_a_file_that_a_scenario_reads_is_part_of_what_a_study_is(data: Path) -> 
             given[chosen] = (given[chosen] + 1) % 3
         mine.write_text("me\n" + "\n".join(map(str, given)) + "\n")
         os.utime(mine, (len(drawn), len(drawn)))  # within the second, as a test is
-        drawn.append(prepare.draft(Study(**options(words))))
+        drawn.append(planning.draft(StudyOptions(**options(words))))
     assert len({draft.plan.folder for draft in drawn}) == 3
 
 
@@ -502,7 +504,7 @@ def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(dat
     before = json.loads(card.read_text())
     card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
     with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh begins anew"):
-        prepare.draft(Study(**options(words))).freeze()
+        planning.draft(StudyOptions(**options(words))).freeze()
 
 
 def test_a_process_that_is_killed_ends_the_study_in_a_sentence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

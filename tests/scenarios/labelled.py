@@ -8,7 +8,7 @@ import pytest
 
 import scenarios
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

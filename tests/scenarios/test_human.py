@@ -11,7 +11,7 @@ import pytest
 
 import scenarios
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 from scenarios.human import Human
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar10n"
@@ -230,7 +230,9 @@ def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
 
     text = "anna\ndog\ndog\neel\n\ndog\neel\ncat\ndog\n"
     path, reads = write(tmp_path / "ours.csv", text), []
-    monkeypatch.setattr(human.lines, "read", lambda *a, read=human.lines.read, **k: reads.append(a) or read(*a, **k))
+    monkeypatch.setattr(
+        human.csv_reader, "read", lambda *a, read=human.csv_reader.read, **k: reads.append(a) or read(*a, **k)
+    )
     scenario = Human("anna", str(path))
     for view in (View.of(toy), View.of(toy, np.arange(4), seed=1)):
         scenario.asked(view)
@@ -257,7 +259,7 @@ def test_a_million_labels_in_a_second(tmp_path):
 def test_what_cannot_be_is_refused(tmp_path, toy):
     view = View.of(toy)
     path = write(tmp_path / "ours.csv", CSVS["names"])
-    with pytest.raises(UsageError, match="needs its file"):
+    with pytest.raises(UsageError, match="needs a value for file"):
         scenarios.parse("human(column=worse)")
     refused(f"human(ana, file={path})", view, "has no column 'ana' (did you mean 'anna'?); it has: anna, clean_label")
     refused(f"human(anna, file={tmp_path / 'our.csv'})", view, "there is no", "did you mean 'ours.csv'?")

@@ -10,7 +10,7 @@ import scenarios
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 
 CHAINS = (
     "noise0.4",
@@ -155,7 +155,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(source(seed=1)))
     with pytest.raises(UsageError, match=r"was made of 'toy' .* not of 'digits'"):
         scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(sources.read("digits")))
-    with pytest.raises(UsageError, match="needs its file"):
+    with pytest.raises(UsageError, match="needs a value for file"):
         scenarios.parse("manifest")
 
 

@@ -90,6 +90,6 @@ def test_a_missing_file_is_met_with_the_nearest(tmp_path: Path) -> None:
     written(tmp_path, PLAIN)
     refused(f'matrix(file="{tmp_path}/t.csv")', even(1, PETS), "there is no", "did you mean 'T.csv'?")
     refused(f'matrix(file="{tmp_path}")', even(1, PETS), "is a folder, not a file")
-    refused("matrix", even(1, PETS), "needs its file")
+    refused("matrix", even(1, PETS), "needs a value for file")
     (tmp_path / "U.csv").write_bytes(b"\xff\xfe0\x00")
     refused(f'matrix(file="{tmp_path}/U.csv")', even(1, PETS), "is not UTF-8")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import scenarios
 from robustkd.data import sources
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 from scenarios.openset import OpenSet
 
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_is_refused(small):
         scenarios.parse("openset(0.2, source=digit)")(View.of(source()))
     with pytest.raises(UsageError, match=r"there is no .*smal.npz .did you mean 'small.npz'"):
         OpenSet(0.2, small.replace("small", "smal"))(View.of(source()))
-    with pytest.raises(UsageError, match="needs its source"):
+    with pytest.raises(UsageError, match="needs a value for source"):
         scenarios.parse("openset0.2")
     with pytest.raises(UsageError, match="less than or equal to 1"):
         scenarios.parse("openset(2, source=digits)")

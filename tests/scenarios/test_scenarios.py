@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import scenarios
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 from scenarios.noise import Noise
 
 

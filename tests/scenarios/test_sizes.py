@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scenarios
-from robustkd.data.groups import many_medium_few
+from robustkd.data.class_groups import many_medium_few
 from robustkd.data.view import Source, View
-from robustkd.words import UsageError
+from robustkd.errors import UsageError
 from scenarios.counts import Counts
 from scenarios.fraction import Fraction
 from tests.scenarios.test_scenarios import cifar, shown

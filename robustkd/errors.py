@@ -1,0 +1,41 @@
+"""Exceptions that users see, and helpers that phrase their messages."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pydantic import ValidationError
+
+
+class UsageError(ValueError):
+    """Invalid input from the user. The message is one sentence: what is wrong, where, and what is allowed."""
+
+
+class ExecutionError(RuntimeError):
+    """Work that started and did not succeed. The message says which results exist nevertheless."""
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return a hint with the closest candidate, or an empty string if none is close.
+
+    >>> did_you_mean("nois", ["noise", "step"])
+    " (did you mean 'noise'?)"
+    """
+    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str], limit: int = 10) -> str:
+    """Return the message for a name that does not exist, listing at most `limit` of those that do.
+
+    >>> unknown_name("class", "dgo", ["cat", "dog", "eel"], limit=2)
+    "there is no class 'dgo' (did you mean 'dog'?); there are: cat, dog and 1 more"
+    """
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return f"there is no {kind} '{name}'{did_you_mean(name, known)}; there are: {', '.join(known[:limit])}{more}"
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Return the first problem of a pydantic error as "is VALUE but should be RULE"."""
+    first = error.errors()[0]
+    rule = first["msg"].replace("Input should be", "should be")
+    return f"is {first['input']!r} but {rule[:1].lower()}{rule[1:]}"

@@ -1,0 +1,22 @@
+"""Content digests of arrays, texts and files."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def digest(*arrays: NDArray[np.generic], text: str = "") -> str:
+    """Return a digest of arrays and a text as 16 hexadecimal digits."""
+    state = hashlib.blake2b(text.encode(), digest_size=8)
+    for array in arrays:
+        state.update(str((array.shape, array.dtype.str)).encode())
+        for start in range(0, len(array), 65536):  # in pieces, so that a memory-mapped array is not loaded whole
+            state.update(np.ascontiguousarray(array[start : start + 65536]).view(np.uint8).data)
+    return state.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return a digest of a file's content as 16 hexadecimal digits."""
+    return digest(np.fromfile(path, dtype=np.uint8))

@@ -1,0 +1,76 @@
+"""Files of networks and of unfinished runs. A net lies beside the card that rebuilds it; both load without pickled code."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustkd.errors import UsageError
+from robustkd.models import MODELS
+from robustkd.models.build import make
+from robustkd.models.net import Network
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Save so that the path holds either the old file or the whole new one."""
+    torch.save(dict(content), path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` saved, on the CPU.
+
+    Raises:
+        UsageError: the file is missing or is not of ours.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file") from None
+    except Exception as error:  # torch raises a different type for each way a file can be foreign
+        raise UsageError(f"{path}: this is no file that robustkd saved ({type(error).__name__})") from None
+    return content
+
+
+def save_net(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Save a net's weights with the card that rebuilds it: its word, shape, classes, normalisation and head."""
+    write(path, {"card": json.dumps(card), "weights": dict(weights)})
+
+
+def load_net(path: Path, half: bool = False) -> tuple[Network, dict[str, Any]]:
+    """A saved net, in evaluation mode on the CPU, and its card.
+
+    Raises:
+        UsageError: the file is missing or holds no net.
+    """
+    content = read(path)
+    if not {"card", "weights"} <= content.keys():
+        raise UsageError(f"{path}: this file holds no net")
+    card = json.loads(content["card"])
+    net = make(
+        MODELS.parse(card["model"]),
+        shape=tuple(card["shape"]),
+        classes=len(card["classes"]),
+        mean=card["mean"],
+        std=card["std"],
+        head=card["head"],
+        half=half,
+        seed=0,
+    )
+    net.load_state_dict(content["weights"])
+    return net.eval(), card
+
+
+class Shipped(nn.Module):
+    """A net as others call it: (B, H, W, C) uint8 in, (B, K) probabilities out; normalisation inside."""
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images.permute(0, 3, 1, 2).float() / 255).logits.softmax(dim=1)

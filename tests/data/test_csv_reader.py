@@ -1,0 +1,97 @@
+"""CSV files: one way of reading them, whoever wants a table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustkd.data import csv_reader
+from robustkd.data.sources import read
+from robustkd.data.view import Source, View
+from robustkd.errors import UsageError
+from scenarios.counts import Counts
+from scenarios.human import Human
+from scenarios.matrix import Matrix
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    path = folder / "a.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+PLAIN = 'name,size\n"red, brown",3\nb,4\n'
+CELLS = [["name", "size"], ["red, brown", "3"], ["b", "4"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        (PLAIN, [1, 2, 3]),
+        ("\ufeff" + PLAIN.replace("\n", "\r\n"), [1, 2, 3]),
+        (PLAIN.rstrip(), [1, 2, 3]),
+        (PLAIN.replace("e,s", "e;s").replace('",', '";').replace("b,", "b;"), [1, 2, 3]),
+        (PLAIN.replace("e,s", "e\ts").replace('",', '"\t').replace("b,", "b\t"), [1, 2, 3]),
+        ("\n" + PLAIN.replace("b,", "\n,\n , ,,\nb,"), [2, 3, 7]),
+    ],
+    ids=["plain", "windows", "short", "semicolons", "tabs", "hollow lines"],
+)
+def test_however_it_was_written(tmp_path: Path, content: str, numbers: list[int]) -> None:
+    assert csv_reader.read("toy", written(tmp_path, content)) == (CELLS, numbers)
+
+
+def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
+    found = csv_reader.read("toy", written(tmp_path, '"a, b, c";"d, ""e"""\n1;2\n'))
+    assert found.rows == [["a, b, c", 'd, "e"'], ["1", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "numbers"),
+    [
+        ('a\n1\n\n""\n2\n', [["a"], ["1"], [""], [""], ["2"]], [1, 2, 3, 4, 5]),
+        ("\na\n1\n\n", [["a"], ["1"], [""]], [2, 3, 4]),
+        ("a,b\n1,2\n,\n\n3,4\n", [["a", "b"], ["1", "2"], ["", ""], ["3", "4"]], [1, 2, 3, 5]),
+    ],
+)
+def test_where_the_order_counts_gaps_stay(
+    tmp_path: Path, content: str, rows: list[list[str]], numbers: list[int]
+) -> None:
+    assert csv_reader.read("toy", written(tmp_path, content), gaps=True) == (rows, numbers)
+    assert [row for row in rows if any(row)] == csv_reader.read("toy", tmp_path / "a.csv").rows
+
+
+AMISS: list[tuple[str | bytes, str]] = [
+    ("", "a.csv is empty"),
+    ("\n\n", "a.csv is empty"),
+    ("a,b\n1,2\n\n3,4,\n", "line 4 of {} has 3 values, but line 1 has 2"),
+    ("a,b\n1,2\n3\n", "line 3 of {} has 1 values, but line 1 has 2"),
+    ('a,b\n"1\n,2\n', "is not a table: line 2 breaks off"),
+    ('a,b\n"1"x,2\n', "is not a table: line 2 breaks off"),
+    ("a,b\n1,ö\n".encode("latin-1"), "is not UTF-8 (line 2)"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), AMISS)
+def test_what_is_no_table_is_refused_alike_by_all_who_read_one(tmp_path: Path, content: str | bytes, said: str) -> None:
+    path = written(tmp_path, content)
+    view = View.of(Source("toy", np.zeros((2, 1, 1, 1), np.uint8), np.array([0, 1]), ("a", "b")))
+    readers = {
+        "counts": lambda: Counts(str(path))(view),
+        "human": lambda: Human("a", str(path))(view),
+        "matrix": lambda: Matrix(str(path))(view),
+        f"csv:{path}": lambda: read(f"csv:{path}"),
+    }
+    for word, reader in readers.items():
+        with pytest.raises(UsageError) as caught:
+            reader()
+        assert str(caught.value).startswith(f"{word}: "), str(caught.value)
+        assert said.format(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    written(tmp_path, PLAIN)
+    with pytest.raises(UsageError, match=r"^toy: there is no .*b\.csv \(did you mean 'a\.csv'\?\)$"):
+        csv_reader.read("toy", tmp_path / "b.csv")
+    with pytest.raises(UsageError, match=r"^toy: .* is a folder, not a file$"):
+        csv_reader.read("toy", tmp_path)

@@ -1,0 +1,387 @@
+"""The audit as a user meets it: files that fit together, folds used again, no leak, nothing on the page that runs."""
+
+import base64
+import html
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import scenarios
+from pipelines import cli
+from pipelines.report import contact_sheet
+from pipelines.stages import audit as stage
+from robustkd.data import manifest, sources
+from robustkd.data.splits import split
+from robustkd.data.view import Source, View
+from robustkd.label_audit import confident_learning, out_of_fold
+from robustkd.training import engine
+from tests.pipelines.toys import line, stripes
+
+Audit = Callable[..., str]
+
+
+@pytest.fixture
+def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Audit:
+    """Audits the stripes in a folder of their own: what is printed."""
+    monkeypatch.chdir(tmp_path)
+    data = stripes(tmp_path / "toy.npz")
+
+    def audited(*more: str, spec: str = f"npz:{data}") -> str:
+        cli.main(["audit", spec, "--net", "resnet8", "--epochs", "4", "--batch", "12", "--threads", "1", *more])
+        return " ".join(capsys.readouterr().out.split())
+
+    return audited
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The rows of each training that takes place."""
+    rows: list[np.ndarray] = []
+    fit = engine.fit
+    monkeypatch.setattr(
+        engine, "fit", lambda method, loader, *rest: rows.append(loader.view.rows) or fit(method, loader, *rest)
+    )
+    return rows
+
+
+def folder() -> Path:
+    (found,) = Path("audits").iterdir()
+    return found
+
+
+def test_every_file_and_sentence(audit: Audit) -> None:
+    said = audit("--scenario", "noise0.2", "--prune", "--relabel", "--keep", "3")
+    found = folder()
+    assert re.fullmatch(r"toy-noise0\.2-[0-9a-f]{8}", found.name)
+    assert "[5/5] its net gives" in said
+    assert "training labels per class" in said
+    assert "most suspicious training rows" in said
+    assert f"'manifest(file={found}/pruned.csv)'" in said
+    suspects = pd.read_csv(found / "suspects.csv")
+    train = suspects[suspects["part"] == "train"]
+    assert (train["given"] != train["suggested"]).all()
+    assert train["rank"].tolist() == list(range(1, len(train) + 1))
+    assert train["quality"].is_monotonic_increasing
+    assert (train["given_probability"] < train["suggested_probability"]).all()
+    matrix = pd.read_csv(found / "transition.csv", index_col=0)
+    assert matrix.columns.tolist() == matrix.index.tolist() == ["rows", "columns", "checks"]
+    assert np.allclose(matrix.sum(axis=1), 1, atol=1e-12)
+    classes = pd.read_csv(found / "classes.csv", index_col="class")
+    assert classes["given"].sum() == classes["estimated_true"].sum() == 54
+    assert classes["suspicious"].sum() == len(train)
+    card = json.loads((found / "audit.json").read_text(encoding="utf-8"))
+    assert card["figures"]["train"]["suspicious"] == len(train)
+    assert "where_truth_is_known" not in card["figures"]["train"]  # a user's own labels are never the truth
+    assert "precision" not in said
+    assert "out of fold the nets give" in said
+    changed = re.search(r"of the (\d+) labels that the scenario changed, (\d+) are suspicious", said)
+    assert changed is not None
+    source = sources.read(f"npz:{Path('toy.npz').resolve()}")
+    rows = split(source, held_out=0.1, seed=0)
+    shown = manifest.drawn(scenarios.parse("noise0.2"), source, rows, 0)
+    drawn = {row for view in shown[:2] for row in view.rows[view.labels != view.published]}
+    assert int(changed[1]) == len(drawn)
+    assert int(changed[2]) == len(drawn & set(train["row"])) >= len(drawn) / 2
+
+
+def test_what_is_pruned_and_relabelled_is_what_was_suspicious(audit: Audit) -> None:
+    audit("--prune", "--relabel", "--keep", "1", "--scenario", "noise0.2")
+    source = sources.read(f"npz:{Path('toy.npz').resolve()}")
+    rows, found = split(source, held_out=0.1, seed=0), folder()
+    pruned, relabelled = (manifest.load(found / f"{name}.csv", source) for name in ("pruned", "relabelled"))
+    suspects = pd.read_csv(found / "suspects.csv").query("part == 'train'").set_index("row")
+    assert len(suspects) > 3
+    for views in (pruned, relabelled):
+        assert set(views.train.rows) <= set(rows.train)
+        assert set(views.held_out.rows) <= set(rows.held_out)
+        assert (views.test.rows == rows.test).all()
+        assert (views.test.labels == source.labels[rows.test]).all()
+    left = {row for view in pruned[:2] for row in view.rows}
+    assert {*rows.train, *rows.held_out} - left == set(suspects.index)
+    for view in relabelled[:2]:
+        for row, label in zip(view.rows, view.labels, strict=True):
+            if row in suspects.index:
+                assert source.classes[label] == suspects.loc[row, "suggested"]
+    assert len(relabelled.train) + len(relabelled.held_out) == 54
+
+
+def test_no_class_falls_below_what_is_to_be_kept(audit: Audit) -> None:
+    said = audit("--prune", "--keep", "18", "--scenario", "noise0.3")
+    source = sources.read(f"npz:{Path('toy.npz').resolve()}")
+    views = manifest.load(folder() / "pruned.csv", source)
+    given = pd.read_csv(folder() / "classes.csv")["given"].to_numpy()
+    assert (views.train.counts + views.held_out.counts >= np.minimum(18, given)).all()
+    assert "suspicious rows stay for the sake of their class (--keep 18)" in said
+
+
+@pytest.mark.parametrize("relabel", [False, True])
+def test_what_is_kept_is_kept_to_train_on(relabel: bool) -> None:
+    # The training rows of class 0 are all suspicious and as bad as can be; its held-out rows are fine, those of 1 are not.
+    labels = np.repeat([0, 1, 0, 1], [12, 28, 8, 12])
+    wrong, held_out = np.repeat([True, False, False, True], [12, 28, 8, 12]), np.arange(60) >= 40
+    source = Source("rows", np.zeros((60, 1, 8, 8), np.uint8), labels, ("a", "b"))
+    verdict = confident_learning.LabelIssues(wrong, 1 - labels, np.linspace(0, 0.4, 60), np.zeros((2, 2)))
+    view = View.of(source)
+    train = stage.Part("train", view, np.zeros((60, 2), np.float32), verdict)
+    test = stage.Part("test", view.take(view.rows < 0), train.probabilities[:0], verdict)
+    views, moved, stayed = stage.cleaned(stage.Finding(source, train, held_out, test, [], 0.0), keep=5, relabel=relabel)
+    assert views.train.counts.tolist() == ([5, 35] if relabel else [5, 28])
+    assert views.held_out.counts.tolist() == ([17, 3] if relabel else [8, 3])  # 5 of 40 are 3 of 20
+    assert (moved, stayed) == (7 + 9, 5 + 3)
+
+
+def test_a_study_goes_on_from_what_was_pruned(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
+    audit("--prune", "--scenario", "noise0.2")
+    words = {"scenario": f"manifest(file={folder()}/pruned.csv)", "methods": "baseline", "epochs": "1"}
+    cli.main(line("run", Path("toy.npz").resolve(), **words))
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_folds_are_used_again_and_fresh_loses_nothing(audit: Audit, trained: list[np.ndarray]) -> None:
+    audit()
+    before = (folder() / "suspects.csv").read_bytes()
+    again = audit("--prune")
+    assert len(trained) == 5
+    assert again.count("(there already)") == 5
+    assert (folder() / "suspects.csv").read_bytes() == before
+    assert "there already" not in audit("--fresh")
+    assert len(trained) == 10
+    kept, anew = sorted(Path("audits").iterdir(), key=lambda path: len(path.name), reverse=True)
+    assert (kept / "pruned.csv").is_file()
+    assert (anew / "suspects.csv").read_bytes() == before
+    audit("--seed", "1")
+    audit("--no-augment")
+    assert len(trained) == 20
+
+
+def test_test_rows_are_listed_and_train_nothing(audit: Audit, trained: list[np.ndarray]) -> None:
+    data = np.load("toy.npz")
+    wrong = np.arange(12) < 3  # of the test rows, whose labels somebody got wrong
+    y_test = np.where(wrong, (data["y"][:12] + 1) % 3, data["y"][:12])
+    arrays = {"X_test": data["X"][:12], "y_test": y_test, "classes": data["classes"]}
+    np.savez("parts.npz", X=data["X"][12:], y=data["y"][12:], **arrays)
+    audit("--prune", spec="npz:parts.npz")
+    assert len(trained) == 5
+    assert all(set(rows) <= set(range(60)) for rows in trained)
+    listed = pd.read_csv(folder() / "suspects.csv").query("part == 'test'")
+    assert set(listed["row"]) == {60, 61, 62}
+    views = manifest.load(folder() / "pruned.csv", sources.read("npz:parts.npz"))
+    assert (views.test.labels == y_test).all()
+
+
+def test_small_classes_are_named(audit: Audit) -> None:
+    data = np.load("toy.npz")
+    keep = np.concatenate([np.flatnonzero(data["y"] == 0), np.flatnonzero(data["y"] == 1)[:4], [2, 5]])
+    np.savez("rare.npz", X=data["X"][keep], y=data["y"][keep], classes=data["classes"])
+    said = audit("--prune", "--relabel", spec="npz:rare.npz")  # a quarter of each class is cut as the test split
+    assert "class 'columns' (3 samples) is in 3 of the 5 folds: its figures are rough" in said
+    assert "class 'checks' (1 samples) is in one fold only: no net can judge its labels" in said
+    views = manifest.load(folder() / "pruned.csv", sources.read("npz:rare.npz"))
+    assert (views.train.counts + views.held_out.counts)[1:].tolist() == [3, 1]
+
+
+def test_groups_stay_together(audit: Audit, trained: list[np.ndarray]) -> None:
+    data = np.load("toy.npz")
+    group = np.arange(72) // 3 % 12 * 3 + data["y"]  # each of one class
+    np.savez("groups.npz", X=data["X"], y=data["y"], group=group)
+    audit("--folds", "3", "--held-out", "0", spec="npz:groups.npz")
+    everything = set(np.concatenate(trained))
+    for rows in trained:
+        out = everything - set(rows)
+        assert not set(group[list(rows)]) & set(group[list(out)])
+
+
+def test_a_class_that_no_net_has_met_is_taken_at_its_word(audit: Audit) -> None:
+    data = np.load("toy.npz")
+    X, y = data["X"], data["y"]
+    group = np.where(y[12:] == 2, 99, np.arange(60))  # all checks are of one group, so of one fold
+    np.savez("alone.npz", X=X[12:], y=y[12:], X_test=X[:12], y_test=y[:12], classes=data["classes"], group=group)
+    said = audit("--held-out", "0", "--prune", "--keep", "1", spec="npz:alone.npz")
+    assert "class 'checks' (20 samples) is in one fold only: no net can judge its labels" in said
+    assert "checks" not in set(pd.read_csv(folder() / "suspects.csv").query("part == 'train'")["given"])
+    classes = pd.read_csv(folder() / "classes.csv", index_col="class")
+    assert classes.loc["checks", ["given", "judged", "estimated_true"]].tolist() == [20, 0, 20]
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    nasty = "<b>&\"'</b><script>x</script>"
+    images = np.zeros((2, 1, 8, 8), np.uint8)
+    source = Source("npz:x", images, np.array([0, 1]), (nasty, "plain"), files=(f"{nasty}.png", "b.png"))
+    suspect = contact_sheet.Suspect(source, 0, nasty, "plain", 0.01, 0.98)
+    page = contact_sheet.page(nasty, [nasty], [(nasty, [suspect])])
+    assert "<script" not in page
+    assert "<b>&" not in page
+    assert page.count(html.escape(nasty)) >= 6
+    assert f'alt="row 0, {html.escape(nasty)}.png: given {html.escape(nasty)}, suggested plain"' in page
+    assert 'src="data:image/png;base64,' in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+
+
+def test_a_file_is_shown_larger_than_nets_see_it_where_it_still_is(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(120 * 120, dtype=np.uint8).reshape(120, 120)).save(tmp_path / "a.png")
+    source = Source(
+        f"folder:{tmp_path}", np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, int), ("a",), files=("a.png", "b")
+    )
+    sizes = []
+    for row in range(2):
+        uri, small = contact_sheet.thumbnail(source, row)
+        shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+        sizes.append((shown.size, small))
+    assert sizes == [((96, 96), False), ((8, 8), True)]
+
+
+def test_a_first_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
+    Image.new("L", (120, 120)).save(tmp_path / "a.png")
+    code = (
+        "import sys, numpy as np\nfrom pipelines import sheet\nfrom robustkd.data.view import Source\n"
+        "images, labels = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, int)\n"
+        "print(sheet.thumbnail(Source(f'folder:{sys.argv[1]}', images, labels, ('a',), files=('a.png',)), 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"  # Pillow has not been asked for anything before
+
+
+def test_a_class_may_be_called_anything(audit: Audit) -> None:
+    data = np.load("toy.npz")
+    classes = np.array(["<b>&", "[red]a,b[/red]", "\N{GREEK SMALL LETTER BETA}"])
+    np.savez("named.npz", X=data["X"], y=data["y"], classes=classes)
+    said = audit("--scenario", "noise0.2", spec="npz:named.npz")
+    assert "[red]a,b[/red]" in said
+    page = (folder() / "report.html").read_text(encoding="utf-8")
+    assert "<b>&" not in page.replace("&amp;", "")
+    assert "&lt;b&gt;&amp;" in page
+    assert pd.read_csv(folder() / "transition.csv", index_col=0).index.tolist() == classes.tolist()
+
+
+def test_the_next_command_has_the_same_words(audit: Audit) -> None:
+    said = audit("--scenario", "noise0.3", "--no-augment", "--held-out", "0.2")
+    (again,) = re.findall(r"go on with: robustkd (audit .* --prune)", said)
+    assert "--held-out 0.2 --scenario noise0.3 --net resnet8 --epochs 4 --batch 12 --no-augment --threads 1" in again
+    cli.main(shlex.split(again))
+    assert "pruned.csv" in {path.name for path in folder().iterdir()}
+
+
+def test_foreign_images_of_two_lenders_are_judged_and_pruned_too(audit: Audit) -> None:
+    data = np.load("toy.npz")
+    for name, shade in (("first", 40), ("second", 90)):  # stripes too, so that a net knows what they show
+        np.savez(f"{name}.npz", X=data["X"] // 2 + shade, y=data["y"])
+    # So rare that none of the held-out rows gets one: the second lender of the training rows is their first.
+    scenario = "openset(0.06, source='npz:first.npz')+openset(0.4, source='npz:second.npz')+noise0.2"
+    audit("--scenario", scenario, "--prune", "--relabel", "--keep", "1", "--held-out", "0.2", "--folds", "3")
+    source = sources.read(f"npz:{Path('toy.npz').resolve()}")
+    shown = manifest.drawn(scenarios.parse(scenario), source, split(source, held_out=0.2, seed=0), 0)
+    assert [len(view.sources) for view in shown] == [3, 2, 1]
+    pruned, everyone = (manifest.load(folder() / f"{name}.csv", source) for name in ("pruned", "relabelled"))
+    for view, one in zip(shown[:2], everyone, strict=False):
+        assert (view.images() == one.images()).all()
+    lenders = lambda view: np.array([lender.name for lender in view.sources])[view.origin]  # noqa: E731
+    named = lambda views: {row for view in views for row in zip(lenders(view), view.rows, strict=True)}  # noqa: E731
+    suspects = pd.read_csv(folder() / "suspects.csv").query("part == 'train'")
+    listed = set(zip(suspects["source"], suspects["row"], strict=True))
+    assert {"npz:first.npz", "npz:second.npz"} <= set(lenders(everyone.train))
+    assert "npz:second.npz" in {name for name, _ in listed & named([everyone.held_out])}
+    assert named(pruned[:2]) == named(everyone[:2]) - listed
+
+
+def test_an_image_that_is_lent_again_is_found_by_its_place(audit: Audit) -> None:
+    data = np.load("toy.npz")
+    np.savez("lent.npz", X=data["X"][:9] // 2 + 40, y=data["y"][:9])
+    said = audit("--scenario", "openset(1.0, source='npz:lent.npz')+noise0.3", "--prune", "--keep", "1")
+    assert "the labels that the scenario changed" not in said  # nobody knows what a foreign image really is
+    suspects = pd.read_csv(folder() / "suspects.csv").query("part == 'train'")
+    pruned = re.search(r"pruned\.csv: (\d+) rows pruned", said)
+    assert pruned is not None
+    assert 3 < int(pruned[1]) <= len(suspects)
+    assert set(suspects["source"]) == {"npz:lent.npz"}
+    assert suspects["row"].between(0, 8).all()
+    source = sources.read(f"npz:{Path('toy.npz').resolve()}")
+    assert sum(map(len, manifest.load(folder() / "pruned.csv", source)[:2])) == 54 - int(pruned[1])
+
+
+def test_files_are_looked_up_by_place() -> None:
+    images = np.zeros((4, 1, 8, 8), np.uint8)
+    lender = Source("folder:there", images, np.zeros(4, int), ("x",), files=("0", "1", "2", "3"))
+    own = Source("folder:here", images, np.zeros(4, int), ("a",), files=("a", "b", "c", "d"))
+    view = View((own, lender), np.array([2, 2, 6, 11]), np.zeros(4, int), origin=np.array([0, 1, 1, 1]))
+    assert stage.files(view) == ["c", "2", "2", "3"]
+
+
+def test_what_is_said_of_a_clean_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(["audit", "digits", "--net", "resnet8", "--epochs", "1", "--folds", "2", "--threads", "1"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"train rows whose truth is known: none of 1347 is wrong; \d+ are suspicious all the same", said)
+    assert "what a weak net gets wrong counts as noise too" in said
+    assert "go on with" not in said  # pruning could only do harm
+
+
+def test_other_folds_are_another_audit(
+    audit: Audit, trained: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit()
+    folds = out_of_fold.folds
+    monkeypatch.setattr(out_of_fold, "folds", lambda *of: (folds(*of) + 1) % 5)  # as a newer library might cut them
+    audit()
+    assert len(trained) == 10
+    assert len(list(Path("audits").iterdir())) == 2
+
+
+def test_the_sheet_shows_no_more_than_asked(audit: Audit) -> None:
+    audit("--scenario", "noise0.3", "--show", "4")
+    assert (folder() / "report.html").read_text(encoding="utf-8").count("<img ") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lost"], "no data set is called 'lost'"),
+        (["digits", "--folds", "1"], "--folds is '1' but should be greater than or equal to 2"),
+        (["digits", "--folds", "1000"], "--folds 1000: no class has more than"),
+        (["digits", "--show", "201"], "--show is '201' but should be less than or equal to 200"),
+        (["digits", "--keep", "0"], "--keep is '0' but should be greater than or equal to 1"),
+        (["digits", "--net", "resent8"], "no net is called 'resent8' (did you mean 'resnet8'?)"),
+        (["digits", "--net", "resnet21"], "the nearest is resnet20"),
+        (["digits", "--scenario", "nois0.2"], "no scenario is called 'nois' (did you mean 'noise'?)"),
+        (["digits", "--out", "file/below"], "it cannot be written"),
+    ],
+)
+def test_what_cannot_be_done(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["audit", *words])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(Path.cwd().glob("audits/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_known_errors_in_digits_are_found(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(["audit", "digits", "--scenario", "noise0.2", "--seed", str(seed), "--threads", str(os.cpu_count() or 1)])
+    figures = json.loads((folder() / "audit.json").read_text(encoding="utf-8"))["figures"]
+    beside = figures["train"]["where_truth_is_known"]
+    assert beside["precision"] >= 0.8
+    assert beside["recall"] >= 0.8
+    assert figures["train"]["estimated_noise_rate"] == pytest.approx(0.2, abs=0.03)
+    assert figures["test"]["suspicious"] <= 5

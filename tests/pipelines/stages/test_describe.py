@@ -1,0 +1,309 @@
+"""What a scenario did, counted again with loops; what is printed, saved and drawn of it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import scenarios
+from pipelines import cli
+from pipelines.stages import describe
+from robustkd.data import manifest, sources
+from robustkd.data.splits import split
+from robustkd.data.view import Source, View
+from scenarios.base import Chain, Scenario
+from tests.pipelines.toys import stripes
+
+REAL = Path(__file__).parents[4] / "shared" / "data"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return f"npz:{stripes(tmp_path / 'toy.npz')}"
+
+
+def source(name: str, labels: list[int], truth: list[int] | None = None) -> Source:
+    images = np.arange(len(labels), dtype=np.uint8).repeat(4).reshape(-1, 1, 2, 2)
+    known = None if truth is None else np.array(truth)
+    return Source(name, images, np.array(labels), ("a", "b", "c"), known)
+
+
+@dataclass(frozen=True)
+class Lend(Scenario):
+    """Shows a foreign image under the label of every third row; `again` shows one and the same."""
+
+    again: bool = False
+
+    def asked(self, view: View) -> np.ndarray:
+        return np.full(len(view.classes), 1 / 3)
+
+    def apply(self, view: View) -> View:
+        other = source("other", [2] * 100)
+        origin, rows = np.zeros(len(view), np.int64), view.rows.copy()
+        origin[::3] = 1
+        rows[::3] = 0 if self.again else np.arange(len(rows[::3]))
+        return replace(view, sources=(*view.sources, other), rows=rows, origin=origin)
+
+
+@dataclass(frozen=True)
+class Shuffle(Scenario):
+    def apply(self, view: View) -> View:
+        return view.take(np.random.default_rng(0).permutation(len(view)))
+
+
+def account(view: View, *steps: Scenario) -> describe.Account:
+    chain = list(steps)
+    views = [view]
+    for step in chain:
+        views.append(step(views[-1]))
+    return describe.account(chain, views)
+
+
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=1, max_size=40),
+    rate=st.floats(0, 1),
+    words=st.sampled_from(["noise{}", "fraction0.5+noise{}", "noise{}+longtail3", "noise{}+noise{}"]),
+    shuffled=st.booleans(),
+)
+@settings(max_examples=120, deadline=None)
+def test_an_account_is_what_loops_count(labels: list[int], rate: float, words: str, shuffled: bool) -> None:
+    view = View.of(source("toy", labels), seed=4)
+    chain = [*scenarios.parse(words.format(round(rate, 3), round(rate, 3))), *([Shuffle()] if shuffled else [])]
+    views = describe.applied(Chain(tuple(chain)), view)
+    found = describe.account(chain, views)
+    after = dict(zip(views[-1].rows.tolist(), views[-1].labels.tolist(), strict=True))
+    for i in range(3):
+        line = found.per_class.iloc[i]
+        assert line["before"] == labels.count(i)
+        assert line["kept"] == sum(labels[row] == i for row in after)
+        assert line["shown"] == line["clean"] + line["corrupted"] == list(after.values()).count(i)
+        for j in range(3):
+            assert found.transitions[i, j] == sum(labels[row] == i and label == j for row, label in after.items())
+    for step, one, two in zip(found.steps, views, views[1:], strict=False):
+        given_ = dict(zip(one.rows.tolist(), one.labels.tolist(), strict=True))
+        left = dict(zip(two.rows.tolist(), two.labels.tolist(), strict=True))
+        assert (step.before, step.after, step.foreign) == (len(given_), len(left), 0)
+        assert step.realised == pytest.approx(np.mean([given_[row] != label for row, label in left.items()] or [0]))
+        for i in range(3):
+            mine = [label != i for row, label in left.items() if given_[row] == i]
+            np.testing.assert_allclose(step.per_class["realised"].iloc[i], np.mean(mine) if mine else np.nan)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["each its own", "one for all"])
+def test_foreign_images_stand_outside_the_matrix(again: bool) -> None:
+    view = View.of(source("toy", [0] * 12 + [1] * 6 + [2] * 3, truth=[0] * 12 + [1] * 6 + [2] * 3))
+    found = account(view, Lend(again), *scenarios.parse("noise0.5"), Shuffle())
+    lent, noise, shuffled = found.steps
+    assert (lent.foreign, lent.asked, lent.realised) == (7, pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert lent.per_class["realised"].tolist() == pytest.approx([1 / 3] * 3)
+    assert noise.foreign == 7, "they stay"
+    if not again:  # the same image takes the same wrong label wherever it is shown
+        assert noise.per_class["realised"].tolist() == pytest.approx([6 / 12, 3 / 6, 2 / 3])
+        assert shuffled.realised == 0
+    assert found.transitions.sum() == 14
+    assert found.per_class["kept"].tolist() == [8, 4, 2]
+    assert found.per_class["foreign"].sum() == 7
+    assert found.per_class[["clean", "corrupted", "foreign"]].sum(axis=1).equals(found.per_class["shown"])
+    assert found.known is None, "all labels of its own were true"
+
+
+def test_two_steps_that_lend_the_same_images_are_told_apart() -> None:
+    @dataclass(frozen=True)
+    class More(Scenario):
+        def apply(self, view: View) -> View:
+            assert view.origin is not None
+            rows, origin = view.rows.copy(), view.origin.copy()
+            rows[1::3], origin[1::3] = 0, 1
+            return replace(view, rows=rows, origin=origin)
+
+    found = account(View.of(source("toy", [0] * 12 + [1] * 6)), Lend(again=True), More())
+    assert [step.foreign for step in found.steps] == [6, 12]
+    assert [step.realised for step in found.steps] == pytest.approx([1 / 3, 1 / 3])
+
+
+def test_a_class_that_is_gone_has_no_row_of_shares_rather_than_zeros() -> None:
+    found = account(View.of(source("toy", [0, 0, 1])), *scenarios.parse("noise0"))
+    assert np.isnan(found.shares[2]).all()
+    assert np.isnan(found.steps[0].per_class["asked"].iloc[2])
+    assert found.per_class.loc["c", "group"] == "few"
+
+
+def test_groups_go_by_what_was_published_not_by_what_is_shown() -> None:
+    class Swap(Scenario):
+        def apply(self, view: View) -> View:
+            return view.relabel(2 - view.labels)
+
+    found = account(View.of(source("toy", [0] * 120 + [1] * 50 + [2] * 5)), Swap())
+    assert found.per_class["shown"].tolist() == [5, 50, 120]
+    assert found.per_class["group"].tolist() == ["many", "medium", "few"]
+    assert found.per_class["third"].tolist() == ["head", "middle", "tail"]
+
+
+def test_partly_known_truth_is_told_with_its_size(capsys: pytest.CaptureFixture[str]) -> None:
+    view = View.of(source("toy", [0, 0, 1, 1, 2, 2], truth=[0, 1, -1, -1, 2, 0]))
+    found = account(view, *scenarios.parse("clean"))
+    assert (found.known, found.wrong) == (4, 2)
+    describe.told("title", found, view.classes)
+    said = capsys.readouterr().out
+    assert "the truth is known of 4 of the 6 own samples shown; 50.00 % of them carry another label" in said
+    for truth in (None, [0, 0, 1, 1, 2, 2]):
+        found = account(View.of(source("toy", [0, 0, 1, 1, 2, 2], truth)), *scenarios.parse("clean"))
+        assert found.known is None
+
+
+def test_describe_tells_asked_and_realised(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["describe", "noise(rate=0.3, convention=inclusive)", "--dataset", data, "--held-out", "0"])
+    said = capsys.readouterr().out
+    assert "asked 20.00 %, realised 22.22 %" in said  # 0.3 * 2 / 3 of 18 is 3.6, so 4 of each class
+    assert "77.8" in said
+    assert "digest" in said
+    assert "truth" not in said
+
+
+def test_both_priors_show_that_order_is_meaning(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def priors(words: str) -> list[list[str]]:
+        cli.main(["describe", words, "--dataset", data])
+        lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+        return [line[4:6] for line in lines if line[:1] in (["rows"], ["columns"], ["checks"])][:3]
+
+    first, second = priors("step4+noise0.6"), priors("noise0.6+step4")
+    thinned = [line[0] for line in first]
+    assert thinned == [line[1] for line in second], "thinning goes by what is shown"
+    assert thinned != [line[1] for line in first]
+    assert thinned != [line[0] for line in second]
+
+
+@pytest.mark.parametrize("classes", [20, 21])
+def test_odd_names_are_printed_as_they_are(classes: int, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["[bold]süß[/]", "$x^2$", *map(str, range(2, classes))]
+    labels = np.arange(200) % classes
+    view = View.of(Source("toy", np.zeros((200, 1, 1, 1), np.uint8), labels, tuple(names)))
+    describe.told("title", account(view, *scenarios.parse("noise0.5")), view.classes)
+    said = capsys.readouterr().out
+    assert "[bold]süß[/]" in said
+    assert "$x^2$" in said
+    assert ("the largest confusions" in said) == (classes == 21)
+
+
+def test_a_class_left_without_a_sample_is_named(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["describe", "longtail100", "--dataset", data])
+    assert "class 'checks' is left without a sample: a study would refuse this scenario" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["m.csv", "noise0.4.parquet"])
+def test_what_is_saved_reloads_to_what_a_study_is_shown(
+    name: str, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = Path("..", "sizes.csv")
+    sizes.write_text("class,count\nrows,12\ncolumns,9\nchecks,6\n")
+    words = f"counts(file={sizes})+noise0.25"
+    cli.main(["describe", words, "--dataset", data, "--held-out", "0.25", "--seed", "3", "--save", name])
+    assert sorted(path.name for path in Path().iterdir()) == sorted([name, str(Path(name).with_suffix(".json"))])
+    assert f"written to {name}" in " ".join(capsys.readouterr().out.split())
+    source_ = sources.read(data)
+    views = manifest.load(Path(name), source_)
+    rows, scenario = split(source_, held_out=0.25, seed=0), scenarios.parse(words)
+    held_out = View.of(source_, rows.held_out, 3, scale=len(rows.held_out) / len(rows.train), training=False)
+    assert views.train.digest == scenario(View.of(source_, rows.train, 3)).digest
+    assert views.held_out.digest == scenario(held_out).digest
+    assert len(views.held_out) < len(rows.held_out), "thinned to the same proportions"
+    assert views.test.digest == View.of(source_, rows.test).digest
+
+
+def test_a_figure_is_drawn_and_the_same_call_draws_the_same(data: str) -> None:
+    for name in ("one.png", "two.png"):
+        cli.main(["describe", "imbalance0.5+noise0.4", "--dataset", data, "--figure", name])
+    assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
+    assert Path("one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sheet_shows_corrupted_samples_with_both_labels() -> None:
+    labels = [0] * 40 + [1] * 40
+    view = View.of(source("toy", labels))
+    after = scenarios.parse("noise0.5")(Lend()(view))
+    images = pictured(after)
+    cells = describe.sheet(after)
+    assert len(cells) == describe.SHEET
+    assert {before for _, before, _ in cells} == {"foreign", "a", "b"}
+    for image, before, shown in cells:
+        assert (before, shown) in images[image.tobytes()]
+        assert before != shown
+    assert describe.sheet(view) == []
+    assert [before for _, before, _ in describe.sheet(Lend(again=True)(view))] == ["foreign"], "one image, once"
+
+
+def pictured(view: View) -> dict[bytes, set[tuple[str, str]]]:
+    """By an image's bytes, which labels it came with and is shown under."""
+    found: dict[bytes, set[tuple[str, str]]] = {}
+    for image, before, shown in zip(view.images(), view.published, view.labels, strict=True):
+        pair = ("foreign" if before < 0 else view.classes[before], view.classes[shown])
+        found.setdefault(image.tobytes(), set()).add(pair)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "sentence"),
+    [
+        ("--figure", "a.gif", "--figure a.gif: its name should end in .png, .svg or .pdf"),
+        ("--figure", "a", "--figure a: its name should end in .png, .svg or .pdf"),
+        ("--figure", "there.png", "--figure there.png: there.png exists already and is not overwritten"),
+        ("--figure", "hree/a.png", "--figure: there is no hree (did you mean 'there'?)"),
+        ("--save", "m", "--save m: its name should end in .csv or .parquet"),
+        ("--save", "there.csv", "--save there.csv: there.json exists already and is not overwritten"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(
+    option: str,
+    name: str,
+    sentence: str,
+    data: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for there in ("there.png", "there.json"):
+        Path(there).touch()
+    Path("there").mkdir()
+    monkeypatch.setattr(sources, "read", lambda *_, **__: pytest.fail("data were read"))
+    with pytest.raises(SystemExit) as left:
+        cli.main(["describe", "clean", "--dataset", data, option, name])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.strip() == f"robustkd: {sentence}"
+
+
+PLUG = """
+from dataclasses import dataclass
+import numpy as np
+from scenarios.base import Chain, Scenario
+
+@dataclass(frozen=True)
+class Lower(Scenario):
+    by: int = 1
+    def apply(self, view):
+        return view.relabel(np.maximum(view.labels - self.by, 0))
+
+SCENARIOS = {"lower_by": Lower}
+"""
+
+
+def test_a_scenario_of_ones_own_is_described(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(PLUG)
+    cli.main(["describe", "lower_by(2)", "--dataset", data, "--plug", "mine.py", "--held-out", "0"])
+    said = capsys.readouterr().out
+    assert "1. Lower(by=2): 54 -> 54 samples; corrupted: asked 0.00 %, realised 66.67 %" in said
+
+
+def test_a_real_folder_is_described(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    if not (REAL / "fashion-mnist").is_dir():
+        pytest.skip("shared/data/fashion-mnist is not beside this repository")
+    where = ["--dataset", "fashion-mnist", "--data-dir", str(REAL / "fashion-mnist")]
+    cli.main(["describe", "imbalance1+noise0.4", *where, "--save", str(tmp_path / "m.csv")])
+    said = capsys.readouterr().out
+    assert "asked 40.00 %, realised 40.00 %" in said
+    assert "Ankle boot" in said
+    assert pd.read_csv(tmp_path / "m.csv")["split"].value_counts()["test"] == 10000

@@ -1,0 +1,411 @@
+"""Nets as files that need nothing of ours: what they answer, what is said of them, and what is refused."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from pipelines import cli, tracking
+from pipelines.report import model_card as card_
+from pipelines.stages import export
+from pipelines.tracking import registry
+from robustkd.evaluation import metrics
+from robustkd.models import MODELS
+from robustkd.models.build import make
+from robustkd.training import checkpoint
+from tests.pipelines.conftest import surround
+
+NAMES = ["süß, sauer", "a|b <script>", "100 %"]
+HOME = Path(__file__).parents[3]
+
+
+def saved(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
+    """An untrained net in a file, sure enough of itself that images get different answers."""
+    known = {"model": word, "shape": shape, "classes": NAMES, "mean": [0.4] * shape[0], "std": [0.2] * shape[0]}
+    known |= {"head": head, "role": "student", "method": "hinton+balanced", "seed": 0, "scenario": "noise0.4"}
+    net = make(MODELS.parse(word), shape=shape, classes=3, mean=known["mean"], std=known["std"], head=head, seed=5)
+    if head == "linear":
+        with torch.no_grad():
+            net.head.weight *= 10
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_net(path, net.state_dict(), {**known, "dataset": "toy", "parameters": 78000, **more})
+    return path
+
+
+def study(folder, truth_known=True):
+    """A study of one student, as it leaves its files."""
+    run = folder / "runs" / "hinton+balanced-seed0"
+    saved(run / "model.pt")
+    logits = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
+    last = metrics.summary(np.array([0, 0, 1]), logits, NAMES)
+    cell = {"role": "student", "method": "hinton+balanced", "seed": 0}
+    result = {"cell": cell, "name": run.name, "last": last, "early": {**last, "accuracy": 0.25}, "beside": {}}
+    result["trained"] = {"precision": "bf16"}
+    (run / "result.json").write_text(json.dumps(result))
+    card = {"methods": ["baseline", "hinton+balanced"], "truth_known": truth_known, "fingerprint": "f" * 16}
+    (folder / "study.json").write_text(json.dumps({**card, "given": {"dataset": "digits"}}))
+    return run
+
+
+def answered(path, images):
+    """The net's probabilities, step by step."""
+    net, _ = checkpoint.load_net(path)
+    with torch.no_grad():
+        logits = net(torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)).logits.double().numpy()
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def some(n, shape):
+    return np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def refused(arguments, capsys, code=2):
+    """The one sentence with which it ends."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", *map(str, arguments)])
+    told = capsys.readouterr().err
+    assert stopped.value.code == code, told
+    assert told.startswith("robustkd: ")
+    assert told.count("\n") == 1
+    return told
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A student exported from its study's folder in both formats."""
+    folder = tmp_path_factory.mktemp("studies")
+    run = study(folder / "toy")
+    cli.main(
+        ["export", str(folder / "toy"), "--method", "hinton + balanced".replace(" ", ""), "--to", str(folder / "out")]
+    )
+    return SimpleNamespace(
+        net=run / "model.pt", to=folder / "out", about=json.loads((folder / "out/card.json").read_text())
+    )
+
+
+# What is written
+
+
+def test_both_files_answer_as_the_net_does_whatever_the_number_of_images(done):
+    session = onnxruntime.InferenceSession(done.to / "model.onnx")
+    module = torch.export.load(done.to / "model.pt2").module()
+    for n in (1, 2, 7):
+        images = some(n, (8, 8, 1))
+        expected = answered(done.net, images)
+        (given,) = session.run(None, {"images": images})
+        assert given.dtype == np.float32
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+        np.testing.assert_allclose(module(torch.from_numpy(images)).detach().numpy(), expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.1, "a net that says the same of all images proves nothing"
+
+
+def test_the_onnx_file_is_whole_and_names_what_goes_in_and_out(done):
+    model = onnx.load(done.to / "model.onnx", load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert not [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+    session = onnxruntime.InferenceSession(done.to / "model.onnx")
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["batch", 8, 8, 1])
+    assert (given.name, given.type, given.shape) == ("probabilities", "tensor(float)", ["batch", 3])
+    assert done.about["made_with"]["opset"] == next(o.version for o in model.opset_import if o.domain == "")
+
+
+def test_nothing_tells_where_it_was_made(done):
+    texts = [path.read_bytes() for path in done.to.iterdir()]
+    with zipfile.ZipFile(done.to / "model.pt2") as inside:
+        texts += [inside.read(name) for name in inside.namelist()]
+    assert not [text[:40] for text in texts if str(HOME).encode() in text or str(done.to.parent).encode() in text]
+
+
+def test_the_card_says_what_the_net_is(done):
+    assert done.about["classes"] == NAMES
+    assert done.about["input"] | {"normalisation": ""} == {
+        **{"name": "images", "dtype": "uint8", "shape": ["batch", 8, 8, 1], "range": [0, 255]},
+        **{"colours": "grey", "normalisation": ""},
+    }
+    said = {name: done.about[name] for name in ("name", "net", "method", "criterion", "seed", "scenario", "parameters")}
+    assert said == {
+        **{"name": "hinton+balanced-seed0", "net": "resnet8", "method": "hinton", "criterion": "balanced"},
+        **{"seed": 0, "scenario": "noise0.4", "parameters": 78000},
+    }
+    assert done.about["dataset"] == {"name": "toy", "fingerprint": "f" * 16}
+    assert done.about["figures"]["accuracy"] == pytest.approx(2 / 3)
+    assert done.about["figures"]["recall"] == {NAMES[0]: 0.5, NAMES[1]: 1.0, NAMES[2]: None}
+    assert done.about["checked"]["images"] == {"random": 8, "real": 8}
+    assert max(done.about["checked"]["largest_difference"].values()) < 1e-4
+    assert set(done.about["files"]) == {"model.onnx", "model.pt2"}
+    for name, file in done.about["files"].items():
+        content = (done.to / name).read_bytes()
+        assert file == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert done.about["exported_from"]["sha256"] == hashlib.sha256(done.net.read_bytes()).hexdigest()
+
+
+def test_the_examples_of_the_readme_run_without_robustkd(done):
+    blocks = re.findall(r"```python\n(.*?)```", (done.to / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert [len(block.splitlines()) for block in blocks] == [5, 5]
+    check = "import sys\nassert not [name for name in sys.modules if name.startswith(('robustkd', 'pipelines'))]\n"
+    command = [sys.executable, "-I", "-X", "utf8", "-c", "\n".join([*blocks, check])]
+    ran = subprocess.run(command, cwd=done.to, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert ran.returncode == 0, ran.stderr
+    black = NAMES[answered(done.net, np.zeros((1, 8, 8, 1), np.uint8)).argmax()]
+    assert ran.stdout.splitlines() == [black, black]
+
+
+def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
+    text = (done.to / "README.md").read_text(encoding="utf-8")
+    assert "Measured on the test set at the last epoch; the test labels count as clean." in text
+    assert "the study's first seed: which seed is shipped is settled before there are figures" in text
+    assert "trained and measured in bf16 and computes in fp32" in text
+    assert "| accuracy | 66.7 % |" in text
+    assert r"| 1 | a\|b \<script\> | 100.0 % | 1 |" in text
+    assert "| 2 | 100 % | - | 0 |" in text, "a class without test rows has no recall"
+    cards = checkpoint.load_net(done.net)[1], json.loads((done.net.parent / "result.json").read_text())
+    given = card_.described(*cards, {"truth_known": False, "known_test": [2, 3]})
+    about = {**done.about, **given}
+    assert "last epoch; test labels as given; the clean part is 2 of 3 rows" in card_.page(about)
+    other = {**cards[1], "cell": {**cards[1]["cell"], "seed": 1}}
+    stranger = card_.described(cards[0], other, {"truth_known": True, "fingerprint": "f"})
+    assert (stranger["figures"], stranger["test_labels"], stranger["dataset"]["fingerprint"]) == (None, None, None)
+    assert "No measurement of this net lies beside it." in card_.page({**done.about, **stranger})
+    picked = {**cards[1], "cell": {**cards[1]["cell"], "seed": 3}}
+    about = {**done.about, **card_.described({**cards[0], "seed": 3}, picked, {})}
+    assert "Its seed, 3, was chosen by hand" in card_.page(about)
+    clean = {**cards[1], "clean": {"rows": 2, "accuracy": 0.5, "balanced_accuracy": 0.5}}
+    told = card_.page({**done.about, **card_.described(cards[0], clean, {})})
+    assert "|  | all test rows | 2 test rows with a clean label |" in told
+    assert "| accuracy | 66.7 % | 50.0 % |" in told
+    assert "whether the test labels are clean is not known here" in told
+
+
+@pytest.mark.parametrize(
+    ("word", "shape", "head"),
+    [
+        ("wrn_10_1", (3, 16, 12), "linear"),
+        ("resnet8(shortcut=pad)", (1, 8, 8), "cosine"),
+        ("torchvision:resnet18", (1, 32, 32), "linear"),
+    ],
+)
+def test_every_kind_of_net_is_written_and_nothing_but_our_sentences_is_told(word, shape, head, tmp_path, capfd):
+    path = saved(tmp_path / "net.pt", word, shape, head)
+    cli.main(["export", str(path), "--to", str(tmp_path / "out"), "--formats", "onnx"])
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert re.fullmatch(r"model.onnx: .* on 8 random images\nexported .* to .*\n", said.out)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.onnx", "card.json", "README.md"}
+    images = some(3, (*shape[1:], shape[0]))
+    (given,) = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx").run(None, {"images": images})
+    np.testing.assert_allclose(given, answered(path, images), atol=1e-4)
+
+
+def test_a_net_stopped_early_says_so_and_shows_its_own_figures(tmp_path):
+    run = study(tmp_path / "toy")
+    saved(run / "early.pt", stopped_at=4)
+    cli.main(["export", str(run / "early.pt"), "--to", str(tmp_path / "out"), "--formats", "torch"])
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| accuracy | 25.0 % |" in text
+    assert "4, chosen on held-out rows" in text
+    assert "Measured on the test set after epoch 4" in text
+    assert "onnx" not in text.lower()
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path):
+    to = tmp_path / "out"
+    to.mkdir()
+    before = to.stat().st_ino
+    cli.main(["export", str(saved(tmp_path / "model.pt").parent), "--to", str(to), "--formats", "torch"])
+    assert to.stat().st_ino == before
+    assert {file.name for file in to.iterdir()} == {"model.pt2", "card.json", "README.md"}
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_answers_otherwise_is_not_left(there, tmp_path, capsys, monkeypatch):
+    path = saved(tmp_path / "model.pt")
+    real = export.onnx
+
+    def wrong(program, place):
+        trace = real(program, place)
+        return trace._replace(
+            probabilities=lambda images: trace.probabilities(images) + (2e-4 if len(images) == 5 else 0)
+        )
+
+    monkeypatch.setattr(export, "onnx", wrong)
+    if there:
+        (tmp_path / "out").mkdir()
+    told = refused([path, "--to", tmp_path / "out"], capsys, code=1)
+    assert "model.onnx does not answer as the net does: a probability differs by 0.0002 in a batch of 5" in told
+    left = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")}
+    assert left == {"model.pt", *(["out"] if there else [])}
+
+
+def test_no_number_is_no_agreement(done):
+    net = checkpoint.Shipped(checkpoint.load_net(done.net)[0])
+    with pytest.raises(export.ExecutionError, match="differs by nan in a batch of 1"):
+        export.difference(net, lambda images: np.full((len(images), 3), np.nan), {"random": some(8, (8, 8, 1))}, "x")
+    with pytest.raises(export.ExecutionError, match="differs by inf in a batch of 1"):
+        export.difference(net, lambda images: np.zeros((len(images), 4)), {"random": some(8, (8, 8, 1))}, "x")
+
+
+def test_a_net_that_cannot_be_followed_is_named_in_one_sentence(tmp_path, capsys, monkeypatch):
+    def stumble(*_, **__):
+        raise RuntimeError("\nfirst line\nsecond line")
+
+    monkeypatch.setattr(torch.export, "export", stumble)
+    told = refused([saved(tmp_path / "model.pt"), "--to", tmp_path / "out"], capsys, code=1)
+    assert "torch.export cannot follow the net resnet8 (first line)" in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_extra_is_named_before_anything_else(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, name, None)
+    told = refused(["nowhere.pt", "--to", tmp_path / "out"], capsys)
+    assert f"ONNX needs {name}: pip install 'robustkd[export]'" in told
+    assert "nowhere.pt: there is no such file" in refused(
+        ["nowhere.pt", "--to", tmp_path / "out", "--formats", "torch"], capsys
+    )
+
+
+BAD = {
+    "nothing to do": ("{net}", ["--to DIR says where the files go", "--register NAME"]),
+    "alias alone": ("{net} --to {new} --alias candidate", ["--alias candidate", "--register"]),
+    "format": ("{net} --to {new} --formats onx", ["no format 'onx' (did you mean 'onnx'?); there are: onnx, torch"]),
+    "no file": ("{here}/gone.pt --to {new}", ["gone.pt: there is no such file or folder", "MLflow run id"]),
+    "no net": ("{here}/text.pt --to {new}", ["text.pt: this is no file that robustkd saved"]),
+    "empty folder": ("{here}/empty --to {new}", ["empty: this folder holds neither a study", "nor a net"]),
+    "method of a file": (
+        "{net} --to {new} --method hinton",
+        ["--method chooses among the students of a study's folder"],
+    ),
+    "no method": ("{study} --to {new}", ["--method says which of its students: baseline, hinton+balanced"]),
+    "wrong method": ("{study} --method hintn+balanced --to {new}", ["did you mean 'hinton+balanced'?"]),
+    "unfinished": ("{study} --method baseline --to {new}", ["baseline-seed0 is not finished; `robustkd run`"]),
+    "not empty": ("{net} --to {study}", ["toy: this folder is not empty"]),
+    "a file": ("{net} --to {net}", ["model.pt: this is a file"]),
+    "no parent": ("{net} --to {new}/deeper", ["deeper: there is no folder"]),
+    "not tracked": ("{net} --register parts", ["no tracked.json beside it", "--tracker mlflow"]),
+    "not the last": ("{run}/early.pt --register parts --to {new}", ["models of the last epoch only"]),
+    "bad name": ("{net} --register a/b", ["--register 'a/b': a name is any text without '/' and ':'"]),
+    "bad alias": ("{net} --register parts --alias latest", ["--alias latest", "not 'latest'"]),
+    "no such model": ("models:/nobody/1 --register parts", ["models:/nobody/1: sqlite:", "holds no model.pt"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_done_is_said_in_one_sentence(case, store, tmp_path, capsys, monkeypatch):
+    surround(monkeypatch, store)
+    run = study(tmp_path / "toy")
+    saved(run / "early.pt", stopped_at=4)
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    typed, wanted = BAD[case]
+    before = sorted(tmp_path.rglob("*"))
+    places = {"net": run / "model.pt", "run": run, "study": tmp_path / "toy", "new": tmp_path / "new", "here": tmp_path}
+    told = refused(typed.format(**places).split(), capsys)
+    assert [words for words in wanted if words not in told] == [], told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# The registry
+
+
+@pytest.fixture(scope="module")
+def logged(store, tmp_path_factory):
+    """A run's folder whose net is a model in MLflow, and the run."""
+    folder = tmp_path_factory.mktemp("logged")
+    run = study(folder / "toy")
+    with pytest.MonkeyPatch.context() as patch:
+        surround(patch, store)
+        tracker = tracking.opened("mlflow", "exports")
+        data = {"name": "digits", "digest": "0" * 16, "source": "digits"}
+        config = json.loads((folder / "toy" / "study.json").read_text())
+        tracker.begin("toy", params={}, resolved={}, config=config, scenario_files=[], dataset=data, tags={})
+        tracker.start(run.name, {"role": "student"}, {})
+        tracker.finish(run.name, run, json.loads((run / "result.json").read_text()))
+        tracker.end(None, failed=False)
+    return SimpleNamespace(folder=folder / "toy", run=run, **json.loads((run / "tracked.json").read_text()))
+
+
+@pytest.fixture
+def client(store, monkeypatch):
+    surround(monkeypatch, store)
+    return MlflowClient()
+
+
+def test_the_model_of_a_run_becomes_a_version_once_whoever_names_it(logged, client, capfd):
+    folder = [str(logged.folder), "--method", "hinton+balanced"]
+    names = [
+        folder,
+        [str(logged.run / "model.pt")],
+        [logged.run_id],
+        [f"runs:/{logged.run_id}/model"],
+        [logged.model_uri],
+    ]
+    for n, name in enumerate(names):
+        cli.main(["export", *name, "--register", "small parts", "--alias", "candidate"])
+        said = capfd.readouterr()
+        assert said.err == ""
+        how = "already as" if n else "as"
+        assert said.out == f"registered {how} version 1 of small parts: models:/small parts@candidate\n"
+    (version,) = client.search_model_versions("name = 'small parts'")
+    assert (version.source, version.run_id) == (logged.model_uri, logged.run_id)
+    assert client.get_model_version_by_alias("small parts", "candidate").version == version.version
+    cli.main(["export", "models:/small parts@candidate", "--register", "parts2"])
+    assert capfd.readouterr().out == "registered as version 1 of parts2: models:/parts2/1\n"
+    assert client.get_model_version("parts2", "1").source == logged.model_uri
+
+
+def test_an_alias_that_moves_says_where_it_was(logged, client, capfd):
+    client.create_registered_model("moved")
+    client.create_model_version("moved", str(logged.run), None)
+    client.set_registered_model_alias("moved", "candidate", "1")
+    cli.main(["export", logged.run_id, "--register", "moved", "--alias", "candidate"])
+    told = "registered as version 2 of moved (candidate was version 1): models:/moved@candidate\n"
+    assert capfd.readouterr().out == told
+
+
+def test_files_of_a_run_in_mlflow_know_their_figures(logged, client, tmp_path):
+    for n, name in enumerate((logged.run_id, logged.model_uri)):
+        cli.main(["export", name, "--to", str(tmp_path / str(n)), "--formats", "torch"])
+        about = json.loads((tmp_path / str(n) / "card.json").read_text())
+        assert about["figures"]["accuracy"] == pytest.approx(2 / 3)
+        assert (about["test_labels"], about["dataset"]["fingerprint"]) == ("clean", "f" * 16)
+
+
+def test_another_store_than_the_models_is_named(logged, client, tmp_path, monkeypatch, capsys):
+    mark = logged.run / "tracked.json"
+    before = mark.read_text()
+    mark.write_text(json.dumps({**json.loads(before), "tracking_uri": "http://elsewhere:5000"}))
+    try:
+        told = refused([logged.run / "model.pt", "--register", "parts", "--to", tmp_path / "out"], capsys)
+    finally:
+        mark.write_text(before)
+    assert "its model is in http://elsewhere:5000, and this is sqlite:" in told
+    assert "set MLFLOW_TRACKING_URI" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_has_no_model_to_register(tmp_path, client, capsys):
+    saved(tmp_path / "model.pt", role="teacher")
+    (tmp_path / "tracked.json").write_text(json.dumps({"run_id": "0", "tracking_uri": "x", "model_uri": None}))
+    assert "no model of it: models are logged of students" in refused([tmp_path, "--register", "parts"], capsys)
+
+
+@pytest.mark.parametrize("alias", ["latest", "V12", "a b", "süß", ""])
+def test_aliases_that_mlflow_refuses_are_refused_first(alias, client):
+    with pytest.raises(export.UsageError, match="--alias"):
+        registry.checked("parts", alias)

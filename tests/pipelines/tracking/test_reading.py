@@ -1,0 +1,337 @@
+"""Studies read back from MLflow say what their files say."""
+
+import json
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import cli, tracking
+from pipelines.cli_options import StudySelection
+from pipelines.report import summary, text
+from pipelines.stages import compare
+from pipelines.tracking.tracker import Mlflow
+from robustkd.errors import UsageError
+from robustkd.study import comparison
+from robustkd.study.comparison import Comparison
+from tests.pipelines.conftest import surround
+from tests.pipelines.toys import line, stripes
+
+NAMES = ["a, b", "a; b", "süß | 50 %"]  # to MLflow the first two are one
+NOWHERE = "0" * 32
+
+
+def awkward(path: Path) -> Path:
+    """The toy data under awkward names."""
+    made = dict(np.load(stripes(path)))
+    np.savez(path, **{**made, "classes": np.array(NAMES)})
+    return path
+
+
+def equal(one: Comparison, other: Comparison) -> None:
+    """Two comparisons are the same but for where they were read."""
+    for name, mine, theirs in zip(Comparison._fields, one, other, strict=True):
+        if isinstance(mine, pd.DataFrame):
+            pd.testing.assert_frame_equal(mine, theirs, check_exact=True, obj=name)
+        elif name != "folder":
+            assert mine == theirs, name
+
+
+def parents(experiment: str) -> list[str]:
+    """The studies' own runs, the oldest first."""
+    client = MlflowClient()
+    where = client.get_experiment_by_name(experiment).experiment_id
+    runs = client.search_runs([where], "tags.study LIKE '%'", order_by=["start_time ASC"])
+    return [run.info.run_id for run in runs]
+
+
+@pytest.fixture(scope="module")
+def told(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two studies in an experiment, one of them begun with a seed less and then gone on with."""
+    data = awkward(tmp_path_factory.mktemp("data") / "toy.npz")
+    out = tmp_path_factory.mktemp("studies")
+    words = {"tracker": "mlflow", "experiment": "read", "out": str(out)}
+    with pytest.MonkeyPatch.context() as patch:
+        surround(patch, store)
+        patch.setattr(Mlflow, "_ship", lambda *_: None)  # nobody asks for the nets
+        cli.main(line("run", data, **words))
+        cli.main(line("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
+        cli.main(line("run", data, **words, scenario="clean"))
+    clean, noise = sorted(out.iterdir())
+    return SimpleNamespace(out=out, clean=clean, noise=noise, data=data, words=words)
+
+
+@pytest.fixture(autouse=True)
+def here(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    surround(monkeypatch, store)
+
+
+def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamespace) -> None:
+    ids = tracking.studies("read")
+    assert set(ids) == {told.clean.name, told.noise.name}
+    for folder in (told.clean, told.noise):
+        files, mlflow = comparison.load_record(folder), tracking.load_record(ids[folder.name])
+        assert mlflow.study == files.study
+        assert mlflow.results == files.results
+        assert list(mlflow.epochs) == list(files.epochs)
+        assert (mlflow.folder, files.folder) == (None, folder)
+        equal(comparison.compare(mlflow), comparison.compare(files))
+        equal(comparison.compare(mlflow, True), comparison.compare(files, True))
+        assert list(comparison.compare(mlflow).per_class.index) == NAMES
+    pages = [
+        text.text(summary.across(compare.read(*places)))
+        for places in ((told.out,), [ids[name] for name in sorted(ids)])
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_runs_that_are_logged_again_count_once_and_any_parent_stands_for_the_study(told: SimpleNamespace) -> None:
+    first, second, _ = parents("read")
+    assert tracking.studies("read")[told.noise.name] == second
+    before, after = tracking.load_record(first), tracking.load_record(second)
+    assert before.study == after.study
+    assert after.study["seeds"] == 2
+    assert before.results == after.results
+    assert len({result["name"] for result in after.results}) == len(after.results) == 8
+
+
+def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before() -> None:
+    client = MlflowClient()
+    where = client.create_experiment("begun again")
+
+    def begin(at: int, study: str = "mine", card: str | None = "{}", status: str = "FINISHED") -> str:
+        run = client.create_run(where, at, {"stage": "run", "study": study}).info.run_id
+        if card is not None:
+            client.log_text(run, card, "config.json")
+        client.set_terminated(run, status, at + 500)
+        return run
+
+    def child(parent: str, name: str, mark: int, ended: int, **tags: str) -> str:
+        tags = {"role": "student", "mlflow.parentRunId": parent, **tags}
+        run = client.create_run(where, 0, tags, name).info.run_id
+        client.log_text(run, json.dumps({"name": name, "mark": mark}), "result.json")
+        client.set_terminated(run, "FINISHED", ended)
+        return run
+
+    whole = begin(1000, card='{"seeds": 2}')
+    first = child(whole, "a", 1, 1100)
+    for name in "bc":
+        child(whole, name, 1, 1200)
+    other = begin(1500, "another")
+    child(other, "a", 9, 9000)
+    killed = begin(2000, card='{"seeds": 3}', status="KILLED")
+    child(killed, "a", 2, 1100, reused_from=first)  # with the times of the one it repeats
+    child(killed, "b", 2, 1200, reused_from="mine")  # logged from elsewhere, where nobody knew which
+    barely = begin(3000, card=None, status="KILLED")
+    for parent in (whole, killed, barely):
+        record = tracking.load_record(parent)
+        assert record.study == {"seeds": 3}
+        assert [(r["name"], r["mark"]) for r in record.results] == [("a", 2), ("b", 2), ("c", 1)]
+    assert tracking.studies("begun again") == {"mine": barely, "another": other}
+
+
+def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: SimpleNamespace) -> None:
+    client = MlflowClient()
+    where = client.get_experiment_by_name("read").experiment_id
+    parent = client.create_run(where, tags={"stage": "run", "study": "failed in part"})
+    client.log_text(parent.info.run_id, json.dumps({"seeds": 1}), "config.json")
+
+    def child(name: str, mark: int, status: str = "FINISHED", ended: int | None = None, **tags: str) -> str:
+        tags = {"role": "student", "mlflow.parentRunId": parent.info.run_id, **tags}
+        run = client.create_run(where, tags=tags, run_name=name).info.run_id
+        client.log_text(run, json.dumps({"name": name, "mark": mark}), "result.json")
+        client.set_terminated(run, status, ended)
+        return run
+
+    child("a", 1, ended=2000)
+    child("a", 2, ended=3000)
+    child("a", 3, ended=1000)
+    child("b", 4, "FAILED")
+    first = child("c", 5, ended=3000)
+    child("c", 6, ended=2500, reused_from=first)  # measured again later, with the times of its training
+    child("d", 7, "KILLED")
+    client.create_run(where, tags={"mlflow.parentRunId": parent.info.run_id})  # a user's own
+    record = tracking.load_record(parent.info.run_id)
+    assert [(result["name"], result["mark"]) for result in record.results] == [("a", 2), ("c", 6)]
+    assert record.epochs == {}
+    client.delete_run(parent.info.run_id)
+    with pytest.raises(UsageError, match="was deleted"):
+        tracking.load_record(parent.info.run_id)
+
+
+def test_of_a_studys_parents_the_newest_is_named_whatever_its_stage() -> None:
+    client = MlflowClient()
+    where = client.create_experiment("staged")
+    began = iter(range(1000, 9000, 1000))
+
+    def begin(stage: str, study: str, **tags: str) -> str:
+        return client.create_run(where, next(began), {"stage": stage, "study": study, **tags}).info.run_id
+
+    begin("prepare", "a")
+    teacher = begin("teacher", "a")
+    assert tracking.studies("staged") == {"a": teacher}
+    begin("run", "a")
+    other = begin("evaluate", "b")
+    last = begin("distil", "a")
+    client.create_run(where, 9000, {"stage": "sweep", "sweep": "c"})
+    assert list(tracking.studies("staged").items()) == [("a", last), ("b", other)], "the newest first"
+
+
+def test_the_command_reads_runs_names_and_experiments(
+    told: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = tracking.studies("read")
+
+    def said(*typed: str) -> str:
+        capsys.readouterr()
+        cli.main(["compare", *typed])
+        return capsys.readouterr().out
+
+    one = said(ids[told.clean.name])
+    assert "what it gets right" in one
+    assert one == said("--from", "mlflow", "--experiment", "read", told.clean.name)
+    assert one == said("--from", "mlflow", "--experiment", "read", str(told.clean))
+    assert one == said(*line("", told.data, **told.words, scenario="clean")[1:], "--from", "mlflow")
+    assert one in said(str(told.clean)), "the files add where they are"
+    every = said("--from", "mlflow", "--experiment", "read")
+    assert "average rank" in every
+    assert every == said(str(told.out))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "read")
+    assert one == said("--from", "mlflow"), "the newest"
+
+
+def test_without_an_experiment_all_are_searched(told: SimpleNamespace) -> None:
+    """`mlflow run` puts a study into Default, `robustkd run` into robustkd."""
+    client, tags = MlflowClient(), {"study": "elsewhere", "stage": "run"}
+    run = client.create_run("0", tags=tags)
+    every = tracking.studies()
+    assert next(iter(every)) == "elsewhere", "the newest first"
+    assert every == {**every, **tracking.studies("read"), "elsewhere": run.info.run_id}
+    client.delete_run(run.info.run_id)
+
+
+def test_a_study_that_was_begun_in_another_experiment_keeps_what_the_first_has(told: SimpleNamespace) -> None:
+    client, tags = MlflowClient(), {"study": told.clean.name, "stage": "run"}
+    run = client.create_run("0", tags=tags).info.run_id  # and stopped at once
+    assert tracking.studies()[told.clean.name] == run
+    assert tracking.load_record(run).results == comparison.load_record(told.clean).results
+    client.delete_run(run)
+
+
+def test_a_store_that_refuses_an_answer_is_told_of_in_a_sentence(
+    told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "99")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compare", "--from", "mlflow"])
+    assert end.value.code == 2
+    assert re.fullmatch(r"robustkd: sqlite:.*mlflow.db cannot be asked \(No Experiment .*\)\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (f"{NOWHERE}", f"{NOWHERE}: sqlite:///*mlflow.db has no such run"),
+        ("--from mlflow --experiment raed", "has no experiment of this name (did you mean 'read'?)"),
+        ("--from mlflow --experiment empty", "experiment 'empty' in sqlite:///*mlflow.db holds no study yet"),
+        ("--from mlflow --experiment read toy-claen", "no study of this name (did you mean 'toy-clean"),
+    ],
+)
+def test_what_mlflow_does_not_have_is_refused_in_a_sentence(
+    told: SimpleNamespace, capsys: pytest.CaptureFixture[str], typed: str, sentence: str
+) -> None:
+    if MlflowClient().get_experiment_by_name("empty") is None:
+        MlflowClient().create_experiment("empty")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compare", *typed.split()])
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.count("\n") == 1
+    first, _, last = sentence.partition("*")
+    assert first in said
+    assert last in said
+
+
+def test_a_run_that_is_no_study_is_refused_with_the_one_it_belongs_to(told: SimpleNamespace) -> None:
+    _, parent, _ = parents("read")
+    client = MlflowClient()
+    where = client.get_run(parent).info.experiment_id
+    child = client.search_runs([where], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1)[0]
+    with pytest.raises(UsageError, match=f"not a study's, '{child.info.run_name}'; it belongs to run {parent}"):
+        tracking.load_record(child.info.run_id)
+    stranger = client.create_run(where, run_name="stranger").info.run_id
+    with pytest.raises(UsageError, match=r"this run is not a study's, 'stranger'$"):
+        tracking.load_record(stranger)
+
+
+def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNamespace) -> None:
+    client = MlflowClient()
+    where = client.get_experiment_by_name("read").experiment_id
+    bare = client.create_run(where, tags={"stage": "run", "study": "bare"}).info.run_id
+    with pytest.raises(UsageError, match=f"{bare}: sqlite:.*does not give its files") as error:
+        tracking.load_record(bare)
+    assert "\n" not in str(error.value)
+    client.log_text(bare, "{", "config.json")
+    with pytest.raises(UsageError, match="does not give its files"):
+        tracking.load_record(bare)
+    client.log_text(bare, "{}", "config.json")
+    tags = {"role": "student", "mlflow.parentRunId": bare}
+    child = client.create_run(where, tags=tags, run_name="x").info.run_id
+    client.log_text(child, "{}", "result.json")
+    client.set_terminated(child)
+    with pytest.raises(UsageError, match=rf"does not give its files \(.*result.json of run {child} is damaged\)"):
+        tracking.load_record(bare)
+    client.log_text(child, '{"name": "x"}', "result.json")
+    with pytest.raises(UsageError, match=f"{bare}, config.json: this file is damaged, for 'given.scenario' is missing"):
+        compare.read(bare)
+    client.delete_run(bare)
+
+
+def test_no_store_is_made_by_looking_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for uri in (None, f"sqlite:///{tmp_path / 'other.db'}"):
+        if uri:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(UsageError, match=r"there is no MLflow store .*\.db; MLFLOW_TRACKING_URI"):
+            compare.find([], "mlflow", StudySelection())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_does_not_answer_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    begun = time.monotonic()
+    for call in (lambda: tracking.studies("read"), lambda: tracking.load_record(NOWHERE)):
+        with pytest.raises(UsageError, match=r"no MLflow server answers at http://127.0.0.1:9"):
+            call()
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.slow
+def test_a_server_gives_what_the_files_say(
+    server: str,
+    told: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(line("run", told.data, **{**told.words, "experiment": "served", "scenario": "clean"}))
+    (run_id,) = tracking.studies("served").values()
+    assert MlflowClient().get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
+    equal(comparison.compare(tracking.load_record(run_id)), comparison.compare(comparison.load_record(told.clean)))
+    with pytest.raises(UsageError, match=f"{NOWHERE}: {server} has no such run"):
+        tracking.load_record(NOWHERE)
+    with pytest.raises(UsageError, match=r"did you mean 'served'\?"):
+        tracking.studies("sreved")
+    capsys.readouterr()
+    cli.main(["compare", "--from", "mlflow", "--experiment", "served"])
+    out = capsys.readouterr()
+    assert "what it gets right" in out.out
+    assert out.err == ""
+    assert {path.name for path in tmp_path.iterdir()} <= {"server.db", "server.log", "served"}

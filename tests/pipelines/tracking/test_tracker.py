@@ -1,0 +1,647 @@
+"""What MLflow is told, read back from one SQLite store that all tests share: making its tables takes seconds."""
+
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import _validate_metric_name
+
+from pipelines import tracking
+from pipelines.tracking import store as store_
+from pipelines.tracking.names import distinct, legal
+from robustkd.errors import UsageError
+from robustkd.evaluation import metrics
+from robustkd.models import MODELS
+from robustkd.models.build import make
+from robustkd.training import checkpoint
+from tests.pipelines.conftest import surround
+
+ROOT = Path(__file__).parents[3]
+NAMES = ("süß, sauer", "süß; sauer", "a/b")
+DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits", "counts": {"train": 7}}
+
+
+@pytest.fixture(autouse=True)
+def client(store, monkeypatch):
+    surround(monkeypatch, store)
+    return MlflowClient()
+
+
+def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="linear", finished=None):
+    """A run's folder as the study leaves it, and its result."""
+    path = folder / name
+    path.mkdir(parents=True)
+    card = {
+        "model": word,
+        "shape": shape,
+        "classes": NAMES,
+        "mean": [0.5] * shape[0],
+        "std": [0.2] * shape[0],
+        "head": head,
+    }
+    card |= {"method": "hinton", "seed": 0}
+    net = make(MODELS.parse(word), shape=shape, classes=3, mean=card["mean"], std=card["std"], head=head, seed=5)
+    for file in ("model.pt", "early.pt", "unfinished.pt"):
+        checkpoint.save_net(path / file, net.state_dict(), card)
+    last = metrics.summary(np.array([0, 0, 1, 1, 1]), np.log(np.eye(3) + 1)[[0, 1, 1, 1, 1]], NAMES)
+    trained = {"seconds": 3.0, "updates": 10, "precision": "fp32", "hyperparameters": {"hinton.alpha": 0.9}}
+    if finished:
+        trained["finished"] = finished
+    cell = {"role": role, "method": "hinton", "seed": 0}
+    result = {"cell": cell, "name": name, "last": last, "early": last, "trained": trained}
+    result["beside"] = {"ensemble": {**last, "accuracy": 0.6}}
+    (path / "result.json").write_text(json.dumps(result))
+    (path / "epochs.csv").write_text("epoch\n1\n")
+    np.savez(path / "test-last.npz", logits=np.zeros(3))
+    return path, json.loads((path / "result.json").read_text())
+
+
+def begun(tracker=None, **changes):
+    tracker = tracker or tracking.opened("mlflow", changes.pop("experiment", "tests"))
+    given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
+    tracker.begin("study", **{**given, **changes})
+    return tracker
+
+
+def artifacts(client, run_id, path=None):
+    return {file.path for file in client.list_artifacts(run_id, path)}
+
+
+def run_id(folder):
+    return json.loads((folder / "tracked.json").read_text())["run_id"]
+
+
+@pytest.fixture(scope="module")
+def logged(store, tmp_path_factory):
+    """A study of a teacher, a student and a failure, as MLflow has it."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        surround(patch, store)
+        manifest = folder / "manifest-0.csv"
+        manifest.write_text("row,label\n0,1\n")
+        tracker = begun(
+            params={"scenario": "noise0.4", "seeds": 3},
+            resolved={"lr": 0.1, **{f"p{i}": i for i in range(230)}},
+            config={"what": "süß", "where": folder},
+            scenario_files=[manifest],
+            tags={"stage": "run"},
+        )
+        teacher, student = ran(folder, "teacher-seed0", role="teacher"), ran(folder, "hinton-seed0")
+        for (path, result), role in ((teacher, "teacher"), (student, "student")):
+            tracker.start(
+                path.name, {"role": role, "method": "hinton", "seed": "0"}, {"hinton.alpha": 0.9, "note": "x" * 9000}
+            )
+            for step in range(1, 31):
+                tracker.epoch(
+                    path.name, step, {"train/ce": 1 / step, "test/accuracy": 0.5, "held_out/accuracy": float("nan")}
+                )
+            tracker.finish(path.name, path, result)
+        tracker.start("dml-seed0", {"role": "student"}, {})
+        tracker.fail("dml-seed0", "'ce' is not finite")
+        (folder / "comparison").mkdir()
+        for name in ("summary.csv", "comparison.md", "curves.png", "left.out"):
+            (folder / "comparison" / name).write_text("x")
+        tracker.end(folder / "comparison", failed=False, metrics={"best": 0.9})
+        client = MlflowClient()
+        parent = client.get_run(tracker.parent)
+        children = client.search_runs([tracker.experiment], f"tags.`mlflow.parentRunId` = '{tracker.parent}'")
+        return SimpleNamespace(
+            parent=parent,
+            children={child.info.run_name: child for child in children},
+            folder=folder,
+            student=student[0],
+            where=tracker.where,
+        )
+
+
+# What there is to be seen
+
+
+def test_a_study_is_a_run_with_a_child_for_each_cell(logged, client):
+    assert logged.parent.info.run_name == "study"
+    assert logged.parent.info.status == "FINISHED"
+    assert client.get_experiment(logged.parent.info.experiment_id).name == "tests"
+    assert {name: child.info.status for name, child in logged.children.items()} == {
+        "teacher-seed0": "FINISHED",
+        "hinton-seed0": "FINISHED",
+        "dml-seed0": "FAILED",
+    }
+    assert logged.children["dml-seed0"].data.tags["failure"] == "'ce' is not finite"
+    tags = logged.children["hinton-seed0"].data.tags
+    assert {key: tags[key] for key in ("role", "method", "seed")} == {
+        "role": "student",
+        "method": "hinton",
+        "seed": "0",
+    }
+    assert "mlflow.user" in tags
+    assert logged.parent.info.run_id in logged.where
+
+
+def test_the_parent_has_the_words_what_they_came_to_and_the_data(logged, client):
+    params = logged.parent.data.params
+    assert (params["scenario"], params["seeds"], params["resolved/lr"]) == ("noise0.4", "3", "0.1")
+    assert sum(key.startswith("resolved/p") for key in params) == 230  # MLflow takes 100 at once
+    assert logged.parent.data.metrics == {"best": 0.9}
+    assert artifacts(client, logged.parent.info.run_id) == {"config.json", "scenario", "comparison"}
+    assert artifacts(client, logged.parent.info.run_id, "scenario") == {"scenario/manifest-0.csv"}
+    tables = {f"comparison/{name}" for name in ("summary.csv", "comparison.md", "curves.png")}
+    assert artifacts(client, logged.parent.info.run_id, "comparison") == tables
+    config = mlflow.artifacts.load_dict(f"{logged.parent.info.artifact_uri}/config.json")
+    assert config == {"what": "süß", "where": str(logged.folder)}
+    (data,) = logged.parent.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", DATASET["digest"][:36])
+    assert json.loads(data.dataset.profile) == {"train": 7}
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_data_set_of_files_is_named_by_its_path(client, tmp_path):
+    tracker = begun(dataset={"name": "parts", "digest": "d", "source": f"folder:{tmp_path}"})
+    (data,) = client.get_run(tracker.parent).inputs.dataset_inputs
+    assert (data.dataset.source_type, json.loads(data.dataset.source)) == ("local", {"uri": str(tmp_path)})
+
+
+def test_a_child_has_its_history_figures_and_files(logged, client):
+    run = logged.children["hinton-seed0"]
+    history = client.get_metric_history(run.info.run_id, "train/ce")
+    assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 31)]
+    # Of a net as sure as 1/2 of each: Brier is 3/8 where it is right, 7/8 where not.
+    overall = {"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5, "worst_three": 0.75}
+    overall |= {"macro_f1": (2 / 3 + 6 / 7) / 2, "nll": np.log(2) + np.log(2) / 5, "brier": 0.475, "ece": 0.3}
+    assert run.data.metrics == pytest.approx(
+        {
+            **{"train/ce": 1 / 30, "test/accuracy": 0.5, "training/seconds": 3.0},
+            **overall,
+            **{f"early/{name}": value for name, value in overall.items()},
+            **{f"beside/ensemble/{name}": value for name, value in {**overall, "accuracy": 0.6}.items()},
+            # a_b has no samples and is never said: none of these is a number
+            **{"recall/süß_ sauer": 0.5, "recall/süß_ sauer_2": 1.0},
+            **{"precision/süß_ sauer": 1.0, "precision/süß_ sauer_2": 0.75},
+            **{"f1/süß_ sauer": 2 / 3, "f1/süß_ sauer_2": 6 / 7},
+        }
+    )
+    assert run.data.params == {"hinton.alpha": "0.9", "note": "x" * 6000, "updates": "10", "precision": "fp32"}
+    kept = {"model.pt", "early.pt", "epochs.csv", "result.json", "confusion.png"}
+    assert artifacts(client, run.info.run_id) == kept
+
+
+def test_a_run_leaves_word_of_itself_in_its_folder(logged, store):
+    mark = json.loads((logged.student / "tracked.json").read_text())
+    assert mark["run_id"] == logged.children["hinton-seed0"].info.run_id
+    assert mark["tracking_uri"] == f"sqlite:///{store / 'mlflow.db'}"
+    assert mark["model_uri"].startswith("models:/m-")
+    teacher = json.loads((logged.folder / "teacher-seed0" / "tracked.json").read_text())
+    assert teacher["model_uri"] is None
+
+
+# The model
+
+
+def test_a_student_is_a_model_of_its_own_run(logged, client):
+    run = logged.children["hinton-seed0"]
+    (output,) = run.outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert (model.name, model.source_run_id, model.experiment_id) == ("model", run.info.run_id, run.info.experiment_id)
+    assert model.status.name == "READY"
+    assert {metric.key: metric.value for metric in model.metrics}["accuracy"] == 0.8
+    assert logged.children["teacher-seed0"].outputs.model_outputs == []
+
+
+@pytest.mark.parametrize("reader", ["as it comes", "no pickle", "beside a GPU"])
+def test_the_model_gives_the_nets_probabilities_for_any_number_of_images(logged, reader, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", str(reader != "no pickle").lower())
+    if reader == "beside a GPU":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    uri = json.loads((logged.student / "tracked.json").read_text())["model_uri"]
+    agrees(mlflow.pyfunc.load_model(uri), logged.student / "model.pt", (8, 8, 3))
+
+
+def agrees(model, path, shape):
+    shipped = checkpoint.Shipped(checkpoint.load_net(path)[0]).eval()
+    for n in (1, 3, 100):
+        images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
+        with torch.no_grad():
+            expected = shipped(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(model.predict(images), expected, atol=1e-6)
+        np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
+
+
+def test_images_of_another_shape_or_type_are_refused_by_the_signature(logged):
+    model = mlflow.pyfunc.load_model(json.loads((logged.student / "tracked.json").read_text())["model_uri"])
+    for images in (np.zeros((2, 9, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.float32)):
+        with pytest.raises(MlflowException):
+            model.predict(images)
+
+
+@pytest.mark.parametrize(
+    ("word", "shape", "head"),
+    [
+        ("wrn_10_1", (1, 16, 16), "cosine"),
+        ("resnet8", (3, 9, 12), "linear"),
+        pytest.param("torchvision:resnet18", (3, 32, 32), "linear", marks=pytest.mark.slow),
+    ],
+)
+def test_every_kind_of_net_can_be_shipped(tmp_path, word, shape, head):
+    path, _ = ran(tmp_path, "hinton-seed0", word=word, shape=shape, head=head)
+    card = tracking.save(path / "model.pt", tmp_path / "model")
+    card.save(tmp_path / "model" / "MLmodel")
+    agrees(mlflow.pyfunc.load_model(str(tmp_path / "model")), path / "model.pt", (*shape[1:], shape[0]))
+
+
+def test_a_shipped_model_holds_no_pickle_and_says_what_its_classes_are(tmp_path):
+    path, _ = ran(tmp_path, "hinton-seed0")
+    before = torch.get_rng_state()
+    card = tracking.save(path / "model.pt", tmp_path / "model")
+    assert torch.equal(before, torch.get_rng_state())
+    files = {str(file.relative_to(tmp_path / "model")) for file in (tmp_path / "model").rglob("*") if file.is_file()}
+    assert {"data/model.pt2", "extra_files/model.pt", "MLmodel"} <= files
+    assert not [file for file in files if file.endswith((".pkl", ".pickle", ".pth")) or "pickle" in file]
+    assert card.metadata["classes"] == list(NAMES)
+    requirements = (tmp_path / "model" / "requirements.txt").read_text().split()
+    assert {line.partition("==")[0] for line in requirements} == {"mlflow", "torch"}
+    assert "+" not in "".join(requirements)
+
+
+def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("data-dependent control flow")
+
+    monkeypatch.setattr("pipelines.tracking.tracker.save", fails)
+    path, result = ran(tmp_path, "hinton-seed0")
+    tracker = begun()
+    tracker.start(path.name, {}, {})
+    tracker.finish(path.name, path, result)
+    assert "MLflow gets no model of this net (data-dependent control flow)" in capsys.readouterr().out
+    run = client.get_run(run_id(path))
+    assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.8)
+    assert "data-dependent" in run.data.tags["model"]
+
+
+# How it comes about
+
+
+def test_under_mlflow_run_its_run_is_the_parent(client, monkeypatch):
+    experiment = client.create_experiment(f"lent {time.time()}")
+    lent = client.create_run(experiment).info.run_id
+    client.log_param(lent, "scenario", "noise0.40")
+    monkeypatch.setenv("MLFLOW_RUN_ID", lent)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    tracker = begun(params={"scenario": "noise0.4", "seeds": 3}, tags={"stage": "run"}, experiment="elsewhere")
+    tracker.start("hinton-seed0", {}, {})
+    tracker.fail("hinton-seed0", "no")
+    tracker.end(None, failed=False)
+    run = client.get_run(lent)
+    assert run.data.params == {"scenario": "noise0.40", "seeds": "3"}
+    assert run.data.tags["stage"] == "run"
+    assert run.info.status == "RUNNING"  # MLflow ends what it began
+    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{lent}'")
+    assert child.info.run_name == "hinton-seed0"
+
+
+@pytest.mark.parametrize("given", [None, "asked for"])
+def test_the_experiment_is_the_one_asked_for_or_mlflows_or_ours(client, given, monkeypatch):
+    def chosen():
+        return client.get_experiment(begun(experiment=given).experiment).name
+
+    assert chosen() == (given or "robustkd")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"by id {given}"))
+    assert chosen() == (given or f"by id {given}")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "by name")
+    assert chosen() == (given or "by name")
+
+
+def test_two_studies_may_make_the_same_experiment_at_once(client, monkeypatch):
+    name = f"twice {time.time()}"
+    made = client.create_experiment(name)
+    find = MlflowClient.get_experiment_by_name
+    answers = iter([lambda *_: None, find])
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *a: next(answers)(*a))
+    assert begun(experiment=name).experiment == made
+
+
+def test_epochs_are_sent_together_and_none_is_lost(client, monkeypatch):
+    tracker = begun()
+    sizes = []
+    log_batch = tracker.client.log_batch
+    monkeypatch.setattr(
+        tracker.client,
+        "log_batch",
+        lambda run, **k: sizes.extend([len(k["metrics"])] if k.get("metrics") else ()) or log_batch(run, **k),
+    )
+    tracker.start("hinton-seed0", {}, {})
+    run = tracker.runs["hinton-seed0"].id
+    for step in range(1, 1251):
+        tracker.epoch(
+            "hinton-seed0", step, {"train/ce": step, "test/accuracy": float("inf"), "held_out/accuracy": step}
+        )
+    assert sizes == []
+    monkeypatch.setattr("pipelines.tracking.tracker.INTERVAL", -1.0)
+    tracker.epoch("hinton-seed0", 1251, {"train/ce": 0.0})
+    assert sizes == [2501]  # MLflow takes 1000 at once: its client sees to that
+    tracker.fail("hinton-seed0", "enough")
+    assert len(client.get_metric_history(run, "train/ce")) == 1251
+    tracker.epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # late news from another process
+
+
+def test_a_result_that_is_used_again_keeps_its_times(client, tmp_path):
+    began, ended = 1_700_000_000.0, 1_700_000_009.0
+    path, result = ran(tmp_path, "hinton-seed0", role="teacher", finished=ended)
+    tracker = begun()
+    tracker.start(path.name, {}, {"hinton.alpha": 0.9}, reused_from="before", began=began)
+    tracker.epoch(path.name, 1, {"train/ce": 1.0, "seconds": 4.0})
+    tracker.finish(path.name, path, result)
+    run = client.get_run(run_id(path))
+    assert run.data.tags["reused_from"] == "before"
+    assert (run.info.start_time, run.info.end_time) == (1000 * began, 1000 * ended)
+    stamps = [client.get_metric_history(run.info.run_id, name)[0].timestamp for name in ("train/ce", "accuracy")]
+    assert stamps == [1000 * (began + 4), 1000 * ended]
+
+
+def test_a_study_that_is_stopped_leaves_no_run_open(client):
+    tracker = begun()
+    tracker.start("hinton-seed0", {}, {})
+    tracker.epoch("hinton-seed0", 1, {"train/ce": 1.0})
+    run = tracker.runs["hinton-seed0"].id
+    tracker.end(None, failed=True)
+    assert client.get_run(run).info.status == "KILLED"
+    assert client.get_run(run).data.metrics == {"train/ce": 1.0}
+    assert client.get_run(tracker.parent).info.status == "FAILED"
+
+
+def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, monkeypatch, capsys):
+    def gone(*_, **__):
+        raise MlflowException("API request failed: 503")
+
+    path, result = ran(tmp_path, "hinton-seed0")
+    tracker = begun()
+    tracker.start(path.name, {}, {})
+    monkeypatch.setattr(tracker.client, "log_batch", gone)
+    tracker.finish(path.name, path, result)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "MLflow failed (API request failed: 503), so the rest of this study is in its files only" in told
+    tracker.start("dml-seed0", {}, {})
+    tracker.epoch("dml-seed0", 1, {"train/ce": 1.0})
+    tracker.fail("dml-seed0", "no")
+    tracker.end(None, failed=False)
+    assert capsys.readouterr() == ("", ""), "and it is told once"
+    (left,) = tracker.runs.values()
+    ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent)]
+    assert ended == ["KILLED", "KILLED"], "no run seems to go on"
+
+
+@pytest.mark.slow  # MLflow waits for 20 s
+def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd):
+    tracker = begun()
+    held = sqlite3.connect(store / "mlflow.db", isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+    try:
+        tracker.start("dml-seed0", {}, {})
+    finally:
+        held.execute("ROLLBACK")
+        held.close()
+    told = capfd.readouterr()
+    assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(told.out.split())
+    assert told.err == ""
+    tracker.end(None, failed=True)
+    assert MlflowClient().get_run(tracker.parent).info.status == "KILLED"
+
+
+def test_plain_files_need_no_tracker(tmp_path):
+    tracker = begun(tracking.opened("files", None))
+    tracker.start("a", {}, {}, reused_from="b", began=0.0)
+    tracker.epoch("a", 1, {})
+    tracker.finish("a", tmp_path, {})
+    tracker.fail("a", "no")
+    tracker.end(None, failed=False)
+    assert tracker.where == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_the_file_imports_neither_mlflow_nor_torch():
+    code = (
+        "import sys, pipelines.tracking; raise SystemExit(bool({'mlflow', 'torch', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_new_store_is_opened_without_a_word_by_several_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
+    command = [sys.executable, "-c", "from pipelines import tracking; tracking.opened('mlflow', None)"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    for process in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]:
+        assert process.communicate(timeout=120)[0] == ""
+        assert process.returncode == 0
+
+
+# What is refused
+
+
+class Answers(BaseHTTPRequestHandler):
+    code = 200
+
+    def do_GET(self):
+        self.send_response(self.code)
+        self.end_headers()
+
+    def log_message(self, *_): ...
+
+
+@pytest.fixture
+def answering():
+    """A maker of servers that answer everything with one code."""
+    servers = []
+
+    def serve(code):
+        server = HTTPServer(("127.0.0.1", 0), type("Coded", (Answers,), {"code": code}))
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        return f"http://user:secret@127.0.0.1:{server.server_port}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("code", [200, 401, 404])
+def test_a_server_that_answers_is_left_to_mlflow(answering, code):
+    store_._refuse_silent(answering(code))
+
+
+def test_a_server_that_is_broken_is_refused_and_no_password_is_told(answering, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", answering(503))
+    with pytest.raises(
+        UsageError, match=r"no MLflow server answers at http://127.0.0.1:\d+, .*HTTP 503.*tracker files"
+    ) as told:
+        tracking.opened("mlflow", None)
+    assert "secret" not in str(told.value)
+
+
+def test_a_server_that_is_not_there_is_refused_at_once(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    start = time.monotonic()
+    with pytest.raises(UsageError, match=f"no MLflow server answers at http://127.0.0.1:{port}, .*refused"):
+        tracking.opened("mlflow", None)
+    with pytest.raises(UsageError, match="no MLflow server"):
+        tracking.resolve("0" * 32)
+    assert time.monotonic() - start < 2
+
+
+def test_a_server_that_says_nothing_is_waited_for_no_longer_than_that(monkeypatch):
+    assert store_.PATIENCE <= 5
+    monkeypatch.setattr(store_, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(UsageError, match="timed out"):
+            tracking.opened("mlflow", None)
+    assert time.monotonic() - start < 1
+
+
+def test_a_store_that_cannot_be_written_is_refused_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/not there/mlflow.db")
+    with pytest.raises(UsageError, match=r"cannot write its store .*mlflow.db; `--tracker files`"):
+        tracking.opened("mlflow", None)
+
+
+def test_a_store_that_mlflow_does_not_know_is_refused(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://user:secret@host/x")
+    with pytest.raises(UsageError, match=r"cannot open its store nonsense://host/x .*`--tracker files`"):
+        tracking.opened("mlflow", None)
+
+
+def test_without_mlflow_the_files_are_recommended(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(UsageError, match=r"MLflow cannot be imported .*`--tracker files`"):
+        tracking.opened("mlflow", None)
+
+
+def test_a_parent_that_cannot_be_written_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with pytest.raises(UsageError, match=r"MLflow cannot be used .*not found.*`--tracker files`"):
+        begun()
+
+
+# References
+
+
+@pytest.mark.parametrize(
+    "text", ["0123456789abcdef" * 2, "runs:/1/model", "models:/m-1", "models:/n@a", "mlflow-artifacts:/1/x"]
+)
+def test_references_are_told_from_words_and_files(text):
+    assert tracking.is_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["wrn_16_2", "teacher/model.pt", "torchvision:resnet18", "runs:/", "0123456789ABCDEF" * 2]
+)
+def test_words_and_files_are_no_references(text):
+    assert not tracking.is_reference(text)
+
+
+def test_a_reference_leads_to_the_saved_net(logged, client):
+    run, model = run_id(logged.student), json.loads((logged.student / "tracked.json").read_text())["model_uri"]
+    client.create_registered_model("parts")
+    client.create_model_version("parts", model, run)
+    saved = (logged.student / "model.pt").read_bytes()
+    for reference in (run, f"runs:/{run}", f"runs:/{run}/model.pt", f"runs:/{run}/model", model, "models:/parts/1"):
+        path = tracking.resolve(reference)
+        assert path.read_bytes() == saved, reference
+        assert path != logged.student / "model.pt"
+    assert tracking.resolve(f"runs:/{run}/early.pt").name == "early.pt"
+
+
+def test_a_reference_to_nothing_is_refused_in_one_sentence(logged):
+    parent = logged.parent.info.run_id
+    for reference in (parent, "f" * 32, f"runs:/{parent}/model", "models:/nobody/1", "models:/m-" + "0" * 32):
+        with pytest.raises(UsageError, match=rf"{reference}: sqlite:.*mlflow.db holds no model.pt under this name"):
+            tracking.resolve(reference)
+
+
+# Names
+
+
+@given(st.lists(st.text(), max_size=8))
+def test_names_stay_as_many_as_they_were_and_mlflow_takes_them(names):
+    made = distinct(names)
+    assert len({name.casefold() for name in made}) == len(names)
+    for name in made:
+        _validate_metric_name(f"recall/{name}")
+
+
+@given(st.text())
+def test_any_name_can_be_made_legal(name):
+    _validate_metric_name(legal(name))
+
+
+# A real server
+
+
+@pytest.mark.slow
+def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
+    path, result = ran(tmp_path, "hinton-seed0")
+    tracker = begun(params={"scenario": "noise0.4"}, config={"a": 1})
+    tracker.start(path.name, {"role": "student"}, {})
+    tracker.epoch(path.name, 1, {"train/ce": 1.0})
+    tracker.finish(path.name, path, result)
+    tracker.end(None, failed=False)
+    said = capfd.readouterr()
+    assert said.out + said.err == ""
+    assert tracker.where == f"{server}/#/experiments/{tracker.experiment}/runs/{tracker.parent}"
+    client = MlflowClient()
+    run = client.get_run(run_id(path))
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+    assert run.data.metrics["recall/süß_ sauer_2"] == 1.0
+    uri = json.loads((path / "tracked.json").read_text())["model_uri"]
+    agrees(mlflow.pyfunc.load_model(uri), path / "model.pt", (8, 8, 3))
+    located = client.get_logged_model(uri.partition("/")[2]).artifact_location
+    for reference in (run.info.run_id, uri, f"runs:/{run.info.run_id}/model", located):
+        assert tracking.resolve(reference).read_bytes() == (path / "model.pt").read_bytes(), reference
+    with pytest.raises(UsageError, match=r"holds no model.pt"):
+        tracking.resolve("f" * 32)
+
+
+def test_figures_against_the_truth_are_metrics_by_their_own_names():
+    from pipelines.tracking.tracker import _figures, _metrics
+
+    last = {"accuracy": 0.5, "balanced_accuracy": 0.5, "worst_recall": 0.0, "recall": {"a": 1.0, "b": 0.0}}
+    fit = {"known": 9, "corrupted": 0, "memorised": None, "clean_fit": 0.75}
+    result = {"last": last, "fit": fit, "clean": {"rows": 4, **last, "recall": {"a": 0.25, "b": None}}}
+    written = {metric.key: metric.value for metric in _metrics(_figures(result), 0)}
+    assert written["fit/clean_fit"] == 0.75
+    assert "fit/memorised" not in written, "a share of no rows is absent, not zero"
+    assert (written["clean/rows"], written["clean/accuracy"], written["clean/recall/a"]) == (4, 0.5, 0.25)
+    assert "clean/recall/b" not in written
+
+
+def test_what_is_measured_on_request_and_beside_the_test_set_has_names_of_its_own():
+    from pipelines.tracking.tracker import _figures, _metrics
+
+    last = {"nll": None, "ece": 0.25, "groups": {"many": 0.5, "few": None}, "scaled": {"temperature": 2.0, "ece": 0.1}}
+    robust = {"fgsm 8/255": {"accuracy": 0.5, "recall": {"a": 1.0}}, "mine": {"accuracy": 0.25, "largest_linf": 0.03}}
+    result = {"last": last, "agreement": {"test": 0.75, "corrupted": None}, "robust": robust}
+    result |= {"corruptions": {"noise": {"1": 0.5}}, "cost": {"parameters": 7, "seconds": 3.0, "teacher_seconds": None}}
+    result |= {"trained": {"seconds": 3.0, "peak_memory": 9, "updates": 4}}
+    assert {metric.key: metric.value for metric in _metrics(_figures(result), 0)} == {
+        **{"ece": 0.25, "groups/many": 0.5, "scaled/temperature": 2.0, "scaled/ece": 0.1},
+        **{"agreement/test": 0.75, "corruptions/noise/1": 0.5, "cost/parameters": 7},
+        **{"robust/fgsm 8_255/accuracy": 0.5, "robust/mine/accuracy": 0.25, "robust/mine/largest_linf": 0.03},
+        **{"training/seconds": 3.0, "training/peak_memory": 9},
+    }

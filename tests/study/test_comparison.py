@@ -1,0 +1,386 @@
+"""Tables of made-up results, by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from robustkd.study import comparison
+from robustkd.study.comparison import Comparison, Recorded
+
+
+def result(role: str, method: str, seed: int, a: float, b: float, early: float | None = None) -> dict[str, Any]:
+    """A run with recalls a and b of two classes of one size."""
+    last = {
+        "accuracy": (a + b) / 2,
+        "balanced_accuracy": (a + b) / 2,
+        "worst_recall": min(a, b),
+        "recall": {"cat": a, "dog": b},
+        "support": {"cat": 40, "dog": 40},
+    }
+    made: dict[str, Any] = {
+        "cell": {"role": role, "method": method, "seed": seed},
+        "name": f"{role}-{method}-{seed}",
+        "last": last,
+    }
+    if early is not None:
+        made["early"] = {"accuracy": early, "balanced_accuracy": early, "worst_recall": early}
+    return made
+
+
+RESULTS = [
+    result("teacher", "baseline+ce", 0, 0.9, 0.7),
+    result("student", "baseline", 0, 0.8, 0.6, early=0.75),
+    result("student", "baseline", 1, 0.6, 0.4, early=0.65),
+    result("student", "hinton", 0, 0.9, 0.5),
+    result("student", "hinton", 1, 0.8, 0.4),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for made in RESULTS:
+        run = tmp_path / "runs" / made["name"]
+        run.mkdir(parents=True)
+        (run / "result.json").write_text(json.dumps(made))
+        base = made["last"]["accuracy"]
+        pd.DataFrame({"epoch": range(1, 9), "accuracy": [base + epoch / 100 for epoch in range(1, 9)]}).to_csv(
+            run / "epochs.csv"
+        )
+    card = {"methods": ["baseline", "hinton"], "seeds": 2, "truth_known": True}
+    (tmp_path / "study.json").write_text(json.dumps(card))
+    return tmp_path
+
+
+def test_the_summary_is_means_and_deviations_over_seeds(folder: Path) -> None:
+    summary = comparison.compare(comparison.load_record(folder)).summary
+    assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early", "hinton"]
+    assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.6)  # (0.7 + 0.5) / 2
+    assert summary.loc["baseline", "accuracy_std"] == pytest.approx(0.2 / 2**0.5)
+    assert summary.loc["baseline, stopped early", "accuracy_mean"] == pytest.approx(0.7)
+    assert summary.loc["hinton", "worst_recall_mean"] == pytest.approx(0.45)
+    assert summary["seeds"].tolist() == [1, 2, 2, 2]
+
+
+def test_differences_are_paired_by_seed(folder: Path) -> None:
+    table = comparison.compare(comparison.load_record(folder)).per_class
+    assert table.columns.tolist() == ["baseline recall", "hinton - baseline"]
+    assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])  # cat: +0.1, +0.2; dog: -0.1, 0.0
+
+
+def test_a_seed_without_its_pair_is_left_out() -> None:
+    table = comparison.differences([*RESULTS, result("student", "hinton", 2, 0.0, 0.0)], ["baseline", "hinton"])
+    assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])
+
+
+def test_the_reference_has_the_same_criterion() -> None:
+    results = [
+        *RESULTS,
+        result("student", "hinton+balanced", 0, 0.9, 0.9),
+        result("student", "baseline+balanced", 0, 0.8, 0.8),
+    ]
+    table = comparison.differences(results, ["baseline", "baseline+balanced", "hinton+balanced"])
+    assert table["hinton+balanced - baseline+balanced"].tolist() == pytest.approx([0.1, 0.1])
+    assert "baseline+balanced - baseline" not in table, "it is a reference of its own"
+    assert comparison.reference("hinton+balanced", ["baseline", "hinton+balanced"]) == "baseline"
+
+
+def test_without_a_baseline_there_are_recalls() -> None:
+    table = comparison.differences(RESULTS, ["hinton"])
+    assert table.columns.tolist() == ["hinton recall"]
+    assert table["hinton recall"].tolist() == pytest.approx([0.85, 0.45])
+
+
+def test_plain_training_is_told_along_the_run(folder: Path) -> None:
+    along = comparison.compare(comparison.load_record(folder)).along
+    assert along.index.tolist() == ["epoch 2", "epoch 4", "epoch 8"]
+    assert along["mean"].tolist() == pytest.approx([0.62, 0.64, 0.68])
+
+
+def test_what_was_measured_beside_a_model_has_a_row_after_it(folder: Path) -> None:
+    for seed in (0, 1):
+        path = folder / "runs" / f"student-baseline-{seed}" / "result.json"
+        made = json.loads(path.read_text())
+        made["beside"] = {"ensemble": {"accuracy": 0.3 + seed / 10, "balanced_accuracy": 0.3, "worst_recall": 0.1}}
+        path.write_text(json.dumps(made))
+    summary = comparison.compare(comparison.load_record(folder)).summary
+    assert list(summary.index) == ["teacher", "baseline", "baseline, ensemble", "baseline, stopped early", "hinton"]
+    assert summary.loc["baseline, ensemble", "accuracy_mean"] == pytest.approx(0.35)
+
+
+def test_seeds_and_methods_that_were_not_asked_for_are_left_out(folder: Path) -> None:
+    (folder / "study.json").write_text(json.dumps({"methods": ["baseline"], "seeds": 1}))
+    summary = comparison.compare(comparison.load_record(folder)).summary
+    assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early"]
+    assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.7)
+
+
+def test_figures_against_the_truth_stand_where_they_are_known(folder: Path) -> None:
+    assert not [
+        name
+        for name in comparison.compare(comparison.load_record(folder)).summary
+        if "memorised" in name or "clean" in name
+    ]
+    for method, seed, memorised, cat in (("hinton", 0, 0.2, 0.25), ("hinton", 1, 0.4, 0.75), ("baseline", 0, 0.5, 0.5)):
+        path = folder / "runs" / f"student-{method}-{seed}" / "result.json"
+        made = json.loads(path.read_text())
+        made["fit"] = {"memorised": memorised, "seen_through": None, "clean_fit": 0.9}
+        made["clean"] = {"rows": 7, **made["last"], "accuracy": 0.5, "recall": {"cat": cat, "dog": None}}
+        path.write_text(json.dumps(made))
+    made = comparison.compare(comparison.load_record(folder))
+    assert made.summary.loc["hinton", "memorised_mean"] == pytest.approx(0.3)
+    assert made.summary.loc["hinton", "clean_accuracy_mean"] == 0.5
+    assert made.summary.loc[["teacher", "baseline, stopped early"], "memorised_mean"].isna().all()
+    assert "seen_through_mean" not in made.summary, "nobody measured it"
+    assert made.clean.loc["cat", "hinton - baseline"] == pytest.approx(-0.25), "seed 1 has no pair"
+    assert made.clean.loc["dog"].isna().all(), "no clean label is there to recall"
+
+
+METHODS = ["baseline", "baseline+balanced", "hinton", "hinton+balanced", "sp"]
+LIFT = {"baseline": 0.0, "baseline+balanced": 0.05, "hinton": 0.04, "hinton+balanced": 0.05, "sp": -0.001}
+
+
+def five(methods: list[str] | None = None, seeds: int = 5, **study: Any) -> Recorded:
+    """A study of some seeds: hinton is better, hinton+balanced is its baseline to the last digit, sp does nothing."""
+    methods, results = methods or METHODS, []
+    wobble = np.random.default_rng(0).normal(scale=0.004, size=(len(METHODS), seeds, 2))
+    wobble[METHODS.index("hinton+balanced")] = wobble[METHODS.index("baseline+balanced")]
+    for method in methods:
+        for seed in range(seeds):
+            a, b = np.array([0.8, 0.6]) + 0.03 * seed + LIFT[method] + wobble[METHODS.index(method), seed]
+            early = 0.9 if method == "baseline" else None
+            results.append(result("student", method, seed, float(a), float(b), early))
+    given = {"scenario": "noise0.4", "dataset": "pets"}
+    card = {"methods": methods, "seeds": seeds, "truth_known": True, "dataset": "pets", "given": given, **study}
+    return Recorded(card, results, {})
+
+
+def values(record: Recorded, method: str) -> list[float]:
+    """Balanced accuracies of a method, seed by seed."""
+    return [r["last"]["balanced_accuracy"] for r in record.results if r["cell"]["method"] == method]
+
+
+def test_verdicts_are_of_paired_tests_against_the_baseline_with_the_same_criterion() -> None:
+    record = five()
+    table = comparison.compare(record).verdicts
+    assert table.index.tolist() == ["hinton", "hinton+balanced", "sp"]
+    assert table["reference"].tolist() == ["baseline", "baseline+balanced", "baseline"]
+    assert table["verdict"].tolist() == ["better", "identical", "no difference shown"]
+    theirs = stats.ttest_rel(values(record, "hinton"), values(record, "baseline"))
+    assert table.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
+    assert table.loc["hinton", "low"] == pytest.approx(theirs.confidence_interval().low)
+    assert table.loc["hinton", "p_holm"] == pytest.approx(3 * theirs.pvalue), "the smallest of three"
+    assert table.loc["hinton+balanced", "difference_plain"] == pytest.approx(
+        np.mean(values(record, "hinton+balanced")) - np.mean(values(record, "baseline"))
+    )
+    assert np.isnan(table.loc["hinton", "difference_plain"])
+    assert table["boot_low"].isna().all(), "five seeds are too few for it"
+
+
+def test_the_order_of_results_does_not_matter() -> None:
+    record = five()
+    turned = record._replace(results=record.results[::-1])
+    one, other = comparison.compare(record), comparison.compare(turned)
+    for name in ("summary", "verdicts", "classes", "per_class"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), obj=name)
+
+
+def test_more_methods_make_a_verdict_harder() -> None:
+    alone, beside = comparison.compare(five(["baseline", "hinton"])), comparison.compare(five())
+    assert alone.verdicts.loc["hinton", "p"] == beside.verdicts.loc["hinton", "p"]
+    assert alone.verdicts.loc["hinton", "p_holm"] < beside.verdicts.loc["hinton", "p_holm"]
+
+
+def test_four_seeds_give_no_verdict() -> None:
+    made = comparison.compare(five(seeds=4))
+    assert set(made.verdicts["verdict"]) == {"too few seeds"}
+    assert made.verdicts["low"].notna().any(), "their interval is told all the same"
+    assert "No verdict, because there are too few seeds: 1 of 3 lie above" in comparison.answer(made)[1]
+
+
+def test_ten_seeds_have_a_bootstrap_beside() -> None:
+    row = comparison.compare(five(seeds=10)).verdicts.loc["hinton"]
+    assert row["low"] < row["boot_low"] < row["difference"] < row["boot_high"] < row["high"]
+
+
+def doubtful(rows: int, flip: float = 0.0) -> Recorded:
+    """A study whose test labels are as given, with a clean part on which hinton loses by `flip`."""
+    record = five(["baseline", "hinton"], truth_known=False, known_test=(2 * rows, 80))
+    for r in record.results if rows else ():
+        shift = flip if r["cell"]["method"] == "hinton" else 0.0
+        clean = {name: r["last"][name] - shift for name in ("accuracy", "balanced_accuracy", "worst_recall")}
+        recall = {name: value - shift for name, value in r["last"]["recall"].items()}
+        r["clean"] = {"rows": 2 * rows, **clean, "recall": recall, "support": {"cat": rows, "dog": rows + 1}}
+    return record
+
+
+@pytest.mark.parametrize("rows", [0, 29])
+def test_labels_as_given_withhold_the_verdict(rows: int) -> None:
+    made = comparison.compare(doubtful(rows))
+    assert made.verdicts["verdict"].tolist() == ["withheld"]
+    assert made.verdicts["metric"].tolist() == ["balanced_accuracy"]
+    assert "30 test rows of each class with a clean label, or --trust-test-labels" in comparison.rule(made)[0]
+    assert comparison.answer(made)[1].startswith("No verdict, because the test labels are as given")
+    assert comparison.caveat(made.study).startswith("test labels as given")
+
+
+def test_thirty_clean_rows_of_each_class_decide() -> None:
+    made = comparison.compare(doubtful(30, flip=0.2))
+    assert made.verdicts.loc["hinton", "metric"] == "clean_balanced_accuracy"
+    assert made.verdicts.loc["hinton", "verdict"] == "worse", "on labels as given it would be better"
+    assert "on the test rows with a clean label" in comparison.rule(made)[0]
+
+
+def test_a_users_word_for_the_test_labels_is_taken_and_told() -> None:
+    made = comparison.compare(doubtful(0), trust=True)
+    assert made.verdicts["verdict"].tolist() == ["better"]
+    assert "taken for clean, as asked" in comparison.rule(made, trust=True)[0]
+
+
+def test_a_gain_over_an_overtrained_baseline_is_called_so() -> None:
+    made = comparison.compare(five())
+    assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(np.mean(values(five(), "hinton")) - 0.9)
+    only = "only than an overtrained baseline: stopped early it does at least as well"
+    assert comparison.answer(made)[1].startswith("Better: hinton (+4.")
+    assert f"points), but {only};" in comparison.answer(made)[1]
+    table = made.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.0, -0.01])
+    assert f"points), but 2 of these {only} (" in comparison.answer(made._replace(verdicts=table))[1]
+
+
+def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
+    record = five()
+    table = comparison.compare(record).classes
+    assert table[["method", "class"]].values.tolist() == [
+        [method, name] for method in ("hinton", "hinton+balanced", "sp") for name in ("cat", "dog")
+    ]
+    own, base = (
+        [r["last"]["recall"]["dog"] for r in record.results if r["cell"]["method"] == m] for m in ("sp", "baseline")
+    )
+    theirs = stats.ttest_rel(own, base)
+    row = table[(table["method"] == "sp") & (table["class"] == "dog")].iloc[0]
+    assert [row["p"], row["low"], row["high"]] == pytest.approx([theirs.pvalue, *theirs.confidence_interval()])
+    assert table["q"].tolist() == pytest.approx(stats.false_discovery_control(table["p"]).tolist())
+    assert "verdict" not in table
+
+
+def test_a_class_without_test_rows_is_no_question() -> None:
+    record = five()
+    for r in record.results:
+        r["last"]["recall"]["dog"] = None
+    table = comparison.compare(record).classes
+    assert table.loc[table["class"] == "dog", ["recall", "difference", "p", "q"]].isna().all(axis=None)
+    cats = table[table["class"] == "cat"]
+    assert cats["q"].tolist() == pytest.approx(stats.false_discovery_control(cats["p"]).tolist())
+
+
+def test_nothing_to_compare_is_said() -> None:
+    lone = comparison.compare(five(["hinton", "sp"]))
+    assert len(lone.verdicts) == len(lone.classes) == 0
+    assert "no baseline" in comparison.answer(lone)[1]
+    assert comparison.rule(lone) == []
+    nothing = comparison.compare(five()._replace(results=[]))
+    assert len(nothing.summary) == 0
+    assert nothing.verdicts["verdict"].tolist() == ["too few seeds"] * 3
+    assert "finished" in comparison.answer(nothing)[1]
+
+
+def test_further_figures_have_columns_of_their_own() -> None:
+    record = five()
+    for r in record.results:
+        r["last"] |= {"nll": 0.5, "groups": {"many": 0.9}, "scaled": {"temperature": 2.0, "ece": 0.1, "nll": 0.4}}
+        r["agreement"] = {"test": 0.8, "corrupted": None}
+        r["robust"] = {"fgsm 8/255": {"accuracy": 0.25}}
+        r["corruptions"] = {"noise": {"1": 0.8, "5": 0.4}, "blur": {"1": 0.9, "5": 0.3}}
+        r["cost"] = {"seconds": 2.0 + r["cell"]["seed"], "macs": 100}
+    made = comparison.compare(record)
+    row = made.summary.loc["hinton"]
+    figures = (
+        "nll",
+        "many",
+        "temperature",
+        "ece_scaled",
+        "agreement_test",
+        "fgsm 8/255",
+        "corruptions",
+        "corruption blur",
+    )
+    assert [row[f"{name}_mean"] for name in figures] == pytest.approx([0.5, 0.9, 2.0, 0.1, 0.8, 0.25, 0.6, 0.6])
+    assert "agreement_corrupted_mean" not in made.summary
+    assert made.costs.loc["hinton"].to_dict() == {"seconds": 4.0, "macs": 100.0}
+
+
+def study(scenario: str, lift: dict[str, float]) -> Comparison:
+    results = [result("student", m, s, 0.5 + lift[m] + s / 100, 0.5 + lift[m]) for m in lift for s in range(5)]
+    results.append(result("teacher", "baseline+ce", 0, 0.99, 0.99))
+    given = {"scenario": scenario, "dataset": "pets"}
+    return comparison.compare(
+        Recorded({"methods": [*lift], "seeds": 5, "truth_known": True, "given": given}, results, {})
+    )
+
+
+def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
+    made = comparison.across(
+        [
+            study("clean", {"baseline": 0.0, "hinton": 0.1, "sp": 0.1}),
+            study("noise0.4", {"baseline": 0.2, "hinton": 0.1}),
+        ]
+    )
+    # sp is in one of them only. clean: hinton 1, baseline 2. noise0.4: baseline 1, hinton 2.
+    assert made.ranks["rank"].to_dict() == {"hinton": 1.5, "baseline": 1.5}
+    assert made.ranks["studies"].to_dict() == {"hinton": 2, "baseline": 2}
+    noisy = made.table[made.table["study"] == "noise0.4"].set_index("method")
+    assert noisy["best"].to_dict() == {"teacher": False, "baseline": True, "hinton": False}, "a teacher takes no part"
+    assert noisy["below"].to_dict() == {"teacher": False, "baseline": False, "hinton": True}
+    assert noisy.loc["hinton", "verdict"] == "no difference shown", "one constant difference: a sign test of five"
+    assert noisy.loc["hinton", "difference"] == pytest.approx(-0.1)
+
+
+def test_a_verdict_stands_only_beside_its_own_figure() -> None:
+    made = comparison.compare(five())
+    by_figure = {name: comparison.across([made], name).table.set_index("method") for name in comparison.FIGURES}
+    assert by_figure["balanced_accuracy"].loc["hinton", "verdict"] == "better"
+    assert by_figure["worst_recall"].loc["hinton", "verdict"] == ""
+
+
+def test_an_unfinished_study_takes_no_verdict_back() -> None:
+    """What is missing counts as if it had shown nothing, and methods asked for before count too."""
+    whole = comparison.compare(five()).verdicts
+    record = five()
+    part = record._replace(results=[r for r in record.results if r["cell"]["method"] not in ("sp", "hinton+balanced")])
+    assert comparison.compare(part).verdicts.loc["hinton", "p_holm"] == pytest.approx(whole.loc["hinton", "p_holm"])
+    fewer = record._replace(study={**record.study, "methods": ["baseline", "hinton"]})
+    made = comparison.compare(fewer)
+    assert made.verdicts.loc["hinton", "p_holm"] == pytest.approx(3 * made.verdicts.loc["hinton", "p"])
+    assert "correction over the 3 compared" in comparison.rule(made)[0]
+
+
+def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
+    """Six seeds of two draws are two draws: averaged within each, they are too few for a verdict."""
+    record = five(seeds=6)
+    record.study["given"]["data_seeds"] = 2
+    made = comparison.compare(record)
+    d = np.subtract(values(record, "hinton"), values(record, "baseline"))
+    theirs = stats.ttest_1samp([d[::2].mean(), d[1::2].mean()], 0)
+    assert made.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [2, "too few seeds"]
+    assert made.verdicts.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
+    assert "seeds of one draw of the scenario averaged (2 draws)" in comparison.rule(made)[1]
+    record.study["given"]["data_seeds"] = 1
+    held = comparison.compare(record)
+    assert held.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [6, "better"]
+    assert "the randomness of training, for one draw of the scenario," in comparison.rule(held)[1]
+
+
+def test_the_clean_part_decides_about_classes_and_the_early_stop_too() -> None:
+    record = doubtful(30, flip=0.2)
+    for r in record.results:
+        if "early" in r:
+            r["early"]["clean"] = {"balanced_accuracy": 0.99}
+    made = comparison.compare(record)
+    assert (made.classes["difference"] < 0).all(), "on labels as given they would be positive"
+    assert made.classes["support"].tolist() == [30, 31]
+    lost = np.mean(values(record, "hinton")) - 0.2 - 0.99
+    assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(lost)

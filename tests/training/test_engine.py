@@ -1,0 +1,326 @@
+"""Training: the schedule, the meter, resuming, and what is said when it diverges."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import RECIPE, batches, construct, copied, few, same, toy
+from torch import Tensor, nn
+
+from robustkd.method import Method, Phase
+from robustkd.methods import METHODS
+from robustkd.methods.baseline import Baseline
+from robustkd.training.engine import DivergedError, Epoch, Meter, Recipe, fit, total
+from robustkd.types import Batch, Clock, Objective
+
+
+class Point(Method):
+    """One number x, pulled towards zero: L = x^2 / 2, so its gradient is x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.seen: list[tuple[str, int, int]] = []
+
+    def objective(self, batch: Batch) -> Objective:
+        self.seen.append(("train", *batch.clock))
+        return Objective({"square": self.x.square().sum() / 2})
+
+
+def run(method: Method, recipe: Recipe, **options: object) -> list[Epoch]:
+    return list(fit(method, batches(few()), recipe, **options))
+
+
+# The schedule
+
+
+@pytest.mark.parametrize(
+    ("done", "rate"), [(0, 1), (0.299, 1), (0.3, 0.2), (0.6, 0.04), (0.799, 0.04), (0.8, 0.008), (1, 0.008)]
+)
+def test_the_rate_falls_at_milestones(done, rate):
+    assert Recipe(lr=1).rate(done) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("epochs", [10, 20, 30, 60, 200])
+def test_a_milestone_falls_on_the_first_batch_of_its_epoch(epochs):
+    recipe = Recipe(lr=1)
+    rates = [recipe.rate(epoch / epochs) for epoch in range(epochs)]
+    changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
+    assert changes == [3 * epochs // 10, 6 * epochs // 10, 8 * epochs // 10]
+
+
+@pytest.mark.parametrize(("done", "rate"), [(0, 2), (1 / 3, 1.5), (0.5, 1), (2 / 3, 0.5), (1, 0)])
+def test_the_cosine_by_hand(done, rate):  # cos 60 degrees = 1/2
+    assert Recipe(lr=2, schedule="cosine").rate(done) == pytest.approx(rate, abs=1e-12)
+
+
+@pytest.mark.parametrize("done", [0, 0.5, 1])
+def test_constant_is_constant(done):
+    assert Recipe(lr=0.3, schedule="constant").rate(done) == 0.3
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
+def test_the_warm_up_rises_from_nothing_in_a_line(schedule):
+    recipe = Recipe(lr=2, schedule=schedule, warmup=0.2)
+    assert [recipe.rate(done) for done in (0, 0.05, 0.1, 0.15)] == pytest.approx([0, 0.5, 1, 1.5])
+    assert recipe.rate(0.2) == pytest.approx(2)
+    assert recipe.rate(0.1999) == pytest.approx(2, rel=1e-3)
+
+
+def test_the_cosine_fits_behind_the_warm_up():
+    recipe = Recipe(lr=2, schedule="cosine", warmup=0.2)
+    assert recipe.rate(0.6) == pytest.approx(1)
+    assert recipe.rate(1) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("share", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 1), (1.5, 15)])
+def test_a_phase_has_its_share_of_epochs_and_one_at_least(share, epochs):
+    assert Recipe(epochs=10).length(Phase("any", lambda batch: [], [], epochs=share)) == epochs
+
+
+@pytest.mark.parametrize("word", ["baseline", "fitnet"])
+def test_total_is_what_is_run(word):
+    made = construct(METHODS.parse(word))
+    recipe = replace(RECIPE, epochs=2)
+    numbers = [epoch.number for epoch in run(made.method, recipe, random=made.random)]
+    assert numbers == list(range(1, total(made.method, recipe) + 1))
+
+
+# The update
+
+
+def test_sgd_by_hand():
+    # lr 0.1, decay 0.5, no momentum: x <- x - 0.1 (x + 0.5 x) = 0.85 x, for two batches
+    method = Point()
+    (epoch,) = run(method, Recipe(1, 0.1, "constant", momentum=0, weight_decay=0.5))
+    assert method.x.item() == pytest.approx(0.85**2)
+    assert epoch.terms == {"square": pytest.approx((1 + 0.85**2) / 2 / 2)}  # the mean of the two losses x^2 / 2
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_as_a_loop_has_it(nesterov):
+    method, x, v = Point(), 1.0, 0.0
+    run(method, Recipe(2, 0.1, "constant", momentum=0.9, nesterov=nesterov, weight_decay=0))
+    for _ in range(4):
+        gradient = x
+        v = 0.9 * v + gradient
+        x -= 0.1 * (gradient + 0.9 * v if nesterov else v)
+    assert method.x.item() == pytest.approx(x)
+
+
+def test_the_rate_is_set_before_every_batch():
+    method, x = Point(), 1.0
+    recipe = Recipe(2, 0.5, "cosine", warmup=0.25, momentum=0, weight_decay=0)
+    run(method, recipe)
+    for done in (0, 0.25, 0.5, 0.75):  # two epochs of two batches
+        rate = 0.5 * done / 0.25 if done < 0.25 else 0.25 * (1 + math.cos(math.pi * (done - 0.25) / 0.75))
+        x -= rate * x
+    assert method.x.item() == pytest.approx(x)
+
+
+def test_the_clock_counts_the_epochs_of_a_phase():
+    method = Point()
+    run(method, Recipe(3, 0.1))
+    assert method.seen == [("train", epoch, 3) for epoch in range(3) for _ in range(2)]
+
+
+class TwoFold(Point):
+    """Two phases over two numbers, and a beginning to each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.y = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.begun: list[str] = []
+
+    def both(self, batch: Batch) -> Iterator[Objective]:
+        self.seen.append(("both", *batch.clock))
+        yield Objective({"both": self.x.square().sum() + self.y.square().sum()})
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (
+            Phase("first", self.both, [self.x], 0.5, lambda: self.begun.append("first")),
+            Phase("second", self.both, [self.y], None, lambda: self.begun.append("second")),
+        )
+
+
+def test_a_phase_moves_its_own_parameters_and_begins_once():
+    method, moved = TwoFold(), []
+    for epoch in fit(method, batches(few()), Recipe(2, 0.1, "constant")):
+        moved.append((epoch.phase, epoch.number, method.x.item(), method.y.item()))
+        assert method.begun == ["first", "second"][: 1 + (epoch.phase == "second")]
+    assert [(phase, number) for phase, number, *_ in moved] == [("first", 1), ("second", 2), ("second", 3)]
+    assert moved[0][3] == 1
+    assert moved[0][2] == moved[1][2] == moved[2][2] < 1
+    assert 1 > moved[1][3] > moved[2][3]
+    assert method.seen == [("both", 0, 1)] * 2 + [("both", 0, 2)] * 2 + [("both", 1, 2)] * 2
+
+
+def test_every_epoch_has_its_own_order_counted_over_all_phases():
+    method, seen = TwoFold(), []
+    plain = method.both
+    method.both = lambda batch: (seen.append(batch.index.tolist()), plain(batch))[1]
+    run(method, Recipe(2, 0.1))
+    loader = batches(few())
+    assert seen == [batch.index.tolist() for number in range(3) for batch in loader.epoch(number, Clock(0, 1))]
+    assert len(set(map(tuple, seen))) == 6
+
+
+def test_a_phase_may_bring_an_update_of_its_own():
+    method, calls = Point(), []
+    phase = replace(method.phases()[0], update=lambda objective, optimiser: calls.append(objective.loss.item()))
+    method.phases = lambda: (phase,)
+    run(method, Recipe(1, 0.1))
+    assert calls == [0.5, 0.5]
+    assert method.x.item() == 1
+
+
+class Weighing(Baseline):
+    """Notes a weight that it does not minimise."""
+
+    def objective(self, batch: Batch) -> Objective:
+        assert self.training
+        plain = super().objective(batch)
+        heavy = 1000 * torch.stack([p.square().sum() for p in self.parameters()]).sum()
+        return Objective(plain.terms, {"weight": heavy})
+
+
+def test_notes_are_kept_and_not_minimised():
+    noted, plain = construct(toy("method", Weighing)), construct(METHODS.parse("baseline"))
+    (epoch,), (other,) = run(noted.method, RECIPE), run(plain.method, RECIPE)
+    assert epoch.terms.keys() == {"ce", "weight"}
+    assert epoch.terms["ce"] == other.terms["ce"]
+    assert epoch.terms["weight"] > 1000
+    assert same(noted.method.state_dict(), plain.method.state_dict())
+
+
+def test_between_epochs_a_method_is_in_evaluation():
+    made = construct(METHODS.parse("baseline"))
+    for _ in fit(made.method, batches(few()), replace(RECIPE, epochs=2)):
+        assert not any(part.training for part in made.method.modules())
+
+
+# The meter
+
+
+def objective(**terms: float) -> Objective:
+    return Objective({name: torch.tensor(value, requires_grad=True) for name, value in terms.items()})
+
+
+def test_the_meter_takes_means_of_each_name_over_the_times_it_came():
+    meter = Meter()
+    meter.add(objective(a=1.0, b=10.0))
+    meter.add(objective(a=2.0))
+    meter.add(Objective(objective(a=6.0).terms, {"share": torch.tensor(3)}))
+    assert meter.means() == {"a": 3, "b": 10, "share": 3}
+
+
+def test_the_meter_keeps_no_graph():
+    meter = Meter()
+    meter.add(objective(a=1.0))
+    assert not any(value.requires_grad for value in meter.sums.values())
+
+
+# Resuming, and being the same
+
+
+@pytest.mark.parametrize("word", ["baseline", "dml", "fitnet"])
+def test_resuming_in_the_middle_changes_nothing(word):
+    def train(state: object = None, seed: int = 0) -> tuple[list[Epoch], list[dict], dict]:
+        made, states, epochs = construct(METHODS.parse(word), seed=seed), [], []
+        loader = batches(few(), augment=True)
+        for epoch in fit(made.method, loader, Recipe(3, 0.05, "cosine", warmup=0.2), random=made.random, state=state):
+            epochs.append(epoch)
+            states.append(copied(epoch.state()))
+        return epochs, states, made.method.state_dict()
+
+    epochs, states, final = train()
+    middle = len(states) // 2
+    later, after, resumed = train(states[middle - 1], seed=1)
+    assert same(resumed, final)
+    assert [(e.phase, e.number, e.terms) for e in later] == [(e.phase, e.number, e.terms) for e in epochs[middle:]]
+    assert all(same(one["method"], other["method"]) for one, other in zip(after, states[middle:], strict=True))
+
+
+def test_a_phase_that_had_begun_does_not_begin_again():
+    states = [copied(epoch.state()) for epoch in fit(TwoFold(), batches(few()), Recipe(2, 0.1))]
+    begun = []
+    for state in states:
+        method = TwoFold()
+        run(method, Recipe(2, 0.1), state=state)
+        begun.append(method.begun)
+    assert begun == [["second"], [], []]
+
+
+class Dicing(Point):
+    """Draws from the method's own generator."""
+
+    def __init__(self, random: torch.Generator) -> None:
+        super().__init__()
+        self.random = random
+
+    def objective(self, batch: Batch) -> Objective:
+        return Objective({"drawn": (self.x * torch.rand(1, generator=self.random)).square().sum()})
+
+
+def test_the_methods_generator_is_part_of_the_state():
+    def train(seed: int, state: object = None) -> tuple[float, list]:
+        random = torch.Generator().manual_seed(seed)
+        method = Dicing(random)
+        states = [copied(e.state()) for e in fit(method, batches(few()), Recipe(3, 0.1), random=random, state=state)]
+        return method.x.item(), states
+
+    final, states = train(0)
+    assert train(1, states[0])[0] == final
+    assert train(1)[0] != final
+
+
+def test_one_run_is_as_another_bit_for_bit():
+    def train() -> tuple[list[dict[str, float]], dict]:
+        made = construct(METHODS.parse("hinton"))
+        epochs = list(fit(made.method, batches(few(), augment=True), Recipe(2, 0.1), random=made.random))
+        return [epoch.terms for epoch in epochs], made.method.state_dict()
+
+    (terms, one), (again, other) = train(), train()
+    assert terms == again
+    assert same(one, other)
+
+
+# Divergence
+
+
+class Exploding(TwoFold):
+    """Its second phase is not finite in its second epoch."""
+
+    def both(self, batch: Batch) -> Iterator[Objective]:
+        bad = float("nan") if batch.clock.epochs == 2 and batch.clock.epoch == 1 else 0.0
+        yield Objective({"fine": self.y.sum() + self.x.sum(), "cracked": self.y.sum() + bad})
+
+
+def test_divergence_is_told_by_term_phase_and_epoch():
+    epochs = fit(Exploding(), batches(few()), Recipe(2, 0.1))
+    assert [next(epochs).phase for _ in range(2)] == ["first", "second"]
+    with pytest.raises(DivergedError, match="the term 'cracked' is nan in phase 'second', epoch 2"):
+        next(epochs)
+
+
+def test_a_rate_that_is_too_large_is_told():
+    with pytest.raises(
+        DivergedError, match=r"the term 'square' is (inf|nan) in phase 'train', epoch \d+: a smaller --lr"
+    ):
+        run(Point(), Recipe(300, 1e3, "constant"))
+
+
+def test_an_infinite_note_is_told_too():
+    method = Point()
+    plain = method.objective
+    method.objective = lambda batch: Objective(plain(batch).terms, {"ratio": torch.tensor(math.inf)})
+    with pytest.raises(DivergedError, match="'ratio' is inf"):
+        run(method, Recipe(1, 0.1))
+
+
+def test_an_objective_is_the_sum_of_its_terms():
+    three = Objective({"a": torch.tensor(1.0), "b": torch.tensor(2.5)}, {"note": torch.tensor(100.0)})
+    assert isinstance(three.loss, Tensor)
+    assert three.loss.item() == 3.5
