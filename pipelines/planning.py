@@ -154,7 +154,7 @@ def draft(options: StudyOptions) -> Draft:
         "dataset": source.name,
         "classes": source.classes,
         "fingerprint": source.fingerprint,
-        "truth_known": not drawn[0].test.doubtful,
+        "truth_known": not drawn[0].test.may_have_label_noise,
         "known_training": known(drawn[0].train),
         "known_test": known(drawn[0].test),
         "skipped": source.skipped,

@@ -34,7 +34,7 @@ def write(made: Comparison, out: Path, trust: bool = False) -> Path:
         sections.confusions(made, who),
         sections.certainty(made, who),
         sections.scenario(made, seen),
-        sections.seen_through(made, who, seen),
+        sections.recovered(made, who, seen),
         sections.costs(made, who),
         sections.history(made, seen),
     )

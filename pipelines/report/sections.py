@@ -59,13 +59,13 @@ PROBABILITIES: Named = {
 }
 TRUTH: Named = {
     "memorised": ("memorised", True, False),
-    "seen_through": ("seen through", True, True),
+    "recovered": ("recovered", True, True),
     "clean_fit": ("clean fit", True, None),
     "loss_auroc": ("AUROC of the loss", False, True),
 }
 TOLD = {  # what they are
     "memorised": "memorised: wrong training labels that a net gives all the same",
-    "seen_through": "seen through: true ones that it gives instead",
+    "recovered": "recovered: true ones that it gives instead",
     "clean_fit": "clean fit: right training labels that it gives",
     "loss_auroc": "AUROC: how well the loss tells wrong labels from right ones",
 }
@@ -389,7 +389,7 @@ def epochs(made: Comparison, who: Examples) -> Section | None:
     titles = {
         "accuracy": ("Test accuracy", "of the test set, or of 2,000 fixed rows of it"),
         "memorised": ("Memorised", "wrong training labels that the net gives all the same"),
-        "seen_through": ("Seen through", "true labels that it gives instead"),
+        "recovered": ("Seen through", "true labels that it gives instead"),
     }
     present = [name for name in shown if len(made.curves) and name in set(made.curves["method"])]
     for column, (title, told) in titles.items():
@@ -554,11 +554,11 @@ def scenario(made: Comparison, seen: "Files") -> Section | None:
     )
 
 
-def seen_through(made: Comparison, who: Examples, seen: "Files") -> Section | None:
+def recovered(made: Comparison, who: Examples, seen: "Files") -> Section | None:
     """Corrupted samples to which the best method gives their true label all the same."""
-    if who.best is None or "seen_through_mean" not in made.summary:
+    if who.best is None or "recovered_mean" not in made.summary:
         return None
-    title = "Labels that were seen through"
+    title = "Labels that were recovered"
     try:
         found = seen.thumbs(made, who.best, who.reference)
     except Exception as error:  # a report is never lost to its thumbnails, whatever became of the data

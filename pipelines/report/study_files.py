@@ -54,10 +54,10 @@ class Files:
             return cls(made.folder, why=f"the study's manifests cannot be read ({told[:200]})")
 
     def thumbs(self, made: Comparison, best: str, reference: str | None) -> tuple[list[dict[str, Any]], int, int, int]:
-        """Thumbnails of what a method saw through, in the first seed that it and its reference have.
+        """Thumbnails of what a method recovered, in the first seed that it and its reference have.
 
         Returns:
-            SHOWN of them at most, the seed, how many it saw through, and under how many of these the reference gives the wrong
+            SHOWN of them at most, the seed, how many it recovered, and under how many of these the reference gives the wrong
             label; those come first, then by row.
 
         Raises:
@@ -93,7 +93,7 @@ class Files:
         order = np.lexsort((own["row"], ~memorised))
         chosen = order[right[order]][:SHOWN]
         if not len(chosen):
-            raise OSError(f"{best} saw through none.")
+            raise OSError(f"{best} recovered none.")
         source = plan.source(replace(StudyOptions(**made.study["given"]), download=False))
         if source.fingerprint != made.study["fingerprint"]:
             raise OSError("the data set there now is not the one that the study was made of.")

@@ -32,7 +32,7 @@ FREQUENCIES = {"many": "many", "medium": "medium", "few": "few"}
 THIRDS = {"head": "largest third", "middle": "middle third", "tail": "smallest third"}
 TRUTH = {
     **{"clean_accuracy": "clean part", "clean_balanced_accuracy": "clean part, balanced"},
-    **{"memorised": "memorised", "seen_through": "seen through", "clean_fit": "clean fit"},
+    **{"memorised": "memorised", "recovered": "recovered", "clean_fit": "clean fit"},
     "loss_auroc": "AUROC of the loss",
 }
 AGREEMENT = {"agreement_test": "on the test set", "agreement_corrupted": "on wrong training labels"}
@@ -115,7 +115,7 @@ def against_truth(made: Comparison) -> list[str | Grid]:
         parts.append(by_method("against the truth", shown, made))
     told = {
         "memorised": "memorised: wrong training labels that a net gives all the same",
-        "seen_through": "seen through: true ones instead",
+        "recovered": "recovered: true ones instead",
         "clean_fit": "clean fit: right training labels that it gives",
         "loss_auroc": "AUROC: how well the loss tells wrong labels from right ones",
     }

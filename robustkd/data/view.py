@@ -119,7 +119,7 @@ class View:
         return np.zeros(len(self), bool) if truth is None else (truth >= 0) & (truth != self.labels)
 
     @property
-    def doubtful(self) -> bool:
+    def may_have_label_noise(self) -> bool:
         """Whether a label shown is wrong, or might be."""
         return self.truth is None or bool((self.truth != self.labels).any())
 

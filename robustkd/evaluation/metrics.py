@@ -182,7 +182,7 @@ def against_truth(
         known: rows whose truth is known.
         corrupted: of these, rows under a wrong label.
         memorised: the share of corrupted rows predicted as the wrong label shown.
-        seen_through: the share of corrupted rows predicted as what they truly are.
+        recovered: the share of corrupted rows predicted as what they truly are.
         clean_fit: the share of the other known rows predicted as labelled.
         foreign: rows of foreign images; foreign_fitted: the share of them predicted as labelled.
         loss_auroc: the chance that a corrupted row has a greater loss than a clean one, ties counted half: 0.5 where the
@@ -199,7 +199,7 @@ def against_truth(
         "known": int(known.sum()),
         "corrupted": int(wrong.sum()),
         "memorised": _mean((predicted == labels)[wrong]),
-        "seen_through": _mean((predicted == truth)[wrong]),
+        "recovered": _mean((predicted == truth)[wrong]),
         "clean_fit": _mean((predicted == labels)[clean]),
         "foreign": int(foreign.sum()),
         "foreign_fitted": _mean((predicted == labels)[foreign]),

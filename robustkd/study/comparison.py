@@ -17,7 +17,7 @@ from robustkd.evaluation import metrics, significance
 
 FIGURES = ("accuracy", "balanced_accuracy", "worst_recall")
 PER_RUN = (*FIGURES, "worst_three", "macro_f1", "nll", "brier", "ece")
-FIT = ("memorised", "seen_through", "clean_fit", "loss_auroc")
+FIT = ("memorised", "recovered", "clean_fit", "loss_auroc")
 HEADLINE = "balanced_accuracy"  # what verdicts are about
 LESS = ("nll", "brier", "ece", "memorised")  # of these, and what is made of them, less is better
 KNOWN = 30  # test rows with a clean label that each class must have for a verdict by them
@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
     per_class: pd.DataFrame  # a row per class: the baseline's recall, each method's mean difference from its reference
     clean: pd.DataFrame  # the same on the test rows with a clean label, where labels as given may be wrong
     along: pd.DataFrame  # plain training's accuracy at a quarter, half and the whole of the run
-    curves: pd.DataFrame  # epoch, method, seed, accuracy; where wrong labels are known, memorised and seen_through
+    curves: pd.DataFrame  # epoch, method, seed, accuracy; where wrong labels are known, memorised and recovered
     costs: pd.DataFrame  # a row per method: the mean of what a run costs
     study: dict[str, Any]  # study.json
     results: list[dict[str, Any]]  # of the runs that were asked for, teachers first
@@ -326,7 +326,7 @@ def _mean(columns: list["pd.Series[float]"]) -> "pd.Series[float] | None":
 
 
 def _history(epochs: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
-    kept = epochs[[name for name in ("epoch", "accuracy", "memorised", "seen_through") if name in epochs]]
+    kept = epochs[[name for name in ("epoch", "accuracy", "memorised", "recovered") if name in epochs]]
     return kept.assign(method=row_name(cell), seed=cell["seed"])
 
 

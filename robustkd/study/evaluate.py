@@ -85,7 +85,7 @@ def evaluate(plan: Plan, cell: Run) -> dict[str, Any]:
 
 def clean_figures(logits: NDArray[np.float32], test: View, groups: Groups) -> dict[str, Any]:
     """`clean`: the test set's figures on the rows whose true label is known, by that; only where those shown may be wrong."""
-    if not test.doubtful or test.truth is None or not (known := test.truth >= 0).any():
+    if not test.may_have_label_noise or test.truth is None or not (known := test.truth >= 0).any():
         return {}
     part = metrics.summary(test.truth[known], logits[known], test.classes, groups)
     return {"clean": {"rows": int(known.sum()), **part}}

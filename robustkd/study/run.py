@@ -102,7 +102,7 @@ def memorisation_rates(net: Network, loader: Loader) -> dict[str, float]:
     if not len(view) or view.truth is None:
         return {}
     given = answers(net, loader).argmax(axis=1)
-    return {"memorised": float((given == view.labels).mean()), "seen_through": float((given == view.truth).mean())}
+    return {"memorised": float((given == view.labels).mean()), "recovered": float((given == view.truth).mean())}
 
 
 def train(plan: Plan, cell: Run, report: Report) -> None:

@@ -246,7 +246,7 @@ def test_a_hundred_classes_and_ten_thousand_rows_take_well_below_a_second() -> N
 
 
 def test_what_became_of_wrong_labels_by_hand() -> None:
-    #                     memorised  seen through  neither  clean, fitted  clean, missed  unknown  foreign
+    #                     memorised  recovered  neither  clean, fitted  clean, missed  unknown  foreign
     made = metrics.against_truth(
         predicted=np.array([1, 0, 2, 0, 1, 1, 2]),
         labels=np.array([1, 1, 1, 0, 0, 1, 2]),
@@ -256,7 +256,7 @@ def test_what_became_of_wrong_labels_by_hand() -> None:
     )
     assert (made["known"], made["corrupted"], made["foreign"]) == (5, 3, 1)
     assert made["memorised"] == pytest.approx(1 / 3)
-    assert made["seen_through"] == pytest.approx(1 / 3)
+    assert made["recovered"] == pytest.approx(1 / 3)
     assert (made["clean_fit"], made["foreign_fitted"]) == (0.5, 1.0)
     assert made["loss_auroc"] == pytest.approx(5.5 / 6), (
         "of 3 x 2 pairs one is a tie; the unknown and the foreign do not count"
@@ -277,7 +277,7 @@ def test_the_loss_auroc_is_a_rank_test() -> None:
 def test_a_share_of_no_rows_is_absent_and_not_zero() -> None:
     none = np.array([False])
     made = metrics.against_truth(np.array([0]), np.array([0]), np.array([-1]), none, np.array([0.1]))
-    shares = ("memorised", "seen_through", "clean_fit", "foreign_fitted", "loss_auroc")
+    shares = ("memorised", "recovered", "clean_fit", "foreign_fitted", "loss_auroc")
     assert {made[name] for name in shares} == {None}
     assert made["known"] == 0
     for truth in (np.array([0, 1]), np.array([1, 0])):  # all clean, all corrupted

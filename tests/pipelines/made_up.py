@@ -59,7 +59,7 @@ def answers(name: str, seed: int, classes: tuple[str, ...], rows: int, early: bo
 
 def run(role: str, name: str, seed: int, classes: tuple[str, ...], rows: int, truth: bool = True) -> dict[str, Any]:
     """A result.json."""
-    wrong = {"known": 9, "corrupted": 4, "memorised": 0.1, "seen_through": 0.8, "clean_fit": 0.9, "loss_auroc": 0.97}
+    wrong = {"known": 9, "corrupted": 4, "memorised": 0.1, "recovered": 0.8, "clean_fit": 0.9, "loss_auroc": 0.97}
     return {
         "cell": {"role": role, "method": name, "seed": seed},
         "name": f"{role}-{seeds.derive(0, name) % 10**6}-{seed}",
@@ -77,7 +77,7 @@ def history(name: str, seed: int, epochs: int = 4) -> pd.DataFrame:
     rise = np.arange(1, epochs + 1) / epochs
     low = 0.9 - 0.01 * seed
     return pd.DataFrame(
-        {"epoch": range(1, epochs + 1), "accuracy": low * rise, "memorised": rise / 9, "seen_through": rise}
+        {"epoch": range(1, epochs + 1), "accuracy": low * rise, "memorised": rise / 9, "recovered": rise}
     )
 
 

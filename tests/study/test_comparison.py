@@ -128,14 +128,14 @@ def test_figures_against_the_truth_stand_where_they_are_known(folder: Path) -> N
     for method, seed, memorised, cat in (("hinton", 0, 0.2, 0.25), ("hinton", 1, 0.4, 0.75), ("baseline", 0, 0.5, 0.5)):
         path = folder / "runs" / f"student-{method}-{seed}" / "result.json"
         made = json.loads(path.read_text())
-        made["fit"] = {"memorised": memorised, "seen_through": None, "clean_fit": 0.9}
+        made["fit"] = {"memorised": memorised, "recovered": None, "clean_fit": 0.9}
         made["clean"] = {"rows": 7, **made["last"], "accuracy": 0.5, "recall": {"cat": cat, "dog": None}}
         path.write_text(json.dumps(made))
     made = comparison.compare(comparison.load_record(folder))
     assert made.summary.loc["hinton", "memorised_mean"] == pytest.approx(0.3)
     assert made.summary.loc["hinton", "clean_accuracy_mean"] == 0.5
     assert made.summary.loc[["teacher", "baseline, stopped early"], "memorised_mean"].isna().all()
-    assert "seen_through_mean" not in made.summary, "nobody measured it"
+    assert "recovered_mean" not in made.summary, "nobody measured it"
     assert made.clean.loc["cat", "hinton - baseline"] == pytest.approx(-0.25), "seed 1 has no pair"
     assert made.clean.loc["dog"].isna().all(), "no clean label is there to recall"
 

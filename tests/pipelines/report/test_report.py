@@ -270,7 +270,7 @@ def test_what_is_not_finished_is_said(tmp_path: Path) -> None:
     assert "No run is finished yet." in read(report.write(nothing(), tmp_path)).text
 
 
-def test_a_study_in_files_shows_its_scenario_and_what_was_seen_through(tmp_path: Path) -> None:
+def test_a_study_in_files_shows_its_scenario_and_what_was_recovered(tmp_path: Path) -> None:
     place = made_up.folder(tmp_path)
     made = comparison.compare(comparison.load_record(place))
     out = place / "comparison"
@@ -349,7 +349,7 @@ def test_a_report_is_not_lost_to_its_thumbnails(harm: str, told: str, tmp_path: 
     (place / "study.json").write_text(json.dumps(card))
     made = comparison.compare(comparison.load_record(place))
     seen, who = Files.of(made), sections.select_examples(made)
-    drawn, shown = sections.scenario(made, seen), sections.seen_through(made, who, seen)
+    drawn, shown = sections.scenario(made, seen), sections.recovered(made, who, seen)
     assert drawn is not None
     assert shown is not None
     assert told in " ".join([*drawn.notes, *shown.notes])

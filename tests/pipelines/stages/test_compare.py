@@ -75,7 +75,7 @@ def card(**changes: Any) -> dict[str, Any]:
 
 def known() -> Recorded:
     """Five seeds of two baselines and what is compared with them, on labels that are known."""
-    fit = {"memorised": 0.05, "seen_through": 0.9, "clean_fit": 0.97, "loss_auroc": 0.98}
+    fit = {"memorised": 0.05, "recovered": 0.9, "clean_fit": 0.97, "loss_auroc": 0.98}
     results = [cell("baseline+ce", seed, role="teacher") for seed in range(5)]
     results += [
         cell(method, seed, fit={**fit, "memorised": 0.05 + 0.01 * seed}, agreement={"test": 0.95, "corrupted": None})
