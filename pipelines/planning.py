@@ -42,7 +42,7 @@ UNTRAINED = {
     *("evaluation/robustness.py", "attacks/gradient.py", "evaluation/corruptions.py", "study/comparison.py"),
     "evaluation/significance.py",
     *("estimator.py", "label_audit/out_of_fold.py", "label_audit/confident_learning.py", "study/options.py"),
-    *("training/hardware.py", "study/scheduler.py"),
+    *("training/hardware.py", "study/scheduler.py", "atomic.py"),
 }
 TABLES = {**study.TABLES, "SCENARIOS": scenarios.SCENARIOS}
 

@@ -5,7 +5,6 @@ label cannot have been learnt by the net that judges it. Other rows, such as a t
 the nets, none of which was trained on them. What a fold has come to is kept in a file, and an interrupted command goes on.
 """
 
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.atomic import write_atomically
 from robustkd.data.loader import Loader
 from robustkd.data.normalisation import moments
 from robustkd.data.splits import merge_singleton_groups
@@ -214,10 +214,7 @@ def _asked(net: Network, view: View, trainer: Trainer) -> Probabilities:
 
 def _keep(path: Path, answers: _Answers) -> None:
     """Write a fold's file whole, or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        np.savez(file, own=answers.own, other=answers.other, seconds=answers.seconds)
-    os.replace(unfinished, path)
+    write_atomically(path, lambda file: np.savez(file, own=answers.own, other=answers.other, seconds=answers.seconds))
 
 
 def _kept(path: Path, own: tuple[int, int], other: tuple[int, int]) -> _Answers | None:

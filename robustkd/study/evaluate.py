@@ -5,7 +5,6 @@ Nothing here decides what is trained: a change of this file, or of what is asked
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from robustkd.atomic import write_text_atomically
 from robustkd.data.class_groups import many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.view import Labels, View
@@ -237,8 +237,7 @@ def document(path: Path) -> dict[str, Any]:
 def write(path: Path, result: dict[str, Any]) -> None:
     """Write a result so that the path holds either the old file or the whole new one."""
     text = json.dumps(valid(result), indent=2, ensure_ascii=False, allow_nan=False)
-    path.with_suffix(".part").write_text(text, encoding="utf-8")
-    os.replace(path.with_suffix(".part"), path)
+    write_text_atomically(path, text)
 
 
 def valid(value: Any) -> Any:

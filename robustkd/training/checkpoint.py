@@ -1,7 +1,6 @@
 """Files of networks and of unfinished runs. A net lies beside the card that rebuilds it; both load without pickled code."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustkd.atomic import write_atomically
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
 from robustkd.models.build import make
@@ -16,9 +16,8 @@ from robustkd.models.net import Network
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Save so that the path holds either the old file or the whole new one."""
-    torch.save(dict(content), path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    """Save a dictionary of tensors and plain values atomically."""
+    write_atomically(path, lambda file: torch.save(dict(content), file))
 
 
 def read(path: Path) -> dict[str, Any]:

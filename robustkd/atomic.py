@@ -1,0 +1,32 @@
+"""Atomic file writes: a reader sees either the old file or the complete new one, even if the process is killed."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Create or replace a file with what a function writes to a binary stream.
+
+    The data goes to a temporary file in the same folder, under a name that no other process or thread uses, which then
+    replaces the target. If the function raises, the target is unchanged and the temporary file is removed.
+
+    Args:
+        path: the target; its folder must exist.
+        write: called once with the open temporary file.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Create or replace a text file, encoded in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
