@@ -18,10 +18,10 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> float(kl(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])))  # a shift of the logits changes nothing
     0.0
     """
-    return divergence(target, logits, temperature).mean()
+    return kl_per_sample(target, logits, temperature).mean()
 
 
-def divergence(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+def kl_per_sample(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     """KL(p_t || p_s) of softened logits, per sample: (B, K), (B, K) -> (B,)."""
     log_p, log_q = F.log_softmax(target / temperature, dim=1), F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
@@ -38,14 +38,14 @@ def soft_ce(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     return -(F.softmax(target / temperature, dim=1) * F.log_softmax(logits / temperature, dim=1)).sum(dim=1)
 
 
-def partners(valid: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_valid_columns(valid: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """A column for each row, drawn evenly from the valid ones, and whether there is any: (N, M) bool -> (N,), (N,) bool."""
     ranked = torch.rand(valid.shape, generator=random, device=valid.device).masked_fill(~valid, -1.0)
     first = ranked.max(dim=1)
     return first.indices, first.values >= 0
 
 
-def mean_where(values: Tensor, counted: Tensor) -> Tensor:
+def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
     """The mean of the values that count, 0 where none does: (N,), (N,) bool -> scalar.
 
     >>> float(mean_where(torch.tensor([1.0, 5.0]), torch.tensor([True, False])))
@@ -54,7 +54,7 @@ def mean_where(values: Tensor, counted: Tensor) -> Tensor:
     return (values * counted).sum() / counted.sum().clamp(min=1)
 
 
-def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     """max(0, ||a - p|| - ||a - n|| + margin) per sample: (N, D), (N, D), (N, D) -> (N,).
 
     >>> origin, three = torch.zeros(1, 2), torch.tensor([[3.0, 0.0]])

@@ -22,7 +22,7 @@ from robustkd.types import Batch, Objective, Output
 Update = Callable[[Objective, Optimizer], None]
 
 
-def descend(objective: Objective, optimiser: Optimizer) -> None:
+def backward_and_step(objective: Objective, optimiser: Optimizer) -> None:
     """One update: zero, backward, step."""
     optimiser.zero_grad(set_to_none=True)
     objective.loss.backward()  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ class Phase:
     parameters: list[nn.Parameter]
     epochs: float | None = None  # beyond the run's budget, as a fraction of it; None: the budget itself
     begin: Callable[[], None] | None = None  # what happens once, before the first epoch
-    update: Update = descend
+    update: Update = backward_and_step
 
 
 class Method(nn.Module, ABC):

@@ -39,7 +39,7 @@ RECIPE = Recipe(epochs=1, lr=0.03, schedule="cosine")
 EARLY = Clock(0, 8)  # early in a run, when what is only done for a part of it is done
 
 
-def source(each: int = 20, truth: bool = True) -> Source:
+def make_source(each: int = 20, truth: bool = True) -> Source:
     """`each` images of each class: a bright stripe at the class's place, under noise."""
     labels = np.arange(each * len(CLASSES)) % len(CLASSES)
     images = np.random.default_rng(0).integers(0, 90, (len(labels), *SHAPE), dtype=np.uint8)
@@ -49,52 +49,52 @@ def source(each: int = 20, truth: bool = True) -> Source:
 
 
 @cache
-def many() -> View:
+def large_view() -> View:
     """Enough to learn from."""
-    return View.of(source(20))
+    return View.of(make_source(20))
 
 
 @cache
-def few() -> View:
+def small_view() -> View:
     """Two batches of six, every class in both."""
-    return View.of(source(4))
+    return View.of(make_source(4))
 
 
-def facts(view: View) -> DatasetInfo:
+def dataset_info(view: View) -> DatasetInfo:
     return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
 
 
-def batches(view: View, size: int = 6, **options: Any) -> Loader:
+def make_loader(view: View, size: int = 6, **options: Any) -> Loader:
     return Loader(view, size, CPU, **{"augment": False, **options})
 
 
 @cache
-def _network(word: str, seed: int, half: bool) -> Network:
+def _cached_network(word: str, seed: int, half: bool) -> Network:
     return make(MODELS.parse(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, half=half)
 
 
-def network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:
+def make_network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:
     """A net for the toy data, of its own weights."""
-    return copy.deepcopy(_network(word, seed, half))
+    return copy.deepcopy(_cached_network(word, seed, half))
 
 
 @cache
-def _trained() -> dict[str, Tensor]:
-    net = network(TEACHER, seed=7)
-    method = Baseline(net, lambda: CE(facts(many())))
-    list(fit(method, batches(many(), 12), replace(RECIPE, epochs=6)))
+def _trained_teacher_state() -> dict[str, Tensor]:
+    net = make_network(TEACHER, seed=7)
+    method = Baseline(net, lambda: CE(dataset_info(large_view())))
+    list(fit(method, make_loader(large_view(), 12), replace(RECIPE, epochs=6)))
     return net.state_dict()
 
 
-def teacher(half: bool = False) -> Frozen:
+def make_teacher(half: bool = False) -> Frozen:
     """A teacher that knows the toy data."""
-    net = network(TEACHER, half=half)
-    net.load_state_dict(_trained())
+    net = make_network(TEACHER, half=half)
+    net.load_state_dict(_trained_teacher_state())
     return Frozen(net)
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltMethod:
     """A method and what it was made of."""
 
     method: Method
@@ -104,7 +104,7 @@ class Made:
     def train(self, view: View, *, epochs: int = 2, state: Any = None, size: int = 6) -> Iterator[Epoch]:
         """Through the engine, epoch by epoch."""
         recipe = replace(RECIPE, epochs=epochs)
-        loader = batches(view, size, views=self.method.views)
+        loader = make_loader(view, size, views=self.method.views)
         return fit(self.method, loader, recipe, random=self.random, state=state)
 
     def trained(self, view: View, **options: Any) -> dict[str, Any]:
@@ -120,39 +120,39 @@ class Made:
             optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
             if phase.begin is not None:
                 phase.begin()
-            for batch in batches(view, size, views=self.method.views).epoch(0, EARLY):
+            for batch in make_loader(view, size, views=self.method.views).epoch(0, EARLY):
                 yield phase, optimiser, batch
 
 
-def construct(
+def build_method(
     word: Spec,
     *,
     seed: int = 0,
     half: bool = False,
     view: View | None = None,
     criterion: Callable[[DatasetInfo], Criterion] = CE,
-) -> Made:
+) -> BuiltMethod:
     """A method as a study makes it, of toys."""
-    data = facts(few() if view is None else view)
-    frozen, random = teacher(half), torch.Generator().manual_seed(seed)
+    data = dataset_info(small_view() if view is None else view)
+    frozen, random = make_teacher(half), torch.Generator().manual_seed(seed)
     # What a constructor itself draws (an adapter's first weights) hangs on the seed too.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeds.derive(seed, "init", "method"))
         method = build.build(
             word,
             {
-                "student": lambda: network(seed=seed, half=half),
-                "students": lambda: lambda count: [network(seed=seed + n, half=half) for n in range(count)],
+                "student": lambda: make_network(seed=seed, half=half),
+                "students": lambda: lambda count: [make_network(seed=seed + n, half=half) for n in range(count)],
                 "teacher": lambda: frozen,
                 "data": lambda: data,
                 "criterion": lambda: lambda: criterion(data),
                 "random": lambda: random,
             },
         )
-    return Made(method, frozen, random)
+    return BuiltMethod(method, frozen, random)
 
 
-def plan(folder: Path) -> study.Plan:
+def make_plan(folder: Path) -> study.Plan:
     """A study of the embedded data with small nets, nothing of it written yet."""
     options = StudyOptions(scenario="clean", student=STUDENT, teacher=TEACHER)
     return study.Plan(
@@ -160,12 +160,12 @@ def plan(folder: Path) -> study.Plan:
     )
 
 
-def toy(kind: str, target: Callable[..., Any]) -> Spec:
+def toy_spec(kind: str, target: Callable[..., Any]) -> Spec:
     """A word for a thing that is in no table."""
     return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).parse("toy")
 
 
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def states_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two states are equal bit for bit."""
 
     def alike(a: Any, b: Any) -> bool:
@@ -174,7 +174,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
 
 
-def copied(state: dict[str, Any]) -> dict[str, Any]:
+def reload_state(state: dict[str, Any]) -> dict[str, Any]:
     """A state as it comes back from a file."""
     file = io.BytesIO()
     torch.save(state, file)
@@ -192,7 +192,7 @@ S, T, LABELS = golden((4, 5), 0.7, 0.3), golden((4, 5), 1.3, 0.1, 2), torch.tens
 FIVE = DatasetInfo(4, (1, 1, 1, 0, 1), (1, 2, 2))  # what a method may know of those labels
 
 
-class Says(Network):
+class ConstantNetwork(Network):
     """Answers with logits of its own, whatever it is shown; they are what it learns."""
 
     def __init__(self, logits: Tensor) -> None:
@@ -213,7 +213,7 @@ class Says(Network):
         raise NotImplementedError
 
 
-def batch(labels: Tensor = LABELS, images: Tensor | None = None) -> Batch:
+def make_batch(labels: Tensor = LABELS, images: Tensor | None = None) -> Batch:
     """Labels with images that do not matter."""
     shown = torch.zeros(len(labels), 1, 2, 2) if images is None else images
     return Batch(shown, labels, torch.arange(len(labels)), Clock(0, 1))

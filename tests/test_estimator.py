@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import STUDENT, TEACHER, source
+from helpers import STUDENT, TEACHER, make_source
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -32,7 +32,7 @@ from robustkd.study import run
 from robustkd.study.options import StudyOptions
 from robustkd.training import checkpoint, engine
 
-STRIPES = source(20)
+STRIPES = make_source(20)
 IMAGES, LABELS = STRIPES.images[:, 0], np.array(STRIPES.classes)[STRIPES.labels]
 # bf16 on CPUs now and then gives depthwise 5x5 weights on maps of 1x1 a gradient of 1e8 and more (torch 2.15).
 FOREIGN = {"student": "torchvision:mobilenet_v3_small", "precision": "fp32"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import S, T, golden
 
-from robustkd.functional import kl, mean_where, partners
+from robustkd.functional import kl, masked_mean, sample_valid_columns
 
 
 def looped(target, logits, temperature):
@@ -71,14 +71,14 @@ def test_its_gradient():
 
 def test_partners_are_drawn_evenly_from_what_is_valid():
     valid = torch.tensor([[True, False, True], [False, False, False]]).repeat(2000, 1)
-    column, found = partners(valid, torch.Generator().manual_seed(0))
+    column, found = sample_valid_columns(valid, torch.Generator().manual_seed(0))
     assert found.tolist() == [True, False] * 2000
     assert (column[::2].bincount(minlength=3) / 2000).tolist() == pytest.approx([0.5, 0, 0.5], abs=0.03)
 
 
 def test_a_mean_over_nothing_is_zero_and_flat():
     values = torch.tensor([2.0, 4.0], requires_grad=True)
-    mean = mean_where(values, torch.tensor([False, False]))
+    mean = masked_mean(values, torch.tensor([False, False]))
     mean.backward()
     assert mean.item() == 0
     assert values.grad.abs().max() == 0

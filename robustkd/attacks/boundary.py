@@ -9,10 +9,10 @@ from torch import Tensor
 
 from robustkd.types import Batch, Clock
 
-Answer = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K)
+LogitsFn = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K)
 
 
-class Walked(NamedTuple):
+class Perturbed(NamedTuple):
     """Where images came to that were walked towards a class."""
 
     images: Tensor  # (N, C, H, W)
@@ -21,8 +21,8 @@ class Walked(NamedTuple):
     astray: Tensor  # (N,) bool, whether it says a third class
 
 
-def towards(
-    logits: Answer,
+def perturb_towards(
+    logits: LogitsFn,
     images: Tensor,
     base: Tensor,
     target: Tensor,
@@ -32,7 +32,7 @@ def towards(
     step: float = 0.3,
     beyond: float = 1e-4,
     bounds: tuple[float, float] | None = (0.0, 1.0),
-) -> Walked:
+) -> Perturbed:
     """Walk images from their class towards another until the network leaves the first: the attack of BSS.
 
         x <- x - step (f_b(x) - f_k(x) + beyond) g / ||g||,   g the gradient of f_b(x) - f_k(x), per image
@@ -54,7 +54,7 @@ def towards(
         for _ in range(steps):
             x = moved.clone().requires_grad_()
             z = logits(x)
-            gap = _at(z, base) - _at(z, target)
+            gap = _select_logits(z, base) - _select_logits(z, target)
             (gradient,) = torch.autograd.grad(gap.sum(), x)
             resting = resting | (z.argmax(dim=1) != base)
             g = gradient * unit
@@ -65,14 +65,14 @@ def towards(
     with torch.no_grad():
         there = logits(moved)
     said = there.argmax(dim=1)
-    return Walked(moved, there, said == target, (said != target) & (said != base))
+    return Perturbed(moved, there, said == target, (said != target) & (said != base))
 
 
-def _at(z: Tensor, which: Tensor) -> Tensor:
+def _select_logits(z: Tensor, which: Tensor) -> Tensor:
     return z.gather(1, which[:, None])[:, 0]
 
 
-class Supporting(NamedTuple):
+class BoundarySamples(NamedTuple):
     """Boundary supporting samples: images walked to where the teacher's mind changes from one class to another."""
 
     images: Tensor  # (M, C, H, W)
@@ -86,8 +86,8 @@ class Supporting(NamedTuple):
     ]  # shares: of candidates in M, and of those that crossed to their target, or to a third class
 
 
-def supporting(
-    logits: Answer,
+def find_boundary_samples(
+    logits: LogitsFn,
     batch: Batch,
     teacher: Tensor,
     student: Tensor,
@@ -98,7 +98,7 @@ def supporting(
     steps: int = 10,
     step: float = 0.3,
     strict: bool = False,
-) -> Supporting:
+) -> BoundarySamples:
     """Choose base samples of a batch, draw a class for each, and walk them towards it (arXiv 1805.05532).
 
     M is always the same share of the batch, so that no step waits for the host to count candidates.
@@ -109,9 +109,9 @@ def supporting(
         share: of the batch, at most.
         strict: count only what came to the class it was walked towards.
     """
-    rows, counted = candidates(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
-    base, target = batch.labels[rows], drawn_targets(teacher[rows], random)
-    walked = towards(logits, batch.images[rows], base, target, unit=unit, steps=steps, step=step)
+    rows, counted = select_base_samples(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
+    base, target = batch.labels[rows], sample_target_classes(teacher[rows], random)
+    walked = perturb_towards(logits, batch.images[rows], base, target, unit=unit, steps=steps, step=step)
     if strict:
         counted = counted & walked.crossed
     count = counted.sum().clamp(min=1)
@@ -120,10 +120,10 @@ def supporting(
         "crossed": (walked.crossed & counted).sum() / count,
         "astray": (walked.astray & counted).sum() / count,
     }
-    return Supporting(walked.images, walked.logits, rows, base, target, counted, notes)
+    return BoundarySamples(walked.images, walked.logits, rows, base, target, counted, notes)
 
 
-def candidates(teacher: Tensor, student: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def select_base_samples(teacher: Tensor, student: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The rows to walk from, and which of them count: (B, K), (B, K), (B,) -> (most,), (most,) bool.
 
     Those that count are right in teacher and student; those come first whose other classes the two see most differently.
@@ -135,7 +135,7 @@ def candidates(teacher: Tensor, student: Tensor, labels: Tensor, most: int) -> t
     return best.indices, best.values >= 0
 
 
-def drawn_targets(teacher: Tensor, random: torch.Generator) -> Tensor:
+def sample_target_classes(teacher: Tensor, random: torch.Generator) -> Tensor:
     """A class for each sample but the teacher's first, drawn with the teacher's probabilities: (N, K) -> (N,)."""
     first, second = teacher.topk(2, dim=1).indices.T
     chances = teacher.softmax(dim=1).scatter(1, first[:, None], 0.0)

@@ -3,10 +3,10 @@
 import torch
 from torch import Generator, Tensor
 
-from robustkd.attacks.boundary import Answer
+from robustkd.attacks.boundary import LogitsFn
 
 
-def odds(logits: Tensor, labels: Tensor) -> Tensor:
+def misclassification_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     """The log odds that a label is not the class: what attacks raise, (B, K), (B,) -> (B,).
 
     With cross entropy c, it is log(exp(c) - 1): each grows with the other, so the signs of their gradients are the same.
@@ -16,27 +16,27 @@ def odds(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, own, float("-inf")).logsumexp(dim=1) - logits.gather(1, own)[:, 0]
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
+def misclassification_margin(logits: Tensor, labels: Tensor) -> Tensor:
     """By how much another class is ahead of the label: (B, K), (B,) -> (B,)."""
     own = labels[:, None]
     return logits.scatter(1, own, float("-inf")).amax(dim=1) - logits.gather(1, own)[:, 0]
 
 
-def gradient_sign(net: Answer, images: Tensor, labels: Tensor) -> Tensor:
+def gradient_sign(net: LogitsFn, images: Tensor, labels: Tensor) -> Tensor:
     """The sign of the cross entropy's gradient by the images: -1, 0 or 1, (B, C, H, W)."""
     with torch.enable_grad():
         x = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(odds(net(x), labels).sum(), x)
+        (gradient,) = torch.autograd.grad(misclassification_log_odds(net(x), labels).sum(), x)
     return gradient.sign()
 
 
-def fgsm(net: Answer, images: Tensor, labels: Tensor, random: Generator, *, eps: float) -> Tensor:
+def fgsm(net: LogitsFn, images: Tensor, labels: Tensor, random: Generator, *, eps: float) -> Tensor:
     """x + eps sign(gradient), kept in [0, 1]: (B, C, H, W). Goodfellow et al., arXiv 1412.6572. It draws nothing."""
     return (images + eps * gradient_sign(net, images, labels)).clamp(0, 1)
 
 
 def pgd(
-    net: Answer,
+    net: LogitsFn,
     images: Tensor,
     labels: Tensor,
     random: Generator,
@@ -58,7 +58,7 @@ def pgd(
         for _ in range(steps):
             x = (x + eps / 4 * gradient_sign(net, x, labels)).clamp(low, high)
         with torch.no_grad():
-            ahead = margin(net(x), labels) if restarts > 1 else None
+            ahead = misclassification_margin(net(x), labels) if restarts > 1 else None
         if kept is None or most is None or ahead is None:
             kept, most = x, ahead
         else:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def stein(u: Tensor, score: Tensor, bandwidth: float) -> Tensor:
+def svgd_direction(u: Tensor, score: Tensor, bandwidth: float) -> Tensor:
     """Where particles are sent: up the score, theirs and their neighbours', and apart: (N, n, P), (N, n, P) -> (N, n, P).
 
     Stein variational gradient descent (arXiv 1608.04471); each of the N groups has a kernel of its own.
@@ -24,13 +24,13 @@ def stein(u: Tensor, score: Tensor, bandwidth: float) -> Tensor:
     return (near @ score + repulsion) / u.shape[1]
 
 
-def direction(v: Tensor) -> Tensor:
+def to_unit_length(v: Tensor) -> Tensor:
     """Scaled to length 1, however small it is; zero stays zero: (..., P) -> (..., P)."""
     tiny = torch.finfo(v.dtype).tiny  # squares of small gradients would be lost before the root is taken
     return F.normalize(v / v.abs().amax(dim=-1, keepdim=True).clamp(min=tiny), dim=-1)
 
 
-def particles(
+def sample_particles(
     logits: Callable[[Tensor], Tensor],
     images: Tensor,
     random: torch.Generator,
@@ -64,7 +64,7 @@ def particles(
         expected = logits(images).softmax(dim=1).repeat_interleave(count, dim=0)
     u = 2 * torch.rand(around.shape, generator=random, device=images.device) - 1
     if norm == "l2":
-        u = direction(u.reshape(groups)).view_as(u)
+        u = to_unit_length(u.reshape(groups)).view_as(u)
     low, high = (-around / reach).clamp(min=-1), ((1 - around) / reach).clamp(max=1)
     for _ in range(steps):
         with torch.enable_grad():
@@ -72,6 +72,6 @@ def particles(
             said = logits(around + probe * reach * at).softmax(dim=1)
             (gradient,) = torch.autograd.grad((said - expected).square().sum(), at)
         at = at.detach()
-        phi = stein(at.reshape(groups), direction(gradient.reshape(groups)), bandwidth)
-        u = direction(phi).view_as(u) if norm == "l2" else (at + step * phi.sign().view_as(u)).clamp(low, high)
+        phi = svgd_direction(at.reshape(groups), to_unit_length(gradient.reshape(groups)), bandwidth)
+        u = to_unit_length(phi).view_as(u) if norm == "l2" else (at + step * phi.sign().view_as(u)).clamp(low, high)
     return (around + reach * u).clamp(0, 1)

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from robustkd.attacks.boundary import Answer
+    from robustkd.attacks.boundary import LogitsFn
     from robustkd.data.loader import Loader
     from robustkd.data.view import View
     from robustkd.models.net import Network
 
-    Perturb = Callable[[Answer, Tensor, Tensor, torch.Generator], Tensor]  # images and labels -> images
+    Perturb = Callable[[LogitsFn, Tensor, Tensor, torch.Generator], Tensor]  # images and labels -> images
 
 EPS = (8 / 255, 2 / 255)  # where no other is asked for; the first is the literature's for images in colour
 SEED = 0  # of all that is drawn here: a net is measured twice alike
@@ -171,7 +171,7 @@ class Own:
             raise UsageError(f"--attack {self.text}: '{place}' has {what}")
         return function
 
-    def perturb(self, net: "Answer", images: "Tensor", labels: "Tensor", random: "torch.Generator") -> "Tensor":
+    def perturb(self, net: "LogitsFn", images: "Tensor", labels: "Tensor", random: "torch.Generator") -> "Tensor":
         """What the user's function makes of images, if images they are.
 
         Raises:

@@ -33,21 +33,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustkd.attacks.boundary import Supporting, boundary_weights, supporting
+from robustkd.attacks.boundary import BoundarySamples, boundary_weights, find_boundary_samples
 from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
-from robustkd.functional import mean_where, partners, soft_ce, triplet
+from robustkd.functional import masked_mean, sample_valid_columns, soft_ce, triplet_loss
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network, freeze_bn_stats, shapes
 from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 
-def other_classes(classes: Tensor, *near: Tensor) -> Tensor:
+def negative_mask(classes: Tensor, *near: Tensor) -> Tensor:
     """Which samples of a batch are of none of the classes near each of M images: (B,), (M,) each -> (M, B) bool."""
     return torch.stack([classes != c[:, None] for c in near]).all(dim=0)
 
 
-def chosen(distance: Tensor, near: Tensor, valid: Tensor, how: str, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def select_negatives(
+    distance: Tensor, near: Tensor, valid: Tensor, how: str, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """A negative for each anchor, and whether there is any.
 
     Args:
@@ -57,7 +59,7 @@ def chosen(distance: Tensor, near: Tensor, valid: Tensor, how: str, random: torc
         how: `random`, evenly; `hardest`, the nearest; `semihard`, the nearest beyond the positive, or else the farthest.
     """
     if how == "random":
-        return partners(valid, random)
+        return sample_valid_columns(valid, random)
     nearest = distance.masked_fill(~valid, torch.inf).argmin(dim=1)
     if how == "semihard":
         beyond = valid & (distance > near[:, None])
@@ -116,7 +118,7 @@ class AMKD(Distiller):
         }
         if beta == 0:
             return Objective(terms)
-        near = supporting(
+        near = find_boundary_samples(
             lambda images: self.teacher(images).logits,
             batch,
             teacher.logits,
@@ -132,12 +134,12 @@ class AMKD(Distiller):
             there = self.student(near.images)
         if self.boundary:
             agreed = soft_ce(near.logits, there.logits, self.temperature)
-            terms["boundary"] = beta * self.boundary * mean_where(agreed, near.counted)
+            terms["boundary"] = beta * self.boundary * masked_mean(agreed, near.counted)
         loss, counted = self.metric(student, teacher, there, near)
         terms["triplet"] = beta * self.weight * (loss * counted).sum() / len(batch.labels)
-        return Objective(terms, {**near.notes, "active": mean_where((loss > 0).float(), counted)})
+        return Objective(terms, {**near.notes, "active": masked_mean((loss > 0).float(), counted)})
 
-    def metric(self, student: Output, teacher: Output, there: Output, near: Supporting) -> tuple[Tensor, Tensor]:
+    def metric(self, student: Output, teacher: Output, there: Output, near: BoundarySamples) -> tuple[Tensor, Tensor]:
         """The triplet loss of each supporting sample, and which of them count: (M,), (M,) bool."""
         ours, ours_there = self.placed(student), self.placed(there)
         with torch.no_grad():
@@ -150,11 +152,11 @@ class AMKD(Distiller):
             "I2": (ours_there, theirs_there, theirs),
             "I3": (ours_there, ours[near.rows], ours),
         }[self.reading]
-        valid = other_classes(teacher.logits.argmax(dim=1), near.base, near.target, near.logits.argmax(dim=1))
+        valid = negative_mask(teacher.logits.argmax(dim=1), near.base, near.target, near.logits.argmax(dim=1))
         with torch.no_grad():
             distance, to_positive = torch.cdist(anchor, pool), (anchor - positive).norm(dim=1)
-        negative, any_other = chosen(distance, to_positive, valid, self.negatives, self.random)
-        return triplet(anchor, positive, pool[negative], self.margin), near.counted & any_other
+        negative, any_other = select_negatives(distance, to_positive, valid, self.negatives, self.random)
+        return triplet_loss(anchor, positive, pool[negative], self.margin), near.counted & any_other
 
     def placed(self, output: Output, project: bool = True) -> Tensor:
         """Where an answer lies in the space in which distances are taken: (N, D)."""

@@ -18,14 +18,17 @@ from robustkd.models.net import Frozen, Network, stage_widths
 from robustkd.types import Batch, DatasetInfo, NonNegative, Output, Positive
 
 
-def attention(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
+def attention_loss(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
     """The mean squared difference of two attention maps: (B, c, h, w), (B, c', h', w') -> scalar."""
     size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
-    q_s, q_t = (_q(F.adaptive_avg_pool2d(a, size) if a.shape[2:] != size else a, power) for a in (student, teacher))
+    q_s, q_t = (
+        _attention_vector(F.adaptive_avg_pool2d(a, size) if a.shape[2:] != size else a, power)
+        for a in (student, teacher)
+    )
     return (q_s - q_t).square().mean()
 
 
-def _q(activations: Tensor, power: float) -> Tensor:
+def _attention_vector(activations: Tensor, power: float) -> Tensor:
     return F.normalize(activations.abs().pow(power).mean(dim=1).flatten(1))
 
 
@@ -48,4 +51,6 @@ class AT(Distiller):
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         stages = zip(student.maps[1:], teacher.maps[1:], strict=True)
-        return {"at": self.weight * sum((attention(s, t, self.power) for s, t in stages), student.logits.new_zeros(()))}
+        return {
+            "at": self.weight * sum((attention_loss(s, t, self.power) for s, t in stages), student.logits.new_zeros(()))
+        }

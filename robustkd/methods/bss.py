@@ -19,9 +19,9 @@ from typing import Literal
 
 import torch
 
-from robustkd.attacks.boundary import boundary_weights, supporting
+from robustkd.attacks.boundary import boundary_weights, find_boundary_samples
 from robustkd.criteria.base import Criterion
-from robustkd.functional import mean_where, soft_ce
+from robustkd.functional import masked_mean, soft_ce
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network, freeze_bn_stats
 from robustkd.types import Batch, Count, Objective, Positive, Share
@@ -59,7 +59,7 @@ class BSS(Distiller):
         }
         if beta == 0:
             return Objective(terms)
-        near = supporting(
+        near = find_boundary_samples(
             lambda images: self.teacher(images).logits,
             batch,
             teacher,
@@ -73,5 +73,5 @@ class BSS(Distiller):
         )
         with freeze_bn_stats(self.student, not self.statistics):
             there = self.student(near.images).logits
-        terms["boundary"] = beta * mean_where(soft_ce(near.logits, there, self.temperature), near.counted)
+        terms["boundary"] = beta * masked_mean(soft_ce(near.logits, there, self.temperature), near.counted)
         return Objective(terms, near.notes)

@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import divergence, kl
+from robustkd.functional import kl, kl_per_sample
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, Objective, Positive, Share
 
 
-def confidence(target: Tensor, augmented: Tensor) -> Tensor:
+def cosine_confidence(target: Tensor, augmented: Tensor) -> Tensor:
     """1 + the cosine of a teacher's logits for two looks, a constant: (B, K), (B, K) -> (B,)."""
     return 1 + F.cosine_similarity(target.detach(), augmented.detach(), dim=1)
 
@@ -54,8 +54,8 @@ class CCD(Distiller):
         ours, ours_augmented = self.student(both).logits.chunk(2)
         with torch.no_grad():
             theirs, theirs_augmented = self.teacher(both).logits.chunk(2)
-        c = confidence(theirs, theirs_augmented)
+        c = cosine_confidence(theirs, theirs_augmented)
         ce = (self.criterion(ours, batch) + self.second(ours_augmented, replace(batch, images=augmented))).mean() / 2
-        soft = (kl(theirs, ours, T) + (c * divergence(theirs_augmented, ours_augmented, T)).mean()) / 2
+        soft = (kl(theirs, ours, T) + (c * kl_per_sample(theirs_augmented, ours_augmented, T)).mean()) / 2
         terms = {"ce": 2 * (1 - self.balance) * ce, "kd": 2 * self.balance * T**2 * soft}
         return Objective(terms, {"confidence": c.mean()})

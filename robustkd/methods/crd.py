@@ -30,13 +30,13 @@ from robustkd.models.net import Frozen, Network, shapes
 from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Positive, Share
 
 
-def nce(own: Tensor, others: Tensor, counted: Tensor, log_z: Tensor, samples: int) -> Tensor:
+def nce_loss(own: Tensor, others: Tensor, counted: Tensor, log_z: Tensor, samples: int) -> Tensor:
     """N before its mean, where `own` and `others` are a . v / tau: (B,), (B, K), (B, K) bool, scalar -> (B,)."""
     noise = log_z + counted.sum(dim=1).clamp(min=1).log() - math.log(samples)
     return F.softplus(noise - own) + (F.softplus(others - noise[:, None]) * counted).sum(dim=1)
 
 
-def log_normaliser(own: Tensor, others: Tensor, counted: Tensor, samples: int) -> Tensor:
+def estimate_log_z(own: Tensor, others: Tensor, counted: Tensor, samples: int) -> Tensor:
     """log Z, of the own rows and the negatives that count: (B,), (B, K), (B, K) bool -> scalar."""
     met = torch.cat([own, others.masked_fill(~counted, -math.inf).flatten()])
     return met.logsumexp(dim=0) - (counted.sum() + len(own)).log() + math.log(samples)
@@ -88,9 +88,9 @@ class CRD(Distiller):
         terms = {"ce": self.criterion(student.logits, batch).mean()}
         for which, (name, a, bank) in enumerate((("student", s, self.theirs), ("teacher", t, self.ours))):
             own, others = (a * bank[index]).sum(dim=1) / self.tau, a @ bank[rows].T / self.tau
-            first = log_normaliser(own.detach(), others.detach(), counted, len(bank))  # to look if it is would wait
+            first = estimate_log_z(own.detach(), others.detach(), counted, len(bank))  # to look if it is would wait
             self.log_z[which] = torch.where(self.log_z[which].isinf(), first, self.log_z[which])
-            terms[name] = self.weight * nce(own, others, counted, self.log_z[which], len(bank)).mean()
+            terms[name] = self.weight * nce_loss(own, others, counted, self.log_z[which], len(bank)).mean()
         if self.kd:
             terms["kd"] = self.kd * self.temperature**2 * kl(teacher.logits, student.logits, self.temperature)
         for bank, e in ((self.ours, s), (self.theirs, t)):

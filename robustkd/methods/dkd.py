@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import divergence
+from robustkd.functional import kl_per_sample
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, NonNegative, Output, Positive, Share
 
 
-def decoupled(target: Tensor, logits: Tensor, labels: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def decoupled_kl(target: Tensor, logits: Tensor, labels: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """KL of being sure of the label, and KL of ranking the others, per sample: (B, K), (B, K), (B,) -> (B,), (B,)."""
-    (t_sure, t_ranks), (s_sure, s_ranks) = (_parts(z / temperature, labels) for z in (target, logits))
-    return divergence(t_sure, s_sure), divergence(t_ranks, s_ranks)
+    (t_sure, t_ranks), (s_sure, s_ranks) = (_split_label_logit(z / temperature, labels) for z in (target, logits))
+    return kl_per_sample(t_sure, s_sure), kl_per_sample(t_ranks, s_ranks)
 
 
-def _parts(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _split_label_logit(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The label's logit against all others', (B, 2), and the others, (B, K - 1)."""
     places = labels[:, None] + torch.arange(z.shape[1], device=z.device)
     rolled = z.gather(1, places % z.shape[1])  # the label comes first; picking by a mask would wait for the host
@@ -53,5 +53,5 @@ class DKD(Distiller):
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         T, rising = self.temperature, self.warmup * batch.clock.epochs
         w = min(1.0, (batch.clock.epoch + 1) / rising) if rising else 1.0
-        sure, ranks = decoupled(teacher.logits, student.logits, batch.labels, T)
+        sure, ranks = decoupled_kl(teacher.logits, student.logits, batch.labels, T)
         return {"sure": w * self.alpha * T**2 * sure.mean(), "ranks": w * self.beta * T**2 * ranks.mean()}

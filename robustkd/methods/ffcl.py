@@ -28,23 +28,25 @@ from robustkd.models.layers import convolution, initialise
 from robustkd.models.net import Net, Network, shapes
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Positive, Share
 
-SURE, SOFT = 0.99, 20.0  # what the virtual teacher gives the label, and its temperature
+LABEL_PROBABILITY, VIRTUAL_TEMPERATURE = 0.99, 20.0  # what the virtual teacher gives the label, and its temperature
 
 
-def mutual(first: Tensor, second: Tensor, fused: Tensor, temperature: float) -> Tensor:
+def mutual_loss(first: Tensor, second: Tensor, fused: Tensor, temperature: float) -> Tensor:
     """T^2 (KL(p_f || p_1) + KL(p_f || p_2) + KL(p_12 || p_f)), the left ones constants: three (B, K) -> scalar."""
     both, above = ((first + second) / 2).detach(), fused.detach()
     pairs = ((above, first), (above, second), (both, fused))
     return temperature**2 * torch.stack([kl(target, z, temperature) for target, z in pairs]).sum()
 
 
-def virtual(logits: Tensor, labels: Tensor) -> Tensor:
+def virtual_teacher_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """V^2 KL(u || p), where u is sure of the label and even about the others: (B, K), (B,) -> scalar."""
-    others = torch.full_like(logits, math.log((1 - SURE) / (logits.shape[1] - 1)))
-    return SOFT**2 * kl(others.scatter(1, labels[:, None], math.log(SURE)), logits, SOFT)
+    others = torch.full_like(logits, math.log((1 - LABEL_PROBABILITY) / (logits.shape[1] - 1)))
+    return VIRTUAL_TEMPERATURE**2 * kl(
+        others.scatter(1, labels[:, None], math.log(LABEL_PROBABILITY)), logits, VIRTUAL_TEMPERATURE
+    )
 
 
-def fusion(channels: int, head: nn.Linear, half: bool) -> Net:
+def build_fusion(channels: int, head: nn.Linear, half: bool) -> Net:
     """A net whose images are two maps of `channels` one upon the other: (B, 2c, h, w)."""
     both = 2 * channels
     parts = nn.Sequential(
@@ -77,7 +79,7 @@ class FFCL(Method):
         self.model, self.students = first, nn.ModuleList([first, second])
         channels = shapes(first, data.shape).maps[-1][0]
         # A head of the students' kind: a criterion that needs cosines for logits needs them here too.
-        self.fusion = fusion(channels, type(first.head)(channels, data.classes), first.halved)
+        self.fusion = build_fusion(channels, type(first.head)(channels, data.classes), first.halved)
         self.criteria = nn.ModuleList(criterion() for _ in range(3))
         self.temperature, self.ramp, self.virtual = temperature, ramp, virtual
 
@@ -91,9 +93,11 @@ class FFCL(Method):
         first, second, fused = logits = self.heads(batch.images)
         answers = zip(("1", "2", "fused"), self.criteria, logits, strict=True)
         terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
-        terms["mutual"] = sigmoid_rampup(batch.clock, self.ramp) * mutual(first, second, fused, self.temperature)
+        terms["mutual"] = sigmoid_rampup(batch.clock, self.ramp) * mutual_loss(first, second, fused, self.temperature)
         if self.virtual:
-            terms["virtual"] = self.virtual * (virtual(first, batch.labels) + virtual(second, batch.labels))
+            terms["virtual"] = self.virtual * (
+                virtual_teacher_loss(first, batch.labels) + virtual_teacher_loss(second, batch.labels)
+            )
         return Objective(terms)
 
     def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:

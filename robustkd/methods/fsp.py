@@ -28,7 +28,7 @@ from robustkd.models.net import Frozen, Network, parameters_up_to, shapes
 from robustkd.types import Batch, DatasetInfo, Objective, Output, Positive, Share
 
 
-def flow(first: Tensor, second: Tensor) -> Tensor:
+def fsp_matrix(first: Tensor, second: Tensor) -> Tensor:
     """How two maps go together, channel by channel: (B, m, h, w), (B, n, h', w') -> (B, m, n)."""
     size = min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
     a, b = (F.adaptive_avg_pool2d(x, size).flatten(2) for x in (first, second))
@@ -72,7 +72,7 @@ class FSP(Distiller):
         with torch.no_grad():
             theirs = list(self.teacher.net.iter_features(batch.images))
         steps = zip(pairwise(ours), pairwise(theirs), strict=True)
-        losses = [(flow(*s) - flow(*t)).square().mean() for s, t in steps]
+        losses = [(fsp_matrix(*s) - fsp_matrix(*t)).square().mean() for s, t in steps]
         yield Objective({"flow": torch.stack(losses).sum()})
 
     def phases(self) -> tuple[Phase, ...]:

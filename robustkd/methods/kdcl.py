@@ -29,12 +29,12 @@ from robustkd.models.net import Network
 from robustkd.types import AtLeastTwo, Batch, NonNegative, Objective, Positive
 
 
-def least(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+def minlogit_target(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
     """Per class the least lead over the label that a network gives it: M times (B, K), (B,) -> (B, K)."""
     return torch.stack([z - z.gather(1, labels[:, None]) for z in logits]).amin(dim=0)
 
 
-def best(logits: Sequence[Tensor], losses: Sequence[Tensor]) -> Tensor:
+def naive_target(logits: Sequence[Tensor], losses: Sequence[Tensor]) -> Tensor:
     """Per sample the answer of the network with the least loss: M times (B, K), M times (B,) -> (B, K)."""
     who = torch.stack(list(losses)).argmin(dim=0)
     return torch.stack(list(logits), dim=1)[torch.arange(len(who), device=who.device), who]
@@ -65,7 +65,7 @@ class KDCL(Method):
         T, looks = self.temperature, (batch.images, *batch.views)
         logits = [student(looks[m % len(looks)]).logits for m, student in enumerate(self.students)]
         losses = [criterion(z, batch) for criterion, z in zip(self.criteria, logits, strict=True)]
-        chosen = best(logits, losses) if self.target == "naive" else least(logits, batch.labels)
+        chosen = naive_target(logits, losses) if self.target == "naive" else minlogit_target(logits, batch.labels)
         target = chosen.detach()
         supervised = {f"ce/{m}": loss.mean() for m, loss in enumerate(losses, 1)}
         mimicry = {f"kl/{m}": self.weight * T**2 * kl(target, z, T) for m, z in enumerate(logits, 1)}

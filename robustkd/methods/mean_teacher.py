@@ -30,13 +30,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import divergence, sigmoid_rampup
+from robustkd.functional import kl_per_sample, sigmoid_rampup
 from robustkd.method import Method
 from robustkd.models.net import Network
 from robustkd.types import Batch, NonNegative, Objective, Share
 
 
-def squares(target: Tensor, logits: Tensor) -> Tensor:
+def squared_error(target: Tensor, logits: Tensor) -> Tensor:
     """1/K ||p_t - p_s||^2 per sample: (B, K), (B, K) -> (B,)."""
     return (F.softmax(target, dim=1) - F.softmax(logits, dim=1)).square().mean(dim=1)
 
@@ -76,9 +76,9 @@ class MeanTeacher(Method):
         risen = sigmoid_rampup(batch.clock, self.ramp)
         terms = {"ce": self.criterion(student, batch).mean()}
         if self.mse:
-            terms["mse"] = risen * self.mse * (counted * squares(average, student)).mean()
+            terms["mse"] = risen * self.mse * (counted * squared_error(average, student)).mean()
         if self.kl:
-            terms["kl"] = risen * self.kl * (counted * divergence(average, student)).mean()
+            terms["kl"] = risen * self.kl * (counted * kl_per_sample(average, student)).mean()
         return Objective(terms, notes)
 
     def step(self, batch: Batch) -> Iterator[Objective]:

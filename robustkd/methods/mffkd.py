@@ -38,7 +38,7 @@ from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Output, Posit
 DEAD = 1e-3  # a length below which a vector has no direction: what divides by it bounds the gradient
 
 
-def infonce(student: Tensor, teacher: Tensor, tau: float = 0.1, classes: Tensor | None = None) -> Tensor:
+def info_nce(student: Tensor, teacher: Tensor, tau: float = 0.1, classes: Tensor | None = None) -> Tensor:
     """How badly each image is found again among the teacher's: (B, D), (B, D), (B,) or nothing -> scalar.
 
     Others of an image's own class, where classes are given, are no negatives of it.
@@ -52,7 +52,7 @@ def infonce(student: Tensor, teacher: Tensor, tau: float = 0.1, classes: Tensor 
     return F.cross_entropy(alike, torch.arange(len(s), device=s.device))
 
 
-class Stage(nn.Module):
+class FusionStage(nn.Module):
     """One step down: a map joins what is above it; gates for channels and places; a vector comes out."""
 
     def __init__(self, channels: int, width: int, side: int) -> None:
@@ -72,12 +72,12 @@ class Stage(nn.Module):
         return p, self.project(r.mean((2, 3)))
 
 
-class Fusion(nn.Module):
+class TopDownFusion(nn.Module):
     """Stages of a net, fused from the top down."""
 
     def __init__(self, channels: Sequence[int], width: int, side: int) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(Stage(c, width, side) for c in channels)
+        self.stages = nn.ModuleList(FusionStage(c, width, side) for c in channels)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, c, h, w) from the lowest up -> a vector (B, width) of each."""
@@ -109,12 +109,12 @@ class MFFKD(Distiller):
         super().__init__(student, teacher, criterion)
         ours, theirs = stage_widths("mffkd", student, teacher.net, data.shape)
         self.weight, self.tau, self.negatives, self.kd, self.temperature = weight, tau, negatives, kd, temperature
-        self.ours, self.theirs = Fusion(ours, width, side), Fusion(theirs, width, side)
+        self.ours, self.theirs = TopDownFusion(ours, width, side), TopDownFusion(theirs, width, side)
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         vectors = zip(self.ours(student.maps[1:]), self.theirs(teacher.maps[1:]), strict=True)
         classes = teacher.logits.argmax(dim=1) if self.negatives == "teacher" else None
-        found = [infonce(s, t, self.tau, classes) for s, t in vectors]
+        found = [info_nce(s, t, self.tau, classes) for s, t in vectors]
         terms = {"contrast": self.weight * torch.stack(found).sum()}
         if self.kd:
             terms["kd"] = self.kd * self.temperature**2 * kl(teacher.logits, student.logits, self.temperature)

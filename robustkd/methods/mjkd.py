@@ -27,21 +27,21 @@ from robustkd.method import Distiller, Phase
 from robustkd.models.net import Frozen, Network, shapes
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
-TERMS = ("ce", "feature", "logit")  # from the least momentum to the most
-NEAR = 0.9  # how much of the way from mu to 1 the spread may go
+TERMS_BY_MOMENTUM = ("ce", "feature", "logit")  # from the least momentum to the most
+MAX_FRACTION = 0.9  # how much of the way from mu to 1 the spread may go
 
 
-def momenta(momentum: float, spread: float) -> dict[str, float]:
+def spread_momenta(momentum: float, spread: float) -> dict[str, float]:
     """What each loss keeps of its past: from 0 to less than 1, evenly spread about the recipe's momentum.
 
     >>> {name: round(m, 3) for name, m in momenta(0.9, 0.075).items()}
     {'ce': 0.825, 'feature': 0.9, 'logit': 0.975}
     """
-    d = min(spread, momentum, NEAR * (1 - momentum))
-    return dict(zip(TERMS, (momentum - d, momentum, momentum + d), strict=True))
+    d = min(spread, momentum, MAX_FRACTION * (1 - momentum))
+    return dict(zip(TERMS_BY_MOMENTUM, (momentum - d, momentum, momentum + d), strict=True))
 
 
-def move(objective: Objective, optimiser: Optimizer, spread: float) -> None:
+def step_with_momenta(objective: Objective, optimiser: Optimizer, spread: float) -> None:
     """One update: each term's gradient goes through a momentum of its own, kept in the optimiser's state."""
     (group,) = optimiser.param_groups
     parameters: list[nn.Parameter] = [p for p in group["params"] if p.requires_grad]
@@ -51,7 +51,7 @@ def move(objective: Objective, optimiser: Optimizer, spread: float) -> None:
         for name, term in objective.terms.items()
     }
     losses = [sum(g is not None for g in each) for each in zip(*gradients.values(), strict=True)]
-    own = momenta(group["momentum"], spread)
+    own = spread_momenta(group["momentum"], spread)
     for p in parameters:
         p.grad = None
     with torch.no_grad():
@@ -64,7 +64,7 @@ def move(objective: Objective, optimiser: Optimizer, spread: float) -> None:
             for q, g in zip(ps, gs, strict=True):
                 q.grad = g if q.grad is None else q.grad + g  # for who looks: all that is descended, as after backward
             step = list(torch._foreach_add(gs, list(torch._foreach_mul(ps, decay))))
-            buffers = [_kept(optimiser, p, f"momentum/{name}") for p in ps]
+            buffers = [_momentum_buffer(optimiser, p, f"momentum/{name}") for p in ps]
             torch._foreach_mul_(buffers, m)
             torch._foreach_add_(buffers, step)
             if group["nesterov"]:
@@ -72,7 +72,7 @@ def move(objective: Objective, optimiser: Optimizer, spread: float) -> None:
             torch._foreach_add_(ps, buffers, alpha=-group["lr"])
 
 
-def _kept(optimiser: Optimizer, p: Tensor, name: str) -> Tensor:
+def _momentum_buffer(optimiser: Optimizer, p: Tensor, name: str) -> Tensor:
     state = optimiser.state[p]
     if name not in state:
         state[name] = torch.zeros_like(p)
@@ -111,4 +111,4 @@ class MJKD(Distiller):
 
     def descend(self, objective: Objective, optimiser: Optimizer) -> None:
         """One update, each loss with its own momentum."""
-        move(objective, optimiser, self.spread)
+        step_with_momenta(objective, optimiser, self.spread)

@@ -37,18 +37,18 @@ from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, P
 DEAD = 1e-3  # a length below which a vector has no direction: what divides by it bounds the gradient
 
 
-def apart(student: Tensor, teacher: Tensor) -> Tensor:
+def normalised_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """The mean squared distance of two sets of vectors, each scaled to length 1: (B, c), (B, c) -> scalar."""
     u_s, u_t = (F.normalize(v, eps=DEAD) for v in (student, teacher))
     return (u_s - u_t).square().sum(dim=1).mean()
 
 
-def pooled(maps: Iterable[Tensor]) -> list[Tensor]:
+def pool_maps(maps: Iterable[Tensor]) -> list[Tensor]:
     """What each channel says on average: (B, c, h, w) -> (B, c) each."""
     return [x.mean((2, 3)) for x in maps]
 
 
-def answers(heads: nn.ModuleList, stages: list[Tensor]) -> list[Tensor]:
+def stage_logits(heads: nn.ModuleList, stages: list[Tensor]) -> list[Tensor]:
     """What the heads say, each of its own stage, of which the last has none: (B, c) each -> (B, K) each."""
     return [read(F.layer_norm(f, f.shape[1:])) for read, f in zip(heads, stages, strict=False)]
 
@@ -85,11 +85,11 @@ class MTKDSSR(Distiller):
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         T = self.temperature
-        f_s, f_t = (pooled(output.maps[1:]) for output in (student, teacher))
-        z_s = [*answers(self.heads, f_s), student.logits]
+        f_s, f_t = (pool_maps(output.maps[1:]) for output in (student, teacher))
+        z_s = [*stage_logits(self.heads, f_s), student.logits]
         with torch.no_grad():
-            z_t = [*answers(self.teacher_heads, f_t), teacher.logits]
-        scd = [apart(w(s), t) for w, s, t in zip(self.projections, f_s, f_t, strict=True)]
+            z_t = [*stage_logits(self.teacher_heads, f_t), teacher.logits]
+        scd = [normalised_distance(w(s), t) for w, s, t in zip(self.projections, f_s, f_t, strict=True)]
         srd = [T**2 * kl(t, s, T) for t, s in zip(z_t, z_s, strict=True)]
         crd = [T**2 * kl(student.logits.detach(), s, T) for s in z_s[:-1]]
         return {
@@ -101,8 +101,8 @@ class MTKDSSR(Distiller):
     def prepare(self, batch: Batch) -> Iterator[Objective]:
         """The first phase's step; the walk ends below the last stage."""
         with torch.no_grad():
-            f = pooled(islice(self.teacher.net.iter_features(batch.images), 1, 1 + len(self.teacher_heads)))
-        z = answers(self.teacher_heads, f)
+            f = pool_maps(islice(self.teacher.net.iter_features(batch.images), 1, 1 + len(self.teacher_heads)))
+        z = stage_logits(self.teacher_heads, f)
         said = enumerate(zip(self.criteria, z, strict=True), start=1)
         yield Objective({f"head/{l}": criterion(logits, batch).mean() for l, (criterion, logits) in said})
 

@@ -26,12 +26,12 @@ from robustkd.models.net import Net, Network, shapes
 from robustkd.types import AtLeastTwo, Batch, DatasetInfo, Objective, Positive, Share
 
 
-def gated(shares: Tensor, logits: Sequence[Tensor]) -> Tensor:
+def gated_logits(shares: Tensor, logits: Sequence[Tensor]) -> Tensor:
     """The ensemble's logits, sum_m g_m z_m: (B, M), M times (B, K) -> (B, K)."""
     return (shares.T[:, :, None] * torch.stack(list(logits))).sum(dim=0)
 
 
-def taught(ensemble: Tensor, logits: Sequence[Tensor], temperature: float) -> Tensor:
+def ensemble_kl(ensemble: Tensor, logits: Sequence[Tensor], temperature: float) -> Tensor:
     """T^2 sum_m KL(p_e || p_m) with p_e a constant: (B, K), M times (B, K) -> scalar."""
     target = ensemble.detach()
     return temperature**2 * torch.stack([kl(target, z, temperature) for z in logits]).sum()
@@ -87,13 +87,13 @@ class ONE(Method):
 
     def objective(self, batch: Batch) -> Objective:
         logits, shares = self.heads(batch.images)
-        ensemble = gated(shares, logits)
+        ensemble = gated_logits(shares, logits)
         names = (*range(1, len(logits) + 1), "ensemble")
         answers = zip(names, self.criteria, (*logits, ensemble), strict=True)
         terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
-        terms["kl"] = sigmoid_rampup(batch.clock, self.ramp) * taught(ensemble, logits, self.temperature)
+        terms["kl"] = sigmoid_rampup(batch.clock, self.ramp) * ensemble_kl(ensemble, logits, self.temperature)
         return Objective(terms, {"gate": shares.mean(dim=0).max().detach()})
 
     def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:
         logits, shares = self.heads(images)
-        return {"ensemble": gated(shares, logits)}
+        return {"ensemble": gated_logits(shares, logits)}

@@ -24,27 +24,27 @@ from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, NonNegative, Output, Positive
 
-COINCIDENT = 1e-8  # squared distance below which two embeddings have no direction between them
+EPSILON = 1e-8  # squared distance below which two embeddings have no direction between them
 
 
-def differences(e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def pairwise_differences(e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """e_i - e_j, its length, and whether the two are apart: (B, D) -> (B, B, D), (B, B), (B, B)."""
     between = e[:, None] - e[None]
     squared = between.square().sum(dim=2)
-    apart = squared > COINCIDENT
+    apart = squared > EPSILON
     # The root of what is not apart is taken of 1: the root's slope at 0 is infinite, and a mask afterwards gives NaN.
     return between, torch.where(apart, squared, 1.0).sqrt() * apart, apart
 
 
-def distances(e: Tensor) -> Tensor:
+def relative_distances(e: Tensor) -> Tensor:
     """Distances in units of their mean: (B, D) -> (B, B)."""
-    _, length, apart = differences(e)
-    return length / (length.sum() / apart.sum().clamp(min=1)).clamp(min=COINCIDENT)
+    _, length, apart = pairwise_differences(e)
+    return length / (length.sum() / apart.sum().clamp(min=1)).clamp(min=EPSILON)
 
 
-def angles(e: Tensor) -> Tensor:
+def angle_cosines(e: Tensor) -> Tensor:
     """Cosines of the angles at j between i and k: (B, D) -> (B, B, B), by j, i, k."""
-    between, length, apart = differences(e)
+    between, length, apart = pairwise_differences(e)
     # Seen from j each direction has the other sign; in the product of two the signs cancel, and nothing is transposed.
     direction = between * (apart / torch.where(apart, length, 1.0))[..., None]
     return direction @ direction.transpose(1, 2)
@@ -73,9 +73,9 @@ class RKD(Distiller):
         s, t = (F.normalize(o.embedding) if self.normalised else o.embedding for o in (student, teacher))
         terms = {}
         if self.distance:
-            terms["distance"] = self.distance * F.smooth_l1_loss(distances(s), distances(t))
+            terms["distance"] = self.distance * F.smooth_l1_loss(relative_distances(s), relative_distances(t))
         if self.angle:
-            terms["angle"] = self.angle * F.smooth_l1_loss(angles(s), angles(t))
+            terms["angle"] = self.angle * F.smooth_l1_loss(angle_cosines(s), angle_cosines(t))
         if self.kd:
             terms["kd"] = self.kd * self.temperature**2 * kl(teacher.logits, student.logits, self.temperature)
         return terms

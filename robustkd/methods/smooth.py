@@ -26,7 +26,7 @@ from robustkd.models.net import Network
 from robustkd.types import Batch, NonNegative, Objective, Positive, Share
 
 
-def evenly(logits: Tensor) -> Tensor:
+def uniform_ce(logits: Tensor) -> Tensor:
     """Cross entropy with all classes alike, mean_c(-log p_c), per sample: (B, K) -> (B,).
 
     >>> round(float(evenly(torch.zeros(1, 2))), 4)  # log 2
@@ -35,7 +35,7 @@ def evenly(logits: Tensor) -> Tensor:
     return -F.log_softmax(logits, dim=1).mean(dim=1)
 
 
-def stretch(here: Tensor, there: Tensor) -> Tensor:
+def squared_distance(here: Tensor, there: Tensor) -> Tensor:
     """The squared distance of two answers, per sample: (B, K), (B, K) -> (B,)."""
     return (there - here).square().sum(dim=1)
 
@@ -63,9 +63,9 @@ class Smooth(Method):
         here, *there = self.model(torch.cat(shown)).logits.chunk(len(shown))
         terms = {"ce": (1 - self.labels) * self.criterion(here, batch).mean()}
         if self.labels:
-            terms["labels"] = self.labels * evenly(here).mean()
+            terms["labels"] = self.labels * uniform_ce(here).mean()
         if self.consistency:
-            terms["consistency"] = self.consistency * stretch(here, *there).mean()
+            terms["consistency"] = self.consistency * squared_distance(here, *there).mean()
         return Objective(terms)
 
     def nearby(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, NonNegative, Output
 
 
-def similarity(maps: Tensor) -> Tensor:
+def similarity_matrix(maps: Tensor) -> Tensor:
     """How alike the samples of a batch are, row by row: (B, ...) -> (B, B)."""
     a = maps.flatten(1)
     return F.normalize(a @ a.T)
@@ -32,4 +32,7 @@ class SP(Distiller):
         self.weight = weight
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        return {"sp": self.weight * (similarity(student.maps[-1]) - similarity(teacher.maps[-1])).square().mean()}
+        return {
+            "sp": self.weight
+            * (similarity_matrix(student.maps[-1]) - similarity_matrix(teacher.maps[-1])).square().mean()
+        }

@@ -25,7 +25,7 @@ from typing import Literal
 
 import torch
 
-from robustkd.attacks.particles import particles
+from robustkd.attacks.particles import sample_particles
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
@@ -86,7 +86,7 @@ class TALD(Distiller):
         chosen = slice(math.ceil(self.share * len(batch.labels)))
         if not chosen.stop:
             return batch
-        moved = particles(
+        moved = sample_particles(
             lambda images: self.teacher(images).logits,
             batch.images[chosen],
             self.random,

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 
 from robustkd.criteria.base import Criterion
-from robustkd.functional import kl, mean_where, partners, triplet
+from robustkd.functional import kl, masked_mean, sample_valid_columns, triplet_loss
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, NonNegative, Objective
@@ -48,9 +48,9 @@ class Triplet(Distiller):
             teacher = self.teacher(batch.images).logits
         terms = {"ce": self.criterion(student, batch).mean()}
         classes = batch.labels if self.negatives == "label" else teacher.argmax(dim=1)
-        other, any_other = partners(classes[:, None] != classes, self.random)
-        loss = triplet(teacher, student, student[other], self.margin)
-        terms["triplet"] = self.weight * mean_where(loss, any_other)
+        other, any_other = sample_valid_columns(classes[:, None] != classes, self.random)
+        loss = triplet_loss(teacher, student, student[other], self.margin)
+        terms["triplet"] = self.weight * masked_mean(loss, any_other)
         if self.kd:
             terms["kd"] = self.kd * kl(teacher, student)
-        return Objective(terms, {"active": mean_where((loss > 0).float(), any_other)})
+        return Objective(terms, {"active": masked_mean((loss > 0).float(), any_other)})

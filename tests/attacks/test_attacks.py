@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import network
+from helpers import make_network
 from torch import Tensor
 
-from robustkd.attacks.boundary import supporting, towards
+from robustkd.attacks.boundary import find_boundary_samples, perturb_towards
 from robustkd.models.net import Network
 from robustkd.types import Batch, Clock
 
@@ -33,16 +33,16 @@ def test_the_golden_walk_of_a_linear_teacher():
     gaps += [0.00685110, 0.00390200]
     one = torch.tensor([0]), torch.tensor([1])
     for steps, expected in enumerate(gaps):
-        walked = towards(linear, point(2, 1), *one, steps=steps, bounds=None)
+        walked = perturb_towards(linear, point(2, 1), *one, steps=steps, bounds=None)
         assert gap(walked.images) == pytest.approx(expected, abs=1e-8)
         assert not walked.crossed.any()
 
 
 def test_it_rests_once_another_class_is_said():
-    walked = towards(linear, point(2, 1), torch.tensor([0]), torch.tensor([1]), steps=40, step=0.8, bounds=None)
+    walked = perturb_towards(linear, point(2, 1), torch.tensor([0]), torch.tensor([1]), steps=40, step=0.8, bounds=None)
     assert walked.crossed.item()
     assert -0.2 < gap(walked.images) < 0
-    further = towards(linear, walked.images, torch.tensor([0]), torch.tensor([1]), steps=10, bounds=None)
+    further = perturb_towards(linear, walked.images, torch.tensor([0]), torch.tensor([1]), steps=10, bounds=None)
     assert torch.equal(further.images, walked.images)
 
 
@@ -52,19 +52,19 @@ def test_units_are_those_of_the_normalisation():
         return linear(images / 0.1)
 
     one = torch.tensor([0]), torch.tensor([1])
-    plain = towards(linear, point(2, 1), *one, steps=3, bounds=None)
-    small = towards(scaled, point(0.2, 0.1), *one, steps=3, unit=0.1, bounds=None)
+    plain = perturb_towards(linear, point(2, 1), *one, steps=3, bounds=None)
+    small = perturb_towards(scaled, point(0.2, 0.1), *one, steps=3, unit=0.1, bounds=None)
     torch.testing.assert_close(10 * small.images, plain.images)
 
 
 def test_images_walk_each_on_its_own_and_stay_in_bounds():
-    net = network("resnet8").eval()
+    net = make_network("resnet8").eval()
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     base = net(images).logits.argmax(dim=1)
     target = (base + 1) % 3
-    together = towards(lambda x: net(x).logits, images, base, target, unit=net.std).images
+    together = perturb_towards(lambda x: net(x).logits, images, base, target, unit=net.std).images
     for row in range(5):
-        alone = towards(
+        alone = perturb_towards(
             lambda x: net(x).logits, images[row : row + 1], base[row : row + 1], target[row : row + 1], unit=net.std
         )
         torch.testing.assert_close(alone.images[0], together[row], atol=1e-5, rtol=1e-4)
@@ -74,10 +74,12 @@ def test_images_walk_each_on_its_own_and_stay_in_bounds():
 
 
 def test_the_network_is_left_as_it_was():
-    net = network("resnet8").eval()
+    net = make_network("resnet8").eval()
     before, images = copy.deepcopy(net.state_dict()), torch.rand(4, 1, 8, 8)
     with torch.no_grad():
-        towards(lambda x: net(x).logits, images, torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long))
+        perturb_towards(
+            lambda x: net(x).logits, images, torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+        )
         assert not torch.is_grad_enabled()
     assert all(torch.equal(net.state_dict()[name], before[name]) for name in before)
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -85,7 +87,7 @@ def test_the_network_is_left_as_it_was():
 
 
 def test_where_nothing_slopes_nothing_moves():
-    flat = towards(
+    flat = perturb_towards(
         lambda x: 0 * x.flatten(1)[:, :2] + torch.tensor([1.0, 0]),
         torch.rand(2, 2, 1, 1),
         *torch.tensor([[0, 0], [1, 1]]),
@@ -96,21 +98,23 @@ def test_where_nothing_slopes_nothing_moves():
 def test_a_third_class_is_told_from_the_one_aimed_at():
     # Logits (0.1, -0.19, 0.09): a short step down for class 0 leaves class 2 the largest, a long one class 1.
     one = torch.tensor([0]), torch.tensor([1])
-    short = towards(linear, point(0.1, -0.19), *one, steps=1, step=0.3, bounds=None)
-    long = towards(linear, point(0.1, -0.19), *one, steps=1, step=1.5, bounds=None)
+    short = perturb_towards(linear, point(0.1, -0.19), *one, steps=1, step=0.3, bounds=None)
+    long = perturb_towards(linear, point(0.1, -0.19), *one, steps=1, step=1.5, bounds=None)
     assert (short.crossed.item(), short.astray.item()) == (False, True)
     assert (long.crossed.item(), long.astray.item()) == (True, False)
 
 
 def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_right():
-    net, random = network("resnet8").eval(), torch.Generator()
+    net, random = make_network("resnet8").eval(), torch.Generator()
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     theirs = net(images).logits.detach()
     said = theirs.argmax(dim=1)
     student = theirs.clone()
     student[1:] = -student[1:]  # right about the first only
     shown = Batch(images, said, torch.arange(9), Clock(0, 9))
-    near = supporting(lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std)
+    near = find_boundary_samples(
+        lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std
+    )
     assert len(near.images) == 4
     assert near.counted.tolist() == [True, False, False, False]
     assert near.rows[0] == 0
@@ -118,7 +122,7 @@ def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_ri
     assert not (near.target == near.base).any()
     torch.testing.assert_close(near.logits, net(near.images).logits.detach())
     arrived = near.logits[0].argmax() == near.target[0]
-    strict = supporting(
+    strict = find_boundary_samples(
         lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std, strict=True
     )
     assert strict.counted.tolist() == [bool(arrived), False, False, False]
@@ -130,7 +134,9 @@ def test_exactly_one_candidate_is_walked_and_the_others_fill_up():
     theirs = linear(images)
     student = torch.tensor([[0.0, 1, 0], [0, 2, 0], [0, 0, 3]])
     shown = Batch(images, theirs.argmax(dim=1), torch.arange(3), Clock(0, 1))
-    near = supporting(linear, shown, theirs, student, torch.Generator().manual_seed(0), share=1.0, steps=40, step=0.8)
+    near = find_boundary_samples(
+        linear, shown, theirs, student, torch.Generator().manual_seed(0), share=1.0, steps=40, step=0.8
+    )
     assert near.images.shape == images.shape
     assert near.rows[0] == 1
     assert near.counted.tolist() == [True, False, False]
@@ -143,7 +149,7 @@ def test_a_batch_of_one_is_walked(right: bool):
     images = point(0.9, 0.2)
     shown = Batch(images, torch.tensor([0 if right else 2]), torch.arange(1), Clock(0, 1))
     logits = linear(images)
-    near = supporting(linear, shown, logits, logits, torch.Generator().manual_seed(0), share=0.25)
+    near = find_boundary_samples(linear, shown, logits, logits, torch.Generator().manual_seed(0), share=0.25)
     assert near.images.shape == images.shape
     assert near.counted.tolist() == [right]
     assert all(torch.isfinite(note) for note in near.notes.values())
@@ -155,7 +161,7 @@ def test_a_teacher_that_slopes_nowhere_or_is_sure_beyond_measure_makes_no_nan():
 
     images, random = torch.rand(4, 1, 2, 2), torch.Generator().manual_seed(0)
     shown = Batch(images, torch.zeros(4, dtype=torch.long), torch.arange(4), Clock(0, 1))
-    near = supporting(flat, shown, flat(images), flat(images), random, share=1.0)
+    near = find_boundary_samples(flat, shown, flat(images), flat(images), random, share=1.0)
     torch.testing.assert_close(near.images, images[near.rows])
     assert near.target.tolist() == [1, 1, 1, 1]
     assert near.counted.all()
@@ -170,12 +176,14 @@ def test_the_students_gradient_is_the_same_with_and_without_an_attack_before_it(
     # The authors' code calls backward within the attack, and so leaves gradients in every parameter it meets.
     gradients = []
     for attacked in (True, False):
-        student, teacher = network("resnet8", seed=1).train(), network("resnet8").eval()
+        student, teacher = make_network("resnet8", seed=1).train(), make_network("resnet8").eval()
         images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         ours, theirs = student(images).logits, teacher(images).logits
         shown = Batch(images, theirs.argmax(dim=1), torch.arange(6), Clock(0, 1))
         if attacked:
-            supporting(partial(answered, teacher), shown, theirs, ours, torch.Generator().manual_seed(0), share=0.5)
+            find_boundary_samples(
+                partial(answered, teacher), shown, theirs, ours, torch.Generator().manual_seed(0), share=0.5
+            )
             assert all(parameter.grad is None for net in (student, teacher) for parameter in net.parameters())
         ours.square().mean().backward()
         gradients.append([parameter.grad for parameter in student.parameters()])

@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 import pytest
 import torch
-from helpers import SHAPE, batch, copied, golden, network, toy
+from helpers import SHAPE, golden, make_batch, make_network, reload_state, toy_spec
 from torch import Tensor
 
 from robustkd import types
@@ -51,7 +51,7 @@ class Curious(CE):
 
 def each_sample_has_a_finite_loss_of_its_own(word: Spec) -> None:
     z = logits().requires_grad_()
-    losses = made(word)(z, batch(LABELS))
+    losses = made(word)(z, make_batch(LABELS))
     assert losses.shape == (B,), f"{B} samples, losses of shape {tuple(losses.shape)}"
     assert losses.isfinite().all()
     assert losses.dtype is torch.float32
@@ -70,7 +70,7 @@ class Averaging(CE):
 def a_label_is_something_to_agree_with(word: Spec) -> None:
     confident = 8 * torch.eye(K)[:3]
     for label in range(3):
-        losses = [made(word)(confident[[said]], batch(torch.tensor([label]))).item() for said in range(3)]
+        losses = [made(word)(confident[[said]], make_batch(torch.tensor([label]))).item() for said in range(3)]
         assert min(range(3), key=losses.__getitem__) == label, f"label {label} is best met by another answer"
 
 
@@ -80,10 +80,10 @@ class Contrary(CE):
 
 
 def half_nets_change_nothing(word: Spec) -> None:
-    net = network(half=True)
+    net = make_network(half=True)
     data = DatasetInfo(3, (1, 1, 1), SHAPE)
     z = net(torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))).logits
-    labels = batch(torch.tensor([0, 1, 2]))
+    labels = make_batch(torch.tensor([0, 1, 2]))
     losses, exact = made(word, data)(z, labels), made(word, data).double()(z.double(), labels)
     assert (net.halved, losses.dtype) == (True, torch.float32)
     assert torch.allclose(losses.double(), exact, rtol=0, atol=1e-5), "more is lost than float32 has to lose"
@@ -97,7 +97,7 @@ class Coarse(CE):
 
 
 def what_it_is_given_stays_as_it_was(word: Spec) -> None:
-    z, given = logits(), batch(LABELS)
+    z, given = logits(), make_batch(LABELS)
     made(word)(z, given)
     assert torch.equal(z, logits()), "the logits have changed"
     assert torch.equal(given.labels, LABELS)
@@ -111,9 +111,9 @@ class Rude(CE):
 def its_state_is_all_it_remembers(word: Spec) -> None:
     one, other = made(word), made(word)
     for seed in range(3):
-        one(logits(seed), batch(LABELS))
-    other.load_state_dict(copied(one.state_dict()))
-    answers = [criterion(logits(), batch(LABELS)) for criterion in (one, other)]
+        one(logits(seed), make_batch(LABELS))
+    other.load_state_dict(reload_state(one.state_dict()))
+    answers = [criterion(logits(), make_batch(LABELS)) for criterion in (one, other)]
     assert torch.equal(*answers), "it remembers what is not in its state"
 
 
@@ -146,4 +146,4 @@ def test_every_criterion_keeps_every_contract(contract, word):
 def test_every_contract_rejects_who_breaks_it(contract):
     broken, said = CONTRACTS[contract]
     with pytest.raises(AssertionError, match=said):
-        contract(toy("criterion", broken))
+        contract(toy_spec("criterion", broken))

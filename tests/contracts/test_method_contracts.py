@@ -14,7 +14,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import SHAPE, Made, batches, construct, copied, few, many, network, plan, same, source, toy
+from helpers import (
+    SHAPE,
+    BuiltMethod,
+    build_method,
+    large_view,
+    make_loader,
+    make_network,
+    make_plan,
+    make_source,
+    reload_state,
+    small_view,
+    states_equal,
+    toy_spec,
+)
 from torch import Tensor, nn
 
 from robustkd import types
@@ -69,7 +82,7 @@ class Stranger(Baseline):
 
 
 def it_ships_a_net_that_learns(word: Spec) -> None:
-    method = construct(word).method
+    method = build_method(word).method
     assert isinstance(method.model, Network)
     ours, moved = set(method.parameters()), {p for phase in method.phases() for p in phase.parameters}
     assert set(method.model.parameters()) <= ours & moved, "what is shipped does not learn"
@@ -89,10 +102,10 @@ class Impostor(Distiller):
 
 
 def what_is_measured_beside_it_answers_like_the_model(word: Spec) -> None:
-    made = construct(word)
-    made.trained(few())
+    made = build_method(word)
+    made.trained(small_view())
     made.method.eval()
-    before = copied(made.method.state_dict())
+    before = reload_state(made.method.state_dict())
     with torch.no_grad():
         images = torch.rand(5, *SHAPE)
         whole = made.method.auxiliary_logits(images)
@@ -101,7 +114,7 @@ def what_is_measured_beside_it_answers_like_the_model(word: Spec) -> None:
         assert logits.shape == (5, 3), f"{name} is no answer of three classes"
         parts = torch.cat([part[name] for part in again])
         assert torch.allclose(parts, logits, atol=1e-4), f"{name} hangs on what else is asked"
-    assert same(made.method.state_dict(), before), "being measured changes the method"
+    assert states_equal(made.method.state_dict(), before), "being measured changes the method"
 
 
 class Crowded(Baseline):
@@ -116,8 +129,8 @@ class Crowded(Baseline):
 
 
 def terms_are_finite_scalars(word: Spec, **options: Any) -> None:
-    made = construct(word, **options)
-    for phase, optimiser, batch in made.walk(few()):
+    made = build_method(word, **options)
+    for phase, optimiser, batch in made.walk(small_view()):
         for objective in phase.step(batch):
             assert objective.terms, f"nothing is minimised in {phase.name}"
             for name, value in {**objective.terms, **objective.notes}.items():
@@ -147,10 +160,10 @@ class Coarse(Hinton):
 
 
 def everything_that_learns_is_reached(word: Spec) -> None:
-    made = construct(word)
+    made = build_method(word)
     learning = {id(p): name for name, p in made.method.named_parameters() if p.requires_grad}
     reached: set[int] = set()
-    for phase, optimiser, batch in made.walk(few()):
+    for phase, optimiser, batch in made.walk(small_view()):
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
             reached |= {id(p) for p in phase.parameters if p.grad is not None and p.grad.any()}
@@ -180,8 +193,8 @@ def leaves(loss: Tensor) -> list[Tensor]:
 
 
 def every_leaf_of_the_loss_is_moved(word: Spec) -> None:
-    made = construct(word)
-    for phase, optimiser, batch in made.walk(few()):
+    made = build_method(word)
+    for phase, optimiser, batch in made.walk(small_view()):
         moved = {id(p) for p in phase.parameters}
         for objective in phase.step(batch):
             found = leaves(objective.loss)
@@ -204,8 +217,8 @@ class Hoarder(Baseline):
 
 def a_tail_of_one_or_two_does_not_break_it(word: Spec) -> None:
     # On 8x8 images the last map is 2x2: batch norm over one of 1x1 is refused by torch itself, whatever the method.
-    rows = few().take(np.arange(3))
-    made = construct(word, view=rows)
+    rows = small_view().take(np.arange(3))
+    made = build_method(word, view=rows)
     for size in (1, 2):
         for phase, optimiser, batch in made.walk(rows, size):
             for objective in phase.step(batch):
@@ -226,9 +239,9 @@ class Sociable(Baseline):
 
 
 def the_teacher_stays_as_it_is(word: Spec) -> None:
-    made = construct(word)
+    made = build_method(word)
     net, digest = made.teacher.net, made.teacher.digest
-    made.trained(few())
+    made.trained(small_view())
     assert not any(part.training for part in net.modules()), "the teacher is in training mode"
     assert not any(p.requires_grad or p.grad is not None for p in net.parameters()), "the teacher is given gradients"
     assert Frozen(net).digest == digest, "the teacher has changed"
@@ -247,8 +260,8 @@ def modes_do_not_leak(word: Spec) -> None:
     def now() -> tuple[bool, bool, bool]:
         return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()
 
-    made, seen = construct(word), set()
-    for phase, optimiser, batch in made.walk(few()):
+    made, seen = build_method(word), set()
+    for phase, optimiser, batch in made.walk(small_view()):
         for objective in phase.step(batch):
             seen.add(now())
             with torch.enable_grad():  # so that who leaks gets to the end, and takes the leak back
@@ -270,7 +283,7 @@ def the_global_generators_are_left_alone(word: Spec) -> None:
         return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()
 
     before = now()
-    construct(word).trained(few())
+    build_method(word).trained(small_view())
     assert now() == before, "a global generator was drawn from"
 
 
@@ -283,9 +296,9 @@ class Gambler(Baseline):
 
 
 def the_same_seed_gives_the_same_weights(word: Spec) -> None:
-    one, again, other = (construct(word, seed=seed).trained(few()) for seed in (0, 0, 1))
-    assert same(one, again), "one seed, two results"
-    assert not same(one, other)
+    one, again, other = (build_method(word, seed=seed).trained(small_view()) for seed in (0, 0, 1))
+    assert states_equal(one, again), "one seed, two results"
+    assert not states_equal(one, other)
 
 
 class Moody(Baseline):
@@ -299,12 +312,12 @@ def phases_may_be_asked_for_twice(word: Spec) -> None:
     def told(phases: tuple[Phase, ...]) -> list[tuple[str, float | None, list[int]]]:
         return [(phase.name, phase.epochs, [id(p) for p in phase.parameters]) for phase in phases]
 
-    method = (made := construct(word)).method
+    method = (made := build_method(word)).method
     asked = [method.phases()]  # kept, so that no id is given away twice
-    before = copied(method.state_dict())
+    before = reload_state(method.state_dict())
     asked.append(method.phases())
-    assert same(method.state_dict(), before), "asking for phases changes the method"
-    made.trained(few())
+    assert states_equal(method.state_dict(), before), "asking for phases changes the method"
+    made.trained(small_view())
     asked.append(method.phases())
     first, *others = map(told, asked)
     assert len({name for name, _, _ in first}) == len(first), "two phases of one name"
@@ -317,19 +330,19 @@ class Restless(Baseline):
         return (replace(super().phases()[0], parameters=[*self.model.parameters(), *self.adapter.parameters()]),)
 
 
-def one_update_more(made: Made) -> dict[str, Any]:
-    for phase, optimiser, batch in made.walk(few(), size=12):
+def one_update_more(made: BuiltMethod) -> dict[str, Any]:
+    for phase, optimiser, batch in made.walk(small_view(), size=12):
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
     return made.method.state_dict()
 
 
 def the_state_is_all_there_is(word: Spec) -> None:
-    one, other = construct(word), construct(word, seed=1)
-    other.method.load_state_dict(copied(one.trained(few())))
+    one, other = build_method(word), build_method(word, seed=1)
+    other.method.load_state_dict(reload_state(one.trained(small_view())))
     other.random.set_state(one.random.get_state())
-    assert same(one.method.state_dict(), other.method.state_dict())
-    assert same(one_update_more(one), one_update_more(other)), "something that matters is not in the state"
+    assert states_equal(one.method.state_dict(), other.method.state_dict())
+    assert states_equal(one_update_more(one), one_update_more(other)), "something that matters is not in the state"
 
 
 class Forgetful(Baseline):
@@ -346,12 +359,12 @@ class Forgetful(Baseline):
 
 
 def it_can_be_taken_up_after_every_epoch(word: Spec) -> None:
-    made = construct(word)
-    states = [copied(epoch.state()) for epoch in made.train(few(), epochs=2)]
+    made = build_method(word)
+    states = [reload_state(epoch.state()) for epoch in made.train(small_view(), epochs=2)]
     assert len(states) >= 2
     for number, state in enumerate(states, 1):
-        final = construct(word, seed=1).trained(few(), epochs=2, state=state)
-        assert same(final, made.method.state_dict()), f"taken up after epoch {number}, it ends elsewhere"
+        final = build_method(word, seed=1).trained(small_view(), epochs=2, state=state)
+        assert states_equal(final, made.method.state_dict()), f"taken up after epoch {number}, it ends elsewhere"
 
 
 class Impatient(Baseline):
@@ -375,13 +388,14 @@ class Deaf(Criterion):
 
 
 def labels_are_believed_through_the_criterion(word: Spec) -> None:
-    swapped = few().relabel((few().labels + 1) % 3)  # as many of each class as before
-    assert (swapped.counts == few().counts).all()
+    swapped = small_view().relabel((small_view().labels + 1) % 3)  # as many of each class as before
+    assert (swapped.counts == small_view().counts).all()
     hears, deaf = (
-        [construct(word, criterion=criterion).trained(view) for view in (few(), swapped)] for criterion in (CE, Deaf)
+        [build_method(word, criterion=criterion).trained(view) for view in (small_view(), swapped)]
+        for criterion in (CE, Deaf)
     )
-    assert same(*deaf), "labels come in by another way than the criterion"
-    assert not same(*hears)
+    assert states_equal(*deaf), "labels come in by another way than the criterion"
+    assert not states_equal(*hears)
 
 
 class Direct(Baseline):
@@ -406,10 +420,10 @@ def no_two_outputs_share_a_criterion(word: Spec) -> None:
         crew.append(Counted(data))
         return crew[-1]
 
-    made = construct(word, criterion=criterion)
+    made = build_method(word, criterion=criterion)
     assert crew
     assert all(any(part is one for part in made.method.modules()) for one in crew), "a criterion's memory is not kept"
-    for phase, optimiser, batch in made.walk(few()):
+    for phase, optimiser, batch in made.walk(small_view()):
         before = [one.asked for one in crew]
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
@@ -425,12 +439,12 @@ class Sharing(DML):
 
 
 def the_truth_is_not_seen(word: Spec) -> None:
-    wrong = (few().labels + 1) % 3
-    told, untold = (View.of(source(4, truth=known)).relabel(wrong) for known in (True, False))
+    wrong = (small_view().labels + 1) % 3
+    told, untold = (View.of(make_source(4, truth=known)).relabel(wrong) for known in (True, False))
     assert told.truth is not None
     assert untold.truth is None
-    one, other = (construct(word).trained(view) for view in (told, untold))
-    assert same(one, other), "what is true makes a difference"
+    one, other = (build_method(word).trained(view) for view in (told, untold))
+    assert states_equal(one, other), "what is true makes a difference"
 
 
 class Peeping(Baseline):
@@ -450,9 +464,9 @@ class Peeping(Baseline):
 
 def it_learns_what_is_easy(word: Spec) -> None:
     # Clean and balanced: this is about optimisation, not about robustness.
-    made = construct(word, view=many())
-    made.trained(many(), epochs=10, size=12)
-    ((images, labels),) = batches(many(), len(many())).plain()
+    made = build_method(word, view=large_view())
+    made.trained(large_view(), epochs=10, size=12)
+    ((images, labels),) = make_loader(large_view(), len(large_view())).plain()
     right = (made.method.model(images).logits.argmax(dim=1) == labels).float().mean()
     assert right >= 0.95, f"only {right:.0%} of the toy are learned"
 
@@ -529,7 +543,7 @@ def test_every_method_keeps_every_contract(contract, word):
 def test_every_contract_rejects_who_breaks_it(contract):
     broken, said = CONTRACTS[contract]
     with pytest.raises(AssertionError, match=said):
-        contract(toy("method", broken))
+        contract(toy_spec("method", broken))
 
 
 def test_what_a_method_sees_has_no_room_for_the_truth():
@@ -550,10 +564,14 @@ def test_a_study_builds_a_method_by_its_seed_and_draws_from_nothing_else(word, t
             torch.default_generator.manual_seed(disturbance)
             before = torch.get_rng_state()
             made = run.construct(
-                plan(tmp_path), study.Run("student", word, seed), many(), torch.Generator(), teacher=network("resnet8")
+                make_plan(tmp_path),
+                study.Run("student", word, seed),
+                large_view(),
+                torch.Generator(),
+                teacher=make_network("resnet8"),
             )
             assert torch.equal(torch.get_rng_state(), before)
         return made.state_dict()
 
-    assert same(built(0), built(1))
-    assert not same(built(0), built(0, seed=1))
+    assert states_equal(built(0), built(1))
+    assert not states_equal(built(0), built(0, seed=1))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from helpers import toy
+from helpers import toy_spec
 from torch import Tensor, nn
 
 from robustkd.models import MODELS
@@ -146,4 +146,4 @@ def test_every_kind_of_net_keeps_every_contract(contract, template):
 def test_every_contract_rejects_who_breaks_it(contract):
     broken, said = CONTRACTS[contract]
     with pytest.raises(AssertionError, match=said):
-        contract(toy("net", lambda channels, classes: broken()))
+        contract(toy_spec("net", lambda channels, classes: broken()))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, batch, golden
+from helpers import FIVE, LABELS, S, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.balanced import Balanced
@@ -19,13 +19,13 @@ def balanced(*counts: int) -> Balanced:
 def test_by_hand():
     # Equal logits, 30 samples of class 0 and 10 of class 1: p = (3/4, 1/4), so labels 0 and 1 cost log(4/3) and log 4:
     # a frequent label is what class sizes alone foretell, a rare one is what must be learned.
-    losses = balanced(30, 10)(torch.zeros(2, 2), batch(torch.tensor([0, 1])))
+    losses = balanced(30, 10)(torch.zeros(2, 2), make_batch(torch.tensor([0, 1])))
     assert losses.tolist() == pytest.approx([0.2876821, 1.3862944], abs=1e-6)
 
 
 def test_as_a_loop_has_it():
     counts = (50, 20, 7, 3, 1)
-    losses = balanced(*counts)(S, batch()).tolist()
+    losses = balanced(*counts)(S, make_batch()).tolist()
     for z, label, loss in zip(S.tolist(), LABELS.tolist(), losses, strict=True):
         odds = [n * math.exp(value) for n, value in zip(counts, z, strict=True)]
         assert loss == pytest.approx(-math.log(odds[label] / sum(odds)), rel=1e-6)  # the counts are kept in float32
@@ -33,40 +33,40 @@ def test_as_a_loop_has_it():
 
 @pytest.mark.parametrize("count", [1, 7, 5000])
 def test_equal_counts_make_it_cross_entropy(count):
-    assert torch.allclose(balanced(*[count] * 5)(S, batch()), CE(FIVE)(S, batch()), rtol=1e-6)
+    assert torch.allclose(balanced(*[count] * 5)(S, make_batch()), CE(FIVE)(S, make_batch()), rtol=1e-6)
 
 
 def test_only_the_proportions_of_counts_matter():
-    one, tenfold = balanced(5, 4, 3, 2, 1)(S, batch()), balanced(50, 40, 30, 20, 10)(S, batch())
+    one, tenfold = balanced(5, 4, 3, 2, 1)(S, make_batch()), balanced(50, 40, 30, 20, 10)(S, make_batch())
     assert torch.allclose(one, tenfold, rtol=1e-6)
 
 
 def test_a_shift_of_logits_changes_nothing():
     shift = golden((4, 1), 2.3, 0.2, 50)
     criterion = balanced(5, 4, 3, 2, 1)
-    assert torch.allclose(criterion(S + shift, batch()), criterion(S, batch()))
+    assert torch.allclose(criterion(S + shift, make_batch()), criterion(S, make_batch()))
 
 
 def test_a_class_without_samples_is_never_foretold():
     logits = S.clone().requires_grad_()
-    losses = balanced(4, 3, 2, 0, 1)(logits, batch())  # LABELS holds no 3
+    losses = balanced(4, 3, 2, 0, 1)(logits, make_batch())  # LABELS holds no 3
     losses.sum().backward()
     assert losses.isfinite().all()
     assert logits.grad.isfinite().all()
     assert (logits.grad[:, 3] == 0).all()
     kept = [0, 1, 2, 4]
-    fewer = balanced(4, 3, 2, 1)(S[:, kept], batch(torch.tensor([kept.index(label) for label in LABELS.tolist()])))
+    fewer = balanced(4, 3, 2, 1)(S[:, kept], make_batch(torch.tensor([kept.index(label) for label in LABELS.tolist()])))
     assert torch.allclose(losses, fewer)
 
 
 def test_counts_travel_with_the_state():
     other = balanced(1, 1, 1, 1, 1)
     other.load_state_dict(balanced(5, 4, 3, 2, 1).state_dict())
-    assert torch.equal(other(S, batch()), balanced(5, 4, 3, 2, 1)(S, batch()))
+    assert torch.equal(other(S, make_batch()), balanced(5, 4, 3, 2, 1)(S, make_batch()))
 
 
 def test_its_gradient():
     def loss(logits: Tensor) -> Tensor:
-        return balanced(5, 4, 3, 2, 1)(logits, batch())
+        return balanced(5, 4, 3, 2, 1)(logits, make_batch())
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))

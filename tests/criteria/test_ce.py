@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, batch, golden
+from helpers import FIVE, LABELS, S, golden, make_batch
 
 from robustkd.criteria.ce import CE
 
 
 def test_the_golden_value():
-    losses = CE(FIVE)(S, batch())
+    losses = CE(FIVE)(S, make_batch())
     assert losses.mean().item() == pytest.approx(2.3362513733, abs=1e-10)
     for z, label, loss in zip(S.tolist(), LABELS.tolist(), losses.tolist(), strict=True):
         assert loss == pytest.approx(math.log(sum(map(math.exp, z))) - z[label], rel=1e-12)
@@ -18,16 +18,16 @@ def test_the_golden_value():
 
 def test_by_hand():
     # p = (3/4, 1/4): labels 0 and 1 cost log(4/3) and log 4
-    losses = CE(FIVE)(torch.tensor([[math.log(3), 0.0]] * 2), batch(torch.tensor([0, 1])))
+    losses = CE(FIVE)(torch.tensor([[math.log(3), 0.0]] * 2), make_batch(torch.tensor([0, 1])))
     assert losses.tolist() == pytest.approx([0.2876821, 1.3862944], abs=1e-6)
 
 
 def test_a_sure_answer_costs_nothing_and_a_shift_changes_nothing():
     sure = 100 * torch.nn.functional.one_hot(LABELS, 5).double()
-    assert CE(FIVE)(sure, batch()).abs().max() < 1e-12
+    assert CE(FIVE)(sure, make_batch()).abs().max() < 1e-12
     shift = golden((4, 1), 2.3, 0.2, 50)
-    assert torch.allclose(CE(FIVE)(S + shift, batch()), CE(FIVE)(S, batch()))
+    assert torch.allclose(CE(FIVE)(S + shift, make_batch()), CE(FIVE)(S, make_batch()))
 
 
 def test_its_gradient():
-    assert torch.autograd.gradcheck(lambda z: CE(FIVE)(z, batch()), (S.clone().requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda z: CE(FIVE)(z, make_batch()), (S.clone().requires_grad_(),))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import network
+from helpers import make_network
 from test_robustness import Plain, random
 from torch import nn
 
@@ -92,4 +92,4 @@ def test_contrast_and_brightness_by_hand():
 def test_other_images_have_no_corruptions(shape: tuple[int, int, int]):
     view = View.of(Source("small", np.zeros((6, *shape), np.uint8), np.arange(6) % 2, ("a", "b")))
     assert not corruptions.defined(shape)
-    assert corruptions.corruptions(network(), Loader(view, 6, CPU, augment=False)) == {}
+    assert corruptions.corruptions(make_network(), Loader(view, 6, CPU, augment=False)) == {}

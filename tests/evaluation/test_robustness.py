@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import batches, few, many, network, teacher
+from helpers import large_view, make_loader, make_network, make_teacher, small_view
 from torch import Tensor, nn
 
 from pipelines import cli
@@ -67,7 +67,7 @@ def asked(net: Network) -> Callable[[Tensor], Tensor]:
 @cache
 def attacked(spec: str) -> float:
     """What is left of the accuracy of a trained toy."""
-    (figures,) = robust(teacher().net, batches(many(), 60), spec).values()
+    (figures,) = robust(make_teacher().net, make_loader(large_view(), 60), spec).values()
     return float(figures["accuracy"])
 
 
@@ -118,8 +118,8 @@ def test_pgd_is_the_plain_loop_on_a_linear_model(restarts: int):
 
 
 def test_accuracy_falls_as_eps_grows_and_to_nothing_when_anything_is_allowed():
-    said = teacher()(torch.from_numpy(many().images() / np.float32(255))).logits.argmax(dim=1)
-    clean = float(np.mean(said.numpy() == many().labels))
+    said = make_teacher()(torch.from_numpy(large_view().images() / np.float32(255))).logits.argmax(dim=1)
+    clean = float(np.mean(said.numpy() == large_view().labels))
     assert clean > 0.9
     walked = [attacked(f"pgd(eps={eps})") for eps in (0, "8/255", "16/255", "32/255", "64/255", 0.5, 1)]
     assert walked[0] == pytest.approx(clean)
@@ -136,7 +136,7 @@ def test_many_steps_and_restarts_find_no_less_than_few(eps: str):
 
 
 def test_the_loss_rises_with_the_steps():
-    loader, net = batches(many(), 60), teacher().net
+    loader, net = make_loader(large_view(), 60), make_teacher().net
     ((images, labels),) = loader.plain()
     losses = [F.cross_entropy(net(images).logits, labels).item()]
     for steps in (1, 2, 5, 20):
@@ -148,12 +148,12 @@ def test_the_loss_rises_with_the_steps():
 
 @pytest.mark.parametrize("eps", [0.0, 8 / 255, 0.3])
 def test_images_stay_in_the_ball_and_in_range(eps: float):
-    ((images, labels),) = batches(few(), 12).plain()
+    ((images, labels),) = make_loader(small_view(), 12).plain()
     images = images.clone()
     images[0], images[1] = 0, 1
     for moved in (
-        fgsm(asked(teacher().net), images, labels, random(), eps=eps),
-        pgd(asked(teacher().net), images, labels, random(), eps=eps, steps=7, restarts=2),
+        fgsm(asked(make_teacher().net), images, labels, random(), eps=eps),
+        pgd(asked(make_teacher().net), images, labels, random(), eps=eps, steps=7, restarts=2),
     ):
         assert (moved - images).abs().max() <= eps + 1e-6
         assert moved.min() >= 0
@@ -176,10 +176,10 @@ def test_a_net_that_is_sure_of_itself_hides_nothing():
 
 def test_half_precision_hides_nothing():
     # The same weights, attacked in float32 either way: bfloat16 would round slopes and verdicts.
-    loader, half = batches(many(), 60), teacher(half=True).net
+    loader, half = make_loader(large_view(), 60), make_teacher(half=True).net
     assert half.halved
     spec = "fgsm(eps=32/255),pgd(eps=32/255)"
-    assert robust(half, loader, spec) == robust(teacher().net, loader, spec)
+    assert robust(half, loader, spec) == robust(make_teacher().net, loader, spec)
     assert half.halved
 
 
@@ -187,8 +187,8 @@ def test_half_precision_hides_nothing():
 
 
 def test_figures_are_of_each_radius_and_class():
-    loader = batches(many(), 60)
-    figures = robust(teacher().net, loader, "fgsm,pgd,pgd20,pgd5,pgd(steps=2, restarts=2, eps=0.5/255)")
+    loader = make_loader(large_view(), 60)
+    figures = robust(make_teacher().net, loader, "fgsm,pgd,pgd20,pgd5,pgd(steps=2, restarts=2, eps=0.5/255)")
     assert list(figures) == [
         *("fgsm 8/255", "fgsm 2/255", "pgd20 8/255", "pgd20 2/255", "pgd5 8/255", "pgd5 2/255", "pgd2x2 0.5/255")
     ]
@@ -199,8 +199,8 @@ def test_figures_are_of_each_radius_and_class():
 
 
 def test_a_class_without_rows_has_no_recall():
-    view = many().take(np.flatnonzero(many().labels != 1))
-    figures = robust(teacher().net, batches(view, 16), "fgsm(eps=48/255)")["fgsm 48/255"]
+    view = large_view().take(np.flatnonzero(large_view().labels != 1))
+    figures = robust(make_teacher().net, make_loader(view, 16), "fgsm(eps=48/255)")["fgsm 48/255"]
     left, right = figures["recall"]["left"], figures["recall"]["right"]
     assert figures["recall"]["middle"] is None
     assert figures["balanced_accuracy"] == pytest.approx((left + right) / 2)
@@ -208,17 +208,17 @@ def test_a_class_without_rows_has_no_recall():
 
 
 def test_the_net_is_left_as_it_was_and_results_repeat(monkeypatch: pytest.MonkeyPatch):
-    net = network("resnet8").train()
+    net = make_network("resnet8").train()
     net.head.requires_grad_(False)
     before, learning = copy.deepcopy(net.state_dict()), [p.requires_grad for p in net.parameters()]
     net.stem.eval()
     modes, state = [part.training for part in net.modules()], torch.get_rng_state()
-    first = robust(net, batches(few(), 6), "fgsm,pgd3")
+    first = robust(net, make_loader(small_view(), 6), "fgsm,pgd3")
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(7)
     monkeypatch.setattr(robustness, "PIXELS", 64)
     monkeypatch.setattr(robustness, "LEAST", 12)  # and whole batches at a time make no difference
-    assert robust(net, batches(few(), 6), "fgsm,pgd3") == first
+    assert robust(net, make_loader(small_view(), 6), "fgsm,pgd3") == first
     assert all(torch.equal(net.state_dict()[name], before[name]) for name in before)
     assert [part.training for part in net.modules()] == modes
     assert [p.requires_grad for p in net.parameters()] == learning
@@ -228,11 +228,11 @@ def test_the_net_is_left_as_it_was_and_results_repeat(monkeypatch: pytest.Monkey
 
 def test_large_sets_of_images_are_attacked_in_pieces(monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
-    whole = robust(teacher().net, batches(many(), 60), "fgsm")
+    whole = robust(make_teacher().net, make_loader(large_view(), 60), "fgsm")
     monkeypatch.setattr(robustness, "PIXELS", 1)
     monkeypatch.setattr(robustness, "LEAST", 7)
     monkeypatch.setattr(gradient, "gradient_sign", lambda *all_: (sizes.append(len(all_[1])), gradient_sign(*all_))[1])
-    assert robust(teacher().net, batches(many(), 60), "fgsm") == whole
+    assert robust(make_teacher().net, make_loader(large_view(), 60), "fgsm") == whole
     assert sizes == 2 * [7, 7, 7, 7, 7, 7, 7, 7, 4]
 
 
@@ -270,7 +270,7 @@ def test_large_sets_of_images_are_attacked_in_pieces(monkeypatch: pytest.MonkeyP
 )
 def test_each_wrong_word_has_its_sentence(spec: str, sentence: str, mine: Path):
     with pytest.raises(UsageError, match=sentence) as error:
-        robustness.rehearse(network(), few(), spec)
+        robustness.rehearse(make_network(), small_view(), spec)
     assert "\n" not in str(error.value)
 
 
@@ -328,12 +328,12 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("word", ["mine:attack", "package.inner:attack", "package/inner.py:attack"])
 def test_an_attack_of_ones_own_is_measured_beside_its_largest_change(word: str, mine: Path):
-    loader, net = batches(few(), 6), teacher().net
+    loader, net = make_loader(small_view(), 6), make_teacher().net
     state = copy.deepcopy(net.state_dict())
     with torch.no_grad():
         figures = robust(net, loader, f"fgsm,{word}")[word]
     assert all(torch.equal(net.state_dict()[name], state[name]) for name in state)
-    loader = batches(few(), 12)
+    loader = make_loader(small_view(), 12)
     ((images, labels),) = loader.plain()
     there = images + 0.1 * (images < 0.5)
     there[0] += 0.15 * (there[0] < 0.5)
@@ -344,9 +344,9 @@ def test_an_attack_of_ones_own_is_measured_beside_its_largest_change(word: str, 
 
 
 def test_an_attack_of_ones_own_draws_the_same_each_time(mine: Path):
-    first = robust(teacher().net, batches(few(), 12), "mine:noisy")
+    first = robust(make_teacher().net, make_loader(small_view(), 12), "mine:noisy")
     torch.rand(3)
-    assert robust(teacher().net, batches(few(), 12), "mine:noisy") == first
+    assert robust(make_teacher().net, make_loader(small_view(), 12), "mine:noisy") == first
 
 
 RUN = ["run", "--scenario", "clean", "--student", "resnet8", "--methods", "baseline", "--tracker", "files"]

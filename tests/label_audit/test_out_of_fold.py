@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import source
+from helpers import make_source
 
 from robustkd.data.loader import Loader
 from robustkd.data.normalisation import moments
@@ -51,7 +51,7 @@ def watched(monkeypatch):
 @pytest.fixture
 def split():
     """Training rows and test rows of one source."""
-    shown = source(12)
+    shown = make_source(12)
     rows = np.arange(36)
     return View.of(shown, rows[rows % 4 > 0]), View.of(shown, rows[rows % 4 == 0])
 
@@ -106,7 +106,7 @@ def test_many_groups_of_one_row_take_no_time(count):
 
 def test_nets_are_normalised_by_all_that_is_shown(split, monkeypatch, tmp_path):
     view, test = split
-    foreign = replace(view, sources=(*view.sources, source(40)), origin=np.ones_like(view.rows))
+    foreign = replace(view, sources=(*view.sources, make_source(40)), origin=np.ones_like(view.rows))
     network, seen = out_of_fold.network, []
     monkeypatch.setattr(out_of_fold, "network", lambda *of: seen.append(of[3]) or network(*of))
     probabilities(foreign, folds(foreign, 2, seed=0), test, TRAINER, tmp_path, quiet)
@@ -216,7 +216,7 @@ def test_training_that_diverges_is_said(split, tmp_path):
 
 
 def test_wrong_labels_of_toys_are_found(tmp_path):
-    view = View.of(source(30))
+    view = View.of(make_source(30))
     labels = view.labels.copy()
     labels[::10] = (labels[::10] + 1) % 3
     shown, trainer = view.relabel(labels), replace(TRAINER, recipe=Recipe(epochs=6, lr=0.05))

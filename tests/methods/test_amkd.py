@@ -2,20 +2,20 @@
 
 import pytest
 import torch
-from helpers import Made, batches, construct, few, golden, teacher
+from helpers import BuiltMethod, build_method, golden, make_loader, make_teacher, small_view
 from torch import Tensor
 
-from robustkd.attacks.boundary import Supporting
+from robustkd.attacks.boundary import BoundarySamples
 from robustkd.errors import UsageError
-from robustkd.functional import triplet
+from robustkd.functional import triplet_loss
 from robustkd.methods import METHODS
-from robustkd.methods.amkd import AMKD, chosen, other_classes
+from robustkd.methods.amkd import AMKD, negative_mask, select_negatives
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock, Output
 
 LOGITS = golden((6, 3), 1.9, 0.4, 3)  # a batch of six, three classes
 THERE = golden((2, 3), 0.8, 0.2, 2)
-NEAR = Supporting(
+NEAR = BoundarySamples(
     images=torch.zeros(2, 1, 8, 8),
     logits=golden((2, 3), 1.1, 0.7, 2),
     rows=torch.tensor([4, 1]),
@@ -30,18 +30,18 @@ def answered(logits: Tensor) -> Output:
     return Output(logits, logits, ())
 
 
-def made(word: str = "amkd", **chosen: object) -> Made:
+def made(word: str = "amkd", **chosen: object) -> BuiltMethod:
     values = ", ".join(f"{name}={value}" for name, value in chosen.items())
-    return construct(METHODS.parse(f"{word}({values})"))
+    return build_method(METHODS.parse(f"{word}({values})"))
 
 
 def shown(epoch: int = 0, epochs: int = 100) -> Batch:
     """The twelve images with the labels that the teacher gives, so that it is right about all of them."""
-    (batch,) = batches(few(), 12).epoch(0, Clock(epoch, epochs))
-    return Batch(batch.images, teacher()(batch.images).logits.argmax(dim=1), batch.index, batch.clock)
+    (batch,) = make_loader(small_view(), 12).epoch(0, Clock(epoch, epochs))
+    return Batch(batch.images, make_teacher()(batch.images).logits.argmax(dim=1), batch.index, batch.clock)
 
 
-def agreeing(made: Made) -> AMKD:
+def agreeing(made: BuiltMethod) -> AMKD:
     """A student that answers as the teacher does: every sample is a candidate."""
     made.method.student = made.method.model = type(made.teacher.net)(
         made.teacher.net.stem, made.teacher.net.stages, made.teacher.net.head, neck=made.teacher.net.neck
@@ -52,33 +52,33 @@ def agreeing(made: Made) -> AMKD:
 
 def test_negatives_are_of_neither_class():
     classes, base, target = torch.tensor([0, 1, 2, 0, 2]), torch.tensor([0, 2]), torch.tensor([1, 0])
-    assert other_classes(classes, base, target, target).int().tolist() == [[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]
+    assert negative_mask(classes, base, target, target).int().tolist() == [[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(("how", "expected"), [("hardest", 2), ("semihard", 3)])
 def test_which_negative_is_taken(how, expected):
     # The nearest valid one is at 1; the nearest valid one beyond the positive, at 2, is at 4. The one at 0.5 is not valid.
     distance, valid = torch.tensor([[0.5, 9.0, 1.0, 4.0]]), torch.tensor([[False, True, True, True]])
-    negative, any_other = chosen(distance, torch.tensor([2.0]), valid, how, torch.Generator())
+    negative, any_other = select_negatives(distance, torch.tensor([2.0]), valid, how, torch.Generator())
     assert (negative.tolist(), any_other.tolist()) == ([expected], [True])
 
 
 def test_where_none_is_beyond_the_positive_semihard_takes_the_farthest():
     distance, valid = torch.tensor([[1.0, 3.0, 2.0, 8.0]]), torch.tensor([[True, True, True, False]])
-    negative, _ = chosen(distance, torch.tensor([5.0]), valid, "semihard", torch.Generator())
+    negative, _ = select_negatives(distance, torch.tensor([5.0]), valid, "semihard", torch.Generator())
     assert negative.tolist() == [1]
 
 
 @pytest.mark.parametrize("how", ["random", "hardest", "semihard"])
 def test_without_a_negative_none_counts(how):
-    _, any_other = chosen(torch.ones(1, 4), torch.ones(1), torch.zeros(1, 4).bool(), how, torch.Generator())
+    _, any_other = select_negatives(torch.ones(1, 4), torch.ones(1), torch.zeros(1, 4).bool(), how, torch.Generator())
     assert any_other.tolist() == [False]
 
 
 def test_a_random_negative_is_any_valid_one_alike():
     valid = torch.tensor([[True, False, True, True]]).repeat(3000, 1)
     distance = torch.ones(3000, 4)
-    negative, _ = chosen(distance, torch.ones(3000), valid, "random", torch.Generator().manual_seed(0))
+    negative, _ = select_negatives(distance, torch.ones(3000), valid, "random", torch.Generator().manual_seed(0))
     assert (negative.bincount(minlength=4) / 3000).tolist() == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.03)
 
 
@@ -122,7 +122,7 @@ def test_the_gradient_of_the_first_reading():
     negatives = torch.tensor([4, 2])
 
     def loss(student: Tensor, there: Tensor) -> Tensor:
-        return triplet(NEAR.logits, there, student[negatives], 5.0)
+        return triplet_loss(NEAR.logits, there, student[negatives], 5.0)
 
     assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(), THERE.clone().requires_grad_()))
 
@@ -155,7 +155,7 @@ def test_a_margin_that_cannot_be_kept_is_refused(space):
 
 
 def test_two_classes_leave_none_to_keep_away_from():
-    two = construct(METHODS.parse("hinton"))
+    two = build_method(METHODS.parse("hinton"))
     with pytest.raises(UsageError, match="a third class is needed"):
         AMKD(
             two.method.student,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, S, Says, batch, golden
+from helpers import FIVE, ConstantNetwork, S, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
@@ -15,10 +15,10 @@ from robustkd.types import Batch
 
 def loss(logits: Tensor) -> Tensor:
     """What the baseline makes of these logits, with a gradient to them."""
-    net = Says(logits)
+    net = ConstantNetwork(logits)
     del net.logits
     net.logits = logits
-    return Baseline(net, lambda: CE(FIVE)).objective(batch()).loss
+    return Baseline(net, lambda: CE(FIVE)).objective(make_batch()).loss
 
 
 def test_the_golden_value():
@@ -27,8 +27,8 @@ def test_the_golden_value():
 
 def test_by_hand():
     # p = (3/4, 1/4): labels 0 and 1 cost -log 3/4 = 0.2876821 and -log 1/4 = 1.3862944, 0.8369882 on average
-    method = Baseline(Says(torch.tensor([[math.log(3), 0.0]] * 2)), lambda: CE(FIVE))
-    assert method.objective(batch(torch.tensor([0, 1]))).loss.item() == pytest.approx(0.8369882, abs=1e-6)
+    method = Baseline(ConstantNetwork(torch.tensor([[math.log(3), 0.0]] * 2)), lambda: CE(FIVE))
+    assert method.objective(make_batch(torch.tensor([0, 1]))).loss.item() == pytest.approx(0.8369882, abs=1e-6)
 
 
 def test_who_knows_nothing_pays_log_k():
@@ -49,4 +49,6 @@ class Tenfold(Criterion):
 
 
 def test_it_is_the_mean_of_what_its_criterion_says():
-    assert Baseline(Says(S), lambda: Tenfold(FIVE)).objective(batch()).loss.item() == 15  # 0, 10, 20 and 30
+    assert (
+        Baseline(ConstantNetwork(S), lambda: Tenfold(FIVE)).objective(make_batch()).loss.item() == 15
+    )  # 0, 10, 20 and 30

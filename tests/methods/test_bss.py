@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers import S, T, batches, construct, copied, few, same
+from helpers import S, T, build_method, make_loader, reload_state, small_view, states_equal
 from torch import Tensor, nn
 
-from robustkd.attacks.boundary import candidates, drawn_targets
+from robustkd.attacks.boundary import sample_target_classes, select_base_samples
 from robustkd.criteria.ce import CE
 from robustkd.functional import soft_ce
 from robustkd.methods import METHODS, bss
@@ -32,30 +32,30 @@ def test_candidates_are_right_in_both_and_those_that_differ_most_come_first():
     teacher = torch.stack([SURE[0], SURE[0] + torch.tensor([0, 4.0, 0]), SURE[0], SURE[1]])
     student = torch.stack([SURE[0], SURE[0], SURE[2], SURE[1]])
     labels = torch.tensor([0, 0, 0, 0])  # the third is wrong for the student, the fourth for both
-    rows, counted = candidates(teacher, student, labels, 3)
+    rows, counted = select_base_samples(teacher, student, labels, 3)
     assert rows[:2].tolist() == [1, 0]
     assert counted.tolist() == [True, True, False]
 
 
 def test_with_no_candidate_none_counts():
-    rows, counted = candidates(SURE, SURE.roll(1, 0), ONE, 2)
+    rows, counted = select_base_samples(SURE, SURE.roll(1, 0), ONE, 2)
     assert len(rows) == 2
     assert not counted.any()
 
 
 def test_targets_follow_the_teacher_and_are_never_its_first():
     teacher = torch.log(torch.tensor([[0.6, 0.3, 0.1]])).repeat(4000, 1)
-    share = drawn_targets(teacher, seeded()).bincount(minlength=3) / 4000
+    share = sample_target_classes(teacher, seeded()).bincount(minlength=3) / 4000
     assert share.tolist() == pytest.approx([0, 0.75, 0.25], abs=0.03)
     certain = torch.tensor([[500.0, 1.0, 0.0]])
-    assert drawn_targets(certain, seeded()).tolist() == [1], "all else is lost to rounding: the second-ranked"
+    assert sample_target_classes(certain, seeded()).tolist() == [1], "all else is lost to rounding: the second-ranked"
 
 
 def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **chosen: object):
-    made = construct(
+    made = build_method(
         METHODS.parse("bss" if not chosen else "bss(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")
     )
-    (shown,) = list(batches(few(), 12).epoch(0, Clock(epoch, epochs)))
+    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(epoch, epochs)))
     return made.method, made.method.objective(shown)
 
 
@@ -64,7 +64,7 @@ def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **cho
 )
 def test_the_schedule_is_the_authors(epoch: int, alpha: float, beta: float):
     method, made = objective(epoch - 1, 80)
-    (shown,) = list(batches(few(), 12).epoch(0, Clock(epoch - 1, 80)))
+    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(epoch - 1, 80)))
     with torch.no_grad():
         method.eval()
         plain = soft_ce(method.teacher(shown.images).logits, method.student(shown.images).logits, 3.0).mean()
@@ -75,7 +75,7 @@ def test_the_schedule_is_the_authors(epoch: int, alpha: float, beta: float):
 
 def test_where_nobody_is_right_the_boundary_is_no_term_and_no_nan():
     method, _ = objective(0, 10)
-    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
+    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
     wrong = (method.teacher(shown.images).logits.argmin(dim=1)).detach()
     made = method.objective(Batch(shown.images, wrong, shown.index, shown.clock))
     assert made.terms["boundary"].item() == 0
@@ -188,11 +188,11 @@ def test_with_one_sample_and_nothing_crossed_the_paper_counts_none():
 
 
 def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypatch: pytest.MonkeyPatch):
-    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
+    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
     gradients = []
     for beta in (0.0, 2.0):
         monkeypatch.setattr(bss, "boundary_weights", lambda clock, beta=beta: (1.0, beta))
-        method = construct(METHODS.parse("bss")).method.train()
+        method = build_method(METHODS.parse("bss")).method.train()
         for parameter in method.student.parameters():
             parameter.grad = torch.ones_like(parameter)
         made = method.objective(shown)
@@ -206,19 +206,22 @@ def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypat
 
 @pytest.mark.parametrize("statistics", [True, False])
 def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(statistics: bool):
-    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
-    with_attack, without = (construct(METHODS.parse(f"bss(statistics={statistics})")).method.train() for _ in range(2))
+    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
+    with_attack, without = (
+        build_method(METHODS.parse(f"bss(statistics={statistics})")).method.train() for _ in range(2)
+    )
     with_attack.objective(shown)
     without.student(shown.images)
     states = (
-        {k: v for k, v in copied(m.student.state_dict()).items() if "running" in k} for m in (with_attack, without)
+        {k: v for k, v in reload_state(m.student.state_dict()).items() if "running" in k}
+        for m in (with_attack, without)
     )
-    assert same(*states) == (not statistics)
+    assert states_equal(*states) == (not statistics)
 
 
 def test_a_batch_of_one_class_is_attacked_like_any_other():
-    method = construct(METHODS.parse("bss")).method.train()
-    (shown,) = list(batches(few(), 12).epoch(0, Clock(0, 10)))
+    method = build_method(METHODS.parse("bss")).method.train()
+    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
     alike = Batch(shown.images[:1].repeat(4, 1, 1, 1), shown.labels[:1].repeat(4), shown.index[:4], shown.clock)
     made = method.objective(alike)
     made.loss.backward()

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, S, Says, T, batch, construct, few, golden, network
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, build_method, golden, make_batch, make_network, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.data.jda import JDA
 from robustkd.data.paired_views import PAIRED
-from robustkd.functional import divergence, kl
+from robustkd.functional import kl, kl_per_sample
 from robustkd.methods import METHODS
-from robustkd.methods.ccd import CCD, confidence
+from robustkd.methods.ccd import CCD, cosine_confidence
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, DatasetInfo
 
@@ -23,12 +23,12 @@ S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second loo
 
 def ccd(student: Tensor, teacher: Tensor, **chosen: float) -> CCD:
     """Of nets that answer with these logits: first those for the images, then those for the second look."""
-    return CCD(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), **chosen)
+    return CCD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **chosen)
 
 
 def shown(labels: Tensor = LABELS) -> Batch:
     images = torch.zeros(len(labels), 1, 2, 2)
-    return replace(batch(labels, images), views=(images + 1,))
+    return replace(make_batch(labels, images), views=(images + 1,))
 
 
 def both(one: Tensor, other: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ def test_by_hand():
 
 def test_the_golden_value():
     # Its pairs, rows 0 and 1, 2 and 3, have labels of their own, so its cross entropy is taken apart from them.
-    c = confidence(T[[0, 2]], T[[1, 3]])
-    soft = (kl(T[[0, 2]], S[[0, 2]], 4) + (c * divergence(T[[1, 3]], S[[1, 3]], 4)).mean()) / 2
+    c = cosine_confidence(T[[0, 2]], T[[1, 3]])
+    soft = (kl(T[[0, 2]], S[[0, 2]], 4) + (c * kl_per_sample(T[[1, 3]], S[[1, 3]], 4)).mean()) / 2
     assert (F.cross_entropy(S, LABELS) + 16 * soft).item() == pytest.approx(4.3380815681, abs=1e-10)
     method = ccd(both(S[[0, 2]], S[[1, 3]]), both(T[[0, 2]], T[[1, 3]]))
     assert method.objective(shown(LABELS[[0, 2]])).terms["kd"].item() == pytest.approx(16 * soft.item(), rel=1e-12)
@@ -94,10 +94,10 @@ def test_a_student_that_answers_as_the_teacher_is_taught_by_labels_alone():
 
 
 def test_confidence_goes_by_direction_from_zero_to_two():
-    assert confidence(T, 7 * T).tolist() == pytest.approx([2] * 4)
-    assert confidence(T, -T).tolist() == pytest.approx([0] * 4, abs=1e-12)
-    assert torch.allclose(confidence(T, T2), confidence(0.1 * T2, 3 * T))
-    assert confidence(torch.zeros(1, 5), T[:1]).item() == 1  # of no mind at all
+    assert cosine_confidence(T, 7 * T).tolist() == pytest.approx([2] * 4)
+    assert cosine_confidence(T, -T).tolist() == pytest.approx([0] * 4, abs=1e-12)
+    assert torch.allclose(cosine_confidence(T, T2), cosine_confidence(0.1 * T2, 3 * T))
+    assert cosine_confidence(torch.zeros(1, 5), T[:1]).item() == 1  # of no mind at all
 
 
 def test_a_look_at_which_the_teacher_contradicts_itself_teaches_nothing_soft():
@@ -116,24 +116,24 @@ def test_the_order_of_rows_does_not_matter():
 
 
 def test_its_gradient():
-    weights = confidence(T, T2)
+    weights = cosine_confidence(T, T2)
 
     def loss(one: Tensor, other: Tensor) -> Tensor:
-        return kl(T, one, 4) + (weights * divergence(T2, other, 4)).mean()
+        return kl(T, one, 4) + (weights * kl_per_sample(T2, other, 4)).mean()
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(), S2.clone().requires_grad_()))
 
 
 def test_confidence_is_a_constant():
-    assert not confidence(T.clone().requires_grad_(), T2.clone().requires_grad_()).requires_grad
+    assert not cosine_confidence(T.clone().requires_grad_(), T2.clone().requires_grad_()).requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rows", [slice(0, 1), [1, 1, 1], slice(None)])
 def test_it_is_finite(rows, dtype):
     t, t2, s = (z[rows].to(dtype) for z in (20 * T, 20 * T2, 20 * S))
-    assert (confidence(t, t2) * divergence(t2, s, 4.0)).mean().isfinite()
-    assert (confidence(t, t) * divergence(t, t, 4.0)).mean() == 0
+    assert (cosine_confidence(t, t2) * kl_per_sample(t2, s, 4.0)).mean().isfinite()
+    assert (cosine_confidence(t, t) * kl_per_sample(t, t, 4.0)).mean() == 0
 
 
 class Watching(CE):
@@ -155,7 +155,7 @@ def test_each_look_has_a_criterion_of_its_own():
         crew.append(Watching(FIVE))
         return crew[-1]
 
-    method, given = CCD(Says(both(S, S2)), Frozen(Says(both(T, T2))), criterion), shown()
+    method, given = CCD(ConstantNetwork(both(S, S2)), Frozen(ConstantNetwork(both(T, T2))), criterion), shown()
     method.objective(given)
     assert [len(one.asked) for one in crew] == [1, 1]
     (first, own), (second, other) = (one.asked[0] for one in crew)
@@ -168,7 +168,7 @@ def test_each_look_has_a_criterion_of_its_own():
 
 
 def test_both_nets_are_asked_once_for_both_looks():
-    made = construct(METHODS.parse("ccd"))
+    made = build_method(METHODS.parse("ccd"))
     seen: dict[object, list[tuple[Tensor, bool, bool]]] = {}
 
     def spy(net: torch.nn.Module, arguments: tuple[Tensor]) -> None:
@@ -176,7 +176,7 @@ def test_both_nets_are_asked_once_for_both_looks():
 
     for net in (made.method.model, made.teacher.net):
         net.register_forward_pre_hook(spy)
-    _, _, given = next(made.walk(few()))
+    _, _, given = next(made.walk(small_view()))
     made.method.objective(given)
     ((learning, *student),), ((taught, *teacher),) = seen[made.method.model], seen[made.teacher.net]
     assert torch.equal(learning, both(given.images, given.views[0]))
@@ -189,21 +189,21 @@ def test_both_nets_are_asked_once_for_both_looks():
     [("ccd", 0.5), ("ccd0.3", 0.3), ("ccd0", 0.0), ("ccd(probability=1)", 1.0), ("ccd1e-5", 1e-5)],
 )
 def test_its_view_is_joint_augmentation_by_its_own_share(word, probability):
-    (view,) = construct(METHODS.parse(word)).method.views
+    (view,) = build_method(METHODS.parse(word)).method.views
     read = PAIRED.parse(view)
     assert (read.load(), read.kwargs()) == (JDA, {"probability": probability})
 
 
 def test_without_augmentation_both_looks_are_one():
-    made = construct(METHODS.parse("ccd0"))
-    _, _, given = next(made.walk(few()))
+    made = build_method(METHODS.parse("ccd0"))
+    _, _, given = next(made.walk(small_view()))
     assert torch.equal(given.views[0], given.images)
     assert made.method.objective(given).notes["confidence"].item() == pytest.approx(2)
-    _, _, changed = next(construct(METHODS.parse("ccd1")).walk(few()))
+    _, _, changed = next(build_method(METHODS.parse("ccd1")).walk(small_view()))
     assert made.method.objective(changed).notes["confidence"].item() < 1.99
 
 
 def test_the_student_that_is_shipped_is_the_only_one():
-    method = CCD(network(), Frozen(network("resnet8")), lambda: CE(DatasetInfo(4, (2, 1, 1), (1, 8, 8))))
+    method = CCD(make_network(), Frozen(make_network("resnet8")), lambda: CE(DatasetInfo(4, (2, 1, 1), (1, 8, 8))))
     assert method.model is method.student
     assert {id(p) for p in method.parameters()} == {id(p) for p in method.model.parameters()}

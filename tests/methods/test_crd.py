@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, S, Says, T, batch, construct, few, golden, source
+from helpers import FIVE, ConstantNetwork, S, T, build_method, golden, make_batch, make_source, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.data.view import View
 from robustkd.methods import METHODS
-from robustkd.methods.crd import CRD, log_normaliser, nce
+from robustkd.methods.crd import CRD, estimate_log_z, nce_loss
 from robustkd.models.net import Frozen
 from robustkd.types import Batch
 
@@ -25,7 +25,14 @@ OWN, OTHERS = golden((4,), 0.7, 0.3, 14), golden((4, 6), 1.3, 0.1, 14)  # cosine
 def crd(teacher: Tensor = MIXED, **chosen: object) -> CRD:
     """The logits are the embeddings too; four rows, all of them in the batch."""
     random = torch.Generator().manual_seed(0)
-    return CRD(Says(S), Frozen(Says(teacher)), FIVE, lambda: CE(FIVE), random, **{"dimension": 3, **chosen}).double()
+    return CRD(
+        ConstantNetwork(S),
+        Frozen(ConstantNetwork(teacher)),
+        FIVE,
+        lambda: CE(FIVE),
+        random,
+        **{"dimension": 3, **chosen},
+    ).double()
 
 
 def some(shown: Batch, *rows: int) -> Batch:
@@ -37,7 +44,7 @@ def test_by_hand():
     # Two of three rows count, N = 2 and Z = 1, so that m / N = 1 and h = q / (q + 1).
     # own q = 3: -log 3/4;  q = 1: -log(1 - 1/2);  q = 1/3: -log(1 - 1/4);  together 2 log 4/3 + log 2 = 1.2685113
     own, others = torch.tensor([math.log(3)]), torch.tensor([[0.0, 77.0, -math.log(3)]])
-    loss = nce(own, others, torch.tensor([[True, False, True]]), torch.tensor(0.0), 2)
+    loss = nce_loss(own, others, torch.tensor([[True, False, True]]), torch.tensor(0.0), 2)
     assert loss.tolist() == pytest.approx([1.2685113], abs=1e-6)
 
 
@@ -45,9 +52,9 @@ def test_what_is_like_all_else_is_one_in_all():
     # Where all scores are alike Z = N exp(score), h = 1 / (1 + m) for every row, and a shift of the scores changes nothing.
     for score in (0.0, 3.0, 80.0):
         own, others = torch.full((4,), score), torch.full((4, 6), score)
-        log_z = log_normaliser(own, others, ALL, 50)
+        log_z = estimate_log_z(own, others, ALL, 50)
         assert log_z.item() == pytest.approx(score + math.log(50), rel=1e-6)
-        loss = nce(own, others, ALL, log_z, 50)
+        loss = nce_loss(own, others, ALL, log_z, 50)
         assert loss.tolist() == pytest.approx([math.log(7) + 6 * math.log(7 / 6)] * 4, rel=1e-5)
 
 
@@ -56,9 +63,9 @@ def test_its_gradient_and_none_for_what_does_not_count():
     counted[1], counted[2, ::2] = False, False
     others = OTHERS.clone().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda own, others: nce(own, others, counted, NONE + 5, 9), (OWN.clone().requires_grad_(), others)
+        lambda own, others: nce_loss(own, others, counted, NONE + 5, 9), (OWN.clone().requires_grad_(), others)
     )
-    nce(OWN, others, counted, NONE, 9).sum().backward()
+    nce_loss(OWN, others, counted, NONE, 9).sum().backward()
     assert torch.equal(others.grad != 0, counted)
 
 
@@ -67,11 +74,11 @@ def test_its_gradient_and_none_for_what_does_not_count():
 def test_it_is_finite_where_exponentials_are_not_and_where_nothing_counts(dtype, scale):
     own, others = (x.to(dtype).mul(scale).requires_grad_() for x in (OWN, OTHERS))
     for counted in (ALL, ~ALL, ALL.tril()):
-        log_z = log_normaliser(own, others, counted, 9).detach()
-        loss = nce(own, others, counted, log_z, 9)
+        log_z = estimate_log_z(own, others, counted, 9).detach()
+        loss = nce_loss(own, others, counted, log_z, 9)
         assert loss.isfinite().all()
         assert all(g.isfinite().all() for g in torch.autograd.grad(loss.sum(), (own, others)))
-    assert nce(OWN, OTHERS, ~ALL, NONE, 1).tolist() == pytest.approx(np.log1p(np.exp(-OWN.numpy())).tolist())
+    assert nce_loss(OWN, OTHERS, ~ALL, NONE, 1).tolist() == pytest.approx(np.log1p(np.exp(-OWN.numpy())).tolist())
 
 
 def looped(
@@ -105,7 +112,7 @@ def test_three_steps_as_loops_have_them(negatives, draws):
     for index in ([0, 1, 2, 3], [3, 1, 0, 2], [0, 1, 2, 3]):
         rows = torch.randperm(4, generator=random)[:draws].tolist()
         wanted, log_z, removed = looped(method, negatives == "all", index, rows, log_z)
-        objective = method.objective(some(batch(), *index))
+        objective = method.objective(some(make_batch(), *index))
         assert [objective.terms[name].item() for name in ("student", "teacher")] == pytest.approx(wanted, rel=1e-5)
         assert objective.notes["removed"].item() == pytest.approx(removed)
         assert method.log_z.tolist() == pytest.approx(log_z, rel=1e-6)  # of the first batch for ever
@@ -115,20 +122,20 @@ def test_what_is_remembered():
     method = crd()
     ours, s = method.ours.clone(), method.embed_s(S).detach()
     s = s / s.norm(dim=1, keepdim=True)
-    method.objective(some(batch(), 2, 0, 1, 3))
+    method.objective(some(make_batch(), 2, 0, 1, 3))
     mixed = ours[[2, 0, 1, 3]] / 2 + s / 2
     assert method.ours[[2, 0, 1, 3]].numpy() == pytest.approx((mixed / mixed.norm(dim=1, keepdim=True)).numpy())
     assert method.said[[2, 0, 1, 3]].tolist() == MIXED.argmax(dim=1).tolist()
     for momentum, kept in ((0.0, s), (1.0, ours)):
         other = crd(momentum=momentum)
         other.load_state_dict({**method.state_dict(), "ours": ours})
-        other.objective(batch())
+        other.objective(make_batch())
         assert other.ours.numpy() == pytest.approx(kept.numpy())
 
 
 def test_each_term_reaches_its_own_side_only():
     method = crd()
-    terms = method.objective(batch()).terms
+    terms = method.objective(make_batch()).terms
     for name, mine in (("student", {"model", "embed_s"}), ("teacher", {"embed_t"})):
         method.zero_grad(set_to_none=True)
         terms[name].backward(retain_graph=True)
@@ -141,39 +148,39 @@ def test_the_gradient_of_a_step(term, layer):
     method = crd(
         momentum=1.0, negatives="all"
     )  # memories that stay: from the second step on, Z and all else is a constant
-    method.objective(batch())
+    method.objective(make_batch())
 
     def loss(weight: Tensor) -> Tensor:
         del getattr(method, layer).weight
         getattr(method, layer).weight = weight
-        return method.objective(batch()).terms[term]
+        return method.objective(make_batch()).terms[term]
 
     start = getattr(method, layer).weight.detach().clone()
     assert torch.autograd.gradcheck(loss, (start.requires_grad_(),))
 
 
 def test_with_hinton_on_top():
-    assert "kd" not in crd().objective(batch()).terms
-    assert crd(T, kd=0.5).objective(batch()).terms["kd"].item() == pytest.approx(1.1528813057 / 2, abs=1e-10)
+    assert "kd" not in crd().objective(make_batch()).terms
+    assert crd(T, kd=0.5).objective(make_batch()).terms["kd"].item() == pytest.approx(1.1528813057 / 2, abs=1e-10)
 
 
 @pytest.mark.parametrize("word", ["crd", "crd(negatives=all)", "crd(draws=1)"])
 def test_classes_may_be_as_unequal_as_a_hundred_to_one(word):
-    labels = source(100).labels
-    ragged = View.of(source(100)).take(
+    labels = make_source(100).labels
+    ragged = View.of(make_source(100)).take(
         np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate((100, 9, 1))])
     )
     assert tuple(ragged.counts) == (100, 9, 1)
-    made = construct(METHODS.parse(word), view=ragged)
+    made = build_method(METHODS.parse(word), view=ragged)
     for epoch in made.train(ragged, epochs=2, size=55):
         assert all(math.isfinite(value) for value in epoch.terms.values())
 
 
 def test_a_teacher_that_says_one_class_leaves_nothing_to_tell_apart():
-    made = construct(METHODS.parse("crd"))
+    made = build_method(METHODS.parse("crd"))
     with torch.no_grad():
         made.teacher.net.head.weight.zero_()
-    first, second = made.train(few(), epochs=2)
+    first, second = made.train(small_view(), epochs=2)
     assert first.terms["removed"] < 1
     assert second.terms["removed"] == 1
     assert math.isfinite(second.terms["student"])

@@ -4,17 +4,17 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, Says, T, batch
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, make_batch
 
 from robustkd.criteria.ce import CE
 from robustkd.functional import kl
-from robustkd.methods.dkd import DKD, decoupled
+from robustkd.methods.dkd import DKD, decoupled_kl
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock, Output
 
 
 def dkd(**chosen: float) -> DKD:
-    return DKD(Says(S), Frozen(Says(T)), lambda: CE(FIVE), **chosen)
+    return DKD(ConstantNetwork(S), Frozen(ConstantNetwork(T)), lambda: CE(FIVE), **chosen)
 
 
 def answer(logits: torch.Tensor) -> Output:
@@ -24,39 +24,39 @@ def answer(logits: torch.Tensor) -> Output:
 def test_by_hand():
     # p_t = (1/2, 1/4, 1/4), p_s = (1/3, 1/3, 1/3), label 0: b_t = (1/2, 1/2), b_s = (1/3, 2/3), q the same (1/2, 1/2).
     target, logits = torch.tensor([[math.log(2), 0.0, 0.0]]).double(), torch.zeros(1, 3).double()
-    sure, ranks = decoupled(target, logits, torch.tensor([0]))
+    sure, ranks = decoupled_kl(target, logits, torch.tensor([0]))
     assert sure.item() == pytest.approx(0.5 * math.log(1.5) + 0.5 * math.log(0.75))
     assert ranks.item() == pytest.approx(0, abs=1e-7)
     # Label 1: b_t = (1/4, 3/4), b_s = (1/3, 2/3); of the others the teacher thinks (2/3, 1/3).
-    sure, ranks = decoupled(target, logits, torch.tensor([1]))
+    sure, ranks = decoupled_kl(target, logits, torch.tensor([1]))
     assert sure.item() == pytest.approx(0.25 * math.log(0.75) + 0.75 * math.log(9 / 8))
     assert ranks.item() == pytest.approx(2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_with_the_teachers_doubt_as_weight_it_is_hinton(temperature: float):
-    sure, ranks = decoupled(T, S, LABELS, temperature)
+    sure, ranks = decoupled_kl(T, S, LABELS, temperature)
     doubt = 1 - (T / temperature).softmax(dim=1)[torch.arange(4), LABELS]
     assert (sure + doubt * ranks).mean().item() == pytest.approx(kl(T, S, temperature).item(), abs=1e-12)
 
 
 def test_agreement_is_zero_and_flat():
     student = T.clone().requires_grad_()
-    terms = dkd().transfer(answer(student), answer(T), batch())
+    terms = dkd().transfer(answer(student), answer(T), make_batch())
     sum(terms.values()).backward()
     assert sum(terms.values()).item() == pytest.approx(0, abs=1e-12)
     assert student.grad.abs().max() < 1e-12
 
 
 def test_a_shift_of_the_logits_changes_nothing():
-    moved = decoupled(T + 3, S - 2, LABELS, 4)
-    for one, other in zip(moved, decoupled(T, S, LABELS, 4), strict=True):
+    moved = decoupled_kl(T + 3, S - 2, LABELS, 4)
+    for one, other in zip(moved, decoupled_kl(T, S, LABELS, 4), strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_the_gradient_is_right():
     student = S.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: decoupled(T, z, LABELS, 4.0), student)
+    assert torch.autograd.gradcheck(lambda z: decoupled_kl(T, z, LABELS, 4.0), student)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_the_gradient_is_right():
 )
 def test_degenerate_batches_are_finite(target: torch.Tensor, logits: torch.Tensor, labels: list[int]):
     student = logits.clone().requires_grad_()
-    parts = decoupled(target, student, torch.tensor(labels), 4.0)
+    parts = decoupled_kl(target, student, torch.tensor(labels), 4.0)
     sum(part.sum() for part in parts).backward()
     assert all(part.shape == (len(labels),) and part.isfinite().all() for part in parts)
     assert student.grad.isfinite().all()
 
 
 def test_of_two_classes_there_is_nothing_to_rank():
-    sure, ranks = decoupled(T[:, :2], S[:, :2], LABELS % 2)
+    sure, ranks = decoupled_kl(T[:, :2], S[:, :2], LABELS % 2)
     assert ranks.abs().max().item() == 0
     assert sure.mean().item() == pytest.approx(kl(T[:, :2], S[:, :2]).item(), abs=1e-12)
 
@@ -87,7 +87,7 @@ def test_of_two_classes_there_is_nothing_to_rank():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
     # Nets hand out float32; this is for who feeds it otherwise.
-    exact, coarse = (decoupled(T.to(to), S.to(to), LABELS) for to in (torch.float64, dtype))
+    exact, coarse = (decoupled_kl(T.to(to), S.to(to), LABELS) for to in (torch.float64, dtype))
     for one, other in zip(coarse, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.02)
 
@@ -116,7 +116,7 @@ def test_the_whole_loss_as_a_loop_has_it(chosen: dict[str, float]):
         losses["ce"].append(math.log(sum(map(math.exp, s))) - s[y])
         losses["sure"].append(values["alpha"] * wide**2 * sure)
         losses["ranks"].append(values["beta"] * wide**2 * ranks)
-    terms = dkd(**chosen, warmup=0.0).objective(batch()).terms
+    terms = dkd(**chosen, warmup=0.0).objective(make_batch()).terms
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {name: sum(values) / 4 for name, values in losses.items()}, abs=1e-12
     )

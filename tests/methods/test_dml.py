@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, Says, T, batch, few, golden, network, plan
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, make_network, make_plan, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
-from robustkd.method import Method, descend
+from robustkd.method import Method, backward_and_step
 from robustkd.methods.dml import DML
 from robustkd.study import plan as study
 from robustkd.study import run
@@ -17,7 +17,7 @@ THIRD = golden((4, 5), 0.5, 0.9)
 
 
 def dml(*logits: Tensor, **chosen: object) -> DML:
-    nets = [Says(z) for z in logits or (S, T)]
+    nets = [ConstantNetwork(z) for z in logits or (S, T)]
     return DML(lambda count: nets[:count], lambda: CE(FIVE), **{"networks": len(nets), **chosen})
 
 
@@ -40,7 +40,7 @@ def looped(own: Tensor, *peers: Tensor, temperature: float = 1.0) -> float:
 
 @pytest.mark.parametrize("order", ["synchronous", "sequential"])
 def test_the_golden_values(order):
-    losses = [objective.loss.item() for objective in dml(order=order).step(batch())]
+    losses = [objective.loss.item() for objective in dml(order=order).step(make_batch())]
     assert losses == pytest.approx([3.1252757967, 3.0909600030], abs=1e-10)
 
 
@@ -48,20 +48,20 @@ def test_by_hand():
     # p_1 = (3/4, 1/4), p_2 = (1/2, 1/2), label 0
     # L_1 = -log 3/4 + 1/2 log(2/3) + 1/2 log 2 = 0.2876821 + 0.1438410;  L_2 = log 2 + 3/4 log(3/2) + 1/4 log(1/2)
     method = dml(torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2))
-    first, second = method.step(batch(torch.tensor([0])))
+    first, second = method.step(make_batch(torch.tensor([0])))
     assert first.loss.item() == pytest.approx(0.4315231, abs=1e-6)
     assert second.loss.item() == pytest.approx(0.6931472 + 0.1308120, abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1, 3])
 def test_three_networks_take_the_mean_of_their_peers(temperature):
-    losses = [objective.loss.item() for objective in dml(S, T, THIRD, temperature=temperature).step(batch())]
+    losses = [objective.loss.item() for objective in dml(S, T, THIRD, temperature=temperature).step(make_batch())]
     orders = ((S, T, THIRD), (T, S, THIRD), (THIRD, S, T))
     assert losses == pytest.approx([looped(*logits, temperature=temperature) for logits in orders], rel=1e-10)
 
 
 def test_networks_that_agree_teach_one_another_nothing():
-    for objective in dml(S, S + golden((4, 1), 2.3, 0.2, 50)).step(batch()):  # a shift of logits changes no answer
+    for objective in dml(S, S + golden((4, 1), 2.3, 0.2, 50)).step(make_batch()):  # a shift of logits changes no answer
         mimicry = next(term for name, term in objective.terms.items() if name.startswith("kl"))
         assert mimicry.item() == pytest.approx(0, abs=1e-12)
 
@@ -69,7 +69,7 @@ def test_networks_that_agree_teach_one_another_nothing():
 @pytest.mark.parametrize("order", ["synchronous", "sequential"])
 def test_each_loss_reaches_its_own_student_only(order):
     method = dml(S, T, THIRD, order=order)
-    for k, objective in enumerate(method.step(batch())):
+    for k, objective in enumerate(method.step(make_batch())):
         method.zero_grad(set_to_none=True)
         objective.loss.backward()
         assert [number for number, net in enumerate(method.students) if net.logits.grad is not None] == [k]
@@ -77,7 +77,7 @@ def test_each_loss_reaches_its_own_student_only(order):
 
 def test_synchronous_networks_are_asked_once_and_answer_as_they_were():
     method, losses = dml(), []
-    for objective in method.step(batch()):
+    for objective in method.step(make_batch()):
         losses.append(objective.loss.item())
         with torch.no_grad():
             method.students[0].logits += 1 + torch.arange(5)
@@ -88,8 +88,8 @@ def test_synchronous_networks_are_asked_once_and_answer_as_they_were():
 def test_sequential_networks_meet_their_peers_as_they_are_by_then():
     method = dml(order="sequential")
     optimiser = torch.optim.SGD(method.parameters(), lr=1.0)
-    steps = method.step(batch())
-    descend(next(steps), optimiser)
+    steps = method.step(make_batch())
+    backward_and_step(next(steps), optimiser)
     moved = method.students[0].logits.detach().clone()
     second = next(steps).loss.item()
     assert not torch.equal(moved, S)
@@ -99,13 +99,13 @@ def test_sequential_networks_meet_their_peers_as_they_are_by_then():
 
 def test_sequential_peers_are_asked_without_a_gradient():
     method = dml(S, T, THIRD, order="sequential")
-    list(method.step(batch()))
+    list(method.step(make_batch()))
     assert [net.learning for net in method.students] == [1, 1, 1]
 
 
 def test_sequential_asks_nobody_for_nothing():
     method = dml(S, T, THIRD, order="sequential")
-    list(method.step(batch()))
+    list(method.step(make_batch()))
     assert [net.asked for net in method.students] == [3, 3, 3]  # once to learn, and once for each peer
 
 
@@ -114,7 +114,7 @@ def test_its_gradient(temperature):
     method = dml(temperature=temperature)
 
     def loss(own: Tensor) -> Tensor:
-        return method.mutual(0, [own, T], batch()).loss
+        return method.mutual(0, [own, T], make_batch()).loss
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
@@ -126,13 +126,13 @@ def test_the_first_network_is_the_model():
 
 def test_an_update_of_one_student_leaves_the_other_as_it_was():
     # A weight decay or a momentum that reached beyond the gradient would move both.
-    method = DML(lambda count: [network(seed=n) for n in range(count)], lambda: CE(FIVE))
+    method = DML(lambda count: [make_network(seed=n) for n in range(count)], lambda: CE(FIVE))
     optimiser = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    shown = batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    shown = make_batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
     for _ in range(2):  # the second time there is a momentum
         for k, objective in enumerate(method.step(shown)):
             before = [[p.detach().clone() for p in net.parameters()] for net in method.students]
-            descend(objective, optimiser)
+            backward_and_step(objective, optimiser)
             for number, net in enumerate(method.students):
                 still = all(torch.equal(p, was) for p, was in zip(net.parameters(), before[number], strict=True))
                 assert still == (number != k)
@@ -140,7 +140,7 @@ def test_an_update_of_one_student_leaves_the_other_as_it_was():
 
 def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_path):
     def built(method: str, seed: int = 0) -> Method:
-        return run.construct(plan(tmp_path), study.Run("student", method, seed), few(), torch.Generator())
+        return run.construct(make_plan(tmp_path), study.Run("student", method, seed), small_view(), torch.Generator())
 
     baseline, both, others = built("baseline"), built("dml"), built("dml", seed=1)
     nets = (baseline.model, *both.students, *others.students)
@@ -157,7 +157,7 @@ def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_p
 )
 def test_degenerate_batches_are_finite(first: Tensor, second: Tensor, order: str):
     method = dml(first, second, order=order)
-    for objective in method.step(batch(torch.zeros(len(first), dtype=torch.long))):
+    for objective in method.step(make_batch(torch.zeros(len(first), dtype=torch.long))):
         objective.loss.backward()
         assert objective.loss.isfinite()
     assert all(net.logits.grad.isfinite().all() for net in method.students)

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, T, batch, golden, network
+from helpers import FIVE, LABELS, S, T, golden, make_batch, make_network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
 from robustkd.functional import kl, sigmoid_rampup
-from robustkd.methods.ffcl import FFCL, fusion, mutual, virtual
+from robustkd.methods.ffcl import FFCL, build_fusion, mutual_loss, virtual_teacher_loss
 from robustkd.models.layers import Cosine
 from robustkd.types import Batch, Clock
 
@@ -20,7 +20,9 @@ IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def ffcl(half: bool = False, word: str = "wrn_10_1", **chosen: float) -> FFCL:
-    return FFCL(lambda count: [network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen)
+    return FFCL(
+        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen
+    )
 
 
 def says(*logits: Tensor, **chosen: float) -> FFCL:
@@ -32,7 +34,7 @@ def says(*logits: Tensor, **chosen: float) -> FFCL:
 
 def late(images: Tensor | None = None, labels: Tensor = LABELS) -> Batch:
     """A batch of an epoch in which w is 1."""
-    return replace(batch(labels, images), clock=Clock(9, 10))
+    return replace(make_batch(labels, images), clock=Clock(9, 10))
 
 
 def test_the_mutual_part_by_hand():
@@ -41,14 +43,14 @@ def test_the_mutual_part_by_hand():
     # KL(p_12 || p_f) = 1/2 log(5/9) + 1/2 log 5: 0.0724603 + 0.9513501 + 0.5108256 = 1.5346360, times T^2
     a = 2 * math.log(3)
     first, second, fused = (torch.tensor([[z, 0.0]]) for z in (a, -a, 2 * a))
-    assert mutual(first, second, fused, 2.0).item() == pytest.approx(4 * 1.5346360, abs=1e-5)
+    assert mutual_loss(first, second, fused, 2.0).item() == pytest.approx(4 * 1.5346360, abs=1e-5)
 
 
 def test_the_virtual_teacher_by_hand():
     # Three classes: u ~ (0.99, 0.005, 0.005) to the power 1/20 = (0.999498, 0.767270, 0.767270), over their sum
     # (0.394429, 0.302785, 0.302785). Against a third each: 0.394429 log 1.183288 + 0.605570 log 0.908356 = 0.0081743,
     # times 20^2
-    loss = virtual(torch.zeros(2, 3), torch.tensor([1, 2]))
+    loss = virtual_teacher_loss(torch.zeros(2, 3), torch.tensor([1, 2]))
     assert loss.item() == pytest.approx(400 * 0.0081743, abs=1e-3)
 
 
@@ -56,7 +58,7 @@ def test_who_is_as_sure_as_the_virtual_teacher_learns_nothing_of_it():
     logits = torch.full((4, 5), math.log(0.01 / 4), dtype=torch.float64)
     logits[torch.arange(4), LABELS] = math.log(0.99)
     logits = (logits + golden((4, 1), 2.3, 0.2, 50)).requires_grad_()  # a shift of logits changes no answer
-    loss = virtual(logits, LABELS)
+    loss = virtual_teacher_loss(logits, LABELS)
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-10)
     assert logits.grad.abs().max() < 1e-12
@@ -92,13 +94,13 @@ def test_the_ramp_weighs_the_mutual_part_alone_and_no_weight_leaves_the_virtual_
 def test_the_two_networks_may_change_places():
     one, other = (says(*logits, FUSED).objective(late()).loss.item() for logits in ((S, T), (T, S)))
     assert one == pytest.approx(other, rel=1e-12)
-    assert mutual(S, S + 1, S - 2, 3.0).item() == pytest.approx(0, abs=1e-12)
+    assert mutual_loss(S, S + 1, S - 2, 3.0).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_whoever_teaches_is_a_constant():
     # 2 log-gradients: z_1 and z_2 are pulled to p_f, z_f to p_12, by T (p - target) / B
     first, second, fused = (z.clone().requires_grad_() for z in (S, T, FUSED))
-    mutual(first, second, fused, 3.0).backward()
+    mutual_loss(first, second, fused, 3.0).backward()
     aims = ((first, FUSED), (second, FUSED), (fused, (S + T) / 2))
     for own, aim in aims:
         exact = 3 * (torch.softmax(own.detach() / 3, 1) - torch.softmax(aim / 3, 1)) / 4
@@ -107,7 +109,7 @@ def test_whoever_teaches_is_a_constant():
 
 def test_gradients():
     logits = S.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: virtual(z, LABELS), (logits,))
+    assert torch.autograd.gradcheck(lambda z: virtual_teacher_loss(z, LABELS), (logits,))
     assert torch.autograd.gradcheck(lambda z: kl(FUSED, z, 3.0), (logits,))
 
 
@@ -140,7 +142,7 @@ def test_the_head_of_the_fusion_is_of_the_students_kind():
     assert type(ffcl().fusion.head) is nn.Linear
 
     def cosine(count: int) -> list[nn.Module]:
-        nets = [network(seed=seed) for seed in range(count)]
+        nets = [make_network(seed=seed) for seed in range(count)]
         for net in nets:
             net.replace_head(Cosine(64, 3))
         return nets
@@ -152,7 +154,7 @@ def test_the_head_of_the_fusion_is_of_the_students_kind():
 
 def test_the_size_of_the_fusion():
     # c = 4: depthwise 9 * 8, BN 2 * 8, pointwise 8 * 4, BN 2 * 4, head 4 * 3 + 3
-    net = fusion(4, nn.Linear(4, 3), half=False)
+    net = build_fusion(4, nn.Linear(4, 3), half=False)
     assert sum(p.numel() for p in net.parameters()) == 72 + 16 + 32 + 8 + 15
 
 
@@ -160,8 +162,8 @@ def test_the_size_of_the_fusion():
 def test_few_digits_few_samples_and_equal_ones_are_finite(dtype):
     for rows, labels in (([0], [3]), ([1, 1, 1], [2, 2, 2])):
         logits = [(20 * z[rows]).to(dtype) for z in (S, T, FUSED)]
-        assert mutual(*logits, 3.0).isfinite()
-        assert virtual(logits[0], torch.tensor(labels)).isfinite()
+        assert mutual_loss(*logits, 3.0).isfinite()
+        assert virtual_teacher_loss(logits[0], torch.tensor(labels)).isfinite()
 
 
 def test_what_is_measured_beside():

@@ -5,7 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, RECIPE, STUDENT, TEACHER, S, T, batch, batches, construct, few, golden
+from helpers import (
+    FIVE,
+    LABELS,
+    RECIPE,
+    STUDENT,
+    TEACHER,
+    S,
+    T,
+    build_method,
+    golden,
+    make_batch,
+    make_loader,
+    small_view,
+)
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
@@ -54,7 +67,7 @@ def fitnet(student: Network, teacher: Network, shape: tuple[int, int, int] = (1,
 
 
 def hint(method: FitNet) -> Tensor:
-    (objective,) = method.foretell(batch())
+    (objective,) = method.foretell(make_batch())
     assert list(objective.terms) == ["hint"]
     return objective.loss
 
@@ -108,7 +121,7 @@ def test_the_hint_ignores_labels_and_a_batch_twice_over_has_the_same():
     method, twice = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
     twice.regressor = method.regressor
     assert hint(twice).item() == pytest.approx(hint(method).item(), rel=1e-12)
-    (other,) = method.foretell(batch((LABELS + 1) % 5))
+    (other,) = method.foretell(make_batch((LABELS + 1) % 5))
     assert other.loss.item() == hint(method).item()
 
 
@@ -118,7 +131,7 @@ def test_the_gradient_of_the_hint():
     def loss(student: Tensor) -> Tensor:
         return (method.regressor(student) - method.teacher.net.maps[2]).square().mean() / 2
 
-    (objective,) = method.foretell(batch())
+    (objective,) = method.foretell(make_batch())
     assert objective.loss.item() == loss(method.student.maps[2]).item()
     objective.loss.backward()
     assert torch.autograd.gradcheck(loss, (method.student.maps[2],))
@@ -128,8 +141,8 @@ def test_the_gradient_of_the_hint():
 
 def test_the_second_phase_is_hinton():
     maps = [torch.zeros(1, 1, 2, 2)] * 3
-    ours = fitnet(Shows(maps), Shows(maps, T)).objective(batch()).terms
-    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE)).objective(batch()).terms
+    ours = fitnet(Shows(maps), Shows(maps, T)).objective(make_batch()).terms
+    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE)).objective(make_batch()).terms
     assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in theirs.items()}
     assert sum(ours.values()).item() == pytest.approx(1.2712183125, abs=1e-10)
 
@@ -142,7 +155,7 @@ def test_the_regressor_makes_sizes_meet(stages, kernel):
     assert (method.regressor.in_channels, method.regressor.out_channels) == (6, 7)
     assert method.regressor.kernel_size == kernel
     images = torch.rand(4, 1, 8, 8)
-    assert [objective.loss.shape for objective in method.foretell(batch(images=images))] == [()]
+    assert [objective.loss.shape for objective in method.foretell(make_batch(images=images))] == [()]
 
 
 def test_the_regressor_may_be_longer_than_wide():
@@ -167,9 +180,9 @@ def test_a_hint_above_the_last_stage_is_refused(asked):
 
 
 def test_the_first_phase_leaves_all_above_the_hint_as_it_was():
-    made = construct(FITNET)
+    made = build_method(FITNET)
     before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
-    epochs = made.train(few(), epochs=1)
+    epochs = made.train(small_view(), epochs=1)
     assert next(epochs).phase == "hint"
     # Buffers too: running statistics that moved would show that the upper half was run.
     moved = {name for name, tensor in made.method.model.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -181,9 +194,9 @@ def test_the_first_phase_leaves_all_above_the_hint_as_it_was():
 
 
 def test_the_second_phase_moves_the_whole_student_and_no_regressor():
-    made = construct(FITNET)
+    made = build_method(FITNET)
     before, regressor = {}, None
-    for epoch in made.train(few(), epochs=1):
+    for epoch in made.train(small_view(), epochs=1):
         if epoch.phase == "hint":
             before = {name: tensor.clone() for name, tensor in made.method.student.state_dict().items()}
             regressor = made.method.regressor.weight.detach().clone()
@@ -193,7 +206,7 @@ def test_the_second_phase_moves_the_whole_student_and_no_regressor():
 
 
 def test_the_second_phase_starts_afresh(monkeypatch):
-    made, seen = construct(FITNET), []
+    made, seen = build_method(FITNET), []
     phases = made.method.phases()
 
     def watched(phase: Phase) -> Phase:
@@ -205,7 +218,7 @@ def test_the_second_phase_starts_afresh(monkeypatch):
 
     monkeypatch.setattr(made.method, "phases", lambda: tuple(map(watched, phases)))
     recipe = replace(RECIPE, epochs=2, schedule="cosine", lr=0.1)
-    assert [epoch.phase for epoch in fit(made.method, batches(few()), recipe)] == ["hint", "train", "train"]
+    assert [epoch.phase for epoch in fit(made.method, make_loader(small_view()), recipe)] == ["hint", "train", "train"]
     first = seen[[name for name, *_ in seen].index("train")]
     assert first == ("train", 0, 0.1)  # no momentum of the first phase, and the schedule from its beginning
     assert seen[0] == ("hint", 0, 0.1)
@@ -213,7 +226,7 @@ def test_the_second_phase_starts_afresh(monkeypatch):
 
 
 def test_the_first_phase_comes_on_top_of_the_budget_and_each_phase_has_its_own_to_move():
-    method = construct(FITNET).method
+    method = build_method(FITNET).method
     names = {id(p): name for name, p in method.named_parameters(remove_duplicate=False) if not name.startswith("model")}
     first, second = method.phases()
     assert [(phase.name, phase.epochs) for phase in (first, second)] == [("hint", 0.2), ("train", None)]
@@ -226,8 +239,8 @@ def test_the_first_phase_comes_on_top_of_the_budget_and_each_phase_has_its_own_t
 @pytest.mark.parametrize("chosen", [{"alpha": 0.3}, {"temperature": 2.0}, {"alpha": 1.0, "temperature": 1.0}])
 def test_the_second_phase_takes_hintons_values(chosen: dict[str, float]):
     maps = [torch.zeros(1, 1, 2, 2)] * 3
-    ours = fitnet(Shows(maps), Shows(maps, T), **chosen).objective(batch()).terms
-    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE), **chosen).objective(batch()).terms
+    ours = fitnet(Shows(maps), Shows(maps, T), **chosen).objective(make_batch()).terms
+    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE), **chosen).objective(make_batch()).terms
     assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in theirs.items()}
     assert theirs["kd"].item() != pytest.approx(0.9 * 1.1528813057, rel=1e-3)
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, S, Says, T, batch, construct, facts, few, network
+from helpers import FIVE, ConstantNetwork, S, T, build_method, dataset_info, make_batch, make_network, small_view
 from test_relations import waves
 
 from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
 from robustkd.methods import METHODS
-from robustkd.methods.fsp import FSP, flow
+from robustkd.methods.fsp import FSP, fsp_matrix
 from robustkd.models.net import Frozen
 
 P1, P2 = waves((4, 3, 4, 4), 0.37, 0.2), waves((4, 5, 2, 2), 0.61, 0.4)
@@ -17,21 +17,23 @@ Q1, Q2 = waves((4, 3, 4, 4), 0.29, 0.7), waves((4, 5, 2, 2), 0.83, 0.9)
 
 
 def fsp(student: str = "resnet8", teacher: str = "resnet14", **chosen: object) -> FSP:
-    known = facts(few())
-    return FSP(network(student), Frozen(network(teacher, seed=1)), known, lambda: CE(known), **chosen)
+    known = dataset_info(small_view())
+    return FSP(make_network(student), Frozen(make_network(teacher, seed=1)), known, lambda: CE(known), **chosen)
 
 
 def test_the_golden_values():
-    difference = flow(P1, P2) - flow(Q1, Q2)
+    difference = fsp_matrix(P1, P2) - fsp_matrix(Q1, Q2)
     assert difference.square().mean().item() == pytest.approx(0.112114697887, abs=1e-11)
     assert difference.square().sum((1, 2)).mean().item() == pytest.approx(1.681720468307, abs=1e-11)
 
 
 def test_by_hand_and_by_loops():
     a = torch.tensor([1.0, 2, 3, 4]).reshape(1, 1, 2, 2)
-    assert flow(a, a).item() == pytest.approx((1 + 4 + 9 + 16) / 4)
-    assert flow(a, torch.tensor([10.0]).reshape(1, 1, 1, 1)).item() == pytest.approx(2.5 * 10)  # pooled to its mean
-    made, x, y = flow(P1, Q1).numpy(), P1.numpy(), Q1.numpy()
+    assert fsp_matrix(a, a).item() == pytest.approx((1 + 4 + 9 + 16) / 4)
+    assert fsp_matrix(a, torch.tensor([10.0]).reshape(1, 1, 1, 1)).item() == pytest.approx(
+        2.5 * 10
+    )  # pooled to its mean
+    made, x, y = fsp_matrix(P1, Q1).numpy(), P1.numpy(), Q1.numpy()
     for b, i, j in np.ndindex(4, 3, 3):
         expected = sum(x[b, i, h, w] * y[b, j, h, w] for h in range(4) for w in range(4)) / 16
         assert made[b, i, j] == pytest.approx(expected)
@@ -40,19 +42,19 @@ def test_by_hand_and_by_loops():
 def test_flows_do_not_move_with_the_order_of_places():
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
     shuffled = [x.flatten(2)[:, :, order].reshape(x.shape) for x in (P1, Q1)]
-    torch.testing.assert_close(flow(*shuffled), flow(P1, Q1))
+    torch.testing.assert_close(fsp_matrix(*shuffled), fsp_matrix(P1, Q1))
 
 
 def test_the_gradient_is_right():
     x = P1[:2].clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: flow(x, P2[:2]), x)
+    assert torch.autograd.gradcheck(lambda x: fsp_matrix(x, P2[:2]), x)
 
 
 def test_nets_alike_have_nothing_to_learn_from_one_another():
     method = fsp("resnet8", "resnet8")
     method.student.load_state_dict(method.teacher.net.state_dict())
     method.eval()
-    (objective,) = method.follow(batch(images=torch.rand(4, 1, 8, 8)))
+    (objective,) = method.follow(make_batch(images=torch.rand(4, 1, 8, 8)))
     assert objective.loss.item() == 0
 
 
@@ -69,7 +71,7 @@ def test_the_second_phase_is_hinton_or_plain():
     method, plain = fsp(alpha=0.7), fsp(second="plain")
     assert method.ce == pytest.approx(0.3)
     assert plain.ce == 1
-    shown = batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8))
+    shown = make_batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8))
     assert set(plain.objective(shown).terms) == {"ce"}
 
 
@@ -98,14 +100,14 @@ def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
         expected += float(np.mean((flows[0] - flows[1]) ** 2))
     assert [m.shape[2] for m in ours] == [8, 8, 4, 2]
     for labels in ([0, 1, 2], [2, 2, 2]):  # which nobody asks for
-        (objective,) = method.follow(batch(torch.tensor(labels), images))
+        (objective,) = method.follow(make_batch(torch.tensor(labels), images))
         assert objective.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_first_phase_leaves_neck_and_head_as_they_were():
-    made = construct(METHODS.parse("fsp"))
+    made = build_method(METHODS.parse("fsp"))
     before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
-    assert next(made.train(few())).phase == "flow"
+    assert next(made.train(small_view())).phase == "flow"
     after = made.method.model.state_dict()
     # Running statistics too: the neck is not run at all.
     upper = {name for name in before if name.startswith(("neck", "head"))}
@@ -123,8 +125,8 @@ def test_the_first_phase_leaves_neck_and_head_as_they_were():
     ],
 )
 def test_the_second_phase_is_golden(chosen: dict[str, object], expected: float):
-    method = FSP(Says(S), Frozen(Says(T)), FIVE, lambda: CE(FIVE), **chosen)
-    assert method.objective(batch()).loss.item() == pytest.approx(expected, abs=1e-10)
+    method = FSP(ConstantNetwork(S), Frozen(ConstantNetwork(T)), FIVE, lambda: CE(FIVE), **chosen)
+    assert method.objective(make_batch()).loss.item() == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +134,13 @@ def test_the_second_phase_is_golden(chosen: dict[str, object], expected: float):
 )
 def test_degenerate_maps_are_finite(maps: torch.Tensor):
     maps = maps.float().requires_grad_()
-    (flow(maps, P2[: len(maps)].float()) - flow(Q1, Q2)[: len(maps)].float()).square().mean().backward()
+    (fsp_matrix(maps, P2[: len(maps)].float()) - fsp_matrix(Q1, Q2)[: len(maps)].float()).square().mean().backward()
     assert maps.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
     # Nets hand out float32, and should: in float16 maps of a few hundred overflow.
-    torch.testing.assert_close(flow(P1.to(dtype), P2.to(dtype)).double(), flow(P1, P2), rtol=0.05, atol=0.01)
+    torch.testing.assert_close(
+        fsp_matrix(P1.to(dtype), P2.to(dtype)).double(), fsp_matrix(P1, P2), rtol=0.05, atol=0.01
+    )

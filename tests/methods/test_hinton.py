@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, Says, T, batch, golden
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -14,16 +14,16 @@ from robustkd.types import Output
 
 
 def hinton(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> Hinton:
-    return Hinton(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), **chosen)
+    return Hinton(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **chosen)
 
 
 def kd(student: Tensor, teacher: Tensor = T, **chosen: float) -> Tensor:
     answers = (Output(logits, logits, ()) for logits in (student, teacher))
-    return hinton(**chosen).transfer(*answers, batch())["kd"]
+    return hinton(**chosen).transfer(*answers, make_batch())["kd"]
 
 
 def test_the_golden_value():
-    objective = hinton().objective(batch())
+    objective = hinton().objective(make_batch())
     assert objective.loss.item() == pytest.approx(1.2712183125, abs=1e-10)
     assert objective.terms["ce"].item() == pytest.approx(0.1 * 2.3362513733, abs=1e-10)
     assert objective.terms["kd"].item() == pytest.approx(0.9 * 1.1528813057, abs=1e-10)  # T^2 = 16 times 0.0720550816
@@ -33,7 +33,7 @@ def test_by_hand():
     # T = 2: p_t = (3/4, 1/4), p_s = (1/2, 1/2), KL = 3/4 log(3/2) + 1/4 log(1/2) = 0.1308120
     # alpha = 1/2: kd = 1/2 * 4 * KL = 0.2616241, ce = 1/2 log 2 = 0.3465736
     method = hinton(torch.zeros(1, 2), torch.tensor([[2 * math.log(3), 0.0]]), alpha=0.5, temperature=2)
-    terms = method.objective(batch(torch.tensor([1]))).terms
+    terms = method.objective(make_batch(torch.tensor([1]))).terms
     assert terms["kd"].item() == pytest.approx(0.2616241, abs=1e-6)
     assert terms["ce"].item() == pytest.approx(0.3465736, abs=1e-6)
 
@@ -69,15 +69,15 @@ def test_its_gradient():
 
 
 def test_alpha_is_the_share_of_the_teacher():
-    plain = hinton(alpha=0).objective(batch()).loss
-    taught = hinton(alpha=1).objective(batch())
+    plain = hinton(alpha=0).objective(make_batch()).loss
+    taught = hinton(alpha=1).objective(make_batch())
     assert plain.item() == pytest.approx(2.3362513733, abs=1e-10)
     assert taught.loss.item() == taught.terms["kd"].item()
 
 
 def test_the_teacher_is_asked_once_and_gets_no_gradient():
     method = hinton()
-    method.objective(batch()).loss.backward()
+    method.objective(make_batch()).loss.backward()
     assert (method.teacher.net.asked, method.teacher.net.learning) == (1, 0)
     assert method.teacher.net.logits.grad is None
     assert method.student.logits.grad.abs().min() > 0
@@ -91,7 +91,7 @@ def test_a_state_belongs_to_its_teacher():
 
 
 def test_the_labels_are_those_of_the_batch():
-    wrong = hinton(alpha=0).objective(batch((LABELS + 1) % 5)).loss
+    wrong = hinton(alpha=0).objective(make_batch((LABELS + 1) % 5)).loss
     assert abs(wrong.item() - 2.3362513733) > 0.1
 
 
@@ -102,7 +102,7 @@ def test_the_labels_are_those_of_the_batch():
 )
 def test_degenerate_batches_are_finite(student: Tensor, teacher: Tensor):
     method = hinton(student, teacher)
-    loss = method.objective(batch(torch.zeros(len(student), dtype=torch.long))).loss
+    loss = method.objective(make_batch(torch.zeros(len(student), dtype=torch.long))).loss
     loss.backward()
     assert loss.isfinite()
     assert method.student.logits.grad.isfinite().all()

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, Says, T, batch, golden
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
-from robustkd.methods.kdcl import KDCL, best, least
+from robustkd.methods.kdcl import KDCL, minlogit_target, naive_target
 from robustkd.types import Batch, Output
 
 THIRD = golden((4, 5), 0.5, 0.9)
@@ -17,7 +17,7 @@ ALL = (S, T, THIRD)
 
 
 def kdcl(*logits: Tensor, **chosen: object) -> KDCL:
-    nets = [Says(z) for z in logits or (S, T)]
+    nets = [ConstantNetwork(z) for z in logits or (S, T)]
     return KDCL(lambda count: nets[:count], lambda: CE(FIVE), **{"networks": len(nets), **chosen})
 
 
@@ -31,7 +31,7 @@ def test_by_hand():
     # KL_1 = 0, KL_2 = 3/5 log(7/5) + 1/5 log(7/15) + 1/5 log(7/5) = 0.1167498; times lambda T^2 = 4
     a = 2 * math.log(3)
     method = kdcl(torch.tensor([[a, 0, 0]]), torch.tensor([[0, 0, -a]]))
-    terms = method.objective(batch(torch.tensor([0]))).terms
+    terms = method.objective(make_batch(torch.tensor([0]))).terms
     assert list(terms) == ["ce/1", "ce/2", "kl/1", "kl/2"]
     assert terms["kl/1"].item() == pytest.approx(0, abs=1e-6)
     assert terms["kl/2"].item() == pytest.approx(4 * 0.1167498, abs=1e-6)
@@ -39,7 +39,7 @@ def test_by_hand():
 
 
 def test_the_targets_as_a_loop_has_them():
-    low, chosen = least(ALL, LABELS), best(ALL, losses(*ALL))
+    low, chosen = minlogit_target(ALL, LABELS), naive_target(ALL, losses(*ALL))
     picked = set()
     for b, label in enumerate(LABELS.tolist()):
         rows = [z[b].tolist() for z in ALL]
@@ -53,27 +53,29 @@ def test_the_targets_as_a_loop_has_them():
 @pytest.mark.parametrize(("target", "temperature"), [("minlogit", 2.0), ("naive", 2.0), ("minlogit", 3.0)])
 def test_the_loss_as_a_loop_has_it(target, temperature):
     method = kdcl(*ALL, target=target, temperature=temperature, weight=0.5)
-    aim = (least(ALL, LABELS) if target == "minlogit" else best(ALL, losses(*ALL))) / temperature
+    aim = (minlogit_target(ALL, LABELS) if target == "minlogit" else naive_target(ALL, losses(*ALL))) / temperature
     for m, z in enumerate(ALL, 1):
         total = 0.0
         for b in range(4):
             p, q = ([math.exp(v) for v in row[b].tolist()] for row in (aim, z / temperature))
             total += sum(x / sum(p) * math.log((x / sum(p)) / (y / sum(q))) for x, y in zip(p, q, strict=True)) / 4
-        term = method.objective(batch()).terms[f"kl/{m}"].item()
+        term = method.objective(make_batch()).terms[f"kl/{m}"].item()
         assert term == pytest.approx(0.5 * temperature**2 * total, rel=1e-9)
 
 
 def test_the_least_lead_is_surer_of_the_label_than_any_network():
-    aim, *each = losses(least(ALL, LABELS), *ALL)
+    aim, *each = losses(minlogit_target(ALL, LABELS), *ALL)
     assert (aim <= torch.stack(each).amin(dim=0)).all()
-    assert (losses(best(ALL, each))[0] - torch.stack(each).amin(dim=0)).abs().max() < 1e-12
+    assert (losses(naive_target(ALL, each))[0] - torch.stack(each).amin(dim=0)).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("target", ["minlogit", "naive"])
 def test_a_shift_of_a_networks_logits_changes_nothing_and_agreement_teaches_nothing(target):
     plain, moved = kdcl(S, T, target=target), kdcl(S + golden((4, 1), 2.3, 0.2, 50), T - 7, target=target)
-    assert moved.objective(batch()).loss.item() == pytest.approx(plain.objective(batch()).loss.item(), rel=1e-10)
-    terms = kdcl(S, S + 3, target=target).objective(batch()).terms
+    assert moved.objective(make_batch()).loss.item() == pytest.approx(
+        plain.objective(make_batch()).loss.item(), rel=1e-10
+    )
+    terms = kdcl(S, S + 3, target=target).objective(make_batch()).terms
     assert max(terms["kl/1"].item(), terms["kl/2"].item()) == pytest.approx(0, abs=1e-12)
 
 
@@ -83,24 +85,24 @@ def test_the_target_is_a_constant_and_each_loss_reaches_its_own_network(target):
     for kind in ("ce", "kl"):
         for m in range(3):
             method.zero_grad(set_to_none=True)
-            method.objective(batch()).terms[f"{kind}/{m + 1}"].backward()
+            method.objective(make_batch()).terms[f"{kind}/{m + 1}"].backward()
             assert [n for n, net in enumerate(method.students) if net.logits.grad is not None] == [m]
 
 
 def test_the_gradient_of_the_mimicry():
     # p_t is a constant: the derivative by z_m is lambda T (p_m - p_t) / B, whatever p_t owes to z_m
     method = kdcl(*ALL, temperature=2.0, weight=3.0)
-    method.objective(batch()).terms["kl/2"].backward()
-    exact = 3 * 2 * (torch.softmax(T / 2, 1) - torch.softmax(least(ALL, LABELS) / 2, 1)) / 4
+    method.objective(make_batch()).terms["kl/2"].backward()
+    exact = 3 * 2 * (torch.softmax(T / 2, 1) - torch.softmax(minlogit_target(ALL, LABELS) / 2, 1)) / 4
     assert torch.allclose(method.students[1].logits.grad, exact, atol=1e-12)
 
 
 def test_the_gradient_of_the_least_lead():
     inputs = tuple(z.clone().requires_grad_() for z in ALL)
-    assert torch.autograd.gradcheck(lambda *z: least(z, LABELS), inputs)
+    assert torch.autograd.gradcheck(lambda *z: minlogit_target(z, LABELS), inputs)
 
 
-class Sees(Says):
+class Sees(ConstantNetwork):
     """Remembers what it was shown."""
 
     def forward(self, images: Tensor) -> Output:
@@ -112,7 +114,7 @@ def test_every_other_network_sees_the_second_augmentation():
     nets = [Sees(z) for z in ALL]
     method = KDCL(lambda count: nets, lambda: CE(FIVE), networks=3)
     assert tuple(method.views) == ("again",)
-    shown = replace(batch(), views=(torch.ones(4, 1, 2, 2),))
+    shown = replace(make_batch(), views=(torch.ones(4, 1, 2, 2),))
     method.objective(shown)
     assert [net.seen is shown.images for net in nets] == [True, False, True]
     assert nets[1].seen is shown.views[0]
@@ -124,12 +126,12 @@ def test_the_naive_target_hears_the_criterion_alone_and_the_least_lead_the_label
             return -super().forward(logits, batch)
 
     worst = [loss.neg() for loss in losses(S, T)]
-    for target, aim in (("naive", best((S, T), worst)), ("minlogit", least((S, T), LABELS))):
-        method = KDCL(lambda count: [Says(S), Says(T)], lambda: Backwards(FIVE), target=target)
+    for target, aim in (("naive", naive_target((S, T), worst)), ("minlogit", minlogit_target((S, T), LABELS))):
+        method = KDCL(lambda count: [ConstantNetwork(S), ConstantNetwork(T)], lambda: Backwards(FIVE), target=target)
         exact = 4 * torch.nn.functional.kl_div(
             torch.log_softmax(S / 2, 1), torch.softmax(aim / 2, 1), reduction="batchmean"
         )
-        assert method.objective(batch()).terms["kl/1"].item() == pytest.approx(exact.item(), rel=1e-10)
+        assert method.objective(make_batch()).terms["kl/1"].item() == pytest.approx(exact.item(), rel=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -137,7 +139,7 @@ def test_the_naive_target_hears_the_criterion_alone_and_the_least_lead_the_label
 def test_few_digits_few_samples_and_equal_ones_are_finite(dtype, target):
     for rows, labels in (([0], [3]), ([1, 1, 1], [2, 2, 2])):
         logits = [(20 * z[rows]).to(dtype) for z in ALL]
-        assert kdcl(*logits, target=target).objective(batch(torch.tensor(labels))).loss.isfinite()
+        assert kdcl(*logits, target=target).objective(make_batch(torch.tensor(labels))).loss.isfinite()
 
 
 def test_the_first_network_is_the_model():

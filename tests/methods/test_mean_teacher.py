@@ -5,26 +5,38 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, SHAPE, S, Says, T, batch, construct, few, golden, network
+from helpers import (
+    FIVE,
+    LABELS,
+    SHAPE,
+    ConstantNetwork,
+    S,
+    T,
+    build_method,
+    golden,
+    make_batch,
+    make_network,
+    small_view,
+)
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
-from robustkd.functional import divergence, sigmoid_rampup
-from robustkd.method import descend
+from robustkd.functional import kl_per_sample, sigmoid_rampup
+from robustkd.method import backward_and_step
 from robustkd.methods import METHODS
-from robustkd.methods.mean_teacher import MeanTeacher, squares
+from robustkd.methods.mean_teacher import MeanTeacher, squared_error
 from robustkd.types import Batch, Clock
 
 
 def mean_teacher(student: Tensor = S, average: Tensor = T, **chosen: object) -> MeanTeacher:
-    method = MeanTeacher(Says(student), lambda: CE(FIVE), **{"ramp": 0.0, **chosen})
+    method = MeanTeacher(ConstantNetwork(student), lambda: CE(FIVE), **{"ramp": 0.0, **chosen})
     method.average.logits.copy_(average)
     return method
 
 
 def paired(labels: Tensor = LABELS, images: Tensor | None = None, clock: tuple[int, int] = (0, 1)) -> Batch:
     """A batch with its second view."""
-    shown = batch(labels, images)
+    shown = make_batch(labels, images)
     return replace(shown, views=(shown.images.flip(0),), clock=Clock(*clock))
 
 
@@ -42,7 +54,7 @@ def test_by_hand():
 
 
 def test_the_defaults_are_the_authors():
-    method = MeanTeacher(Says(S), lambda: CE(FIVE))
+    method = MeanTeacher(ConstantNetwork(S), lambda: CE(FIVE))
     assert (method.mse, method.kl, method.decay, method.consistent) == (100, 0, 0.99, "all")
     assert method.ramp == 40_000 / 150_000
     objective = mean_teacher().objective(paired())
@@ -57,18 +69,18 @@ def test_the_defaults_are_the_authors():
 
 
 def test_the_divergence_is_from_the_average_to_the_student():
-    assert divergence(T, S).mean().item() == pytest.approx(0.7890244234, abs=1e-10)  # KL(Tch || S)
+    assert kl_per_sample(T, S).mean().item() == pytest.approx(0.7890244234, abs=1e-10)  # KL(Tch || S)
     assert mean_teacher(kl=10).objective(paired()).terms["kl"].item() == pytest.approx(7.890244234, abs=1e-9)
 
 
-@pytest.mark.parametrize("far", [squares, divergence])
+@pytest.mark.parametrize("far", [squared_error, kl_per_sample])
 def test_agreement_is_zero_and_a_shift_of_logits_changes_nothing(far):
     shifted = S + golden((4, 1), 2.3, 0.2, 50)
     assert far(S, shifted).abs().max() < 1e-12
     assert torch.allclose(far(T, shifted), far(T, S), rtol=1e-10)
 
 
-@pytest.mark.parametrize("far", [squares, divergence])
+@pytest.mark.parametrize("far", [squared_error, kl_per_sample])
 def test_their_gradients_and_small_numbers(far):
     assert torch.autograd.gradcheck(lambda z: far(T, z), (S.clone().requires_grad_(),))
     for dtype in (torch.float16, torch.bfloat16):
@@ -92,7 +104,7 @@ def test_no_gradient_reaches_the_average():
 
 
 def test_the_average_sees_the_second_view(monkeypatch):
-    method = MeanTeacher(network(), lambda: CE(FIVE), ramp=0.0)
+    method = MeanTeacher(make_network(), lambda: CE(FIVE), ramp=0.0)
     shown, seen = paired(torch.tensor([0, 1, 2, 0]), torch.rand(4, *SHAPE)), []
     for net in (method.model, method.average):
         net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
@@ -103,11 +115,11 @@ def test_the_average_sees_the_second_view(monkeypatch):
 
 def followed(decay: float, updates: int) -> tuple[list[Tensor], Tensor]:
     """What the student was, at the start and after each update, and its average at the end."""
-    method = MeanTeacher(Says(S), lambda: CE(FIVE), decay=decay)
+    method = MeanTeacher(ConstantNetwork(S), lambda: CE(FIVE), decay=decay)
     optimiser, been = torch.optim.SGD(method.parameters(), lr=1.0, weight_decay=0.1), [S]
     for _ in range(updates):
         for objective in method.step(paired()):
-            descend(objective, optimiser)
+            backward_and_step(objective, optimiser)
         been.append(method.model.logits.detach().clone())
     return been, method.average.logits
 
@@ -127,8 +139,8 @@ def test_the_average_goes_on_at_its_decay():
 
 
 def test_batch_norm_of_the_average_gathers_statistics_of_its_own():
-    made = construct(METHODS.parse("mean_teacher"))
-    made.trained(few(), epochs=1)
+    made = build_method(METHODS.parse("mean_teacher"))
+    made.trained(small_view(), epochs=1)
     (ours, theirs) = (dict(net.named_buffers()) for net in (made.method.average, made.method.model))
     means = [name for name in ours if name.endswith("running_mean")]
     assert means
@@ -142,7 +154,7 @@ def test_only_labels_that_the_average_does_not_give_ask_for_consistency():
     given = T.argmax(dim=1)
     labels = torch.where(torch.tensor([True, False, False, True]), given, (given + 1) % 5)
     objective = mean_teacher(consistent="unreliable", kl=10).objective(paired(labels))
-    far, differ = squares(T, S), divergence(T, S)
+    far, differ = squared_error(T, S), kl_per_sample(T, S)
     assert objective.terms["mse"].item() == pytest.approx(100 * (far[1] + far[2]).item() / 4, rel=1e-12)
     assert objective.terms["kl"].item() == pytest.approx(10 * (differ[1] + differ[2]).item() / 4, rel=1e-12)
     assert objective.notes["doubted"].item() == 0.5

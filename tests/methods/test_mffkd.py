@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from helpers import CLASSES, FIVE, SHAPE, S, T, batch, construct, few, golden, many, network
+from helpers import CLASSES, FIVE, SHAPE, S, T, build_method, golden, large_view, make_batch, make_network, small_view
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.methods import METHODS
-from robustkd.methods.mffkd import MFFKD, Fusion, infonce
+from robustkd.methods.mffkd import MFFKD, TopDownFusion, info_nce
 from robustkd.models.net import Frozen
 from robustkd.types import DatasetInfo, Output
 
@@ -32,9 +32,9 @@ def found(student: Tensor, teacher: Tensor, tau: float, classes: Sequence[int] |
     return total / len(s)
 
 
-def fusion(side: int = 8, width: int = 3) -> Fusion:
+def fusion(side: int = 8, width: int = 3) -> TopDownFusion:
     torch.manual_seed(0)
-    return Fusion([2, 3, 5], width, side).double()
+    return TopDownFusion([2, 3, 5], width, side).double()
 
 
 def answer(maps: Sequence[Tensor], logits: Tensor) -> Output:
@@ -44,7 +44,7 @@ def answer(maps: Sequence[Tensor], logits: Tensor) -> Output:
 def mffkd(**chosen: object) -> MFFKD:
     facts = DatasetInfo(10, (5, 5, 0), SHAPE)
     torch.manual_seed(0)
-    return MFFKD(network("wrn_10_1"), Frozen(network("resnet8")), facts, lambda: CE(facts), **chosen)
+    return MFFKD(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: CE(facts), **chosen)
 
 
 # --- the contrast --------------------------------------------------------------------------------------------------
@@ -53,43 +53,43 @@ def mffkd(**chosen: object) -> MFFKD:
 def test_by_hand():
     # Of two images each is u = 1 or -1 once the mean is out, wherever they lay: log(1 + exp(-1 - 1)) = 0.126928
     student, teacher = torch.tensor([[7.0], [3.0]]), torch.tensor([[-1.0], [-2.0]])
-    assert infonce(student, teacher, 1.0).item() == pytest.approx(0.126928, abs=1e-6)
+    assert info_nce(student, teacher, 1.0).item() == pytest.approx(0.126928, abs=1e-6)
     # The other way round each finds the other: 2 more.
-    assert infonce(student, -teacher, 1.0).item() == pytest.approx(2.126928, abs=1e-6)
+    assert info_nce(student, -teacher, 1.0).item() == pytest.approx(2.126928, abs=1e-6)
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.7])
 def test_as_a_loop_has_it(tau):
-    assert infonce(VS, VT, tau).item() == pytest.approx(found(VS, VT, tau), rel=1e-10)
+    assert info_nce(VS, VT, tau).item() == pytest.approx(found(VS, VT, tau), rel=1e-10)
     for classes in ([0, 1, 0, 2], [1, 1, 1, 0]):
         expected = found(VS, VT, tau, classes)
-        assert infonce(VS, VT, tau, torch.tensor(classes)).item() == pytest.approx(expected, rel=1e-10)
+        assert info_nce(VS, VT, tau, torch.tensor(classes)).item() == pytest.approx(expected, rel=1e-10)
 
 
 def test_classes_take_negatives_away_and_leave_nothing_where_all_are_one():
-    plain = infonce(VS, VT)
-    assert infonce(VS, VT, classes=torch.arange(4)).item() == plain.item()
-    assert infonce(VS, VT, classes=torch.tensor([0, 1, 0, 2])) < plain
-    assert infonce(VS, VT, classes=torch.zeros(4)).item() == 0
+    plain = info_nce(VS, VT)
+    assert info_nce(VS, VT, classes=torch.arange(4)).item() == plain.item()
+    assert info_nce(VS, VT, classes=torch.tensor([0, 1, 0, 2])) < plain
+    assert info_nce(VS, VT, classes=torch.zeros(4)).item() == 0
 
 
 def test_it_does_not_move_with_shift_scale_rotation_and_order():
     turn, _ = torch.linalg.qr(golden((6, 6), 1.7, 0.3))
     order = torch.tensor([2, 0, 3, 1])
     moved = 3 * VS @ turn + 5, 0.5 * VT @ turn - golden((6,), 0.7, 0.1)
-    torch.testing.assert_close(infonce(*moved), infonce(VS, VT))
-    torch.testing.assert_close(infonce(VS[order], VT[order]), infonce(VS, VT))
-    assert infonce(VS[order], VT) > infonce(VS, VS)
+    torch.testing.assert_close(info_nce(*moved), info_nce(VS, VT))
+    torch.testing.assert_close(info_nce(VS[order], VT[order]), info_nce(VS, VT))
+    assert info_nce(VS[order], VT) > info_nce(VS, VS)
 
 
 def test_to_know_nothing_costs_log_b():
-    assert infonce(VS, VT[:1].repeat(4, 1)).item() == pytest.approx(math.log(4))
+    assert info_nce(VS, VT[:1].repeat(4, 1)).item() == pytest.approx(math.log(4))
 
 
 def test_gradients_are_right():
     s, t = VS.clone().requires_grad_(), VT.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s, t: infonce(s, t, 0.5), (s, t))
-    assert torch.autograd.gradcheck(lambda s, t: infonce(s, t, 0.5, torch.tensor([0, 1, 0, 2])), (s, t))
+    assert torch.autograd.gradcheck(lambda s, t: info_nce(s, t, 0.5), (s, t))
+    assert torch.autograd.gradcheck(lambda s, t: info_nce(s, t, 0.5, torch.tensor([0, 1, 0, 2])), (s, t))
     maps = [x[:2, :, :n, :n].clone().requires_grad_() for x, n in zip(MAPS, (4, 2, 1), strict=True)]
     method = fusion(side=2)
     assert torch.autograd.gradcheck(lambda *maps: tuple(method(maps)), maps)
@@ -106,7 +106,7 @@ def test_degenerate_batches_have_small_gradients(rows: str, dtype: torch.dtype):
         "zero": torch.zeros(4, 6),
     }[rows].to(dtype).requires_grad_()  # fmt: skip
     teacher = VT[: len(student)].to(dtype).requires_grad_()
-    loss = infonce(student, teacher)
+    loss = info_nce(student, teacher)
     loss.backward()
     assert loss.isfinite()
     assert rows != "one" or loss.item() == 0
@@ -118,7 +118,7 @@ def test_degenerate_batches_have_small_gradients(rows: str, dtype: torch.dtype):
 
 def test_a_fusion_with_open_gates_by_hand():
     # One channel. Top: mean 2, times 1 + 1/2 twice: 4.5. Below: 10 + 2 = 12 on average, 27.
-    towers = Fusion([1, 1], 1, 8)
+    towers = TopDownFusion([1, 1], 1, 8)
     for p in towers.parameters():
         nn.init.zeros_(p)
     for stage in towers.stages:
@@ -184,15 +184,15 @@ def test_its_terms():
     torch.manual_seed(0)
     method = mffkd(width=3, kd=0.5, temperature=4, weight=0.3, tau=0.2)
     method.ours, method.theirs = fusion(), fusion()
-    terms = method.transfer(student, teacher, batch())
+    terms = method.transfer(student, teacher, make_batch())
     pairs = zip(method.ours(student.maps[1:]), method.theirs(teacher.maps[1:]), strict=True)
     expected = sum(found(s.detach(), t.detach(), 0.2) for s, t in pairs)
     assert terms["contrast"].item() == pytest.approx(0.3 * expected, rel=1e-9)
     assert terms["kd"].item() == pytest.approx(0.5 * 1.1528813057, abs=1e-9)
     assert terms["kd"].item() == pytest.approx(8 * kl(T, S, 4).item())
-    assert list(mffkd().transfer(*(network("wrn_10_1")(torch.rand(3, *SHAPE)) for _ in range(2)), batch())) == [
-        "contrast"
-    ]
+    assert list(
+        mffkd().transfer(*(make_network("wrn_10_1")(torch.rand(3, *SHAPE)) for _ in range(2)), make_batch())
+    ) == ["contrast"]
 
 
 def test_negatives_go_by_the_teachers_answer():
@@ -200,37 +200,37 @@ def test_negatives_go_by_the_teachers_answer():
     method.ours, method.theirs = fusion(), fusion()
     for said in ([0, 1, 2, 3], [0, 1, 0, 2], [3, 3, 3, 3]):  # all differ; two are alike; all are
         teacher = answer([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[said])
-        losses.append(method.transfer(answer(MAPS, S), teacher, batch())["contrast"].item())
+        losses.append(method.transfer(answer(MAPS, S), teacher, make_batch())["contrast"].item())
     method.negatives = "all"
-    assert method.transfer(answer(MAPS, S), teacher, batch())["contrast"].item() == losses[0]
+    assert method.transfer(answer(MAPS, S), teacher, make_batch())["contrast"].item() == losses[0]
     assert losses[0] > losses[1] > losses[2] == 0
 
 
 def test_both_sides_learn_and_the_teacher_does_not():
-    made = construct(METHODS.parse("mffkd"))
+    made = build_method(METHODS.parse("mffkd"))
     before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if name[0] in "ot"}
-    made.trained(few())
+    made.trained(small_view())
     after = made.method.state_dict()
     assert {name.split(".")[0] for name in before} == {"ours", "theirs"}
     assert not any(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_the_same_image_is_found_again_after_training():
-    made = construct(METHODS.parse("mffkd"), view=many())
-    *_, last = made.train(many(), epochs=6, size=12)
+    made = build_method(METHODS.parse("mffkd"), view=large_view())
+    *_, last = made.train(large_view(), epochs=6, size=12)
     ignorance = made.method.weight * 3 * math.log(12)
     assert last.terms["contrast"] < 0.7 * ignorance
 
 
 def test_a_batch_of_one_has_no_negatives():
     method = mffkd()
-    shown = batch(torch.tensor([1]), torch.rand(1, *SHAPE))
+    shown = make_batch(torch.tensor([1]), torch.rand(1, *SHAPE))
     assert method.objective(shown).terms["contrast"].item() == 0
 
 
 def test_nets_with_other_stages_are_refused():
-    facts, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), network("resnet8")
+    facts, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
     teacher.stages = teacher.stages[:2]
     teacher.replace_head(nn.Linear(32, len(CLASSES)))
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
-        MFFKD(network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))
+        MFFKD(make_network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))

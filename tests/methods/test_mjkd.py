@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, S, Says, T, batch, batches, construct, copied, few, golden
+from helpers import FIVE, ConstantNetwork, S, T, build_method, golden, make_batch, make_loader, reload_state, small_view
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from robustkd.criteria.ce import CE
-from robustkd.method import descend
+from robustkd.method import backward_and_step
 from robustkd.methods import METHODS
-from robustkd.methods.mjkd import MJKD, momenta, move
+from robustkd.methods.mjkd import MJKD, spread_momenta, step_with_momenta
 from robustkd.models.net import Frozen
 from robustkd.types import Clock, Objective
 
@@ -21,7 +21,7 @@ def scalar(value: float) -> nn.Parameter:
 
 
 def mjkd(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> MJKD:
-    return MJKD(Says(student), Frozen(Says(teacher)), FIVE, lambda: CE(FIVE), **chosen).double()
+    return MJKD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), FIVE, lambda: CE(FIVE), **chosen).double()
 
 
 @pytest.mark.parametrize(("nesterov", "first", "second"), [(False, 9.3, 7.9695), (True, 8.6625, 6.766096875)])
@@ -32,7 +32,7 @@ def test_two_steps_by_hand(nesterov, first, second):
     theta = scalar(10)
     optimiser = SGD([theta], lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=nesterov)
     for expected in (first, second):
-        move(Objective({"ce": theta, "feature": 2 * theta, "logit": 3 * theta}), optimiser, 0.075)
+        step_with_momenta(Objective({"ce": theta, "feature": 2 * theta, "logit": 3 * theta}), optimiser, 0.075)
         assert theta.item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_who_is_reached_by_what_as_a_loop_has_it():
         terms = {}
         for name, aim in aims.items():
             terms[name] = sum((p - a).square() / 2 for p, a in zip(parameters, aim, strict=True) if a is not None)
-        move(Objective(terms), optimiser, 0.075)
+        step_with_momenta(Objective(terms), optimiser, 0.075)
         for i in range(6):
             reaching = [name for name in aims if aims[name][i] is not None]
             past, total = theta[i], 0.0
@@ -70,12 +70,12 @@ def test_who_is_reached_by_what_as_a_loop_has_it():
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
     results = []
-    for update in (None, descend):
-        method = construct(METHODS.parse("mjkd(spread=0)")).method.double().train()
+    for update in (None, backward_and_step):
+        method = build_method(METHODS.parse("mjkd(spread=0)")).method.double().train()
         method.teacher.net.double()
         optimiser = SGD(method.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
         for number in range(3):
-            for shown in batches(few()).epoch(number, Clock(number, 3)):
+            for shown in make_loader(small_view()).epoch(number, Clock(number, 3)):
                 (update or method.descend)(method.objective(replace(shown, images=shown.images.double())), optimiser)
         results.append(torch.cat([p.detach().flatten() for p in method.parameters()]))
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
@@ -89,7 +89,7 @@ def test_with_a_spread_it_is_not():
         with torch.no_grad():
             method.adapter.weight.fill_(0.1)
         for _ in range(2):
-            method.descend(method.objective(batch()), optimiser)
+            method.descend(method.objective(make_batch()), optimiser)
         moved.append(method.student.logits.detach())
     assert (moved[0] - moved[1]).abs().max() > 1e-4
 
@@ -97,7 +97,7 @@ def test_with_a_spread_it_is_not():
 @pytest.mark.parametrize("momentum", [0.0, 0.05, 0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize("spread", [0.0, 0.075, 1.0])
 def test_momenta_stay_momenta(momentum, spread):
-    ce, feature, logit = momenta(momentum, spread).values()
+    ce, feature, logit = spread_momenta(momentum, spread).values()
     assert 0 <= ce <= feature <= logit < 1
     assert feature == momentum
     assert logit - feature == pytest.approx(feature - ce, abs=1e-12)
@@ -107,7 +107,7 @@ def test_momenta_stay_momenta(momentum, spread):
 
 def test_without_momentum_it_is_plain_descent():
     one, other = scalar(3), scalar(3)
-    for p, update in ((one, lambda o, s: move(o, s, 0.075)), (other, descend)):
+    for p, update in ((one, lambda o, s: step_with_momenta(o, s, 0.075)), (other, backward_and_step)):
         optimiser = SGD([p], lr=0.1)
         for _ in range(3):
             update(Objective({"ce": p.square(), "feature": p.sin(), "logit": p.exp()}), optimiser)
@@ -115,9 +115,9 @@ def test_without_momentum_it_is_plain_descent():
 
 
 def test_momenta_are_kept_where_an_optimiser_is_saved():
-    made = construct(METHODS.parse("mjkd"))
-    method, again = made.method.train(), construct(METHODS.parse("mjkd"), seed=1).method.train()
-    shown = list(batches(few()).epoch(0, Clock(0, 1)))
+    made = build_method(METHODS.parse("mjkd"))
+    method, again = made.method.train(), build_method(METHODS.parse("mjkd"), seed=1).method.train()
+    shown = list(make_loader(small_view()).epoch(0, Clock(0, 1)))
 
     def optimiser(of: nn.Module) -> SGD:
         return SGD(of.parameters(), lr=0.03, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
@@ -127,16 +127,16 @@ def test_momenta_are_kept_where_an_optimiser_is_saved():
     assert set(first.state[method.student.head.weight]) == {"momentum/ce", "momentum/logit"}
     assert set(first.state[method.adapter.weight]) == {"momentum/feature"}
     assert set(first.state[next(method.student.parameters())]) == {"momentum/ce", "momentum/feature", "momentum/logit"}
-    again.load_state_dict(copied(method.state_dict()))
-    second.load_state_dict(copied(first.state_dict()))
+    again.load_state_dict(reload_state(method.state_dict()))
+    second.load_state_dict(reload_state(first.state_dict()))
     for net, own in ((method, first), (again, second)):
         net.descend(net.objective(shown[1]), own)
     assert all(torch.equal(p, q) for p, q in zip(method.parameters(), again.parameters(), strict=True))
 
 
 def test_gradients_are_left_as_after_backward():
-    method = construct(METHODS.parse("mjkd")).method.train()
-    (shown,) = batches(few(), 12).epoch(0, Clock(0, 1))
+    method = build_method(METHODS.parse("mjkd")).method.train()
+    (shown,) = make_loader(small_view(), 12).epoch(0, Clock(0, 1))
     objective = method.objective(shown)
     expected = torch.autograd.grad(objective.loss, list(method.parameters()), retain_graph=True)
     method.descend(objective, SGD(method.parameters(), lr=0.1))
@@ -150,14 +150,14 @@ def test_the_feature_loss_by_hand():
     with torch.no_grad():
         method.adapter.weight.copy_(torch.tensor([[1.0, 0], [0, 2]]))
         method.adapter.bias.copy_(torch.tensor([0.0, 1]))
-    assert method.objective(batch(torch.tensor([0]))).terms["feature"].item() == 1.25
+    assert method.objective(make_batch(torch.tensor([0]))).terms["feature"].item() == 1.25
 
 
 def test_without_the_feature_loss_it_is_hinton():
-    terms = mjkd(feature=0).objective(batch()).terms
+    terms = mjkd(feature=0).objective(make_batch()).terms
     assert list(terms) == ["ce", "logit"]
     assert sum(terms.values()).item() == pytest.approx(1.2712183125, abs=1e-10)
-    assert list(mjkd().objective(batch()).terms) == ["ce", "feature", "logit"]
+    assert list(mjkd().objective(make_batch()).terms) == ["ce", "feature", "logit"]
 
 
 def test_what_agrees_is_not_moved_and_order_does_not_matter():
@@ -165,20 +165,20 @@ def test_what_agrees_is_not_moved_and_order_does_not_matter():
     with torch.no_grad():
         method.adapter.weight.copy_(torch.eye(5))
         method.adapter.bias.zero_()
-    terms = method.objective(batch()).terms
+    terms = method.objective(make_batch()).terms
     assert (terms["feature"].item(), terms["logit"].item()) == pytest.approx((0, 0), abs=1e-12)
     rows = torch.tensor([2, 0, 3, 1])
     other = mjkd(S[rows], T[rows])
     one = mjkd()
     other.adapter.load_state_dict(one.adapter.state_dict())
     for name in ("feature", "logit"):
-        assert other.objective(batch()).terms[name].item() == pytest.approx(
-            one.objective(batch()).terms[name].item(), rel=1e-12
+        assert other.objective(make_batch()).terms[name].item() == pytest.approx(
+            one.objective(make_batch()).terms[name].item(), rel=1e-12
         )
 
 
 def test_its_gradient():
     method = mjkd(golden((3, 4), 0.7, 0.3), golden((3, 4), 1.3, 0.1, 2))
-    shown = batch(torch.tensor([0, 3, 1]))
+    shown = make_batch(torch.tensor([0, 3, 1]))
     inputs = (method.student.logits, method.adapter.weight, method.adapter.bias)
     assert torch.autograd.gradcheck(lambda *_: method.objective(shown).loss, inputs)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import CLASSES, FIVE, LABELS, SHAPE, S, T, batch, construct, few, golden, network
+from helpers import CLASSES, FIVE, LABELS, SHAPE, S, T, build_method, golden, make_batch, make_network, small_view
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
 from robustkd.methods import METHODS
-from robustkd.methods.mtkd_ssr import MTKDSSR, apart
+from robustkd.methods.mtkd_ssr import MTKDSSR, normalised_distance
 from robustkd.models.net import Frozen, Network
 from robustkd.types import DatasetInfo, Output
 
@@ -72,12 +72,12 @@ def said(head: nn.Linear, x: np.ndarray) -> np.ndarray:
 def test_by_hand():
     # (3, 4) and (0, 2): u = (0.6, 0.8) and (0, 1), 0.36 + 0.04 apart. (1, 0) and (-5, 0) point away from each other: 4.
     student, teacher = torch.tensor([[3.0, 4], [1, 0]]), torch.tensor([[0.0, 2], [-5, 0]])
-    assert apart(student, teacher).item() == pytest.approx((0.4 + 4) / 2, abs=1e-6)
+    assert normalised_distance(student, teacher).item() == pytest.approx((0.4 + 4) / 2, abs=1e-6)
 
 
 def test_the_three_targets_as_loops_have_them():
     method = mtkd_ssr(channels=0.7, responses=0.3, review=2.0, temperature=3)
-    terms = method.objective(batch()).terms
+    terms = method.objective(make_batch()).terms
     ours, theirs = [x.numpy() for x in OURS[1:]], [x.numpy() for x in THEIRS[1:]]
     z_s = [*(said(h, x) for h, x in zip(method.heads, ours[:2], strict=True)), S.numpy()]
     z_t = [*(said(h, x) for h, x in zip(method.teacher_heads, theirs[:2], strict=True)), T.numpy()]
@@ -99,7 +99,7 @@ def test_the_last_stage_answers_with_the_net_itself():
     for part in (*method.heads, *method.teacher_heads):
         nn.init.zeros_(part.weight)
         nn.init.zeros_(part.bias)
-    assert method.objective(batch()).terms["responses"].item() == pytest.approx(1.1528813057, abs=1e-10)
+    assert method.objective(make_batch()).terms["responses"].item() == pytest.approx(1.1528813057, abs=1e-10)
 
 
 def test_who_is_as_the_teacher_has_only_the_review_to_learn():
@@ -109,7 +109,7 @@ def test_who_is_as_the_teacher_has_only_the_review_to_learn():
     for project in method.projections:
         nn.init.eye_(project.weight)
         nn.init.zeros_(project.bias)
-    terms = method.objective(batch()).terms
+    terms = method.objective(make_batch()).terms
     assert terms["channels"].item() == pytest.approx(0, abs=1e-12)
     assert terms["responses"].item() == pytest.approx(0, abs=1e-12)
     assert terms["review"].item() > 0.1
@@ -117,7 +117,7 @@ def test_who_is_as_the_teacher_has_only_the_review_to_learn():
 
 def test_neither_the_size_nor_the_places_of_a_teachers_map_matter():
     moved = [3 * x.flip(2).transpose(2, 3) for x in THEIRS]
-    one, other = (mtkd_ssr(theirs=theirs).objective(batch()).terms for theirs in (THEIRS, moved))
+    one, other = (mtkd_ssr(theirs=theirs).objective(make_batch()).terms for theirs in (THEIRS, moved))
     for name in one:
         assert other[name].item() == pytest.approx(one[name].item(), rel=1e-4), (
             name
@@ -129,7 +129,7 @@ def test_who_learns_from_what():
 
     def reached(term: str) -> set[str]:
         method.zero_grad(set_to_none=True)
-        method.objective(batch()).terms[term].backward()
+        method.objective(make_batch()).terms[term].backward()
         return {name for name, p in method.named_parameters() if p.grad is not None and p.grad.any()}
 
     both = {f"heads.{l}.{kind}" for l in (0, 1) for kind in ("weight", "bias")}
@@ -142,27 +142,27 @@ def test_who_learns_from_what():
 
 
 def test_the_teachers_heads_learn_from_labels_and_the_students_do_not():
-    method, wrong = mtkd_ssr(), batch((LABELS + 1) % 5)
-    (one,), (other,) = method.prepare(batch()), method.prepare(wrong)
+    method, wrong = mtkd_ssr(), make_batch((LABELS + 1) % 5)
+    (one,), (other,) = method.prepare(make_batch()), method.prepare(wrong)
     assert list(one.terms) == ["head/1", "head/2"]
     assert one.loss.item() != other.loss.item()
     first = said(method.teacher_heads[0], THEIRS[1].numpy())
     expected = np.mean([math.log(np.exp(z).sum()) - z[y] for z, y in zip(first, LABELS, strict=True)])
     assert one.terms["head/1"].item() == pytest.approx(expected, rel=1e-9)
-    terms = [method.objective(shown).terms for shown in (batch(), wrong)]
+    terms = [method.objective(shown).terms for shown in (make_batch(), wrong)]
     assert all(terms[0][name].item() == terms[1][name].item() for name in ("channels", "responses", "review"))
 
 
 def test_the_first_phase_runs_nothing_above_the_highest_head():
     method = mtkd_ssr()
-    list(method.prepare(batch()))
+    list(method.prepare(make_batch()))
     assert method.teacher.net.walked == 3  # the stem and two of three stages
 
 
 def test_each_phase_moves_its_own():
-    made = construct(MTKD_SSR)
+    made = build_method(MTKD_SSR)
     states = {"before": copy.deepcopy(made.method.state_dict())}
-    for epoch in made.train(few()):
+    for epoch in made.train(small_view()):
         states[epoch.phase] = copy.deepcopy(made.method.state_dict())
 
     def moved(one: str, other: str) -> set[str]:
@@ -179,7 +179,7 @@ def test_each_phase_moves_its_own():
 def test_without_responses_nobody_asks_the_teachers_heads():
     method = mtkd_ssr(responses=0)
     assert [phase.name for phase in method.phases()] == ["train"]
-    assert method.objective(batch()).terms["responses"].item() == 0
+    assert method.objective(make_batch()).terms["responses"].item() == 0
 
 
 def test_its_gradient():
@@ -191,18 +191,18 @@ def test_its_gradient():
 
     def loss(*maps: Tensor) -> Tensor:
         return torch.stack(
-            list(method.transfer(Output(fixed, fixed, [OURS[0], *maps]), teacher, batch()).values())
+            list(method.transfer(Output(fixed, fixed, [OURS[0], *maps]), teacher, make_batch()).values())
         ).sum()
 
     assert torch.autograd.gradcheck(loss, tuple(maps))
-    assert torch.autograd.gradcheck(lambda s: apart(s, T), (S.clone().requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda s: normalised_distance(s, T), (S.clone().requires_grad_(),))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rows", ["one", "alike", "zero"])
 def test_degenerate_vectors_are_finite_and_flat_enough(rows: str, dtype: torch.dtype):
     student = {"one": S[:1], "alike": S[:1].repeat(4, 1), "zero": torch.zeros(4, 5)}[rows].to(dtype).requires_grad_()
-    loss = apart(student, T[: len(student)].to(dtype))
+    loss = normalised_distance(student, T[: len(student)].to(dtype))
     loss.backward()
     assert loss.isfinite()
     assert student.grad.abs().max() < 1e4
@@ -212,13 +212,13 @@ def test_nets_of_other_stages_or_of_one_are_refused():
     facts = DatasetInfo(10, (5, 5, 0), SHAPE)
 
     def cut(stages: int, width: int) -> Network:
-        net = network("resnet8")
+        net = make_network("resnet8")
         net.stages = net.stages[:stages]
         net.replace_head(nn.Linear(width, len(CLASSES)))
         return net
 
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
-        MTKDSSR(network("wrn_10_1"), Frozen(cut(2, 32)), facts, lambda: CE(facts))
+        MTKDSSR(make_network("wrn_10_1"), Frozen(cut(2, 32)), facts, lambda: CE(facts))
     with pytest.raises(UsageError, match="two at least are needed"):
         MTKDSSR(cut(1, 16), Frozen(cut(1, 16)), facts, lambda: CE(facts))
 
@@ -228,5 +228,5 @@ def test_its_heads_are_of_the_criterions_kind():
         head = "cosine"
 
     facts = replace(FIVE, shape=SHAPE)
-    method = MTKDSSR(network("wrn_10_1"), Frozen(network("resnet8")), facts, lambda: Picky(facts))
+    method = MTKDSSR(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: Picky(facts))
     assert {type(part).__name__ for part in (*method.heads, *method.teacher_heads)} == {"Cosine"}

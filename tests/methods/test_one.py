@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, batch, golden, network
+from helpers import FIVE, LABELS, S, golden, make_batch, make_network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
 from robustkd.functional import kl, sigmoid_rampup
-from robustkd.methods.one import ONE, Gate, gated, taught
+from robustkd.methods.one import ONE, Gate, ensemble_kl, gated_logits
 from robustkd.models.external import tap
 from robustkd.models.net import Net
 from robustkd.types import Clock
@@ -23,7 +23,9 @@ IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def one(word: str = "wrn_10_1", half: bool = False, **chosen: float) -> ONE:
-    return ONE(lambda count: [network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen)
+    return ONE(
+        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen
+    )
 
 
 def says(*logits: Tensor, shares: Tensor = SHARES, **chosen: float) -> ONE:
@@ -35,7 +37,7 @@ def says(*logits: Tensor, shares: Tensor = SHARES, **chosen: float) -> ONE:
 
 def late(images: Tensor | None = None, labels: Tensor = LABELS):
     """A batch of an epoch in which w is 1."""
-    return replace(batch(labels, images), clock=Clock(9, 10))
+    return replace(make_batch(labels, images), clock=Clock(9, 10))
 
 
 def test_the_golden_values():
@@ -51,9 +53,9 @@ def test_by_hand():
     # p_e = (3/4, 1/4), p_1 = (9/10, 1/10), p_2 = (1/10, 9/10)
     # 3/4 log(5/6) + 1/4 log(5/2) + 3/4 log(15/2) + 1/4 log(5/18) = 0.0923315 + 1.1909438
     logits = [torch.tensor([[2 * math.log(3), 0.0]]), torch.tensor([[-math.log(9), 0.0]])]
-    ensemble = gated(torch.tensor([[0.75, 0.25]]), logits)
+    ensemble = gated_logits(torch.tensor([[0.75, 0.25]]), logits)
     assert ensemble.tolist() == [[pytest.approx(math.log(3)), 0]]
-    assert taught(ensemble, logits, 1.0).item() == pytest.approx(1.2832753, abs=1e-6)
+    assert ensemble_kl(ensemble, logits, 1.0).item() == pytest.approx(1.2832753, abs=1e-6)
 
 
 def test_the_weight_of_the_mimicry_rises():
@@ -74,10 +76,10 @@ def test_branches_that_agree_are_taught_nothing():
 
 
 def test_one_branch_alone_is_taught_by_itself_as_hinton_would():
-    alone = gated(torch.ones(4, 1, dtype=torch.float64), [S])
+    alone = gated_logits(torch.ones(4, 1, dtype=torch.float64), [S])
     assert torch.equal(alone, S)
     student = S.clone().requires_grad_()
-    loss = taught(alone, [student], 3.0)
+    loss = ensemble_kl(alone, [student], 3.0)
     loss.backward()
     assert loss.item() == pytest.approx(9 * kl(S, S, 3.0).item(), abs=1e-12) == 0
     assert student.grad.abs().max() < 1e-15
@@ -91,10 +93,10 @@ def test_the_order_of_the_branches_does_not_matter():
 
 
 def test_the_gradient_of_the_mimicry():
-    shares, target = SHARES, gated(SHARES, BRANCHES)
+    shares, target = SHARES, gated_logits(SHARES, BRANCHES)
     inputs = tuple(z.clone().requires_grad_() for z in BRANCHES)
-    assert torch.autograd.gradcheck(lambda *z: taught(target, z, 3.0), inputs)
-    assert torch.autograd.gradcheck(lambda g, *z: gated(g, z), (shares.clone().requires_grad_(), *inputs))
+    assert torch.autograd.gradcheck(lambda *z: ensemble_kl(target, z, 3.0), inputs)
+    assert torch.autograd.gradcheck(lambda g, *z: gated_logits(g, z), (shares.clone().requires_grad_(), *inputs))
 
 
 def test_the_ensemble_is_a_constant_for_those_it_teaches():
@@ -163,21 +165,21 @@ def test_a_single_sample_is_gated_by_the_running_statistics():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_few_digits_and_few_samples_are_finite(dtype):
     logits = [20 * z[:1].to(dtype) for z in BRANCHES]
-    ensemble = gated(SHARES[:1].to(dtype), logits)
+    ensemble = gated_logits(SHARES[:1].to(dtype), logits)
     assert ensemble.isfinite().all()
-    assert taught(ensemble, logits, 3.0).isfinite()
+    assert ensemble_kl(ensemble, logits, 3.0).isfinite()
 
 
 def test_the_ensemble_is_measured_beside_and_the_gate_is_noted():
     method = says(*BRANCHES)
-    assert torch.equal(method.auxiliary_logits(IMAGES)["ensemble"], gated(SHARES, BRANCHES))
+    assert torch.equal(method.auxiliary_logits(IMAGES)["ensemble"], gated_logits(SHARES, BRANCHES))
     assert method.objective(late()).notes["gate"].item() == pytest.approx(SHARES.mean(dim=0).max().item())
 
 
 def test_the_model_is_the_first_student_whole():
     method = one()
-    assert method.model.state_dict().keys() == network().state_dict().keys()
-    assert all(torch.equal(a, b) for a, b in zip(method.model.parameters(), network().parameters(), strict=True))
+    assert method.model.state_dict().keys() == make_network().state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(method.model.parameters(), make_network().parameters(), strict=True))
     upper = {id(p) for b in method.branches for p in b.parameters()}
     assert not upper & {id(p) for p in method.model.parameters()}
     assert len(method.criteria) == 4

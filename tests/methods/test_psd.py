@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, S, Says, T, batch, few, golden
-from helpers import construct as made_of
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, small_view
+from helpers import build_method as made_of
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -20,7 +20,7 @@ from robustkd.types import Batch, Clock
 def psd(now: Tensor = S, before: Tensor | None = T, **chosen: float) -> PSD:
     """A student that says `now` and said `before`, which is None in its first epoch."""
     facts = replace(FIVE, samples=len(now), counts=(1,) * now.shape[1])
-    method = PSD(Says(now), facts, lambda: CE(facts), **chosen).to(now.dtype)
+    method = PSD(ConstantNetwork(now), facts, lambda: CE(facts), **chosen).to(now.dtype)
     if before is not None:
         method.answers.copy_(before)
         method.seen.fill_(True)
@@ -28,7 +28,7 @@ def psd(now: Tensor = S, before: Tensor | None = T, **chosen: float) -> PSD:
 
 
 def at(epoch: int, epochs: int, labels: Tensor = LABELS) -> Batch:
-    return replace(batch(labels), clock=Clock(epoch, epochs))
+    return replace(make_batch(labels), clock=Clock(epoch, epochs))
 
 
 def test_by_hand():
@@ -79,7 +79,7 @@ def test_rows_not_seen_before_are_plainly_trained():
 def test_a_row_keeps_its_own_answer_until_it_is_seen_again():
     other = golden((6, 5), 0.5, 0.9)
     method = psd(torch.cat([other, other]), None)
-    method.student = method.model = Says(S)
+    method.student = method.model = ConstantNetwork(S)
     shown = replace(at(0, 2), index=torch.tensor([7, 0, 3, 9]))
     method.objective(shown)
     assert method.seen.nonzero()[:, 0].tolist() == [0, 3, 7, 9]
@@ -118,7 +118,7 @@ def test_labels_decide_who_is_right_beyond_the_criterion():
 
 def test_its_second_epoch_has_a_target_for_every_row():
     made = made_of(METHODS.parse("psd"))
-    first, second = made.train(few(), epochs=2)
+    first, second = made.train(small_view(), epochs=2)
     assert first.terms["self"] == 0
     assert second.terms["self"] > 0
     assert made.method.seen.all()

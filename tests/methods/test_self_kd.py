@@ -4,7 +4,21 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, Says, T, batch, batches, construct, copied, few, many, plan, same
+from helpers import (
+    FIVE,
+    LABELS,
+    ConstantNetwork,
+    S,
+    T,
+    build_method,
+    large_view,
+    make_batch,
+    make_loader,
+    make_plan,
+    reload_state,
+    small_view,
+    states_equal,
+)
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -20,12 +34,12 @@ SELF_KD = METHODS.parse("self_kd")
 
 
 def self_kd(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> SelfKD:
-    return SelfKD(lambda count: [Says(z) for z in (student, teacher)][:count], lambda: CE(FIVE), **chosen)
+    return SelfKD(lambda count: [ConstantNetwork(z) for z in (student, teacher)][:count], lambda: CE(FIVE), **chosen)
 
 
 def test_the_golden_values():
     method = self_kd()
-    terms = method.objective(batch()).terms
+    terms = method.objective(make_batch()).terms
     assert terms["ce"].item() == pytest.approx(0.1 * 2.3362513733, abs=1e-10)
     assert terms["kd"].item() == pytest.approx(0.9 * 1.1528813057, abs=1e-10)  # T^2 = 16 times 0.0720550816
 
@@ -35,22 +49,22 @@ def test_by_hand():
     # alpha = 1/2: kd = 1/2 * 4 * KL = 0.2616241, ce = 1/2 log 2 = 0.3465736. The first phase, label 1: -log p_t(1) at
     # T = 1, where p_t = (9, 1) / 10: log 10 = 2.3025851
     method = self_kd(torch.zeros(1, 2), torch.tensor([[2 * math.log(3), 0.0]]), alpha=0.5, temperature=2)
-    terms = method.objective(batch(torch.tensor([1]))).terms
+    terms = method.objective(make_batch(torch.tensor([1]))).terms
     assert (terms["kd"].item(), terms["ce"].item()) == pytest.approx((0.2616241, 0.3465736), abs=1e-6)
-    (first,) = method.prepare(batch(torch.tensor([1])))
+    (first,) = method.prepare(make_batch(torch.tensor([1])))
     assert first.loss.item() == pytest.approx(2.3025851, abs=1e-6)
 
 
 @pytest.mark.parametrize("chosen", [{}, {"alpha": 0.3, "temperature": 7.0}])
 def test_the_second_phase_is_hinton_with_another_teacher(chosen):
-    theirs = Hinton(Says(S), Frozen(Says(T)), lambda: CE(FIVE), **chosen)
-    ours, expected = self_kd(**chosen).objective(batch()).terms, theirs.objective(batch()).terms
+    theirs = Hinton(ConstantNetwork(S), Frozen(ConstantNetwork(T)), lambda: CE(FIVE), **chosen)
+    ours, expected = self_kd(**chosen).objective(make_batch()).terms, theirs.objective(make_batch()).terms
     assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in expected.items()}
 
 
 def test_agreement_teaches_nothing_and_a_shift_of_logits_changes_nothing():
     method = self_kd(T, T + torch.tensor([[3.0], [-40.0], [0.0], [7.0]]), alpha=1)
-    objective = method.objective(batch())
+    objective = method.objective(make_batch())
     objective.loss.backward()
     assert objective.loss.item() == pytest.approx(0, abs=1e-12)
     assert method.model.logits.grad.abs().max() < 1e-12
@@ -62,7 +76,7 @@ def test_its_gradient():
     def loss(student: Tensor) -> Tensor:
         del method.model.logits
         method.model.logits = student
-        return method.objective(batch()).loss
+        return method.objective(make_batch()).loss
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
@@ -71,12 +85,12 @@ def test_each_phase_reaches_and_moves_its_own_net():
     method = self_kd()
     moved = [phase.parameters for phase in method.phases()]
     assert [[id(p) for p in some] for some in moved] == [[id(method.teacher.logits)], [id(method.model.logits)]]
-    (first,) = method.prepare(batch())
+    (first,) = method.prepare(make_batch())
     first.loss.backward()
     assert method.teacher.logits.grad is not None
     assert (method.model.asked, method.model.logits.grad) == (0, None)
     method.zero_grad()
-    method.objective(batch()).loss.backward()
+    method.objective(make_batch()).loss.backward()
     assert method.model.logits.grad is not None
     assert method.teacher.logits.grad is None
     assert method.teacher.learning == 1, "the teacher is asked without a gradient in the second phase"
@@ -85,31 +99,33 @@ def test_each_phase_reaches_and_moves_its_own_net():
 @pytest.mark.parametrize("labels", [LABELS[:1], torch.full((4,), 2)])
 def test_one_sample_and_one_class(labels):
     method = self_kd(S[:1].expand(len(labels), 5), T[:1].expand(len(labels), 5))  # identical rows
-    for objective in (*method.prepare(batch(labels)), method.objective(batch(labels))):
+    for objective in (*method.prepare(make_batch(labels)), method.objective(make_batch(labels))):
         assert objective.loss.isfinite()
 
 
 def test_the_teacher_is_at_rest_while_it_teaches_and_lasts_as_long_as_the_student():
-    made = construct(SELF_KD)
+    made = build_method(SELF_KD)
     # A teacher's every number, its running statistics too.
-    rows = [(epoch.phase, copied(made.method.teacher.state_dict())) for epoch in made.train(few(), epochs=2)]
+    rows = [
+        (epoch.phase, reload_state(made.method.teacher.state_dict())) for epoch in made.train(small_view(), epochs=2)
+    ]
     assert [phase for phase, _ in rows] == ["teacher", "teacher", "train", "train"]
-    assert same(rows[1][1], rows[3][1])
-    assert not same(rows[0][1], rows[1][1])
+    assert states_equal(rows[1][1], rows[3][1])
+    assert not states_equal(rows[0][1], rows[1][1])
     assert [Recipe(epochs=7).length(phase) for phase in made.method.phases()] == [7, 7]
 
 
 def test_the_student_is_untouched_by_the_first_phase_and_moves_in_the_second():
-    made = construct(SELF_KD)
-    before = copied(made.method.model.state_dict())
-    states = [copied(made.method.model.state_dict()) for _ in made.train(few(), epochs=1)]
-    assert same(before, states[0])
-    assert not same(before, states[1])
+    made = build_method(SELF_KD)
+    before = reload_state(made.method.model.state_dict())
+    states = [reload_state(made.method.model.state_dict()) for _ in made.train(small_view(), epochs=1)]
+    assert states_equal(before, states[0])
+    assert not states_equal(before, states[1])
 
 
 def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
     def weights(method: str) -> list[Tensor]:
-        made = run.construct(plan(tmp_path), study.Run("student", method, 0), few(), torch.Generator())
+        made = run.construct(make_plan(tmp_path), study.Run("student", method, 0), small_view(), torch.Generator())
         nets = [made.model, *([made.teacher] if method == "self_kd" else [])]
         return [torch.cat([p.flatten() for p in net.parameters()]) for net in nets]
 
@@ -119,9 +135,9 @@ def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
 
 
 def test_what_is_measured_beside_it_is_a_trained_teacher():
-    made = construct(SELF_KD, view=many())
-    made.trained(many(), epochs=6, size=12)
-    ((images, labels),) = batches(many(), len(many())).plain()
+    made = build_method(SELF_KD, view=large_view())
+    made.trained(large_view(), epochs=6, size=12)
+    ((images, labels),) = make_loader(large_view(), len(large_view())).plain()
     beside = made.method.auxiliary_logits(images)
     assert torch.equal(beside["teacher"], made.method.teacher(images).logits)
     assert not torch.equal(beside["teacher"], made.method.model(images).logits)

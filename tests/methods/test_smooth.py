@@ -6,13 +6,25 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, SHAPE, S, Says, T, batch, facts, few, golden, network
+from helpers import (
+    FIVE,
+    LABELS,
+    SHAPE,
+    ConstantNetwork,
+    S,
+    T,
+    dataset_info,
+    golden,
+    make_batch,
+    make_network,
+    small_view,
+)
 from torch import Tensor, nn
 
 from robustkd.criteria.balanced import Balanced
 from robustkd.criteria.ce import CE
 from robustkd.methods.baseline import Baseline
-from robustkd.methods.smooth import Smooth, evenly, stretch
+from robustkd.methods.smooth import Smooth, squared_distance, uniform_ce
 from robustkd.models.net import Network
 from robustkd.types import Output
 
@@ -40,73 +52,73 @@ class Linear(Network):
 
 
 def smooth(net: Network | None = None, seed: int = 0, **chosen: float) -> Smooth:
-    return Smooth(net or Says(S), lambda: CE(FIVE), torch.Generator().manual_seed(seed), **chosen)
+    return Smooth(net or ConstantNetwork(S), lambda: CE(FIVE), torch.Generator().manual_seed(seed), **chosen)
 
 
 def test_by_hand():
     # p = (3/4, 1/4), label 0, labels 0.2: 0.8 * -log 3/4 = 0.2301457; -log 3/4 and -log 1/4 have the mean 0.8369882,
     # and 0.2 of it is 0.1673976
-    method = smooth(Says(torch.tensor([[math.log(3), 0.0]])), labels=0.2)
-    terms = method.objective(batch(torch.tensor([0]))).terms
+    method = smooth(ConstantNetwork(torch.tensor([[math.log(3), 0.0]])), labels=0.2)
+    terms = method.objective(make_batch(torch.tensor([0]))).terms
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {"ce": 0.2301457, "labels": 0.1673976}, abs=1e-6
     )
     # (3 - 1)^2 + (0 - 2)^2 + (5 - 5)^2 = 8
-    assert stretch(torch.tensor([[1.0, 2.0, 5.0]]), torch.tensor([[3.0, 0.0, 5.0]])).tolist() == [8.0]
+    assert squared_distance(torch.tensor([[1.0, 2.0, 5.0]]), torch.tensor([[3.0, 0.0, 5.0]])).tolist() == [8.0]
 
 
 @pytest.mark.parametrize("labels", [0.1, 0.7])
 def test_it_is_cross_entropy_with_labels_that_are_less_sure(labels):
     assert smooth().labels == 0.1
-    loss = smooth(labels=labels).objective(batch()).loss.item()
+    loss = smooth(labels=labels).objective(make_batch()).loss.item()
     assert loss == pytest.approx(F.cross_entropy(S, LABELS, label_smoothing=labels).item(), rel=1e-12)
 
 
 def test_without_smoothing_it_is_the_baseline():
-    net = network()
-    ours = smooth(net, labels=0.0).objective(batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms
-    theirs = Baseline(net, lambda: CE(FIVE)).objective(batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms
+    net = make_network()
+    ours = smooth(net, labels=0.0).objective(make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms
+    theirs = Baseline(net, lambda: CE(FIVE)).objective(make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms
     assert list(ours) == list(theirs)
     assert ours["ce"].item() == theirs["ce"].item()
 
 
 def test_all_smoothed_hears_no_label_and_wants_all_classes_alike():
-    one, other = (smooth(labels=1.0).objective(batch(labels)).loss for labels in (LABELS, (LABELS + 1) % 5))
+    one, other = (smooth(labels=1.0).objective(make_batch(labels)).loss for labels in (LABELS, (LABELS + 1) % 5))
     assert one.item() == other.item()
     level = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
-    evenly(level).sum().backward()
+    uniform_ce(level).sum().backward()
     assert level.grad.abs().max() < 1e-12
-    assert (evenly(S) > math.log(5)).all()
+    assert (uniform_ce(S) > math.log(5)).all()
 
 
 def test_a_shift_of_logits_changes_nothing():
     shift = golden((4, 1), 2.3, 0.2, 50)
-    assert torch.allclose(evenly(S + shift), evenly(S), rtol=1e-10)
-    assert torch.allclose(stretch(S + shift, T + shift), stretch(S, T), rtol=1e-10)
+    assert torch.allclose(uniform_ce(S + shift), uniform_ce(S), rtol=1e-10)
+    assert torch.allclose(squared_distance(S + shift, T + shift), squared_distance(S, T), rtol=1e-10)
 
 
 def test_their_gradients_and_small_numbers():
-    assert torch.autograd.gradcheck(evenly, (S.clone().requires_grad_(),))
-    assert torch.autograd.gradcheck(stretch, (S.clone().requires_grad_(), T.clone().requires_grad_()))
+    assert torch.autograd.gradcheck(uniform_ce, (S.clone().requires_grad_(),))
+    assert torch.autograd.gradcheck(squared_distance, (S.clone().requires_grad_(), T.clone().requires_grad_()))
     for dtype in (torch.float16, torch.bfloat16):
-        assert evenly(30 * S.to(dtype)).isfinite().all()
-        assert stretch(30 * S.to(dtype), 30 * T.to(dtype)).isfinite().all()
+        assert uniform_ce(30 * S.to(dtype)).isfinite().all()
+        assert squared_distance(30 * S.to(dtype), 30 * T.to(dtype)).isfinite().all()
 
 
 def test_another_criterion_takes_the_place_of_cross_entropy():
-    method = Smooth(network(), lambda: Balanced(facts(few())), torch.Generator(), labels=0.25)
+    method = Smooth(make_network(), lambda: Balanced(dataset_info(small_view())), torch.Generator(), labels=0.25)
     method.criterion.log_counts += torch.tensor([0.0, 1.0, 2.0])
-    shown = batch(torch.tensor([0, 1, 2, 0]), IMAGES)
+    shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
     terms, logits = method.objective(shown).terms, method.model(IMAGES).logits
     assert terms["ce"].item() == pytest.approx(0.75 * method.criterion(logits, shown).mean().item(), rel=1e-5)
-    assert terms["labels"].item() == pytest.approx(0.25 * evenly(logits).mean().item(), rel=1e-5)
+    assert terms["labels"].item() == pytest.approx(0.25 * uniform_ce(logits).mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("distance", [0.15, 0.6])
 def test_the_noise_is_gaussian_in_units_of_the_normalisation(distance):
     # With z = w (x - mean) / std and d = distance * std * n, z(x + d) - z(x) = distance * w n: E || . ||^2 = distance^2 ||w||^2
     net, rows = Linear(std=(0.02,)), torch.full((4000, *SHAPE), 0.5)
-    terms = smooth(net, consistency=2.0, distance=distance).objective(batch(torch.zeros(4000).long(), rows)).terms
+    terms = smooth(net, consistency=2.0, distance=distance).objective(make_batch(torch.zeros(4000).long(), rows)).terms
     expected = 2 * distance**2 * net.head.weight.square().sum().item()
     assert terms["consistency"].item() == pytest.approx(expected, rel=0.1)
     noise = (net.shown[0][4000:] - 0.5) / 0.02 / distance
@@ -117,7 +129,7 @@ def test_the_noise_is_gaussian_in_units_of_the_normalisation(distance):
 
 def test_images_and_noise_go_through_one_forward_and_labels_see_the_images():
     net = Linear()
-    shown = batch(torch.tensor([0, 1, 2, 0]), IMAGES)
+    shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
     terms = smooth(net, consistency=1.0, labels=0.0).objective(shown).terms
     assert [len(images) for images in net.shown] == [8]
     assert torch.equal(net.shown[0][:4], IMAGES)
@@ -127,30 +139,30 @@ def test_images_and_noise_go_through_one_forward_and_labels_see_the_images():
 def test_both_answers_learn_and_an_image_that_is_not_moved_is_flat():
     # The term is of second degree in the weights, so <gradient, w> is twice its value; with one answer held it is less.
     net = Linear()
-    term = smooth(net, consistency=1.0).objective(batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms["consistency"]
+    term = smooth(net, consistency=1.0).objective(make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms["consistency"]
     term.backward()
     assert (net.head.weight.grad * net.head.weight).sum().item() == pytest.approx(2 * term.item(), rel=1e-4)
-    assert stretch(S, S).abs().max() == 0
+    assert squared_distance(S, S).abs().max() == 0
 
 
 def test_noise_is_drawn_anew_from_its_own_stream_and_only_where_it_is_wanted():
     def drawn(seed: int) -> list[float]:
         method = smooth(Linear(), seed, consistency=1.0)
         nn.init.ones_(method.model.head.weight)
-        shown = batch(torch.tensor([0, 1, 2, 0]), IMAGES)
+        shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
         return [method.objective(shown).terms["consistency"].item() for _ in range(2)]
 
     assert drawn(0) == drawn(0) != drawn(1)
     assert drawn(0)[0] != drawn(0)[1]
     plain = smooth()
     before = plain.random.get_state()
-    plain.objective(batch())
+    plain.objective(make_batch())
     assert torch.equal(before, plain.random.get_state())
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([1]), torch.full((4,), 2)])
 def test_one_sample_and_one_class(labels):
     images = IMAGES[:1].expand(len(labels), *SHAPE)  # identical rows
-    objective = smooth(network(), consistency=1.0).objective(batch(labels, images))
+    objective = smooth(make_network(), consistency=1.0).objective(make_batch(labels, images))
     objective.loss.backward()
     assert objective.loss.isfinite()

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, S, Says, T, batch, batches, construct, few, golden, network
+from helpers import FIVE, ConstantNetwork, S, T, build_method, golden, make_batch, make_loader, make_network, small_view
 from torch import Tensor
 
-from robustkd.attacks.particles import direction, particles, stein
+from robustkd.attacks.particles import sample_particles, svgd_direction, to_unit_length
 from robustkd.criteria.ce import CE
 from robustkd.methods import METHODS
 from robustkd.methods.tald import TALD
@@ -24,15 +24,21 @@ def seeded() -> torch.Generator:
 
 
 def tald(student: Tensor = S, teacher: Tensor = T, **chosen: object) -> TALD:
-    return TALD(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), seeded(), **{"share": 0.0, **chosen})
+    return TALD(
+        ConstantNetwork(student),
+        Frozen(ConstantNetwork(teacher)),
+        lambda: CE(FIVE),
+        seeded(),
+        **{"share": 0.0, **chosen},
+    )
 
 
 def made(**chosen: object) -> TALD:
-    return construct(METHODS.parse("tald(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")).method
+    return build_method(METHODS.parse("tald(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")).method
 
 
 def shown(size: int = 12) -> Batch:
-    return next(iter(batches(few(), size).epoch(0, Clock(0, 1))))
+    return next(iter(make_loader(small_view(), size).epoch(0, Clock(0, 1))))
 
 
 def images(count: int = 3) -> Tensor:
@@ -41,7 +47,7 @@ def images(count: int = 3) -> Tensor:
 
 
 def answers(x: Tensor) -> Tensor:
-    return network("resnet8").eval().requires_grad_(False)(x).logits
+    return make_network("resnet8").eval().requires_grad_(False)(x).logits
 
 
 def still(x: Tensor) -> Tensor:
@@ -56,7 +62,7 @@ def apart(moved: Tensor, count: int = 4) -> Tensor:
 
 
 def test_the_golden_value():
-    terms = tald(weight=1).objective(batch()).terms
+    terms = tald(weight=1).objective(make_batch()).terms
     assert terms["gap"].item() == pytest.approx(1.0410358231, abs=1e-10)
     assert (terms["ce"] + terms["kd"]).item() == pytest.approx(1.2712183125, abs=1e-10)  # Hinton's
 
@@ -64,25 +70,27 @@ def test_the_golden_value():
 def test_the_gap_by_hand():
     # -log 3/4 = 0.2876821 against log 2 = 0.6931472: the square of 0.4054651, halved
     method = tald(torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2), weight=0.5)
-    assert method.objective(batch(torch.tensor([0]))).terms["gap"].item() == pytest.approx(0.0822010, abs=1e-6)
+    assert method.objective(make_batch(torch.tensor([0]))).terms["gap"].item() == pytest.approx(0.0822010, abs=1e-6)
 
 
 def test_equal_losses_have_no_gap_whatever_else_is_answered():
     others = torch.tensor([[0.0, 1, 2, 3, 4]])
-    gap = tald(others, others[:, [0, 4, 3, 1, 2]]).objective(batch(torch.tensor([0]))).terms["gap"]
+    gap = tald(others, others[:, [0, 4, 3, 1, 2]]).objective(make_batch(torch.tensor([0]))).terms["gap"]
     assert gap.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_the_gradient_of_the_gap():
     method = tald(weight=1)
-    assert torch.autograd.gradcheck(lambda _: method.objective(batch()).terms["gap"], (method.student.logits,))
+    assert torch.autograd.gradcheck(lambda _: method.objective(make_batch()).terms["gap"], (method.student.logits,))
 
 
 def test_two_particles_by_hand():
     # Two apart, h = 2: K = exp(-1/2) = 0.6065307. Repulsion K (u - u') / h = 0.6065307, halved; scores 1 and 0 are shared.
     u = torch.tensor([[[0.0], [2.0]]])
-    assert stein(u, torch.zeros_like(u), 1.0).flatten().tolist() == pytest.approx([-0.3032653, 0.3032653], abs=1e-6)
-    phi = stein(u, torch.tensor([[[1.0], [0.0]]]), 1.0).flatten().tolist()
+    assert svgd_direction(u, torch.zeros_like(u), 1.0).flatten().tolist() == pytest.approx(
+        [-0.3032653, 0.3032653], abs=1e-6
+    )
+    phi = svgd_direction(u, torch.tensor([[[1.0], [0.0]]]), 1.0).flatten().tolist()
     assert phi == pytest.approx([0.5 - 0.3032653, 0.3032653 + 0.3032653], abs=1e-6)
 
 
@@ -98,7 +106,7 @@ def test_stein_as_loops_have_it(bandwidth):
             for j in range(4):
                 k = np.exp(-((x[i] - x[j]) ** 2).sum() / (2 * h * h))
                 expected[group, i] += (k * s[j] + h * k * (x[i] - x[j]) / h**2) / 4
-    np.testing.assert_allclose(stein(u, score, bandwidth).numpy(), expected, rtol=1e-10)
+    np.testing.assert_allclose(svgd_direction(u, score, bandwidth).numpy(), expected, rtol=1e-10)
 
 
 def test_repulsion_is_against_the_gradient_of_the_kernel():
@@ -107,36 +115,36 @@ def test_repulsion_is_against_the_gradient_of_the_kernel():
     h = np.median([distances[i, j].item() for i in range(4) for j in range(i)])
     kernel = torch.exp(-(u[0, :, None] - u[0].detach()).square().sum(dim=2) / (2 * h * h))
     (gradient,) = torch.autograd.grad(kernel.sum(), u)
-    torch.testing.assert_close(stein(u.detach(), torch.zeros(1, 4, 3).double(), 1.0), -h * gradient / 4)
+    torch.testing.assert_close(svgd_direction(u.detach(), torch.zeros(1, 4, 3).double(), 1.0), -h * gradient / 4)
 
 
 def test_with_the_released_bandwidth_particles_do_not_meet():
-    u = direction(torch.rand(3, 4, 64, generator=seeded()) - 0.5)
+    u = to_unit_length(torch.rand(3, 4, 64, generator=seeded()) - 0.5)
     score = golden((3, 4, 64), 0.7, 0.3).float()
-    assert torch.equal(stein(u, torch.zeros_like(u), 7e-4), torch.zeros_like(u))
-    assert torch.equal(stein(u, score, 7e-4), score / 4)
-    assert stein(u, torch.zeros_like(u), 1.0).flatten(1).norm(dim=1).min() > 0.1
+    assert torch.equal(svgd_direction(u, torch.zeros_like(u), 7e-4), torch.zeros_like(u))
+    assert torch.equal(svgd_direction(u, score, 7e-4), score / 4)
+    assert svgd_direction(u, torch.zeros_like(u), 1.0).flatten(1).norm(dim=1).min() > 0.1
 
 
 def test_alone_or_all_at_one_place_the_score_is_all_there_is():
     score = golden((2, 1, 5), 0.7, 0.3)
-    torch.testing.assert_close(stein(torch.ones_like(score), score, 1.0), score)
-    together = stein(torch.ones(1, 3, 5).double(), score[:1].expand(1, 3, 5), 1.0)
+    torch.testing.assert_close(svgd_direction(torch.ones_like(score), score, 1.0), score)
+    together = svgd_direction(torch.ones(1, 3, 5).double(), score[:1].expand(1, 3, 5), 1.0)
     torch.testing.assert_close(together, score[:1].expand(1, 3, 5))
 
 
 def test_particles_part_where_nothing_else_draws_them():
-    start = particles(still, images(), seeded(), **{**WALK, "steps": 0})
-    moved = particles(still, images(), seeded(), **WALK)
+    start = sample_particles(still, images(), seeded(), **{**WALK, "steps": 0})
+    moved = sample_particles(still, images(), seeded(), **WALK)
     assert apart(moved) > 1.1 * apart(start)
-    unmoved = particles(still, images(), seeded(), **WALK, bandwidth=7e-4)
+    unmoved = sample_particles(still, images(), seeded(), **WALK, bandwidth=7e-4)
     torch.testing.assert_close(unmoved, start)
 
 
 @pytest.mark.parametrize("radius", [8 / 255, 0.3])
 def test_the_ball_and_the_range_are_kept(radius):
     x = images()
-    moved = particles(answers, x, seeded(), **{**WALK, "radius": radius})
+    moved = sample_particles(answers, x, seeded(), **{**WALK, "radius": radius})
     assert moved.shape == (12, 1, 8, 8)
     assert (moved.min() >= 0) & (moved.max() <= 1)
     offset = moved - x.repeat_interleave(4, dim=0)
@@ -147,14 +155,16 @@ def test_the_ball_and_the_range_are_kept(radius):
 def test_a_step_is_a_part_of_the_radius_and_nothing_outside_the_range_is_asked_about():
     asked = []
     walks = ({**WALK, "steps": steps, "step": 0.1, "radius": 0.2} for steps in (0, 1))
-    start, moved = (particles(lambda x: asked.append(x) or answers(x), images(), seeded(), **walk) for walk in walks)
+    start, moved = (
+        sample_particles(lambda x: asked.append(x) or answers(x), images(), seeded(), **walk) for walk in walks
+    )
     assert all((x.min() >= -1e-6) & (x.max() <= 1 + 1e-6) for x in asked)
     assert (moved - start).abs().max() == pytest.approx(0.1 * 0.2, rel=1e-4)
 
 
 def test_where_they_go_the_answer_is_further_off():
     def off(steps: int) -> Tensor:
-        moved = particles(answers, images(), seeded(), **{**WALK, "steps": steps})
+        moved = sample_particles(answers, images(), seeded(), **{**WALK, "steps": steps})
         clean = answers(images()).softmax(dim=1).repeat_interleave(4, dim=0)
         return (answers(moved).softmax(dim=1) - clean).square().sum(dim=1).mean()
 
@@ -163,16 +173,16 @@ def test_where_they_go_the_answer_is_further_off():
 
 def test_each_image_has_particles_of_its_own():
     x = images(2)
-    one = particles(answers, x, seeded(), **WALK)
-    other = particles(answers, torch.stack([x[0], 1 - x[1]]), seeded(), **WALK)
+    one = sample_particles(answers, x, seeded(), **WALK)
+    other = sample_particles(answers, torch.stack([x[0], 1 - x[1]]), seeded(), **WALK)
     torch.testing.assert_close(one[:4], other[:4])
     assert not torch.equal(one[4:], other[4:])
 
 
 def test_the_released_particles_as_a_loop_has_them():
     # One direction after another: the gradient at x + 10 d, in the net's normalisation, 5e-4 long. No repulsion.
-    net, x = network("resnet8").eval().requires_grad_(False), 0.2 + 0.6 * images()
-    moved = particles(answers, x, seeded(), count=4, step=1.0, unit=net.std, **RELEASED)
+    net, x = make_network("resnet8").eval().requires_grad_(False), 0.2 + 0.6 * images()
+    moved = sample_particles(answers, x, seeded(), count=4, step=1.0, unit=net.std, **RELEASED)
     start = 2 * torch.rand(12, 1, 8, 8, generator=seeded()) - 1
     for row in range(12):
         clean = x[row // 4][None]
@@ -185,7 +195,7 @@ def test_the_released_particles_as_a_loop_has_them():
 
 def test_directions_of_what_is_small_or_nothing():
     v = torch.tensor([[3.0, 4.0], [3e-30, 4e-30], [0.0, 0.0]])
-    torch.testing.assert_close(direction(v), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
+    torch.testing.assert_close(to_unit_length(v), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
 
 
 @pytest.mark.parametrize(("size", "share", "attacked"), [(1, 10 / 64, 1), (2, 1.0, 2), (12, 0.5, 6), (12, 0.0, 0)])

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, Says, T, batch, golden
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
-from robustkd.functional import triplet
+from robustkd.functional import triplet_loss
 from robustkd.methods.triplet import Triplet
 from robustkd.models.net import Frozen
 
@@ -16,15 +16,15 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def made(student: Tensor = S, teacher: Tensor = T, seed: int = 0, **chosen: object) -> Triplet:
-    return Triplet(Says(student), Frozen(Says(teacher)), lambda: CE(FIVE), seeded(seed), **chosen)
+    return Triplet(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), seeded(seed), **chosen)
 
 
 def term(method: Triplet, labels: Tensor = LABELS) -> Tensor:
-    return method.objective(batch(labels)).terms["triplet"]
+    return method.objective(make_batch(labels)).terms["triplet"]
 
 
 def test_the_golden_value():
-    loss = triplet(T, S, S.roll(1, 0), 5.0).mean().item()
+    loss = triplet_loss(T, S, S.roll(1, 0), 5.0).mean().item()
     assert loss == pytest.approx(4.9380091314, abs=1e-10)
     lengths = [(T - other).square().sum(dim=1).sqrt() for other in (S, S.roll(1, 0))]
     exact = (lengths[0] - lengths[1] + 5).clamp(min=0).mean().item()
@@ -61,7 +61,7 @@ def test_a_student_like_its_teacher_beyond_the_margin_is_at_rest():
     loss.backward()
     assert loss.item() == 0
     assert method.student.logits.grad.abs().max() == 0
-    assert method.objective(batch()).notes["active"] == 0
+    assert method.objective(make_batch()).notes["active"] == 0
 
 
 def test_a_shift_and_a_rotation_of_both_spaces_change_nothing():
@@ -75,11 +75,11 @@ def test_negatives_are_never_of_the_anchors_class(negatives):
     labels = torch.tensor([0, 0, 0, 1])
     teacher = 9 * torch.eye(5, dtype=torch.float64)[labels]
     shown = labels if negatives == "label" else torch.arange(4)  # every label another: the teacher does not think so
-    expected = torch.stack([triplet(teacher[:3], S[:3], S[[3, 3, 3]], 5.0).sum()])
+    expected = torch.stack([triplet_loss(teacher[:3], S[:3], S[[3, 3, 3]], 5.0).sum()])
     for seed in range(5):
         method = made(S, teacher, seed, negatives=negatives, weight=1.0)
         loss = 4 * term(method, shown)
-        last = [triplet(teacher[3:], S[3:], S[[i]], 5.0).item() for i in range(3)]
+        last = [triplet_loss(teacher[3:], S[3:], S[[i]], 5.0).item() for i in range(3)]
         assert min(abs((loss - expected).item() - value) for value in last) < 1e-9
 
 
@@ -103,14 +103,14 @@ def test_identical_rows_and_coincident_answers_have_a_finite_slope():
 
 
 def test_the_later_version_adds_a_kl():
-    terms = made(kd=1.0).objective(batch()).terms
+    terms = made(kd=1.0).objective(make_batch()).terms
     assert terms["kd"].item() == pytest.approx(0.7890244234, abs=1e-10)
-    assert "kd" not in made().objective(batch()).terms
+    assert "kd" not in made().objective(make_batch()).terms
 
 
 def test_its_gradient():
     def loss(student: Tensor) -> Tensor:
-        return triplet(T, student, student.roll(1, 0), 5.0)
+        return triplet_loss(T, student, student.roll(1, 0), 5.0)
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
@@ -118,7 +118,7 @@ def test_its_gradient():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_it_is_finite_in_half_precision(dtype):
     student = S.to(dtype).requires_grad_()
-    loss = triplet(T.to(dtype), student, student.roll(1, 0), 5.0).mean()
+    loss = triplet_loss(T.to(dtype), student, student.roll(1, 0), 5.0).mean()
     loss.backward()
     assert loss.isfinite()
     assert student.grad.isfinite().all()

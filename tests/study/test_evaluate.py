@@ -22,7 +22,7 @@ from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run
 from robustkd.study.run import model_card
 from robustkd.training import checkpoint
-from tests.helpers import network
+from tests.helpers import make_network
 from tests.pipelines.toys import line, stripes
 
 CLASSES = ("a, b", "a; b", "<süß>")
@@ -269,7 +269,7 @@ def test_macs_of_a_convolution_and_a_linear_layer_by_hand() -> None:
 
 
 def test_macs_do_not_hang_on_the_precision() -> None:
-    full, half = (evaluate.macs(network("wrn_10_1", half=half), (1, 8, 8)) for half in (False, True))
+    full, half = (evaluate.macs(make_network("wrn_10_1", half=half), (1, 8, 8)) for half in (False, True))
     assert full == half > 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import RECIPE, batches, construct, copied, few, same, toy
+from helpers import RECIPE, build_method, make_loader, reload_state, small_view, states_equal, toy_spec
 from torch import Tensor, nn
 
 from robustkd.method import Method, Phase
@@ -30,7 +30,7 @@ class Point(Method):
 
 
 def run(method: Method, recipe: Recipe, **options: object) -> list[Epoch]:
-    return list(fit(method, batches(few()), recipe, **options))
+    return list(fit(method, make_loader(small_view()), recipe, **options))
 
 
 # The schedule
@@ -82,7 +82,7 @@ def test_a_phase_has_its_share_of_epochs_and_one_at_least(share, epochs):
 
 @pytest.mark.parametrize("word", ["baseline", "fitnet"])
 def test_total_is_what_is_run(word):
-    made = construct(METHODS.parse(word))
+    made = build_method(METHODS.parse(word))
     recipe = replace(RECIPE, epochs=2)
     numbers = [epoch.number for epoch in run(made.method, recipe, random=made.random)]
     assert numbers == list(range(1, total(made.method, recipe) + 1))
@@ -147,7 +147,7 @@ class TwoFold(Point):
 
 def test_a_phase_moves_its_own_parameters_and_begins_once():
     method, moved = TwoFold(), []
-    for epoch in fit(method, batches(few()), Recipe(2, 0.1, "constant")):
+    for epoch in fit(method, make_loader(small_view()), Recipe(2, 0.1, "constant")):
         moved.append((epoch.phase, epoch.number, method.x.item(), method.y.item()))
         assert method.begun == ["first", "second"][: 1 + (epoch.phase == "second")]
     assert [(phase, number) for phase, number, *_ in moved] == [("first", 1), ("second", 2), ("second", 3)]
@@ -162,7 +162,7 @@ def test_every_epoch_has_its_own_order_counted_over_all_phases():
     plain = method.both
     method.both = lambda batch: (seen.append(batch.index.tolist()), plain(batch))[1]
     run(method, Recipe(2, 0.1))
-    loader = batches(few())
+    loader = make_loader(small_view())
     assert seen == [batch.index.tolist() for number in range(3) for batch in loader.epoch(number, Clock(0, 1))]
     assert len(set(map(tuple, seen))) == 6
 
@@ -187,17 +187,17 @@ class Weighing(Baseline):
 
 
 def test_notes_are_kept_and_not_minimised():
-    noted, plain = construct(toy("method", Weighing)), construct(METHODS.parse("baseline"))
+    noted, plain = build_method(toy_spec("method", Weighing)), build_method(METHODS.parse("baseline"))
     (epoch,), (other,) = run(noted.method, RECIPE), run(plain.method, RECIPE)
     assert epoch.terms.keys() == {"ce", "weight"}
     assert epoch.terms["ce"] == other.terms["ce"]
     assert epoch.terms["weight"] > 1000
-    assert same(noted.method.state_dict(), plain.method.state_dict())
+    assert states_equal(noted.method.state_dict(), plain.method.state_dict())
 
 
 def test_between_epochs_a_method_is_in_evaluation():
-    made = construct(METHODS.parse("baseline"))
-    for _ in fit(made.method, batches(few()), replace(RECIPE, epochs=2)):
+    made = build_method(METHODS.parse("baseline"))
+    for _ in fit(made.method, make_loader(small_view()), replace(RECIPE, epochs=2)):
         assert not any(part.training for part in made.method.modules())
 
 
@@ -228,23 +228,23 @@ def test_the_meter_keeps_no_graph():
 @pytest.mark.parametrize("word", ["baseline", "dml", "fitnet"])
 def test_resuming_in_the_middle_changes_nothing(word):
     def train(state: object = None, seed: int = 0) -> tuple[list[Epoch], list[dict], dict]:
-        made, states, epochs = construct(METHODS.parse(word), seed=seed), [], []
-        loader = batches(few(), augment=True)
+        made, states, epochs = build_method(METHODS.parse(word), seed=seed), [], []
+        loader = make_loader(small_view(), augment=True)
         for epoch in fit(made.method, loader, Recipe(3, 0.05, "cosine", warmup=0.2), random=made.random, state=state):
             epochs.append(epoch)
-            states.append(copied(epoch.state()))
+            states.append(reload_state(epoch.state()))
         return epochs, states, made.method.state_dict()
 
     epochs, states, final = train()
     middle = len(states) // 2
     later, after, resumed = train(states[middle - 1], seed=1)
-    assert same(resumed, final)
+    assert states_equal(resumed, final)
     assert [(e.phase, e.number, e.terms) for e in later] == [(e.phase, e.number, e.terms) for e in epochs[middle:]]
-    assert all(same(one["method"], other["method"]) for one, other in zip(after, states[middle:], strict=True))
+    assert all(states_equal(one["method"], other["method"]) for one, other in zip(after, states[middle:], strict=True))
 
 
 def test_a_phase_that_had_begun_does_not_begin_again():
-    states = [copied(epoch.state()) for epoch in fit(TwoFold(), batches(few()), Recipe(2, 0.1))]
+    states = [reload_state(epoch.state()) for epoch in fit(TwoFold(), make_loader(small_view()), Recipe(2, 0.1))]
     begun = []
     for state in states:
         method = TwoFold()
@@ -268,7 +268,10 @@ def test_the_methods_generator_is_part_of_the_state():
     def train(seed: int, state: object = None) -> tuple[float, list]:
         random = torch.Generator().manual_seed(seed)
         method = Dicing(random)
-        states = [copied(e.state()) for e in fit(method, batches(few()), Recipe(3, 0.1), random=random, state=state)]
+        states = [
+            reload_state(e.state())
+            for e in fit(method, make_loader(small_view()), Recipe(3, 0.1), random=random, state=state)
+        ]
         return method.x.item(), states
 
     final, states = train(0)
@@ -278,13 +281,13 @@ def test_the_methods_generator_is_part_of_the_state():
 
 def test_one_run_is_as_another_bit_for_bit():
     def train() -> tuple[list[dict[str, float]], dict]:
-        made = construct(METHODS.parse("hinton"))
-        epochs = list(fit(made.method, batches(few(), augment=True), Recipe(2, 0.1), random=made.random))
+        made = build_method(METHODS.parse("hinton"))
+        epochs = list(fit(made.method, make_loader(small_view(), augment=True), Recipe(2, 0.1), random=made.random))
         return [epoch.terms for epoch in epochs], made.method.state_dict()
 
     (terms, one), (again, other) = train(), train()
     assert terms == again
-    assert same(one, other)
+    assert states_equal(one, other)
 
 
 # Divergence
@@ -299,7 +302,7 @@ class Exploding(TwoFold):
 
 
 def test_divergence_is_told_by_term_phase_and_epoch():
-    epochs = fit(Exploding(), batches(few()), Recipe(2, 0.1))
+    epochs = fit(Exploding(), make_loader(small_view()), Recipe(2, 0.1))
     assert [next(epochs).phase for _ in range(2)] == ["first", "second"]
     with pytest.raises(DivergedError, match="the term 'cracked' is nan in phase 'second', epoch 2"):
         next(epochs)
