@@ -323,7 +323,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds none out; more are needed"
                 )
-            taken, _ = first_by_key(source.labels, seeds.keys(seeds.derive(seed, "split", "held-out"), rows), sizes)
+            taken, _ = first_by_key(source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes)
         shown = View.of(source, np.setdiff1d(rows, taken), seed)
         return manifest.Splits(shown, View.of(source, np.sort(taken), seed, training=False), watched(shown))
 

@@ -29,8 +29,8 @@ from robustkd import seeds
 from robustkd.data.view import Labels, View
 from robustkd.errors import UsageError, did_you_mean, unknown_name
 from robustkd.types import Share
-from scenarios.base import Draws, Relabelling
-from scenarios.matrix import table
+from scenarios.base import Draws, MatrixNoise
+from scenarios.matrix import read_class_matrix
 
 CIFAR10 = "truck:automobile, bird:airplane, deer:horse, cat:dog, dog:cat"
 MNIST = "7:1, 2:7, 3:8, 5:6, 6:5"
@@ -57,33 +57,33 @@ SUPERCLASSES = """
     bicycle bus motorcycle pickup_truck train
     lawn_mower rocket streetcar tank tractor
 """
-KNOWN = {
+CLASSES_BY_MAP = {
     "cifar10": frozenset(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]),
     "superclass": frozenset(SUPERCLASSES.split()),
 }
-NUMERALS = ("digits", "mnist", "svhn")  # data sets whose classes are numerals
+NUMERAL_DATASETS = ("digits", "mnist", "svhn")  # data sets whose classes are numerals
 MAPS = ("auto", "cifar10", "mnist", "superclass", "legacy_block", "legacy_pair")
 
 
 @dataclass(frozen=True)
-class Asymmetric(Relabelling):
+class Asymmetric(MatrixNoise):
     """A share of each class that a map names is shown as the class that the map takes it to."""
 
     rate: Share
     map: str = "auto"
     draws: Draws = "exact"
 
-    def matrix(self, view: View) -> NDArray[np.float64]:
+    def transition_matrix(self, view: View) -> NDArray[np.float64]:
         """T: (K, K).
 
         Raises:
             UsageError: the map is none, or not one for these classes.
         """
-        goes, kept = self.goes(view), np.eye(len(view.classes))
+        goes, kept = self.target_classes(view), np.eye(len(view.classes))
         mapped = (goes != np.arange(len(goes)))[:, None]
         return np.where(mapped, (1 - self.rate) * kept + self.rate * kept[goes], kept)
 
-    def goes(self, view: View) -> Labels:
+    def target_classes(self, view: View) -> Labels:
         """The class that each is taken for, itself where the map does not name it: (K,).
 
         Raises:
@@ -91,33 +91,33 @@ class Asymmetric(Relabelling):
         """
         classes, name = view.classes, self.map
         if name == "auto":
-            name = self.published(view)
+            name = self.published_map(view)
         if name in ("cifar10", "mnist"):
-            return named(f"asym: map={name}", CIFAR10 if name == "cifar10" else MNIST, classes)
+            return parse_class_map(f"asym: map={name}", CIFAR10 if name == "cifar10" else MNIST, classes)
         if name == "superclass":
             rings = [line.split() for line in SUPERCLASSES.split("\n") if line.strip()]
             cycles = (f"{a}:{b}" for ring in rings for a, b in zip(ring, ring[1:] + ring[:1], strict=True))
-            return named("asym: map=superclass", ", ".join(cycles), classes)
+            return parse_class_map("asym: map=superclass", ", ".join(cycles), classes)
         if name in ("legacy_block", "legacy_pair"):
-            return blocks(view, pairs=name == "legacy_pair")
+            return legacy_class_map(view, pairs=name == "legacy_pair")
         if name.lower().endswith(".csv"):
-            return mistaken("asym", name, classes)
+            return class_map_from_confusions("asym", name, classes)
         if ":" in name:
-            return named("asym", name, classes)
+            return parse_class_map("asym", name, classes)
         raise UsageError(
             f"asym: no map is called '{name}'{did_you_mean(name, MAPS)}; there are: {', '.join(MAPS)},"
             f' your own as in map="{classes[0]}:{classes[1]}", and a .csv file of confusions'
         )
 
-    def published(self, view: View) -> str:
+    def published_map(self, view: View) -> str:
         """The map that auto stands for.
 
         Raises:
             UsageError: none was published for these classes, or they are called by numbers, which says nothing.
         """
         source, classes = view.sources[0].name, view.classes
-        known = next((known for known, names in KNOWN.items() if names == set(classes)), None)
-        if known or source in NUMERALS:
+        known = next((known for known, names in CLASSES_BY_MAP.items() if names == set(classes)), None)
+        if known or source in NUMERAL_DATASETS:
             return known or "mnist"
         why = "there is no published map for these classes:"
         if set(classes) == set("0123456789"):
@@ -130,10 +130,10 @@ class Asymmetric(Relabelling):
         raise UsageError(f"asym: {why} give{own}a run's confusions, as in asym({self.rate:g}, map=confusion.csv)")
 
 
-def named(word: str, text: str, classes: tuple[str, ...]) -> Labels:
+def parse_class_map(word: str, text: str, classes: tuple[str, ...]) -> Labels:
     """A map by class names, as in "cat:dog, dog:cat": (K,).
 
-    >>> named("asym", "red fox:dog, dog:red fox", ("cat", "dog", "red fox"))
+    >>> parse_class_map("asym", "red fox:dog, dog:red fox", ("cat", "dog", "red fox"))
     array([0, 2, 1])
 
     Raises:
@@ -155,7 +155,7 @@ def named(word: str, text: str, classes: tuple[str, ...]) -> Labels:
     return goes
 
 
-def blocks(view: View, *, pairs: bool) -> Labels:
+def legacy_class_map(view: View, *, pairs: bool) -> Labels:
     """Within blocks of five consecutive ids, each class to the next, or two that the seed draws into each other: (K,).
 
     Raises:
@@ -167,18 +167,18 @@ def blocks(view: View, *, pairs: bool) -> Labels:
     ids = np.arange(classes).reshape(-1, 5)
     if not pairs:
         return np.roll(ids, -1, axis=1).reshape(-1)
-    drawn = np.argsort(seeds.keys(view.draw("pair"), ids.reshape(-1)).reshape(-1, 5), axis=1)[:, :2] + ids[:, :1]
+    drawn = np.argsort(seeds.row_keys(view.draw("pair"), ids.reshape(-1)).reshape(-1, 5), axis=1)[:, :2] + ids[:, :1]
     goes = np.arange(classes)
     goes[drawn] = drawn[:, ::-1]
     return goes
 
 
-def mistaken(word: str, file: str, classes: tuple[str, ...]) -> Labels:
+def class_map_from_confusions(word: str, file: str, classes: tuple[str, ...]) -> Labels:
     """The class that each is most often taken for by a table of confusions, row = class, column = taken for: (K,).
 
     Raises:
         UsageError: the file is no such table.
     """
-    wrong = table(word, file, classes)
+    wrong = read_class_matrix(word, file, classes)
     np.fill_diagonal(wrong, 0)
     return np.where(wrong.max(axis=1) > 0, wrong.argmax(axis=1), np.arange(len(classes)))

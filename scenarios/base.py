@@ -14,7 +14,7 @@ from robustkd.data.view import Labels, View, first_by_key
 Order = Literal["id", "reversed", "seeded"]
 Cap = Literal["smallest", "own"]
 Draws = Literal["exact", "independent"]
-GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie more evenly than any other number's
+GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie more evenly than any other number's
 
 
 class Scenario(ABC):
@@ -34,7 +34,7 @@ class Scenario(ABC):
         """The steps, one after another."""
         yield self
 
-    def asked(self, view: View) -> NDArray[np.float64]:
+    def corruption_rates(self, view: View) -> NDArray[np.float64]:
         """The share of each class shown that the scenario means to corrupt, by another label or a foreign image: (K,)."""
         return np.zeros(len(view.classes))
 
@@ -57,38 +57,38 @@ class Chain(Scenario):
         return view
 
 
-class Thinning(Scenario):
+class Subsampling(Scenario):
     """Leaves each class a number of its samples: the first by key, so that larger sizes keep a superset."""
 
     @abstractmethod
-    def sizes(self, view: View) -> Labels:
+    def class_sizes(self, view: View) -> Labels:
         """How many samples of each class stay, none above its count: (K,)."""
 
     def apply(self, view: View) -> View:
-        chosen, _ = first_by_key(view.labels, view.keys("thin"), self.sizes(view))
+        chosen, _ = first_by_key(view.labels, view.keys("thin"), self.class_sizes(view))
         return view.take(np.sort(chosen))
 
 
-class Curve(Thinning):
+class SizeCurve(Subsampling):
     """Class sizes along a curve."""
 
     order: Order  # which class stands first on the curve
     cap: Cap  # what limits the curve: the smallest class's count, or each class's own
 
     @abstractmethod
-    def curve(self, most: float, classes: int) -> NDArray[np.float64]:
+    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
         """Sizes by position, before rounding, none above `most`: (K,)."""
 
-    def sizes(self, view: View) -> Labels:
-        counts, ranking = view.counts, ranked(self.order, len(view.classes), view.draw("order"))
+    def class_sizes(self, view: View) -> Labels:
+        counts, ranking = view.counts, order_classes(self.order, len(view.classes), view.draw("order"))
         # A class that the held-out rows lack must not take all others with it.
         most = counts[counts > 0].min(initial=counts.max()) if self.cap == "smallest" else counts.max()
         sizes = np.empty_like(counts)
-        sizes[ranking] = np.rint(self.curve(float(most), len(counts)))
+        sizes[ranking] = np.rint(self.curve_sizes(float(most), len(counts)))
         return np.minimum(sizes, counts)
 
 
-class Relabelling(Scenario):
+class MatrixNoise(Scenario):
     """Shows other labels by a transition matrix.
 
     draws = exact          rint((1 - T[i, i]) n_i) of class i are shown as others, of which j has T[i, j] n_i to rounding
@@ -100,30 +100,30 @@ class Relabelling(Scenario):
     draws: Draws
 
     @abstractmethod
-    def matrix(self, view: View) -> NDArray[np.float64]:
+    def transition_matrix(self, view: View) -> NDArray[np.float64]:
         """T[i, j], the share of class i that is shown as j; rows sum to 1: (K, K)."""
 
-    def asked(self, view: View) -> NDArray[np.float64]:
-        kept: NDArray[np.float64] = np.diag(self.matrix(view))
+    def corruption_rates(self, view: View) -> NDArray[np.float64]:
+        kept: NDArray[np.float64] = np.diag(self.transition_matrix(view))
         return 1 - kept
 
     def apply(self, view: View) -> View:
-        matrix, labels = self.matrix(view), view.labels.copy()
+        matrix, labels = self.transition_matrix(view), view.labels.copy()
         rates, wrong = 1 - np.diag(matrix), np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
-        chosen, starts = flipped(view, rates, self.draws)
-        uniform = seeds.uniform(view.keys("target"))
+        chosen, starts = select_corrupted(view, rates, self.draws)
+        uniform = seeds.keys_to_uniform(view.keys("target"))
         for i, (row, mine) in enumerate(zip(wrong, np.split(chosen, starts[1:]), strict=True)):
             if not len(mine):
                 continue
             if self.draws == "exact":
-                labels[mine] = deal(row, len(mine), view.draw("deal", i))
+                labels[mine] = apportion(row, len(mine), view.draw("deal", i))
             else:
                 shares = np.cumsum(row)
                 labels[mine] = np.searchsorted(shares / shares[-1], uniform[mine], side="right")
         return view.relabel(labels)
 
 
-def flipped(view: View, rates: NDArray[np.float64], draws: Draws) -> tuple[Labels, Labels]:
+def select_corrupted(view: View, rates: NDArray[np.float64], draws: Draws) -> tuple[Labels, Labels]:
     """Who is corrupted at a rate for each class shown, by key: a larger rate takes a superset.
 
     Args:
@@ -138,22 +138,22 @@ def flipped(view: View, rates: NDArray[np.float64], draws: Draws) -> tuple[Label
         # Rounded twice: 1 - (1 - rate) is not the rate, and a tie must not hang on its last bit.
         sizes = np.rint(np.round(rates * counts, 6)).astype(np.int64)
     else:
-        sizes = np.bincount(view.labels[seeds.uniform(keys) < rates[view.labels]], minlength=len(counts))
+        sizes = np.bincount(view.labels[seeds.keys_to_uniform(keys) < rates[view.labels]], minlength=len(counts))
     return first_by_key(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
 
 
-def ranked(order: Order, classes: int, seed: int) -> Labels:
+def order_classes(order: Order, classes: int, seed: int) -> Labels:
     """The classes by position on a curve: (K,).
 
-    >>> ranked("reversed", 3, 0)
+    >>> order_classes("reversed", 3, 0)
     array([2, 1, 0])
     """
     if order == "seeded":
-        return np.argsort(seeds.keys(seed, np.arange(classes)))
+        return np.argsort(seeds.row_keys(seed, np.arange(classes)))
     return np.arange(classes)[:: -1 if order == "reversed" else 1]
 
 
-def deal(weights: NDArray[np.float64], seats: int, seed: int) -> Labels:
+def apportion(weights: NDArray[np.float64], seats: int, seed: int) -> Labels:
     """Deal seats to weights one by one: seat t of weight w is due at (t + u) / w: (K,) -> (seats,).
 
     More seats continue the same sequence. The starts u are each uniform in [0, 1), so that a weight too small for a whole
@@ -164,14 +164,14 @@ def deal(weights: NDArray[np.float64], seats: int, seed: int) -> Labels:
     With n weights, a weight's seats differ from w / sum(w) times `seats` by less than 1 + (n - 2) w / sum(w), and as a rule
     by little more than 1; equal weights' seats differ among themselves by at most 1.
 
-    >>> np.bincount(deal(np.array([0.5, 0.25, 0.25]), 8, seed=0))
+    >>> np.bincount(apportion(np.array([0.5, 0.25, 0.25]), 8, seed=0))
     array([4, 2, 2])
     """
     weighty = np.flatnonzero(weights)
     weights = weights[weighty] / weights.sum()
-    rising = np.lexsort((seeds.keys(seed, weighty), weights))
+    rising = np.lexsort((seeds.row_keys(seed, weighty), weights))
     weighty, weights = weighty[rising], weights[rising]
-    start = (GOLDEN * np.arange(len(weights)) + seeds.derive(seed, "start") * 2.0**-63) % 1
+    start = (GOLDEN_RATIO * np.arange(len(weights)) + seeds.derive(seed, "start") * 2.0**-63) % 1
     start = start[np.lexsort((start, weights))]  # equal weights stand in their order by key: so do their starts
     # By the time seats + K at least `seats` seats are due, and at most K more.
     each = np.floor((seats + len(weights)) * weights - start).astype(np.int64) + 1

@@ -16,23 +16,23 @@ from robustkd.data import csv_reader
 from robustkd.data.view import Labels, View
 from robustkd.errors import UsageError, unknown_name
 from robustkd.types import validate
-from scenarios.base import Order, Thinning, ranked
+from scenarios.base import Order, Subsampling, order_classes
 
-COLUMNS = ("class", "count")
-Size = Annotated[int, Interval(ge=1, le=10**12)]
+COUNT_COLUMNS = ("class", "count")
+ClassSize = Annotated[int, Interval(ge=1, le=10**12)]
 
 
 @dataclass(frozen=True)
-class Counts(Thinning):
+class Counts(Subsampling):
     """Thins each class to a number of its own."""
 
     file: str
     order: Order = "id"
 
-    def sizes(self, view: View) -> Labels:
-        told, there = read(self.file, view.classes), view.counts
+    def class_sizes(self, view: View) -> Labels:
+        told, there = read_class_counts(self.file, view.classes), view.counts
         asked = np.empty(len(told))
-        asked[ranked(self.order, len(told), view.draw("order"))] = told
+        asked[order_classes(self.order, len(told), view.draw("order"))] = told
         if view.training:  # held-out rows have what they have
             for number in np.flatnonzero(asked > there):
                 raise UsageError(
@@ -42,7 +42,7 @@ class Counts(Thinning):
         return np.minimum(np.rint(np.round(asked * view.scale, 6)), there).astype(np.int64)
 
 
-def read(file: str, classes: tuple[str, ...]) -> list[float]:
+def read_class_counts(file: str, classes: tuple[str, ...]) -> list[float]:
     """The number that the file gives each class, in the order of the classes.
 
     Raises:
@@ -50,11 +50,11 @@ def read(file: str, classes: tuple[str, ...]) -> list[float]:
     """
     path = Path(file).expanduser()
     (header, *rows), numbers = csv_reader.read("counts", path)
-    for name in COLUMNS:
+    for name in COUNT_COLUMNS:
         if header.count(name) != 1:
             fault = f"two columns called {name}" if name in header else f"no column {name}"
             raise UsageError(f"counts: {path} has {fault}; it has: {', '.join(header)}")
-    at_class, at_count = map(header.index, COLUMNS)
+    at_class, at_count = map(header.index, COUNT_COLUMNS)
     counts: dict[str, float] = {}
     for row, line in zip(rows, numbers[1:], strict=True):
         name, count = row[at_class], row[at_count]
@@ -62,7 +62,7 @@ def read(file: str, classes: tuple[str, ...]) -> list[float]:
             raise UsageError(f"counts: {path}, line {line}: {unknown_name('class', name, classes)}")
         if name in counts:
             raise UsageError(f"counts: {path} names class '{name}' twice, but each should stand there once")
-        counts[name] = float(validate(f"counts: {path}: the count of class '{name}'", Size, count))
+        counts[name] = float(validate(f"counts: {path}: the count of class '{name}'", ClassSize, count))
     left = [name for name in classes if name not in counts]
     if left:
         raise UsageError(f"counts: {path} does not name class '{left[0]}', but each should stand there once")

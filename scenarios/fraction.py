@@ -10,15 +10,15 @@ import numpy as np
 from annotated_types import Interval
 
 from robustkd.data.view import Labels, View
-from scenarios.base import Thinning
+from scenarios.base import Subsampling
 
 
 @dataclass(frozen=True)
-class Fraction(Thinning):
+class Fraction(Subsampling):
     """Thins all classes alike."""
 
     share: Annotated[float, Interval(gt=0, le=1)]
 
-    def sizes(self, view: View) -> Labels:
+    def class_sizes(self, view: View) -> Labels:
         counts = view.counts
         return np.rint(np.round(self.share * counts, 6)).astype(np.int64).clip(np.minimum(counts, 1), counts)

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from robustkd.data.view import View
 from robustkd.errors import UsageError
 from robustkd.types import Share
-from scenarios.base import Draws, Relabelling
+from scenarios.base import Draws, MatrixNoise
 
 Power = Annotated[float, Interval(ge=-4, le=4)]
 
 
 @dataclass(frozen=True)
-class FrequencyNoise(Relabelling):
+class FrequencyNoise(MatrixNoise):
     """A share of all labels is shown as other classes, more of the rare classes or more of the frequent ones."""
 
     rate: Share
@@ -38,7 +38,7 @@ class FrequencyNoise(Relabelling):
     most: Share = 0.9
     draws: Draws = "exact"
 
-    def matrix(self, view: View) -> NDArray[np.float64]:
+    def transition_matrix(self, view: View) -> NDArray[np.float64]:
         """T: (K, K).
 
         Raises:
@@ -49,20 +49,20 @@ class FrequencyNoise(Relabelling):
                 f"{'tail' if self.power < 0 else 'head'}_noise: a rate of {self.rate:g} cannot be had where no class may"
                 f" have more than most={self.most:g}: lower the rate, or give a higher most"
             )
-        rates = filled(view.counts, self.rate, self.power, self.most)
+        rates = capped_power_rates(view.counts, self.rate, self.power, self.most)
         matrix = np.repeat(rates[:, None] / (len(rates) - 1), len(rates), axis=1)
         np.fill_diagonal(matrix, 1 - rates)
         return matrix
 
 
-def filled(counts: NDArray[np.int64], rate: float, power: float, most: float) -> NDArray[np.float64]:
+def capped_power_rates(counts: NDArray[np.int64], rate: float, power: float, most: float) -> NDArray[np.float64]:
     """Rates that go with a power of the counts up to a cap, and are `rate` over all labels: (K,) -> (K,).
 
     A class without labels has the rate 0. A larger rate lowers no class's.
 
-    >>> filled(np.array([400, 100]), rate=0.2, power=-0.5, most=0.9).round(3)
+    >>> capped_power_rates(np.array([400, 100]), rate=0.2, power=-0.5, most=0.9).round(3)
     array([0.167, 0.333])
-    >>> filled(np.array([400, 100]), rate=0.8, power=-0.5, most=0.9).round(3)
+    >>> capped_power_rates(np.array([400, 100]), rate=0.8, power=-0.5, most=0.9).round(3)
     array([0.775, 0.9  ])
     """
     rates = np.zeros(len(counts))

@@ -33,11 +33,11 @@ from robustkd.errors import UsageError, did_you_mean, unknown_name
 from robustkd.hashing import digest
 from scenarios.base import Scenario
 
-SHORT = {
+SHORT_NAMES = {
     **{name: f"{name}_label" for name in ("worse", "aggre", "noisy")},
     **{f"random{number}": f"random_label{number}" for number in (1, 2, 3)},
 }
-PUBLISHED = {  # what CIFAR-N's columns hold, wherever they were read from
+PUBLISHED_DIGESTS = {  # what CIFAR-N's columns hold, wherever they were read from
     "aggre_label": "2ee1997c182e046e",
     "worse_label": "4528092eb91c14d1",
     "random_label1": "32431feb37e1ad7c",
@@ -46,7 +46,7 @@ PUBLISHED = {  # what CIFAR-N's columns hold, wherever they were read from
     "noisy_label": "7353cac71bf2883a",
     "noisy_coarse_label": "0494a512a22d37a5",
 }
-CLEAN, COARSE = "clean_label", 20  # CIFAR-100 has 20 superclasses
+CLEAN_COLUMN, SUPERCLASS_COUNT = "clean_label", 20  # CIFAR-100 has 20 superclasses
 
 
 @dataclass(frozen=True)
@@ -56,57 +56,57 @@ class Human(Scenario):
     column: str
     file: str
 
-    def asked(self, view: View) -> NDArray[np.float64]:
-        changed = view.labels[self.labels(view) != view.labels]
+    def corruption_rates(self, view: View) -> NDArray[np.float64]:
+        changed = view.labels[self.human_labels(view) != view.labels]
         shares: NDArray[np.float64] = np.bincount(changed, minlength=len(view.classes)) / np.maximum(view.counts, 1)
         return shares
 
     def apply(self, view: View) -> View:
-        return view.relabel(self.labels(view))
+        return view.relabel(self.human_labels(view))
 
-    def labels(self, view: View) -> Labels:
+    def human_labels(self, view: View) -> Labels:
         """The label of each row shown, the one it has where the file has none: (n,)."""
-        told = given(self.column, Path(self.file).expanduser(), view.sources[0])
+        told = load_human_labels(self.column, Path(self.file).expanduser(), view.sources[0])
         told = np.where(view.foreign, -1, told[np.where(view.foreign, 0, view.rows)])
         return np.where(told >= 0, told, view.labels)
 
 
 # What was read for each source, by column and state of the file: a scenario is asked more than once.
-_READ: WeakKeyDictionary[Source, dict[tuple[str, Path, int, int], Labels]] = WeakKeyDictionary()
+_LOADED: WeakKeyDictionary[Source, dict[tuple[str, Path, int, int], Labels]] = WeakKeyDictionary()
 
 
-def given(column: str, path: Path, source: Source) -> Labels:
+def load_human_labels(column: str, path: Path, source: Source) -> Labels:
     """What the file says of each row of a source: its label, -1 where it has none or does not reach: (N,), read-only.
 
     Raises:
         UsageError: the file cannot be read, has no such column, or is not of this data set.
     """
     status = there("human", path).stat()
-    key, known = (column, path, status.st_mtime_ns, status.st_size), _READ.setdefault(source, {})
+    key, known = (column, path, status.st_mtime_ns, status.st_size), _LOADED.setdefault(source, {})
     if key not in known:
-        known[key] = _given(column, path, source)
+        known[key] = _parse_human_labels(column, path, source)
         known[key].flags.writeable = False
     return known[key]
 
 
-def _given(column: str, path: Path, source: Source) -> Labels:
-    columns = _columns(path)
-    key = _key(column, path, columns)
-    if "coarse" in key and key in PUBLISHED and len(source.classes) != COARSE:
+def _parse_human_labels(column: str, path: Path, source: Source) -> Labels:
+    columns = _read_columns(path)
+    key = _find_column(column, path, columns)
+    if "coarse" in key and key in PUBLISHED_DIGESTS and len(source.classes) != SUPERCLASS_COUNT:
         raise UsageError(
-            f"human: column '{key}' names {COARSE} superclasses, but {source.name} has {len(source.classes)} classes;"
+            f"human: column '{key}' names {SUPERCLASS_COUNT} superclasses, but {source.name} has {len(source.classes)} classes;"
             " for CIFAR-100's own there is 'noisy'"
         )
-    clean = CLEAN if "coarse" not in key else "clean_coarse_label"
-    if key in PUBLISHED and clean not in columns:
+    clean = CLEAN_COLUMN if "coarse" not in key else "clean_coarse_label"
+    if key in PUBLISHED_DIGESTS and clean not in columns:
         raise UsageError(f"human: {path} has no column '{clean}', by which CIFAR-N's order of images is checked")
-    rows = _reach(path, len(columns[key]), source)
+    rows = _rows_of_file(path, len(columns[key]), source)
     if key == clean or clean not in columns:
-        (labels,) = _read(path, {key: columns[key]}, source.classes)
+        (labels,) = _to_class_numbers(path, {key: columns[key]}, source.classes)
     else:
-        labels, known = _read(path, {key: columns[key], clean: columns[clean]}, source.classes)
-        _same_order(path, clean, known, source, rows)
-    if key in PUBLISHED and digest(labels.astype("<i8")) != PUBLISHED[key]:
+        labels, known = _to_class_numbers(path, {key: columns[key], clean: columns[clean]}, source.classes)
+        _check_image_order(path, clean, known, source, rows)
+    if key in PUBLISHED_DIGESTS and digest(labels.astype("<i8")) != PUBLISHED_DIGESTS[key]:
         raise UsageError(
             f"human: column '{key}' of {path} does not hold the labels that CIFAR-N published under this name;"
             " if they are your own, call the column otherwise"
@@ -116,18 +116,18 @@ def _given(column: str, path: Path, source: Source) -> Labels:
     return table
 
 
-def _key(column: str, path: Path, columns: dict[str, NDArray[Any]]) -> str:
+def _find_column(column: str, path: Path, columns: dict[str, NDArray[Any]]) -> str:
     """The file's name of a column that may be called by its short name."""
-    for key in (column, SHORT.get(column)):
+    for key in (column, SHORT_NAMES.get(column)):
         if key in columns:
             return key
-    short = {key: word for word, key in SHORT.items()}
+    short = {key: word for word, key in SHORT_NAMES.items()}
     known = [short.get(key, key) for key in columns]
     hint = did_you_mean(column, [*known, *columns])
     raise UsageError(f"human: {path} has no column '{column}'{hint}; it has: {', '.join(known) or 'none'}")
 
 
-def _reach(path: Path, length: int, source: Source) -> Labels:
+def _rows_of_file(path: Path, length: int, source: Source) -> Labels:
     """Which rows a file with so many labels is about: (length,)."""
     reaches = [np.arange(len(source.labels))]
     if source.parts is not None:
@@ -139,7 +139,7 @@ def _reach(path: Path, length: int, source: Source) -> Labels:
     raise UsageError(f"human: {path} has {length} labels, but {source.name} has {wanted} images to give one to")
 
 
-def _same_order(path: Path, clean: str, known: Labels, source: Source, rows: Labels) -> None:
+def _check_image_order(path: Path, clean: str, known: Labels, source: Source, rows: Labels) -> None:
     """Refuse a file that was made for images in another order, or for others."""
     differ = int(((known >= 0) & (known != source.labels[rows])).sum())
     if differ:
@@ -149,11 +149,11 @@ def _same_order(path: Path, clean: str, known: Labels, source: Source, rows: Lab
         )
 
 
-def _read(path: Path, columns: dict[str, NDArray[Any]], classes: tuple[str, ...]) -> list[Labels]:
+def _to_class_numbers(path: Path, columns: dict[str, NDArray[Any]], classes: tuple[str, ...]) -> list[Labels]:
     """Columns as class numbers, -1 where there is none; by name where all that stands in them is a class's name."""
     coded = {}
     for key, column in columns.items():
-        codes, texts = _coded(column)
+        codes, texts = _factorise(column)
         coded[key] = codes, [text if text in classes else text.strip().removesuffix(".0") for text in texts]  # or 3.0
     numbers = {name: number for number, name in enumerate(classes)}
     if not {text for _, found in coded.values() for text in found} <= {*classes, "", "-1"}:
@@ -173,7 +173,7 @@ def _read(path: Path, columns: dict[str, NDArray[Any]], classes: tuple[str, ...]
     return read
 
 
-def _coded(column: NDArray[Any]) -> tuple[Labels, list[str]]:
+def _factorise(column: NDArray[Any]) -> tuple[Labels, list[str]]:
     """A number for each value of a column, and the text of each number's value, empty for what is not a number."""
     if column.dtype.kind in "OU":  # texts are hashed, which is faster than sorting them
         texts = column.tolist()
@@ -183,9 +183,9 @@ def _coded(column: NDArray[Any]) -> tuple[Labels, list[str]]:
     return codes, ["" if value != value else str(value) for value in values.tolist()]
 
 
-def _columns(path: Path) -> dict[str, NDArray[Any]]:
+def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
     """A file's columns by name: (N,) of numbers or texts."""
-    readers = {".pt": _pt, ".npz": _npz, ".csv": _csv}
+    readers = {".pt": _read_pt, ".npz": _read_npz, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"human: {path} is not a {', '.join(readers)} file")
@@ -204,7 +204,7 @@ def _columns(path: Path) -> dict[str, NDArray[Any]]:
     return {key: values.astype(values.dtype.newbyteorder("=")) for key, values in columns.items()}
 
 
-def _csv(path: Path) -> dict[str, NDArray[Any]]:
+def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
     header, *rows = csv_reader.read("human", path, gaps=True).rows
     names = [name.strip() for name in header]
     if twice := next((name for name in names if names.count(name) > 1 and name), None):
@@ -212,22 +212,22 @@ def _csv(path: Path) -> dict[str, NDArray[Any]]:
     return {name: np.array([row[place] for row in rows], object) for place, name in enumerate(names) if name}
 
 
-def _npz(path: Path) -> dict[str, NDArray[Any]]:
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as file:
         columns = {name: file[name] for name in file}
     return {name: np.strings.decode(v, "utf-8") if v.dtype.kind == "S" else v for name, v in columns.items()}
 
 
-def _pt(path: Path) -> dict[str, NDArray[Any]]:
+def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
         (inside,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
-        content = _Unpickler(io.BytesIO(archive.read(inside))).load()
-    if not isinstance(content, dict) or not all(isinstance(values, _Array) for values in content.values()):
+        content = _ArrayUnpickler(io.BytesIO(archive.read(inside))).load()
+    if not isinstance(content, dict) or not all(isinstance(values, _ArrayStub) for values in content.values()):
         raise pickle.UnpicklingError("it is not a dictionary of arrays")
     return {str(key): values.values for key, values in content.items()}
 
 
-class _Kind:
+class _DtypeStub:
     """Stands for numpy.dtype."""
 
     def __init__(self, code: str, *_: object) -> None:
@@ -239,7 +239,7 @@ class _Kind:
         self.kind = self.kind.newbyteorder(state[1])
 
 
-class _Array:
+class _ArrayStub:
     """Stands for numpy.ndarray."""
 
     values: NDArray[Any]
@@ -251,20 +251,20 @@ class _Array:
         self.values = np.frombuffer(content, kind.kind).reshape(shape, order="F" if columns_first else "C")
 
 
-def _latin(text: str, _: str) -> bytes:
+def _encode_latin1(text: str, _: str) -> bytes:
     """Stands for _codecs.encode, by which old pickles write bytes."""
     return text.encode("latin-1")
 
 
-class _Unpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle.Unpickler):
     """Reads arrays of whole numbers and runs nothing: for all that a pickle may call there is a stand-in of ours."""
 
     known = {  # noqa: RUF012  # a table, never changed
-        ("numpy", "ndarray"): _Array,
-        ("numpy", "dtype"): _Kind,
-        ("numpy.core.multiarray", "_reconstruct"): _Array,
-        ("numpy._core.multiarray", "_reconstruct"): _Array,
-        ("_codecs", "encode"): _latin,
+        ("numpy", "ndarray"): _ArrayStub,
+        ("numpy", "dtype"): _DtypeStub,
+        ("numpy.core.multiarray", "_reconstruct"): _ArrayStub,
+        ("numpy._core.multiarray", "_reconstruct"): _ArrayStub,
+        ("_codecs", "encode"): _encode_latin1,
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -17,11 +17,11 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from robustkd.types import Ratio
-from scenarios.base import Cap, Curve, Order
+from scenarios.base import Cap, SizeCurve, Order
 
 
 @dataclass(frozen=True)
-class Imbalance(Curve):
+class Imbalance(SizeCurve):
     """Thins the classes along a power law."""
 
     gamma: Annotated[float, Interval(ge=0.01, le=50)]  # beyond, the curve is straight or a corner and floats give out
@@ -30,7 +30,7 @@ class Imbalance(Curve):
     order: Order = "id"
     cap: Cap = "smallest"
 
-    def curve(self, most: float, classes: int) -> NDArray[np.float64]:
+    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
         # By shares of `most`, so that a set without a sample has a curve too; to 6 places, so that no size hangs on a last bit.
         least, x = 1 / self.ratio, np.arange(1, classes + 1, dtype=np.float64)
         if self.form == "first":

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from robustkd import seeds
 from robustkd.data.view import Labels, Source, View
 from robustkd.types import Positive, Share
-from scenarios.base import Draws, Scenario, flipped
+from scenarios.base import Draws, Scenario, select_corrupted
 
 GRID = 256  # the parts of a standard deviation that pixels are rounded to
-PIECE = 2**22  # pixels that are floats at a time: 32 MiB, so that a memory-mapped set stays on the disk
+CHUNK_PIXELS = 2**22  # pixels that are floats at a time: 32 MiB, so that a memory-mapped set stays on the disk
 
-Matrix = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Instance(Scenario):
     scale: Positive = 0.8
     draws: Draws = "exact"
 
-    def asked(self, view: View) -> NDArray[np.float64]:
+    def corruption_rates(self, view: View) -> NDArray[np.float64]:
         return np.full(len(view.classes), self.rate)
 
     def apply(self, view: View) -> View:
         classes = len(view.classes)
-        chosen, starts = flipped(view, np.full(classes, self.rate), self.draws)
-        labels, uniform = view.labels.copy(), seeds.uniform(view.keys("target"))
+        chosen, starts = select_corrupted(view, np.full(classes, self.rate), self.draws)
+        labels, uniform = view.labels.copy(), seeds.keys_to_uniform(view.keys("target"))
         for y, mine in enumerate(np.split(chosen, starts[1:])):
             if not len(mine):
                 continue
             mine = np.sort(mine)  # as they lie on the disk
-            W = signs(view.draw("W", y), int(np.prod(view.sources[0].shape)), classes)
-            for piece, x in standardised(view, mine):
+            W = random_signs(view.draw("W", y), int(np.prod(view.sources[0].shape)), classes)
+            for piece, x in iter_standardised(view, mine):
                 a = self.scale * (x @ W) / (GRID * np.sqrt(len(W)))
                 a[:, y] = -np.inf
                 # Of all this only exp may differ in its last bit from machine to machine: one draw in 10**15 could tell.
@@ -66,47 +66,47 @@ class Instance(Scenario):
         return view.relabel(labels)
 
 
-class Places(NamedTuple):
+class PixelMoments(NamedTuple):
     """What the pixels of all images are at each place: (S,) each."""
 
-    mean: Matrix
-    deviation: Matrix  # 1 where it is none
+    mean: FloatArray
+    deviation: FloatArray  # 1 where it is none
 
 
-_PLACES: WeakKeyDictionary[Source, Places] = WeakKeyDictionary()  # a pass over all images is made once
+_PIXEL_MOMENTS: WeakKeyDictionary[Source, PixelMoments] = WeakKeyDictionary()  # a pass over all images is made once
 
 
-def places(source: Source) -> Places:
+def pixel_moments(source: Source) -> PixelMoments:
     """Mean and deviation of each pixel place over a source's images, from exact sums, so the same everywhere."""
-    if source not in _PLACES:
+    if source not in _PIXEL_MOMENTS:
         images = source.images.reshape(len(source.images), -1)
         total, squares = np.zeros((2, images.shape[1]))
-        for start in range(0, len(images), _step(source)):
-            x = images[start : start + _step(source)].astype(np.float64)
+        for start in range(0, len(images), _chunk_length(source)):
+            x = images[start : start + _chunk_length(source)].astype(np.float64)
             total += x.sum(axis=0)
             squares += np.square(x, out=x).sum(axis=0)
         mean = total / len(images)
         spread = np.maximum(squares * len(images) - total**2, 0)
         deviation = np.sqrt(spread) / len(images)
-        _PLACES[source] = Places(mean, np.where(deviation > 0, deviation, 1))
-    return _PLACES[source]
+        _PIXEL_MOMENTS[source] = PixelMoments(mean, np.where(deviation > 0, deviation, 1))
+    return _PIXEL_MOMENTS[source]
 
 
-def standardised(view: View, chosen: Labels) -> Iterator[tuple[Labels, Matrix]]:
+def iter_standardised(view: View, chosen: Labels) -> Iterator[tuple[Labels, FloatArray]]:
     """Some rows of a view in pieces: their indices (m,), and their pixels as whole numbers of 1 / GRID: (m, S)."""
-    mean, deviation = places(view.sources[0])
-    for start in range(0, len(chosen), _step(view.sources[0])):
-        piece = chosen[start : start + _step(view.sources[0])]
+    mean, deviation = pixel_moments(view.sources[0])
+    for start in range(0, len(chosen), _chunk_length(view.sources[0])):
+        piece = chosen[start : start + _chunk_length(view.sources[0])]
         x = view.take(piece).images().reshape(len(piece), -1).astype(np.float64)
         yield piece, np.rint(GRID * (x - mean) / deviation)
 
 
-def signs(seed: int, rows: int, columns: int) -> Matrix:
+def random_signs(seed: int, rows: int, columns: int) -> FloatArray:
     """A matrix of -1 and 1 that the seed decides: (rows, columns)."""
-    bits = (seeds.keys(seed, np.arange(rows * columns)) >> np.uint64(63)).astype(np.float64)
+    bits = (seeds.row_keys(seed, np.arange(rows * columns)) >> np.uint64(63)).astype(np.float64)
     return (2 * bits - 1).reshape(rows, columns)
 
 
-def _step(source: Source) -> int:
+def _chunk_length(source: Source) -> int:
     """How many images make a piece."""
-    return max(1, PIECE // int(np.prod(source.shape)))
+    return max(1, CHUNK_PIXELS // int(np.prod(source.shape)))

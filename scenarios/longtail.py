@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.types import Ratio
-from scenarios.base import Cap, Curve, Order
+from scenarios.base import Cap, SizeCurve, Order
 
 
 @dataclass(frozen=True)
-class LongTail(Curve):
+class LongTail(SizeCurve):
     """Thins the classes exponentially."""
 
     factor: Ratio
     order: Order = "id"
     cap: Cap = "smallest"
 
-    def curve(self, most: float, classes: int) -> NDArray[np.float64]:
+    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
         shares = self.factor ** (-np.arange(classes) / max(1, classes - 1))
         return np.floor(np.round(most * shares, 6))  # 5000 / 100 is 50 on every machine, not 49.999...

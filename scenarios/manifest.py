@@ -29,7 +29,7 @@ class Manifest(Scenario):
 
     file: str
 
-    def asked(self, view: View) -> NDArray[np.float64]:
+    def corruption_rates(self, view: View) -> NDArray[np.float64]:
         after = self.apply(view)
         before = labels_by_row(view)
         own = ~after.foreign
@@ -47,10 +47,10 @@ class Manifest(Scenario):
                 f" --split-seed {card['split_seed']} as the audit had it, or audit this split"
             )
         here = labels_by_row(view) >= 0
-        parts = [self.placed(part, here) for part in (named.train, named.held_out)]
+        parts = [self._select_present(part, here) for part in (named.train, named.held_out)]
         return concat(view, [part for part in parts if len(part)])
 
-    def placed(self, part: View, here: NDArray[np.bool_]) -> View:
+    def _select_present(self, part: View, here: NDArray[np.bool_]) -> View:
         """Those of a part's rows that are here: its own by row, its foreign ones where all of its own are."""
         own = ~part.foreign
         found = own & here[np.where(own, part.rows, 0)]

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from robustkd.data.view import View
 from robustkd.errors import UsageError
 from robustkd.types import Share
-from scenarios.base import Draws, Relabelling
+from scenarios.base import Draws, MatrixNoise
 
 
 @dataclass(frozen=True)
-class Noise(Relabelling):
+class Noise(MatrixNoise):
     """A share of each class is shown under other labels: all of them alike, or in proportion to their counts."""
 
     rate: Share
@@ -36,7 +36,7 @@ class Noise(Relabelling):
     targets: Literal["uniform", "frequency"] = "uniform"
     draws: Draws = "exact"
 
-    def matrix(self, view: View) -> NDArray[np.float64]:
+    def transition_matrix(self, view: View) -> NDArray[np.float64]:
         """T: (K, K).
 
         Raises:

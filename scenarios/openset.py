@@ -23,7 +23,7 @@ from robustkd import seeds
 from robustkd.data import sources
 from robustkd.data.view import Labels, Source, View
 from robustkd.types import Share
-from scenarios.base import Draws, Scenario, flipped
+from scenarios.base import Draws, Scenario, select_corrupted
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class OpenSet(Scenario):
     source: str
     draws: Draws = "exact"
 
-    def asked(self, view: View) -> NDArray[np.float64]:
+    def corruption_rates(self, view: View) -> NDArray[np.float64]:
         return np.full(len(view.classes), self.rate)
 
     def apply(self, view: View) -> View:
@@ -42,7 +42,9 @@ class OpenSet(Scenario):
         own = np.flatnonzero(~view.foreign)
         before = view.take(own)
         # A share of the whole class, though drawn among its own images only: two steps of 0.1 make 0.2.
-        chosen, _ = flipped(before, np.minimum(1, self.rate * view.counts / np.maximum(before.counts, 1)), self.draws)
+        chosen, _ = select_corrupted(
+            before, np.minimum(1, self.rate * view.counts / np.maximum(before.counts, 1)), self.draws
+        )
         if not len(chosen):
             return view
         lending = [source.fingerprint for source in view.sources[1:]]
@@ -50,15 +52,15 @@ class OpenSet(Scenario):
         number = 1 + lending.index(other.fingerprint) if known else len(view.sources)
         rows, origin = view.rows.copy(), np.zeros_like(view.rows) if view.origin is None else view.origin.copy()
         again, place = np.divmod(view.rows[own[chosen]], len(other.labels))
-        rows[own[chosen]] = shuffled(other, view.seed)[place] + again * len(other.labels)  # see View.rows
+        rows[own[chosen]] = permuted_rows(other, view.seed)[place] + again * len(other.labels)  # see View.rows
         origin[own[chosen]] = number
         return replace(view, rows=rows, origin=origin, sources=view.sources if known else (*view.sources, other))
 
 
-def shuffled(source: Source, seed: int) -> Labels:
+def permuted_rows(source: Source, seed: int) -> Labels:
     """A source's rows in an order that the data seed decides, the same for every step of a chain: (M,).
 
     Were it another at each step, two steps would show the same image for two samples.
     """
-    drawn = seeds.keys(seeds.derive(seed, "foreign", source.fingerprint), np.arange(len(source.labels)))
+    drawn = seeds.row_keys(seeds.derive(seed, "foreign", source.fingerprint), np.arange(len(source.labels)))
     return np.argsort(drawn, kind="stable")

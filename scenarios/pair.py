@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from robustkd.data.view import View
 from robustkd.types import Share
-from scenarios.base import Draws, Relabelling
+from scenarios.base import Draws, MatrixNoise
 
 
 @dataclass(frozen=True)
-class Pair(Relabelling):
+class Pair(MatrixNoise):
     """A share of each class is shown as the class after it, the last as the first."""
 
     rate: Share
     draws: Draws = "exact"
 
-    def matrix(self, view: View) -> NDArray[np.float64]:
+    def transition_matrix(self, view: View) -> NDArray[np.float64]:
         kept = np.eye(len(view.classes))
         return (1 - self.rate) * kept + self.rate * np.roll(kept, 1, axis=1)

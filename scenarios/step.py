@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.types import Ratio
-from scenarios.base import Cap, Curve, Order
+from scenarios.base import Cap, SizeCurve, Order
 
 
 @dataclass(frozen=True)
-class Step(Curve):
+class Step(SizeCurve):
     """Thins half of the classes alike."""
 
     factor: Ratio
     order: Order = "id"
     cap: Cap = "smallest"
 
-    def curve(self, most: float, classes: int) -> NDArray[np.float64]:
+    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
         few = np.arange(classes) >= classes - classes // 2
         return np.where(few, np.floor(np.round(most / self.factor, 6)), most)

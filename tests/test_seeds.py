@@ -16,15 +16,15 @@ def by_hand(x: int) -> int:
 
 def test_the_hash_is_splitmix64() -> None:
     inputs = [0, 1, 12345, (1 << 64) - 1]
-    assert [int(h) for h in seeds.splitmix(np.array(inputs, dtype=np.uint64))] == [by_hand(x) for x in inputs]
+    assert [int(h) for h in seeds.splitmix64(np.array(inputs, dtype=np.uint64))] == [by_hand(x) for x in inputs]
 
 
 def test_a_key_hangs_on_the_seed_and_its_own_row_alone() -> None:
     rows = np.arange(1000)
-    keys = seeds.keys(7, rows)
-    assert np.array_equal(keys[500:], seeds.keys(7, rows[500:]))
+    keys = seeds.row_keys(7, rows)
+    assert np.array_equal(keys[500:], seeds.row_keys(7, rows[500:]))
     assert len(np.unique(keys)) == 1000
-    assert not np.any(keys == seeds.keys(8, rows))
+    assert not np.any(keys == seeds.row_keys(8, rows))
 
 
 def test_streams_are_named_and_independent() -> None:
@@ -37,7 +37,7 @@ def test_streams_are_named_and_independent() -> None:
 def test_streams_stay_what_they_are_across_versions() -> None:
     # A change here changes every study: these numbers were written down once.
     assert seeds.derive(0, "init", "student", 0) == FROZEN[0]
-    assert [int(key) for key in seeds.keys(1, np.array([0, 1]))] == FROZEN[1]
+    assert [int(key) for key in seeds.row_keys(1, np.array([0, 1]))] == FROZEN[1]
 
 
 FROZEN = (3161119077785545573, [6791897765849424158, 16860738450190168606])

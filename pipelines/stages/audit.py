@@ -54,13 +54,13 @@ class Part:
 
     name: str  # as a manifest calls it: train or test
     view: View
-    probabilities: out_of_fold.Probabilities
+    probabilities: out_of_fold.ClassProbabilities
     verdict: confident_learning.LabelIssues
 
     @property
-    def hits(self) -> confident_learning.Hits | None:
+    def hits(self) -> confident_learning.DetectionScores | None:
         """How the suspicions stand beside the truth, where anybody knows it."""
-        return confident_learning.hits(self.verdict.wrong, self.view.labels, self.view.truth)
+        return confident_learning.score_detection(self.verdict.is_issue, self.view.labels, self.view.truth)
 
     @property
     def agreed(self) -> float:
@@ -70,7 +70,7 @@ class Part:
     @property
     def found(self) -> int:
         """How many are suspicious."""
-        return int(self.verdict.wrong.sum())
+        return int(self.verdict.is_issue.sum())
 
     def sure(self, rows: Labels, labels: Labels) -> NDArray[np.float32]:
         """The probabilities of these rows' labels."""
@@ -78,7 +78,7 @@ class Part:
 
     def suspects(self, most: int) -> list[contact_sheet.Suspect]:
         """The suspicious images, the worst first, so many at most."""
-        view, names, i = self.view, np.array(self.view.classes), self.verdict.ranked()[:most]
+        view, names, i = self.view, np.array(self.view.classes), self.verdict.rank_rows()[:most]
         origin = np.zeros_like(i) if view.origin is None else view.origin[i]
         columns = (names[view.labels[i]], names[self.verdict.suggested[i]])
         sure = (self.sure(i, view.labels), self.sure(i, self.verdict.suggested))
@@ -90,7 +90,7 @@ class Part:
 
     def table(self) -> pd.DataFrame:
         """The suspicious rows as suspects.csv lists them."""
-        view, names, i = self.view, np.array(self.view.classes), self.verdict.ranked()
+        view, names, i = self.view, np.array(self.view.classes), self.verdict.rank_rows()
         columns = {
             "rank": np.arange(1, len(i) + 1),
             "part": self.name,
@@ -153,7 +153,7 @@ def conduct(options: AuditOptions, source: Source) -> None:
     parts = manifest.drawn(scenario, source, rows, options.seed)
     view, test = concat(parts.train, [parts.train, parts.held_out]), parts.test
     held_out = np.arange(len(view)) >= len(parts.train)
-    trainer = out_of_fold.Trainer(
+    trainer = out_of_fold.TrainingConfig(
         options.net,
         engine.Recipe(epochs=options.epochs, lr=options.lr, warmup=options.warmup),
         options.batch,
@@ -163,8 +163,10 @@ def conduct(options: AuditOptions, source: Source) -> None:
         options.seed,
     )
     plain = (0.5,) * source.shape[0]
-    out_of_fold.network(view, trainer, 0, (plain, plain))  # what cannot be built is refused before anything is written
-    fold = out_of_fold.folds(view, options.folds, options.seed)
+    out_of_fold.build_fold_network(
+        view, trainer, 0, (plain, plain)
+    )  # what cannot be built is refused before anything is written
+    fold = out_of_fold.assign_folds(view, options.folds, options.seed)
     folder = out / folder_name(options, trainer, view, fold, test)
     with session.study_lock(folder), threads(options.threads or hardware.cores()):
         found = judged(options, source, view, fold, held_out, test, trainer, folder)
@@ -172,7 +174,9 @@ def conduct(options: AuditOptions, source: Source) -> None:
     tell(options, found, folder, changed)
 
 
-def folder_name(options: AuditOptions, trainer: out_of_fold.Trainer, view: View, fold: Labels, test: View) -> str:
+def folder_name(
+    options: AuditOptions, trainer: out_of_fold.TrainingConfig, view: View, fold: Labels, test: View
+) -> str:
     """A name that a person recognises, and a digest of all that decides the probabilities."""
     name = Path(options.dataset.partition(":")[2] or options.dataset).stem
     name += "" if options.scenario == "clean" else f"-{options.scenario}"
@@ -204,11 +208,11 @@ def judged(
     fold: Labels,
     held_out: NDArray[np.bool_],
     test: View,
-    trainer: out_of_fold.Trainer,
+    trainer: out_of_fold.TrainingConfig,
     folder: Path,
 ) -> Finding:
     """Train what is not there yet, and weigh every label."""
-    alone = out_of_fold.unseen(view.labels, fold, len(view.classes))
+    alone = out_of_fold.unseen_class_mask(view.labels, fold, len(view.classes))
     if options.fresh and folder.exists():
         folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -219,12 +223,12 @@ def judged(
     )
     watch = Watch(options.folds, options.epochs)
     with watch.progress:
-        own, other = out_of_fold.probabilities(view, fold, test, trainer, folder, watch.report)
+        own, other = out_of_fold.out_of_fold_probabilities(view, fold, test, trainer, folder, watch.report)
     return Finding(
         source,
-        Part("train", view, own, confident_learning.judge(view.labels, own, ~alone)),
+        Part("train", view, own, confident_learning.find_label_issues(view.labels, own, ~alone)),
         held_out,
-        Part("test", test, other, confident_learning.judge(test.labels, other)),
+        Part("test", test, other, confident_learning.find_label_issues(test.labels, other)),
         remarks(view, fold, alone, options.folds),
         watch.seconds,
     )
@@ -246,15 +250,15 @@ class Watch:
         )
         self.bar = self.progress.add_task("epochs", total=folds * epochs)
 
-    def report(self, event: out_of_fold.Progress) -> None:
+    def report(self, event: out_of_fold.FoldProgress) -> None:
         """An epoch has ended, or a fold."""
         self.progress.update(self.bar, completed=event.fold * event.epochs + event.epoch)
-        if event.agreed is None:
+        if event.agreement is None:
             return
         self.seconds += event.seconds
-        how = "there already" if event.again else f"{event.seconds:.0f} s"
+        how = "there already" if event.reused else f"{event.seconds:.0f} s"
         self.progress.console.print(
-            f"[{event.fold + 1}/{self.folds}] its net gives {100 * event.agreed:.1f} % of the fold's labels ({how})",
+            f"[{event.fold + 1}/{self.folds}] its net gives {100 * event.agreement:.1f} % of the fold's labels ({how})",
             markup=False,
         )
 
@@ -272,12 +276,12 @@ def remarks(view: View, fold: Labels, alone: NDArray[np.bool_], folds: int) -> l
     return told
 
 
-def write(options: AuditOptions, found: Finding, trainer: out_of_fold.Trainer, folder: Path) -> list[str]:
+def write(options: AuditOptions, found: Finding, trainer: out_of_fold.TrainingConfig, folder: Path) -> list[str]:
     """All files of an audit but the folds'; what was pruned or relabelled, in sentences."""
     train, names = found.train, list(found.source.classes)
     pd.concat([part.table() for part in found.parts]).to_csv(folder / "suspects.csv", index=False, float_format="%.4f")
     by_class(train).to_csv(folder / "classes.csv", float_format="%.4f")
-    pd.DataFrame(train.verdict.transition, index=names, columns=names).to_csv(folder / "transition.csv")
+    pd.DataFrame(train.verdict.transition_matrix, index=names, columns=names).to_csv(folder / "transition.csv")
     (folder / "report.html").write_text(report(options, found), encoding="utf-8")
     changed, told = {}, []
     for name, wanted in (("pruned", options.prune), ("relabelled", options.relabel)):
@@ -303,12 +307,12 @@ def cleaned(found: Finding, keep: int, *, relabel: bool) -> tuple[manifest.Split
     verdict, view = found.train.verdict, found.train.view
     shown, withheld = ~found.held_out, found.held_out
     least = math.ceil(keep * withheld.sum() / max(1, shown.sum()))  # of held-out rows, in proportion
-    moved = confident_learning.removable(verdict, view.labels, keep, shown)
-    moved |= confident_learning.removable(verdict, view.labels, least, withheld)
+    moved = confident_learning.select_removable(verdict, view.labels, keep, shown)
+    moved |= confident_learning.select_removable(verdict, view.labels, least, withheld)
     view = view.relabel(np.where(moved, verdict.suggested, view.labels)) if relabel else view
     stays = np.ones_like(moved) if relabel else ~moved
     train, held_out = (view.take(stays & part) for part in (shown, withheld))
-    return manifest.Splits(train, held_out, found.test.view), int(moved.sum()), int((verdict.wrong & ~moved).sum())
+    return manifest.Splits(train, held_out, found.test.view), int(moved.sum()), int((verdict.is_issue & ~moved).sum())
 
 
 def by_class(part: Part) -> pd.DataFrame:
@@ -319,8 +323,8 @@ def by_class(part: Part) -> pd.DataFrame:
         {
             "given": counts,
             "judged": judged,
-            "estimated_noise_rate": verdict.rates,
-            "suspicious": np.bincount(part.view.labels[verdict.wrong], minlength=len(counts)),
+            "estimated_noise_rate": verdict.noise_rates,
+            "suspicious": np.bincount(part.view.labels[verdict.is_issue], minlength=len(counts)),
             # Rows that nobody could judge are taken at their word.
             "estimated_true": verdict.joint.sum(axis=1).round().astype(np.int64) + counts - judged,
         },
@@ -329,12 +333,12 @@ def by_class(part: Part) -> pd.DataFrame:
 
 
 def card(
-    options: AuditOptions, found: Finding, trainer: out_of_fold.Trainer, changed: dict[str, Any]
+    options: AuditOptions, found: Finding, trainer: out_of_fold.TrainingConfig, changed: dict[str, Any]
 ) -> dict[str, Any]:
     """audit.json."""
     figures: dict[str, dict[str, Any]] = {}
     for part in found.parts:
-        rate = part.verdict.rate
+        rate = part.verdict.noise_rate
         figures[part.name] = {
             "rows": len(part.view),
             "estimated_noise_rate": None if np.isnan(rate) else round(rate, 6),
@@ -342,8 +346,11 @@ def card(
             "agreed": round(part.agreed, 6) if len(part.view) else None,
         }
         if part.hits is not None:
-            beside = {**asdict(part.hits), "precision": part.hits.precision, "recall": part.hits.recall}
-            figures[part.name]["where_truth_is_known"] = beside
+            hits = part.hits
+            figures[part.name]["where_truth_is_known"] = {
+                **{"rows": hits.rows, "errors": hits.errors, "found": hits.flagged, "right": hits.true_positives},
+                **{"precision": hits.precision, "recall": hits.recall},
+            }
     return {
         "dataset": found.source.name,
         "fingerprint": found.source.fingerprint,
@@ -381,12 +388,12 @@ def summary(options: AuditOptions, found: Finding) -> list[str]:
     train, test = found.train, found.test
     told = [
         f"{'' if options.scenario == 'clean' else f'scenario {options.scenario}: '}"
-        f"an estimated {100 * train.verdict.rate:.1f} % of the {len(train.view)} training labels are wrong; "
+        f"an estimated {100 * train.verdict.noise_rate:.1f} % of the {len(train.view)} training labels are wrong; "
         f"{train.found} are suspicious"
     ]
     if len(test.view):
         told.append(
-            f"test labels: an estimated {100 * test.verdict.rate:.1f} % of {len(test.view)} are wrong; "
+            f"test labels: an estimated {100 * test.verdict.noise_rate:.1f} % of {len(test.view)} are wrong; "
             f"{test.found} are suspicious. They are listed, never changed"
         )
     for part in found.parts:
@@ -399,23 +406,25 @@ def summary(options: AuditOptions, found: Finding) -> list[str]:
     )
     changed = ~train.view.foreign & (train.view.published != train.view.labels)
     if train.hits is None and changed.any():
-        caught = int((changed & train.verdict.wrong).sum())
+        caught = int((changed & train.verdict.is_issue).sum())
         told.append(f"of the {int(changed.sum())} labels that the scenario changed, {caught} are suspicious")
     return [*told, *found.notes]
 
 
-def beside(hits: confident_learning.Hits) -> str:
+def beside(hits: confident_learning.DetectionScores) -> str:
     """Suspicions beside the truth.
 
-    >>> beside(confident_learning.Hits(rows=100, errors=20, found=10, right=9))
+    >>> beside(confident_learning.DetectionScores(rows=100, errors=20, flagged=10, true_positives=9))
     '20 of 100 are wrong; of 10 suspicious 9 are: precision 0.900, recall 0.450'
-    >>> beside(confident_learning.Hits(rows=100, errors=0, found=10, right=0))
+    >>> beside(confident_learning.DetectionScores(rows=100, errors=0, flagged=10, true_positives=0))
     'none of 100 is wrong; 10 are suspicious all the same'
     """
     if not hits.errors:
-        return f"none of {hits.rows} is wrong; {hits.found} are suspicious" + (" all the same" if hits.found else "")
+        return f"none of {hits.rows} is wrong; {hits.flagged} are suspicious" + (
+            " all the same" if hits.flagged else ""
+        )
     said = [f"{name} {value:.3f}" for name in ("precision", "recall") if (value := getattr(hits, name)) is not None]
-    return f"{hits.errors} of {hits.rows} are wrong; of {hits.found} suspicious {hits.right} are" + (
+    return f"{hits.errors} of {hits.rows} are wrong; of {hits.flagged} suspicious {hits.true_positives} are" + (
         f": {', '.join(said)}" if said else ""
     )
 

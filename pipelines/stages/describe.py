@@ -184,7 +184,7 @@ def counted(step: Scenario, before: View, after: View) -> Step:
     corrupted = (label != after.labels) | ~there
     corrupted[there] |= after.identity[there] != before.identity[place[there]]
     size = np.bincount(label, minlength=len(before.classes))
-    asked = step.asked(before)
+    asked = step.corruption_rates(before)
     realised = np.full(len(size), np.nan)
     np.divide(np.bincount(label[corrupted], minlength=len(size)), size, out=realised, where=size > 0)
     return Step(

@@ -149,7 +149,7 @@ def _candidates(thumbs: Floats) -> tuple[Labels, Labels]:
     """Pairs that may be near: those side by side in some order, of each image the most alike."""
     points = _spread(thumbs)
     count, wide = points.shape
-    draws = seeds.uniform(seeds.keys(seeds.derive(0, "duplicates"), np.arange(ORDERS * wide * BITS)))
+    draws = seeds.keys_to_uniform(seeds.row_keys(seeds.derive(0, "duplicates"), np.arange(ORDERS * wide * BITS)))
     planes = (draws - 0.5).astype(np.float32).reshape(ORDERS, wide, BITS)
     found, likeness = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for plane in planes:

@@ -64,7 +64,7 @@ def _cut(source: Source, rows: Labels, share: float, seed: int, least: int) -> L
     if source.groups is not None:
         return _cut_groups(source, rows, share, seed, everywhere=bool(least))
     sizes = np.rint(share * counts).astype(np.int64).clip(least).clip(max=np.maximum(counts - 1, 0))
-    taken, _ = first_by_key(source.labels[rows], seeds.keys(seed, rows), sizes)
+    taken, _ = first_by_key(source.labels[rows], seeds.row_keys(seed, rows), sizes)
     return np.sort(rows[taken])
 
 
@@ -75,7 +75,7 @@ def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywher
     assert source.groups is not None
     labels, groups = (
         source.labels[rows],
-        merge_singleton_groups(source.labels[rows], source.groups[rows], seeds.keys(seed, rows)),
+        merge_singleton_groups(source.labels[rows], source.groups[rows], seeds.row_keys(seed, rows)),
     )
     ratio = _parts(share)
     fold = np.zeros(len(rows), np.int64)

@@ -155,7 +155,7 @@ class View:
 
     def keys(self, *purpose: str | int) -> Keys:
         """A number per row from the data seed, this place in the chain, the purpose and the source row: (n,)."""
-        return seeds.keys(seeds.derive(self.seed, "scenario", self.place, *purpose), self.identity)
+        return seeds.row_keys(seeds.derive(self.seed, "scenario", self.place, *purpose), self.identity)
 
     def draw(self, *names: str | int) -> int:
         """A seed for what belongs to no single row, such as an order of classes."""

@@ -16,30 +16,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]  # (n,)
-Chosen = NDArray[np.bool_]  # (n,)
+LabelArray = NDArray[np.int64]  # (n,)
+RowMask = NDArray[np.bool_]  # (n,)
 
 
 @dataclass(frozen=True)
 class LabelIssues:
     """What the probabilities say of the labels given."""
 
-    wrong: Chosen  # whose label is probably wrong
-    suggested: Labels  # the most probable of the other classes
+    is_issue: RowMask  # whose label is probably wrong
+    suggested: LabelArray  # the most probable of the other classes
     quality: NDArray[
         np.float64
     ]  # (n,) in [0, 1]: 0.5 and above where the given label is the most probable; NaN unjudged
     joint: NDArray[np.float64]  # (K, K) estimated counts: row = true class, column = label given
 
     @property
-    def transition(self) -> NDArray[np.float64]:
+    def transition_matrix(self) -> NDArray[np.float64]:
         """T[i, j], the estimated share of true class i that was given as j; a class nobody is of keeps itself: (K, K)."""
         total = self.joint.sum(axis=1, keepdims=True)
         shares: NDArray[np.float64] = np.divide(self.joint, total, out=np.eye(len(self.joint)), where=total > 0)
         return shares
 
     @property
-    def rates(self) -> NDArray[np.float64]:
+    def noise_rates(self) -> NDArray[np.float64]:
         """The estimated share of the labels given as each class that is wrong, NaN where none was judged: (K,)."""
         given = self.joint.sum(axis=0)
         wrong = given - np.diag(self.joint)
@@ -47,17 +47,19 @@ class LabelIssues:
         return shares
 
     @property
-    def rate(self) -> float:
+    def noise_rate(self) -> float:
         """The estimated share of all labels that is wrong, NaN where none was judged."""
         return float(1 - np.trace(self.joint) / self.joint.sum()) if self.joint.any() else float("nan")
 
-    def ranked(self) -> Labels:
+    def rank_rows(self) -> LabelArray:
         """The suspicious rows, the worst first: (m,)."""
-        rows = np.flatnonzero(self.wrong)
+        rows = np.flatnonzero(self.is_issue)
         return rows[np.argsort(self.quality[rows], kind="stable")]
 
 
-def judge(labels: Labels, probabilities: NDArray[np.floating], judged: Chosen | None = None) -> LabelIssues:
+def find_label_issues(
+    labels: LabelArray, probabilities: NDArray[np.floating], judged: RowMask | None = None
+) -> LabelIssues:
     """Find the labels that are probably wrong.
 
     Args:
@@ -84,7 +86,7 @@ def judge(labels: Labels, probabilities: NDArray[np.floating], judged: Chosen | 
     return LabelIssues(wrong, others.argmax(axis=1), quality, joint)
 
 
-def removable(verdict: LabelIssues, labels: Labels, keep: int, among: Chosen) -> Chosen:
+def select_removable(verdict: LabelIssues, labels: LabelArray, keep: int, among: RowMask) -> RowMask:
     """The suspicious rows that may leave their class: the worst first, until it has `keep` rows left, or all it had.
 
     Args:
@@ -95,7 +97,7 @@ def removable(verdict: LabelIssues, labels: Labels, keep: int, among: Chosen) ->
     Returns:
         (n,). A class that no row may leave cannot shrink, whatever joins it: this holds for dropping and relabelling.
     """
-    counts, rows = np.bincount(labels[among], minlength=len(verdict.joint)), verdict.ranked()
+    counts, rows = np.bincount(labels[among], minlength=len(verdict.joint)), verdict.rank_rows()
     rows = rows[among[rows]]
     rows = rows[np.argsort(labels[rows], kind="stable")]  # class by class, the worst first within each
     of = np.bincount(labels[rows], minlength=len(counts))
@@ -106,29 +108,29 @@ def removable(verdict: LabelIssues, labels: Labels, keep: int, among: Chosen) ->
 
 
 @dataclass(frozen=True)
-class Hits:
+class DetectionScores:
     """How the suspicions stand beside the truth, on the rows where that is known."""
 
     rows: int
     errors: int  # labels that are wrong
-    found: int  # rows that are suspicious
-    right: int  # of these, wrong
+    flagged: int  # rows that are suspicious
+    true_positives: int  # of these, wrong
 
     @property
     def precision(self) -> float | None:
         """The share of the suspicious that is wrong, None where nothing is suspicious."""
-        return self.right / self.found if self.found else None
+        return self.true_positives / self.flagged if self.flagged else None
 
     @property
     def recall(self) -> float | None:
         """The share of the wrong that is suspicious, None where nothing is wrong."""
-        return self.right / self.errors if self.errors else None
+        return self.true_positives / self.errors if self.errors else None
 
 
-def hits(wrong: Chosen, labels: Labels, truth: Labels | None) -> Hits | None:
+def score_detection(wrong: RowMask, labels: LabelArray, truth: LabelArray | None) -> DetectionScores | None:
     """Beside a truth that is -1 where it is not known; None where it is not known at all."""
     if truth is None or not (truth >= 0).any():
         return None
     known, error = truth >= 0, truth != labels
     counts = (known, known & error, known & wrong, known & error & wrong)
-    return Hits(*(int(np.count_nonzero(count)) for count in counts))
+    return DetectionScores(*(int(np.count_nonzero(count)) for count in counts))

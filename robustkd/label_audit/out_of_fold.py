@@ -30,14 +30,16 @@ from robustkd.models.net import Network
 from robustkd.training import build, engine
 from robustkd.types import DatasetInfo
 
-Probabilities = NDArray[np.float32]  # (n, K)
-Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation per channel, in units of [0, 1]
-BUDGET = 256 << 20  # bytes of pixels held at once: what is larger stays where it is mapped
-ASKED = 128  # images a net is asked about at once: at 64x64 their maps, not the data, are what takes memory
+ClassProbabilities = NDArray[np.float32]  # (n, K)
+ChannelMoments = tuple[
+    tuple[float, ...], tuple[float, ...]
+]  # mean and standard deviation per channel, in units of [0, 1]
+RESIDENT_BYTES = 256 << 20  # bytes of pixels held at once: what is larger stays where it is mapped
+INFERENCE_BATCH = 128  # images a net is asked about at once: at 64x64 their maps, not the data, are what takes memory
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrainingConfig:
     """How the net of each fold is trained."""
 
     net: str  # a word of MODELS
@@ -50,21 +52,21 @@ class Trainer:
 
 
 @dataclass(frozen=True)
-class Progress:
+class FoldProgress:
     """An epoch that has ended, or a fold: `agreed` is then there."""
 
     fold: int
     epoch: int
     epochs: int
-    agreed: float | None = None  # the share of the fold's labels that its net gives
+    agreement: float | None = None  # the share of the fold's labels that its net gives
     seconds: float = 0.0  # what training and asking the fold's net took, whenever that was
-    again: bool = False  # whether it was there already
+    reused: bool = False  # whether it was there already
 
 
-Report = Callable[[Progress], None]
+ProgressCallback = Callable[[FoldProgress], None]
 
 
-def folds(view: View, count: int, seed: int) -> Labels:
+def assign_folds(view: View, count: int, seed: int) -> Labels:
     """Which fold each row is in, 0 to count - 1: (n,).
 
     Each class is spread evenly, a class smaller than the folds over as many as it has samples. Where the data set has
@@ -79,9 +81,9 @@ def folds(view: View, count: int, seed: int) -> Labels:
     if most < count:
         raise UsageError(f"--folds {count}: no class has more than {most} samples to train on, so {most} is the most")
     # Dealt in the order of keys: the draw is the rows' own, whatever order they come in.
-    keys = seeds.keys(seeds.derive(seed, "folds"), view.identity)
+    keys = seeds.row_keys(seeds.derive(seed, "folds"), view.identity)
     order = np.argsort(keys, kind="stable")
-    labels, groups = view.labels[order], _groups(view)
+    labels, groups = view.labels[order], _groups_by_row(view)
     if groups is None:
         folder, cut = StratifiedKFold(count), None
     else:
@@ -99,7 +101,7 @@ def folds(view: View, count: int, seed: int) -> Labels:
     return fold
 
 
-def unseen(labels: Labels, fold: Labels, classes: int) -> NDArray[np.bool_]:
+def unseen_class_mask(labels: Labels, fold: Labels, classes: int) -> NDArray[np.bool_]:
     """Rows whose class is in no other fold: their net has never met it and cannot judge them. (n,)."""
     table = np.zeros((classes, int(fold.max(initial=0)) + 1), np.int64)
     np.add.at(table, (labels, fold), 1)
@@ -107,9 +109,9 @@ def unseen(labels: Labels, fold: Labels, classes: int) -> NDArray[np.bool_]:
     return alone
 
 
-def probabilities(
-    view: View, fold: Labels, test: View, trainer: Trainer, folder: Path, report: Report
-) -> tuple[Probabilities, Probabilities]:
+def out_of_fold_probabilities(
+    view: View, fold: Labels, test: View, trainer: TrainingConfig, folder: Path, report: ProgressCallback
+) -> tuple[ClassProbabilities, ClassProbabilities]:
     """What each fold's net says of its own rows, and the mean of what all say of the test rows: (n, K) and (m, K).
 
     Args:
@@ -124,35 +126,35 @@ def probabilities(
     count, classes = int(fold.max()) + 1, len(view.classes)
     own = np.empty((len(view), classes), np.float32)
     other = np.zeros((len(test), classes), np.float32)
-    pixels: Moments | None = None
+    pixels: ChannelMoments | None = None
     for which in range(count):
         path, rows = folder / f"fold-{which}.npz", np.flatnonzero(fold == which)
-        kept = _kept(path, (len(rows), classes), (len(test), classes))
+        kept = _load_predictions(path, (len(rows), classes), (len(test), classes))
         if kept is None:
             start = time.monotonic()
             pixels = moments(view) if pixels is None else pixels
-            net = _trained(view.take(fold != which), which, trainer, pixels, report)
-            asked = _asked(net, view.take(rows), trainer), _asked(net, test, trainer)
-            answers = _Answers(*asked, time.monotonic() - start)
-            _keep(path, answers)
+            net = _train_network(view.take(fold != which), which, trainer, pixels, report)
+            asked = _predict_probabilities(net, view.take(rows), trainer), _predict_probabilities(net, test, trainer)
+            answers = _FoldPredictions(*asked, time.monotonic() - start)
+            _save_predictions(path, answers)
         else:
             answers = kept
         own[rows] = answers.own
         other += answers.other / count
         agreed, epochs = float((own[rows].argmax(axis=1) == view.labels[rows]).mean()), trainer.recipe.epochs
-        report(Progress(which, epochs, epochs, agreed, answers.seconds, again=kept is not None))
+        report(FoldProgress(which, epochs, epochs, agreed, answers.seconds, reused=kept is not None))
     return own, other
 
 
-class _Answers(NamedTuple):
+class _FoldPredictions(NamedTuple):
     """What a fold's net said, and the seconds it took."""
 
-    own: Probabilities
-    other: Probabilities
+    own: ClassProbabilities
+    other: ClassProbabilities
     seconds: float
 
 
-def network(view: View, trainer: Trainer, which: int, pixels: Moments) -> Network:
+def build_fold_network(view: View, trainer: TrainingConfig, which: int, pixels: ChannelMoments) -> Network:
     """A fold's net before it is trained, on the CPU.
 
     Raises:
@@ -169,7 +171,7 @@ def network(view: View, trainer: Trainer, which: int, pixels: Moments) -> Networ
     )
 
 
-def _groups(view: View) -> Labels | None:
+def _groups_by_row(view: View) -> Labels | None:
     """The group of each row, foreign rows and those of no group (-1) each in one of its own: (n,), None without groups."""
     groups = view.sources[0].groups
     if groups is None:
@@ -178,27 +180,29 @@ def _groups(view: View) -> Labels | None:
     return np.where(own < 0, int(groups.max()) + 1 + np.arange(len(own)), own)
 
 
-def _trained(view: View, which: int, trainer: Trainer, pixels: Moments, report: Report) -> Network:
+def _train_network(
+    view: View, which: int, trainer: TrainingConfig, pixels: ChannelMoments, report: ProgressCallback
+) -> Network:
     """A net trained plainly on a view."""
     baseline, ce = build.read("baseline")
     facts = DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
     ingredients: build.Ingredients = {
-        "student": lambda: network(view, trainer, which, pixels),
+        "student": lambda: build_fold_network(view, trainer, which, pixels),
         "criterion": lambda: lambda: ce.load()(facts),
     }
     method = build.build(baseline, ingredients)
     method.to(trainer.device)
     device, run = torch.device(trainer.device), seeds.derive(trainer.seed, "audit", "run", which)
-    loader = Loader(view, trainer.batch, device, seed=run, augment=trainer.augment, budget=BUDGET)
+    loader = Loader(view, trainer.batch, device, seed=run, augment=trainer.augment, budget=RESIDENT_BYTES)
     try:
         for epoch in engine.fit(method, loader, trainer.recipe):
-            report(Progress(which, epoch.number, trainer.recipe.epochs))
+            report(FoldProgress(which, epoch.number, trainer.recipe.epochs))
     except engine.DivergedError as error:
         raise ExecutionError(f"fold {which + 1}: {error}") from None
     return method.model
 
 
-def _asked(net: Network, view: View, trainer: Trainer) -> Probabilities:
+def _predict_probabilities(net: Network, view: View, trainer: TrainingConfig) -> ClassProbabilities:
     """What a net says of a view's rows, in order: (n, K)."""
     said = np.empty((len(view), len(view.classes)), np.float32)
     if not len(view):
@@ -206,22 +210,24 @@ def _asked(net: Network, view: View, trainer: Trainer) -> Probabilities:
     done = 0
     net.eval()
     with torch.no_grad():
-        for images, _ in Loader(view, ASKED, torch.device(trainer.device), augment=False, budget=BUDGET).plain():
+        for images, _ in Loader(
+            view, INFERENCE_BATCH, torch.device(trainer.device), augment=False, budget=RESIDENT_BYTES
+        ).plain():
             said[done : done + len(images)] = net(images).logits.softmax(dim=1).cpu().numpy()
             done += len(images)
     return said
 
 
-def _keep(path: Path, answers: _Answers) -> None:
+def _save_predictions(path: Path, answers: _FoldPredictions) -> None:
     """Write a fold's file whole, or not at all."""
     write_atomically(path, lambda file: np.savez(file, own=answers.own, other=answers.other, seconds=answers.seconds))
 
 
-def _kept(path: Path, own: tuple[int, int], other: tuple[int, int]) -> _Answers | None:
+def _load_predictions(path: Path, own: tuple[int, int], other: tuple[int, int]) -> _FoldPredictions | None:
     """A fold's file, None where there is none or it is not what it should be."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = _Answers(file["own"], file["other"], float(file["seconds"]))
+            found = _FoldPredictions(file["own"], file["other"], float(file["seconds"]))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     return found if (found.own.shape, found.other.shape) == (own, other) else None

@@ -92,7 +92,7 @@ def batches(plan: Plan, method: Method, view: View, seed: int = 0) -> Loader:
 
 def watched(view: View) -> View:
     """A sample of a view to look at after every epoch: the same rows whatever the seed, in order."""
-    keys = seeds.keys(0, view.identity)
+    keys = seeds.row_keys(0, view.identity)
     return view.take(np.sort(np.argsort(keys, kind="stable")[:WATCHED]))
 
 

@@ -88,7 +88,7 @@ def what_it_is_given_stays_as_it_was(scenario: Scenario) -> None:
     for shown in (view(), mixed()):
         before = content(shown)
         after = scenario(shown)
-        scenario.asked(shown)
+        scenario.corruption_rates(shown)
         assert content(shown) == before, "what was given has changed"
         assert after.sources[0] is shown.sources[0], "the source is another"
 
@@ -172,7 +172,9 @@ def the_truth_changes_nothing(scenario: Scenario) -> None:
         for truth in (None, np.zeros(150, np.int64), (own.labels + 1) % 5):
             told = replace(shown, sources=(replace(own, truth=truth), *lenders))
             assert triples(scenario(told)) == triples(scenario(shown)), "it goes by the truth"
-            assert np.array_equal(scenario.asked(told), scenario.asked(shown)), "what it asks for goes by the truth"
+            assert np.array_equal(scenario.corruption_rates(told), scenario.corruption_rates(shown)), (
+                "what it asks for goes by the truth"
+            )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def goes(words: str, classes: tuple[str, ...] | int, seed: int = 0) -> dict[int,
     """Where each class goes that does not stay."""
     scenario = scenarios.parse(words)
     assert isinstance(scenario, Asymmetric)
-    return {i: j for i, j in enumerate(scenario.goes(even(1, classes, seed)).tolist()) if i != j}
+    return {i: j for i, j in enumerate(scenario.target_classes(even(1, classes, seed)).tolist()) if i != j}
 
 
 def test_on_cifar10_half_of_the_classes_are_mapped() -> None:
@@ -54,7 +54,7 @@ def test_numerals_are_known_by_the_name_of_the_data_set() -> None:
     wanted = goes("asym(0.4, map=mnist)", DIGITS)
     assert wanted == {7: 1, 2: 7, 3: 8, 5: 6, 6: 5}
     for name in ("digits", "mnist", "svhn"):
-        found = Asymmetric(0.4).goes(called(name, DIGITS)).tolist()
+        found = Asymmetric(0.4).target_classes(called(name, DIGITS)).tolist()
         assert {i: j for i, j in enumerate(found) if i != j} == wanted
     for name in ("kmnist", "fashion-mnist", "npz:cifar10.npz", "folder:mnist", "toy"):
         refused(
@@ -65,7 +65,9 @@ def test_numerals_are_known_by_the_name_of_the_data_set() -> None:
             'map="0:1, 1:0"',
         )
     # Names that say what they are do so in any data set.
-    assert np.array_equal(Asymmetric(0.4).goes(called("npz:mine.npz", CIFAR10)), [0, 1, 0, 5, 7, 3, 6, 7, 8, 1])
+    assert np.array_equal(
+        Asymmetric(0.4).target_classes(called("npz:mine.npz", CIFAR10)), [0, 1, 0, 5, 7, 3, 6, 7, 8, 1]
+    )
 
 
 @pytest.mark.skipif(not (REAL / "cifar10n").is_dir(), reason="no shared data beside the repository")
@@ -101,7 +103,9 @@ def test_your_own_map_goes_by_names_and_leaves_the_others() -> None:
     before = even(10, pets)
     after = scenarios.parse('asym(0.3, map="red fox:dog,dog : red fox, cat:dog")')(before)
     assert counted(before, after) == [[7, 0, 3, 0], [0, 7, 3, 0], [0, 3, 7, 0], [0, 0, 0, 10]]
-    assert scenarios.parse('asym(0.3, map="cat:dog")').asked(before).tolist() == pytest.approx([0.3, 0, 0, 0])
+    assert scenarios.parse('asym(0.3, map="cat:dog")').corruption_rates(before).tolist() == pytest.approx(
+        [0.3, 0, 0, 0]
+    )
     assert scenarios.parse("asym(0.3, map=cat:dog)")(before).labels[:10].tolist().count(2) == 3
 
 

@@ -16,25 +16,25 @@ import scenarios
 from robustkd import seeds
 from robustkd.data.view import View
 from scenarios.asym import Asymmetric
-from scenarios.base import Draws, Relabelling, deal, flipped
+from scenarios.base import Draws, MatrixNoise, apportion, select_corrupted
 from scenarios.frequency import FrequencyNoise
 from scenarios.noise import Noise
 from scenarios.pair import Pair
 
 
-class Skewed(Relabelling):
+class Skewed(MatrixNoise):
     """A matrix of any shares, as a file may hold one, at a rate."""
 
     def __init__(self, rate: float, draws: Draws) -> None:
         self.rate, self.draws = rate, draws
 
-    def matrix(self, view: View) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    def transition_matrix(self, view: View) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
         classes = len(view.classes)
         wrong = np.random.default_rng(classes).exponential(size=(classes, classes)) ** 4 * (1 - np.eye(classes))
         return (1 - self.rate) * np.eye(classes) + self.rate * wrong / wrong.sum(axis=1, keepdims=True)
 
 
-WORDS: dict[str, Callable[[float, Draws], Relabelling]] = {
+WORDS: dict[str, Callable[[float, Draws], MatrixNoise]] = {
     "noise": lambda rate, draws: Noise(rate, draws=draws),
     "inclusive": lambda rate, draws: Noise(rate, "inclusive", draws=draws),
     "frequency": lambda rate, draws: Noise(rate, targets="frequency", draws=draws),
@@ -69,7 +69,7 @@ def test_every_cell_is_what_was_asked_to_rounding(
     if not many(labels):
         labels = [*labels, (labels[0] + 1) % classes]
     before, scenario = view(labels, classes, seed), WORDS[word](rate, "exact")
-    asked, found = scenario.matrix(before), counted(before, scenario(before))
+    asked, found = scenario.transition_matrix(before), counted(before, scenario(before))
     assert np.allclose(asked.sum(axis=1), 1)
     assert asked.min() >= 0
     for i in range(classes):
@@ -130,7 +130,7 @@ def test_seeds_and_places_differ_and_the_order_of_rows_does_not_matter(word: str
 def test_independent_draws_are_binomial(word: str) -> None:
     before = view(np.repeat(np.arange(10), np.arange(20000, 40000, 2000)), 10)
     scenario = WORDS[word](0.3, "independent")
-    asked, after = scenario.matrix(before), scenario(before)
+    asked, after = scenario.transition_matrix(before), scenario(before)
     found = np.zeros((10, 10))
     np.add.at(found, (before.labels, after.labels), 1)
     expected = asked * before.counts[:, None]
@@ -155,14 +155,14 @@ def test_a_label_changes_once_and_from_what_was_shown(draws: Draws) -> None:
 def test_who_is_flipped_has_the_smallest_keys_of_a_class(rates: list[float], drawn: list[int]) -> None:
     shown = view(drawn, 4)
     keys = shown.keys("flip").tolist()
-    chosen, starts = flipped(shown, np.array(rates), "exact")
+    chosen, starts = select_corrupted(shown, np.array(rates), "exact")
     bounds = [*starts.tolist(), len(chosen)]
     for label, rate in enumerate(rates):
         mine = sorted((keys[row], row) for row in range(len(drawn)) if drawn[row] == label)
         wanted = [row for _, row in mine[: round(round(rate * len(mine), 6))]]
         assert chosen[bounds[label] : bounds[label + 1]].tolist() == wanted
     lucky = {row for row, label in enumerate(drawn) if keys[row] / 2**64 < rates[label]}
-    assert set(flipped(shown, np.array(rates), "independent")[0].tolist()) == lucky
+    assert set(select_corrupted(shown, np.array(rates), "independent")[0].tolist()) == lucky
 
 
 @given(
@@ -170,7 +170,7 @@ def test_who_is_flipped_has_the_smallest_keys_of_a_class(rates: list[float], dra
 )
 @settings(max_examples=200, deadline=None)
 def test_dealing_keeps_within_its_bound_at_every_seat(weights: list[float], seats: int, seed: int) -> None:
-    sequence = deal(np.array([0.0, *weights]), seats, seed).tolist()
+    sequence = apportion(np.array([0.0, *weights]), seats, seed).tolist()
     assert len(sequence) == seats
     assert 0 not in sequence, "no weight, no seat"
     for dealt in range(seats + 1):
@@ -178,13 +178,13 @@ def test_dealing_keeps_within_its_bound_at_every_seat(weights: list[float], seat
             share = weight / sum(weights)
             missed = abs(sequence[:dealt].count(j) - share * dealt)
             assert missed < max(1 + (len(weights) - 2) * share, 1e-6)
-    assert deal(np.array([0.0, *weights]), seats // 2, seed).tolist() == sequence[: seats // 2]
+    assert apportion(np.array([0.0, *weights]), seats // 2, seed).tolist() == sequence[: seats // 2]
 
 
 @given(n=st.integers(2, 40), seats=st.integers(0, 200), seed=st.integers(0, 2**63))
 @settings(max_examples=100, deadline=None)
 def test_equal_weights_take_turns(n: int, seats: int, seed: int) -> None:
-    sequence = deal(np.full(n, 0.3), seats, seed).tolist()
+    sequence = apportion(np.full(n, 0.3), seats, seed).tolist()
     for start in range(0, seats - n + 1, n):
         assert sorted(sequence[start : start + n]) == list(range(n))
         assert sequence[start : start + n] == sequence[:n]
@@ -193,9 +193,9 @@ def test_equal_weights_take_turns(n: int, seats: int, seed: int) -> None:
 def test_small_weights_are_dealt_what_is_theirs() -> None:
     # Half of the wrong labels go to one class, half to 99: Sainte-Lague would deal the one all of the first 49.
     weights = np.array([0.5, *[0.5 / 99] * 99])
-    total = sum(np.bincount(deal(weights, 20, seeds.derive(seed, "row")), minlength=100) for seed in range(2000))
+    total = sum(np.bincount(apportion(weights, 20, seeds.derive(seed, "row")), minlength=100) for seed in range(2000))
     assert np.asarray(total)[0] / 2000 == pytest.approx(10, abs=0.2)
-    worst = [abs(int((deal(weights, seats, seats) == 0).sum()) - seats / 2) for seats in range(200)]
+    worst = [abs(int((apportion(weights, seats, seats) == 0).sum()) - seats / 2) for seats in range(200)]
     assert max(worst) <= 3, "on all the seats together the others have what is theirs, to about one"
 
 
@@ -239,7 +239,7 @@ GOLDEN = {
 
 
 def thousand() -> View:
-    return view(seeds.keys(1, np.arange(1000)).astype(np.uint64) % 10, 10, seed=7)
+    return view(seeds.row_keys(1, np.arange(1000)).astype(np.uint64) % 10, 10, seed=7)
 
 
 def digests() -> dict[str, str]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from labelled import counted, even, refused, view
 
 import scenarios
-from scenarios.frequency import filled
+from scenarios.frequency import capped_power_rates
 from scenarios.noise import Noise
 
 COUNTS = st.lists(st.integers(0, 400), min_size=2, max_size=12).filter(any)
@@ -19,7 +19,7 @@ def test_all_labels_have_the_rate_and_classes_the_law(
     counts: list[int], rate: float, power: float, most: float
 ) -> None:
     rate *= most
-    rates = filled(np.array(counts), rate, power, most).tolist()
+    rates = capped_power_rates(np.array(counts), rate, power, most).tolist()
     assert sum(n * r for n, r in zip(counts, rates, strict=True)) == pytest.approx(rate * sum(counts), rel=1e-9)
     assert max(rates) <= most
     assert all(r == 0 for n, r in zip(counts, rates, strict=True) if n == 0)
@@ -34,7 +34,7 @@ def test_all_labels_have_the_rate_and_classes_the_law(
 @given(counts=COUNTS, rates=st.tuples(st.floats(0, 0.9), st.floats(0, 0.9)), power=st.sampled_from([-0.5, 0.5, -2]))
 @settings(max_examples=100, deadline=None)
 def test_a_larger_rate_lowers_no_classs(counts: list[int], rates: tuple[float, float], power: float) -> None:
-    low, high = (filled(np.array(counts), rate, power, 0.9) for rate in sorted(rates))
+    low, high = (capped_power_rates(np.array(counts), rate, power, 0.9) for rate in sorted(rates))
     assert (low <= high + 1e-12).all()
 
 
@@ -42,7 +42,7 @@ def test_a_rate_at_the_cap_is_the_cap_for_all() -> None:
     # The one label of the last class is left after a million: what rounding leaves of it must not undo the others.
     counts = np.array([10**6, 333_333, 7, 1])
     for power in (-0.5, 0.5):
-        assert filled(counts, 0.9, power, 0.9).tolist() == pytest.approx([0.9] * 4, rel=1e-6)
+        assert capped_power_rates(counts, 0.9, power, 0.9).tolist() == pytest.approx([0.9] * 4, rel=1e-6)
 
 
 # 1,680 of 8,400 labels, shared out as 80 : 40 : 20 (n^(1/2)) or as 512 : 64 : 8 (n^(3/2), in thousands).
@@ -63,12 +63,14 @@ def test_it_is_noise_where_all_classes_are_alike(word: str, draws: str, rate: fl
     before = even(40, 10)
     same = scenarios.parse(f"noise({rate}, draws={draws})")(before)
     assert scenarios.parse(f"{word}({rate}, draws={draws})")(before).digest == same.digest
-    assert np.allclose(scenarios.parse(f"{word}({rate})").asked(before), Noise(rate).asked(before))
+    assert np.allclose(
+        scenarios.parse(f"{word}({rate})").corruption_rates(before), Noise(rate).corruption_rates(before)
+    )
 
 
 def test_the_tail_has_more_of_it_in_tail_noise_and_the_head_in_head_noise() -> None:
     before = scenarios.parse("longtail(100, cap=own)")(even(5000, 10))
-    tail, head = (scenarios.parse(f"{word}0.4").asked(before) for word in ("tail_noise", "head_noise"))
+    tail, head = (scenarios.parse(f"{word}0.4").corruption_rates(before) for word in ("tail_noise", "head_noise"))
     assert tail[-1] == pytest.approx(0.9), "the rarest are capped"
     assert tail[0] < 0.4 < head[0]
     assert (np.diff(tail) >= 0).all()

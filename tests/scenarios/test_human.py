@@ -70,7 +70,7 @@ def test_cifar10n(file, column, rate, least, most):
     after = scenario(view)
     wrong = after.labels != view.labels
     assert round(wrong.mean(), 4) == rate
-    asked = scenario.asked(view)
+    asked = scenario.corruption_rates(view)
     assert asked == pytest.approx([wrong[view.labels == label].mean() for label in range(10)])
     if least:
         assert (round(asked.min(), 3), round(asked.max(), 3)) == (least, most)
@@ -91,7 +91,10 @@ def test_cifar100n():
     scenario = scenarios.parse(f"human(column=noisy, file={REAL / 'cifar100n_labels.npz'})")
     after = scenario(view)
     assert round((after.labels != view.labels).mean(), 4) == 0.4020
-    assert (round(scenario.asked(view).min(), 3), round(scenario.asked(view).max(), 3)) == (0.080, 0.874)
+    assert (round(scenario.corruption_rates(view).min(), 3), round(scenario.corruption_rates(view).max(), 3)) == (
+        0.080,
+        0.874,
+    )
     assert (after.counts.min(), after.counts.max()) == (199, 865)
     refused(
         f"human(noisy_coarse_label, file={REAL / 'cifar100n_labels.npz'})", view, "names 20 superclasses", "'noisy'"
@@ -160,7 +163,7 @@ def test_a_csv_of_ones_own(tmp_path, toy, text):
     scenario = Human("anna", str(write(tmp_path / "ours.csv", text)))
     after = scenario(View.of(toy))
     assert after.labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1], "who has no label keeps the one shown"
-    assert scenario.asked(View.of(toy)) == pytest.approx([1 / 3, 0, 0])
+    assert scenario.corruption_rates(View.of(toy)) == pytest.approx([1 / 3, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_what_is_asked_is_what_changes_of_the_labels_shown(tmp_path, before):
     )
     scenario = Human("anna", str(tmp_path / "ours.npz"))
     view = scenarios.parse(before)(View.of(shown))
-    after, asked = scenario(view), scenario.asked(view)
+    after, asked = scenario(view), scenario.corruption_rates(view)
     realised = [(after.labels != view.labels)[view.labels == label].mean() for label in range(5)]
     assert asked == pytest.approx(realised)
     assert asked[1:].mean() > 0.25
@@ -235,7 +238,7 @@ def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
     )
     scenario = Human("anna", str(path))
     for view in (View.of(toy), View.of(toy, np.arange(4), seed=1)):
-        scenario.asked(view)
+        scenario.corruption_rates(view)
         first = scenario(view).labels[:3].tolist()
     assert (len(reads), first) == (1, [1, 1, 2])
     assert scenario(View.of(source(toy.labels, ["eel", "dog", "cat"]))).labels[2] == 0, "of other names, other numbers"

@@ -15,7 +15,7 @@ import scenarios
 from robustkd import seeds
 from robustkd.data import sources
 from robustkd.data.view import Source, View
-from scenarios.instance import Instance, places, signs
+from scenarios.instance import Instance, pixel_moments, random_signs
 
 FASHION = Path(__file__).parents[3] / "shared" / "data" / "fashion-mnist"
 
@@ -53,12 +53,12 @@ def test_it_is_the_equation():
     scenario = Instance(1.0, scale=2.0)
     after = scenario(view)
     pixels = shown.images.reshape(200, 25).astype(float)
-    uniform = seeds.uniform(view.keys("target"))
+    uniform = seeds.keys_to_uniform(view.keys("target"))
     told = 0
     for n, row in enumerate(view.rows):
         x = (pixels[row] - pixels.mean(axis=0)) / pixels.std(axis=0)
         y = int(view.labels[n])
-        W = signs(view.draw("W", y), 25, 3)
+        W = random_signs(view.draw("W", y), 25, 3)
         weights = [0.0 if k == y else exp(2.0 * float(np.dot(x, W[:, k])) / sqrt(25)) for k in range(3)]
         low = 0.0
         for k, weight in enumerate(weights):
@@ -74,9 +74,9 @@ def test_the_product_is_of_whole_numbers():
     shown = source(
         images=np.random.default_rng(3).integers(0, 256, (500, 3, 32, 32), dtype=np.uint8), labels=[0, 1] * 250
     )
-    mean, deviation = places(shown)
+    mean, deviation = pixel_moments(shown)
     x = np.rint(256 * (shown.images[:64].reshape(64, -1) - mean) / deviation)
-    W = signs(7, 3072, 4)
+    W = random_signs(7, 3072, 4)
     assert set(W.flatten()) == {-1.0, 1.0}
     assert abs(W.mean()) < 0.05
     assert np.array_equal(x @ W, x.astype(np.int64) @ W.astype(np.int64))
@@ -88,10 +88,10 @@ def test_constant_places_and_pieces_do_not_matter(monkeypatch):
     images[:, :, 0] = 7
     shown = source(images=images)
     once = Instance(0.5)(View.of(shown)).digest
-    monkeypatch.setattr("scenarios.instance.PIECE", 60)  # two images at a time
+    monkeypatch.setattr("scenarios.instance.CHUNK_PIXELS", 60)  # two images at a time
     assert Instance(0.5)(View.of(source(images=images))).digest == once
-    assert places(shown).deviation[:5].tolist() == [1.0] * 5
-    assert places(shown).deviation[5:] == pytest.approx(images.reshape(200, 25).std(axis=0)[5:], rel=1e-12)
+    assert pixel_moments(shown).deviation[:5].tolist() == [1.0] * 5
+    assert pixel_moments(shown).deviation[5:] == pytest.approx(images.reshape(200, 25).std(axis=0)[5:], rel=1e-12)
 
 
 def test_blank_images_give_even_targets():

@@ -127,7 +127,7 @@ def test_what_it_asks_for_is_what_it_changes(tmp_path: Path, chain: str) -> None
     study(tmp_path / "m.csv", chain, shown)
     scenario = scenarios.parse(f"manifest(file={tmp_path / 'm.csv'})")
     train = views(shown)[0]
-    asked = scenario.asked(train)
+    asked = scenario.corruption_rates(train)
     assert asked.shape == (4,)
     rate = 0.4 if chain == "noise0.4" else 0.92
     assert asked @ train.counts / len(train) == pytest.approx(rate, abs=0.01)

@@ -45,13 +45,13 @@ def test_plain_numbers_and_named_ones_in_any_order_are_read(tmp_path: Path, text
 def test_classes_called_by_numbers_are_told_from_numbers(tmp_path: Path) -> None:
     frame = pd.DataFrame(T, index=["2", "0", "1"], columns=["2", "0", "1"])
     frame.to_csv(tmp_path / "T.csv")
-    found = Matrix(str(tmp_path / "T.csv")).matrix(even(1, 3))
+    found = Matrix(str(tmp_path / "T.csv")).transition_matrix(even(1, 3))
     assert found[2].tolist() == pytest.approx([0.3, 0, 0.7])
 
 
 def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> None:
     written(tmp_path, "0.3333333,0.3333333,0.3333333\n0,1,0\n0,0,1.0000009")
-    matrix = Matrix(str(tmp_path / "T.csv")).matrix(even(1, PETS))
+    matrix = Matrix(str(tmp_path / "T.csv")).transition_matrix(even(1, PETS))
     assert matrix.sum(axis=1).tolist() == pytest.approx([1, 1, 1], abs=1e-15)
     before = even(10**6, PETS)  # of a million, what rounding left over must not look for a target
     after = Matrix(str(tmp_path / "T.csv"))(before)

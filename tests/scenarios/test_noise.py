@@ -44,7 +44,7 @@ def test_the_matrix_is_its_definition(
     convention: Literal["exclusive", "inclusive"],
     targets: Literal["uniform", "frequency"],
 ) -> None:
-    matrix = Noise(rate, convention, targets).matrix(view(labels, 5))
+    matrix = Noise(rate, convention, targets).transition_matrix(view(labels, 5))
     for i in range(5):
         weights = [labels.count(j) if targets == "frequency" else 1 for j in range(5)]
         all_of_them = sum(weights) - (weights[i] if convention == "exclusive" else 0)
@@ -58,7 +58,7 @@ def test_rolts_third_rule_is_the_inclusive_one_at_a_higher_rate() -> None:
     shares = before.counts / len(before)
     kept = 1 - float(shares @ shares)
     assert kept == pytest.approx(0.7465, abs=1e-4)
-    asked = Noise(0.4 / kept, "inclusive", "frequency").asked(before)
+    asked = Noise(0.4 / kept, "inclusive", "frequency").corruption_rates(before)
     assert float(asked @ shares) == pytest.approx(0.4)
 
 

@@ -14,7 +14,7 @@ def test_a_share_of_each_class_is_shown_as_the_next(classes: int) -> None:
     for i, row in enumerate(counted(before, after)):
         assert row[i] == 55
         assert row[(i + 1) % classes] == 45
-    assert scenarios.parse("pair0.45").asked(before).tolist() == pytest.approx([0.45] * classes)
+    assert scenarios.parse("pair0.45").corruption_rates(before).tolist() == pytest.approx([0.45] * classes)
 
 
 def test_one_and_nothing() -> None:

@@ -332,8 +332,10 @@ def test_other_folds_are_another_audit(
     audit: Audit, trained: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit()
-    folds = out_of_fold.folds
-    monkeypatch.setattr(out_of_fold, "folds", lambda *of: (folds(*of) + 1) % 5)  # as a newer library might cut them
+    folds = out_of_fold.assign_folds
+    monkeypatch.setattr(
+        out_of_fold, "assign_folds", lambda *of: (folds(*of) + 1) % 5
+    )  # as a newer library might cut them
     audit()
     assert len(trained) == 10
     assert len(list(Path("audits").iterdir())) == 2

@@ -40,7 +40,7 @@ class Lend(Scenario):
 
     again: bool = False
 
-    def asked(self, view: View) -> np.ndarray:
+    def corruption_rates(self, view: View) -> np.ndarray:
         return np.full(len(view.classes), 1 / 3)
 
     def apply(self, view: View) -> View:
