@@ -20,10 +20,11 @@ from robustkd.criteria import CRITERIA
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Frozen, Network
 from robustkd.study.plan import facts
 from robustkd.training import build, engine
+from robustkd.training.recipe import Recipe, build_optimiser
 from robustkd.types import Clock
 
 PAIRS = (("resnet20", "resnet8"), ("wrn_40_2", "wrn_16_2"))
@@ -31,13 +32,13 @@ BATCH = 128
 
 
 def net(word: str, arguments: argparse.Namespace) -> Network:
-    made = make(
+    made = build_network(
         MODELS.parse(word),
         shape=(3, 32, 32),
         classes=10,
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
-        half=arguments.precision == "bf16",
+        bf16=arguments.precision == "bf16",
         seed=0,
     )
     return made.to(arguments.device)
@@ -56,11 +57,11 @@ def through_engine(teacher: str, student: str, view: View, arguments: argparse.N
         },
     ).to(device)
     (phase,) = method.phases()
-    recipe, meter = engine.Recipe(), engine.Meter()
-    optimiser = engine.sgd(phase, recipe)
+    recipe, meter = Recipe(), engine.Meter()
+    optimiser = build_optimiser(phase, recipe)
     method.train()
     for number in cycle(range(1000)):
-        for _ in engine.updates(phase, optimiser, loader, recipe, Clock(0, 1), number, meter):
+        for _ in engine.iter_updates(phase, optimiser, loader, recipe, Clock(0, 1), number, meter):
             yield
 
 

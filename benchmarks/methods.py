@@ -35,16 +35,17 @@ from robustkd.errors import UsageError
 from robustkd.method import Method, Phase
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.specs import split_at
 from robustkd.study.plan import facts
 from robustkd.training import build, engine
+from robustkd.training.recipe import Recipe, build_optimiser
 from robustkd.types import Clock
 
 BATCH, SHAPE, CLASSES, WARM = 128, (3, 32, 32), 10, 3
 CLOCK = Clock(1, 100)  # not the first epoch: who learns from the last one has one to learn from
-RECIPE = engine.Recipe(lr=0.01)  # so small that nothing runs away
+RECIPE = Recipe(lr=0.01)  # so small that nothing runs away
 REFERENCE = "hinton"
 
 
@@ -68,8 +69,8 @@ class Row:
 
 def net(word: str, arguments: argparse.Namespace, seed: int = 0) -> Network:
     half = arguments.precision == "bf16"
-    plain = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "half": half}
-    return make(MODELS.parse(word), shape=SHAPE, classes=CLASSES, seed=seed, **plain).to(arguments.device)
+    plain = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "bf16": half}
+    return build_network(MODELS.parse(word), shape=SHAPE, classes=CLASSES, seed=seed, **plain).to(arguments.device)
 
 
 def even(teacher: Network, images: torch.Tensor) -> torch.Tensor:
@@ -108,11 +109,11 @@ def made(text: str, teacher: Network, view: View, arguments: argparse.Namespace)
 def walk(method: Method, phase: Phase, view: View, device: str) -> Iterator[None]:
     """A phase, one batch of the engine per step, for ever."""
     loader = Loader(view, BATCH, torch.device(device), views=method.views)
-    optimiser, meter = engine.sgd(phase, RECIPE), engine.Meter()
+    optimiser, meter = build_optimiser(phase, RECIPE), engine.Meter()
     if phase.begin is not None:
         phase.begin()
     for number in count():
-        yield from engine.updates(phase, optimiser, loader, RECIPE, CLOCK, number, meter)
+        yield from engine.iter_updates(phase, optimiser, loader, RECIPE, CLOCK, number, meter)
 
 
 def peak(steps: Iterator[None], device: str) -> int:

@@ -13,7 +13,7 @@ import torch
 from timing import timed
 
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 
 CASES = (
     ("resnet8", 8),
@@ -29,7 +29,9 @@ CASES = (
 def steps(word: str, size: int, half: bool, device: str, batch: int = 128) -> Iterator[None]:
     """Training steps of one net on random images."""
     shape = (3, size, size)
-    net = make(MODELS.parse(word), shape=shape, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, half=half, seed=0)
+    net = build_network(
+        MODELS.parse(word), shape=shape, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, bf16=half, seed=0
+    )
     net = net.to(device).train()
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, fused=True)
     images = torch.rand(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)

@@ -385,7 +385,7 @@ def checked(options: StudyOptions) -> None:
             CRITERIA.parse(word)
     CRITERIA.parse(options.teacher_criterion)
     MODELS.parse(options.student)
-    attacks = robustness.read(options.attack) if options.attack is not None else ()
+    attacks = robustness.parse_attacks(options.attack) if options.attack is not None else ()
     from robustkd.training import build  # signatures need torch; the words are known by now
 
     for text in options.method_texts():

@@ -104,7 +104,7 @@ def draft(options: StudyOptions) -> Draft:
     scenario = scenarios.parse(options.scenario)
     if options.init is not None and not Path(options.init).is_file():
         raise errors.UsageError(f"--init {options.init}: there is no such file")
-    device = hardware.device(options.device)
+    device = hardware.resolve_device(options.device)
     teacher = chosen_teacher(options.teacher)
     out = writable(Path(options.out))
     source = study.source(options)
@@ -113,9 +113,9 @@ def draft(options: StudyOptions) -> Draft:
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
     drawn = draw(options, scenario, source, rows)
     cells = study.list_runs(options, teacher is not None)
-    cores = options.threads or hardware.cores()
+    cores = options.threads or hardware.count_cores()
     jobs = options.jobs or (min(cores, len(cells)) if device == "cpu" else 1)
-    half = hardware.half(options.precision, device, options.student, *([] if teacher else [options.teacher]))
+    half = hardware.use_bf16(options.precision, device, options.student, *([] if teacher else [options.teacher]))
     plan = study.Plan(
         options,
         out / folder_name(options, identity(options, source, drawn[0], half, teacher)),
@@ -138,8 +138,8 @@ def draft(options: StudyOptions) -> Draft:
                 console.print(f"left out of all: {error}", markup=False)
                 refused.append(cell.method)
     if options.attack is not None:
-        robustness.rehearse(study.network(plan, options.student, 0, "linear"), drawn[0].test, options.attack)
-    if options.corruptions and not corruptions.defined(source.shape):
+        robustness.check_user_attacks(study.network(plan, options.student, 0, "linear"), drawn[0].test, options.attack)
+    if options.corruptions and not corruptions.supports_shape(source.shape):
         console.print(f"--corruptions: {comparison.UNDEFINED}")
     if refused:  # `all` are those that these nets and data allow
         left = ",".join(text for text in options.method_texts() if text not in refused)

@@ -194,7 +194,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             images = self._pixels(validate_data(self, X, reset=False, dtype="numeric", allow_nd=True))
             if images.shape[1:] != self.image_shape_:
                 raise ValueError(f"X has images of {images.shape[1:]}, but those of fit were {self.image_shape_}")
-            device = torch.device(hardware.device(self.device))
+            device = torch.device(hardware.resolve_device(self.device))
         net = self.student_.to(device)
         shown = Source("X", images.transpose(0, 3, 1, 2), np.zeros(len(images), np.int64), (), fingerprint="X")
         with torch.no_grad():
@@ -233,12 +233,12 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             study.TABLES["MODELS"].parse(options.teacher).kwargs()  # misspelt, it is refused even where nobody wants it
         source = study.source(options)
         shown = self._split(source, seed)
-        device = hardware.device(options.device)
+        device = hardware.resolve_device(options.device)
         plan = study.Plan(
             options,
             folder,
             device,
-            hardware.half(options.precision, device, options.student, *([] if given else [options.teacher])),
+            hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher])),
             *moments(shown.train),
             given.file if given else None,
             init=None,

@@ -20,14 +20,15 @@ from robustkd.data.view import Source, View
 from robustkd.method import Method, Phase
 from robustkd.methods.baseline import Baseline
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Frozen, Network
 from robustkd.registry import Entry, Registry
 from robustkd.specs import Spec
 from robustkd.study import plan as study
 from robustkd.study.options import StudyOptions
 from robustkd.training import build
-from robustkd.training.engine import Epoch, Recipe, fit
+from robustkd.training.engine import Epoch, fit
+from robustkd.training.recipe import Recipe
 from robustkd.types import Batch, Clock, DatasetInfo, Output
 
 SHAPE, CLASSES = (1, 8, 8), ("left", "middle", "right")
@@ -70,7 +71,7 @@ def make_loader(view: View, size: int = 6, **options: Any) -> Loader:
 
 @cache
 def _cached_network(word: str, seed: int, half: bool) -> Network:
-    return make(MODELS.parse(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, half=half)
+    return build_network(MODELS.parse(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, bf16=half)
 
 
 def make_network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:

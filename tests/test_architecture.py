@@ -35,7 +35,13 @@ LAW: dict[str, set[str]] = {
         *("robustkd.types", *BASE),
     },
     "robustkd.training.build": {"robustkd.methods", "robustkd.method", "robustkd.criteria", *BASE},
-    "robustkd.training.engine": {"robustkd.method", "robustkd.types", "robustkd.data.loader"},
+    "robustkd.training.recipe": {"robustkd.method"},
+    "robustkd.training.engine": {
+        "robustkd.training.recipe",
+        "robustkd.method",
+        "robustkd.types",
+        "robustkd.data.loader",
+    },
     "robustkd.training.inference": {"robustkd.data.loader", "robustkd.method", "robustkd.models"},
     "robustkd.evaluation.metrics": set(),
     "robustkd.study.evaluate": {
@@ -70,7 +76,7 @@ LAW: dict[str, set[str]] = {
         *("robustkd.evaluation.robustness", "robustkd.evaluation.corruptions"),
         *(
             "robustkd.training.build",
-            "robustkd.training.engine",
+            "robustkd.training.recipe",
             "robustkd.training.checkpoint",
             "robustkd.study.options",
             "robustkd.data",
@@ -90,8 +96,8 @@ LAW: dict[str, set[str]] = {
         *("robustkd.training.hardware", "robustkd.study.evaluate"),
     },
     "robustkd.label_audit.out_of_fold": {
-        *("robustkd.training.build", "robustkd.training.engine", "robustkd.data", "robustkd.models", "robustkd.types"),
-        *("robustkd.seeds", *BASE),
+        *("robustkd.training.build", "robustkd.training.engine", "robustkd.training.recipe", "robustkd.data"),
+        *("robustkd.models", "robustkd.types", "robustkd.seeds", *BASE),
     },
     "robustkd.label_audit.confident_learning": set(),
     "robustkd.study.scheduler": {"robustkd.study.run", "robustkd.study.plan", *BASE},
@@ -185,7 +191,7 @@ def test_what_is_left_out_of_a_studys_identity_decides_no_weights() -> None:
     """A study is found again after a change of these files, so nothing that trains may ask them anything."""
     from pipelines.planning import UNTRAINED
 
-    trains = {"robustkd.training.build", "robustkd.training.engine", "robustkd.training.inference"}
+    trains = {f"robustkd.training.{name}" for name in ("build", "engine", "inference", "recipe")}
     trains |= {
         f"robustkd.{name}" for name in ("method", "methods", "models", "criteria", "data", "functional", "attacks")
     }

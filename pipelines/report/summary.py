@@ -262,7 +262,7 @@ def _class_grid(title: str, table: pd.DataFrame, tested: pd.DataFrame, intervals
             return told
         if intervals and row["low"] == row["low"]:
             told += f" {interval(row['low'], row['high'])}"
-        return told + ("*" if row["q"] < significance.LEVEL else "")
+        return told + ("*" if row["q"] < significance.ALPHA else "")
 
     rows = [
         [str(name), *(cell(str(name), str(column), value) for column, value in row.items())]

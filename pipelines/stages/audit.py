@@ -43,7 +43,8 @@ from robustkd.label_audit import confident_learning, out_of_fold
 from robustkd.models import MODELS
 from robustkd.study import plan
 from robustkd.study.options import DataOptions, StudyOptions
-from robustkd.training import engine, hardware
+from robustkd.training import hardware
+from robustkd.training.recipe import Recipe
 
 FIRST = 10  # suspects that the terminal shows
 
@@ -146,7 +147,11 @@ def main(options: AuditOptions) -> None:
 
 def conduct(options: AuditOptions, source: Source) -> None:
     """Do it for a data set that has been read."""
-    scenario, device, out = scenarios.parse(options.scenario), hardware.device(options.device), Path(options.out)
+    scenario, device, out = (
+        scenarios.parse(options.scenario),
+        hardware.resolve_device(options.device),
+        Path(options.out),
+    )
     if source.skipped:
         console.print(f"{len(source.skipped)} files that cannot be read are left out (audit.json names them)")
     rows = split(source, held_out=options.held_out, seed=options.split_seed)
@@ -155,11 +160,11 @@ def conduct(options: AuditOptions, source: Source) -> None:
     held_out = np.arange(len(view)) >= len(parts.train)
     trainer = out_of_fold.TrainingConfig(
         options.net,
-        engine.Recipe(epochs=options.epochs, lr=options.lr, warmup=options.warmup),
+        Recipe(epochs=options.epochs, lr=options.lr, warmup=options.warmup),
         options.batch,
         options.augment,
         device,
-        hardware.half(options.precision, device, options.net),
+        hardware.use_bf16(options.precision, device, options.net),
         options.seed,
     )
     plain = (0.5,) * source.shape[0]
@@ -168,7 +173,7 @@ def conduct(options: AuditOptions, source: Source) -> None:
     )  # what cannot be built is refused before anything is written
     fold = out_of_fold.assign_folds(view, options.folds, options.seed)
     folder = out / folder_name(options, trainer, view, fold, test)
-    with session.study_lock(folder), threads(options.threads or hardware.cores()):
+    with session.study_lock(folder), threads(options.threads or hardware.count_cores()):
         found = judged(options, source, view, fold, held_out, test, trainer, folder)
         changed = write(options, found, trainer, folder)
     tell(options, found, folder, changed)

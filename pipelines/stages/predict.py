@@ -24,7 +24,7 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
         raise UsageError(f"--to {to}: this file exists already")
     path = tracking.resolve(model) if tracking.is_reference(model) and not Path(model).exists() else Path(model)
     net, card = checkpoint.load_net(path)
-    where = torch.device(hardware.device(device))
+    where = torch.device(hardware.resolve_device(device))
     channels, size, width = card["shape"]
     if size != width:
         raise UsageError(f"{model}: this net takes images of {size}x{width}, and folders are read as squares")

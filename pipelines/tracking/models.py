@@ -14,10 +14,10 @@ from robustkd.errors import UsageError
 if TYPE_CHECKING:
     from mlflow.models import Model
 
-    from robustkd.training.checkpoint import Shipped
+    from robustkd.training.checkpoint import ServingModel
 
 
-def shipped(path: Path) -> "tuple[Shipped, dict[str, Any]]":
+def shipped(path: Path) -> "tuple[ServingModel, dict[str, Any]]":
     """A saved net as others call it, in float32 on the CPU and fit for torch.export, and its card.
 
     Raises:
@@ -29,8 +29,8 @@ def shipped(path: Path) -> "tuple[Shipped, dict[str, Any]]":
 
     net, card = checkpoint.load_net(path)
     # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
-    net.precision = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
-    return checkpoint.Shipped(net).eval().to(memory_format=torch.contiguous_format), card
+    net.autocast = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
+    return checkpoint.ServingModel(net).eval().to(memory_format=torch.contiguous_format), card
 
 
 def save(path: Path, to: Path) -> "Model":

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
     Perturb = Callable[[LogitsFn, Tensor, Tensor, torch.Generator], Tensor]  # images and labels -> images
 
-EPS = (8 / 255, 2 / 255)  # where no other is asked for; the first is the literature's for images in colour
+DEFAULT_RADII = (8 / 255, 2 / 255)  # where no other is asked for; the first is the literature's for images in colour
 SEED = 0  # of all that is drawn here: a net is measured twice alike
-PIXELS = 1 << 18  # of the images that are attacked at a time: 256 of 32x32
-LEAST = 32  # images at a time, however large they are
+MAX_PIXELS = 1 << 18  # of the images that are attacked at a time: 256 of 32x32
+MIN_BATCH = 32  # images at a time, however large they are
 
 ATTACKS = Registry(
     "attack",
@@ -60,7 +60,7 @@ ATTACKS = Registry(
     {
         "fgsm": Entry("robustness:FGSM", "one step along the sign of the gradient (arXiv 1412.6572)"),
         "pgd": Entry("robustness:PGD", "20 such steps from a random start, or pgd50 (arXiv 1706.06083)"),
-        "{module}:{callable}": Entry("", "an attack of your own", examples=("MODULE:CALLABLE",)),  # read by `read`
+        "{module}:{callable}": Entry("", "an attack of your own", examples=("MODULE:CALLABLE",)),  # parsed by parse_attacks
     },
 )
 
@@ -77,10 +77,10 @@ def _number(value: Any) -> Any:
 Radius = Annotated[float, BeforeValidator(_number), Interval(ge=0, le=1)]
 
 
-def shown(eps: float) -> str:
+def format_radius(eps: float) -> str:
     """A radius as people write it.
 
-    >>> shown(8 / 255), shown(0.1), shown(0.5 / 255)
+    >>> format_radius(8 / 255), format_radius(0.1), format_radius(0.5 / 255)
     ('8/255', '0.1', '0.5/255')
     """
     return f"{eps:g}" if float(f"{eps:g}") == eps else f"{255 * eps:g}/255"
@@ -108,7 +108,7 @@ class FGSM:
     def each(self) -> "dict[str, Perturb]":
         from robustkd.attacks.gradient import fgsm
 
-        return {f"fgsm {shown(eps)}": partial(fgsm, eps=eps) for eps in _radii(self.eps)}
+        return {f"fgsm {format_radius(eps)}": partial(fgsm, eps=eps) for eps in _radii(self.eps)}
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,15 @@ class PGD:
 
         name = f"pgd{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
         walk = partial(pgd, steps=self.steps, restarts=self.restarts)
-        return {f"{name} {shown(eps)}": partial(walk, eps=eps) for eps in _radii(self.eps)}
+        return {f"{name} {format_radius(eps)}": partial(walk, eps=eps) for eps in _radii(self.eps)}
 
 
 def _radii(eps: float | None) -> tuple[float, ...]:
-    return EPS if eps is None else (eps,)
+    return DEFAULT_RADII if eps is None else (eps,)
 
 
 @dataclass(frozen=True)
-class Own:
+class UserAttack:
     """The user's attack, MODULE:CALLABLE or FILE.py:CALLABLE, or a function that another package offers."""
 
     text: str
@@ -230,11 +230,11 @@ def _told(error: Exception) -> str:
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
 
 
-def read(spec: str) -> tuple[Attack, ...]:
+def parse_attacks(spec: str) -> tuple[Attack, ...]:
     """The attacks that a text names; the user's own are not imported yet, and neither is torch.
 
-    >>> read("fgsm,pgd50,mine:attack")
-    (FGSM(eps=None), PGD(steps=50, restarts=1, eps=None), Own(text='mine:attack', given=None))
+    >>> parse_attacks("fgsm,pgd50,mine:attack")
+    (FGSM(eps=None), PGD(steps=50, restarts=1, eps=None), UserAttack(text='mine:attack', given=None))
 
     Raises:
         UsageError: a word that nobody knows, or a value that it does not take.
@@ -242,15 +242,15 @@ def read(spec: str) -> tuple[Attack, ...]:
     attacks: list[Attack] = []
     for text in specs.split_at(spec, ","):
         if ":" in text:
-            attacks.append(Own(text))
+            attacks.append(UserAttack(text))
         else:
             word = ATTACKS.parse(text)
             target = word.load()
-            attacks.append(target(**word.kwargs()) if isinstance(target, type) else Own(text, target))
+            attacks.append(target(**word.kwargs()) if isinstance(target, type) else UserAttack(text, target))
     return tuple(attacks)
 
 
-def version(word: str) -> str:
+def attack_version(word: str) -> str:
     """A digest of the code that an attack's figures hang on, ours and the user's own; "" where that is gone."""
     ours = Path(__file__), Path(__file__).parents[1] / "attacks" / "gradient.py"
     code = "".join(file.read_text(encoding="utf-8") for file in ours)
@@ -262,7 +262,7 @@ def version(word: str) -> str:
     return digest(text=code)
 
 
-def rehearse(net: "Network", view: "View", spec: str) -> None:
+def check_user_attacks(net: "Network", view: "View", spec: str) -> None:
     """Try the user's own attacks on two images, so that one that cannot work is refused before anything is trained.
 
     The labels are those that the net gives: most attacks leave alone what is wrong already.
@@ -279,13 +279,13 @@ def rehearse(net: "Network", view: "View", spec: str) -> None:
 
     from robustkd.data.loader import Loader
 
-    own = [attack for attack in read(spec) if isinstance(attack, Own)]
+    own = [attack for attack in parse_attacks(spec) if isinstance(attack, UserAttack)]
     for attack in own:
         attack.load()
     loader = Loader(view.take(np.arange(min(2, len(view)))), 2, net.mean.device, augment=False)
     for attack in own:
         asked = attackable_copy(net)
-        with seeded(loader.device) as random:
+        with seeded_generator(loader.device) as random:
             for images, _ in loader.plain():
                 attack.perturb(asked, images, asked(images).argmax(dim=1), random)
 
@@ -293,7 +293,7 @@ def rehearse(net: "Network", view: "View", spec: str) -> None:
 # --- attacks -------------------------------------------------------------------------------------------------------
 
 
-def robust(net: "Network", loader: "Loader", spec: str) -> dict[str, dict[str, Any]]:
+def evaluate_attacks(net: "Network", loader: "Loader", spec: str) -> dict[str, dict[str, Any]]:
     """What is left of a net's figures on a view whose images are attacked, each by what the net makes of it.
 
     Gradients and verdicts are in float32 whatever the net computes in, so that no rounding hides a slope. Copies of the
@@ -313,16 +313,16 @@ def robust(net: "Network", loader: "Loader", spec: str) -> dict[str, dict[str, A
     """
     import torch
 
-    size = max(LEAST, PIXELS // math.prod(loader.view.sources[0].shape[1:]))
+    size = max(MIN_BATCH, MAX_PIXELS // math.prod(loader.view.sources[0].shape[1:]))
     figures: dict[str, dict[str, Any]] = {}
     judge = attackable_copy(net)
-    for attack in read(spec):
+    for attack in parse_attacks(spec):
         for name, perturb in attack.each().items():
             if name in figures:  # pgd and pgd20 are one
                 continue
             predicted, far, wide = [], [], []
             asked = attackable_copy(net)
-            with seeded(loader.device) as random:
+            with seeded_generator(loader.device) as random:
                 for batch, given in loader.plain():
                     for images, labels in zip(torch.split(batch, size), torch.split(given, size), strict=True):
                         moved = perturb(asked.eval(), images, labels, random)  # whatever a user's has left it in
@@ -332,7 +332,7 @@ def robust(net: "Network", loader: "Loader", spec: str) -> dict[str, dict[str, A
                             far.append(change.abs().amax())
                             wide.append(change.norm(dim=1).amax())
             figures[name] = _figures(loader.view, torch.cat(predicted).cpu().numpy())
-            if isinstance(attack, Own):
+            if isinstance(attack, UserAttack):
                 largest = {"largest_linf": far, "largest_l2": wide}
                 figures[name] |= {what: float(torch.stack(values).max()) for what, values in largest.items()}
     return figures
@@ -365,7 +365,7 @@ def attackable_copy(net: "Network") -> "nn.Module":
         def __init__(self) -> None:
             super().__init__()
             self.net = copy.deepcopy(net)
-            self.net.halved = False
+            self.net.bf16 = False
 
         def forward(self, images: "Tensor") -> "Tensor":
             return self.net(images).logits
@@ -374,7 +374,7 @@ def attackable_copy(net: "Network") -> "nn.Module":
 
 
 @contextmanager
-def seeded(device: "torch.device") -> "Iterator[torch.Generator]":
+def seeded_generator(device: "torch.device") -> "Iterator[torch.Generator]":
     """A generator for our draws, and for a while the global one seeded for the user's; afterwards it is as it was."""
     import torch
 

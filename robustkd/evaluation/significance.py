@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-LEVEL = 0.05
-FEWEST = 5  # seeds below which no verdict is given
-ENOUGH = 10  # seeds from which the bootstrap's interval is told beside t's; it is the shorter of the two
-SAME = 1e-12  # differences of shares closer than this are one: sums of floats end in different digits
+ALPHA = 0.05
+MIN_SEEDS = 5  # seeds below which no verdict is given
+MIN_BOOTSTRAP_SEEDS = 10  # seeds from which the bootstrap's interval is told beside t's; it is the shorter of the two
+EQUALITY_TOLERANCE = 1e-12  # differences of shares closer than this are one: sums of floats end in different digits
 
 Floats = NDArray[np.float64]
 
 
-class Paired(NamedTuple):
+class PairedTTest(NamedTuple):
     """The differences' mean, its 95 % interval, and the p of the hypothesis that it is 0: (m,) each."""
 
     mean: Floats
@@ -30,41 +30,41 @@ class Paired(NamedTuple):
     p: Floats
 
 
-def paired(differences: ArrayLike) -> Paired:
+def paired_t_test(differences: ArrayLike) -> PairedTTest:
     """Student's paired t test, two-sided: (n, m) differences, a row per seed -> (m,) each.
 
     Where all differences are 0 the mean is 0 for certain, with p = 1. Where all are one other number their spread says
     nothing, and p is that of the sign test, 2^(1-n); there is no interval. One seed has neither, nor has a column with NaN.
 
-    >>> t = paired([[1.0], [2.0], [3.0]])
+    >>> t = paired_t_test([[1.0], [2.0], [3.0]])
     >>> [round(float(x[0]), 4) for x in t]
     [2.0, -0.4841, 4.4841, 0.0742]
     """
     d = np.asarray(differences, dtype=np.float64)
     n, nothing = len(d), np.full(d.shape[1], np.nan)
     if not n:
-        return Paired(nothing, nothing, nothing, nothing)
+        return PairedTTest(nothing, nothing, nothing, nothing)
     mean = d.mean(axis=0)
     if n == 1:
-        return Paired(mean, nothing, nothing, nothing)
+        return PairedTTest(mean, nothing, nothing, nothing)
     spread = np.ptp(d, axis=0)
-    error = np.where(spread < SAME, np.nan, d.std(axis=0, ddof=1) / np.sqrt(n))
-    half = stats.t.ppf(1 - LEVEL / 2, n - 1) * error
+    error = np.where(spread < EQUALITY_TOLERANCE, np.nan, d.std(axis=0, ddof=1) / np.sqrt(n))
+    half = stats.t.ppf(1 - ALPHA / 2, n - 1) * error
     p = 2 * stats.t.sf(np.abs(mean / error), n - 1)
-    zero, constant = np.abs(d).max(axis=0) < SAME, spread < SAME
+    zero, constant = np.abs(d).max(axis=0) < EQUALITY_TOLERANCE, spread < EQUALITY_TOLERANCE
     p = np.where(zero, 1.0, np.where(constant, 2.0 ** (1 - n), p))
     half, mean = np.where(zero, 0.0, half), np.where(zero, 0.0, mean)
-    return Paired(mean, mean - half, mean + half, p)
+    return PairedTTest(mean, mean - half, mean + half, p)
 
 
-def bootstrap(differences: ArrayLike) -> tuple[Floats, Floats]:
+def bootstrap_interval(differences: ArrayLike) -> tuple[Floats, Floats]:
     """The bias-corrected and accelerated bootstrap's 95 % interval of the mean (Efron 1987): (n, m) -> (m,), (m,).
 
     NaN below 10 seeds, where it is too short, and where the differences are all alike.
     """
     d = np.asarray(differences, dtype=np.float64)
     low, high = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
-    for column in np.flatnonzero(np.ptp(d, axis=0) > SAME) if len(d) >= ENOUGH else ():
+    for column in np.flatnonzero(np.ptp(d, axis=0) > EQUALITY_TOLERANCE) if len(d) >= MIN_BOOTSTRAP_SEEDS else ():
         drawn = stats.bootstrap((d[:, column],), np.mean, rng=np.random.default_rng(0))
         low[column], high[column] = drawn.confidence_interval
     return low, high
@@ -106,12 +106,12 @@ def verdict(seeds: int, mean: float, low: float, p: float) -> str:
     >>> verdict(5, 0.0, 0.0, 1.0), verdict(5, 0.0, -0.01, 1.0)
     ('identical', 'no difference shown')
     """
-    if seeds < FEWEST:
+    if seeds < MIN_SEEDS:
         return "too few seeds"
     if p != p:
         return "not measured"
     if mean == low == 0:  # nothing was uncertain about it
         return "identical"
-    if p < LEVEL:
+    if p < ALPHA:
         return "better" if mean > 0 else "worse"
     return "no difference shown"

@@ -25,9 +25,10 @@ from robustkd.data.splits import merge_singleton_groups
 from robustkd.data.view import Labels, View
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Network
 from robustkd.training import build, engine
+from robustkd.training.recipe import Recipe
 from robustkd.types import DatasetInfo
 
 ClassProbabilities = NDArray[np.float32]  # (n, K)
@@ -43,7 +44,7 @@ class TrainingConfig:
     """How the net of each fold is trained."""
 
     net: str  # a word of MODELS
-    recipe: engine.Recipe
+    recipe: Recipe
     batch: int = 64
     augment: bool = True
     device: str = "cpu"
@@ -160,13 +161,13 @@ def build_fold_network(view: View, trainer: TrainingConfig, which: int, pixels: 
     Raises:
         UsageError: the net cannot be built, or not for images of this size.
     """
-    return make(
+    return build_network(
         MODELS.parse(trainer.net),
         shape=view.sources[0].shape,
         classes=len(view.classes),
         mean=pixels[0],
         std=pixels[1],
-        half=trainer.half,
+        bf16=trainer.half,
         seed=seeds.derive(trainer.seed, "audit", "init", which),
     )
 

@@ -38,7 +38,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.functional import masked_mean, sample_valid_columns, soft_ce, triplet_loss
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, freeze_bn_stats, shapes
+from robustkd.models.net import Frozen, Network, freeze_bn_stats, infer_shapes
 from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 
@@ -104,7 +104,7 @@ class AMKD(Distiller):
         self.reading, self.space, self.negatives, self.temperature = reading, space, negatives, temperature
         self.share, self.steps, self.step_length, self.strict = share, steps, step, reject == "paper"
         if space == "embedding":
-            ours, theirs = (shapes(net, data.shape).embedding[0] for net in (student, teacher.net))
+            ours, theirs = (infer_shapes(net, data.shape).embedding[0] for net in (student, teacher.net))
             self.projection = nn.Linear(ours, theirs)
 
     def objective(self, batch: Batch) -> Objective:

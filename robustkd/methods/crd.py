@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, shapes
+from robustkd.models.net import Frozen, Network, infer_shapes
 from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Positive, Share
 
 
@@ -70,7 +70,7 @@ class CRD(Distiller):
         super().__init__(student, teacher, criterion)
         self.random, self.weight, self.apart, self.draws = random, weight, negatives == "teacher", draws
         self.tau, self.momentum, self.kd, self.temperature = tau, momentum, kd, temperature
-        sizes = [shapes(net, data.shape).embedding[0] for net in (student, teacher.net)]
+        sizes = [infer_shapes(net, data.shape).embedding[0] for net in (student, teacher.net)]
         self.embed_s, self.embed_t = (nn.Linear(size, dimension) for size in sizes)
         for name in ("ours", "theirs"):
             self.register_buffer(name, F.normalize(torch.randn(data.samples, dimension)))

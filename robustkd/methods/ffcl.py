@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl, sigmoid_rampup
 from robustkd.method import Method
-from robustkd.models.layers import convolution, initialise
-from robustkd.models.net import Net, Network, shapes
+from robustkd.models.layers import build_conv, init_conv_weights
+from robustkd.models.net import Network, StagedNetwork, infer_shapes
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Positive, Share
 
 LABEL_PROBABILITY, VIRTUAL_TEMPERATURE = 0.99, 20.0  # what the virtual teacher gives the label, and its temperature
@@ -46,19 +46,19 @@ def virtual_teacher_loss(logits: Tensor, labels: Tensor) -> Tensor:
     )
 
 
-def build_fusion(channels: int, head: nn.Linear, half: bool) -> Net:
+def build_fusion(channels: int, head: nn.Linear, bf16: bool) -> StagedNetwork:
     """A net whose images are two maps of `channels` one upon the other: (B, 2c, h, w)."""
     both = 2 * channels
     parts = nn.Sequential(
         nn.Conv2d(both, both, 3, padding=1, groups=both, bias=False),
         nn.BatchNorm2d(both),
         nn.ReLU(),
-        convolution(both, channels, size=1),
+        build_conv(both, channels, size=1),
         nn.BatchNorm2d(channels),
         nn.ReLU(),
     )
-    initialise(parts)
-    return Net(parts, [], head, half=half)
+    init_conv_weights(parts)
+    return StagedNetwork(parts, [], head, bf16=bf16)
 
 
 class FFCL(Method):
@@ -77,9 +77,9 @@ class FFCL(Method):
         super().__init__()
         first, second = students(2)
         self.model, self.students = first, nn.ModuleList([first, second])
-        channels = shapes(first, data.shape).maps[-1][0]
+        channels = infer_shapes(first, data.shape).maps[-1][0]
         # A head of the students' kind: a criterion that needs cosines for logits needs them here too.
-        self.fusion = build_fusion(channels, type(first.head)(channels, data.classes), first.halved)
+        self.fusion = build_fusion(channels, type(first.head)(channels, data.classes), first.bf16)
         self.criteria = nn.ModuleList(criterion() for _ in range(3))
         self.temperature, self.ramp, self.virtual = temperature, ramp, virtual
 

@@ -22,7 +22,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.net import Frozen, Network, parameters_up_to, shapes
+from robustkd.models.net import Frozen, Network, infer_shapes, parameters_up_to
 from robustkd.types import Batch, Count, DatasetInfo, Objective, Output, Positive, Share
 
 
@@ -42,7 +42,7 @@ class FitNet(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion, ce=1 - alpha)
-        ours, theirs = shapes(student, data.shape).maps, shapes(teacher.net, data.shape).maps
+        ours, theirs = infer_shapes(student, data.shape).maps, infer_shapes(teacher.net, data.shape).maps
         if hint >= min(len(ours), len(theirs)):
             raise UsageError(f"fitnet: hint is {hint}, but the nets have {min(len(ours), len(theirs)) - 1} stages")
         (c, h, w), (c_t, h_t, w_t) = ours[hint], theirs[hint]

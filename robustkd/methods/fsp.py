@@ -24,7 +24,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.net import Frozen, Network, parameters_up_to, shapes
+from robustkd.models.net import Frozen, Network, infer_shapes, parameters_up_to
 from robustkd.types import Batch, DatasetInfo, Objective, Output, Positive, Share
 
 
@@ -51,7 +51,7 @@ class FSP(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion, ce=1 - alpha if second == "hinton" else 1.0)
-        ours, theirs = ([m[0] for m in shapes(net, data.shape).maps] for net in (student, teacher.net))
+        ours, theirs = ([m[0] for m in infer_shapes(net, data.shape).maps] for net in (student, teacher.net))
         if ours != theirs:
             raise UsageError(
                 f"fsp: the student's maps have {ours} channels and the teacher's {theirs}; they should be equal, "

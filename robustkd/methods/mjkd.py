@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.net import Frozen, Network, shapes
+from robustkd.models.net import Frozen, Network, infer_shapes
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 TERMS_BY_MOMENTUM = ("ce", "feature", "logit")  # from the least momentum to the most
@@ -96,7 +96,10 @@ class MJKD(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion, ce=1 - alpha)
-        (ours,), (theirs,) = shapes(student, data.shape).embedding, shapes(teacher.net, data.shape).embedding
+        (ours,), (theirs,) = (
+            infer_shapes(student, data.shape).embedding,
+            infer_shapes(teacher.net, data.shape).embedding,
+        )
         self.adapter = nn.Linear(ours, theirs)
         self.spread, self.feature, self.alpha, self.temperature = spread, feature, alpha, temperature
 

@@ -30,7 +30,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
-from robustkd.models.layers import head
+from robustkd.models.layers import build_head
 from robustkd.models.net import Frozen, Network, stage_widths
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
@@ -79,8 +79,8 @@ class MTKDSSR(Distiller):
         self.first, self.temperature = first, temperature
         self.projections = nn.ModuleList(nn.Linear(*widths) for widths in zip(ours, theirs, strict=True))
         kind = self.criterion.head
-        self.heads = nn.ModuleList(head(kind, width, data.classes) for width in ours[:-1])
-        self.teacher_heads = nn.ModuleList(head(kind, width, data.classes) for width in theirs[:-1])
+        self.heads = nn.ModuleList(build_head(kind, width, data.classes) for width in ours[:-1])
+        self.teacher_heads = nn.ModuleList(build_head(kind, width, data.classes) for width in theirs[:-1])
         self.criteria = nn.ModuleList(criterion() for _ in self.teacher_heads)
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:

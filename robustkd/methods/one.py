@@ -22,7 +22,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.functional import kl, sigmoid_rampup
 from robustkd.method import Method
-from robustkd.models.net import Net, Network, shapes
+from robustkd.models.net import Network, StagedNetwork, infer_shapes
 from robustkd.types import AtLeastTwo, Batch, DatasetInfo, Objective, Positive, Share
 
 
@@ -65,7 +65,7 @@ class ONE(Method):
         ramp: Share = 80 / 300,
     ) -> None:
         super().__init__()
-        nets = [net for net in students(branches) if isinstance(net, Net)]
+        nets = [net for net in students(branches) if isinstance(net, StagedNetwork)]
         if len(nets) < branches:
             raise UsageError(
                 "one: a net of another library cannot be cut before its last stage; take a resnet or a wrn"
@@ -74,8 +74,8 @@ class ONE(Method):
             raise UsageError(f"one: the net has {stages} stages, and branches that share a stage need 2 at least")
         self.model, *others = nets
         # Of the others only the upper part is kept: a net whose images are the shared maps.
-        self.branches = nn.ModuleList(Net(o.stages[-1], [], o.head, neck=o.neck, half=o.halved) for o in others)
-        self.gate = Gate(shapes(nets[0], data.shape).maps[-2][0], branches)
+        self.branches = nn.ModuleList(StagedNetwork(o.stages[-1], [], o.head, neck=o.neck, bf16=o.bf16) for o in others)
+        self.gate = Gate(infer_shapes(nets[0], data.shape).maps[-2][0], branches)
         self.criteria = nn.ModuleList(criterion() for _ in range(branches + 1))
         self.temperature, self.ramp = temperature, ramp
 

@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 from robustkd.errors import UsageError
-from robustkd.models.external import tap
-from robustkd.models.layers import head as head_of
-from robustkd.models.net import Network, column, shapes
+from robustkd.models.external import wrap_classifier
+from robustkd.models.layers import build_head as head_of
+from robustkd.models.net import Network, infer_shapes, per_channel
 from robustkd.specs import Spec
 
-SMALLEST = 8  # three stages leave 2x2 of it
+MIN_IMAGE_SIZE = 8  # three stages leave 2x2 of it
 
 
-def make(
+def build_network(
     word: Spec,
     *,
     shape: tuple[int, int, int],
@@ -22,7 +22,7 @@ def make(
     mean: Sequence[float],
     std: Sequence[float],
     head: str = "linear",
-    half: bool = False,
+    bf16: bool = False,
     seed: int,
 ) -> Network:
     """The network that a word stands for, channels-last, on the CPU.
@@ -37,8 +37,10 @@ def make(
         UsageError: the word's values, the images' size or what the word builds cannot be used.
     """
     name = f"net '{word.text}'"
-    if min(shape[1:]) < SMALLEST:
-        raise UsageError(f"{name}: images of {shape[1]}x{shape[2]} are too small: {SMALLEST}x{SMALLEST} is the least")
+    if min(shape[1:]) < MIN_IMAGE_SIZE:
+        raise UsageError(
+            f"{name}: images of {shape[1]}x{shape[2]} are too small: {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} is the least"
+        )
     values = word.kwargs()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too
@@ -46,13 +48,13 @@ def make(
         if not isinstance(built, nn.Module):
             raise UsageError(f"{name} builds a {type(built).__name__}, not a torch.nn.Module")
         try:
-            net = built if isinstance(built, Network) else tap(built, shape)
+            net = built if isinstance(built, Network) else wrap_classifier(built, shape)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from None
         if head != "linear":
             net.replace_head(head_of(head, net.head.in_features, classes))
-    net.mean, net.std, net.halved = column(mean), column(std), half
-    (answers,) = shapes(net, shape).logits
+    net.mean, net.std, net.bf16 = per_channel(mean), per_channel(std), bf16
+    (answers,) = infer_shapes(net, shape).logits
     if answers != classes:
         raise UsageError(f"{name} gives {answers} logits for {classes} classes: its builder must heed `classes`")
     return net.to(memory_format=torch.channels_last)

@@ -8,26 +8,26 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustkd.errors import UsageError, did_you_mean
-from robustkd.models.feature_taps import Shape, Tap, check_logits, probe
-from robustkd.models.net import Maps, Network, full
+from robustkd.models.feature_taps import FeatureTap, Shape, check_logits, find_feature_taps
+from robustkd.models.net import FeatureMaps, Network, at_least_float32
 from robustkd.types import Output
 
 
-class Tapped(Network):
+class ExternalNetwork(Network):
     """A foreign classifier: what it computes is untouched, hooks keep what it computes on the way."""
 
     def __init__(
         self,
         model: nn.Module,
-        taps: Sequence[Tap],
+        taps: Sequence[FeatureTap],
         head: str,
         *,
         repeat: int = 1,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
-        half: bool = False,
+        bf16: bool = False,
     ) -> None:
-        super().__init__(mean, std, half)
+        super().__init__(mean, std, bf16)
         self.model, self.taps, self.repeat, self._last = model, tuple(taps), repeat, head
         self._seen: dict[str, list[tuple[Any, Any]]] = {}  # filled during a forward, empty between two
         for path in {head, *(tap.path for tap in taps)}:
@@ -45,15 +45,15 @@ class Tapped(Network):
         x = self.normalise(images).expand(-1, self.repeat * images.shape[1], -1, -1)
         self._seen = {path: [] for path in (self._last, *(tap.path for tap in self.taps))}
         try:
-            with self.precision(x):
+            with self.autocast(x):
                 logits = self.model(x)
             seen = self._seen
         finally:
             self._seen = {}
         check_logits(self.model, logits)  # again: auxiliary heads answer in training only
         (embedding, *_), _ = seen[self._last][-1]
-        maps = Maps(seen[tap.path][tap.turn][1] for tap in self.taps)
-        return Output(full(logits), full(embedding.flatten(1)), maps)
+        maps = FeatureMaps(seen[tap.path][tap.turn][1] for tap in self.taps)
+        return Output(at_least_float32(logits), at_least_float32(embedding.flatten(1)), maps)
 
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         """The maps of forward. The whole network runs before the first: a foreign forward cannot be stopped midway."""
@@ -67,7 +67,7 @@ class Tapped(Network):
             self._seen[path].append((inputs, output))
 
 
-def tap(model: nn.Module, shape: Shape) -> Tapped:
+def wrap_classifier(model: nn.Module, shape: Shape) -> ExternalNetwork:
     """Give a classifier our face. It is changed in one thing: what works in place (its ReLUs) does so no longer.
 
     A dry run on images of shape (C, H, W) finds where to read: the last map at each resolution, and what the last
@@ -83,8 +83,8 @@ def tap(model: nn.Module, shape: Shape) -> Tapped:
     wanted = next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), channels)
     if channels not in (1, wanted):
         raise UsageError(f"{name} reads images of {wanted} channels and these have {channels}")
-    taps, head = probe(model, (wanted, *shape[1:]))
-    return Tapped(model, taps, head, repeat=wanted // channels)
+    taps, head = find_feature_taps(model, (wanted, *shape[1:]))
+    return ExternalNetwork(model, taps, head, repeat=wanted // channels)
 
 
 def torchvision_net(channels: int, classes: int, *, name: str) -> nn.Module:

@@ -11,17 +11,17 @@ from robustkd.models.net import eval_no_grad
 
 Size = tuple[int, int]  # h, w
 Shape = tuple[int, int, int]  # C, H, W
-SIDES = (16, 32, 64, 96, 128, 224, 299)  # tried when a net refuses the images, to say what it would take
+SUGGESTED_SIDES = (16, 32, 64, 96, 128, 224, 299)  # tried when a net refuses the images, to say what it would take
 
 
-class Tap(NamedTuple):
+class FeatureTap(NamedTuple):
     """Where a map is read: a module, and which of its calls in one forward (a shared ReLU has many)."""
 
     path: str
     turn: int
 
 
-class Call(NamedTuple):
+class ModuleCall(NamedTuple):
     """A call of a module in a dry run, and the resolutions (h, w) it read and gave; None where that is no map."""
 
     module: nn.Module
@@ -37,7 +37,7 @@ class Call(NamedTuple):
         return None not in (self.before, self.after) and self.before != self.after and not _learns(self.module)
 
 
-def probe(model: nn.Module, shape: Shape) -> tuple[list[Tap], str]:
+def find_feature_taps(model: nn.Module, shape: Shape) -> tuple[list[FeatureTap], str]:
     """The last map at each resolution, in order, and the path of the last nn.Linear, which reads the embedding.
 
     Raises:
@@ -51,14 +51,14 @@ def probe(model: nn.Module, shape: Shape) -> tuple[list[Tap], str]:
     return taps, heads[-1]
 
 
-def _dry_run(model: nn.Module, shape: Shape) -> list[Call]:
+def _dry_run(model: nn.Module, shape: Shape) -> list[ModuleCall]:
     """Every call of every module on two black images, in the order in which they end."""
-    calls: list[Call] = []
+    calls: list[ModuleCall] = []
 
     def note(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
         turn = sum(call.path == path for call in calls)
         before = _resolution(inputs[0], shape) if inputs else None
-        calls.append(Call(module, path, turn, before, _resolution(output, shape), output))
+        calls.append(ModuleCall(module, path, turn, before, _resolution(output, shape), output))
 
     hooks = [part.register_forward_hook(partial(note, path)) for path, part in model.named_modules()]
     try:
@@ -67,7 +67,7 @@ def _dry_run(model: nn.Module, shape: Shape) -> list[Call]:
         for hook in hooks:
             hook.remove()
     if isinstance(answer, Exception):
-        larger = (side for side in SIDES if side > min(shape[1:]))
+        larger = (side for side in SUGGESTED_SIDES if side > min(shape[1:]))
         fits = next((side for side in larger if isinstance(_attempt(model, (shape[0], side, side)), Tensor)), None)
         hint = f"; it takes {fits}x{fits}" if fits else ""
         reason = str(answer).split("\n")[0]
@@ -95,7 +95,7 @@ def check_logits(model: nn.Module, answer: Any) -> None:
         )
 
 
-def _taps(calls: list[Call]) -> list[Tap]:
+def _taps(calls: list[ModuleCall]) -> list[FeatureTap]:
     """The last map at each resolution, in the order in which they are computed."""
     pooled = {id(call.output) for call in calls if call.pools}  # given by a Sequential that ends in a pool, too
     maps = [
@@ -108,10 +108,10 @@ def _taps(calls: list[Call]) -> list[Tap]:
     if any(call.pools and call.after == (1, 1) for call in calls[trunk + 1 :]):
         trunk = len(calls)
     ends = {call.after: i for i, call in maps if call.after != (1, 1) or i > trunk}
-    return [Tap(calls[i].path, calls[i].turn) for i in sorted(ends.values())]
+    return [FeatureTap(calls[i].path, calls[i].turn) for i in sorted(ends.values())]
 
 
-def _leaving(call: Call, calls: list[Call]) -> bool:
+def _leaving(call: ModuleCall, calls: list[ModuleCall]) -> bool:
     """Whether it is a step of a block that halves the resolution: the next stage's work, and not the end of this one.
 
     Such as the expansion before the strided convolution of a bottleneck. Plain Sequentials are folders, not blocks.

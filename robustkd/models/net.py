@@ -19,7 +19,7 @@ from robustkd.errors import UsageError
 from robustkd.types import Output
 
 
-class Maps(Sequence[Tensor]):
+class FeatureMaps(Sequence[Tensor]):
     """Maps in float32, each converted when it is first read: most methods read none, and all four cost 2-4 % of a step.
 
     Under half they are copies. The gradient of a loss flows through them into the network as always; but the logits do
@@ -39,7 +39,7 @@ class Maps(Sequence[Tensor]):
         x = self._maps[at]
         # A first reader under no_grad must not cut the graph for a second who learns.
         with torch.set_grad_enabled(x.requires_grad):
-            self._maps[at] = full(x)
+            self._maps[at] = at_least_float32(x)
         return self._maps[at]
 
     def __len__(self) -> int:
@@ -57,11 +57,11 @@ class Network(nn.Module, ABC):
     std: Tensor
     head: nn.Linear  # reads the embedding
 
-    def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), half: bool = False) -> None:
+    def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), bf16: bool = False) -> None:
         super().__init__()
-        self.register_buffer("mean", column(mean))
-        self.register_buffer("std", column(std))
-        self.halved = half  # `half` is a method of nn.Module
+        self.register_buffer("mean", per_channel(mean))
+        self.register_buffer("std", per_channel(std))
+        self.bf16 = bf16
 
     if TYPE_CHECKING:  # nn.Module's own says Any
 
@@ -82,12 +82,12 @@ class Network(nn.Module, ABC):
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
-    def precision(self, x: Tensor) -> torch.autocast:
+    def autocast(self, x: Tensor) -> torch.autocast:
         """What the network computes in. An autocast of the caller's is overruled in both directions."""
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.halved)
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16)
 
 
-class Net(Network):
+class StagedNetwork(Network):
     """normalise -> stem -> stages -> neck -> global average pool -> head, keeping what each stage produced.
 
     The neck is what stands between the last map and the pool: the last BN-ReLU of a pre-activation net.
@@ -102,24 +102,24 @@ class Net(Network):
         neck: nn.Module | None = None,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
-        half: bool = False,
+        bf16: bool = False,
     ) -> None:
-        super().__init__(mean, std, half)
+        super().__init__(mean, std, bf16)
         self.stem, self.stages, self.neck = stem, nn.ModuleList(stages), neck or nn.Identity()
         self.head = head
 
     def forward(self, images: Tensor) -> Output:
-        maps = tuple(self._climb(images))
-        logits, embedding = self.read(maps[-1])
-        return Output(logits, embedding, Maps(maps))
+        maps = tuple(self._iter_stage_outputs(images))
+        logits, embedding = self.classify(maps[-1])
+        return Output(logits, embedding, FeatureMaps(maps))
 
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         """The maps of forward as they are computed: who stops early never runs the upper part."""
-        return map(full, self._climb(images))
+        return map(at_least_float32, self._iter_stage_outputs(images))
 
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """From the last map to the answer: (B, c, h, w) -> logits (B, K), embedding (B, D)."""
-        with self.precision(x):
+        with self.autocast(x):
             x = self.neck(x)
         # Pool and head in float32 even under half: it costs nothing, and bfloat16 would keep 3 digits of a logit.
         with torch.autocast(x.device.type, enabled=False):
@@ -129,11 +129,11 @@ class Net(Network):
     def replace_head(self, head: nn.Linear) -> None:
         self.head = head
 
-    def _climb(self, images: Tensor) -> Iterator[Tensor]:
+    def _iter_stage_outputs(self, images: Tensor) -> Iterator[Tensor]:
         """The maps in the precision they were computed in; autocast is closed before each yield, or it would leak."""
         x = self.normalise(images)
         for part in (self.stem, *self.stages):
-            with self.precision(x):
+            with self.autocast(x):
                 x = part(x)
             yield x
 
@@ -162,7 +162,7 @@ class Frozen:
         return total.hexdigest()[:16]
 
 
-class Shapes(NamedTuple):
+class OutputShapes(NamedTuple):
     """The sizes of an Output, without the batch: what adapters are built from."""
 
     logits: tuple[int]
@@ -170,12 +170,12 @@ class Shapes(NamedTuple):
     maps: tuple[tuple[int, int, int], ...]
 
 
-def shapes(net: Network, shape: tuple[int, int, int]) -> Shapes:
+def infer_shapes(net: Network, shape: tuple[int, int, int]) -> OutputShapes:
     """What the net answers to images of (C, H, W), found by a dry run that leaves no trace."""
     with eval_no_grad(net):
         logits, embedding, maps = net(net.mean.new_zeros(2, *shape))
     sizes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps)
-    return Shapes((logits.shape[1],), (embedding.shape[1],), sizes)
+    return OutputShapes((logits.shape[1],), (embedding.shape[1],), sizes)
 
 
 def stage_widths(
@@ -186,7 +186,7 @@ def stage_widths(
     Raises:
         UsageError: they have not as many stages.
     """
-    ours, theirs = ([m[0] for m in shapes(net, shape).maps[1:]] for net in (student, teacher))
+    ours, theirs = ([m[0] for m in infer_shapes(net, shape).maps[1:]] for net in (student, teacher))
     if len(ours) != len(theirs):
         raise UsageError(
             f"{method}: the student has {len(ours)} stages and the teacher {len(theirs)}: they should be as many"
@@ -236,11 +236,11 @@ def parameters_up_to(net: Network, depth: int, shape: tuple[int, int, int]) -> l
     return [parameter for parameter in net.parameters() if id(parameter) in found]
 
 
-def full(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """The tensor in float32 if it was computed in less; float64 stays what it is."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def column(values: Sequence[float]) -> Tensor:
+def per_channel(values: Sequence[float]) -> Tensor:
     """A value per channel, (C,) -> (1, C, 1, 1)."""
     return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustkd.errors import UsageError
-from robustkd.models.layers import convolution, head, initialise
-from robustkd.models.net import Net
+from robustkd.models.layers import build_conv, build_head, init_conv_weights
+from robustkd.models.net import StagedNetwork
 from robustkd.types import Count
 
 
-class Block(nn.Module):
+class PreActBlock(nn.Module):
     """BN-ReLU-conv-BN-ReLU-conv, plus the shortcut: a raw sum."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(inside), convolution(inside, outside, stride)
-        self.bn2, self.conv2 = nn.BatchNorm2d(outside), convolution(outside, outside)
+        self.bn1, self.conv1 = nn.BatchNorm2d(inside), build_conv(inside, outside, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(outside), build_conv(outside, outside)
         same = stride == 1 and inside == outside
-        self.shortcut = None if same else convolution(inside, outside, stride, size=1)
+        self.shortcut = None if same else build_conv(inside, outside, stride, size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(x))
@@ -29,7 +29,7 @@ class Block(nn.Module):
         return rest + (x if self.shortcut is None else self.shortcut(y))
 
 
-def wrn(channels: int, classes: int, *, depth: int, width: Count) -> Net:
+def wrn(channels: int, classes: int, *, depth: int, width: Count) -> StagedNetwork:
     """A WRN of the given depth and widening factor; its maps are raw sums, before the next BN-ReLU."""
     blocks, rest = divmod(depth - 4, 6)
     if rest or blocks < 1:
@@ -40,11 +40,11 @@ def wrn(channels: int, classes: int, *, depth: int, width: Count) -> Net:
         )
     inside, stages = 16, []
     for outside, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
-        first = Block(inside, outside, stride)
-        stages.append(nn.Sequential(first, *(Block(outside, outside, 1) for _ in range(blocks - 1))))
+        first = PreActBlock(inside, outside, stride)
+        stages.append(nn.Sequential(first, *(PreActBlock(outside, outside, 1) for _ in range(blocks - 1))))
         inside = outside
     neck = nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU())
-    net = Net(convolution(channels, 16), stages, head("linear", inside, classes), neck=neck)
-    initialise(net)
+    net = StagedNetwork(build_conv(channels, 16), stages, build_head("linear", inside, classes), neck=neck)
+    init_conv_weights(net)
     nn.init.zeros_(net.head.bias)
     return net

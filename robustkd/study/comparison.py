@@ -220,7 +220,7 @@ def verdicts(
         d = _pairs(value, value, method, str(against), draws(study))
         plain = _pairs(value, value, method, BASELINE) if against != BASELINE else d[:0]
         early = _pairs(value, stopped, method, str(against))
-        test, boot = significance.paired(d), significance.bootstrap(d)
+        test, boot = significance.paired_t_test(d), significance.bootstrap_interval(d)
         rows[method] = {
             "reference": against,
             "metric": HEADLINE if part == "last" else f"clean_{HEADLINE}",
@@ -292,7 +292,7 @@ def class_table(results: Sequence[Mapping[str, Any]], study: Mapping[str, Any], 
         if not seeds:
             continue
         own, theirs = (np.stack([value[name, seed] for seed in seeds]) for name in (method, str(against)))
-        test = significance.paired(_by_draw(own - theirs, seeds, draws(study)))
+        test = significance.paired_t_test(_by_draw(own - theirs, seeds, draws(study)))
         columns = {"recall": own.mean(axis=0), "recall_reference": theirs.mean(axis=0), "difference": test.mean}
         told = {"class": names, "support": support, "method": method, "reference": against, "n": len(seeds)}
         parts.append(pd.DataFrame({**told, **columns, "low": test.low, "high": test.high, "p": test.p}))
@@ -350,7 +350,7 @@ def supported(table: pd.DataFrame) -> pd.DataFrame:
     """Differences without the intervals that few seeds cannot bear: where all are 0 these are [0, 0], as if it were sure."""
     if not {"difference", "low", "high", "n"} <= {*table}:
         return table
-    empty = (table["low"] == 0) & (table["high"] == 0) & (table["n"] < significance.FEWEST)
+    empty = (table["low"] == 0) & (table["high"] == 0) & (table["n"] < significance.MIN_SEEDS)
     return table.assign(low=table["low"].mask(empty), high=table["high"].mask(empty))
 
 
@@ -397,7 +397,7 @@ def rule(made: Comparison, trust: bool = False) -> list[str]:
     return [
         f"Verdicts: paired t test of balanced accuracy{clean}{trusted} over the seeds against the baseline with the same"
         f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
-        f" {significance.LEVEL:g}; none below {significance.FEWEST} seeds.",
+        f" {significance.ALPHA:g}; none below {significance.MIN_SEEDS} seeds.",
         f"Intervals (95 %, t) speak of {_randomness(made)} on this test set, not of other test images. Seeds added until"
         " something shows make false findings likelier: their number is to be fixed beforehand.",
     ]
@@ -442,7 +442,7 @@ def _undecided(table: pd.DataFrame) -> str:
     if gains.isna().all():
         return "No method and its baseline are both finished for any seed yet."
     reasons = ["the test labels are as given"] if (table["verdict"] == "withheld").any() else []
-    reasons += ["there are too few seeds"] if (table["n"] < significance.FEWEST).any() else []
+    reasons += ["there are too few seeds"] if (table["n"] < significance.MIN_SEEDS).any() else []
     table, gains = table[gains.notna()], gains.dropna()
     first, points = str(gains.idxmax()), f"{100 * gains.max():+.1f} points of balanced accuracy"
     ahead = gains > 0

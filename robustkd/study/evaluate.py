@@ -22,7 +22,7 @@ from robustkd.data.view import Labels, View
 from robustkd.evaluation import corruptions, metrics, robustness
 from robustkd.models.net import Network, eval_no_grad
 from robustkd.study.plan import Plan, Run, evaluation_version, loaded, source, teacher_of, views
-from robustkd.training.inference import answers
+from robustkd.training.inference import predict_logits
 
 Groups = Sequence[NDArray[np.str_]]
 PER_CLASS = ("recall", "precision", "f1", "support")  # the columns of per_class.csv
@@ -56,11 +56,11 @@ def evaluate(plan: Plan, cell: Run) -> dict[str, Any]:
         if not file.exists():
             continue
         net = loaded(plan, file)
-        logits = answers(net, test)
+        logits = predict_logits(net, test)
         np.savez_compressed(folder / f"test-{what}.npz", logits=logits, labels=labels, row=test.view.rows)
         result[what] = metrics.summary(labels, logits, names, groups)
         if len(held_out.view):
-            by = metrics.temperature(held_out.view.labels, answers(net, held_out))
+            by = metrics.temperature(held_out.view.labels, predict_logits(net, held_out))
             result[what]["scaled"] = metrics.scaled(labels, logits, by)
         result[what] |= clean_figures(logits, test.view, groups)
         if what == "last":
@@ -98,7 +98,7 @@ def fit_figures(folder: Path, net: Network, train: Loader) -> dict[str, Any]:
     if not ((truth >= 0) | view.foreign).any():
         (folder / "fit-last.npz").unlink(missing_ok=True)  # of a truth that was taken back
         return {}
-    logits = answers(net, train)
+    logits = predict_logits(net, train)
     logs, rows, predicted = metrics.log_probabilities(logits), np.arange(len(view)), logits.argmax(axis=1)
     probability = np.exp(logs[rows, predicted])
     np.savez_compressed(
@@ -152,7 +152,7 @@ def agreement(plan: Plan, cell: Run, mine: dict[str, Labels], test: Loader, trai
         views_ = {"test": test.view, "corrupted": train.view.take(train.view.corrupted)}
         for what in mine.keys() - theirs.keys():
             rows = Loader(views_[what], 512, test.device, augment=False)
-            theirs[what] = answers(net, rows).argmax(axis=1) if len(rows.view) else np.zeros(0, np.int64)
+            theirs[what] = predict_logits(net, rows).argmax(axis=1) if len(rows.view) else np.zeros(0, np.int64)
     return {"agreement": {what: metrics.agreement(mine[what], theirs[what]) for what in mine}}
 
 
@@ -202,21 +202,21 @@ def changed_figures(plan: Plan, net: Network, test: Loader, before: dict[str, An
     robust: dict[str, Any] = {}
     known = {word: mark for word, mark in before.get("changed", {}).items() if word != "corruptions"}
     for word in dict.fromkeys([*known, *plan.options.attack_texts()]):
-        now = robustness.version(word)
+        now = robustness.attack_version(word)
         if word in known and now in ("", known[word]):  # the user's file may be gone, and its figures stand
             found = {name: of for name, of in before["robust"].items() if of.get("word") == word}
         elif word in plan.options.attack_texts():
-            found = {name: {**of, "word": word} for name, of in robustness.robust(net, test, word).items()}
+            found = {name: {**of, "word": word} for name, of in robustness.evaluate_attacks(net, test, word).items()}
             known[word] = now
         else:
             continue
         robust |= found
         versions[word] = known[word]
     figures: dict[str, Any] = {"robust": robust} if robust else {}
-    same = before.get("changed", {}).get("corruptions") == corruptions.version()
+    same = before.get("changed", {}).get("corruptions") == corruptions.corruption_version()
     if plan.options.corruptions or same:
-        figures["corruptions"] = before["corruptions"] if same else corruptions.corruptions(net, test)
-        versions["corruptions"] = corruptions.version()
+        figures["corruptions"] = before["corruptions"] if same else corruptions.evaluate_corruptions(net, test)
+        versions["corruptions"] = corruptions.corruption_version()
     return {**figures, "changed": versions} if versions else {}
 
 

@@ -25,10 +25,11 @@ from robustkd.evaluation import corruptions, robustness
 from robustkd.hashing import digest
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Network
 from robustkd.study.options import DataOptions, StudyOptions
-from robustkd.training import build, checkpoint, engine
+from robustkd.training import build, checkpoint
+from robustkd.training.recipe import Recipe
 from robustkd.types import DatasetInfo
 
 # The files that decide what is measured of a trained net, and nothing else.
@@ -71,11 +72,11 @@ class Plan:
         return self.folder / "runs" / cell.name
 
     @property
-    def recipe(self) -> engine.Recipe:
+    def recipe(self) -> Recipe:
         """The options of the same names, as the engine takes them."""
-        chosen = {field.name: getattr(self.options, field.name) for field in fields(engine.Recipe)}
+        chosen = {field.name: getattr(self.options, field.name) for field in fields(Recipe)}
         milestones = tuple(float(part) for part in self.options.milestones.split(","))
-        return engine.Recipe(**{**chosen, "milestones": milestones})
+        return Recipe(**{**chosen, "milestones": milestones})
 
 
 @dataclass(frozen=True)
@@ -147,14 +148,14 @@ def facts(view: View) -> DatasetInfo:
 def network(plan: Plan, word: str, seed: int, head: str, *names: str | int) -> Network:
     """A net with the first weights that the seed gives it, on the plan's device."""
     shown = source(plan.options)
-    net = make(
+    net = build_network(
         MODELS.parse(word),
         shape=shown.shape,
         classes=len(shown.classes),
         mean=plan.mean,
         std=plan.std,
         head=head,
-        half=plan.half,
+        bf16=plan.half,
         seed=seeds.derive(seed, "init", *names),
     )
     return net.to(plan.device)
@@ -178,8 +179,8 @@ def finished(plan: Plan, cell: Run) -> bool:
     if not path.exists():
         return False
     result = json.loads(path.read_text(encoding="utf-8"))
-    wanted = {word: robustness.version(word) for word in plan.options.attack_texts()}
-    wanted |= {"corruptions": corruptions.version()} if plan.options.corruptions else {}
+    wanted = {word: robustness.attack_version(word) for word in plan.options.attack_texts()}
+    wanted |= {"corruptions": corruptions.corruption_version()} if plan.options.corruptions else {}
     there: dict[str, str] = result.get("changed", {})
     return bool(result.get("measured") == evaluation_version(plan.options)) and wanted.items() <= there.items()
 

@@ -18,7 +18,7 @@ from robustkd.models.net import Frozen, Network
 from robustkd.study.evaluate import evaluate
 from robustkd.study.plan import Plan, Progress, Report, Run, facts, loaded, network, source, views
 from robustkd.training import build, checkpoint, engine, hardware
-from robustkd.training.inference import accuracy, answers, answers_beside
+from robustkd.training.inference import compute_accuracy, predict_auxiliary_logits, predict_logits
 
 SAVE_EVERY = 30.0  # seconds between saves of an unfinished run
 WATCHED = 2000  # rows that are looked at after every epoch, of the test set and of the wrong training labels
@@ -101,7 +101,7 @@ def memorisation_rates(net: Network, loader: Loader) -> dict[str, float]:
     view = loader.view
     if not len(view) or view.truth is None:
         return {}
-    given = answers(net, loader).argmax(axis=1)
+    given = predict_logits(net, loader).argmax(axis=1)
     return {"memorised": float((given == view.labels).mean()), "recovered": float((given == view.truth).mean())}
 
 
@@ -119,30 +119,30 @@ def train(plan: Plan, cell: Run, report: Report) -> None:
     card = model_card(plan, cell, method.model)
 
     unfinished = folder / "unfinished.pt"
-    state = checkpoint.read(unfinished) if unfinished.exists() else None
+    state = checkpoint.load_checkpoint(unfinished) if unfinished.exists() else None
     rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
     best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
     seconds, saved = (rows[-1]["seconds"] if rows else 0.0), time.monotonic()
-    started, epochs = time.monotonic(), engine.total(method, plan.recipe)
+    started, epochs = time.monotonic(), engine.total_epochs(method, plan.recipe)
     counted = hardware.reset_peak_memory(plan.device)
     for epoch in engine.fit(method, loader, plan.recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
-        row["accuracy"] = accuracy(method.model, test)
-        row["held_out_accuracy"] = accuracy(method.model, held_out)
+        row["accuracy"] = compute_accuracy(method.model, test)
+        row["held_out_accuracy"] = compute_accuracy(method.model, held_out)
         row |= memorisation_rates(method.model, fooled)
         rows.append(row)
         if row["held_out_accuracy"] > best["accuracy"]:
             weights = {name: tensor.detach().clone() for name, tensor in method.model.state_dict().items()}
             best = {"accuracy": row["held_out_accuracy"], "epoch": epoch.number, "weights": weights}
         if time.monotonic() - saved > SAVE_EVERY and epoch.number < epochs:
-            checkpoint.write(unfinished, {**epoch.state(), "rows": json.dumps(rows), "best": best})
+            checkpoint.save_checkpoint(unfinished, {**epoch.state(), "rows": json.dumps(rows), "best": best})
             saved = time.monotonic()
         report(Progress(cell, epoch.number, epochs, row))
         started = time.monotonic()
     pd.DataFrame(rows).to_csv(folder / "epochs.csv", index=False)
     checkpoint.save_net(folder / "model.pt", method.model.state_dict(), card)
-    if beside := answers_beside(method, Loader(shown.test, 512, device, augment=False)):
+    if beside := predict_auxiliary_logits(method, Loader(shown.test, 512, device, augment=False)):
         np.savez_compressed(folder / "beside.npz", **beside)
     if "weights" in best:
         checkpoint.save_net(folder / "early.pt", best["weights"], {**card, "stopped_at": best["epoch"]})
@@ -197,6 +197,6 @@ def estimate(plan: Plan, cell: Run, view: View, steps: int = 4) -> tuple[int, fl
     """A cell's updates on a training view, and the seconds they would take by a few timed ones."""
     method = rehearse(plan, cell, view)
     loader = batches(plan, method, view)
-    paces = [(phase, engine.pace(method, phase, loader, plan.recipe, steps)) for phase in method.phases()]
-    seconds = sum(pace * len(loader) * plan.recipe.length(phase) for phase, pace in paces)
-    return engine.total(method, plan.recipe) * len(loader), seconds
+    paces = [(phase, engine.seconds_per_step(method, phase, loader, plan.recipe, steps)) for phase in method.phases()]
+    seconds = sum(pace * len(loader) * plan.recipe.phase_epochs(phase) for phase, pace in paces)
+    return engine.total_epochs(method, plan.recipe) * len(loader), seconds

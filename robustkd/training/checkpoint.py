@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from robustkd.atomic import write_atomically
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Network
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Save a dictionary of tensors and plain values atomically."""
     write_atomically(path, lambda file: torch.save(dict(content), file))
 
 
-def read(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """What `write` saved, on the CPU.
 
     Raises:
@@ -37,34 +37,34 @@ def read(path: Path) -> dict[str, Any]:
 
 def save_net(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Save a net's weights with the card that rebuilds it: its word, shape, classes, normalisation and head."""
-    write(path, {"card": json.dumps(card), "weights": dict(weights)})
+    save_checkpoint(path, {"card": json.dumps(card), "weights": dict(weights)})
 
 
-def load_net(path: Path, half: bool = False) -> tuple[Network, dict[str, Any]]:
+def load_net(path: Path, bf16: bool = False) -> tuple[Network, dict[str, Any]]:
     """A saved net, in evaluation mode on the CPU, and its card.
 
     Raises:
         UsageError: the file is missing or holds no net.
     """
-    content = read(path)
+    content = load_checkpoint(path)
     if not {"card", "weights"} <= content.keys():
         raise UsageError(f"{path}: this file holds no net")
     card = json.loads(content["card"])
-    net = make(
+    net = build_network(
         MODELS.parse(card["model"]),
         shape=tuple(card["shape"]),
         classes=len(card["classes"]),
         mean=card["mean"],
         std=card["std"],
         head=card["head"],
-        half=half,
+        bf16=bf16,
         seed=0,
     )
     net.load_state_dict(content["weights"])
     return net.eval(), card
 
 
-class Shipped(nn.Module):
+class ServingModel(nn.Module):
     """A net as others call it: (B, H, W, C) uint8 in, (B, K) probabilities out; normalisation inside."""
 
     def __init__(self, net: Network) -> None:

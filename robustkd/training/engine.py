@@ -10,50 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustkd.data.loader import Loader
 from robustkd.method import Method, Phase
+from robustkd.training.recipe import Recipe, build_optimiser
 from robustkd.types import Clock, Objective
 
 
 class DivergedError(RuntimeError):
     """A term of the loss is no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How every phase is trained: SGD with momentum, a schedule in fractions of the phase."""
-
-    epochs: int = 30
-    lr: float = 0.1
-    schedule: Literal["step", "cosine", "constant"] = "step"
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)  # where "step" multiplies by `factor`
-    factor: float = 0.2
-    warmup: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-
-    def rate(self, done: float) -> float:
-        """The learning rate after a fraction of the phase.
-
-        >>> Recipe(lr=1.0, factor=0.5).rate(0.7)
-        0.25
-        """
-        if done < self.warmup:
-            return self.lr * done / self.warmup
-        if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup)))
-        passed = sum(done >= milestone for milestone in self.milestones) if self.schedule == "step" else 0
-        return self.lr * self.factor**passed
-
-    def length(self, phase: Phase) -> int:
-        """A phase's epochs: the run's budget, or its own fraction of that, at least one."""
-        return self.epochs if phase.epochs is None else max(1, round(phase.epochs * self.epochs))
 
 
 class Meter:
@@ -83,9 +52,9 @@ class Epoch:
     state: Callable[[], dict[str, Any]]  # all that `fit` needs to go on from here
 
 
-def total(method: Method, recipe: Recipe) -> int:
+def total_epochs(method: Method, recipe: Recipe) -> int:
     """Epochs over all phases."""
-    return sum(recipe.length(phase) for phase in method.phases())
+    return sum(recipe.phase_epochs(phase) for phase in method.phases())
 
 
 def fit(
@@ -114,12 +83,12 @@ def fit(
             random.set_state(state["random"])
     number = 0
     for which, phase in enumerate(method.phases()):
-        epochs = recipe.length(phase)
+        epochs = recipe.phase_epochs(phase)
         first = 0 if state is None or which > state["phase"] else epochs if which < state["phase"] else state["epoch"]
         number += first
         if first == epochs:
             continue
-        optimiser = sgd(phase, recipe)
+        optimiser = build_optimiser(phase, recipe)
         if first and state is not None:
             optimiser.load_state_dict(state["optimiser"])
         elif phase.begin is not None:
@@ -140,19 +109,7 @@ def fit(
             yield Epoch(phase.name, number, terms, saved)
 
 
-def sgd(phase: Phase, recipe: Recipe) -> torch.optim.SGD:
-    """A phase's own optimiser, over the parameters that the phase moves."""
-    return torch.optim.SGD(
-        phase.parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
-def updates(
+def iter_updates(
     phase: Phase,
     optimiser: torch.optim.SGD,
     loader: Loader,
@@ -164,7 +121,7 @@ def updates(
     """One epoch, handing back after each batch."""
     for step, batch in enumerate(loader.epoch(number, clock)):
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate((clock.epoch + step / len(loader)) / clock.epochs)
+            group["lr"] = recipe.learning_rate((clock.epoch + step / len(loader)) / clock.epochs)
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
             meter.add(objective)
@@ -176,7 +133,7 @@ def _epoch(
 ) -> dict[str, float]:
     method.train()
     meter = Meter()
-    for _ in updates(phase, optimiser, loader, recipe, clock, number - 1, meter):
+    for _ in iter_updates(phase, optimiser, loader, recipe, clock, number - 1, meter):
         pass
     method.eval()
     means = meter.means()
@@ -187,11 +144,13 @@ def _epoch(
     return means
 
 
-def pace(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:
+def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:
     """Seconds that a batch of this phase takes, the median of a few after one that warms up."""
     method.train()
     times, meter = [time.perf_counter()], Meter()
-    for _ in islice(updates(phase, sgd(phase, recipe), loader, recipe, Clock(0, 1), 0, meter), steps + 1):
+    for _ in islice(
+        iter_updates(phase, build_optimiser(phase, recipe), loader, recipe, Clock(0, 1), 0, meter), steps + 1
+    ):
         meter.means()  # waits for the device
         times.append(time.perf_counter())
     each = [later - earlier for earlier, later in pairwise(times)]

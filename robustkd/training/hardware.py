@@ -9,10 +9,10 @@ import torch
 from robustkd import errors
 
 # Where Linux tells a process its greatest size, and takes the wish to forget it.
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PROC_STATUS, PROC_CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def device(text: str) -> str:
+def resolve_device(text: str) -> str:
     """The device a study runs on."""
     if text == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,7 +23,7 @@ def device(text: str) -> str:
     return text
 
 
-def half(text: str, on: str, *nets: str) -> bool:
+def use_bf16(text: str, on: str, *nets: str) -> bool:
     """Whether nets compute in bf16.
 
     auto takes it on GPUs that have it and on CPUs with AVX512-BF16 or AMX: there it was the faster for every net and image
@@ -45,7 +45,7 @@ def half(text: str, on: str, *nets: str) -> bool:
     return torch.device(on).type == "cpu" and any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def cores() -> int:
+def count_cores() -> int:
     """The cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -56,15 +56,15 @@ def reset_peak_memory(on: str) -> bool:
         torch.cuda.reset_peak_memory_stats(on)
         return True
     try:
-        CLEAR.write_text("5")
+        PROC_CLEAR_REFS.write_text("5")
     except OSError:  # no Linux, or one that keeps this to itself
         return False
-    return STATUS.exists()
+    return PROC_STATUS.exists()
 
 
 def peak_memory(on: str) -> int | None:
     """Bytes taken at most since then: of a GPU by tensors, else by the whole process; None where the system does not say."""
     if torch.device(on).type == "cuda":
         return int(torch.cuda.max_memory_allocated(on))
-    found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    found = re.search(r"VmHWM:\s+(\d+) kB", PROC_STATUS.read_text()) if PROC_STATUS.exists() else None
     return 1024 * int(found[1]) if found else None

@@ -11,7 +11,7 @@ from robustkd.method import Method
 from robustkd.models.net import Network
 
 
-def answers(net: Network, loader: Loader) -> NDArray[np.float32]:
+def predict_logits(net: Network, loader: Loader) -> NDArray[np.float32]:
     """The net's logits for a view, in order: (n, K)."""
     net.eval()
     with torch.no_grad():
@@ -19,7 +19,7 @@ def answers(net: Network, loader: Loader) -> NDArray[np.float32]:
     return logits
 
 
-def answers_beside(method: Method, loader: Loader) -> dict[str, Any]:
+def predict_auxiliary_logits(method: Method, loader: Loader) -> dict[str, Any]:
     """What the method would have measured beside its model, in order: (n, K) by name."""
     method.eval()
     with torch.no_grad():
@@ -27,8 +27,8 @@ def answers_beside(method: Method, loader: Loader) -> dict[str, Any]:
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 
-def accuracy(net: Network, loader: Loader) -> float:
+def compute_accuracy(net: Network, loader: Loader) -> float:
     """The share of a view's labels that the net gives, NaN where there are none."""
     if not len(loader.view):
         return float("nan")
-    return float((answers(net, loader).argmax(axis=1) == loader.view.labels).mean())
+    return float((predict_logits(net, loader).argmax(axis=1) == loader.view.labels).mean())

@@ -85,7 +85,7 @@ def half_nets_change_nothing(word: Spec) -> None:
     z = net(torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))).logits
     labels = make_batch(torch.tensor([0, 1, 2]))
     losses, exact = made(word, data)(z, labels), made(word, data).double()(z.double(), labels)
-    assert (net.halved, losses.dtype) == (True, torch.float32)
+    assert (net.bf16, losses.dtype) == (True, torch.float32)
     assert torch.allclose(losses.double(), exact, rtol=0, atol=1e-5), "more is lost than float32 has to lose"
     losses.sum().backward()
     assert all(p.grad is not None for p in net.parameters())

@@ -155,7 +155,7 @@ class Coarse(Hinton):
     """Computes its loss in bfloat16 where the nets do."""
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.student.halved):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.student.bf16):
             return {"kd": (student.logits.T @ teacher.logits).square().mean()}
 
 

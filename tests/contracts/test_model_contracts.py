@@ -8,16 +8,16 @@ from helpers import toy_spec
 from torch import Tensor, nn
 
 from robustkd.models import MODELS
-from robustkd.models.build import make
-from robustkd.models.net import Net, Network, parameters_up_to, shapes
+from robustkd.models.build import build_network
+from robustkd.models.net import Network, StagedNetwork, infer_shapes, parameters_up_to
 from robustkd.specs import Spec
 from robustkd.types import Output
 
 SHAPE, K = (3, 16, 16), 5
 
 
-def net(word: Spec, seed: int = 0, half: bool = False) -> Network:
-    return make(word, shape=SHAPE, classes=K, mean=[0.5] * 3, std=[0.25] * 3, seed=seed, half=half).eval()
+def net(word: Spec, seed: int = 0, bf16: bool = False) -> Network:
+    return build_network(word, shape=SHAPE, classes=K, mean=[0.5] * 3, std=[0.25] * 3, seed=seed, bf16=bf16).eval()
 
 
 def images(count: int = 2) -> Tensor:
@@ -26,7 +26,7 @@ def images(count: int = 2) -> Tensor:
 
 def it_answers_in_one_form(word: Spec) -> None:
     built = net(word)
-    (classes,), (width,), maps = shapes(built, SHAPE)
+    (classes,), (width,), maps = infer_shapes(built, SHAPE)
     assert classes == K
     assert width == built.head.in_features, f"the head reads {built.head.in_features} values, the embedding has {width}"
     assert len(maps) >= 2
@@ -35,7 +35,7 @@ def it_answers_in_one_form(word: Spec) -> None:
     assert sides == sorted(sides, reverse=True), "maps grow on the way up"
 
 
-class Two(Net):
+class Two(StagedNetwork):
     """A net to be broken: two stages on three channels."""
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class Two(Net):
 
 
 class Longwinded(Two):
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        logits, embedding = super().read(x)
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding = super().classify(x)
         return logits, embedding.repeat(1, 2)
 
 
@@ -56,8 +56,8 @@ def every_image_is_answered_alone(word: Spec) -> None:
 
 
 class Relative(Two):
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return super().read(x - x.mean(dim=0))
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().classify(x - x.mean(dim=0))
 
 
 def walking_is_looking_at_the_maps(word: Spec) -> None:
@@ -76,7 +76,7 @@ class Wandering(Two):
 def what_lies_beneath_a_map_is_what_moves_it(word: Spec) -> None:
     built = net(word)
     below: set[int] = set()
-    for depth in range(len(shapes(built, SHAPE).maps)):
+    for depth in range(len(infer_shapes(built, SHAPE).maps)):
         parameters = parameters_up_to(built, depth, SHAPE)
         built.zero_grad(set_to_none=True)
         list(built.iter_features(images()))[depth].square().sum().backward()
@@ -107,7 +107,7 @@ class Moody(Two):
 
 
 def half_gives_float32(word: Spec) -> None:
-    output = net(word, half=True)(images())
+    output = net(word, bf16=True)(images())
     dtypes = {tensor.dtype for tensor in (output.logits, output.embedding, *output.maps)}
     assert dtypes == {torch.float32}, f"it hands out {dtypes}"
     plain = net(word)(images()).logits
@@ -117,7 +117,7 @@ def half_gives_float32(word: Spec) -> None:
 class Raw(Two):
     def forward(self, images: Tensor) -> Output:
         logits, embedding, maps = super().forward(images)
-        return Output(logits, embedding.bfloat16() if self.halved else embedding, maps)
+        return Output(logits, embedding.bfloat16() if self.bf16 else embedding, maps)
 
 
 Broken = type[Network]

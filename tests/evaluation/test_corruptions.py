@@ -47,7 +47,7 @@ def looker() -> Network:
 def test_the_worst_severity_hurts_no_less_than_the_mildest():
     net, loader = looker(), lines()
     state = torch.get_rng_state()
-    shares = corruptions.corruptions(net, loader)
+    shares = corruptions.evaluate_corruptions(net, loader)
     assert torch.equal(torch.get_rng_state(), state)
     assert net.training
     assert list(shares) == ["noise", "blur", "contrast", "brightness", "jpeg"]
@@ -56,11 +56,11 @@ def test_the_worst_severity_hurts_no_less_than_the_mildest():
         assert by_severity["5"] <= by_severity["1"]
     assert shares["contrast"]["1"] > 0.6  # it has learned them
     assert sum(by_severity["5"] <= by_severity["1"] - 0.2 for by_severity in shares.values()) >= 4
-    assert corruptions.corruptions(net, loader) == shares
+    assert corruptions.evaluate_corruptions(net, loader) == shares
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 32, 32), (3, 32, 32), (3, 32, 48), (1, 64, 64)])
-@pytest.mark.parametrize("name", corruptions.SEVERITIES)
+@pytest.mark.parametrize("name", corruptions.CORRUPTION_LEVELS)
 def test_each_severity_changes_more_than_the_last_and_stays_in_range(name: str, channels: int, height: int, width: int):
     # Detail of every size, as in photographs.
     made, full = np.random.default_rng(1), np.zeros((4, channels, height, width))
@@ -68,12 +68,12 @@ def test_each_severity_changes_more_than_the_last_and_stays_in_range(name: str, 
         full += 0.1 * made.normal(size=(4, channels, height // size, width // size)).repeat(size, 2).repeat(size, 3)
     images, changes = torch.tensor(0.5 + full, dtype=torch.float32).clamp(0, 1), []
     for severity in range(1, 6):
-        there = corruptions.corrupted(images, name, severity, random())
+        there = corruptions.corrupt_images(images, name, severity, random())
         assert there.shape == images.shape
         assert there.dtype == torch.float32
         assert there.min() >= 0
         assert there.max() <= 1
-        assert torch.equal(there, corruptions.corrupted(images, name, severity, random()))
+        assert torch.equal(there, corruptions.corrupt_images(images, name, severity, random()))
         changes.append((there - images).abs().mean().item())
     assert changes == sorted(changes)
     assert 0 < changes[0] < changes[-1]
@@ -81,15 +81,15 @@ def test_each_severity_changes_more_than_the_last_and_stays_in_range(name: str, 
 
 def test_contrast_and_brightness_by_hand():
     images = torch.tensor([0.2, 0.4]).repeat(512).reshape(1, 1, 32, 32)  # its mean is 0.3
-    weak = corruptions.corrupted(images, "contrast", 3, random())
+    weak = corruptions.corrupt_images(images, "contrast", 3, random())
     torch.testing.assert_close(weak[0, 0, 0, :2], 0.3 + 0.4 * torch.tensor([-0.1, 0.1]))
     torch.testing.assert_close(
-        corruptions.corrupted(images, "brightness", 5, random())[0, 0, 0, :2], torch.tensor([0.52, 1.0])
+        corruptions.corrupt_images(images, "brightness", 5, random())[0, 0, 0, :2], torch.tensor([0.52, 1.0])
     )
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 31), (4, 32, 32)])
 def test_other_images_have_no_corruptions(shape: tuple[int, int, int]):
     view = View.of(Source("small", np.zeros((6, *shape), np.uint8), np.arange(6) % 2, ("a", "b")))
-    assert not corruptions.defined(shape)
-    assert corruptions.corruptions(make_network(), Loader(view, 6, CPU, augment=False)) == {}
+    assert not corruptions.supports_shape(shape)
+    assert corruptions.evaluate_corruptions(make_network(), Loader(view, 6, CPU, augment=False)) == {}

@@ -22,7 +22,7 @@ from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import robustness
-from robustkd.evaluation.robustness import robust
+from robustkd.evaluation.robustness import evaluate_attacks
 from robustkd.models.net import Network
 from robustkd.types import Output
 
@@ -41,7 +41,7 @@ class Plain(Network):
         self.inner = inner
 
     def forward(self, images: Tensor) -> Output:
-        with self.precision(images):
+        with self.autocast(images):
             logits = self.inner(self.normalise(images))
         return Output(logits.float(), images.flatten(1), ())
 
@@ -67,7 +67,7 @@ def asked(net: Network) -> Callable[[Tensor], Tensor]:
 @cache
 def attacked(spec: str) -> float:
     """What is left of the accuracy of a trained toy."""
-    (figures,) = robust(make_teacher().net, make_loader(large_view(), 60), spec).values()
+    (figures,) = evaluate_attacks(make_teacher().net, make_loader(large_view(), 60), spec).values()
     return float(figures["accuracy"])
 
 
@@ -170,17 +170,17 @@ def test_a_net_that_is_sure_of_itself_hides_nothing():
     images.reshape(20, 64)[labels == 0, 3] = images.reshape(20, 64)[labels == 1, 30] = 104
     loader = Loader(View.of(Source("dots", images, labels, ("a", "b"))), 20, CPU, augment=False)
     for scale in (1.0, 1e5):
-        figures = robust(linear(W, scale=scale), loader, "fgsm(eps=0),fgsm(eps=4/255),pgd(eps=4/255)")
+        figures = evaluate_attacks(linear(W, scale=scale), loader, "fgsm(eps=0),fgsm(eps=4/255),pgd(eps=4/255)")
         assert [f["accuracy"] for f in figures.values()] == [1, 0, 0]
 
 
 def test_half_precision_hides_nothing():
     # The same weights, attacked in float32 either way: bfloat16 would round slopes and verdicts.
     loader, half = make_loader(large_view(), 60), make_teacher(half=True).net
-    assert half.halved
+    assert half.bf16
     spec = "fgsm(eps=32/255),pgd(eps=32/255)"
-    assert robust(half, loader, spec) == robust(make_teacher().net, loader, spec)
-    assert half.halved
+    assert evaluate_attacks(half, loader, spec) == evaluate_attacks(make_teacher().net, loader, spec)
+    assert half.bf16
 
 
 # --- the figures -----------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_half_precision_hides_nothing():
 
 def test_figures_are_of_each_radius_and_class():
     loader = make_loader(large_view(), 60)
-    figures = robust(make_teacher().net, loader, "fgsm,pgd,pgd20,pgd5,pgd(steps=2, restarts=2, eps=0.5/255)")
+    figures = evaluate_attacks(make_teacher().net, loader, "fgsm,pgd,pgd20,pgd5,pgd(steps=2, restarts=2, eps=0.5/255)")
     assert list(figures) == [
         *("fgsm 8/255", "fgsm 2/255", "pgd20 8/255", "pgd20 2/255", "pgd5 8/255", "pgd5 2/255", "pgd2x2 0.5/255")
     ]
@@ -200,7 +200,7 @@ def test_figures_are_of_each_radius_and_class():
 
 def test_a_class_without_rows_has_no_recall():
     view = large_view().take(np.flatnonzero(large_view().labels != 1))
-    figures = robust(make_teacher().net, make_loader(view, 16), "fgsm(eps=48/255)")["fgsm 48/255"]
+    figures = evaluate_attacks(make_teacher().net, make_loader(view, 16), "fgsm(eps=48/255)")["fgsm 48/255"]
     left, right = figures["recall"]["left"], figures["recall"]["right"]
     assert figures["recall"]["middle"] is None
     assert figures["balanced_accuracy"] == pytest.approx((left + right) / 2)
@@ -213,12 +213,12 @@ def test_the_net_is_left_as_it_was_and_results_repeat(monkeypatch: pytest.Monkey
     before, learning = copy.deepcopy(net.state_dict()), [p.requires_grad for p in net.parameters()]
     net.stem.eval()
     modes, state = [part.training for part in net.modules()], torch.get_rng_state()
-    first = robust(net, make_loader(small_view(), 6), "fgsm,pgd3")
+    first = evaluate_attacks(net, make_loader(small_view(), 6), "fgsm,pgd3")
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(7)
-    monkeypatch.setattr(robustness, "PIXELS", 64)
-    monkeypatch.setattr(robustness, "LEAST", 12)  # and whole batches at a time make no difference
-    assert robust(net, make_loader(small_view(), 6), "fgsm,pgd3") == first
+    monkeypatch.setattr(robustness, "MAX_PIXELS", 64)
+    monkeypatch.setattr(robustness, "MIN_BATCH", 12)  # and whole batches at a time make no difference
+    assert evaluate_attacks(net, make_loader(small_view(), 6), "fgsm,pgd3") == first
     assert all(torch.equal(net.state_dict()[name], before[name]) for name in before)
     assert [part.training for part in net.modules()] == modes
     assert [p.requires_grad for p in net.parameters()] == learning
@@ -228,11 +228,11 @@ def test_the_net_is_left_as_it_was_and_results_repeat(monkeypatch: pytest.Monkey
 
 def test_large_sets_of_images_are_attacked_in_pieces(monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
-    whole = robust(make_teacher().net, make_loader(large_view(), 60), "fgsm")
-    monkeypatch.setattr(robustness, "PIXELS", 1)
-    monkeypatch.setattr(robustness, "LEAST", 7)
+    whole = evaluate_attacks(make_teacher().net, make_loader(large_view(), 60), "fgsm")
+    monkeypatch.setattr(robustness, "MAX_PIXELS", 1)
+    monkeypatch.setattr(robustness, "MIN_BATCH", 7)
     monkeypatch.setattr(gradient, "gradient_sign", lambda *all_: (sizes.append(len(all_[1])), gradient_sign(*all_))[1])
-    assert robust(make_teacher().net, make_loader(large_view(), 60), "fgsm") == whole
+    assert evaluate_attacks(make_teacher().net, make_loader(large_view(), 60), "fgsm") == whole
     assert sizes == 2 * [7, 7, 7, 7, 7, 7, 7, 7, 4]
 
 
@@ -270,7 +270,7 @@ def test_large_sets_of_images_are_attacked_in_pieces(monkeypatch: pytest.MonkeyP
 )
 def test_each_wrong_word_has_its_sentence(spec: str, sentence: str, mine: Path):
     with pytest.raises(UsageError, match=sentence) as error:
-        robustness.rehearse(make_network(), small_view(), spec)
+        robustness.check_user_attacks(make_network(), small_view(), spec)
     assert "\n" not in str(error.value)
 
 
@@ -331,7 +331,7 @@ def test_an_attack_of_ones_own_is_measured_beside_its_largest_change(word: str, 
     loader, net = make_loader(small_view(), 6), make_teacher().net
     state = copy.deepcopy(net.state_dict())
     with torch.no_grad():
-        figures = robust(net, loader, f"fgsm,{word}")[word]
+        figures = evaluate_attacks(net, loader, f"fgsm,{word}")[word]
     assert all(torch.equal(net.state_dict()[name], state[name]) for name in state)
     loader = make_loader(small_view(), 12)
     ((images, labels),) = loader.plain()
@@ -344,9 +344,9 @@ def test_an_attack_of_ones_own_is_measured_beside_its_largest_change(word: str, 
 
 
 def test_an_attack_of_ones_own_draws_the_same_each_time(mine: Path):
-    first = robust(make_teacher().net, make_loader(small_view(), 12), "mine:noisy")
+    first = evaluate_attacks(make_teacher().net, make_loader(small_view(), 12), "mine:noisy")
     torch.rand(3)
-    assert robust(make_teacher().net, make_loader(small_view(), 12), "mine:noisy") == first
+    assert evaluate_attacks(make_teacher().net, make_loader(small_view(), 12), "mine:noisy") == first
 
 
 RUN = ["run", "--scenario", "clean", "--student", "resnet8", "--methods", "baseline", "--tracker", "files"]

@@ -12,7 +12,7 @@ OTHER = np.array([[0.8, 0.6, 0.7], [0.8, 0.8, 0.5], [0.5, 0.9, 0.8], [0.90, 0.5,
 
 
 def test_the_paired_test_is_scipys():
-    ours = significance.paired(TABLE - OTHER)
+    ours = significance.paired_t_test(TABLE - OTHER)
     theirs = stats.ttest_rel(TABLE, OTHER)
     interval = theirs.confidence_interval(0.95)
     np.testing.assert_allclose(ours.p, theirs.pvalue)
@@ -22,7 +22,7 @@ def test_the_paired_test_is_scipys():
 
 def test_a_worked_example():
     # 2, 4, 6, 8, 10: mean 6, std sqrt(10), error sqrt(2), t = 4.2426; t(0.975, 4) = 2.7764, so 6 +- 3.9265.
-    made = significance.paired([[2.0], [4.0], [6.0], [8.0], [10.0]])
+    made = significance.paired_t_test([[2.0], [4.0], [6.0], [8.0], [10.0]])
     assert made.mean == 6
     np.testing.assert_allclose([made.low[0], made.high[0]], [6 - 3.92648, 6 + 3.92648], atol=1e-4)
     np.testing.assert_allclose(made.p, 0.013236, atol=1e-5)
@@ -30,26 +30,29 @@ def test_a_worked_example():
 
 def test_the_test_is_about_differences_alone():
     """Moved and scaled together, both sides give the same p; turned round, the mean changes its sign."""
-    one, moved = significance.paired(TABLE - OTHER), significance.paired((3 * TABLE + 1) - (3 * OTHER + 1))
+    one, moved = (
+        significance.paired_t_test(TABLE - OTHER),
+        significance.paired_t_test((3 * TABLE + 1) - (3 * OTHER + 1)),
+    )
     np.testing.assert_allclose(one.p, moved.p)
-    turned = significance.paired(OTHER - TABLE)
+    turned = significance.paired_t_test(OTHER - TABLE)
     np.testing.assert_allclose(one.p, turned.p)
     np.testing.assert_allclose(one.low, -turned.high)
 
 
 def test_no_difference_at_all_is_certain_and_a_constant_one_is_a_sign_test():
-    made = significance.paired(np.tile([0.0, 0.1, -0.1], (6, 1)) + 1e-16)
+    made = significance.paired_t_test(np.tile([0.0, 0.1, -0.1], (6, 1)) + 1e-16)
     assert [float(x[0]) for x in made] == [0, 0, 0, 1]
     assert made.p[1] == made.p[2] == 2 * stats.binom.pmf(6, 6, 0.5)
     assert np.isnan([made.low[1], made.high[1]]).all()
 
 
 def test_what_cannot_be_said_is_not_a_number():
-    one = significance.paired([[0.1, 0.2]])
+    one = significance.paired_t_test([[0.1, 0.2]])
     assert one.mean.tolist() == [0.1, 0.2]
     assert np.isnan([one.low, one.high, one.p]).all()
-    assert np.isnan(significance.paired(np.empty((0, 2)))).all()
-    hole = significance.paired([[0.1, np.nan], [0.2, 0.1], [0.4, 0.1]])
+    assert np.isnan(significance.paired_t_test(np.empty((0, 2)))).all()
+    hole = significance.paired_t_test([[0.1, np.nan], [0.2, 0.1], [0.4, 0.1]])
     assert np.isnan([x[1] for x in hole]).all()
     assert np.isfinite([x[0] for x in hole]).all()
 
@@ -81,9 +84,9 @@ def test_corrections_against_loops(ours, oracle):
 
 def test_the_bootstrap_is_refused_where_it_is_too_short():
     rng = np.random.default_rng(0)
-    assert np.isnan(significance.bootstrap(rng.normal(size=(9, 2)))).all()
-    low, high = significance.bootstrap(np.column_stack([rng.normal(size=30), np.zeros(30)]))
-    t = significance.paired(rng.normal(size=(30, 1)))
+    assert np.isnan(significance.bootstrap_interval(rng.normal(size=(9, 2)))).all()
+    low, high = significance.bootstrap_interval(np.column_stack([rng.normal(size=30), np.zeros(30)]))
+    t = significance.paired_t_test(rng.normal(size=(30, 1)))
     assert low[0] < high[0]
     assert 0.5 < (high[0] - low[0]) / (t.high - t.low)[0] < 1.5
     assert np.isnan([low[1], high[1]]).all()
@@ -96,7 +99,7 @@ def test_of_few_seeds_the_bootstrap_misses_and_t_does_not(seeds: int, misses: fl
     d = rng.normal(size=(seeds, 4000))
     means = d[rng.integers(0, seeds, size=(1000, seeds))].mean(axis=1)  # the same resamples for all studies
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    t = significance.paired(d)
+    t = significance.paired_t_test(d)
     assert np.mean((low > 0) | (high < 0)) == pytest.approx(misses, abs=0.015)
     assert 0.04 < np.mean((t.low > 0) | (t.high < 0)) < 0.06
 
@@ -115,8 +118,8 @@ def test_twenty_thousand_null_studies():
     """Methods that do nothing are called better or worse in 5 % of comparisons, and in 5 % of studies after Holm."""
     accuracy = null_studies(0)
     d = accuracy[:, :, 1:] - accuracy[:, :, :1]  # all methods of a study share its baseline
-    t = significance.paired(d.reshape(5, -1))
-    each = np.mean(t.p < significance.LEVEL)
+    t = significance.paired_t_test(d.reshape(5, -1))
+    each = np.mean(t.p < significance.ALPHA)
     p = t.p.reshape(STUDIES, METHODS)
     low, mean = t.low.reshape(p.shape), t.mean.reshape(p.shape)
     corrected = np.stack([significance.holm(row) for row in p])
@@ -131,7 +134,7 @@ def test_twenty_thousand_null_studies():
     assert 0.04 < each <= 0.055
     assert 0.02 < family <= 0.055
     # Without the correction, a study of so many methods would find something in every fourth case or so.
-    assert np.mean((p < significance.LEVEL).any(axis=1)) > 0.2
+    assert np.mean((p < significance.ALPHA).any(axis=1)) > 0.2
 
 
 def test_holm_is_statsmodels():
@@ -142,5 +145,7 @@ def test_holm_is_statsmodels():
 def test_what_is_there_is_found():
     """A difference of one standard deviation of the differences is found more often than not at 20 seeds, seldom at 5."""
     rng = np.random.default_rng(3)
-    found = [np.mean(significance.paired(1 + rng.normal(size=(n, 2000))).p < significance.LEVEL) for n in (5, 20)]
+    found = [
+        np.mean(significance.paired_t_test(1 + rng.normal(size=(n, 2000))).p < significance.ALPHA) for n in (5, 20)
+    ]
     assert found[0] < 0.5 < 0.95 < found[1]

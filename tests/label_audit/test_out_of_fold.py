@@ -14,7 +14,7 @@ from robustkd.errors import ExecutionError, UsageError
 from robustkd.label_audit import confident_learning, out_of_fold
 from robustkd.label_audit.out_of_fold import TrainingConfig, assign_folds, out_of_fold_probabilities, unseen_class_mask
 from robustkd.training import engine
-from robustkd.training.engine import Recipe
+from robustkd.training.recipe import Recipe
 
 TRAINER = TrainingConfig("resnet8", Recipe(epochs=1, lr=0.03), batch=12)
 

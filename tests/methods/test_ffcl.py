@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustkd.criteria.ce import CE
 from robustkd.functional import kl, sigmoid_rampup
 from robustkd.methods.ffcl import FFCL, build_fusion, mutual_loss, virtual_teacher_loss
-from robustkd.models.layers import Cosine
+from robustkd.models.layers import CosineLinear
 from robustkd.types import Batch, Clock
 
 FUSED = golden((4, 5), 0.5, 0.9)
@@ -133,7 +133,7 @@ def test_the_fusion_reads_the_last_maps_of_both_one_upon_the_other(half, word):
     logits = method.heads(IMAGES)
     first, second = (net(IMAGES).maps[-1] for net in method.students)
     assert torch.equal(seen[0], torch.cat([first, second], dim=1))
-    assert method.fusion.halved == half
+    assert method.fusion.bf16 == half
     assert {z.dtype for z in logits} == {torch.float32}
     assert [z.shape for z in logits] == [(4, 3)] * 3
 
@@ -144,17 +144,17 @@ def test_the_head_of_the_fusion_is_of_the_students_kind():
     def cosine(count: int) -> list[nn.Module]:
         nets = [make_network(seed=seed) for seed in range(count)]
         for net in nets:
-            net.replace_head(Cosine(64, 3))
+            net.replace_head(CosineLinear(64, 3))
         return nets
 
     head = FFCL(cosine, EIGHT, lambda: CE(EIGHT)).fusion.head
-    assert isinstance(head, Cosine)
+    assert isinstance(head, CosineLinear)
     assert (head.in_features, head.out_features) == (64, 3)
 
 
 def test_the_size_of_the_fusion():
     # c = 4: depthwise 9 * 8, BN 2 * 8, pointwise 8 * 4, BN 2 * 4, head 4 * 3 + 3
-    net = build_fusion(4, nn.Linear(4, 3), half=False)
+    net = build_fusion(4, nn.Linear(4, 3), bf16=False)
     assert sum(p.numel() for p in net.parameters()) == 72 + 16 + 32 + 8 + 15
 
 

@@ -27,7 +27,7 @@ from robustkd.method import Phase
 from robustkd.methods import METHODS
 from robustkd.methods.fitnet import FitNet
 from robustkd.methods.hinton import Hinton
-from robustkd.models.net import Frozen, Net, Network
+from robustkd.models.net import Frozen, Network, StagedNetwork
 from robustkd.training.engine import fit
 from robustkd.types import Output
 
@@ -53,13 +53,13 @@ class Shows(Network):
         raise NotImplementedError
 
 
-def net(*stages: tuple[int, int], channels: int = 1) -> Net:
+def net(*stages: tuple[int, int], channels: int = 1) -> StagedNetwork:
     """A stem and stages of (channels, stride) each."""
     parts, inside = [], 2
     for outside, stride in stages:
         parts.append(nn.Sequential(nn.Conv2d(inside, outside, 3, stride, padding=1), nn.BatchNorm2d(outside)))
         inside = outside
-    return Net(nn.Conv2d(channels, 2, 3, padding=1), parts, nn.Linear(inside, 5))
+    return StagedNetwork(nn.Conv2d(channels, 2, 3, padding=1), parts, nn.Linear(inside, 5))
 
 
 def fitnet(student: Network, teacher: Network, shape: tuple[int, int, int] = (1, 8, 8), **chosen: float) -> FitNet:
@@ -248,7 +248,7 @@ def test_the_second_phase_takes_hintons_values(chosen: dict[str, float]):
 @pytest.mark.parametrize(("first", "epochs"), [(0.5, 5), (0.0, 1)])
 def test_the_first_phase_has_its_share_of_the_budget_and_one_epoch_at_least(first: float, epochs: int):
     phase, _ = fitnet(net((4, 2), (6, 2)), net((4, 2), (6, 2)), first=first).phases()
-    assert replace(RECIPE, epochs=10).length(phase) == epochs
+    assert replace(RECIPE, epochs=10).phase_epochs(phase) == epochs
 
 
 @pytest.mark.parametrize("student", [golden((1, 3, 4, 4), 0.37, 0.2), torch.zeros(2, 3, 4, 4).double()])

@@ -12,8 +12,8 @@ from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
 from robustkd.functional import kl, sigmoid_rampup
 from robustkd.methods.one import ONE, Gate, ensemble_kl, gated_logits
-from robustkd.models.external import tap
-from robustkd.models.net import Net
+from robustkd.models.external import wrap_classifier
+from robustkd.models.net import StagedNetwork
 from robustkd.types import Clock
 
 BRANCHES = (S, golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4))
@@ -136,7 +136,7 @@ def test_a_branch_answers_as_the_whole_net_would(word, half):
         assert z.dtype is torch.float32
         assert (z - logits[0]).abs().max() < (0.05 if half else 1e-5)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
-    assert all(branch.halved == half for branch in method.branches)
+    assert all(branch.bf16 == half for branch in method.branches)
     assert shares.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
 
 
@@ -187,14 +187,14 @@ def test_the_model_is_the_first_student_whole():
 
 def test_a_net_that_cannot_be_cut_is_refused():
     parts = (nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    foreign = tap(nn.Sequential(*parts), (1, 8, 8))
+    foreign = wrap_classifier(nn.Sequential(*parts), (1, 8, 8))
     with pytest.raises(UsageError, match=r"^one: .* cannot be cut"):
         ONE(lambda count: [foreign] * count, EIGHT, lambda: CE(EIGHT))
 
 
 def test_a_net_of_one_stage_is_refused():
-    def short() -> Net:
-        return Net(nn.Conv2d(1, 2, 3), [nn.Identity()], nn.Linear(2, 3))
+    def short() -> StagedNetwork:
+        return StagedNetwork(nn.Conv2d(1, 2, 3), [nn.Identity()], nn.Linear(2, 3))
 
     with pytest.raises(UsageError, match=r"^one: .* 1 stages?, and"):
         ONE(lambda count: [short() for _ in range(count)], EIGHT, lambda: CE(EIGHT))

@@ -28,7 +28,7 @@ from robustkd.methods.self_kd import SelfKD
 from robustkd.models.net import Frozen
 from robustkd.study import plan as study
 from robustkd.study import run
-from robustkd.training.engine import Recipe
+from robustkd.training.recipe import Recipe
 
 SELF_KD = METHODS.parse("self_kd")
 
@@ -112,7 +112,7 @@ def test_the_teacher_is_at_rest_while_it_teaches_and_lasts_as_long_as_the_studen
     assert [phase for phase, _ in rows] == ["teacher", "teacher", "train", "train"]
     assert states_equal(rows[1][1], rows[3][1])
     assert not states_equal(rows[0][1], rows[1][1])
-    assert [Recipe(epochs=7).length(phase) for phase in made.method.phases()] == [7, 7]
+    assert [Recipe(epochs=7).phase_epochs(phase) for phase in made.method.phases()] == [7, 7]
 
 
 def test_the_student_is_untouched_by_the_first_phase_and_moves_in_the_second():

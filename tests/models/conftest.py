@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.models.net import Network
 
 torch.set_num_threads(1)
@@ -16,6 +16,6 @@ def build() -> Callable[..., Network]:
 
     def built(word: str, shape: tuple[int, int, int] = (3, 32, 32), *, classes: int = 10, **kwargs: object) -> Network:
         plain = {"mean": [0.5] * shape[0], "std": [0.25] * shape[0], "seed": 0}
-        return make(MODELS.parse(word), shape=shape, classes=classes, **{**plain, **kwargs})
+        return build_network(MODELS.parse(word), shape=shape, classes=classes, **{**plain, **kwargs})
 
     return built

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
-from robustkd.models.build import make
-from robustkd.models.layers import Cosine, head
+from robustkd.models.build import build_network
+from robustkd.models.layers import CosineLinear, build_head
 from robustkd.registry import Registry
 
 
@@ -47,11 +47,11 @@ def test_the_head_does_not_change_the_rest(build):
 
 
 @pytest.mark.parametrize("word", ["resnet8", "torchvision:mobilenet_v2"])
-@pytest.mark.parametrize("half", [False, True])
-def test_the_cosine_head(build, word, half):
-    net = build(word, head="cosine", half=half).eval()
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_cosine_head(build, word, bf16):
+    net = build(word, head="cosine", bf16=bf16).eval()
     logits, embedding, _ = net(torch.rand(2, 3, 32, 32))
-    assert isinstance(net.head, Cosine)
+    assert isinstance(net.head, CosineLinear)
     for b in range(2):
         for k in range(10):
             cosine = F.cosine_similarity(embedding[b], net.head.weight[k], dim=0)
@@ -60,15 +60,15 @@ def test_the_cosine_head(build, word, half):
 
 def test_an_unknown_head():
     with pytest.raises(UsageError, match=r"no head is called 'cosin' \(did you mean 'cosine'\?\); there are: linear"):
-        head("cosin", 4, 2)
+        build_head("cosin", 4, 2)
 
 
 def test_normalisation_precision_and_layout_as_asked(build):
-    net = build("resnet8", (1, 16, 16), mean=[0.3], std=[0.2], half=True)
+    net = build("resnet8", (1, 16, 16), mean=[0.3], std=[0.2], bf16=True)
     assert net.mean.shape == (1, 1, 1, 1)
     assert net.state_dict()["mean"].item() == pytest.approx(0.3)
     assert net.std.item() == pytest.approx(0.2)
-    assert net.halved
+    assert net.bf16
     assert net.stages[1][0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -106,8 +106,8 @@ def test_nets_of_a_users_own():
     table.add("stubborn", stubborn)
     table.add("nothing", nothing)
     kwargs = {"shape": (3, 16, 16), "mean": [0.0] * 3, "std": [1.0] * 3, "seed": 0}
-    assert make(table.parse("stubborn"), classes=7, **kwargs)(torch.rand(2, 3, 16, 16)).logits.shape == (2, 7)
+    assert build_network(table.parse("stubborn"), classes=7, **kwargs)(torch.rand(2, 3, 16, 16)).logits.shape == (2, 7)
     with pytest.raises(UsageError, match="net 'stubborn' gives 7 logits for 10 classes"):
-        make(table.parse("stubborn"), classes=10, **kwargs)
+        build_network(table.parse("stubborn"), classes=10, **kwargs)
     with pytest.raises(UsageError, match=r"net 'nothing' builds a str, not a torch\.nn\.Module"):
-        make(table.parse("nothing"), classes=10, **kwargs)
+        build_network(table.parse("nothing"), classes=10, **kwargs)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from robustkd.errors import UsageError
-from robustkd.models.external import tap
-from robustkd.models.net import shapes
+from robustkd.models.external import wrap_classifier
+from robustkd.models.net import infer_shapes
 
 # Channels and side of each map at 32x32, read off the printed networks by hand.
 EXPECTED = {
@@ -31,8 +31,8 @@ def test_maps_are_the_ends_of_the_stages(name):
     kwargs = {"vgg11_bn": {"init_weights": False}, "googlenet": {"init_weights": True, "aux_logits": False}}
     model = plain(name, **kwargs.get(name, {}))
     for shape in SHAPES:
-        net = tap(copy.deepcopy(model) if name != "vgg11_bn" else model, shape)
-        found = shapes(net, shape)
+        net = wrap_classifier(copy.deepcopy(model) if name != "vgg11_bn" else model, shape)
+        found = infer_shapes(net, shape)
         assert found.maps == tuple((c, side, side) for c, side in EXPECTED[name])
         assert found.logits == (10,)
         assert found.embedding == (net.head.in_features,)
@@ -44,14 +44,14 @@ def test_what_the_model_computes_is_untouched(name, shape):
     model = plain(name).eval()
     images = torch.rand(2, *shape)
     expected = model(images.repeat(1, 3 // shape[0], 1, 1))
-    output = tap(model, shape)(images)
+    output = wrap_classifier(model, shape)(images)
     assert torch.allclose(output.logits, expected, atol=1e-5)
     linear = model.fc if name == "resnet18" else model.classifier
     assert torch.allclose(linear(output.embedding), output.logits, atol=1e-5)
 
 
 def test_maps_are_those_of_the_named_layers():
-    net = tap(plain("resnet18"), (3, 64, 64)).eval()
+    net = wrap_classifier(plain("resnet18"), (3, 64, 64)).eval()
     seen = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
         net.model.get_submodule(name).register_forward_hook(lambda *a, name=name: seen.update({name: a[2]}))
@@ -74,14 +74,14 @@ class Shared(nn.Module):
 
 
 def test_a_module_that_is_called_twice_is_tapped_at_the_right_turn():
-    net = tap(Shared(), (3, 32, 32))
+    net = wrap_classifier(Shared(), (3, 32, 32))
     assert [tuple(t) for t in net.taps] == [("relu", 0), ("relu", 1)]
     assert not net.model.relu.inplace
     assert [m.shape[1] for m in net(torch.rand(2, 3, 32, 32)).maps] == [4, 5]
 
 
 def test_nothing_is_left_over_between_forwards():
-    net = tap(plain("mobilenet_v2"), (3, 32, 32))
+    net = wrap_classifier(plain("mobilenet_v2"), (3, 32, 32))
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert not net(images).maps[0].requires_grad
@@ -94,7 +94,7 @@ def test_nothing_is_left_over_between_forwards():
 
 
 def test_a_copy_is_independent():
-    net = tap(plain("mobilenet_v2"), (3, 32, 32)).eval()
+    net = wrap_classifier(plain("mobilenet_v2"), (3, 32, 32)).eval()
     other = copy.deepcopy(net)
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_a_copy_is_independent():
 
 
 def test_the_state_round_trips():
-    net, other = (tap(plain("mobilenet_v2"), (3, 32, 32)).eval() for _ in range(2))
+    net, other = (wrap_classifier(plain("mobilenet_v2"), (3, 32, 32)).eval() for _ in range(2))
     images = torch.rand(2, 3, 32, 32)
     assert not torch.equal(net(images).logits, other(images).logits)
     other.load_state_dict(net.state_dict())
@@ -116,7 +116,7 @@ def test_the_state_round_trips():
 
 
 def test_it_learns_in_training_mode():
-    net = tap(plain("mobilenet_v2"), (1, 32, 32)).train()
+    net = wrap_classifier(plain("mobilenet_v2"), (1, 32, 32)).train()
     images = torch.rand(4, 1, 32, 32, requires_grad=True)
     output = net(images)
     sum(m.mean() for m in output.maps).backward()
@@ -125,17 +125,17 @@ def test_it_learns_in_training_mode():
 
 def test_networks_that_cannot_be_tapped():
     with pytest.raises(UsageError, match=r"SqueezeNet has no nn\.Linear, whose input would be its embedding"):
-        tap(plain("squeezenet1_1"), (3, 32, 32))
+        wrap_classifier(plain("squeezenet1_1"), (3, 32, 32))
     with pytest.raises(UsageError, match=r"Sequential has no layer that gives maps"):
-        tap(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), (3, 8, 8))
+        wrap_classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), (3, 8, 8))
     with pytest.raises(UsageError, match="ResNet reads images of 3 channels and these have 2"):
-        tap(plain("resnet18"), (2, 32, 32))
+        wrap_classifier(plain("resnet18"), (2, 32, 32))
     with pytest.raises(UsageError, match=r"Sequential answers with a Tensor that is not logits"):
-        tap(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 32, 32))
+        wrap_classifier(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 32, 32))
 
 
 def test_auxiliary_heads_are_refused_when_they_first_answer():
-    net = tap(plain("googlenet", init_weights=False, aux_logits=True), (3, 64, 64))
+    net = wrap_classifier(plain("googlenet", init_weights=False, aux_logits=True), (3, 64, 64))
     net.eval()(torch.rand(2, 3, 64, 64))
     with pytest.raises(
         UsageError, match=r"GoogLeNet answers with a GoogLeNetOutputs that is not logits .*aux_logits=False"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustkd.models.net import Frozen, Maps, Net, freeze_bn_stats, shapes
+from robustkd.models.net import FeatureMaps, Frozen, StagedNetwork, freeze_bn_stats, infer_shapes
 
 WORDS = ["resnet8", "wrn_10_1", "torchvision:mobilenet_v2"]
 
@@ -15,8 +15,8 @@ def images() -> torch.Tensor:
     return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def tiny() -> Net:
-    return Net(nn.Conv2d(1, 2, 1), [nn.Conv2d(2, 3, 1), nn.ReLU()], nn.Linear(3, 5), mean=[0.5], std=[0.25])
+def tiny() -> StagedNetwork:
+    return StagedNetwork(nn.Conv2d(1, 2, 1), [nn.Conv2d(2, 3, 1), nn.ReLU()], nn.Linear(3, 5), mean=[0.5], std=[0.25])
 
 
 def test_normalisation_is_the_first_layer():
@@ -34,9 +34,9 @@ def test_the_answer_by_hand():
 
 
 @pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("half", [False, True])
-def test_walk_gives_the_maps_of_forward(build, images, word, half):
-    net = build(word, half=half).eval()
+@pytest.mark.parametrize("bf16", [False, True])
+def test_walk_gives_the_maps_of_forward(build, images, word, bf16):
+    net = build(word, bf16=bf16).eval()
     for one, other in zip(net.iter_features(images), net(images).maps, strict=True):
         assert torch.equal(one, other)
 
@@ -49,7 +49,7 @@ def test_who_stops_walking_early_never_runs_the_upper_part(build, images):
 
 @pytest.mark.parametrize("word", WORDS)
 def test_half_computes_in_bfloat16_and_hands_out_float32(build, images, word):
-    net = build(word, half=True)
+    net = build(word, bf16=True)
     ran_in = []
     next(m for m in net.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
         lambda *a: ran_in.append(a[2].dtype)
@@ -60,14 +60,14 @@ def test_half_computes_in_bfloat16_and_hands_out_float32(build, images, word):
 
 
 def test_half_keeps_the_head_in_float32(build, images):
-    output = build("resnet8", half=True)(images)
+    output = build("resnet8", bf16=True)(images)
     assert not torch.equal(output.logits, output.logits.bfloat16().float())
     assert not torch.equal(output.embedding, output.embedding.bfloat16().float())
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_autocast_does_not_leak(build, images, word):
-    net = build(word, half=True)
+    net = build(word, bf16=True)
     for _ in net.iter_features(images):
         assert not torch.is_autocast_enabled("cpu")
     net(images)
@@ -92,7 +92,7 @@ def test_float64_stays_float64(build, images, word):
 
 def test_maps_are_converted_once_and_keep_the_graph():
     x = torch.ones(1, 1, 2, 2, requires_grad=True)
-    maps = Maps([x.bfloat16(), x])
+    maps = FeatureMaps([x.bfloat16(), x])
     with torch.no_grad():
         first = maps[0]
     assert first.requires_grad
@@ -113,7 +113,7 @@ def test_nothing_handed_out_is_overwritten(build, images):
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_parameter_learns_from_the_logits(build, images, word):
-    net = build(word, half=True)
+    net = build(word, bf16=True)
     net(images).logits.square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 
@@ -124,7 +124,7 @@ def test_shapes_leave_no_trace(build, images, word):
     next(net.children()).eval()
     modes = [m.training for m in net.modules()]
     before = copy.deepcopy(net.state_dict())
-    found = shapes(net, (3, 32, 32))
+    found = infer_shapes(net, (3, 32, 32))
     assert modes == [m.training for m in net.modules()]
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert torch.is_grad_enabled()

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from robustkd.errors import UsageError
-from robustkd.models.net import shapes
-from robustkd.models.resnet import Block
+from robustkd.models.net import infer_shapes
+from robustkd.models.resnet import BasicBlock
 
 # methods.md 0.1, counted there from the layer shapes
 COUNTS = {8: (78_042, 75_290), 14: (175_258, 172_506), 20: (272_474, 269_722), 26: (369_690, 366_938)}
@@ -27,14 +27,14 @@ def test_parameters_as_counted_in_the_literature(build, depth, column, shortcut)
 )
 @pytest.mark.parametrize("shortcut", ["conv", "pad"])
 def test_maps_at_every_image_size(build, shape, sides, shortcut):
-    found = shapes(build(f"resnet8(shortcut={shortcut})", shape), shape)
+    found = infer_shapes(build(f"resnet8(shortcut={shortcut})", shape), shape)
     assert found.maps == tuple((c, *side) for c, side in zip((16, 16, 32, 64), sides, strict=True))
     assert (found.logits, found.embedding) == ((10,), (64,))
 
 
 @pytest.mark.parametrize("shortcut", ["conv", "pad"])
 def test_four_times_as_wide(build, shortcut):
-    found = shapes(build(f"resnet8x4(shortcut={shortcut})"), (3, 32, 32))
+    found = infer_shapes(build(f"resnet8x4(shortcut={shortcut})"), (3, 32, 32))
     assert [m[0] for m in found.maps] == [32, 64, 128, 256]
     assert found.embedding == (256,)
 
@@ -46,7 +46,7 @@ def test_maps_are_taken_after_the_relu(build):
 
 
 def test_a_block_without_a_residual_is_its_shortcut():
-    block = Block(2, 4, 2, "pad").eval()
+    block = BasicBlock(2, 4, 2, "pad").eval()
     torch.nn.init.zeros_(block.bn2.weight)
     x = torch.rand(1, 2, 5, 5)
     y = block(x)

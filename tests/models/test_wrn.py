@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from robustkd.errors import UsageError
-from robustkd.models.net import shapes
-from robustkd.models.wrn import Block
+from robustkd.models.net import infer_shapes
+from robustkd.models.wrn import PreActBlock
 
 COUNTS = {"wrn_10_2": 303_706, "wrn_16_2": 691_674, "wrn_28_2": 1_467_610, "wrn_40_2": 2_243_546}  # methods.md 0.1
 
@@ -24,7 +24,7 @@ def test_parameters_as_counted_in_the_literature(build, word):
 )
 @pytest.mark.parametrize("width", [1, 2])
 def test_maps_at_every_image_size(build, shape, sides, width):
-    found = shapes(build(f"wrn_10_{width}", shape), shape)
+    found = infer_shapes(build(f"wrn_10_{width}", shape), shape)
     channels = (16, 16 * width, 32 * width, 64 * width)
     assert found.maps == tuple((c, *side) for c, side in zip(channels, sides, strict=True))
     assert (found.logits, found.embedding) == ((10,), (64 * width,))
@@ -39,8 +39,8 @@ def test_maps_are_raw_sums(build):
 def test_a_block_without_a_residual_is_its_shortcut():
     x = torch.randn(2, 4, 6, 6)
     for block, expected in (
-        (Block(4, 4, 1).eval(), lambda block: x),
-        (Block(4, 8, 2).eval(), lambda block: block.shortcut(torch.relu(block.bn1(x)))),
+        (PreActBlock(4, 4, 1).eval(), lambda block: x),
+        (PreActBlock(4, 8, 2).eval(), lambda block: block.shortcut(torch.relu(block.bn1(x)))),
     ):
         torch.nn.init.zeros_(block.conv2.weight)
         assert torch.equal(block(x), expected(block))

@@ -36,7 +36,9 @@ def folder() -> Path:
 
 
 def weights(run: str, where: Path | None = None) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = checkpoint.read((where or folder()) / "runs" / run / "model.pt")["weights"]
+    found: dict[str, torch.Tensor] = checkpoint.load_checkpoint((where or folder()) / "runs" / run / "model.pt")[
+        "weights"
+    ]
     return found
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from robustkd.method import Method, Phase
 from robustkd.methods import METHODS
 from robustkd.methods.baseline import Baseline
-from robustkd.training.engine import DivergedError, Epoch, Meter, Recipe, fit, total
+from robustkd.training.engine import DivergedError, Epoch, Meter, fit, total_epochs
+from robustkd.training.recipe import Recipe
 from robustkd.types import Batch, Clock, Objective
 
 
@@ -40,44 +41,44 @@ def run(method: Method, recipe: Recipe, **options: object) -> list[Epoch]:
     ("done", "rate"), [(0, 1), (0.299, 1), (0.3, 0.2), (0.6, 0.04), (0.799, 0.04), (0.8, 0.008), (1, 0.008)]
 )
 def test_the_rate_falls_at_milestones(done, rate):
-    assert Recipe(lr=1).rate(done) == pytest.approx(rate)
+    assert Recipe(lr=1).learning_rate(done) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("epochs", [10, 20, 30, 60, 200])
 def test_a_milestone_falls_on_the_first_batch_of_its_epoch(epochs):
     recipe = Recipe(lr=1)
-    rates = [recipe.rate(epoch / epochs) for epoch in range(epochs)]
+    rates = [recipe.learning_rate(epoch / epochs) for epoch in range(epochs)]
     changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
     assert changes == [3 * epochs // 10, 6 * epochs // 10, 8 * epochs // 10]
 
 
 @pytest.mark.parametrize(("done", "rate"), [(0, 2), (1 / 3, 1.5), (0.5, 1), (2 / 3, 0.5), (1, 0)])
 def test_the_cosine_by_hand(done, rate):  # cos 60 degrees = 1/2
-    assert Recipe(lr=2, schedule="cosine").rate(done) == pytest.approx(rate, abs=1e-12)
+    assert Recipe(lr=2, schedule="cosine").learning_rate(done) == pytest.approx(rate, abs=1e-12)
 
 
 @pytest.mark.parametrize("done", [0, 0.5, 1])
 def test_constant_is_constant(done):
-    assert Recipe(lr=0.3, schedule="constant").rate(done) == 0.3
+    assert Recipe(lr=0.3, schedule="constant").learning_rate(done) == 0.3
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
 def test_the_warm_up_rises_from_nothing_in_a_line(schedule):
     recipe = Recipe(lr=2, schedule=schedule, warmup=0.2)
-    assert [recipe.rate(done) for done in (0, 0.05, 0.1, 0.15)] == pytest.approx([0, 0.5, 1, 1.5])
-    assert recipe.rate(0.2) == pytest.approx(2)
-    assert recipe.rate(0.1999) == pytest.approx(2, rel=1e-3)
+    assert [recipe.learning_rate(done) for done in (0, 0.05, 0.1, 0.15)] == pytest.approx([0, 0.5, 1, 1.5])
+    assert recipe.learning_rate(0.2) == pytest.approx(2)
+    assert recipe.learning_rate(0.1999) == pytest.approx(2, rel=1e-3)
 
 
 def test_the_cosine_fits_behind_the_warm_up():
     recipe = Recipe(lr=2, schedule="cosine", warmup=0.2)
-    assert recipe.rate(0.6) == pytest.approx(1)
-    assert recipe.rate(1) == pytest.approx(0, abs=1e-12)
+    assert recipe.learning_rate(0.6) == pytest.approx(1)
+    assert recipe.learning_rate(1) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("share", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 1), (1.5, 15)])
 def test_a_phase_has_its_share_of_epochs_and_one_at_least(share, epochs):
-    assert Recipe(epochs=10).length(Phase("any", lambda batch: [], [], epochs=share)) == epochs
+    assert Recipe(epochs=10).phase_epochs(Phase("any", lambda batch: [], [], epochs=share)) == epochs
 
 
 @pytest.mark.parametrize("word", ["baseline", "fitnet"])
@@ -85,7 +86,7 @@ def test_total_is_what_is_run(word):
     made = build_method(METHODS.parse(word))
     recipe = replace(RECIPE, epochs=2)
     numbers = [epoch.number for epoch in run(made.method, recipe, random=made.random)]
-    assert numbers == list(range(1, total(made.method, recipe) + 1))
+    assert numbers == list(range(1, total_epochs(made.method, recipe) + 1))
 
 
 # The update

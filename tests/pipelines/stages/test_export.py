@@ -22,7 +22,7 @@ from pipelines.stages import export
 from pipelines.tracking import registry
 from robustkd.evaluation import metrics
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import surround
 
@@ -34,7 +34,9 @@ def saved(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
     """An untrained net in a file, sure enough of itself that images get different answers."""
     known = {"model": word, "shape": shape, "classes": NAMES, "mean": [0.4] * shape[0], "std": [0.2] * shape[0]}
     known |= {"head": head, "role": "student", "method": "hinton+balanced", "seed": 0, "scenario": "noise0.4"}
-    net = make(MODELS.parse(word), shape=shape, classes=3, mean=known["mean"], std=known["std"], head=head, seed=5)
+    net = build_network(
+        MODELS.parse(word), shape=shape, classes=3, mean=known["mean"], std=known["std"], head=head, seed=5
+    )
     if head == "linear":
         with torch.no_grad():
             net.head.weight *= 10
@@ -253,7 +255,7 @@ def test_a_file_that_answers_otherwise_is_not_left(there, tmp_path, capsys, monk
 
 
 def test_no_number_is_no_agreement(done):
-    net = checkpoint.Shipped(checkpoint.load_net(done.net)[0])
+    net = checkpoint.ServingModel(checkpoint.load_net(done.net)[0])
     with pytest.raises(export.ExecutionError, match="differs by nan in a batch of 1"):
         export.difference(net, lambda images: np.full((len(images), 3), np.nan), {"random": some(8, (8, 8, 1))}, "x")
     with pytest.raises(export.ExecutionError, match="differs by inf in a batch of 1"):

@@ -27,7 +27,7 @@ from pipelines.tracking.names import distinct, legal
 from robustkd.errors import UsageError
 from robustkd.evaluation import metrics
 from robustkd.models import MODELS
-from robustkd.models.build import make
+from robustkd.models.build import build_network
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import surround
 
@@ -55,7 +55,9 @@ def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="
         "head": head,
     }
     card |= {"method": "hinton", "seed": 0}
-    net = make(MODELS.parse(word), shape=shape, classes=3, mean=card["mean"], std=card["std"], head=head, seed=5)
+    net = build_network(
+        MODELS.parse(word), shape=shape, classes=3, mean=card["mean"], std=card["std"], head=head, seed=5
+    )
     for file in ("model.pt", "early.pt", "unfinished.pt"):
         checkpoint.save_net(path / file, net.state_dict(), card)
     last = metrics.summary(np.array([0, 0, 1, 1, 1]), np.log(np.eye(3) + 1)[[0, 1, 1, 1, 1]], NAMES)
@@ -231,7 +233,7 @@ def test_the_model_gives_the_nets_probabilities_for_any_number_of_images(logged,
 
 
 def agrees(model, path, shape):
-    shipped = checkpoint.Shipped(checkpoint.load_net(path)[0]).eval()
+    shipped = checkpoint.ServingModel(checkpoint.load_net(path)[0]).eval()
     for n in (1, 3, 100):
         images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
         with torch.no_grad():
