@@ -1,9 +1,9 @@
-"""What a method is: the ladder. Override the lowest rung that suffices; each default is written in terms of the one before.
+"""Base classes of methods. Override the first of these four that suffices; each default calls the one before it.
 
-1  transfer(student, teacher, batch) -> terms    what ties a student to a teacher
-2  objective(batch) -> Objective                 the whole loss of one update
+1  transfer(student, teacher, batch) -> terms    loss terms that relate a student to a teacher
+2  objective(batch) -> Objective                 the complete loss of one update
 3  step(batch) -> Iterator[Objective]            several updates per batch; code after a yield runs after the update
-4  phases() -> tuple[Phase, ...]                 several stretches of training, each with parameters of its own
+4  phases() -> tuple[Phase, ...]                 several training phases, each with its own parameters
 """
 
 from abc import ABC
@@ -23,7 +23,7 @@ Update = Callable[[Objective, Optimizer], None]
 
 
 def backward_and_step(objective: Objective, optimiser: Optimizer) -> None:
-    """One update: zero, backward, step."""
+    """Update the parameters once: zero_grad, backward, step."""
     optimiser.zero_grad(set_to_none=True)
     objective.loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -31,50 +31,50 @@ def backward_and_step(objective: Objective, optimiser: Optimizer) -> None:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: what happens to a batch, and which parameters move."""
+    """A training phase: how a batch is processed, and which parameters are updated."""
 
     name: str
     step: Callable[[Batch], Iterable[Objective]]
     parameters: list[nn.Parameter]
-    epochs: float | None = None  # beyond the run's budget, as a fraction of it; None: the budget itself
-    begin: Callable[[], None] | None = None  # what happens once, before the first epoch
+    epochs: float | None = None  # in addition to the run's epochs, as a fraction of them; None: the run's epochs
+    begin: Callable[[], None] | None = None  # called once, before the first epoch
     update: Update = backward_and_step
 
 
 class Method(nn.Module, ABC):
-    """Owns all that learns. What persists between steps is a parameter or a buffer.
+    """Base class of all methods: owns everything that is trained. State kept between steps is a parameter or a buffer.
 
-    A constructor names its ingredients as positional parameters (`student`, `students`, `teacher`, `data`, `criterion`,
-    `random`); the keyword-only rest is its hyperparameters, with defaults and types, and nothing else declares them.
+    A constructor requests its ingredients by the names of its positional parameters (`student`, `students`, `teacher`,
+    `data`, `criterion`, `random`). Its keyword-only parameters, with types and defaults, are the hyperparameters; they are
+    declared nowhere else.
     """
 
-    model: Network  # what is evaluated and shipped
-    views: Sequence[
-        str
-    ] = ()  # further augmentations of each image that a batch brings: words of robustkd.data.paired_views
+    model: Network  # the network that is evaluated and exported
+    # Additional augmentations of each image that a batch contains: names in robustkd.data.paired_views.
+    views: Sequence[str] = ()
 
     def objective(self, batch: Batch) -> Objective:
-        """The weighted terms of one update."""
+        """Return the weighted loss terms of one update."""
         raise TypeError(f"{type(self).__name__} overrides none of objective, step and phases")
 
     def step(self, batch: Batch) -> Iterator[Objective]:
-        """The updates of one batch, in order. Never yield inside no_grad or autocast: it would leak to the caller."""
+        """Yield the objectives of one batch, in order. Never yield inside no_grad or autocast: it would leak to the caller."""
         yield self.objective(batch)
 
     def phases(self) -> tuple[Phase, ...]:
-        """The stretches of training. Pure: it may be asked for at any time."""
+        """Return the training phases. Has no side effects: it may be called at any time."""
         return (Phase("train", self.step, list(self.parameters())),)
 
     def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
-        """What else is worth measuring beside the model, by name, such as an ensemble: (B, C, H, W) -> (B, K) each.
+        """Return logits of other predictors worth evaluating, by name, such as an ensemble: (B, C, H, W) -> (B, K) each.
 
-        Asked for in eval mode and without gradients, once the last epoch is over.
+        Called in eval mode and without gradients, after the last epoch.
         """
         return {}
 
 
 class Distiller(Method):
-    """One student, one frozen teacher: L = ce * CE(student) + whatever `transfer` adds."""
+    """Base class of methods with one student and one frozen teacher: L = ce * CE(student) + the terms of `transfer`."""
 
     def __init__(
         self, student: Network, teacher: Frozen, criterion: Callable[[], Criterion], *, ce: float = 1.0
@@ -86,7 +86,7 @@ class Distiller(Method):
         self.ce = ce
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        """What ties the student to the teacher: weighted terms by name."""
+        """Return the weighted loss terms that relate the student to the teacher, by name."""
         raise TypeError(f"{type(self).__name__} overrides none of transfer, objective, step and phases")
 
     def objective(self, batch: Batch) -> Objective:

@@ -1,1 +1,1 @@
-"""Perturbations of images: pure functions of a network and images. Parameters, their gradients and modes stay as they are."""
+"""Adversarial perturbations: functions of a network and images that leave parameters, gradients and modes unchanged."""

@@ -1,4 +1,4 @@
-"""Walks to a network's decision boundary, and which samples of a batch are walked there."""
+"""Adversarial samples at a network's decision boundary, as in BSS, and the selection of the samples to perturb."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,12 +13,12 @@ LogitsFn = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K)
 
 
 class Perturbed(NamedTuple):
-    """Where images came to that were walked towards a class."""
+    """Images perturbed towards a target class, and the network's predictions for them."""
 
     images: Tensor  # (N, C, H, W)
-    logits: Tensor  # (N, K), the network's answer there
-    crossed: Tensor  # (N,) bool, whether the network now says the class aimed at
-    astray: Tensor  # (N,) bool, whether it says a third class
+    logits: Tensor  # (N, K), of the perturbed images
+    in_target: Tensor  # (N,) bool, whether the network now predicts the target class
+    in_third: Tensor  # (N,) bool, whether it predicts a class other than base and target
 
 
 def perturb_towards(
@@ -30,60 +30,59 @@ def perturb_towards(
     unit: Tensor | float = 1.0,
     steps: int = 10,
     step: float = 0.3,
-    beyond: float = 1e-4,
+    overshoot: float = 1e-4,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Perturbed:
-    """Walk images from their class towards another until the network leaves the first: the attack of BSS.
+    """Perturb images from their base class towards a target class until the prediction changes: the attack of BSS.
 
-        x <- x - step (f_b(x) - f_k(x) + beyond) g / ||g||,   g the gradient of f_b(x) - f_k(x), per image
+        x <- x - step (f_b(x) - f_k(x) + overshoot) g / ||g||,   g the gradient of f_b(x) - f_k(x), per image
 
     Heo et al., "Knowledge Distillation with Adversarial Samples Supporting Decision Boundary", AAAI 2019, arXiv
-    1805.05532, as in the authors' code: an image rests once the network says any other class than b.
+    1805.05532. As in the authors' code, an image stops as soon as the network predicts any class other than b.
 
     Args:
-        logits: (N, C, H, W) -> (N, K); it should be in evaluation mode, or images would move one another.
+        logits: (N, C, H, W) -> (N, K), in evaluation mode, so that the images of a batch do not affect each other.
         images: (N, C, H, W).
         base: (N,) int64, the class b.
         target: (N,) int64, the class k.
-        unit: what a step of length 1 is in units of the images, per channel (1, C, 1, 1): the standard deviation where
-            the literature gives steps for normalised images.
-        bounds: the range that images stay in.
+        unit: the length in image units of a step of length 1, per channel (1, C, 1, 1). The standard deviation, if the step
+            is given for normalised images, as in the literature.
+        bounds: the range that images are clipped to.
     """
-    moved, resting = images.detach(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    x, stopped = images.detach(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
     with torch.enable_grad():
         for _ in range(steps):
-            x = moved.clone().requires_grad_()
-            z = logits(x)
+            leaf = x.clone().requires_grad_()
+            z = logits(leaf)
             gap = _select_logits(z, base) - _select_logits(z, target)
-            (gradient,) = torch.autograd.grad(gap.sum(), x)
-            resting = resting | (z.argmax(dim=1) != base)
+            (gradient,) = torch.autograd.grad(gap.sum(), leaf)
+            stopped = stopped | (z.argmax(dim=1) != base)
             g = gradient * unit
-            length = g.flatten(1).norm(dim=1).clamp(min=1e-12)
-            stride = torch.where(resting, 0.0, step * (gap.detach() + beyond) / length)
-            moved = moved - stride.view(-1, 1, 1, 1) * g * unit
-            moved = moved if bounds is None else moved.clamp(*bounds)
+            norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
+            scale = torch.where(stopped, 0.0, step * (gap.detach() + overshoot) / norm)
+            x = x - scale.view(-1, 1, 1, 1) * g * unit
+            x = x if bounds is None else x.clamp(*bounds)
     with torch.no_grad():
-        there = logits(moved)
-    said = there.argmax(dim=1)
-    return Perturbed(moved, there, said == target, (said != target) & (said != base))
+        final = logits(x)
+    predicted = final.argmax(dim=1)
+    return Perturbed(x, final, predicted == target, (predicted != target) & (predicted != base))
 
 
-def _select_logits(z: Tensor, which: Tensor) -> Tensor:
-    return z.gather(1, which[:, None])[:, 0]
+def _select_logits(z: Tensor, classes: Tensor) -> Tensor:
+    """Select one logit per row: (N, K), (N,) -> (N,)."""
+    return z.gather(1, classes[:, None])[:, 0]
 
 
 class BoundarySamples(NamedTuple):
-    """Boundary supporting samples: images walked to where the teacher's mind changes from one class to another."""
+    """Boundary supporting samples: images perturbed until the teacher's prediction changes to another class."""
 
     images: Tensor  # (M, C, H, W)
-    logits: Tensor  # (M, K), the teacher's answer there
-    rows: Tensor  # (M,) int64, the sample of the batch each was walked from
-    base: Tensor  # (M,) int64, its class
-    target: Tensor  # (M,) int64, the class it was walked towards
-    counted: Tensor  # (M,) bool, whether it is one: the others fill up the batch
-    notes: dict[
-        str, Tensor
-    ]  # shares: of candidates in M, and of those that crossed to their target, or to a third class
+    logits: Tensor  # (M, K), of the teacher for these images
+    rows: Tensor  # (M,) int64, the row of the batch that each was perturbed from
+    base: Tensor  # (M,) int64, the label of that row
+    target: Tensor  # (M,) int64, the class it was perturbed towards
+    valid: Tensor  # (M,) bool, False for samples that only fill the batch
+    notes: dict[str, Tensor]  # fractions: of M that are valid; of these that ended in the target or in a third class
 
 
 def find_boundary_samples(
@@ -99,58 +98,59 @@ def find_boundary_samples(
     step: float = 0.3,
     strict: bool = False,
 ) -> BoundarySamples:
-    """Choose base samples of a batch, draw a class for each, and walk them towards it (arXiv 1805.05532).
+    """Select base samples of a batch, sample a target class for each and perturb them towards it (arXiv 1805.05532).
 
-    M is always the same share of the batch, so that no step waits for the host to count candidates.
+    M is a fixed share of the batch, so that no step has to synchronise with the host to count candidates.
 
     Args:
         logits: the teacher, in evaluation mode.
-        teacher, student: (B, K), what they answer to the batch.
-        share: of the batch, at most.
-        strict: count only what came to the class it was walked towards.
+        teacher, student: (B, K), their logits for the batch.
+        share: M as a fraction of the batch size.
+        strict: count only samples that ended in their target class as valid.
     """
-    rows, counted = select_base_samples(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
+    rows, valid = select_base_samples(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
     base, target = batch.labels[rows], sample_target_classes(teacher[rows], random)
-    walked = perturb_towards(logits, batch.images[rows], base, target, unit=unit, steps=steps, step=step)
+    perturbed = perturb_towards(logits, batch.images[rows], base, target, unit=unit, steps=steps, step=step)
     if strict:
-        counted = counted & walked.crossed
-    count = counted.sum().clamp(min=1)
+        valid = valid & perturbed.in_target
+    count = valid.sum().clamp(min=1)
     notes = {
-        "candidates": counted.float().mean(),
-        "crossed": (walked.crossed & counted).sum() / count,
-        "astray": (walked.astray & counted).sum() / count,
+        "candidates": valid.float().mean(),
+        "crossed": (perturbed.in_target & valid).sum() / count,
+        "astray": (perturbed.in_third & valid).sum() / count,
     }
-    return BoundarySamples(walked.images, walked.logits, rows, base, target, counted, notes)
+    return BoundarySamples(perturbed.images, perturbed.logits, rows, base, target, valid, notes)
 
 
-def select_base_samples(teacher: Tensor, student: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The rows to walk from, and which of them count: (B, K), (B, K), (B,) -> (most,), (most,) bool.
+def select_base_samples(teacher: Tensor, student: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Select the rows to perturb, and whether each is valid: (B, K), (B, K), (B,) -> (count,), (count,) bool.
 
-    Those that count are right in teacher and student; those come first whose other classes the two see most differently.
+    A row is valid if teacher and student both predict its label. Rows are ranked by how much the two distributions differ on
+    the other classes.
     """
-    right = (teacher.argmax(dim=1) == labels) & (student.argmax(dim=1) == labels)
-    apart = (teacher.softmax(dim=1) - student.detach().softmax(dim=1)).square()
-    score = apart.scatter(1, labels[:, None], 0.0).sum(dim=1).masked_fill(~right, -1.0)
-    best = score.topk(most)
+    correct = (teacher.argmax(dim=1) == labels) & (student.argmax(dim=1) == labels)
+    difference = (teacher.softmax(dim=1) - student.detach().softmax(dim=1)).square()
+    score = difference.scatter(1, labels[:, None], 0.0).sum(dim=1).masked_fill(~correct, -1.0)
+    best = score.topk(count)
     return best.indices, best.values >= 0
 
 
 def sample_target_classes(teacher: Tensor, random: torch.Generator) -> Tensor:
-    """A class for each sample but the teacher's first, drawn with the teacher's probabilities: (N, K) -> (N,)."""
+    """Sample a class other than the teacher's prediction, with the teacher's probabilities: (N, K) -> (N,)."""
     first, second = teacher.topk(2, dim=1).indices.T
-    chances = teacher.softmax(dim=1).scatter(1, first[:, None], 0.0)
-    # Where the teacher is so sure that nothing is left, the second-ranked class is taken.
-    chances = chances + F.one_hot(second, teacher.shape[1]) * 1e-30
-    return torch.multinomial(chances, 1, generator=random)[:, 0]
+    probabilities = teacher.softmax(dim=1).scatter(1, first[:, None], 0.0)
+    # If the probabilities of all other classes are rounded to zero, the second-ranked class is taken.
+    probabilities = probabilities + F.one_hot(second, teacher.shape[1]) * 1e-30
+    return torch.multinomial(probabilities, 1, generator=random)[:, 0]
 
 
 def boundary_weights(clock: Clock) -> tuple[float, float]:
-    """The weights alpha of soft targets on images and beta of what happens at the boundary, by the schedule of BSS.
+    """Return the weights alpha of the soft targets and beta of the boundary loss in the schedule of BSS.
 
         alpha(e) = 1 + 3 max(0, 1 - e / E),   beta(e) = 2 max(0, 1 - 4 e / (3 E)),   e = 1..E
 
     >>> [round(weight, 4) for weight in boundary_weights(Clock(0, 80))], boundary_weights(Clock(59, 80))[1]
     ([3.9625, 1.9667], 0.0)
     """
-    done = (clock.epoch + 1) / clock.epochs
-    return 1 + 3 * max(0.0, 1 - done), 2 * max(0.0, 1 - 4 / 3 * done)
+    progress = (clock.epoch + 1) / clock.epochs
+    return 1 + 3 * max(0.0, 1 - progress), 2 * max(0.0, 1 - 4 / 3 * progress)

@@ -1,4 +1,4 @@
-"""Walks along the sign of the gradient, within a ball of L-infinity: FGSM and PGD, by which finished nets are measured."""
+"""Gradient-sign attacks within an L-infinity ball, FGSM and PGD, which evaluate the robustness of trained networks."""
 
 import torch
 from torch import Generator, Tensor
@@ -7,23 +7,23 @@ from robustkd.attacks.boundary import LogitsFn
 
 
 def misclassification_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
-    """The log odds that a label is not the class: what attacks raise, (B, K), (B,) -> (B,).
+    """Compute the log odds of all classes but the label, the loss that attacks maximise: (B, K), (B,) -> (B,).
 
-    With cross entropy c, it is log(exp(c) - 1): each grows with the other, so the signs of their gradients are the same.
-    But where a net is so sure that c is rounded to 0 and its slope with it, this one has its slope still.
+    With c the cross entropy, it is log(exp(c) - 1). This increases with c, so the gradients have the same signs. But where
+    the network is so confident that c and its gradient are rounded to 0, the gradient of the log odds is not.
     """
     own = labels[:, None]
     return logits.scatter(1, own, float("-inf")).logsumexp(dim=1) - logits.gather(1, own)[:, 0]
 
 
 def misclassification_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """By how much another class is ahead of the label: (B, K), (B,) -> (B,)."""
+    """Compute the highest logit of another class minus that of the label: (B, K), (B,) -> (B,)."""
     own = labels[:, None]
     return logits.scatter(1, own, float("-inf")).amax(dim=1) - logits.gather(1, own)[:, 0]
 
 
 def gradient_sign(net: LogitsFn, images: Tensor, labels: Tensor) -> Tensor:
-    """The sign of the cross entropy's gradient by the images: -1, 0 or 1, (B, C, H, W)."""
+    """Compute the sign of the gradient of the cross entropy with respect to the images: -1, 0 or 1, (B, C, H, W)."""
     with torch.enable_grad():
         x = images.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(misclassification_log_odds(net(x), labels).sum(), x)
@@ -31,7 +31,10 @@ def gradient_sign(net: LogitsFn, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def fgsm(net: LogitsFn, images: Tensor, labels: Tensor, random: Generator, *, eps: float) -> Tensor:
-    """x + eps sign(gradient), kept in [0, 1]: (B, C, H, W). Goodfellow et al., arXiv 1412.6572. It draws nothing."""
+    """Compute x + eps sign(gradient), clipped to [0, 1]: (B, C, H, W). Goodfellow et al., arXiv 1412.6572.
+
+    It is deterministic; `random` is not used.
+    """
     return (images + eps * gradient_sign(net, images, labels)).clamp(0, 1)
 
 
@@ -45,24 +48,24 @@ def pgd(
     steps: int,
     restarts: int = 1,
 ) -> Tensor:
-    """x <- P(x + eps / 4 sign(gradient)), P onto the ball of L-infinity about each image and [0, 1]: (B, C, H, W).
+    """Iterate x <- P(x + eps / 4 sign(gradient)), P the projection onto the L-infinity ball and [0, 1]: (B, C, H, W).
 
-    Madry et al., arXiv 1706.06083. It begins evenly drawn from the ball. Steps of eps / 4 are theirs for CIFAR-10, 2/255 at
-    8/255; TRADES is measured with 20 of 0.003 at 0.031. Of several restarts, each image's is kept that brings another class
-    the furthest ahead: one that deceives the net, if any does.
+    Madry et al., arXiv 1706.06083. The start is uniform in the ball. Steps of eps / 4 are theirs for CIFAR-10, 2/255 at 8/255;
+    TRADES is evaluated with 20 steps of 0.003 at 0.031. Of several restarts, the one with the largest margin in favour of
+    another class is kept for each image: a misclassified one if there is any.
     """
     low, high = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-    kept = most = None
+    best = best_margin = None
     for _ in range(restarts):
         x = (images + eps * torch.empty_like(images).uniform_(-1, 1, generator=random)).clamp(low, high)
         for _ in range(steps):
             x = (x + eps / 4 * gradient_sign(net, x, labels)).clamp(low, high)
         with torch.no_grad():
-            ahead = misclassification_margin(net(x), labels) if restarts > 1 else None
-        if kept is None or most is None or ahead is None:
-            kept, most = x, ahead
+            margin = misclassification_margin(net(x), labels) if restarts > 1 else None
+        if best is None or best_margin is None or margin is None:
+            best, best_margin = x, margin
         else:
-            kept = torch.where((ahead > most)[:, None, None, None], x, kept)
-            most = torch.maximum(ahead, most)
-    assert kept is not None
-    return kept
+            best = torch.where((margin > best_margin)[:, None, None, None], x, best)
+            best_margin = torch.maximum(margin, best_margin)
+    assert best is not None
+    return best

@@ -1,4 +1,4 @@
-"""Particles around images: several places near each where a network's answer differs, kept apart from one another."""
+"""Adversarial particles: several perturbations per image that change a network's prediction and repel each other."""
 
 import math
 from collections.abc import Callable
@@ -10,23 +10,24 @@ from torch import Tensor
 
 
 def svgd_direction(u: Tensor, score: Tensor, bandwidth: float) -> Tensor:
-    """Where particles are sent: up the score, theirs and their neighbours', and apart: (N, n, P), (N, n, P) -> (N, n, P).
+    """Compute the update direction of Stein variational gradient descent: (N, n, P), (N, n, P) -> (N, n, P).
 
-    Stein variational gradient descent (arXiv 1608.04471); each of the N groups has a kernel of its own.
+    It is the kernel-weighted mean of the scores plus a repulsion between particles (arXiv 1608.04471). Each of the N groups
+    has a kernel of its own.
     """
-    own = torch.eye(u.shape[1], dtype=torch.bool, device=u.device)
-    apart = torch.cdist(u, u, compute_mode="donot_use_mm_for_euclid_dist")
-    median = apart.masked_fill(own, math.nan).flatten(1).nanquantile(0.5, dim=1)
-    h = (bandwidth * median.nan_to_num()).clamp(min=1e-12)[:, None, None]  # one particle alone has no median
-    near = torch.exp(-(apart / h).square() / 2)
-    others = near.masked_fill(own, 0)
+    diagonal = torch.eye(u.shape[1], dtype=torch.bool, device=u.device)
+    distance = torch.cdist(u, u, compute_mode="donot_use_mm_for_euclid_dist")
+    median = distance.masked_fill(diagonal, math.nan).flatten(1).nanquantile(0.5, dim=1)
+    h = (bandwidth * median.nan_to_num()).clamp(min=1e-12)[:, None, None]  # a single particle has no median
+    kernel = torch.exp(-(distance / h).square() / 2)
+    others = kernel.masked_fill(diagonal, 0)
     repulsion = (others.sum(dim=2, keepdim=True) * u - others @ u) / h
-    return (near @ score + repulsion) / u.shape[1]
+    return (kernel @ score + repulsion) / u.shape[1]
 
 
 def to_unit_length(v: Tensor) -> Tensor:
-    """Scaled to length 1, however small it is; zero stays zero: (..., P) -> (..., P)."""
-    tiny = torch.finfo(v.dtype).tiny  # squares of small gradients would be lost before the root is taken
+    """Scale vectors of any magnitude to length 1, leaving zero vectors: (..., P) -> (..., P)."""
+    tiny = torch.finfo(v.dtype).tiny  # without the first division, the squares of small gradients would underflow
     return F.normalize(v / v.abs().amax(dim=-1, keepdim=True).clamp(min=tiny), dim=-1)
 
 
@@ -44,34 +45,34 @@ def sample_particles(
     norm: Literal["linf", "l2"] = "linf",
     unit: Tensor | float = 1.0,
 ) -> Tensor:
-    """Images around each image where a network's answer differs: (N, C, H, W) -> (N count, C, H, W), image by image.
+    """Sample perturbed images whose predictions differ: (N, C, H, W) -> (N count, C, H, W), grouped by image.
 
     Args:
         logits: (M, C, H, W) -> (M, K), in evaluation mode.
-        images: in [0, 1], where what comes back is too.
-        random: on the images' device; the first places are drawn from it.
-        count: particles of an image.
-        step: of `linf`, in radii.
-        radius: of the ball about each image, in `unit`s.
-        probe: how far out the network is asked, in radii.
+        images: in [0, 1], as is the result.
+        random: generator of the initial particles, on the device of the images.
+        count: particles per image.
+        step: step size for `linf`, in radii.
+        radius: of the ball around each image, in `unit`s.
+        probe: distance at which the network is evaluated, in radii.
         bandwidth: of the kernel, in medians.
-        norm: the ball's; in `l2` a step replaces the direction altogether.
-        unit: what a length of 1 is in units of the images, per channel (1, C, 1, 1).
+        norm: of the ball; in `l2` a step replaces the direction.
+        unit: a length of 1 in image units, per channel (1, C, 1, 1).
     """
     groups, reach = (len(images), count, -1), radius * unit
-    around = images.detach().repeat_interleave(count, dim=0)
+    centres = images.detach().repeat_interleave(count, dim=0)
     with torch.no_grad():
-        expected = logits(images).softmax(dim=1).repeat_interleave(count, dim=0)
-    u = 2 * torch.rand(around.shape, generator=random, device=images.device) - 1
+        clean = logits(images).softmax(dim=1).repeat_interleave(count, dim=0)
+    u = 2 * torch.rand(centres.shape, generator=random, device=images.device) - 1
     if norm == "l2":
         u = to_unit_length(u.reshape(groups)).view_as(u)
-    low, high = (-around / reach).clamp(min=-1), ((1 - around) / reach).clamp(max=1)
+    low, high = (-centres / reach).clamp(min=-1), ((1 - centres) / reach).clamp(max=1)
     for _ in range(steps):
         with torch.enable_grad():
-            at = (u if norm == "l2" else u.clamp(low, high)).detach().requires_grad_()
-            said = logits(around + probe * reach * at).softmax(dim=1)
-            (gradient,) = torch.autograd.grad((said - expected).square().sum(), at)
-        at = at.detach()
-        phi = svgd_direction(at.reshape(groups), to_unit_length(gradient.reshape(groups)), bandwidth)
-        u = to_unit_length(phi).view_as(u) if norm == "l2" else (at + step * phi.sign().view_as(u)).clamp(low, high)
-    return (around + reach * u).clamp(0, 1)
+            leaf = (u if norm == "l2" else u.clamp(low, high)).detach().requires_grad_()
+            perturbed = logits(centres + probe * reach * leaf).softmax(dim=1)
+            (gradient,) = torch.autograd.grad((perturbed - clean).square().sum(), leaf)
+        leaf = leaf.detach()
+        phi = svgd_direction(leaf.reshape(groups), to_unit_length(gradient.reshape(groups)), bandwidth)
+        u = to_unit_length(phi).view_as(u) if norm == "l2" else (leaf + step * phi.sign().view_as(u)).clamp(low, high)
+    return (centres + reach * u).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Criteria: how labels are believed. The table of contents."""
+"""Registry of criteria: the supervised losses."""
 
 from robustkd.registry import Entry, Registry
 
@@ -7,9 +7,10 @@ CRITERIA = Registry(
     "robustkd.criteria",
     "robustkd.criteria",
     {
-        "ce": Entry("ce:CE", "cross entropy: every label is believed"),
+        "ce": Entry("ce:CE", "cross entropy"),
         "balanced": Entry(
-            "balanced:Balanced", "balanced softmax: class sizes taken out of the logits (arXiv 2007.10740)"
+            "balanced:Balanced",
+            "balanced softmax: cross entropy with logits adjusted for class sizes (arXiv 2007.10740)",
         ),
     },
 )

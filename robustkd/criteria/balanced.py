@@ -1,4 +1,4 @@
-"""balanced: balanced softmax, -log softmax(z + log n)_y, with n the labels given per class; plain z when it is used.
+"""balanced: balanced softmax, -log softmax(z + log n)_y, with n the labels per class; plain z at inference.
 
 Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020, arXiv 2007.10740.
 """
@@ -12,7 +12,7 @@ from robustkd.types import Batch, DatasetInfo
 
 
 class Balanced(Criterion):
-    """Takes out of the logits what the class sizes alone would teach."""
+    """Balanced softmax: the student need not learn the class prior of the training set."""
 
     log_counts: Tensor  # (K,)
 

@@ -1,4 +1,4 @@
-"""What a criterion is: how labels are believed."""
+"""Base class of criteria."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -9,10 +9,10 @@ from robustkd.types import Batch, DatasetInfo
 
 
 class Criterion(nn.Module, ABC):
-    """One supervised output's loss per sample: (B, K) logits and a batch -> (B,).
+    """The supervised loss of one network output, per sample: (B, K) logits and a batch -> (B,).
 
-    It learns what a method may know of the data through `data`, keeps what it must remember in buffers, and is made anew
-    for every supervised output. Hyperparameters are the keyword-only rest of its signature.
+    `data` is all that a criterion may know about the training set. State is kept in buffers. Each supervised output has its
+    own instance. Keyword-only parameters of the constructor are hyperparameters.
     """
 
     head: ClassVar[str] = "linear"  # or "cosine", for criteria that need scaled cosines as logits
@@ -22,4 +22,4 @@ class Criterion(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The loss of each sample: (B, K) -> (B,)."""
+        """Compute the loss of each sample: (B, K) -> (B,)."""

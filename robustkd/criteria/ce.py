@@ -8,7 +8,7 @@ from robustkd.types import Batch
 
 
 class CE(Criterion):
-    """Believes every label."""
+    """Cross entropy."""
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(logits, batch.labels, reduction="none")

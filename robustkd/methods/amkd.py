@@ -134,7 +134,7 @@ class AMKD(Distiller):
             there = self.student(near.images)
         if self.boundary:
             agreed = soft_ce(near.logits, there.logits, self.temperature)
-            terms["boundary"] = beta * self.boundary * masked_mean(agreed, near.counted)
+            terms["boundary"] = beta * self.boundary * masked_mean(agreed, near.valid)
         loss, counted = self.metric(student, teacher, there, near)
         terms["triplet"] = beta * self.weight * (loss * counted).sum() / len(batch.labels)
         return Objective(terms, {**near.notes, "active": masked_mean((loss > 0).float(), counted)})
@@ -156,7 +156,7 @@ class AMKD(Distiller):
         with torch.no_grad():
             distance, to_positive = torch.cdist(anchor, pool), (anchor - positive).norm(dim=1)
         negative, any_other = select_negatives(distance, to_positive, valid, self.negatives, self.random)
-        return triplet_loss(anchor, positive, pool[negative], self.margin), near.counted & any_other
+        return triplet_loss(anchor, positive, pool[negative], self.margin), near.valid & any_other
 
     def placed(self, output: Output, project: bool = True) -> Tensor:
         """Where an answer lies in the space in which distances are taken: (N, D)."""

@@ -73,5 +73,5 @@ class BSS(Distiller):
         )
         with freeze_bn_stats(self.student, not self.statistics):
             there = self.student(near.images).logits
-        terms["boundary"] = beta * masked_mean(soft_ce(near.logits, there, self.temperature), near.counted)
+        terms["boundary"] = beta * masked_mean(soft_ce(near.logits, there, self.temperature), near.valid)
         return Objective(terms, near.notes)

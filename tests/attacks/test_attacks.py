@@ -35,12 +35,12 @@ def test_the_golden_walk_of_a_linear_teacher():
     for steps, expected in enumerate(gaps):
         walked = perturb_towards(linear, point(2, 1), *one, steps=steps, bounds=None)
         assert gap(walked.images) == pytest.approx(expected, abs=1e-8)
-        assert not walked.crossed.any()
+        assert not walked.in_target.any()
 
 
 def test_it_rests_once_another_class_is_said():
     walked = perturb_towards(linear, point(2, 1), torch.tensor([0]), torch.tensor([1]), steps=40, step=0.8, bounds=None)
-    assert walked.crossed.item()
+    assert walked.in_target.item()
     assert -0.2 < gap(walked.images) < 0
     further = perturb_towards(linear, walked.images, torch.tensor([0]), torch.tensor([1]), steps=10, bounds=None)
     assert torch.equal(further.images, walked.images)
@@ -100,8 +100,8 @@ def test_a_third_class_is_told_from_the_one_aimed_at():
     one = torch.tensor([0]), torch.tensor([1])
     short = perturb_towards(linear, point(0.1, -0.19), *one, steps=1, step=0.3, bounds=None)
     long = perturb_towards(linear, point(0.1, -0.19), *one, steps=1, step=1.5, bounds=None)
-    assert (short.crossed.item(), short.astray.item()) == (False, True)
-    assert (long.crossed.item(), long.astray.item()) == (True, False)
+    assert (short.in_target.item(), short.in_third.item()) == (False, True)
+    assert (long.in_target.item(), long.in_third.item()) == (True, False)
 
 
 def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_right():
@@ -116,7 +116,7 @@ def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_ri
         lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std
     )
     assert len(near.images) == 4
-    assert near.counted.tolist() == [True, False, False, False]
+    assert near.valid.tolist() == [True, False, False, False]
     assert near.rows[0] == 0
     assert torch.equal(near.base, said[near.rows])
     assert not (near.target == near.base).any()
@@ -125,7 +125,7 @@ def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_ri
     strict = find_boundary_samples(
         lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std, strict=True
     )
-    assert strict.counted.tolist() == [bool(arrived), False, False, False]
+    assert strict.valid.tolist() == [bool(arrived), False, False, False]
 
 
 def test_exactly_one_candidate_is_walked_and_the_others_fill_up():
@@ -139,7 +139,7 @@ def test_exactly_one_candidate_is_walked_and_the_others_fill_up():
     )
     assert near.images.shape == images.shape
     assert near.rows[0] == 1
-    assert near.counted.tolist() == [True, False, False]
+    assert near.valid.tolist() == [True, False, False]
     assert near.notes["candidates"].item() == pytest.approx(1 / 3)
     assert near.logits[0].argmax() != 1
 
@@ -151,7 +151,7 @@ def test_a_batch_of_one_is_walked(right: bool):
     logits = linear(images)
     near = find_boundary_samples(linear, shown, logits, logits, torch.Generator().manual_seed(0), share=0.25)
     assert near.images.shape == images.shape
-    assert near.counted.tolist() == [right]
+    assert near.valid.tolist() == [right]
     assert all(torch.isfinite(note) for note in near.notes.values())
 
 
@@ -164,7 +164,7 @@ def test_a_teacher_that_slopes_nowhere_or_is_sure_beyond_measure_makes_no_nan():
     near = find_boundary_samples(flat, shown, flat(images), flat(images), random, share=1.0)
     torch.testing.assert_close(near.images, images[near.rows])
     assert near.target.tolist() == [1, 1, 1, 1]
-    assert near.counted.all()
+    assert near.valid.all()
     assert near.notes["crossed"].item() == 0
 
 

@@ -21,7 +21,7 @@ NEAR = BoundarySamples(
     rows=torch.tensor([4, 1]),
     base=torch.tensor([0, 1]),
     target=torch.tensor([1, 2]),
-    counted=torch.tensor([True, True]),
+    valid=torch.tensor([True, True]),
     notes={},
 )
 
