@@ -20,11 +20,11 @@ import scenarios
 from pipelines.cli_options import AuditOptions, StudySelection, SweepOptions
 from robustkd import errors, registry, specs, types
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired_views import PAIRED
 from robustkd.data.sources import DATASETS
 from robustkd.evaluation import robustness
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
+from robustkd.plugins import load_plugins
 from robustkd.study.options import DataOptions, StudyOptions
 
 app = App(
@@ -34,10 +34,6 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-TABLES = {
-    **{"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED},
-    "SCENARIOS": scenarios.SCENARIOS,
-}
 
 Options = Annotated[StudyOptions, Parameter(name="*")]
 Config = Annotated[Path | None, Parameter(help="A YAML file of these options; what is typed beside it wins.")]
@@ -52,7 +48,7 @@ def run(options: Options, *, dry_run: bool = False, config: Config = None) -> No
     dry_run
         Say which runs there would be and how long they would take, and train nothing.
     """
-    checked(options)
+    check_options(options)
     from pipelines.stages import run as stage
 
     stage.main(options, dry_run=dry_run)
@@ -61,8 +57,8 @@ def run(options: Options, *, dry_run: bool = False, config: Config = None) -> No
 @app.command
 def prepare(options: Options, *, config: Config = None) -> None:
     """Read the data, apply the scenario and freeze it into manifests."""
-    checked(options)
-    from pipelines import planning as stage
+    check_options(options)
+    from pipelines.stages import prepare as stage
 
     stage.main(options)
 
@@ -70,7 +66,7 @@ def prepare(options: Options, *, config: Config = None) -> None:
 @app.command
 def teacher(options: Options, *, config: Config = None) -> None:
     """Train the teachers of a study."""
-    checked(options)
+    check_options(options)
     from pipelines.stages import teacher as stage
 
     stage.main(options)
@@ -79,7 +75,7 @@ def teacher(options: Options, *, config: Config = None) -> None:
 @app.command
 def distil(options: Options, *, config: Config = None) -> None:
     """Train the students of a study from the teachers that are there."""
-    checked(options)
+    check_options(options)
     from pipelines.stages import distil as stage
 
     stage.main(options)
@@ -88,7 +84,7 @@ def distil(options: Options, *, config: Config = None) -> None:
 @app.command
 def evaluate(options: Options, *, config: Config = None) -> None:
     """Measure the trained nets of a study again."""
-    checked(options)
+    check_options(options)
     from pipelines.stages import evaluate as stage
 
     stage.main(options)
@@ -127,7 +123,7 @@ def compare(
         The same for LaTeX.
     """
     if options is not None and options.scenario:
-        checked(options)
+        check_options(options)
     from pipelines.stages import compare as stage
 
     stage.main(studies, origin, options, each=each, figure=figure, csv=csv, markdown=markdown, latex=latex)
@@ -144,11 +140,11 @@ def sweep(
     dry_run
         Say which runs there would be and how long they would take, and train nothing.
     """
-    plugged(options.plug)
+    register_plugins(options.plug)
     studies = list(options.studies())
     for one in studies:
         scenarios.parse(one.scenario)
-    checked(studies[0])
+    check_options(studies[0])
     from pipelines.stages import sweep as stage
 
     stage.main(options, dry_run=dry_run)
@@ -180,7 +176,7 @@ def describe(
     plug
         Python files of your own that the scenario's words come from.
     """
-    plugged(plug)
+    register_plugins(plug)
     steps = scenarios.parse(scenario)
     from pipelines.stages import describe as stage
 
@@ -197,7 +193,7 @@ def audit(spec: str, /, *, options: Annotated[AuditOptions | None, Parameter(nam
         Any data set: a word such as digits, or your own by folder:PATH and the like (see `robustkd datasets`).
     """
     options = replace(options or AuditOptions(), dataset=spec)
-    plugged(options.plug)
+    register_plugins(options.plug)
     scenarios.parse(options.scenario)
     MODELS.parse(options.net)
     from pipelines.stages import audit as stage
@@ -266,7 +262,7 @@ def predict(
     plug
         Python files of your own that the net's word comes from.
     """
-    plugged(plug)
+    register_plugins(plug)
     from pipelines.stages import predict as stage
 
     stage.main(model, images, to, device, skip_bad_images)
@@ -305,7 +301,7 @@ def export(
     plug
         Python files of your own that the net's word comes from.
     """
-    plugged(plug)
+    register_plugins(plug)
     from pipelines.stages import export as stage
 
     stage.main(model, method, to, formats, register, alias)
@@ -368,30 +364,25 @@ def datasets() -> None:
         print(f"{name:15} {summary}")
 
 
-def plugged(files: str | None) -> None:
-    """Take in the user's own words."""
-    for path in specs.split_at(files, ",") if files else []:
-        registry.load_plugin(path, TABLES)
+def register_plugins(files: str | None) -> None:
+    """Register what the user's files define, scenarios included."""
+    load_plugins(files, {"SCENARIOS": scenarios.SCENARIOS})
 
 
-def checked(options: StudyOptions) -> None:
-    """Refuse words that nobody knows before anything heavy is imported, then values that their signatures do not take."""
-    plugged(options.plug)
+def check_options(options: StudyOptions) -> None:
+    """Refuse unknown names before anything heavy is imported, then values that do not fit their signatures.
+
+    Raises:
+        robustkd.errors.UsageError: the first problem.
+    """
+    register_plugins(options.plug)
     scenarios.parse(options.scenario)
-    for text in options.method_texts():
-        method, *criterion = specs.split_at(text, "+")
-        METHODS.parse(method)
-        for word in criterion:
-            CRITERIA.parse(word)
+    methods = options.method_specs()
     CRITERIA.parse(options.teacher_criterion)
     MODELS.parse(options.student)
     attacks = robustness.parse_attacks(options.attack) if options.attack is not None else ()
-    from robustkd.training import build  # signatures need torch; the words are known by now
-
-    for text in options.method_texts():
-        build.needs(build.read(text)[0])
-        for read in build.read(text):
-            read.kwargs()
+    for method in methods:  # imports torch, which is why names are checked first
+        method.check()
     for attack in attacks:
         attack.load()
 

@@ -1,134 +1,137 @@
-"""Runs cells under the eyes of a person and a tracker: progress as it goes, every result logged, reused ones again."""
+"""A command at work on a study: its lock, its tracked run, progress for the user, and the results of every run logged."""
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipelines import tracking
 from pipelines.console import console
+from pipelines.locks import hold_lock
+from pipelines.planning import Draft
 from robustkd.errors import ExecutionError, UsageError
-from robustkd.hashing import digest
-from robustkd.study import plan as study
 from robustkd.study import scheduler
-
-if TYPE_CHECKING:
-    from pipelines.planning import Draft
+from robustkd.study.plan import Plan, Run
+from robustkd.study.plan import Progress as EpochProgress
+from robustkd.study.results import RunResult, read_document
+from robustkd.study.run_folder import is_finished, is_trained
 
 
 @contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """No second command works on a study meanwhile: two would write the same files."""
-    name = digest(text=str(folder.resolve()))
-    try:
-        with FileLock(Path(tempfile.gettempdir()) / f"robustkd-{name}.lock", timeout=0):
-            yield
-    except Timeout:
-        raise UsageError(f"{folder}: another command is at work on this study") from None
+    """Hold the study's lock, so that no second command writes the same files.
+
+    Raises:
+        robustkd.errors.UsageError: another command holds it.
+    """
+    with hold_lock(folder.resolve(), f"{folder}: another command is at work on this study"):
+        yield
 
 
 @contextmanager
-def tracked(draft: "Draft", stage: str, sweep: str | None = None) -> Iterator[tuple[study.Plan, tracking.Tracker]]:
-    """The study written down, and the tracker with its run open; a tracker that cannot be used leaves all as it was.
+def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator[tuple[Plan, tracking.Tracker]]:
+    """Write the study down and open its tracked run. If the tracker cannot be used, nothing is written.
 
     Args:
-        sweep: the name of the sweep that the study is a part of, for which its run is tagged.
+        sweep: the name of the sweep that the study is part of, with which its run is tagged.
     """
-    options, card = draft.plan.options, draft.card
-    tracker = tracking.opened(options.tracker, options.experiment, own=sweep is not None)
+    options, record = draft.plan.options, draft.record
+    tracker = tracking.open_tracker(options.tracker, options.experiment, own=sweep is not None)
     with study_lock(draft.plan.folder):
-        plan = draft.freeze()
+        plan = draft.write()
+        content = record.model_dump(mode="json")
         tracker.begin(
             plan.folder.name if stage == "run" else f"{plan.folder.name} ({stage})",
-            params=card["given"],
-            resolved=card["resolved"],
-            config=card,
+            params=content["options"],
+            resolved=content["resolved"],
+            config=content,
             scenario_files=sorted(plan.folder.glob("manifest-*")),
-            dataset={"name": card["dataset"], "digest": card["fingerprint"], "source": options.dataset},
+            dataset={"name": record.dataset, "digest": record.fingerprint, "source": options.dataset},
             tags={"stage": stage, "study": plan.folder.name, **({} if sweep is None else {"sweep": sweep})},
         )
-        ended = False
+        completed = False
         try:
             yield plan, tracker
-            ended = True
+            completed = True
         finally:
             tables = plan.folder / "comparison"
-            tracker.end(tables if tables.exists() else None, failed=not ended)
+            tracker.end(tables if tables.exists() else None, failed=not completed)
 
 
-def conduct(plan: study.Plan, cells: Sequence[study.Run], tracker: tracking.Tracker) -> None:
+def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker) -> None:
     """Train and evaluate what is not finished, and log all of it.
 
     Raises:
-        robustkd.errors.ExecutionError: some cells failed; the others are finished, and the message names each failure.
+        robustkd.errors.ExecutionError: some runs failed; the others are finished, and the message names each failure.
     """
     if tracker.where:
         console.print(f"tracked as {tracker.where}", markup=False)
-    again = [cell for cell in cells if study.finished(plan, cell)]
-    for cell in again:
-        replay(plan, cell, tracker)
-    if again:
+    reused = [run for run in runs if is_finished(plan, run)]
+    for run in reused:
+        log_finished(plan, run, tracker)
+    if reused:
         console.print(
-            f"{len(again)} of {len(cells)} runs are there already and are used again (--fresh trains them anew)"
+            f"{len(reused)} of {len(runs)} runs are already finished and are reused (--fresh trains them again)"
         )
-    watch = Watch(len(cells) - len(again), tracker)
+    monitor = ProgressMonitor(len(runs) - len(reused), tracker)
     failures = []
-    with watch.shown():
-        for cell, error in scheduler.run(plan, cells, watch.report):
-            watch.begun(cell)
+    with monitor.display():
+        for run, error in scheduler.execute_runs(plan, runs, monitor.report):
+            monitor.start(run)
             if error is None:
-                result = json.loads((plan.run(cell) / "result.json").read_text(encoding="utf-8"))
-                tracker.finish(cell.name, plan.run(cell), result)
-                watch.ended(cell, f"accuracy {result['last']['accuracy']:.3f}")
+                result = read_document(plan.run_folder(run) / "result.json", RunResult)
+                tracker.finish(run.name, plan.run_folder(run), result)
+                monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}")
             else:
-                tracker.fail(cell.name, str(error))
-                watch.ended(cell, f"failed: {error}")
-                failures.append(f"{cell.name}: {error}")
+                tracker.fail(run.name, str(error))
+                monitor.end(run, f"failed: {error}")
+                failures.append(f"{run.name}: {error}")
     if failures:
-        raise ExecutionError(f"{len(failures)} of {len(cells)} runs failed; " + "; ".join(failures))
+        raise ExecutionError(f"{len(failures)} of {len(runs)} runs failed; " + "; ".join(failures))
 
 
-def replay(plan: study.Plan, cell: study.Run, tracker: tracking.Tracker) -> None:
-    """Log a finished cell from its files, as of the time it was made."""
-    folder = plan.run(cell)
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
+    """Log a finished run from its files, dated to when it was trained."""
+    folder = plan.run_folder(run)
+    result = read_document(folder / "result.json", RunResult)
     mark = folder / "tracked.json"
     before = json.loads(mark.read_text()).get("run_id") if mark.exists() else None
-    ended = result["trained"].get("finished", time.time())
-    began = ended - result["trained"].get("seconds", 0.0)
-    tracker.start(cell.name, tags(cell), {}, reused_from=before or plan.folder.name, began=began)
+    finished = result.training.finished if result.training else time.time()
+    began = finished - (result.training.seconds if result.training else 0.0)
+    tracker.start(run.name, run_tags(run), {}, reused_from=before or plan.folder.name, began=began)
     if (folder / "epochs.csv").exists():
         for row in pd.read_csv(folder / "epochs.csv").to_dict("records"):
-            tracker.epoch(cell.name, int(row["epoch"]), named({str(key): value for key, value in row.items()}))
-    tracker.finish(cell.name, folder, result)
+            tracker.epoch(run.name, int(row["epoch"]), metric_names({str(key): value for key, value in row.items()}))
+    tracker.finish(run.name, folder, result)
 
 
-def tags(cell: study.Run) -> dict[str, str]:
-    """What a cell's run is found by."""
-    return {"role": cell.role, "method": cell.method, "seed": str(cell.seed)}
+def run_tags(run: Run) -> dict[str, str]:
+    """Return the tags that a run is found by."""
+    return {"role": run.role, "method": run.method.text, "seed": str(run.seed)}
 
 
-def named(row: dict[str, Any]) -> dict[str, float]:
-    """A line of epochs.csv under the names it is logged by."""
-    own = {"accuracy": "test/accuracy", "held_out_accuracy": "held_out/accuracy", "seconds": "seconds"}
-    skip = ("epoch", "phase")
-    return {own.get(key, f"train/{key}"): float(value) for key, value in row.items() if key not in skip}
+def metric_names(row: dict[str, float]) -> dict[str, float]:
+    """Rename the columns of epochs.csv to the names that they are logged under."""
+    names = {"accuracy": "test/accuracy", "held_out_accuracy": "held_out/accuracy", "seconds": "seconds"}
+    return {names.get(key, f"train/{key}"): float(v) for key, v in row.items() if key not in ("epoch", "phase")}
 
 
-class Watch:
-    """Tells a person how far things are: bars on a terminal, a line per finished run elsewhere."""
+class ProgressMonitor:
+    """Shows progress: bars on a terminal, a line per finished run elsewhere.
+
+    Args:
+        total: number of runs to execute.
+        tracker: is sent every epoch.
+    """
 
     def __init__(self, total: int, tracker: tracking.Tracker) -> None:
-        self.total, self.tracker, self.done, self.start = total, tracker, 0, time.monotonic()
-        self.shares: dict[study.Run, float] = {}
-        self.bars: dict[study.Run, TaskID] = {}
+        self.total, self.tracker, self.done, self.started = total, tracker, 0, time.monotonic()
+        self.shares: dict[Run, float] = {}
+        self.bars: dict[Run, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -140,42 +143,43 @@ class Watch:
         )
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def display(self) -> Iterator[None]:
+        """Show progress for the duration of the context."""
         if self.total and not console.is_terminal:
             console.print(f"{self.total} runs to do")
         with self.progress:
             yield
 
-    def begun(self, cell: study.Run) -> None:
-        """A run that nothing was heard of yet."""
-        if cell not in self.shares:
-            self.shares[cell] = 0.0
-            self.tracker.start(cell.name, tags(cell), {})
+    def start(self, run: Run) -> None:
+        """Register a run, if it is new."""
+        if run not in self.shares:
+            self.shares[run] = 0.0
+            self.tracker.start(run.name, run_tags(run), {})
 
-    def report(self, event: study.Progress) -> None:
-        """An epoch has ended somewhere."""
-        self.begun(event.cell)
-        self.shares[event.cell] = event.epoch / event.epochs
-        self.tracker.epoch(event.cell.name, event.epoch, named(event.row))
-        if event.cell not in self.bars:
-            self.bars[event.cell] = self.progress.add_task(event.cell.name, total=event.epochs, note="")
-        self.progress.update(self.bars[event.cell], completed=event.epoch, note=f"accuracy {event.row['accuracy']:.3f}")
+    def report(self, event: EpochProgress) -> None:
+        """Take a finished epoch."""
+        self.start(event.run)
+        self.shares[event.run] = event.epoch / event.epochs
+        self.tracker.epoch(event.run.name, event.epoch, metric_names(event.row))
+        if event.run not in self.bars:
+            self.bars[event.run] = self.progress.add_task(event.run.name, total=event.epochs, note="")
+        self.progress.update(self.bars[event.run], completed=event.epoch, note=f"accuracy {event.row['accuracy']:.3f}")
 
-    def ended(self, cell: study.Run, note: str) -> None:
-        """A run is over."""
+    def end(self, run: Run, note: str) -> None:
+        """Take the end of a run."""
         self.done += 1
-        self.shares[cell] = 1.0
-        if cell in self.bars:
-            self.progress.remove_task(self.bars.pop(cell))
-        passed, share = time.monotonic() - self.start, sum(self.shares.values()) / max(1, self.total)
-        left = f", about {passed / share - passed:.0f} s left" if self.done < self.total else ""
+        self.shares[run] = 1.0
+        if run in self.bars:
+            self.progress.remove_task(self.bars.pop(run))
+        elapsed, share = time.monotonic() - self.started, sum(self.shares.values()) / max(1, self.total)
+        left = f", about {elapsed / share - elapsed:.0f} s left" if self.done < self.total else ""
         self.progress.console.print(
-            f"[{self.done}/{self.total}] {cell.name}: {note} ({passed:.0f} s{left})", markup=False
+            f"[{self.done}/{self.total}] {run.name}: {note} ({elapsed:.0f} s{left})", markup=False
         )
 
 
-def refuse_missing(plan: study.Plan, cells: Sequence[study.Run], stage: str) -> None:
-    """The nets that a stage builds on must be there."""
-    for cell in cells:
-        if not study.trained(plan, cell):
-            raise UsageError(f"{cell.name} is not there yet: run `robustkd {stage}` with the same words first")
+def refuse_untrained(plan: Plan, runs: Sequence[Run], stage: str) -> None:
+    """Refuse to continue without the networks that a stage builds on."""
+    for run in runs:
+        if not is_trained(plan, run):
+            raise UsageError(f"{run.name} is not trained yet: run `robustkd {stage}` with the same options first")

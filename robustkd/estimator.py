@@ -6,14 +6,14 @@ and the same weights for the same seed and rows. Methods can so be compared by s
     GridSearchCV(DistilledClassifier(), {"method": ["baseline", "hinton", "dml"]}).fit(X, y)
 """
 
+import copy
+import io
 import os
 import re
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,22 +30,26 @@ from robustkd.data import manifest
 from robustkd.data.loader import Loader
 from robustkd.data.normalisation import moments
 from robustkd.data.view import Source, View, first_by_key
-from robustkd.study import plan as study
+from robustkd.data.arrays import from_arrays
+from robustkd.data.image_arrays import to_uint8_images
+from robustkd.data.manifest import Splits
+from robustkd.method_spec import MethodSpec
+from robustkd.models import MODELS
+from robustkd.models.net import Network
+from robustkd.study.evaluate import Teacher
 from robustkd.study.options import StudyOptions
-from robustkd.study.run import rehearse, train, watched
+from robustkd.study.plan import Progress, Report, Run, Settings, list_runs, teacher_method
+from robustkd.study.run import check_constructible, sample_rows, train
 from robustkd.training import checkpoint, hardware
 
-TOGETHER = 512  # images that are answered at once
-# A net's first weights come from torch's global generator, set and put back: two threads would mix their draws.
-_ONE_AT_A_TIME = threading.Lock()
+PREDICTION_BATCH = 512
 
 
-class _Given(NamedTuple):
-    """A teacher that is trained already, and what it knows."""
+class _TrainedTeacher(NamedTuple):
+    """A trained teacher and its card."""
 
-    file: Path
-    classes: list[str]
-    shape: tuple[int, int, int]  # C, H, W
+    network: Network
+    card: Mapping[str, Any]
 
 
 class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -164,7 +168,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: something that cannot be used, in one sentence.
             RuntimeError: a loss is no longer finite.
         """
-        with _plainly():
+        with _notebook_errors():
             given, wanted = validate_data(self, X, y, dtype="numeric", allow_nd=True)
             if given.ndim > 2:  # its second axis is no number of features
                 del self.n_features_in_
@@ -172,13 +176,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes, labels = np.unique(wanted, return_inverse=True)
             if len(classes) < 2:
                 raise ValueError(f"y has one class only, '{classes[0]}', but telling apart takes two")
-            images = self._pixels(given)
-            seed = self._seed()
-            with _ONE_AT_A_TIME, TemporaryDirectory(prefix="robustkd-") as folder:
-                try:
-                    self._train(Path(folder), images, labels.astype(np.int64), classes, seed)
-                finally:
-                    study._source.cache_clear()  # its images are not wanted any longer, and its folder goes
+            images = to_uint8_images(given, self.image_shape, self.white)
+            self._train(images, labels.astype(np.int64), classes, self._seed())
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
@@ -190,15 +189,16 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
         """The probability of each class, in the order of `classes_`: (n, K)."""
         check_is_fitted(self)
-        with _plainly():
-            images = self._pixels(validate_data(self, X, reset=False, dtype="numeric", allow_nd=True))
+        with _notebook_errors():
+            arrays = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
+            images = to_uint8_images(arrays, self.image_shape, self.white)
             if images.shape[1:] != self.image_shape_:
                 raise ValueError(f"X has images of {images.shape[1:]}, but those of fit were {self.image_shape_}")
             device = torch.device(hardware.resolve_device(self.device))
         net = self.student_.to(device)
         shown = Source("X", images.transpose(0, 3, 1, 2), np.zeros(len(images), np.int64), (), fingerprint="X")
         with torch.no_grad():
-            loader = Loader(View.of(shown), TOGETHER, device, augment=False)
+            loader = Loader(View.of(shown), PREDICTION_BATCH, device, augment=False)
             parts = [net(batch).logits.double().softmax(dim=1).cpu() for batch, _ in loader.plain()]
         probabilities: NDArray[np.float64] = torch.cat(parts).numpy()
         return probabilities
@@ -212,104 +212,109 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if Path(path).exists():
             raise ValueError(f"{path}: this file exists already")
-        checkpoint.save_net(Path(path), *_saved(self.student_, self._cards["student_"]))
+        checkpoint.save_net(Path(path), *_on_cpu(self.student_, self._cards["student_"]))
 
-    def _train(self, folder: Path, images: NDArray[np.uint8], labels: NDArray[Any], classes: Any, seed: int) -> None:
-        """Train what is wanted in a folder, and take in what came of it."""
+    def _train(self, images: NDArray[np.uint8], labels: NDArray[Any], classes: Any, seed: int) -> None:
+        """Train the teacher and the student, and set the fitted attributes."""
         names = [str(name) for name in classes.tolist()]
-        _, height, width, channels = images.shape
-        # Classes go by number there: a label may be of letters that a data set's class names may not have.
-        np.savez(folder / "data.npz", X=images, y=labels, flips=np.array(bool(self.flips)))
-        given = self._given(folder)
-        options = self._options(folder, given)
-        if given and given.shape != (channels, height, width):
-            raise ValueError(
-                f"the teacher takes images of {given.shape}, but X has {(channels, height, width)} (C, H, W)"
-            )
-        if given and given.classes != names:
-            raise ValueError(f"the teacher knows the classes {_few(given.classes)}, but y has {_few(names)}")
-        study.list_runs(options, given is not None)  # refuses what does not go together
-        if not given:
-            study.TABLES["MODELS"].parse(options.teacher).kwargs()  # misspelt, it is refused even where nobody wants it
-        source = study.source(options)
-        shown = self._split(source, seed)
+        given = self._trained_teacher(images.shape, names)
+        options = self._options(given is not None)
+        list_runs(options, given is not None)  # refuses options that contradict each other
+        if given is None:
+            MODELS.parse(options.teacher).kwargs()  # a misspelt teacher is refused even where no method needs one
+        # Classes go by number: a label may contain characters that a data set's class names may not.
+        source = from_arrays(images, labels, flips=bool(self.flips), name="X")
+        data = self._split(source, seed)
         device = hardware.resolve_device(options.device)
-        plan = study.Plan(
-            options,
-            folder,
-            device,
-            hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher])),
-            *moments(shown.train),
-            given.file if given else None,
-            init=None,
-            jobs=1,
-            threads=torch.get_num_threads(),
-        )
-        manifest.save(folder / f"manifest-{options.data_seed(seed)}", shown, {"scenario": options.scenario})
-        cell = study.Run("student", options.methods, seed)
-        before = study.teacher_of(plan, cell)
-        todo = [cell] if before is None or given else [before, cell]
-        if len(todo) > 1:  # a student that cannot be made is refused before its teacher is trained
-            rehearse(plan, cell, shown.train)
-        rows: dict[str, list[dict[str, Any]]] = {"teacher": [], "student": []}
+        nets = [options.student, *([] if given else [options.teacher])]
+        bf16 = hardware.use_bf16(options.precision, device, *nets)
+        settings = Settings.of(options, device, bf16, *moments(data.train))
+        spec = Run("student", MethodSpec.parse(options.methods), seed)
+        histories: dict[str, list[dict[str, Any]]] = {"teacher": [], "student": []}
 
-        def report(progress: study.Progress) -> None:
-            rows[progress.cell.role].append(progress.row)
+        def report(progress: Progress) -> None:
+            histories[progress.run.role].append(progress.row)
             if self.verbose:
-                sys.stdout.write(_line(progress) + "\n")
+                sys.stdout.write(_progress_line(progress) + "\n")
 
-        on = torch.device(device)
-        cards = {"student_": plan.run(cell) / ("early.pt" if self.early_stopping else "model.pt")}
-        if before is not None:
-            cards["teacher_"] = given.file if given else plan.run(before) / "model.pt"
-        with torch.random.fork_rng(devices=[on] if on.type == "cuda" else []):
-            for generator in _generators(on):  # what a foreign net's dropout draws from
-                generator.manual_seed(seeds.derive(seed, "estimator"))
-            for each in todo:
-                train(plan, each, report)
-        loaded = {name: checkpoint.load_net(file) for name, file in cards.items()}
-        self._cards = {name: {**card, "classes": names, "dataset": "arrays"} for name, (_, card) in loaded.items()}
-        self.student_ = loaded["student_"][0]
-        self.teacher_ = loaded["teacher_"][0] if before is not None else None
-        self.history_ = _frame(rows["student"])
-        self.teacher_history_ = _frame(rows["teacher"]) if rows["teacher"] else None
-        self.stopped_at_ = int(loaded["student_"][1].get("stopped_at", len(self.history_)))
-        self.classes_, self.image_shape_, self.seed_ = classes, (height, width, channels), seed
+        with _seeded_dropout(torch.device(device), seed):
+            teacher = self._fit_teacher(data, spec, options, settings, given, report)
+            student = train(data, spec, settings, teacher=teacher and Teacher(teacher.network), report=report)
+        if self.early_stopping and student.early_weights is not None:
+            student.model.load_state_dict(dict(student.early_weights))
+        self.student_ = _for_inference(student.model)
+        self.teacher_ = None if teacher is None else _for_inference(teacher.network)
+        self._cards = {"student_": _card(options.student, spec, student.head, names, source, settings)}
+        if teacher is not None:
+            self._cards["teacher_"] = {**teacher.card, "classes": names}
+        self.history_ = _history_frame(histories["student"])
+        self.teacher_history_ = _history_frame(histories["teacher"]) if histories["teacher"] else None
+        stopped_early = self.early_stopping and student.info.early_epoch is not None
+        self.stopped_at_ = int(student.info.early_epoch or 0) if stopped_early else len(self.history_)
+        self.classes_, self.image_shape_, self.seed_ = classes, images.shape[1:], seed
 
-    def _options(self, folder: Path, given: _Given | None) -> StudyOptions:
-        """What a study would be asked for."""
+    def _fit_teacher(
+        self,
+        data: Splits,
+        student: Run,
+        options: StudyOptions,
+        settings: Settings,
+        given: "_TrainedTeacher | None",
+        report: Report,
+    ) -> "_TrainedTeacher | None":
+        """Return the teacher that the method needs, trained now if it was not given."""
+        if not student.method.needs_teacher:
+            return None
+        if given is not None:
+            given.network.bf16 = settings.bf16
+            return given._replace(network=given.network.to(settings.device))
+        check_constructible(data.train, student, settings)  # a student that is refused costs no teacher
+        spec = Run("teacher", teacher_method(options), student.seed)
+        trained = train(data, spec, settings, report=report)
+        names = list(data.train.classes)
+        card = _card(options.teacher, spec, trained.head, names, data.train.sources[0], settings)
+        return _TrainedTeacher(trained.model, card)
+
+    def _options(self, has_teacher: bool) -> StudyOptions:
+        """Return the options of a study that trains the same networks."""
         names = [name for name in StudyOptions.__dataclass_fields__ if name in self.get_params(deep=False)]
-        asked = {name: getattr(self, name) for name in names}
-        asked |= {"methods": self.method, "scenario": "clean", "dataset": f"npz:{folder / 'data.npz'}"}
-        asked |= {"teacher": str(given.file)} if given else {}
+        options = {name: getattr(self, name) for name in names}
+        options |= {"methods": self.method, "scenario": "clean"}
+        options |= {"teacher": "given"} if has_teacher else {}
         try:
-            return StudyOptions(**asked)
+            return StudyOptions(**options)
         except ValidationError as error:
             (name,) = error.errors()[0]["loc"][:1]
-            raise ValueError(
-                f"{'method' if name == 'methods' else name} {errors.describe_validation_error(error)}"
-            ) from None
+            parameter = "method" if name == "methods" else name
+            raise ValueError(f"{parameter} {errors.describe_validation_error(error)}") from None
 
-    def _given(self, folder: Path) -> _Given | None:
-        """A teacher that is trained already, as a file."""
+    def _trained_teacher(self, shape: tuple[int, ...], names: list[str]) -> "_TrainedTeacher | None":
+        """Return the trained teacher that was given, None where a network's name was.
+
+        Raises:
+            ValueError: it is not fitted, or its images or classes are not those of fit.
+        """
         if isinstance(self.teacher, DistilledClassifier):
             if not hasattr(self.teacher, "student_"):
                 raise ValueError(
                     "the teacher is a DistilledClassifier that is not fitted, or a copy that lost what it learned, as in"
                     " cross-validation: save it, and give the path"
                 )
-            file = folder / "teacher.pt"
-            self.teacher.save(file)
-        elif (
-            isinstance(self.teacher, os.PathLike)
-            or str(self.teacher).endswith(".pt")
-            or Path(str(self.teacher)).is_file()
-        ):
-            file = Path(self.teacher)
+            teacher = _TrainedTeacher(copy.deepcopy(self.teacher.student_), self.teacher._cards["student_"])
+        elif isinstance(self.teacher, os.PathLike) or _is_file(str(self.teacher)):
+            teacher = _TrainedTeacher(*checkpoint.load_net(Path(self.teacher)))
         else:
             return None
-        _, card = checkpoint.load_net(file)
-        return _Given(file, list(card["classes"]), tuple(card["shape"]))
+        _, height, width, channels = shape
+        if tuple(teacher.card["shape"]) != (channels, height, width):
+            raise ValueError(
+                f"the teacher takes images of {tuple(teacher.card['shape'])}, but X has {(channels, height, width)} (C, H, W)"
+            )
+        if list(teacher.card["classes"]) != names:
+            raise ValueError(
+                f"the teacher has the classes {_abbreviate(list(teacher.card['classes']))}, but y has {_abbreviate(names)}"
+            )
+        return teacher
 
     def _split(self, source: Source, seed: int) -> manifest.Splits:
         """All rows to train on, but for those held out; a sample of them stands in for test rows, to be watched."""
@@ -325,7 +330,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
             taken, _ = first_by_key(source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes)
         shown = View.of(source, np.setdiff1d(rows, taken), seed)
-        return manifest.Splits(shown, View.of(source, np.sort(taken), seed, training=False), watched(shown))
+        return Splits(shown, View.of(source, np.sort(taken), seed, training=False), sample_rows(shown))
 
     def _seed(self) -> int:
         """The seed that random_state comes to; NumPy's global generator is left alone."""
@@ -335,45 +340,6 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return int(self.random_state.randint(2**31 - 1))
         seed: int = types.validate("random_state", types.Seed, self.random_state)
         return seed
-
-    def _pixels(self, X: NDArray[Any]) -> NDArray[np.uint8]:  # noqa: N803
-        """What scikit-learn has looked at, as images: (n, H, W, C) uint8."""
-        images = self._laid_out(X)
-        if images.shape[-1] not in (1, 3):
-            first = images.ndim == 4 and images.shape[1] in (1, 3)
-            hint = ": channels stand last, X.transpose(0, 2, 3, 1)" if first else ""
-            raise ValueError(f"X has shape {X.shape}, but (n, H, W) or (n, H, W, 1 or 3) is wanted{hint}")
-        if images.dtype == np.uint8 and self.white is None:
-            return images
-        white: float = {"b": 1.0, "i": 255.0, "u": 255.0}.get(images.dtype.kind, 1.0)
-        if self.white is not None:
-            white = types.validate("white", types.Positive, self.white)
-        low, high = float(images.min()), float(images.max())
-        if low < 0 or high > white:
-            hint = f": white={255 if 127 < high <= 255 else high:g} would say which value is white" if low >= 0 else ""
-            raise ValueError(f"X goes from {low:g} to {high:g}, but values from 0 to {white:g} are wanted{hint}")
-        return np.rint(images * (255 / white)).astype(np.uint8)
-
-    def _laid_out(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
-        """Rows of a table as images, images with their channels: (n, H, W, C)."""
-        wanted = None if self.image_shape is None else tuple(self.image_shape)
-        if wanted is not None and (len(wanted) not in (2, 3) or not all(int(side) == side > 0 for side in wanted)):
-            raise ValueError(f"image_shape is {self.image_shape!r} but should be (H, W) or (H, W, C)")
-        if X.ndim == 2:
-            if wanted is None:
-                side = round(X.shape[1] ** 0.5)
-                raise ValueError(
-                    f"X is a table of shape {X.shape}, but images of shape (n, H, W) or (n, H, W, C) are wanted; image_shape="
-                    f"{(side, side) if side * side == X.shape[1] else '(H, W)'} would make an image of every row"
-                )
-            if int(np.prod(wanted)) != X.shape[1]:
-                raise ValueError(
-                    f"X has n_features = {X.shape[1]}, but image_shape={wanted} takes {int(np.prod(wanted))}"
-                )
-            X = X.reshape(len(X), *wanted)
-        elif wanted is not None and (*wanted, 1)[:3] != (*X.shape[1:], 1)[:3]:
-            raise ValueError(f"X has images of {X.shape[1:]}, but image_shape is {wanted}")
-        return X[..., None] if X.ndim == 3 else X
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -385,16 +351,16 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Nets as bytes of a model.pt: pickles go from a GPU to a CPU, and hang on no class of ours."""
         state = dict(super().__getstate__())
         for name, card in state.get("_cards", {}).items():
-            state[name] = _packed(state[name], card)
+            state[name] = _pack_network(state[name], card)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        nets = {name: _unpacked(state[name]) for name in state.get("_cards", {})}
+        nets = {name: _unpack_network(state[name]) for name in state.get("_cards", {})}
         super().__setstate__({**state, **nets})
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def _notebook_errors() -> Iterator[None]:
     """Errors as someone in a notebook reads them: a ValueError, and parameters by their names here."""
 
     def plain(text: str) -> str:
@@ -409,46 +375,74 @@ def _plainly() -> Iterator[None]:
         raise
 
 
-def _generators(device: torch.device) -> list[torch.Generator]:
-    """The global generators that computing on a device may draw from."""
-    if device.type != "cuda":
-        return [torch.default_generator]
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return [torch.default_generator, torch.cuda.default_generators[index]]
+@contextmanager
+def _seeded_dropout(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the global generators, which a network's dropout draws from, and restore them afterwards.
+
+    Threads share them: networks with dropout are reproducible in processes of their own only.
+    """
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for generator in generators:
+            generator.manual_seed(seeds.derive(seed, "estimator"))
+        yield
 
 
-def _few(names: list[str]) -> str:
+def _is_file(text: str) -> bool:
+    return text.endswith(".pt") or Path(text).is_file()
+
+
+def _abbreviate(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _line(progress: study.Progress) -> str:
-    """What is said of an epoch."""
-    row, cell = progress.row, progress.cell
-    held = f", held out {row['held_out_accuracy']:.1%}" if row["held_out_accuracy"] >= 0 else ""
+def _progress_line(progress: Progress) -> str:
+    """Format a finished epoch."""
+    row, run = progress.row, progress.run
+    held_out = f", held out {row['held_out_accuracy']:.1%}" if row["held_out_accuracy"] >= 0 else ""
     return (
-        f"{cell.role} ({cell.method}), epoch {progress.epoch} of {progress.epochs}: "
-        f"training accuracy {row['accuracy']:.1%}{held}, {row['seconds']:.1f} s"
+        f"{run.role} ({run.method.text}), epoch {progress.epoch} of {progress.epochs}: "
+        f"training accuracy {row['accuracy']:.1%}{held_out}, {row['seconds']:.1f} s"
     )
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Epochs as a frame; what was watched were training rows."""
+def _history_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return epochs as a frame; the monitored rows are training rows."""
     frame = pd.DataFrame(rows).rename(columns={"accuracy": "train_accuracy"})
     return frame.dropna(axis="columns", how="all").set_index("epoch")
 
 
-def _saved(net: Any, card: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights, on the CPU, and card."""
+def _card(
+    word: str, spec: Run, head: str, names: Sequence[str], source: Source, settings: Settings
+) -> dict[str, Any]:
+    """Return what rebuilds a network, and where it is from."""
+    return {
+        **{"model": word, "shape": source.shape, "classes": list(names), "mean": settings.mean, "std": settings.std},
+        **{"head": head, "role": spec.role, "method": spec.method.text, "criterion": spec.method.criterion_text},
+        **{"seed": spec.seed, "scenario": "clean", "dataset": "arrays"},
+    }
+
+
+def _for_inference(net: Network) -> Network:
+    """Return the network on the CPU, in float32 and in evaluation mode."""
+    net.bf16 = False
+    return net.cpu().requires_grad_(True).eval()
+
+
+def _pack_network(net: Network, card: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a model.pt."""
+    content = io.BytesIO()
+    checkpoint.save_net(content, *_on_cpu(net, card))
+    return content.getvalue()
+
+
+def _unpack_network(content: bytes) -> Network:
+    """Load a network from the bytes of a model.pt."""
+    return checkpoint.load_net(io.BytesIO(content))[0]
+
+
+def _on_cpu(net: Network, card: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
     return {name: tensor.cpu() for name, tensor in net.state_dict().items()}, card
-
-
-def _packed(net: Any, card: dict[str, Any]) -> bytes:
-    with TemporaryDirectory(prefix="robustkd-") as folder:
-        checkpoint.save_net(Path(folder) / "net.pt", *_saved(net, card))
-        return (Path(folder) / "net.pt").read_bytes()
-
-
-def _unpacked(content: bytes) -> Any:
-    with TemporaryDirectory(prefix="robustkd-") as folder:
-        (Path(folder) / "net.pt").write_bytes(content)
-        return checkpoint.load_net(Path(folder) / "net.pt")[0]

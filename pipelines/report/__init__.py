@@ -15,8 +15,10 @@ import pandas as pd
 from pipelines.report import panels, sections
 from pipelines.report.html import Cell, Head, Picture, Row, Table, counted, number, published, sentence, typeset, value
 from pipelines.report.study_files import Files
-from robustkd.study import comparison
-from robustkd.study.comparison import BASELINE, TEACHER, Comparison
+from robustkd.study import comparison, conclusions
+from robustkd.study.across import StudyTable, compare_studies, study_labels
+from robustkd.study.comparison import Comparison
+from robustkd.study.results import BASELINE, TEACHER
 
 
 def write(made: Comparison, out: Path, trust: bool = False) -> Path:
@@ -39,12 +41,12 @@ def write(made: Comparison, out: Path, trust: bool = False) -> Path:
         sections.history(made, seen),
     )
     there = [section for section in parts if section is not None]
-    question, answer = comparison.answer(made)
-    study = made.study
+    question, answer = conclusions.question_and_answer(made)
+    record = made.record
     told = {
-        "title": f"{study['dataset']}, {study['given']['scenario']}: robustkd",
-        "over": f"{study['dataset']} · {study['given']['scenario']} · {counted(study['seeds'], 'seed')}",
-        "caveat": sentence(comparison.caveat(study)),
+        "title": f"{record.dataset}, {record.options.scenario}: robustkd",
+        "over": f"{record.dataset} · {record.options.scenario} · {counted(record.seeds, 'seed')}",
+        "caveat": sentence(conclusions.test_label_caveat(record)),
         "question": question,
         "answer": typeset(answer),
         "facts": sections.facts(made),
@@ -58,23 +60,24 @@ def write_sweep(made: Sequence[Comparison], out: Path) -> Path:
 
     A study's own report is linked where it is there: STUDY/comparison/report.html.
     """
-    found, heads = comparison.across(made, comparison.HEADLINE), comparison.labels([one.study for one in made])
+    found, heads = compare_studies(made, comparison.HEADLINE), study_labels([one.record for one in made])
     ranks = found.ranks
     first = list(ranks.index[:3]) if len(ranks) else []
     shown = list(dict.fromkeys([BASELINE, *(name for name in first if name != BASELINE)]))
     curves: list[Picture] = []
     studies = []
     for place, (label, one) in enumerate(zip(heads, made, strict=True), 1):
-        question, answer = comparison.answer(one)
+        question, answer = conclusions.question_and_answer(one)
         studies.append({"label": label, "question": question, "answer": typeset(answer), "link": link(one, out)})
         section = sweep_curves(one, label, place, shown)
         curves += [section] if section else []
-    compared = {name for one in made for name in one.study["methods"]}
+    compared = {name for one in made for name in one.record.methods}
     tables = [across_table(found, heads, compared)] if len(found.table) else []
-    data = sorted({one.study["dataset"] for one in made})
+    data = sorted({one.record.dataset for one in made})
     better = sum(bool((one.verdicts["verdict"] == "better").any()) for one in made)
     overview = sweep_overview(found, heads, compared)
-    doubts = [f"{one.study['dataset']}: {comparison.caveat(one.study)}" for one in made if comparison.caveat(one.study)]
+    caveats = {one.record.dataset: conclusions.test_label_caveat(one.record) for one in made}
+    doubts = [f"{dataset}: {caveat}" for dataset, caveat in caveats.items() if caveat]
     told = {
         "title": f"{', '.join(data)}, {len(made)} studies: robustkd",
         "over": f"{', '.join(data)} · {', '.join(heads)}",
@@ -139,13 +142,13 @@ def link(made: Comparison, out: Path) -> str:
     return quote(Path(os.path.relpath(path, out)).as_posix())
 
 
-def in_order(found: comparison.Across, compared: AbstractSet[str]) -> list[str]:
+def in_order(found: StudyTable, compared: AbstractSet[str]) -> list[str]:
     """Methods by their rank, then those without one as they come, then what was measured beside them."""
     names = dict.fromkeys([*found.ranks.index, *found.table["method"]])
     return sorted(map(str, names), key=lambda name: name not in compared)
 
 
-def across_table(found: comparison.Across, heads: Sequence[str], compared: AbstractSet[str]) -> Table:
+def across_table(found: StudyTable, heads: Sequence[str], compared: AbstractSet[str]) -> Table:
     """Methods down, studies across."""
     lines = {(line["study"], line["method"]): line for _, line in found.table.iterrows()}
     count = found.table.groupby("method").size()
@@ -175,7 +178,7 @@ def across_table(found: comparison.Across, heads: Sequence[str], compared: Abstr
     return Table("Balanced accuracy", columns, rows)
 
 
-def sweep_overview(found: comparison.Across, heads: Sequence[str], compared: AbstractSet[str]) -> list[Picture]:
+def sweep_overview(found: StudyTable, heads: Sequence[str], compared: AbstractSet[str]) -> list[Picture]:
     """Differences from the baseline, methods down and studies across."""
     if not len(found.table):
         return []
@@ -200,7 +203,7 @@ def sweep_curves(made: Comparison, label: str, place: int, shown: Sequence[str])
     curves = made.curves[made.curves["method"] != TEACHER]
     last = curves.sort_values("epoch").groupby(["method", "seed"])["accuracy"].last().groupby("method").mean()
     told = [f"{name} {value(last[name])} %" for name in shown if name in last]
-    stop = sections.stopped(made, BASELINE)
+    stop = comparison.early_stopping_point(made)
     caption = f"Diamond: baseline stopped early, epoch {stop[0]:.0f}." if stop else ""
     figure = panels.along(curves, "accuracy", shown, stop)
     return Picture(

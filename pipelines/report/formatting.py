@@ -2,16 +2,7 @@
 
 import numpy as np
 
-PLAIN = {"nll", "brier", "temperature", "loss_auroc"}  # figures that, as what is made of them, are no share
-
-
-def is_share(figure: str) -> bool:
-    """Whether a figure is a share, which is told in per cent.
-
-    >>> is_share("ece_scaled"), is_share("nll_scaled"), is_share("clean_brier"), is_share("clean_fit")
-    (True, False, False, True)
-    """
-    return figure.removeprefix("clean_").removesuffix("_scaled") not in PLAIN
+from robustkd.evaluation.metric_table import find_metric
 
 
 def points(share: float, signed: bool) -> str:
@@ -44,18 +35,18 @@ def chance(p: float) -> str:
     return "-" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def spread(mean: float, std: float, figure: str = "") -> str:
-    """A mean with its standard deviation; one seed has none, and what was not measured is a dash.
+def spread(mean: float, std: float, metric: str = "accuracy") -> str:
+    """Format a mean with its standard deviation; one seed has none, and what was not measured is a dash.
 
     Args:
-        figure: which it is: most are shares, told in per cent.
+        metric: its name; shares are shown in per cent.
 
     >>> spread(0.934, 0.012), spread(1.5, 0.25, "nll"), spread(float("nan"), float("nan"))
     ('93.4 ± 1.2', '1.500 ± 0.250', '-')
     """
     if mean != mean:
         return "-"
-    scale, digits = (100, 1) if is_share(figure) else (1, 3)
+    scale, digits = (100, 1) if find_metric(metric).unit == "share" else (1, 3)
     return f"{scale * mean:.{digits}f}" + (f" ± {scale * std:.{digits}f}" if std == std else "")
 
 

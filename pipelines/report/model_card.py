@@ -4,17 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from robustkd.specs import split_at
-from robustkd.study import comparison
+from robustkd.evaluation.metric_table import METRICS
+from robustkd.evaluation.results import NetMetrics
+from robustkd.study.conclusions import test_label_caveat
+from robustkd.study.results import RunResult, StudyRecord
 
-SHARES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "worst_recall": "worst class",
-    "worst_three": "mean of the worst three classes",
-    "macro_f1": "macro F1",
-}
-SCORES = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "expected calibration error (15 bins)"}
 ONNX = """```python
 import json, numpy, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
@@ -31,23 +25,22 @@ print(json.load(open("card.json", encoding="utf-8"))["classes"][probabilities[0]
 ```"""
 
 
-def described(card: Mapping[str, Any], result: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a net.
+def describe_model(card: Mapping[str, Any], result: RunResult | None, study: StudyRecord | None) -> dict[str, Any]:
+    """Return what is known about a network.
 
     Args:
-        card: the net's own, from its model.pt.
-        result: the result.json that lies beside it, or nothing; one of another cell is left aside, and so is its study.
-        study: the study.json above it, or nothing.
+        card: the network's own, from its model.pt.
+        result: the result.json next to it; one of another run is ignored, and so is its study.
+        study: the study.json above it.
     """
     channels, height, width = card["shape"]
-    cell = {name: card.get(name) for name in ("role", "method", "seed")}
-    if result.get("cell") != cell:
-        result = study = {}
+    run = {name: card.get(name) for name in ("role", "method", "seed")}
+    if result is None or result.run.model_dump(include=set(run)) != run:
+        result = study = None
     early = card.get("stopped_at")
-    figures = result.get("last" if early is None else "early") or {}
-    method, *criterion = split_at(cell["method"], "+") if cell["method"] else [None, None]
+    net = None if result is None else result.last if early is None else result.early
     return {
-        "name": result.get("name") or card["model"],
+        "name": result.name if result else card["model"],
         "classes": list(card["classes"]),
         "input": {
             "name": "images",
@@ -61,23 +54,29 @@ def described(card: Mapping[str, Any], result: Mapping[str, Any], study: Mapping
         "net": card["model"],
         "head": card["head"],
         "parameters": card.get("parameters"),
-        "precision": {"runs_in": "fp32", "measured_in": result.get("trained", {}).get("precision")},
-        "role": cell["role"],
-        "method": method,
-        "criterion": criterion[0] if criterion else "ce",
-        "seed": cell["seed"],
+        "precision": {
+            "runs_in": "fp32",
+            "measured_in": result.training.precision if result and result.training else None,
+        },
+        "role": run["role"],
+        "method": run["method"] and str(run["method"]).removesuffix(f"+{card.get('criterion')}"),
+        "criterion": card.get("criterion"),
+        "seed": run["seed"],
         "epoch": "last" if early is None else early,
         "scenario": card.get("scenario"),
-        "dataset": {"name": card.get("dataset"), "fingerprint": study.get("fingerprint")},
-        "test_labels": (comparison.caveat(study) or "clean") if study else None,
-        "figures": told(figures),
-        "figures_on_clean_test_rows": told(result.get("clean", {})) if early is None else None,
+        "dataset": {"name": card.get("dataset"), "fingerprint": study.fingerprint if study else None},
+        "test_labels": (test_label_caveat(study) or "clean") if study else None,
+        "figures": summarise_metrics(net),
+        "figures_on_clean_test_rows": summarise_metrics(result.clean) if result and early is None else None,
     }
 
 
-def told(figures: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A summary without its matrices, or None where there is none."""
-    return {key: value for key, value in figures.items() if key not in ("confusion", "reliability", "scaled")} or None
+def summarise_metrics(net: NetMetrics | None) -> dict[str, Any] | None:
+    """Return a network's metrics without its matrices, None where there are none."""
+    if net is None:
+        return None
+    per_class = {**net.by_class, "support": net.support, "groups": net.groups}
+    return {"rows": net.rows, **net.metrics, **per_class}
 
 
 def page(about: Mapping[str, Any]) -> str:
@@ -135,12 +134,10 @@ def worth(about: Mapping[str, Any]) -> list[str]:
         parts.append(caution(about))
         heads = ["", "all test rows", *([f"{clean['rows']} test rows with a clean label"] if clean else [])]
         rows = [heads, ["---"] * len(heads)]
-        for names, show in ((SHARES, percent), (SCORES, score)):
-            rows += [
-                [name, *(show(part.get(key)) for part in (figures, clean) if part)]
-                for key, name in names.items()
-                if key in figures
-            ]
+        for name, metric in METRICS.items():
+            if name in figures:
+                show = percent if metric.unit == "share" else score
+                rows.append([metric.label, *(show(part.get(name)) for part in (figures, clean) if part)])
         parts.append(table(rows))
     recall, support = figures.get("recall", {}), figures.get("support", {})
     rows = [["number", "class", "recall", "test rows"], ["---:", "---", "---:", "---:"]]

@@ -242,21 +242,21 @@ def _tinted(share: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 @rc_context(PANEL)
-def reliability(bins: Sequence[Mapping[str, Any]], colour: str) -> Figure:
+def reliability(bins: Sequence[ReliabilityBin], colour: str) -> Figure:
     """How often a net is right by how sure it is: bars of accuracy, the gap to the confidence, and how many samples each holds.
 
     Args:
         bins: low, high, count, confidence, accuracy (None where the bin is empty).
     """
     figure, axes = _framed(2.9, 2.7, 0.45)
-    most = max(1, *(one["count"] for one in bins))
+    most = max(1, *(one.count for one in bins))
     axes.plot([0, 100], [0, 100], color=MUTED, lw=0.9, ls=(0, (4, 2)))
     for one in bins:
-        if one["count"]:
-            low, width = 100 * one["low"], 100 * (one["high"] - one["low"])
-            right, sure = 100 * one["accuracy"], 100 * one["confidence"]
+        if one.count:
+            low, width = 100 * one.low, 100 * (one.high - one.low)
+            right, sure = 100 * (one.accuracy or 0.0), 100 * (one.confidence or 0.0)
             axes.bar(low, right, width, align="edge", color=colour, alpha=0.3, lw=0)
-            axes.bar(low, 12 * one["count"] / most, width, align="edge", color=INK, alpha=0.5, lw=0)
+            axes.bar(low, 12 * one.count / most, width, align="edge", color=INK, alpha=0.5, lw=0)
             axes.plot([sure, sure], [sure, right], color=WORSE, lw=1)
             axes.plot(sure, right, "o", color=colour, ms=3.5)
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="confidence (%)", ylabel="accuracy (%)")

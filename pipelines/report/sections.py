@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,54 +25,22 @@ from pipelines.report.html import (  # fmt: skip
     interval,
     number,
     points,
-    sentence,
     show,
     some,
     stamp,
     value,
 )
 from pipelines.report.study_files import Files, class_names
-from pipelines.report.summary import teacher
-from robustkd.study import comparison
-from robustkd.study.comparison import BASELINE, TEACHER, Comparison
+from pipelines.report.summary import describe, teacher
+from robustkd.evaluation.metric_table import find_metric, metrics_of
+from robustkd.evaluation.results import ReliabilityBin
+from robustkd.study import comparison, conclusions
+from robustkd.study.comparison import Comparison
+from robustkd.study.options import StudyOptions
+from robustkd.study.results import BASELINE, TEACHER, RunResult
 
 NARROW = 40  # classes up to which a panel per method is short
 MOST = 5  # methods that are told apart in pictures, besides the baseline
-Named = Mapping[str, tuple[str, bool, bool | None]]
-# A figure's name in a table, whether it is a share, and whether more is better; None where it is neither.
-RECOGNITION: Named = {
-    "accuracy": ("accuracy", True, True),
-    "balanced_accuracy": ("balanced", True, True),
-    "worst_recall": ("worst class", True, True),
-    "worst_three": ("worst three", True, True),
-    "macro_f1": ("macro F1", True, True),
-}
-FREQUENCIES: Named = {name: (name, True, True) for name in ("many", "medium", "few")}
-THIRDS: Named = {name: (name, True, True) for name in ("head", "middle", "tail")}
-PROBABILITIES: Named = {
-    "ece": ("ECE", True, False),
-    "ece_scaled": ("ECE scaled", True, False),
-    "nll": ("NLL", False, False),
-    "nll_scaled": ("NLL scaled", False, False),
-    "brier": ("Brier", False, False),
-    "temperature": ("temperature", False, None),
-}
-TRUTH: Named = {
-    "memorised": ("memorised", True, False),
-    "recovered": ("recovered", True, True),
-    "clean_fit": ("clean fit", True, None),
-    "loss_auroc": ("AUROC of the loss", False, True),
-}
-TOLD = {  # what they are
-    "memorised": "memorised: wrong training labels that a net gives all the same",
-    "recovered": "recovered: true ones that it gives instead",
-    "clean_fit": "clean fit: right training labels that it gives",
-    "loss_auroc": "AUROC: how well the loss tells wrong labels from right ones",
-}
-AGREEMENT: Named = {
-    "agreement_test": ("on the test set", True, None),
-    "agreement_corrupted": ("on wrong training labels", True, None),
-}
 COSTS = {
     "seconds": ("seconds", "{:,.0f}", 1),
     "teacher_seconds": ("teacher's seconds", "{:,.0f}", 1),
@@ -114,7 +82,7 @@ def select_examples(made: Comparison) -> Examples:
         chosen = [name for name in table.index if name in named[:MOST]]
         return Examples(str(table["reference"].iloc[0]), chosen[0], chosen)
     column = f"{comparison.HEADLINE}_mean"
-    ships = [name for name in made.summary.index if name in made.study["methods"]]
+    ships = [name for name in made.summary.index if name in made.record.methods]
     if column not in made.summary or not ships:
         return Examples(None, None)
     ranked = made.summary.loc[ships, column].sort_values(ascending=False, kind="stable").index
@@ -123,19 +91,17 @@ def select_examples(made: Comparison) -> Examples:
 
 
 def facts(made: Comparison) -> list[tuple[str, str]]:
-    """What a reader must know of a study before its answer."""
-    given, study = made.study["given"], made.study
-    students = [r for r in made.results if r["cell"]["role"] != TEACHER]
-    asked = len(study["methods"]) * study["seeds"]
-    runs = f"{len(students)} of {asked}" + ("" if len(students) == asked else ", not finished")
-    rows = made.study.get("resolved", {})
+    """Return what a reader must know of a study before its answer."""
+    record, options, rows = made.record, made.record.options, made.record.resolved
+    finished = sum(r.run.role != TEACHER for r in made.results)
+    requested = len(record.methods) * record.seeds
     return [
-        ("students' runs", runs),
-        ("epochs", str(given.get("epochs", "–"))),
-        ("student", str(given.get("student", "–"))),
-        ("teacher", Path(str(given.get("teacher", "–"))).name),
-        ("classes", str(len(study.get("classes", [])) or "–")),
-        ("training, test images", f"{rows.get('rows_train', '–')}, {rows.get('rows_test', '–')}"),
+        ("students' runs", f"{finished} of {requested}" + ("" if finished == requested else ", not finished")),
+        ("epochs", str(options.epochs)),
+        ("student", options.student),
+        ("teacher", Path(options.teacher).name),
+        ("classes", str(len(record.classes))),
+        ("training, test images", f"{rows.rows_train}, {rows.rows_test}"),
     ]
 
 
@@ -144,7 +110,9 @@ def verdicts(made: Comparison, trust: bool) -> Section | None:
     table = made.verdicts
     if not len(table):
         return None
-    table = comparison.supported(table).sort_values("difference", ascending=False, na_position="last")
+    table = comparison.hide_uninformative_intervals(table).sort_values(
+        "difference", ascending=False, na_position="last"
+    )
     shift = (table["difference"] - table["difference_stopped"])[table["reference"] == BASELINE].dropna().astype(float)
     only = shift.mean() if len(shift) and (table["reference"] == BASELINE).all() else None
     plain, boot = table["difference_plain"].notna().any(), table["boot_low"].notna().any()
@@ -201,91 +169,101 @@ def verdicts(made: Comparison, trust: bool) -> Section | None:
         "Which methods differ",
         pictures=pictures,
         tables=[Table("Verdicts", heads, rows, note)],
-        notes=comparison.rule(made, trust),
+        notes=conclusions.verdict_rule(made, trust),
         beside=True,
     )
 
 
 def methods(made: Comparison) -> Section:
-    """All figures, mean and standard deviation over the seeds."""
-    there = [name.removesuffix("_mean") for name in map(str, made.summary) if name.endswith("_mean")]
-    known = {*RECOGNITION, *FREQUENCIES, *THIRDS, *PROBABILITIES, *TRUTH, *AGREEMENT}
-    told = "; ".join(told for name, told in TOLD.items() if name in there)
-    other: Named = {name: (name, True, True) for name in there if name not in known and not name.startswith("clean_")}
-    groups: list[tuple[str, Named, str]] = [
+    """All metrics, mean and standard deviation over the seeds."""
+    present = [name.removesuffix("_mean") for name in map(str, made.summary) if name.endswith("_mean")]
+    truth = describe([name for name in metrics_of("truth") if name in present]) if "memorised" in present else ""
+    other = [name for name in present if find_metric(name).group == "other"]
+    groups: list[tuple[str, list[str], str]] = [
         (
-            "Recognition",
-            recognition(made),
+            "Performance",
+            performance_metrics(made),
             "Per cent of the test set at the last epoch, mean ± standard deviation over the seeds; the best method in bold.",
         ),
-        ("On the test rows with a clean label", recognition(made, "clean_"), "Per cent."),
+        ("On the test rows with a clean label", performance_metrics(made, "clean_"), "Per cent."),
         (
             "Probabilities",
-            PROBABILITIES,
-            "As they are, and scaled by one temperature that was fitted on the held-out images; ECE in per cent.",
+            list(metrics_of("probabilities")),
+            "As they are, and after division by one temperature fitted on the held-out images; ECE in per cent.",
         ),
-        ("Against the truth", TRUTH, sentence(told)),
-        ("Agreement with the teacher", AGREEMENT, "How often a net gives the class that its teacher gives, per cent."),
+        ("Against the truth", list(metrics_of("truth")), truth),
+        (
+            "Agreement with the teacher",
+            list(metrics_of("agreement")),
+            "How often a net predicts the class that its teacher predicts, per cent.",
+        ),
         ("Robustness", other, "Accuracy on changed test images, per cent."),
     ]
     tables = [summary_table(made, *group) for group in groups]
     notes = []
     if not len(made.summary):
         notes.append("No run is finished yet.")
-    elif told:
-        some_, every = made.study.get("known_training", (0, 0))
-        if some_ < every:
-            notes.append(f"Against the truth: measured on the {some_} of {every} training images whose truth is known.")
-    if comparison.undefined(made.results):
-        notes.append(f"Corrupted test images: {comparison.UNDEFINED}.")
-    return Section("methods", "All figures", tables=[t for t in tables if t is not None], notes=notes)
+    elif truth:
+        known, rows = made.record.known_training
+        if known < rows:
+            notes.append(
+                f"Against the truth: measured on the {known} of {rows} training images whose true label is known."
+            )
+    if conclusions.has_undefined_corruptions(made.results):
+        notes.append(f"Corrupted test images: {conclusions.UNDEFINED_CORRUPTIONS}.")
+    return Section("methods", "All metrics", tables=[t for t in tables if t is not None], notes=notes)
 
 
-def recognition(made: Comparison, part: str = "") -> Named:
-    """The figures of decisions, without those that say what another column says already.
+def performance_metrics(made: Comparison, part: str = "") -> list[str]:
+    """Return the metrics of decisions, without those that repeat another column.
 
     Args:
         part: `clean_` for the test rows with a clean label.
     """
     k = len(class_names(made))
-    named = {name: told for name, told in RECOGNITION.items() if name != "worst_three" or k > 3}
-    sizes = [name for name in FREQUENCIES if f"{part}{name}_mean" in made.summary]
-    if len(sizes) > 1:  # one group alone holds every class
-        named |= FREQUENCIES
+    names = [name for name in metrics_of("performance") if name != "worst_three" or k > 3]
+    if (
+        sum(f"{part}{name}_mean" in made.summary for name in metrics_of("frequency")) > 1
+    ):  # one group would hold all classes
+        names += metrics_of("frequency")
     elif k >= 9:
-        named |= THIRDS
-    return {f"{part}{name}": told for name, told in named.items()}
+        names += metrics_of("thirds")
+    return [f"{part}{name}" for name in names]
 
 
-def summary_table(made: Comparison, title: str, named: Named, note: str) -> Table | None:
-    """A row per method, a column per figure that was measured."""
-    there = {figure: told for figure, told in named.items() if f"{figure}_mean" in made.summary}
+def summary_table(made: Comparison, title: str, names: Sequence[str], note: str) -> Table | None:
+    """A row per method, a column per metric that was measured."""
+    shown = {name: find_metric(name) for name in names if f"{name}_mean" in made.summary}
     table = made.summary
-    table = table[table[[f"{figure}_mean" for figure in there]].notna().any(axis=1)] if there else table[:0]
+    table = table[table[[f"{name}_mean" for name in shown]].notna().any(axis=1)] if shown else table[:0]
     if not len(table):
         return None
-    ships = [name for name in table.index if name in made.study["methods"]]
+    ships = [name for name in table.index if name in made.record.methods]
     best = {}
-    for figure, (_, _, more) in there.items():
-        means = table.loc[ships, f"{figure}_mean"]
-        if more is not None and means.nunique() > 1:
-            best[figure] = means.max() if more else means.min()
+    for name, metric in shown.items():
+        means = table.loc[ships, f"{name}_mean"]
+        if metric.higher_is_better is not None and means.nunique() > 1:
+            best[name] = means.max() if metric.higher_is_better else means.min()
     rows = []
-    for name, line in table.iterrows():
-        cells = [Cell(teacher(made.study["given"]) if name == TEACHER else str(name))]
-        for figure, (_, share, _) in there.items():
-            mean, std = line[f"{figure}_mean"], line[f"{figure}_std"]
-            look = "best" if name in ships and mean == best.get(figure) else ""
+    for method, line in table.iterrows():
+        cells = [Cell(teacher(made.record.options) if method == TEACHER else str(method))]
+        for name, metric in shown.items():
+            mean, std, share = line[f"{name}_mean"], line[f"{name}_std"], metric.unit == "share"
+            look = "best" if method in ships and mean == best.get(name) else ""
             cells.append(number(value(mean, share), mean, f"± {value(std, share)}" if std == std else "", look))
         cells.append(number(str(int(line["seeds"])), line["seeds"]))
-        rows.append(Row(cells, aside=name not in ships))
-    heads = [Head("method", text=True), *(Head(told) for told, _, _ in there.values()), Head("seeds")]
+        rows.append(Row(cells, aside=method not in ships))
+    heads = [
+        Head("method", text=True),
+        *(Head(m.label.removesuffix(", clean part")) for m in shown.values()),
+        Head("seeds"),
+    ]
     return Table(title, heads, rows, note)
 
 
 def classes(made: Comparison, who: Examples, seen: "Files") -> Section | None:
     """Recall class by class."""
-    table, pictures, overview, notes, hidden = comparison.supported(made.classes), [], [], [], []
+    table, pictures, overview, notes, hidden = comparison.hide_uninformative_intervals(made.classes), [], [], [], []
     if "difference" in table and table["difference"].notna().any():
         names = list(dict.fromkeys(table["class"]))
         wide = table.pivot(index="method", columns="class", values="difference").astype(float)
@@ -389,7 +367,7 @@ def epochs(made: Comparison, who: Examples) -> Section | None:
     titles = {
         "accuracy": ("Test accuracy", "of the test set, or of 2,000 fixed rows of it"),
         "memorised": ("Memorised", "wrong training labels that the net gives all the same"),
-        "recovered": ("Seen through", "true labels that it gives instead"),
+        "recovered": ("Recovered", "wrongly labelled images predicted as their true class"),
     }
     present = [name for name in shown if len(made.curves) and name in set(made.curves["method"])]
     for column, (title, told) in titles.items():
@@ -403,7 +381,7 @@ def epochs(made: Comparison, who: Examples) -> Section | None:
             for name in present
             if name in mean.index
         ]
-        stop = stopped(made, who.reference) if column == "accuracy" else None
+        stop = comparison.early_stopping_point(made, who.reference) if column == "accuracy" and who.reference else None
         caption = f"{told}." + (
             f" Diamond: {who.reference} stopped early, epoch {stop[0]:.0f} on average." if stop else ""
         )
@@ -421,33 +399,17 @@ def epochs(made: Comparison, who: Examples) -> Section | None:
 
 def along(made: Comparison) -> list[str]:
     """Plain training along the run, in a sentence."""
-    if not len(made.along):
+    if not len(made.progress):
         return []
-    at = ", ".join(f"{value(row['mean'])} % at {epoch}" for epoch, row in made.along.iterrows())
+    at = ", ".join(f"{value(row['mean'])} % at {epoch}" for epoch, row in made.progress.iterrows())
     return [
         f"Plain training: {at}."
         + (
             " Under label noise long training memorises wrong labels, and that alone can make distillation look good."
-            if may_be_noisy(made)
+            if conclusions.may_have_noisy_training_labels(made)
             else ""
         )
     ]
-
-
-def may_be_noisy(made: Comparison) -> bool:
-    """Whether training rows are known to be under wrong labels, or nothing is known of them."""
-    fits = [r["fit"] for r in made.results if r.get("fit")]
-    return not fits or any(fit.get("corrupted") for fit in fits)
-
-
-def stopped(made: Comparison, method: str | None) -> tuple[float, float] | None:
-    """Epoch and accuracy at which a method was stopped early, means over the seeds."""
-    runs = [r for r in made.results if r["cell"]["role"] != TEACHER and r["cell"]["method"] == method and "early" in r]
-    at = [r.get("trained", {}).get("early_epoch") for r in runs]
-    known = [epoch for epoch in at if epoch is not None]
-    if not known or len(known) < len(runs):
-        return None
-    return float(np.mean(known)), float(np.mean([r["early"]["accuracy"] for r in runs]))
 
 
 def legend(shown: Sequence[str]) -> list[dict[str, Any]]:
@@ -508,7 +470,7 @@ def certainty(made: Comparison, who: Examples) -> Section | None:
     """Reliability diagrams."""
     pictures = []
     for which, name in zip(("baseline", "best") if who.reference else ("best",), who.pair, strict=False):
-        bins = pooled_bins([r["last"].get("reliability") for r in students(made, name)])
+        bins = pooled_bins([r.last.reliability for r in students(made, name)])
         if not bins:
             continue
         before, after = (
@@ -516,11 +478,11 @@ def certainty(made: Comparison, who: Examples) -> Section | None:
             for figure in ("ece", "ece_scaled")
         )
         told = f"ECE {value(before)} %" + (f", {value(after)} % after one temperature" if after == after else "")
-        full = [b for b in bins if b["count"]]
+        full = [b for b in bins if b.count]
         top = full[-1]
         alt = (
-            f"Reliability of {name}: {told}; at a confidence of {value(top['confidence'])} % it is right in"
-            f" {value(top['accuracy'])} % of {top['count']} answers."
+            f"Reliability of {name}: {told}; at a confidence of {value(top.confidence)} % it is right in"
+            f" {value(top.accuracy)} % of {top.count} predictions."
         )
         colour = charts.MUTED if which == "baseline" else charts.BETTER
         pictures.append(Picture(f"reliability-{which}", name, panels.reliability(bins, colour), alt, f"{told}."))
@@ -536,7 +498,7 @@ def certainty(made: Comparison, who: Examples) -> Section | None:
 
 def scenario(made: Comparison, seen: "Files") -> Section | None:
     """The transition matrix that the scenario came to."""
-    lead = f"{made.study['given']['scenario']}, as the training images were shown."
+    lead = f"{made.record.options.scenario}, as the training images were shown."
     names = class_names(made)
     if seen.transitions is None or not names:
         why = seen.why or "the truth of the training labels is not known"
@@ -597,7 +559,7 @@ def costs(made: Comparison, who: Examples) -> Section | None:
     rows = [
         Row(
             [
-                Cell(teacher(made.study["given"]) if name == TEACHER else str(name)),
+                Cell(teacher(made.record.options) if name == TEACHER else str(name)),
                 *(number(show(line[c], form, scale), line[c]) for c, (_, form, scale) in columns.items()),
             ],
             aside=name == TEACHER,
@@ -611,21 +573,19 @@ def costs(made: Comparison, who: Examples) -> Section | None:
 
 def history(made: Comparison, seen: "Files") -> Section:
     """How the study was made."""
-    study, given = made.study, made.study["given"]
-    resolved = study.get("resolved", {})
-    times = [r["trained"]["finished"] for r in made.results if r.get("trained", {}).get("finished")]
-    seconds = sum(r.get("trained", {}).get("seconds", 0.0) for r in made.results)
-    done = {(r["cell"]["method"], r["cell"]["seed"]) for r in made.results if r["cell"]["role"] != TEACHER}
-    missing = [f"{m} seed {s}" for m in study["methods"] for s in range(study["seeds"]) if (m, s) not in done]
+    record, resolved = made.record, made.record.resolved
+    trainings = [r.training for r in made.results if r.training is not None]
+    times, seconds = [t.finished for t in trainings], sum(t.seconds for t in trainings)
+    done = {(r.run.method, r.run.seed) for r in made.results if r.run.role != TEACHER}
+    missing = [f"{m} seed {s}" for m in record.methods for s in range(record.seeds) if (m, s) not in done]
     pairs = [
-        ("command", command(given)),
-        ("methods", ", ".join(study["methods"])),
-        ("seeds", f"0 to {study['seeds'] - 1}" if study["seeds"] > 1 else "0"),
-        ("data set", f"{study['dataset']}, digest {study.get('fingerprint', '–')}"),
+        ("command", command(record.options)),
+        ("methods", ", ".join(record.methods)),
+        ("seeds", f"0 to {record.seeds - 1}" if record.seeds > 1 else "0"),
+        ("data set", f"{record.dataset}, digest {record.fingerprint}"),
         *((f"draw of seed {seed}", f"digest {digest}") for seed, digest in seen.digests.items()),
-        ("robustkd, torch", f"{resolved.get('robustkd', '–')}, {resolved.get('torch', '–')}"),
-        ("device", f"{resolved.get('device', '–')}, {resolved.get('precision', '–')}"),
-        *([("commit", str(resolved["commit"]))] if resolved.get("commit") else []),
+        ("robustkd, torch", f"{resolved.robustkd}, {resolved.torch}"),
+        ("device", f"{resolved.device}, {resolved.precision}"),
         *(
             [("trained", f"{stamp(min(times))} to {stamp(max(times))}, {seconds:,.0f} s of training in all")]
             if times
@@ -633,14 +593,15 @@ def history(made: Comparison, seen: "Files") -> Section:
         ),
         *([("folder", made.folder.name)] if made.folder else [("read from", "MLflow")]),
         *([("not finished", some(missing, 12))] if missing else []),
-        *([("left out", f"{len(study['skipped'])} files that cannot be read")] if study.get("skipped") else []),
+        *([("left out", f"{len(record.skipped)} files that cannot be read")] if record.skipped else []),
     ]
-    every = [Row([Cell(name), Cell("–" if v is None else str(v), look="text")]) for name, v in given.items()]
-    chosen = {r["cell"]["method"]: r.get("trained", {}).get("hyperparameters", {}) for r in made.results}
+    every = [
+        Row([Cell(name), Cell("–" if v is None else str(v), look="text")]) for name, v in asdict(record.options).items()
+    ]
     values = [
         Row([Cell(method), Cell(name, look="text"), Cell(str(v), look="text")])
-        for method, all_ in chosen.items()
-        for name, v in all_.items()
+        for method, training in {r.run.method: r.training for r in made.results}.items()
+        for name, v in (training.hyperparameters if training else {}).items()
     ]
     hidden = [Table("Every option", [Head("option", text=True), Head("value", text=True)], every)]
     if values:
@@ -649,62 +610,60 @@ def history(made: Comparison, seen: "Files") -> Section:
     return Section("made", "How it was made", described=pairs, hidden=hidden)
 
 
-def command(given: Mapping[str, Any]) -> str:
-    """The words that make a study again; what is as it would be anyway is left out.
+def command(options: StudyOptions) -> str:
+    """Return the command that makes a study again, without options that have their default.
 
-    >>> command({"scenario": "noise0.4", "epochs": 60, "seeds": 3, "fresh": True})
+    >>> command(StudyOptions(scenario="noise0.4", epochs=60, fresh=True))
     'robustkd run --scenario noise0.4 --epochs 60 --fresh'
     """
-    from robustkd.study.options import StudyOptions
-
-    defaults = {name: f.default for name, f in StudyOptions.__dataclass_fields__.items()}
     words = ["robustkd run"]
-    for name in sorted(given, key=lambda name: name != "scenario"):
-        if given[name] != defaults.get(name):
-            option = "--" + name.replace("_", "-")
-            if isinstance(given[name], bool):
-                words.append(option if given[name] else option.replace("--", "--no-", 1))
+    for option in sorted(fields(options), key=lambda option: option.name != "scenario"):
+        chosen = getattr(options, option.name)
+        if chosen != option.default:
+            flag = "--" + option.name.replace("_", "-")
+            if isinstance(chosen, bool):
+                words.append(flag if chosen else flag.replace("--", "--no-", 1))
             else:
-                words.append(f"{option} {shlex.quote(str(given[name]))}")
+                words.append(f"{flag} {shlex.quote(str(chosen))}")
     return " ".join(words)
 
 
-def students(made: Comparison, method: str) -> list[dict[str, Any]]:
-    """A method's results, a seed after another."""
-    return [r for r in made.results if r["cell"]["role"] != TEACHER and r["cell"]["method"] == method]
+def students(made: Comparison, method: str) -> list[RunResult]:
+    """Return a method's results, one seed after another."""
+    return [r for r in made.results if r.run.role != TEACHER and r.run.method == method]
 
 
 def recall(made: Comparison, method: str) -> "pd.Series[float]":
-    """A method's recall by class, mean over its seeds."""
-    return pd.DataFrame([r["last"]["recall"] for r in students(made, method)]).astype(float).mean()
+    """Return a method's recall by class, mean over its seeds."""
+    return pd.DataFrame([r.last.recall for r in students(made, method)]).astype(float).mean()
 
 
 def pooled_confusion(made: Comparison, method: str) -> NDArray[np.int64] | None:
-    """A method's confusion over all seeds: (K, K) counts."""
-    found = [np.asarray(r["last"]["confusion"]) for r in students(made, method) if "confusion" in r["last"]]
+    """Return a method's confusion over all seeds: (K, K) counts."""
+    found = [np.asarray(r.last.confusion) for r in students(made, method)]
     return np.sum(found, axis=0) if found else None
 
 
 def row_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Counts as shares of their row, NaN where it is empty: (R, C)."""
+    """Return counts as shares of their row, NaN where it is empty: (R, C)."""
     total = counts.sum(axis=1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
     return shares
 
 
-def pooled_bins(runs: Iterable[Sequence[Mapping[str, Any]] | None]) -> list[dict[str, Any]]:
-    """Reliability over several runs: counts summed, means weighted by them; nothing where no run has any.
+def pooled_bins(runs: Iterable[Sequence[ReliabilityBin]]) -> list[ReliabilityBin]:
+    """Pool reliability over several runs: counts summed, means weighted by them; empty where no run has any.
 
-    >>> one = {"low": 0.0, "high": 1.0, "count": 1, "confidence": 0.5, "accuracy": 1.0}
-    >>> pooled_bins([[one], [{**one, "count": 3, "accuracy": 0.0}], None])[0]["accuracy"]
+    >>> one = ReliabilityBin(low=0.0, high=1.0, count=1, confidence=0.5, accuracy=1.0)
+    >>> pooled_bins([[one], [one.model_copy(update={"count": 3, "accuracy": 0.0})], []])[0].accuracy
     0.25
     """
     pooled = []
     for same in zip(*(run for run in runs if run), strict=False):
-        count = sum(one["count"] for one in same)
+        count = sum(one.count for one in same)
         means = {
-            what: sum(one["count"] * one[what] for one in same if one["count"]) / count if count else None
+            what: sum(one.count * getattr(one, what) for one in same if one.count) / count if count else None
             for what in ("confidence", "accuracy")
         }
-        pooled.append({"low": same[0]["low"], "high": same[0]["high"], "count": count, **means})
+        pooled.append(ReliabilityBin(low=same[0].low, high=same[0].high, count=count, **means))
     return pooled

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustkd.study.comparison import TEACHER, Comparison
+from robustkd.study.comparison import Comparison
+from robustkd.study.results import TEACHER
 
 SHOWN = 24  # corrupted samples that are shown
 
@@ -66,17 +67,14 @@ class Files:
         from dataclasses import replace
 
         from pipelines.report import contact_sheet
-        from robustkd.study import plan
-        from robustkd.study.options import StudyOptions
+        from robustkd.study.run_folder import load_source
 
         if self.folder is None:
             raise OSError("they need the study's files, and this was read from MLflow.")
-        runs = {
-            (r["cell"]["method"], r["cell"]["seed"]): r["name"] for r in made.results if r["cell"]["role"] != TEACHER
-        }
+        runs = {(r.run.method, r.run.seed): r.name for r in made.results if r.run.role != TEACHER}
         pair = [name for name in (reference, best) if name]
         fits = {}
-        for seed in range(made.study["seeds"]):
+        for seed in range(made.record.seeds):
             paths = [self.folder / "runs" / runs.get((name, seed), "-") / "fit-last.npz" for name in pair]
             if all(path.exists() for path in paths):
                 fits = {name: dict(np.load(path)) for name, path in zip(pair, paths, strict=True)}
@@ -94,8 +92,8 @@ class Files:
         chosen = order[right[order]][:SHOWN]
         if not len(chosen):
             raise OSError(f"{best} recovered none.")
-        source = plan.source(replace(StudyOptions(**made.study["given"]), download=False))
-        if source.fingerprint != made.study["fingerprint"]:
+        source = load_source(replace(made.record.options, download=False))
+        if source.fingerprint != made.record.fingerprint:
             raise OSError("the data set there now is not the one that the study was made of.")
         found = []
         for place in chosen:
@@ -121,6 +119,4 @@ def train_rows(path: Path) -> pd.DataFrame:
 
 def class_names(made: Comparison) -> list[str]:
     """The classes, in label order."""
-    return [
-        str(name) for name in made.study.get("classes") or (made.results[0]["last"]["recall"] if made.results else [])
-    ]
+    return made.record.classes

@@ -4,139 +4,139 @@ It is shown on a terminal or written as text, Markdown or LaTeX (tables.py); the
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PureWindowsPath
 from typing import Any
 
 import pandas as pd
 
 from pipelines import tracking
-from pipelines.report.formatting import amount, chance, interval, is_share, points, spread
+from pipelines.report.formatting import amount, chance, interval, points, spread
 from pipelines.report.text import Grid
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.evaluation import significance
-from robustkd.study import comparison
-from robustkd.study.comparison import HEADLINE, TEACHER, Comparison
+from robustkd.evaluation.metric_table import Group, find_metric, metrics_of
+from robustkd.study import comparison, conclusions
+from robustkd.study.across import compare_studies, study_labels
+from robustkd.study.comparison import HEADLINE, Comparison
+from robustkd.study.options import StudyOptions
+from robustkd.study.results import MONITORED, TEACHER, StudyRecord
 
 METHODS_SHOWN, CLASSES_SHOWN = 6, 40  # of the table per class on a page; its file has all
 INTERVALS_SHOWN = 3  # methods up to which each class's difference has room for its interval
-RIGHT = {
-    **{"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "worst_recall": "worst class"},
-    **{"worst_three": "worst three", "macro_f1": "macro F1"},
-}
-PROBABILITIES = {
-    **{"nll": "NLL", "brier": "Brier", "ece": "ECE, %", "ece_scaled": "ECE, % after one temperature"},
-    "temperature": "temperature",
-}
-FREQUENCIES = {"many": "many", "medium": "medium", "few": "few"}
-THIRDS = {"head": "largest third", "middle": "middle third", "tail": "smallest third"}
-TRUTH = {
-    **{"clean_accuracy": "clean part", "clean_balanced_accuracy": "clean part, balanced"},
-    **{"memorised": "memorised", "recovered": "recovered", "clean_fit": "clean fit"},
-    "loss_auroc": "AUROC of the loss",
-}
-AGREEMENT = {"agreement_test": "on the test set", "agreement_corrupted": "on wrong training labels"}
-NAMES = {
-    **{**RIGHT, **PROBABILITIES, **FREQUENCIES, **THIRDS, **TRUTH, **AGREEMENT},
-    "nll_scaled": "NLL after one temperature",
-}
 COSTS = {
     **{"parameters": "parameters", "macs": "MACs of an image", "images": "images seen", "seconds": "seconds"},
     **{"teacher_seconds": "teacher's seconds", "images_per_second": "images a second"},
     "peak_memory": "peak memory, bytes",
 }
-WATCHED = 2000  # robustkd.study.run.WATCHED, for which torch is not worth its seconds: rows looked at after every epoch
 
 
 def of_study(made: Comparison, trust: bool | None = None) -> list[str | Grid]:
     """A study as a person reads it, in per cent: what is unsure first, the answer last, where a terminal leaves the eye."""
-    study = made.study
-    seeds = f"{study['seeds']} seed{'s' if study['seeds'] != 1 else ''}"
-    first = comparison.caveat(study)
+    record = made.record
+    seeds = f"{record.seeds} seed{'s' if record.seeds != 1 else ''}"
+    first = conclusions.test_label_caveat(record)
     parts: list[str | Grid] = [first] if first else []
-    parts.append(f"{study['dataset']}, scenario {study['given']['scenario']}, {seeds}, last epoch, per cent")
+    parts.append(f"{record.dataset}, scenario {record.options.scenario}, {seeds}, last epoch, per cent")
     if not len(made.summary):
         return [*parts, "No run is finished yet."]
-    parts += [*gets_right(made), *_judged(made, comparison.trusted(study, trust)), *probabilities(made), *by_size(made)]
+    parts += [
+        *performance(made),
+        *_judged(made, conclusions.trusts_test_labels(record, trust)),
+        *probabilities(made),
+        *by_size(made),
+    ]
     parts += [*against_truth(made), *robust(made), *costs(made)]
     parts += _by_class(made)
-    if len(made.along):
-        points_ = ", ".join(f"{at} {spread(row['mean'], row['std'])}" for at, row in made.along.iterrows())
-        rows = study.get("resolved", {}).get("rows_test", 0)  # a study of an earlier version does not say
-        of = f" on {WATCHED:,} fixed test rows" if rows > WATCHED else ""
+    if len(made.progress):
+        points_ = ", ".join(f"{at} {spread(row['mean'], row['std'])}" for at, row in made.progress.iterrows())
+        of = f" on {MONITORED:,} fixed test rows" if record.resolved.rows_test > MONITORED else ""
         parts += [
             "",
             f"plain training along the run (test accuracy{of}): {points_}",
         ]
-        if noisy(made):
+        if conclusions.may_have_noisy_training_labels(made):
             parts.append(
                 "Under label noise long training memorises wrong labels, and that alone can make distillation look good."
             )
-    return [*parts, "", *comparison.answer(made)]
+    return [*parts, "", *conclusions.question_and_answer(made)]
 
 
-def gets_right(made: Comparison) -> list[str | Grid]:
-    """A row per method: the figures of its decisions."""
-    heads = {name: head for name, head in RIGHT.items() if name != "worst_three" or len(made.study["classes"]) > 3}
-    return [by_method("what it gets right: mean ± standard deviation over seeds", {**heads, "seeds": "seeds"}, made)]
+def performance(made: Comparison) -> list[str | Grid]:
+    """A row per method: the metrics of its decisions."""
+    names = [name for name in metrics_of("performance") if name != "worst_three" or len(made.record.classes) > 3]
+    return [by_method("performance: mean ± standard deviation over seeds", heads([*names, "seeds"]), made)]
 
 
 def probabilities(made: Comparison) -> list[str | Grid]:
-    """A row per method: the figures of its probabilities."""
-    shown = _measured(made, PROBABILITIES)
+    """A row per method: the metrics of its probabilities."""
+    shown = measured(made, "probabilities")
     if not shown:
         return []
-    what = {
-        "nll": "NLL: mean negative log-likelihood, in nats",
-        "brier": "Brier: squared error of all probabilities",
-        "ece": "ECE: how far confidence lies from accuracy, over 15 equal bins",
-        "ece_scaled": "one temperature is fitted on the held-out split, which is corrupted like the training rows",
-    }
-    told = "; ".join(text for name, text in what.items() if name in shown)
-    return [by_method("how good its probabilities are (less is better)", shown, made), f"{told[0].upper()}{told[1:]}."]
+    return [by_method("quality of probabilities (less is better)", heads(shown, mixed=True), made), describe(shown)]
 
 
 def by_size(made: Comparison) -> list[str | Grid]:
     """A row per method: mean recall of groups of classes by their number of training images."""
-    shown = _measured(made, FREQUENCIES)
+    shown = measured(made, "frequency")
     if len(shown) > 1:
-        told = "many: over 100 training images, medium: 20 to 100, few: under 20"
-    elif len(made.study["classes"]) >= 9 and (shown := _measured(made, THIRDS)):
-        told = "thirds of the classes by their number of training images"
+        groups = "many: over 100 training images, medium: 20 to 100, few: under 20"
+    elif len(made.record.classes) >= 9 and (shown := measured(made, "thirds")):
+        groups = "thirds of the classes by their number of training images"
     else:
         return []
-    return [by_method(f"mean recall by class size ({told})", shown, made)]
+    return [by_method(f"mean recall by class size ({groups})", heads(shown), made)]
 
 
 def against_truth(made: Comparison) -> list[str | Grid]:
-    """A row per method: the figures against the truth that were measured, and agreement with the teacher."""
+    """A row per method: the metrics against known true labels, and agreement with the teacher."""
     parts: list[str | Grid] = []
-    if shown := _measured(made, TRUTH):
-        parts.append(by_method("against the truth", shown, made))
-    told = {
-        "memorised": "memorised: wrong training labels that a net gives all the same",
-        "recovered": "recovered: true ones instead",
-        "clean_fit": "clean fit: right training labels that it gives",
-        "loss_auroc": "AUROC: how well the loss tells wrong labels from right ones",
-    }
-    if sentences := [text for name, text in told.items() if name in shown]:
-        parts.append("; ".join(sentences) + ".")
-        some, every = made.study.get("known_training", (0, 0))  # a study of an earlier version does not say
-        if some < every:
-            parts.append(f"Measured on the {some} of {every} training rows whose truth is known.")
-    if shown := _measured(made, AGREEMENT):
-        parts.append(by_method("how often it says what its teacher says", shown, made))
+    clean = [name for name in ("clean_accuracy", "clean_balanced_accuracy") if f"{name}_mean" in made.summary]
+    shown = measured(made, "truth")
+    if clean or shown:
+        parts.append(by_method("against the truth", heads([*clean, *shown]), made))
+    if shown:
+        parts.append(describe(shown))
+        known, rows = made.record.known_training
+        if known < rows:
+            parts.append(f"Measured on the {known} of {rows} training rows whose true label is known.")
+    if shown := measured(made, "agreement"):
+        parts.append(by_method("agreement with the teacher", heads(shown), made))
     return parts
+
+
+def measured(made: Comparison, group: Group) -> list[str]:
+    """Return the metrics of a group that any row has."""
+    return [name for name in metrics_of(group) if f"{name}_mean" in made.summary]
+
+
+def heads(names: Iterable[str], mixed: bool = False) -> dict[str, str]:
+    """Return the column headings of metrics.
+
+    Args:
+        mixed: whether shares stand among other units, and so are marked as per cent.
+    """
+    labels = {}
+    for name in names:
+        metric = find_metric(name)
+        labels[name] = metric.label + (", %" if mixed and metric.unit == "share" else "")
+    return labels
+
+
+def describe(names: Iterable[str]) -> str:
+    """Return one sentence about metrics."""
+    text = "; ".join(find_metric(name).description for name in names if find_metric(name).description)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def robust(made: Comparison) -> list[str | Grid]:
     """A row per method: accuracy on attacked and corrupted test images, where that was asked for."""
     names = [str(column).removesuffix("_mean") for column in made.summary if str(column).endswith("_mean")]
-    attacked = [r for result in made.results for r in result.get("robust") or {}]
+    attacked = {attack for result in made.results for attack in result.robust}
     shown = {name: name for name in names if name in attacked or name.startswith("corruption")}
     parts: list[str | Grid] = [by_method("accuracy on changed test images", shown, made)] if shown else []
-    if comparison.undefined(made.results):
-        parts.append(f"corrupted test images: {comparison.UNDEFINED}")
+    if conclusions.has_undefined_corruptions(made.results):
+        parts.append(f"corrupted test images: {conclusions.UNDEFINED_CORRUPTIONS}")
     return parts
 
 
@@ -146,7 +146,7 @@ def costs(made: Comparison) -> list[str | Grid]:
     if not shown:
         return []
     rows = [
-        [_method(str(name), made.study), *(amount(row[figure]) for figure in shown)]
+        [_method(str(name), made.record), *(amount(row[figure]) for figure in shown)]
         for name, row in made.costs.iterrows()
     ]
     return [Grid("what a run costs", ["", *shown.values()], rows)]
@@ -163,46 +163,36 @@ def by_method(title: str, figures: Mapping[str, str], made: Comparison) -> Grid:
             for figure in shown
         ]
         if {*cells} != {"-"}:
-            rows.append([_method(str(name), made.study), *cells])
+            rows.append([_method(str(name), made.record), *cells])
     return Grid(title, ["", *shown.values()], rows)
 
 
-def _measured(made: Comparison, names: Mapping[str, str]) -> dict[str, str]:
-    return {name: head for name, head in names.items() if f"{name}_mean" in made.summary}
+def _method(name: str, record: StudyRecord) -> str:
+    return teacher(record.options) if name == TEACHER else name
 
 
-def _method(name: str, study: Mapping[str, Any]) -> str:
-    return teacher(study["given"]) if name == TEACHER else name
+def teacher(options: StudyOptions) -> str:
+    """Describe the teacher by its network, its criterion and how it was smoothed; a trained one by its file's name.
 
-
-def noisy(made: Comparison) -> bool:
-    """Whether training labels are known to be wrong, or nobody knows."""
-    some, every = made.study.get("known_training", (0, 0))
-    return some < every or any(r.get("fit", {}).get("corrupted", 1) for r in made.results)
-
-
-def teacher(given: Mapping[str, Any]) -> str:
-    """The teacher by its net, its criterion and how it was smoothed, if it was; one that was given by its file's name.
-
-    >>> teacher({"teacher": "wrn_16_2", "teacher_criterion": "ce", "smooth_teacher": "labels"})
+    >>> teacher(StudyOptions(scenario="clean", teacher="wrn_16_2", smooth_teacher="labels"))
     'teacher (wrn_16_2, ce, smooth labels)'
-    >>> teacher({"teacher": "/home/me/nets/best.pt", "teacher_criterion": "ce"})
+    >>> teacher(StudyOptions(scenario="clean", teacher="/home/me/nets/best.pt"))
     'teacher (given: best.pt)'
     """
-    text = str(given.get("teacher", ""))  # a study of an earlier version does not say all of this
+    text = options.teacher
     if tracking.is_reference(text):
         return f"teacher (given: {text})"
-    # A net's word has dots and colons, but no folders outside its brackets.
+    # A network's name has dots and colons, but no path separators outside its brackets.
     if text.endswith((".pt", ".pth")) or re.search(r"[/\\]", text.partition("(")[0]):
-        return f"teacher (given: {PureWindowsPath(text).name})"  # which knows both kinds of stroke
-    smoothed = str(given.get("smooth_teacher", "none"))
-    told = [text, str(given.get("teacher_criterion", "")), f"smooth {smoothed}" if smoothed != "none" else ""]
-    return f"teacher ({', '.join(word for word in told if word)})" if any(told) else "teacher"
+        return f"teacher (given: {PureWindowsPath(text).name})"  # which splits at both kinds of separator
+    smoothed = options.smooth_teacher
+    parts = [text, options.teacher_criterion, *([f"smooth {smoothed}"] if smoothed != "none" else [])]
+    return f"teacher ({', '.join(parts)})"
 
 
 def _judged(made: Comparison, trust: bool) -> list[str | Grid]:
     """A row per method: its difference from its reference, what that shows, and by what rule."""
-    table = comparison.supported(made.verdicts)
+    table = comparison.hide_uninformative_intervals(made.verdicts)
     if not len(table):
         return []
     # From its reference stopped early, and from plain training where that is not the reference.
@@ -226,7 +216,7 @@ def _judged(made: Comparison, trust: bool) -> list[str | Grid]:
             rows,
             words=frozenset({1, heads.index("verdict")}),
         ),
-        *comparison.rule(made, trust),
+        *conclusions.verdict_rule(made, trust),
     ]
 
 
@@ -245,15 +235,15 @@ def _by_class(made: Comparison) -> list[str | Grid]:
             f"{first} is Benjamini and Hochberg's over all classes and methods, and * stands where it is below 0.05; "
             "no verdict per class."
         )
-    if len(made.clean):
-        some = made.clean.loc[classes, [name for name in columns if name in made.clean]]
+    if len(made.per_class_clean):
+        some = made.per_class_clean.loc[classes, [name for name in columns if name in made.per_class_clean]]
         parts.append(_class_grid(f"on the test rows with a clean label, {title}", some, tested[:0], False))
     return parts
 
 
 def _class_grid(title: str, table: pd.DataFrame, tested: pd.DataFrame, intervals: bool) -> Grid:
     """A row per class: recalls, and differences with their intervals or a mark."""
-    supported = comparison.supported(tested)
+    supported = comparison.hide_uninformative_intervals(tested)
     tests = {(row["class"], f"{row['method']} - {row['reference']}"): row for _, row in supported.iterrows()}
 
     def cell(name: str, column: str, value: float) -> str:
@@ -273,8 +263,8 @@ def _class_grid(title: str, table: pd.DataFrame, tested: pd.DataFrame, intervals
 
 def _chosen(made: Comparison) -> tuple[list[str], list[str], list[Any], list[str]]:
     """The methods, their columns and the classes that a page has room for, and the sentence that says which."""
-    table, every = made.per_class, made.study["methods"]
-    against = {method: comparison.reference(method, every) for method in every}
+    table, every = made.per_class, made.record.methods
+    against = {method: comparison.find_reference(method, made.record.criteria) for method in every}
     difference = {method: f"{method} - {against[method]}" for method in every}
     methods = [method for method in every if difference[method] in table] or [
         method for method in every if f"{method} recall" in table
@@ -316,7 +306,7 @@ def known(made: Sequence[Comparison], figure: str) -> str:
 def across(made: Sequence[Comparison], figure: str = HEADLINE, trust: bool | None = None) -> list[str | Grid]:
     """Studies side by side: methods down, studies across, the average rank at the right."""
     name = known(made, figure)
-    table, ranks = comparison.across(made, name)
+    table, ranks = compare_studies(made, name)
     heads = list(dict.fromkeys(table["study"]))
     cells = {(row["method"], row["study"]): row for _, row in table.iterrows()}
     rows, best = [], set()
@@ -330,11 +320,11 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE, trust: bool | Non
         rows.append([*row, f"{ranks['rank'][method]:.1f}" if method in ranks.index else "-"])
     seeds = table["seeds"]
     over = f"{seeds.max()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    title = f"{_named(name)}, mean ± standard deviation over {over} seed{'s' * (over != '1')}" + (
-        ", per cent" if is_share(name) else ""
+    title = f"{find_metric(name).label}, mean ± standard deviation over {over} seed{'s' * (over != '1')}" + (
+        ", per cent" if find_metric(name).unit == "share" else ""
     )
-    labels = comparison.labels([m.study for m in made])
-    doubtful = [label for label, m in zip(labels, made, strict=True) if comparison.caveat(m.study)]
+    labels = study_labels([m.record for m in made])
+    doubtful = [label for label, m in zip(labels, made, strict=True) if conclusions.test_label_caveat(m.record)]
     parts: list[str | Grid] = [f"test labels as given in: {'; '.join(doubtful)}"] if doubtful else []
     parts.append(Grid(title, ["", *heads, "average rank"], rows, frozenset(best)))
     parts.append(
@@ -347,15 +337,12 @@ def across(made: Sequence[Comparison], figure: str = HEADLINE, trust: bool | Non
         if len(ranks) > 1
         else f"No ranks: there are not two methods that {studies} has with all its seeds."
     )
-    rules = {sentence: None for m in made for sentence in comparison.rule(m, comparison.trusted(m.study, trust))}
+    rules = {
+        sentence: None
+        for m in made
+        for sentence in conclusions.verdict_rule(m, conclusions.trusts_test_labels(m.record, trust))
+    }
     return [*parts, *rules]
-
-
-def _named(figure: str) -> str:
-    """A figure as titles call it."""
-    part = ", clean part" if figure not in NAMES and figure.startswith("clean_") else ""
-    name = figure.removeprefix("clean_") if part else figure
-    return NAMES.get(name, name).replace(", %", "") + part
 
 
 def _order(made: Sequence[Comparison], wanted: set[str]) -> list[str]:

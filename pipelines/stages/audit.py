@@ -41,8 +41,10 @@ from robustkd.data.view import Labels, Source, View, concat
 from robustkd.hashing import digest
 from robustkd.label_audit import confident_learning, out_of_fold
 from robustkd.models import MODELS
-from robustkd.study import plan
+from robustkd.plugins import plugin_digests
 from robustkd.study.options import DataOptions, StudyOptions
+from robustkd.study.run_folder import load_source
+from robustkd.study.versions import RESULTS_VERSION
 from robustkd.training import hardware
 from robustkd.training.recipe import Recipe
 
@@ -141,8 +143,8 @@ def main(options: AuditOptions) -> None:
     """
     scenarios.parse(options.scenario)
     MODELS.parse(options.net).kwargs()
-    planning.writable(Path(options.out))
-    conduct(options, plan.source(options))
+    planning.require_writable(Path(options.out))
+    conduct(options, load_source(options))
 
 
 def conduct(options: AuditOptions, source: Source) -> None:
@@ -189,7 +191,8 @@ def folder_name(
         **asdict(trainer),
         "drawn": [view.digest, test.digest],
         "folds": digest(fold.astype("<i8")),  # a library cuts them, and may one day cut others
-        "code": planning.code_digest(StudyOptions(scenario=options.scenario, plug=options.plug)),
+        "results_version": RESULTS_VERSION,
+        "plugins": plugin_digests(options.plug),
     }
     short = digest(text=json.dumps(decides, sort_keys=True))[:8]
     return f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"

@@ -3,15 +3,14 @@
 In a notebook:
 
     made = compare.read("studies")              # folders of studies or with studies in them, and MLflow run ids
-    comparison.across(made).table               # a line per study and method
+    compare_studies(made).table               # a line per study and method
     compare.stacked(made, "classes")            # a line per study, class and method; so for any of a comparison's frames
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -22,31 +21,18 @@ from pipelines.report import summary
 from pipelines.report import text as tables
 from pipelines.report.text import Grid
 from robustkd.errors import UsageError, did_you_mean
-from robustkd.study import comparison
-from robustkd.study.comparison import HEADLINE, Comparison
+from robustkd.study.across import compare_studies, study_labels
+from robustkd.study.comparison import HEADLINE, Comparison, compare
+from robustkd.study.conclusions import trusts_test_labels
+from robustkd.study.results import load_study
 
-ANEW = "without the file, the command that made the study makes it again"
 CONTINUED = re.compile(r"\.\d{8}-\d{6}")  # what --fresh put aside
 PICTURES = ("per_class.png", "curves.png")
 FRAMES = {  # a comparison's frames by the names of their files
-    **{name: name for name in ("summary", "verdicts", "classes", "per_class", "along", "costs")},
-    "per_class_clean": "clean",
+    **{name: name for name in ("summary", "verdicts", "classes", "per_class", "costs", "per_class_clean")},
+    "along": "progress",
 }
 STACKED = ("summary", "verdicts", "classes", "costs")  # those that go into one file for several studies
-TEXT, NUMBER = (str,), (int, float)
-STUDY = {
-    "given.scenario": TEXT,
-    "given.dataset": TEXT,
-    "dataset": TEXT,
-    "methods": (list,),
-    "seeds": (int,),
-    "classes": (list,),
-}
-RESULT = {
-    **{"name": TEXT, "cell.role": TEXT, "cell.method": TEXT, "cell.seed": (int,)},
-    **{f"last.{figure}": NUMBER for figure in comparison.FIGURES},
-    **{"last.recall": (dict,), "last.support": (dict,)},
-}
 
 
 def main(
@@ -146,7 +132,7 @@ def find(studies: Sequence[str], origin: Literal["files", "mlflow"], asked: Stud
     names = [_words(asked).name] if asked.scenario else [Path(study).name for study in studies]
     if names and all(tracking.is_reference(name) for name in names):
         return [*names]
-    there = tracking.studies(asked.experiment)
+    there = tracking.list_studies(asked.experiment)
     for name in names:
         if name not in there and not tracking.is_reference(name):
             raise UsageError(f"{name}: MLflow has no study of this name{did_you_mean(name, there)}")
@@ -158,7 +144,7 @@ def find(studies: Sequence[str], origin: Literal["files", "mlflow"], asked: Stud
 def _words(asked: StudySelection) -> Path:
     from pipelines import planning  # it needs torch
 
-    return planning.draft(asked).plan.folder
+    return planning.draft_study(asked).plan.folder
 
 
 def newest(out: Path) -> Path:
@@ -203,38 +189,8 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _read(place: Path | str, trust: bool | None) -> Comparison:
-    if isinstance(place, str):
-        record = tracking.load_record(place)
-        _sound(record.study, STUDY, f"{place}, config.json")
-        for result in record.results:
-            _sound(result, RESULT, f"{place}, result.json of {result['name']}")
-    else:
-        _sound(_content(place / "study.json"), STUDY, place / "study.json")
-        for path in sorted(place.glob("runs/*/result.json")):
-            _sound(_content(path), RESULT, path)
-    try:
-        record = comparison.load_record(place) if isinstance(place, Path) else record
-        return comparison.compare(record, comparison.trusted(record.study, trust))
-    except (KeyError, TypeError, ValueError) as error:  # what is damaged deeper, or a history
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(f"{place}: a file of this study cannot be read ({told})") from error
-
-
-def _content(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path}: this file cannot be read ({error}); {ANEW}") from None
-
-
-def _sound(content: Any, wanted: Mapping[str, tuple[type, ...]], file: str | Path) -> None:
-    """Refuse a file's content that lacks what every comparison needs."""
-    for name, kinds in wanted.items():
-        at = content
-        for key in name.split("."):
-            at = at.get(key) if isinstance(at, Mapping) else None
-        if not isinstance(at, kinds):
-            raise UsageError(f"{file}: this file is damaged, for '{name}' is missing or wrong in it; {ANEW}")
+    study = tracking.load_record(place) if isinstance(place, str) else load_study(place)
+    return compare(study, trusts_test_labels(study.record, trust))
 
 
 def frames_of(made: Comparison) -> dict[str, pd.DataFrame]:
@@ -249,7 +205,7 @@ def stacked(made: Sequence[Comparison], frame: str) -> pd.DataFrame:
         frame: a field of `Comparison` that is a frame, such as summary, classes or curves.
     """
     parts = {}
-    for label, each in zip(comparison.labels([m.study for m in made]), made, strict=True):
+    for label, each in zip(study_labels([m.record for m in made]), made, strict=True):
         part: pd.DataFrame = getattr(each, frame)
         parts[label] = part.reset_index() if part.index.name else part
     kept = [part.assign(study=label) for label, part in parts.items() if len(part)]
@@ -261,7 +217,7 @@ def stacked(made: Sequence[Comparison], frame: str) -> pd.DataFrame:
 
 def stack(made: Sequence[Comparison], figure: str = HEADLINE) -> dict[str, pd.DataFrame]:
     """The frames of several studies by the names of their files."""
-    side_by_side = comparison.across(made, summary.known(made, figure))
+    side_by_side = compare_studies(made, summary.known(made, figure))
     frames = {
         "across": side_by_side.table,
         "ranks": side_by_side.ranks,
@@ -270,7 +226,7 @@ def stack(made: Sequence[Comparison], figure: str = HEADLINE) -> dict[str, pd.Da
     return {name: frame for name, frame in frames.items() if len(frame)}
 
 
-def write(folder: Path, trust: bool | None = None) -> None:
+def write_comparison(folder: Path, trust: bool | None = None) -> None:
     """FOLDER/comparison: the frames as CSV; the page as comparison.txt, .md and .tex; and pictures."""
     _write(_read(folder, trust), folder / "comparison", trust)
 
@@ -290,10 +246,10 @@ def _write(made: Comparison, out: Path, trust: bool | None) -> None:
         charts.write(charts.per_class(made.per_class), out / PICTURES[0])
     if len(made.curves):
         charts.write(charts.curves(made.curves), out / PICTURES[1])
-    report.write(made, out, comparison.trusted(made.study, trust))
+    report.write(made, out, trusts_test_labels(made.record, trust))
 
 
-def show(folder: Path, trust: bool | None = None) -> None:
+def show_study(folder: Path, trust: bool | None = None) -> None:
     """Print a study's comparison."""
     tables.show(summary.of_study(_read(folder, trust), trust), console)
     console.print(f"tables, pictures and runs: {folder}", markup=False)

@@ -1,20 +1,20 @@
-"""evaluate: measure the saved nets of a study again, on its test set, and write their results anew."""
+"""evaluate: evaluate the saved networks of a study again on its test set, and rewrite their results."""
 
-from pipelines import planning, session
 from pipelines.console import console
-from robustkd.study import scheduler
-from robustkd.study.evaluate import evaluate
+from pipelines.planning import draft_study
+from pipelines.session import log_finished, open_session, refuse_untrained
 from robustkd.study.options import StudyOptions
+from robustkd.study.run_folder import evaluate_in_folder
+from robustkd.study.scheduler import prepare_process
 
 
 def main(options: StudyOptions) -> None:
-    """Measure what is trained."""
-    draft = planning.draft(options)
-    cells = draft.cells
-    session.refuse_missing(draft.plan, cells, "run")
-    scheduler.prepare_process(draft.plan)
-    with session.tracked(draft, "evaluate") as (plan, tracker):
-        for cell in cells:
-            result = evaluate(plan, cell)
-            session.replay(plan, cell, tracker)
-            console.print(f"{cell.name}: accuracy {result['last']['accuracy']:.3f}", markup=False)
+    """Evaluate what is trained."""
+    draft = draft_study(options)
+    refuse_untrained(draft.plan, draft.runs, "run")
+    prepare_process(draft.plan)
+    with open_session(draft, "evaluate") as (plan, tracker):
+        for run in draft.runs:
+            result = evaluate_in_folder(plan, run)
+            log_finished(plan, run, tracker)
+            console.print(f"{run.name}: accuracy {result.last.metrics['accuracy']:.3f}", markup=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from pipelines.tracking.models import shipped
 from robustkd.data import sources
 from robustkd.errors import ExecutionError, UsageError, unknown_name
 from robustkd.specs import split_at
-from robustkd.study.plan import Run
+from robustkd.study.results import Document, RunResult, StudyRecord, read_document, run_name
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 EXTRA = ("onnx", "onnxscript", "onnxruntime")  # what the extra `export` installs
 TOLERANCE = 1e-4  # of a probability
 BATCHES = (1, 2, 5)  # sizes that a file must take; it is traced with 2
+Model = TypeVar("Model", bound=Document)
 READY = ("digits", "mnist", "fashion-mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10", "npz")  # read in seconds
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -42,8 +43,8 @@ class Found(NamedTuple):
 
     path: Path
     model: Callable[[], str]  # its name in MLflow; asked only where it is to be registered
-    result: Mapping[str, Any]  # its result.json, or nothing
-    study: Mapping[str, Any]  # its study.json, or nothing
+    result: RunResult | None
+    study: StudyRecord | None
 
 
 class Trace(NamedTuple):
@@ -130,7 +131,7 @@ def find(model: str, method: str | None) -> Found:
     elif (place / "model.pt").is_file():  # a run's folder
         place /= "model.pt"
     elif not place.exists() and tracking.is_reference(model):
-        return Found(tracking.resolve(model), lambda: model, *registry.records(model))
+        return Found(tracking.resolve(model), lambda: model, *registry.fetch_records(model))
     elif not place.exists():
         raise UsageError(
             f"{model}: there is no such file or folder; a net is named by a model.pt, a study's folder with --method, "
@@ -139,22 +140,21 @@ def find(model: str, method: str | None) -> Found:
     elif place.is_dir():
         raise UsageError(f"{model}: this folder holds neither a study (study.json) nor a net (model.pt)")
     run = place.absolute().parent
-    study = document(run.parents[1] / "study.json") if run.parent.name == "runs" else {}
-    return Found(place, lambda: registry.noted(place), document(run / "result.json"), study)
+    study = read_if_possible(run.parents[1] / "study.json", StudyRecord) if run.parent.name == "runs" else None
+    return Found(place, lambda: registry.noted(place), read_if_possible(run / "result.json", RunResult), study)
 
 
 def of_study(folder: Path, method: str | None) -> Path:
     """The student of a study's first seed; which seed that is hangs on no result."""
-    card = document(folder / "study.json")
-    if not card:
+    if not (folder / "study.json").is_file():
         raise UsageError(
             f"{folder}: --method chooses among the students of a study's folder, and here is no study.json"
         )
-    methods: list[str] = card["methods"]
+    methods = read_document(folder / "study.json", StudyRecord).methods
     if method is None:
         raise UsageError(f"{folder}: --method says which of its students: {', '.join(methods)}")
-    names = {Run("student", text, 0).name: text for text in methods}
-    name = Run("student", method, 0).name  # spaces within the brackets make no difference
+    names = {run_name("student", text, 0): text for text in methods}
+    name = run_name("student", method, 0)  # spaces within the brackets make no difference
     if name not in names:
         raise UsageError(f"{folder}, --method {method}: {unknown_name('method', method, methods)}")
     path = folder / "runs" / name / "model.pt"
@@ -163,13 +163,12 @@ def of_study(folder: Path, method: str | None) -> Path:
     return path
 
 
-def document(path: Path) -> dict[str, Any]:
-    """A JSON file of a study, or nothing where there is none."""
+def read_if_possible(path: Path, model: type[Model]) -> Model | None:
+    """Read a document of a study, None where there is none that can be read."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content
+        return read_document(path, model)
+    except UsageError:
+        return None
 
 
 # What is written
@@ -192,7 +191,7 @@ def export(found: Found, net: torch.nn.Module, card: Mapping[str, Any], kinds: S
             checked[FILES[kind]] = difference(net, trace.probabilities, images, FILES[kind])
             made |= trace.made
         files = {path.name: file(path) for path in sorted(part.iterdir())}
-        about = {**card_.described(card, found.result, found.study), "exported_from": file(found.path)}
+        about = {**card_.describe_model(card, found.result, found.study), "exported_from": file(found.path)}
         about |= {"made_with": made, "files": files}
         about["checked"] = {
             "images": {kind: len(some) for kind, some in images.items()},
@@ -231,13 +230,12 @@ def drawn(shape: Sequence[int]) -> dict[str, Images]:
     }
 
 
-def real(study: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Images]:
-    """Images of the study's data set, from all over it, where it is known and read in no time."""
-    given = study.get("given", {})
-    if str(given.get("dataset")).partition(":")[0] not in READY:
+def real(study: StudyRecord | None, shape: Sequence[int]) -> dict[str, Images]:
+    """Return images from all over the study's data set, where it is known and quick to read."""
+    if study is None or study.options.dataset.partition(":")[0] not in READY:
         return {}
     try:
-        source = sources.read(given["dataset"], data_dir=given.get("data_dir"))
+        source = sources.read(study.options.dataset, data_dir=study.options.data_dir)
     except (UsageError, OSError):  # it lies elsewhere now
         return {}
     if tuple(source.shape) != tuple(shape):

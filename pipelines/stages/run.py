@@ -1,58 +1,62 @@
-"""run: all stages, one after another, in one process with one tracked run per study."""
+"""run: all stages one after another, in one process with one tracked run per study."""
 
-from pipelines import planning, session
+from collections.abc import Sequence
+
 from pipelines.console import console
+from pipelines.planning import Draft, draft_study
+from pipelines.session import execute_and_track, open_session
 from pipelines.stages import compare
-from robustkd.study import plan as study
-from robustkd.study import scheduler
 from robustkd.study.options import StudyOptions
-from robustkd.study.run import estimate
+from robustkd.study.plan import Plan, Run
+from robustkd.study.run import estimate_training
+from robustkd.study.run_folder import is_finished, load_network
+from robustkd.study.scheduler import prepare_process
 
 
 def main(options: StudyOptions, *, dry_run: bool = False) -> None:
-    """Prepare, train teachers and students, evaluate and compare; or say what that would take."""
-    draft = planning.draft(options)
+    """Prepare, train teachers and students, evaluate and compare; or estimate what that would take."""
+    draft = draft_study(options)
     if dry_run:
-        forecast(draft, draft.cells)
+        print_forecast(draft)
         return
-    whole(draft)
-    compare.show(draft.plan.folder)
+    run_study(draft)
+    compare.show_study(draft.plan.folder)
 
 
-def whole(draft: planning.Draft, sweep: str | None = None) -> None:
-    """All stages of a study, which may be one of a sweep.
+def run_study(draft: Draft, sweep: str | None = None) -> None:
+    """Run all stages of a study, which may be one of a sweep.
 
     Raises:
         robustkd.errors.ExecutionError: some runs failed; the others are finished and compared.
     """
-    cells = draft.cells
-    with session.tracked(draft, "run", sweep) as (plan, tracker):
+    with open_session(draft, "run", sweep) as (plan, tracker):
         try:
-            session.conduct(plan, cells, tracker)
+            execute_and_track(plan, draft.runs, tracker)
         finally:
-            compare.write(plan.folder)  # of what is finished, whatever failed
+            compare.write_comparison(plan.folder)  # of what is finished, whatever failed
 
 
-def undone(plan: study.Plan, cells: tuple[study.Run, ...]) -> tuple[list[study.Run], list[study.Run]]:
-    """The runs to do, and those among them that train: a given teacher does not."""
-    todo = [cell for cell in cells if plan.options.fresh or not study.finished(plan, cell)]
-    return todo, [cell for cell in todo if cell.role == "student" or plan.teacher is None]
+def unfinished_runs(plan: Plan, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Return the runs to do, and those among them that train: a teacher that the user gave does not."""
+    todo = [run for run in runs if plan.options.fresh or not is_finished(plan, run)]
+    return todo, [run for run in todo if run.role == "student" or plan.teacher is None]
 
 
-def forecast(draft: planning.Draft, cells: tuple[study.Run, ...]) -> None:
-    """Say what a study would take, from a few timed updates of each method, and leave nothing behind."""
+def print_forecast(draft: Draft) -> None:
+    """Estimate what a study would take, from a few timed updates of each method, without writing anything."""
     plan, view = draft.plan, draft.drawn[0].train
-    scheduler.prepare_process(plan)
-    todo, timed = undone(plan, cells)
-    kinds = {(cell.role, cell.method): cell for cell in reversed(timed)}
-    told = {kind: estimate(plan, cell, view) for kind, cell in kinds.items()}
-    for cell in timed:
-        updates, seconds = told[cell.role, cell.method]
-        console.print(f"{cell.name}: {updates} updates, about {seconds:.0f} s", markup=False)
-    total = sum(told[cell.role, cell.method][1] for cell in timed)
+    prepare_process(plan)
+    todo, training = unfinished_runs(plan, draft.runs)
+    teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
+    kinds = {(run.role, run.method): run for run in reversed(training)}
+    estimates = {kind: estimate_training(view, run, plan.settings, teacher=teacher) for kind, run in kinds.items()}
+    for run in training:
+        updates, seconds = estimates[run.role, run.method]
+        console.print(f"{run.name}: {updates} updates, about {seconds:.0f} s", markup=False)
+    total = sum(estimates[run.role, run.method][1] for run in training)
     console.print(
-        f"{len(todo)} of {len(cells)} runs to do, {plan.jobs} side by side with {plan.threads} threads each, "
-        f"in {'bf16' if plan.half else 'fp32'} on {plan.device}: "
+        f"{len(todo)} of {len(draft.runs)} runs to do, {plan.jobs} in parallel with {plan.threads} threads each, "
+        f"in {'bf16' if plan.settings.bf16 else 'fp32'} on {plan.settings.device}: "
         f"about {total / plan.jobs:.0f} s in all, not counting evaluation",
         markup=False,
     )

@@ -6,7 +6,7 @@ a seed share their teacher. A teacher hangs on the data and the scenario it was 
 there is none left that two studies could share.
 
 OUT/sweep-NAME/sweep.json     the words, the studies' folders, what failed
-               table.csv      a line per study and row: mean, std, seeds, difference, verdict (robustkd.study.comparison.across)
+               table.csv      a line per study and row: mean, std, seeds, difference, verdict (robustkd.study.across.compare_studies)
                ranks.csv      average ranks, per data set and over all studies
                table.md, table.tex, table.txt
                curves.png     accuracy and memorisation by epoch, a panel per study
@@ -33,14 +33,18 @@ from pipelines.report.summary import across
 from pipelines.stages import compare, run
 from robustkd import errors
 from robustkd.hashing import digest
-from robustkd.study import comparison, scheduler
+from robustkd.study import scheduler
+from robustkd.study.across import StudyTable, compare_studies
+from robustkd.study.comparison import HEADLINE, Comparison, early_stopping_point
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan
-from robustkd.study.run import estimate
+from robustkd.study.results import BASELINE
+from robustkd.study.run import estimate_training
+from robustkd.study.run_folder import load_network
 
 FIRST = 3  # methods that the curves show beside the baseline
 
-Made = Mapping[Path, comparison.Comparison]  # by the study's folder, of those that have any result
+Made = Mapping[Path, Comparison]  # by the study's folder, of those that have any result
 Blocks = Mapping[str, Made]  # by data set
 
 
@@ -69,7 +73,7 @@ def main(options: SweepOptions, *, dry_run: bool = False) -> None:
     parts = [Part(asked, draft.plan.folder) for asked, draft in drafts(options)]
     name = options.name or digest(text="\n".join(sorted(part.folder.name for part in parts)))[:8]
     folder = place(Path(options.out), name)
-    tracker = tracking.opened(options.tracker, options.experiment)
+    tracker = tracking.open_tracker(options.tracker, options.experiment)
     with session.study_lock(folder):
         card = Card(options, name, parts, folder)
         tracker.begin(
@@ -122,7 +126,7 @@ def drafts(options: SweepOptions) -> Iterator[tuple[StudyOptions, planning.Draft
     for asked in options.studies():
         again = first is not None and first.options.dataset == asked.dataset
         try:  # methods are no part of a study's identity
-            draft = planning.draft(replace(asked, methods=comparison.BASELINE) if again else asked)
+            draft = planning.draft_study(replace(asked, methods=BASELINE) if again else asked)
         except errors.UsageError as error:
             raise errors.UsageError(f"{asked.dataset}, {asked.scenario}: {error}") from None
         if first is None or not again:
@@ -140,7 +144,7 @@ class Card:
 
     def __init__(self, options: SweepOptions, name: str, parts: Sequence[Part], folder: Path) -> None:
         self.options, self.name, self.parts, self.folder = options, name, parts, folder
-        self.made: dict[Path, comparison.Comparison] = {}
+        self.made: dict[Path, Comparison] = {}
         self.failures: dict[Path, str] = {}
         self.done: set[Path] = set()
         for part in parts:  # of an earlier command
@@ -171,7 +175,7 @@ class Card:
         except errors.UsageError as error:
             self.failures.setdefault(part.folder, str(error))
             return
-        if f"{comparison.HEADLINE}_mean" in made.summary:
+        if f"{HEADLINE}_mean" in made.summary:
             self.made[part.folder] = made
 
     def write(self) -> None:
@@ -186,11 +190,11 @@ class Card:
             (self.folder / f"table.{ending}").write_text(written(shown), encoding="utf-8")
         order = ranks(blocks)
         tables.csv({"table": long(blocks), "ranks": order}, self.folder)
-        best = [str(name) for name in order.index if name != comparison.BASELINE][:FIRST]
+        best = [str(name) for name in order.index if name != BASELINE][:FIRST]
         every = [(part.title, self.made[part.folder]) for part in self.parts if part.folder in self.made]
-        panels = [(title, made.curves, stopped(made)) for title, made in every if len(made.curves)]
+        panels = [(title, made.curves, early_stopping_point(made)) for title, made in every if len(made.curves)]
         if panels:
-            charts.write(charts.sweep(panels, [comparison.BASELINE, *best]), self.folder / "curves.png")
+            charts.write(charts.sweep(panels, [BASELINE, *best]), self.folder / "curves.png")
         report.write_sweep([made for _, made in every], self.folder)
 
 
@@ -200,7 +204,7 @@ def conduct(card: Card) -> None:
         console.print(f"study {number} of {len(card.parts)}: {part.title}", markup=False)
         card.failures.pop(part.folder, None)
         try:
-            run.whole(planning.draft(part.asked), card.name)
+            run.run_study(planning.draft_study(part.asked), card.name)
             card.done.add(part.folder)
         except BrokenPipeError:  # nobody reads along any more, as in `| head`
             raise
@@ -227,19 +231,20 @@ def forecast(options: SweepOptions) -> None:
     for asked, draft in drafts(options):
         plan, view = draft.plan, draft.drawn[0].train
         scheduler.prepare_process(plan)
-        todo, timed = run.undone(plan, draft.cells)
+        given = load_network(plan, plan.teacher) if plan.teacher is not None else None
+        todo, timed = run.unfinished_runs(plan, draft.runs)
         seconds = 0.0
-        for cell in timed:
-            kind = (asked.dataset, cell.role, cell.method)
+        for each in timed:
+            kind = (asked.dataset, each.role, each.method.text)
             if kind not in pace:
-                pace[kind] = estimate(plan, cell, view)[1] / len(view)
+                pace[kind] = estimate_training(view, each, plan.settings, teacher=given)[1] / len(view)
             seconds += pace[kind] * len(view) / plan.jobs
-        told = f"{len(todo)} of {len(draft.cells)} runs to do, about {hours(seconds)}"
+        told = f"{len(todo)} of {len(draft.runs)} runs to do, about {hours(seconds)}"
         console.print(f"{Part(asked, plan.folder).title}: {told}", markup=False)
         whole, every, count = whole + seconds, every + len(todo), count + 1
     console.print(
-        f"{count} studies, {every} runs to do, {plan.jobs} side by side in {'bf16' if plan.half else 'fp32'} on "
-        f"{plan.device}: about {hours(whole)} in all, not counting evaluation",
+        f"{count} studies, {every} runs to do, {plan.jobs} side by side in {'bf16' if plan.settings.bf16 else 'fp32'} on "
+        f"{plan.settings.device}: about {hours(whole)} in all, not counting evaluation",
         markup=False,
     )
 
@@ -255,14 +260,15 @@ def hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def by_dataset(parts: Sequence[Part], made: Made) -> dict[str, dict[Path, comparison.Comparison]]:
+def by_dataset(parts: Sequence[Part], made: Made) -> dict[str, dict[Path, Comparison]]:
     """The studies that have results, data set by data set."""
-    blocks: dict[str, dict[Path, comparison.Comparison]] = {}
+    blocks: dict[str, dict[Path, Comparison]] = {}
     for part in parts:
         if part.folder in made:
             one = made[part.folder]  # its card may name the same data by another path
-            study = {**one.study, "given": {**one.study["given"], "dataset": part.asked.dataset}}
-            blocks.setdefault(part.asked.dataset, {})[part.folder] = one._replace(study=study)
+            options = replace(one.record.options, dataset=part.asked.dataset)
+            record = one.record.model_copy(update={"options": options})
+            blocks.setdefault(part.asked.dataset, {})[part.folder] = one._replace(record=record)
     return blocks
 
 
@@ -275,13 +281,13 @@ def long(blocks: Blocks) -> pd.DataFrame:
 
 def ranks(blocks: Blocks) -> pd.DataFrame:
     """ranks.csv: each method's average rank over all studies, and over how many; on each data set, where there are several."""
-    every = comparison.across([made for block in blocks.values() for made in block.values()], comparison.HEADLINE).ranks
+    every = compare_studies([made for block in blocks.values() for made in block.values()], HEADLINE).ranks
     own = {name: each.ranks["rank"] for name, each in _across(blocks).items()}
     return every.join(pd.DataFrame(own)) if len(own) > 1 else every
 
 
-def _across(blocks: Blocks) -> dict[str, comparison.Across]:
-    return {name: comparison.across([*block.values()], comparison.HEADLINE) for name, block in blocks.items()}
+def _across(blocks: Blocks) -> dict[str, StudyTable]:
+    return {name: compare_studies([*block.values()], HEADLINE) for name, block in blocks.items()}
 
 
 def page(parts: Sequence[Part], made: Made) -> tables.Page:
@@ -303,9 +309,9 @@ def page(parts: Sequence[Part], made: Made) -> tables.Page:
     return [*above, *told, *([f"Nothing is finished yet of: {'; '.join(missing)}."] if missing else [])]
 
 
-def counted(table: tables.Grid, block: Sequence[comparison.Comparison]) -> tables.Grid:
+def counted(table: tables.Grid, block: Sequence[Comparison]) -> tables.Grid:
     """The same table with the number of seeds behind each cell, where it is not one number for all."""
-    lines = comparison.across(block, comparison.HEADLINE).table
+    lines = compare_studies(block, HEADLINE).table
     if lines["seeds"].nunique() == 1:
         return table
     seeds = {(line["method"], line["study"]): line["seeds"] for line in lines.to_dict("records")}
@@ -317,14 +323,3 @@ def counted(table: tables.Grid, block: Sequence[comparison.Comparison]) -> table
         for row in table.rows
     ]
     return table._replace(rows=rows, title=f"{table.title} (their number behind each)")
-
-
-def stopped(made: comparison.Comparison) -> tuple[float, float] | None:
-    """At which epoch the baseline was stopped early and with what accuracy, in the mean over seeds."""
-    own = [r for r in made.results if r["cell"]["method"] == comparison.BASELINE and r["cell"]["role"] == "student"]
-    known = [r for r in own if "early" in r and "early_epoch" in r.get("trained", {})]
-    points = [(r["trained"]["early_epoch"], r["early"]["accuracy"]) for r in known]
-    if not points:
-        return None
-    epoch, accuracy = pd.DataFrame(points).mean()
-    return float(epoch), float(accuracy)

@@ -10,12 +10,15 @@ used; where it goes away half-way, the study loses its entries there and goes on
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipelines.tracking.models import is_reference, resolve, save
-from pipelines.tracking.reading import load_record, studies
+from pipelines.tracking.reading import list_studies, load_record
 
-__all__ = ["Files", "Tracker", "is_reference", "load_record", "opened", "resolve", "save", "studies"]
+if TYPE_CHECKING:
+    from robustkd.study.results import RunResult
+
+__all__ = ["Files", "Tracker", "is_reference", "list_studies", "load_record", "open_tracker", "resolve", "save"]
 
 
 class Tracker(Protocol):
@@ -60,7 +63,7 @@ class Tracker(Protocol):
     def epoch(self, cell: str, step: int, values: Mapping[str, float]) -> None:
         """Take an epoch's figures; `seconds`, if among them, dates the epochs of a run that is logged again."""
 
-    def finish(self, cell: str, folder: Path, result: Mapping[str, Any]) -> None:
+    def finish(self, cell: str, folder: Path, result: "RunResult") -> None:
         """Close a cell's run with its result.json, its folder's files and, for a student, its model."""
 
     def fail(self, cell: str, message: str) -> None:
@@ -70,7 +73,7 @@ class Tracker(Protocol):
         """Close the study's run, with a folder of tables and its headline figures."""
 
 
-def opened(kind: Literal["mlflow", "files"], experiment: str | None = None, own: bool = False) -> Tracker:
+def open_tracker(kind: Literal["mlflow", "files"], experiment: str | None = None, own: bool = False) -> Tracker:
     """The tracker that a study was asked to use.
 
     Args:

@@ -4,7 +4,6 @@ A study's parent run holds its card (config.json), and each child run that finis
 that was begun again has a parent for each time; its record is drawn from all of them, whichever was stopped.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-    from robustkd.study.comparison import Recorded
+    from robustkd.study.results import LoadedStudy
 
 STAGES = ("run", "prepare", "teacher", "distil", "evaluate")  # which log a study's runs
 FILES = ("result.json", "epochs.csv")
 
 
-def studies(experiment: str | None = None) -> dict[str, str]:
+def list_studies(experiment: str | None = None) -> dict[str, str]:
     """The studies of an experiment, the newest first: name -> id of the newest parent run.
 
     Args:
@@ -48,7 +47,7 @@ def studies(experiment: str | None = None) -> dict[str, str]:
     return newest
 
 
-def load_record(run_id: str) -> "Recorded":
+def load_record(run_id: str) -> "LoadedStudy":
     """A study's record, from any of its parent runs.
 
     Of all parents of the study, in whatever experiment, the card is the newest's that has one; of runs of one cell, under
@@ -59,7 +58,7 @@ def load_record(run_id: str) -> "Recorded":
     """
     from mlflow.exceptions import MlflowException
 
-    from robustkd.study.comparison import Recorded
+    from robustkd.study.results import LoadedStudy, RunResult, StudyRecord, parse_document, read_epochs
 
     asked = _asked()
     with _answered(asked):
@@ -73,21 +72,23 @@ def load_record(run_id: str) -> "Recorded":
     results, epochs = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
-            card = json.loads(_fetched(asked, _card(asked, again), "config.json", folder))
+            text = _fetched(asked, _card(asked, again), "config.json", folder)
+            record = parse_document(text, StudyRecord, f"{run_id}, config.json")
             for number, child in enumerate(_cells(asked, again)):
                 place = Path(folder, str(number))
                 place.mkdir()
-                # A store lists at once what it has, but takes its time to deny a file.
+                # A store lists what it has at once, but takes long to deny a file.
                 there = {PurePosixPath(file.path).name for file in asked.list_artifacts(child.info.run_id)}
-                result = json.loads(_fetched(asked, child.info.run_id, FILES[0], str(place)))
-                if not isinstance(result, dict) or "name" not in result:
-                    raise ValueError(f"{FILES[0]} of run {child.info.run_id} is damaged")
+                text = _fetched(asked, child.info.run_id, FILES[0], str(place))
+                result = parse_document(text, RunResult, f"{run_id}, result.json of {child.info.run_name}")
                 results.append(result)
-                if FILES[1] in there:  # a teacher that was given has no history
-                    epochs[result["name"]] = _frame(asked, child.info.run_id, str(place))
-    except (MlflowException, OSError, ValueError) as error:
+                if FILES[1] in there:  # a teacher that was trained elsewhere has no history
+                    epochs[result.name] = read_epochs(
+                        Path(asked.download_artifacts(child.info.run_id, FILES[1], str(place)))
+                    )
+    except (MlflowException, OSError) as error:
         raise UsageError(f"{run_id}: {shown(asked.tracking_uri)} does not give its files ({line(error)})") from None
-    return Recorded(card, results, epochs)
+    return LoadedStudy(record, results, epochs)
 
 
 @contextmanager
@@ -117,12 +118,6 @@ def _card(asked: "MlflowClient", parents: "Sequence[Run]") -> str:
     """The newest parent that came as far as to hold the study's card."""
     ids = [str(run.info.run_id) for run in parents]
     return next((id_ for id_ in ids if any(f.path == "config.json" for f in asked.list_artifacts(id_))), ids[0])
-
-
-def _frame(asked: "MlflowClient", run_id: str, folder: str) -> Any:
-    import pandas as pd
-
-    return pd.read_csv(asked.download_artifacts(run_id, FILES[1], folder))
 
 
 def _fetched(asked: "MlflowClient", run_id: str, name: str, folder: str) -> str:

@@ -5,10 +5,13 @@ import json
 import re
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.tracking.store import client, line, shown
 from robustkd.errors import ExecutionError, UsageError
+
+if TYPE_CHECKING:
+    from robustkd.study.results import RunResult, StudyRecord
 
 
 class Registered(NamedTuple):
@@ -87,21 +90,23 @@ def logged(reference: str) -> tuple[str, str | None]:
     return f"models:/{info.model_id}", info.run_id
 
 
-def records(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What MLflow has of a net's result.json and of its study.json; empty where it has none."""
+def fetch_records(reference: str) -> "tuple[RunResult | None, StudyRecord | None]":
+    """Return what MLflow has of a network's result.json and of its study.json; None where it has none."""
+    from robustkd.study.results import RunResult, StudyRecord, parse_document
+
     here = client()
-    from mlflow.artifacts import load_dict
+    from mlflow.artifacts import load_text
 
     named = re.match(r"(?:runs:/)?([0-9a-f]{32})(?:/|$)", reference)
-    found: list[dict[str, Any]] = [{}, {}]
+    result = study = None
     try:
         run = str(named[1] if named else logged(reference)[1])
-        found[0] = load_dict(f"runs:/{run}/result.json")
+        result = parse_document(load_text(f"runs:/{run}/result.json"), RunResult, reference)
         parent = here.get_run(run).data.tags["mlflow.parentRunId"]
-        found[1] = load_dict(f"runs:/{parent}/config.json")
-    except Exception:  # a run of an earlier version, or one whose files were cleared away: what was found is enough
+        study = parse_document(load_text(f"runs:/{parent}/config.json"), StudyRecord, reference)
+    except Exception:  # a run of an earlier version, or one whose files were deleted: what was found is enough
         pass
-    return found[0], found[1]
+    return result, study
 
 
 def register(uri: str, name: str, alias: str | None) -> Registered:

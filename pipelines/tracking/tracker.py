@@ -10,13 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pipelines.console import console
 from pipelines.tracking.models import save
 from pipelines.tracking.names import distinct, legal
 from pipelines.tracking.store import client, line, shown
 from robustkd.errors import UsageError
+from robustkd.evaluation.results import NetMetrics
+from robustkd.study.results import RunKey, RunResult, TrainingInfo
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -24,16 +26,11 @@ if TYPE_CHECKING:
 EXPERIMENT = "robustkd"
 INTERVAL = 5.0  # seconds between two batches of metrics
 LONGEST = {"params": 6000, "tags": 8000}  # letters of a value
-FIGURES = (  # of a result's parts that are one number
-    *("accuracy", "balanced_accuracy", "worst_recall", "worst_three", "macro_f1", "nll", "brier", "ece"),
-    *("rows", "largest_linf", "largest_l2"),
-)
-BY_CLASS = ("recall", "precision", "f1")
-# Of a trained.json, where all else was chosen or follows from it.
-MEASURED = ("seconds", "images_per_second", "peak_memory")
+MEASURED = ("seconds", "images_per_second", "peak_memory")  # in a trained.json; the rest was chosen or follows from it
 KEPT = (".csv", ".json", ".pt", ".png")  # of a run's folder; not the logits of the test set
 TABLES = (".csv", ".md", ".tex", ".png", ".svg", ".txt", ".json", ".html")  # of a comparison's folder
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def non_fatal(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concatenate["Mlflow", P], None]:
@@ -59,8 +56,8 @@ def non_fatal(call: Callable[Concatenate["Mlflow", P], None]) -> Callable[Concat
 
 
 @dataclass
-class Run:
-    """A cell's open run."""
+class OpenRun:
+    """An open run of MLflow."""
 
     id: str
     began: float | None  # seconds since 1970, of a result that is logged again
@@ -78,7 +75,7 @@ class Mlflow:
         self.own = own  # whether it belongs to somebody else here: a sweep's studies make runs beside it
         self.parent = self.experiment = ""
         self.context: dict[str, str] = {}  # user, source and commit, found out once
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, OpenRun] = {}
         self.sent = time.monotonic()
         self.lost = False
 
@@ -177,7 +174,7 @@ class Mlflow:
         if reused_from is not None:
             labels["reused_from"] = reused_from
         run = self.client.create_run(self.experiment, start_time=_stamp(began), tags=labels, run_name=cell)
-        self.runs[cell] = Run(run.info.run_id, began, set())
+        self.runs[cell] = OpenRun(run.info.run_id, began, set())
         self._params(run.info.run_id, params, self.runs[cell].params)
 
     @non_fatal
@@ -193,19 +190,19 @@ class Mlflow:
             self.sent = time.monotonic()
 
     @non_fatal
-    def finish(self, cell: str, folder: Path, result: Mapping[str, Any]) -> None:
+    def finish(self, name: str, folder: Path, result: RunResult) -> None:
         from pipelines.report import charts
 
-        run, trained = self.runs[cell], result.get("trained", {})
-        ended = trained.get("finished") if run.began is not None else None
+        run, training = self.runs[name], result.training
+        ended = training.finished if training and run.began is not None else None
         self._send(run)
-        self._params(run.id, _chosen(trained), run.params)
-        student = result["cell"]["role"] == "student" and (folder / "model.pt").exists()
-        model = self._ship(run, folder / "model.pt", result["cell"]) if student else None
-        run.waiting += _metrics(_figures(result), 0, ended, model)
+        self._params(run.id, training_params(training), run.params)
+        is_student = result.run.role == "student" and (folder / "model.pt").exists()
+        model = self._log_model(run, folder / "model.pt", result.run) if is_student else None
+        run.waiting += _metrics(result_metrics(result), 0, ended, model)
         self._send(run)
-        last = result["last"]
-        charts.write(charts.confusion(last["confusion"], list(last["recall"]), cell), folder / "confusion.png")
+        last = result.last
+        charts.write(charts.confusion(last.confusion, list(last.recall), name), folder / "confusion.png")
         for path in sorted(folder.iterdir()):
             if path.suffix in KEPT and path.name not in ("tracked.json", "unfinished.pt"):
                 self.client.log_artifact(run.id, str(path))
@@ -213,7 +210,7 @@ class Mlflow:
         mark = {"run_id": run.id, "tracking_uri": shown(self.client.tracking_uri), "model_uri": uri}
         (folder / "tracked.json").write_text(json.dumps(mark, indent=2))
         self.client.set_terminated(run.id, "FINISHED", _stamp(ended))
-        del self.runs[cell]
+        del self.runs[name]
 
     @non_fatal
     def fail(self, cell: str, message: str) -> None:
@@ -249,7 +246,7 @@ class Mlflow:
         if self.parent != self.lent:
             self.client.set_terminated(self.parent, "FAILED" if failed else "FINISHED")
 
-    def _send(self, run: Run) -> None:
+    def _send(self, run: OpenRun) -> None:
         """Write what is waiting; the client makes the batches that a store takes at once, of parameters too."""
         waiting, run.waiting = run.waiting, []
         self.client.log_batch(run.id, metrics=waiting, synchronous=True)
@@ -264,21 +261,21 @@ class Mlflow:
         self.client.log_batch(run_id, params=[Param(*pair) for pair in fresh.items()], synchronous=True)
         known |= fresh.keys()
 
-    def _ship(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str | None:
-        """Log a net as the run's model; its id, or None where that cannot be done."""
+    def _log_model(self, run: OpenRun, path: Path, key: RunKey) -> str | None:
+        """Log a network as the run's model; return its id, or None where that cannot be done."""
         try:
-            return self._model(run, path, cell)
-        except Exception as error:  # a net that torch.export cannot trace, a server older than logged models, ...
+            return self._model(run, path, key)
+        except Exception as error:  # a network that torch.export cannot trace, a server older than logged models, ...
             self.client.set_tag(run.id, "model", f"not logged: {line(error)}")
             console.print(f"{path}: MLflow gets no model of this net ({line(error)})", markup=False)
             return None
 
-    def _model(self, run: Run, path: Path, cell: Mapping[str, Any]) -> str:
+    def _model(self, run: OpenRun, path: Path, key: RunKey) -> str:
         from mlflow.entities import LoggedModelOutput
 
         with tempfile.TemporaryDirectory() as folder:
             card = save(path, Path(folder, "model"))
-            facts = {key: str(value)[: LONGEST["params"]] for key, value in cell.items()}
+            facts = {name: str(value)[: LONGEST["params"]] for name, value in key.model_dump().items()}
             made = self.client.create_logged_model(self.experiment, "model", run.id, params=facts)
             card.model_id = card.model_uuid = made.model_id
             card.run_id, card.artifact_path = run.id, made.artifact_location
@@ -289,50 +286,70 @@ class Mlflow:
         return str(made.model_id)
 
 
-def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a result.json, by the names they are logged under; an attack `fgsm 8/255` is `fgsm 8_255` there."""
-    last, early, clean, cost, trained = (result.get(part, {}) for part in ("last", "early", "clean", "cost", "trained"))
-    parts = [(f"{part}/{name}/", of) for part in ("beside", "robust") for name, of in _named(result.get(part, {}))]
+def result_metrics(result: RunResult) -> dict[str, float | int | None]:
+    """Return the numbers of a result by the names they are logged under; an attack `fgsm 8/255` becomes `fgsm 8_255`."""
+    fit, training = result.fit, result.training.model_dump() if result.training else {}
+    counts = fit.model_dump(include={"known", "corrupted", "foreign"}) if fit else {}
+    values: dict[str, float | int | None] = {
+        **_overall("", result.last),
+        **_by_class("", result.last),
+        **(_overall("early/", result.early) if result.early else {}),
+    }
+    for name, net in _distinct(result.auxiliary):
+        values |= _overall(f"auxiliary/{name}/", net)
+    for name, attacked in _distinct(result.robust):
+        numbers = attacked.model_dump(exclude={"attack", "recall"}, exclude_none=True)
+        values |= {f"robust/{name}/{key}": value for key, value in numbers.items()}
+    if result.clean:
+        values |= {
+            "clean/rows": result.clean.rows,
+            **_overall("clean/", result.clean),
+            **_by_class("clean/", result.clean),
+        }
     return {
-        **_overall("", last),
-        **_by_class("", last),
-        **_overall("early/", early),
-        **{name: value for prefix, of in parts for name, value in _overall(prefix, of).items()},
-        **{f"fit/{name}": value for name, value in result.get("fit", {}).items()},
-        **_overall("clean/", clean),
-        **_by_class("clean/", clean),
-        **{f"agreement/{name}": value for name, value in result.get("agreement", {}).items()},
-        **{f"corruptions/{kind}/{n}": v for kind, of in result.get("corruptions", {}).items() for n, v in of.items()},
-        **{f"cost/{name}": value for name, value in cost.items() if name not in MEASURED},
-        **{f"training/{name}": trained[name] for name in MEASURED if name in trained},
+        **values,
+        **{f"fit/{name}": value for name, value in {**counts, **(fit.metrics if fit else {})}.items()},
+        **{f"agreement/{name}": value for name, value in (result.agreement or {}).items()},
+        **{f"corruptions/{kind}/{n}": v for kind, of in (result.corruptions or {}).items() for n, v in of.items()},
+        **{f"cost/{name}": value for name, value in result.cost.model_dump(exclude=set(MEASURED)).items()},
+        **{f"training/{name}": training[name] for name in MEASURED if name in training},
     }
 
 
-def _overall(prefix: str, of: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures that are one number, with those per group of classes and after a temperature."""
-    plain = {name: of[name] for name in FIGURES if name in of}
-    parts = {f"{part}/{name}": value for part in ("groups", "scaled") for name, value in of.get(part, {}).items()}
-    return {f"{prefix}{name}": value for name, value in {**plain, **parts}.items()}
+def _overall(prefix: str, net: NetMetrics) -> dict[str, float | None]:
+    """Return the metrics that are one number, with those per group of classes and after temperature scaling."""
+    scaled = net.scaled.model_dump() if net.scaled else {}
+    parts = {
+        **{f"groups/{name}": value for name, value in net.groups.items()},
+        **{f"scaled/{name}": value for name, value in scaled.items()},
+    }
+    return {f"{prefix}{name}": value for name, value in {**net.metrics, **parts}.items()}
 
 
-def _by_class(prefix: str, of: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures per class, under names that are all different."""
-    return {f"{prefix}{figure}/{name}": v for figure in BY_CLASS for name, v in _named(of.get(figure, {}))}
+def _by_class(prefix: str, net: NetMetrics) -> dict[str, float | None]:
+    """Return the metrics per class, under names that are all different."""
+    return {
+        f"{prefix}{metric}/{name}": value
+        for metric, values in net.by_class.items()
+        for name, value in _distinct(values)
+    }
 
 
-def _named(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The same under names that MLflow takes and tells apart."""
+def _distinct(values: Mapping[str, T]) -> list[tuple[str, T]]:
+    """Rename the keys to names that MLflow accepts and distinguishes."""
     return list(zip(distinct(values), values.values(), strict=True))
 
 
-def _chosen(trained: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in a trained.json: all but what was measured."""
-    values = {key: value for key, value in trained.items() if key not in (*MEASURED, "finished")}
-    return {**values.pop("hyperparameters", {}), **values}
+def training_params(training: TrainingInfo | None) -> dict[str, Any]:
+    """Return the parameters in a trained.json: all but what was measured."""
+    if training is None:
+        return {}
+    values = training.model_dump(exclude={*MEASURED, "finished", "format"})
+    return {**values.pop("hyperparameters"), **values}
 
 
 def _metrics(
-    values: Mapping[str, float], step: int, when: float | None = None, model: str | None = None
+    values: Mapping[str, float | None], step: int, when: float | None = None, model: str | None = None
 ) -> "list[Metric]":
     """MLflow's metrics, of now or of a time, without those that are no number."""
     from mlflow.entities import Metric

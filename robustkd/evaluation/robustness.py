@@ -60,7 +60,9 @@ ATTACKS = Registry(
     {
         "fgsm": Entry("robustness:FGSM", "one step along the sign of the gradient (arXiv 1412.6572)"),
         "pgd": Entry("robustness:PGD", "20 such steps from a random start, or pgd50 (arXiv 1706.06083)"),
-        "{module}:{callable}": Entry("", "an attack of your own", examples=("MODULE:CALLABLE",)),  # parsed by parse_attacks
+        "{module}:{callable}": Entry(
+            "", "an attack of your own", examples=("MODULE:CALLABLE",)
+        ),  # parsed by parse_attacks
     },
 )
 

@@ -24,10 +24,12 @@ from robustkd.data.normalisation import moments
 from robustkd.data.splits import merge_singleton_groups
 from robustkd.data.view import Labels, View
 from robustkd.errors import ExecutionError, UsageError
+from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.net import Network
-from robustkd.training import build, engine
+from robustkd.training import engine
+from robustkd.training.build import Ingredients, build_method
 from robustkd.training.recipe import Recipe
 from robustkd.types import DatasetInfo
 
@@ -185,13 +187,13 @@ def _train_network(
     view: View, which: int, trainer: TrainingConfig, pixels: ChannelMoments, report: ProgressCallback
 ) -> Network:
     """A net trained plainly on a view."""
-    baseline, ce = build.read("baseline")
+    baseline = MethodSpec.parse("baseline")
     facts = DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
-    ingredients: build.Ingredients = {
+    ingredients: Ingredients = {
         "student": lambda: build_fold_network(view, trainer, which, pixels),
-        "criterion": lambda: lambda: ce.load()(facts),
+        "criterion": lambda: lambda: baseline.criterion.load()(facts),
     }
-    method = build.build(baseline, ingredients)
+    method = build_method(baseline, ingredients)
     method.to(trainer.device)
     device, run = torch.device(trainer.device), seeds.derive(trainer.seed, "audit", "run", which)
     loader = Loader(view, trainer.batch, device, seed=run, augment=trainer.augment, budget=RESIDENT_BYTES)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.specs import split_at
 from robustkd.types import Count, NonNegative, Positive, Seed, Share
@@ -118,9 +119,10 @@ class StudyOptions(DataOptions):
         """Whether all methods were asked for, and so those that cannot be built may be left out."""
         return self.methods.strip() == "all"
 
-    def method_texts(self) -> list[str]:
-        """The methods asked for, `all` spelled out; each once."""
-        return list(dict.fromkeys(METHODS if self.everything else split_at(self.methods, ",")))
+    def method_specs(self) -> list[MethodSpec]:
+        """Return the requested methods, each once; `all` stands for every registered one."""
+        texts = METHODS if self.everything else split_at(self.methods, ",")
+        return [MethodSpec.parse(text) for text in dict.fromkeys(texts)]
 
     def attack_texts(self) -> list[str]:
         """The attacks asked for, each once."""

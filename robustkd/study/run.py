@@ -1,202 +1,349 @@
-"""One cell of a study, done: its method constructed, trained from where it was left, and measured on the test set."""
+"""A run as a function: construct the method, train it from where a checkpoint left it, and evaluate it, all in memory.
+
+    outcome = run(data, Run("student", MethodSpec.parse("hinton"), seed=0), settings, teacher=Teacher(net))
+
+Nothing here knows a folder: `run_folder.py` writes files around it, a notebook, a process pool or the estimator calls it as
+it is. Seed s fixes the first weights, the order of batches and all draws of the method.
+"""
 
 import json
 import time
-import traceback
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from robustkd import errors, seeds, specs
+from robustkd import seeds
 from robustkd.data.loader import Loader
+from robustkd.data.manifest import Splits
 from robustkd.data.paired_views import PAIRED
 from robustkd.data.view import View
+from robustkd.errors import UsageError
 from robustkd.method import Method
+from robustkd.models import MODELS
+from robustkd.models.build import build_network
+from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.net import Frozen, Network
-from robustkd.study.evaluate import evaluate
-from robustkd.study.plan import Plan, Progress, Report, Run, facts, loaded, network, source, views
-from robustkd.training import build, checkpoint, engine, hardware
+from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_loader
+from robustkd.study.plan import Progress, Report, Run, Settings
+from robustkd.study.results import MONITORED, TEACHER, RunResult, TrainingInfo
+from robustkd.study.versions import method_version
+from robustkd.training import engine, hardware
+from robustkd.training.build import Ingredients, build_method
 from robustkd.training.inference import compute_accuracy, predict_auxiliary_logits, predict_logits
+from robustkd.types import DatasetInfo
 
-SAVE_EVERY = 30.0  # seconds between saves of an unfinished run
-WATCHED = 2000  # rows that are looked at after every epoch, of the test set and of the wrong training labels
-
-
-def model_card(plan: Plan, cell: Run, net: Network) -> dict[str, Any]:
-    """What rebuilds a cell's net and says where it came from."""
-    shown, o = source(plan.options), plan.options
-    return {
-        "model": o.teacher if cell.role == "teacher" else o.student,
-        "shape": shown.shape,
-        "classes": shown.classes,
-        "mean": plan.mean,
-        "std": plan.std,
-        "head": criterion_class(cell).head,
-        "role": cell.role,
-        "method": cell.method,
-        "seed": cell.seed,
-        "scenario": o.scenario,
-        "dataset": shown.name,
-        "image_size": o.image_size,
-        "parameters": sum(parameter.numel() for parameter in net.parameters()),
-    }
+Weights = Mapping[str, Tensor]
 
 
-def criterion_class(cell: Run) -> Any:
-    return build.read(cell.method)[1].load()
+class Checkpointer(Protocol):
+    """Keeps the state of an unfinished run."""
+
+    interval: float  # seconds between two saves
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, or None."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state."""
 
 
-def construct(plan: Plan, cell: Run, view: View, random: torch.Generator, *, teacher: Network | None = None) -> Method:
-    """A cell's method on the plan's device; `teacher` stands in for the trained one where there is none yet."""
-    method, criterion = build.read(cell.method)
-    chosen, data = criterion.kwargs(), facts(view)
-    head = criterion.load().head
-    word = plan.options.teacher if cell.role == "teacher" else plan.options.student
+@dataclass
+class TrainedRun:
+    """What training results in.
+
+    Attributes:
+        model: the network of the last epoch, in evaluation mode.
+        head: of the network, as the criterion requires it.
+        info: how it was trained.
+        history: a row per epoch.
+        early_weights: of the epoch with the best held-out accuracy; None without held-out rows.
+        auxiliary: logits on the test set that the method evaluates next to its network, by name: (n, K).
+    """
+
+    model: Network
+    head: str
+    info: TrainingInfo
+    history: pd.DataFrame
+    early_weights: Weights | None = None
+    auxiliary: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class RunOutcome(NamedTuple):
+    """A run's networks and their evaluation."""
+
+    trained: TrainedRun
+    evaluation: Evaluation
+
+    @property
+    def result(self) -> RunResult:
+        """The metrics."""
+        return self.evaluation.result
+
+
+def run(
+    data: Splits,
+    spec: Run,
+    settings: Settings,
+    *,
+    teacher: Teacher | None = None,
+    init: Network | None = None,
+    checkpointer: Checkpointer | None = None,
+    report: Report = lambda progress: None,
+) -> RunOutcome:
+    """Train and evaluate a run in memory.
+
+    Args:
+        data: what the run's seed is shown.
+        spec: method, criterion, role and seed.
+        settings: networks, recipe and hardware.
+        teacher: required by methods that distil from one.
+        init: a network whose weights the student starts from, instead of drawing them.
+        checkpointer: makes the training resumable.
+        report: called after every epoch.
+
+    Raises:
+        UsageError: method, network and data do not go together.
+        DivergedError: a term of the loss is not finite.
+    """
+    trained = train(data, spec, settings, teacher=teacher, init=init, checkpointer=checkpointer, report=report)
+    networks: dict[str, Network] = {"last": trained.model}
+    if trained.early_weights is not None:
+        networks["early"] = seeded_network(data.train, spec, settings)
+        networks["early"].load_state_dict(dict(trained.early_weights))
+    evaluation = evaluate(
+        networks, data, spec, settings, teacher=teacher, auxiliary=trained.auxiliary, training=trained.info
+    )
+    return RunOutcome(trained, evaluation)
+
+
+def seeded_network(view: View, spec: Run, settings: Settings, number: int = 0) -> Network:
+    """Build a run's network with the first weights that its seed draws.
+
+    Args:
+        number: which of several networks, for methods that train more than one.
+    """
+    word = settings.teacher if spec.role == TEACHER else settings.student
+    head = spec.method.criterion.load().head
+    return untrained_network(view, word, settings, head, seeds.derive(spec.seed, "init", spec.role, number))
+
+
+def untrained_network(view: View, word: str, settings: Settings, head: str, seed: int) -> Network:
+    """Build a network for a view's images and classes, on the settings' device."""
+    net = build_network(
+        MODELS.parse(word),
+        shape=view.sources[0].shape,
+        classes=len(view.classes),
+        mean=settings.mean,
+        std=settings.std,
+        head=head,
+        bf16=settings.bf16,
+        seed=seed,
+    )
+    return net.to(settings.device)
+
+
+def dataset_info(view: View) -> DatasetInfo:
+    """Return what a method may know about a training view."""
+    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+
+
+def construct_method(
+    view: View,
+    spec: Run,
+    settings: Settings,
+    random: torch.Generator,
+    *,
+    teacher: Callable[[], Network],
+    init: Network | None = None,
+) -> Method:
+    """Construct a run's method on the settings' device.
+
+    Args:
+        view: the training rows.
+        random: the method's own generator.
+        teacher: called if the method needs a teacher.
+        init: a network whose weights the student starts from.
+
+    Raises:
+        UsageError: method, network and data do not go together.
+    """
+    criterion, kwargs = spec.method.criterion.load(), spec.method.criterion.kwargs()
+    data = dataset_info(view)
 
     def student(number: int = 0) -> Network:
-        net = network(plan, word, cell.seed, head, cell.role, number)
-        if plan.init is not None and cell.role == "student" and number == 0:
+        net = seeded_network(view, spec, settings, number)
+        if init is not None and spec.role != TEACHER and number == 0:
             try:
-                net.load_state_dict(loaded(plan, plan.init).state_dict())
+                net.load_state_dict(init.state_dict())
             except RuntimeError:
-                raise errors.UsageError(f"--init {plan.init}: its weights are not those of a {word}") from None
+                raise UsageError(f"--init: its weights are not those of a '{settings.student}'") from None
         return net
 
-    def trained() -> Frozen:
-        path = plan.teacher or plan.run(Run("teacher", "", cell.seed)) / "model.pt"
-        return Frozen(loaded(plan, path) if teacher is None else teacher)
-
-    ingredients: build.Ingredients = {
+    ingredients: Ingredients = {
         "student": student,
         "students": lambda: lambda count: [student(number) for number in range(count)],
-        "teacher": trained,
+        "teacher": lambda: Frozen(teacher()),
         "data": lambda: data,
-        "criterion": lambda: lambda: criterion.load()(data, **chosen),
+        "criterion": lambda: lambda: criterion(data, **kwargs),
         "random": lambda: random,
     }
-    with torch.random.fork_rng(devices=[]):  # adapters draw their first weights from the global generator
-        torch.default_generator.manual_seed(seeds.derive(cell.seed, "init", cell.role, "method"))
-        made = build.build(method, ingredients).to(plan.device)
-    for text in made.views:  # a misspelt one is refused here, before anything is trained
+    with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):
+        method = build_method(spec.method, ingredients).to(settings.device)
+    for text in method.views:  # an unknown view is refused before anything is trained
         PAIRED.parse(text).kwargs()
-    return made
+    return method
 
 
-def batches(plan: Plan, method: Method, view: View, seed: int = 0) -> Loader:
-    """A view's batches as the method wants them."""
-    o = plan.options
-    return Loader(view, o.batch, torch.device(plan.device), seed=seed, augment=o.augment, views=method.views)
+def training_loader(view: View, method: Method, settings: Settings, seed: int = 0) -> Loader:
+    """Return the batches that a method is trained on."""
+    device = torch.device(settings.device)
+    return Loader(view, settings.batch, device, seed=seed, augment=settings.augment, views=method.views)
 
 
-def watched(view: View) -> View:
-    """A sample of a view to look at after every epoch: the same rows whatever the seed, in order."""
+def sample_rows(view: View) -> View:
+    """Select the rows of a view to evaluate after every epoch: the same for every seed, in order."""
     keys = seeds.row_keys(0, view.identity)
-    return view.take(np.sort(np.argsort(keys, kind="stable")[:WATCHED]))
+    return view.take(np.sort(np.argsort(keys, kind="stable")[:MONITORED]))
 
 
 def memorisation_rates(net: Network, loader: Loader) -> dict[str, float]:
-    """What a net makes of wrong labels: the share it gives itself, and the share whose true label it gives."""
+    """Return the shares of wrongly labelled rows predicted as their wrong label and as their true class."""
     view = loader.view
     if not len(view) or view.truth is None:
         return {}
-    given = predict_logits(net, loader).argmax(axis=1)
-    return {"memorised": float((given == view.labels).mean()), "recovered": float((given == view.truth).mean())}
-
-
-def train(plan: Plan, cell: Run, report: Report) -> None:
-    """Train a cell, from where it was left if it was; what it leaves is model.pt, early.pt, epochs.csv and trained.json."""
-    folder, device = plan.run(cell), torch.device(plan.device)
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = views(plan, cell.seed)
-    seed = seeds.derive(cell.seed, "run")
-    looked_at = watched(shown.test), shown.held_out, watched(shown.train.take(shown.train.corrupted))
-    test, held_out, fooled = (Loader(view, 512, device, augment=False) for view in looked_at)
-    random = torch.Generator(device).manual_seed(seeds.derive(cell.seed, "method"))
-    method = construct(plan, cell, shown.train, random)
-    loader = batches(plan, method, shown.train, seed)
-    card = model_card(plan, cell, method.model)
-
-    unfinished = folder / "unfinished.pt"
-    state = checkpoint.load_checkpoint(unfinished) if unfinished.exists() else None
-    rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
-    best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
-    seconds, saved = (rows[-1]["seconds"] if rows else 0.0), time.monotonic()
-    started, epochs = time.monotonic(), engine.total_epochs(method, plan.recipe)
-    counted = hardware.reset_peak_memory(plan.device)
-    for epoch in engine.fit(method, loader, plan.recipe, random=random, state=state):
-        seconds += time.monotonic() - started
-        row = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
-        row["accuracy"] = compute_accuracy(method.model, test)
-        row["held_out_accuracy"] = compute_accuracy(method.model, held_out)
-        row |= memorisation_rates(method.model, fooled)
-        rows.append(row)
-        if row["held_out_accuracy"] > best["accuracy"]:
-            weights = {name: tensor.detach().clone() for name, tensor in method.model.state_dict().items()}
-            best = {"accuracy": row["held_out_accuracy"], "epoch": epoch.number, "weights": weights}
-        if time.monotonic() - saved > SAVE_EVERY and epoch.number < epochs:
-            checkpoint.save_checkpoint(unfinished, {**epoch.state(), "rows": json.dumps(rows), "best": best})
-            saved = time.monotonic()
-        report(Progress(cell, epoch.number, epochs, row))
-        started = time.monotonic()
-    pd.DataFrame(rows).to_csv(folder / "epochs.csv", index=False)
-    checkpoint.save_net(folder / "model.pt", method.model.state_dict(), card)
-    if beside := predict_auxiliary_logits(method, Loader(shown.test, 512, device, augment=False)):
-        np.savez_compressed(folder / "beside.npz", **beside)
-    if "weights" in best:
-        checkpoint.save_net(folder / "early.pt", best["weights"], {**card, "stopped_at": best["epoch"]})
-    trained = {
-        "seconds": seconds,
-        "updates": epochs * len(loader),
-        "samples": len(shown.train),
-        "images_per_second": epochs * len(shown.train) / max(seconds, 1e-9),
-        "peak_memory": hardware.peak_memory(plan.device) if counted else None,
-        "early_epoch": best.get("epoch"),
-        "finished": time.time(),
-        **resolved(plan, cell),
+    predicted = predict_logits(net, loader).argmax(axis=1)
+    return {
+        "memorised": float((predicted == view.labels).mean()),
+        "recovered": float((predicted == view.truth).mean()),
     }
-    (folder / "trained.json").write_text(json.dumps(trained, indent=2))
-    unfinished.unlink(missing_ok=True)
 
 
-def resolved(plan: Plan, cell: Run) -> dict[str, Any]:
-    """What a cell's words came to: every hyperparameter with its value."""
-    method, criterion = build.read(cell.method)
-    values = {}
-    for word in (method, criterion):
-        defaults = {name: p.default for name, p in specs.settable_parameters(word.load()).items()}
-        values.update({f"{word.name}.{name}": value for name, value in {**defaults, **word.kwargs()}.items()})
-    return {"precision": "bf16" if plan.half else "fp32", "device": plan.device, "hyperparameters": values}
+class EpochMonitor:
+    """Evaluates the network after every epoch, and keeps the weights of the best one on held-out rows."""
+
+    def __init__(self, data: Splits, settings: Settings, state: Mapping[str, Any] | None) -> None:
+        device = torch.device(settings.device)
+        corrupted = data.train.take(data.train.corrupted)
+        views = sample_rows(data.test), data.held_out, sample_rows(corrupted)
+        self.test, self.held_out, self.corrupted = (evaluation_loader(view, device) for view in views)
+        self.rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
+        self.best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far."""
+        return float(self.rows[-1]["seconds"]) if self.rows else 0.0
+
+    def add(self, epoch: engine.Epoch, net: Network, seconds: float) -> dict[str, Any]:
+        """Evaluate an epoch; return its row."""
+        row: dict[str, Any] = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
+        row["accuracy"] = compute_accuracy(net, self.test)
+        row["held_out_accuracy"] = compute_accuracy(net, self.held_out)
+        row |= memorisation_rates(net, self.corrupted)
+        self.rows.append(row)
+        if row["held_out_accuracy"] > self.best["accuracy"]:
+            weights = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+            self.best = {"accuracy": row["held_out_accuracy"], "epoch": epoch.number, "weights": weights}
+        return row
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs of it."""
+        return {"rows": json.dumps(self.rows), "best": self.best}
 
 
-def work(plan: Plan, cell: Run, report: Report) -> None:
-    """Do all that is left to do for a cell."""
-    folder = plan.run(cell)
-    folder.mkdir(parents=True, exist_ok=True)
-    given = cell.role == "teacher" and plan.teacher is not None
-    try:
-        if not given and not (folder / "trained.json").exists():
-            train(plan, cell, report)
-        evaluate(plan, cell)
-    except (engine.DivergedError, errors.UsageError):
-        raise
-    except Exception as error:  # a fault in the code, ours or the user's: its whole story goes into a file
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        raise errors.ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+def train(
+    data: Splits,
+    spec: Run,
+    settings: Settings,
+    *,
+    teacher: Teacher | None = None,
+    init: Network | None = None,
+    checkpointer: Checkpointer | None = None,
+    report: Report = lambda progress: None,
+) -> TrainedRun:
+    """Train a run in memory, from its checkpoint if there is one. Arguments and errors are those of `run`."""
+    random = torch.Generator(torch.device(settings.device)).manual_seed(seeds.derive(spec.seed, "method"))
+    method = construct_method(
+        data.train, spec, settings, random, teacher=lambda: required(teacher, spec).network(), init=init
+    )
+    loader = training_loader(data.train, method, settings, seeds.derive(spec.seed, "run"))
+    state = checkpointer.load() if checkpointer is not None else None
+    monitor = EpochMonitor(data, settings, state)
+    epochs = engine.total_epochs(method, settings.recipe)
+    measurable = hardware.reset_peak_memory(settings.device)
+    seconds, saved, started = monitor.seconds, time.monotonic(), time.monotonic()
+    for epoch in engine.fit(method, loader, settings.recipe, random=random, state=state):
+        seconds += time.monotonic() - started
+        row = monitor.add(epoch, method.model, seconds)
+        if checkpointer is not None and time.monotonic() - saved > checkpointer.interval and epoch.number < epochs:
+            checkpointer.save({**epoch.state(), **monitor.state()})
+            saved = time.monotonic()
+        report(Progress(spec, epoch.number, epochs, row))
+        started = time.monotonic()
+    info = TrainingInfo(
+        seconds=seconds,
+        updates=epochs * len(loader),
+        samples=len(data.train),
+        images_per_second=epochs * len(data.train) / max(seconds, 1e-9),
+        peak_memory=hardware.peak_memory(settings.device) if measurable else None,
+        early_epoch=monitor.best.get("epoch"),
+        finished=time.time(),
+        precision="bf16" if settings.bf16 else "fp32",
+        device=settings.device,
+        torch=torch.__version__,
+        version=method_version(spec.method),
+        hyperparameters=spec.method.hyperparameters(),
+    )
+    auxiliary = predict_auxiliary_logits(method, evaluation_loader(data.test, torch.device(settings.device)))
+    head = spec.method.criterion.load().head
+    return TrainedRun(method.model, head, info, pd.DataFrame(monitor.rows), monitor.best.get("weights"), auxiliary)
 
 
-def rehearse(plan: Plan, cell: Run, view: View) -> Method:
-    """A cell's method with an untrained teacher: whatever cannot be constructed is refused before anything is trained."""
-    teacher = network(plan, plan.options.teacher, 0, "linear") if plan.teacher is None else None
-    random = torch.Generator(plan.device).manual_seed(0)
-    return construct(plan, cell, view, random, teacher=teacher)
+def required(teacher: Teacher | None, spec: Run) -> Teacher:
+    """Return the teacher, which a method that asks for one must be given."""
+    if teacher is None:
+        raise TypeError(f"'{spec.method.text}' needs a teacher: run(..., teacher=Teacher(network))")
+    return teacher
 
 
-def estimate(plan: Plan, cell: Run, view: View, steps: int = 4) -> tuple[int, float]:
-    """A cell's updates on a training view, and the seconds they would take by a few timed ones."""
-    method = rehearse(plan, cell, view)
-    loader = batches(plan, method, view)
-    paces = [(phase, engine.seconds_per_step(method, phase, loader, plan.recipe, steps)) for phase in method.phases()]
-    seconds = sum(pace * len(loader) * plan.recipe.phase_epochs(phase) for phase, pace in paces)
-    return engine.total_epochs(method, plan.recipe) * len(loader), seconds
+def check_constructible(
+    view: View, spec: Run, settings: Settings, *, teacher: Network | None = None, init: Network | None = None
+) -> Method:
+    """Construct a run's method with an untrained teacher, so that what cannot work is refused before any training.
+
+    Args:
+        teacher: a trained one, if there is one.
+        init: a network whose weights the student starts from.
+
+    Raises:
+        UsageError: method, network and data do not go together.
+    """
+    random = torch.Generator(settings.device).manual_seed(0)
+
+    def untrained() -> Network:
+        return untrained_network(view, settings.teacher, settings, "linear", seeds.derive(0, "init"))
+
+    return construct_method(
+        view, spec, settings, random, teacher=untrained if teacher is None else lambda: teacher, init=init
+    )
+
+
+def estimate_training(
+    view: View, spec: Run, settings: Settings, *, teacher: Network | None = None, steps: int = 4
+) -> tuple[int, float]:
+    """Return a run's number of updates and the seconds they would take, from a few timed ones."""
+    method = check_constructible(view, spec, settings, teacher=teacher)
+    loader = training_loader(view, method, settings)
+    seconds = sum(
+        engine.seconds_per_step(method, phase, loader, settings.recipe, steps)
+        * len(loader)
+        * settings.recipe.phase_epochs(phase)
+        for phase in method.phases()
+    )
+    return engine.total_epochs(method, settings.recipe) * len(loader), seconds

@@ -1,4 +1,4 @@
-"""Many cells, side by side where that is faster: each in a process of its own, none before its teacher."""
+"""Execution of many runs, in parallel processes where that is faster, and none before its teacher."""
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 
-from robustkd import errors
-from robustkd.study.plan import Plan, Report, Run, finished, load_plugs, teacher_of
-from robustkd.study.run import work
+from robustkd.errors import ExecutionError
+from robustkd.plugins import load_plugins
+from robustkd.study.plan import Plan, Report, Run, teacher_of
+from robustkd.study.run_folder import execute, is_finished
+
+Notify = Callable[[], None]
 
 
-class Inline(Executor):
-    """Does what is submitted at once, in this process."""
+class InlineExecutor(Executor):
+    """Executes what is submitted immediately, in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -25,83 +28,88 @@ class Inline(Executor):
         return future
 
 
-def run(plan: Plan, wanted: Iterable[Run], report: Report) -> Iterator[tuple[Run, Exception | None]]:
-    """Do the cells that are not finished, students after their teachers, and hand back each as it ends.
+def execute_runs(plan: Plan, runs: Iterable[Run], report: Report) -> Iterator[tuple[Run, Exception | None]]:
+    """Execute the runs that are not finished, students after their teachers, and yield each when it ends.
 
-    A cell that fails takes down only what waits for it.
+    A run that fails affects only those that need its network.
+
+    Raises:
+        ExecutionError: a process was terminated from outside.
     """
-    todo = [cell for cell in wanted if not finished(plan, cell)]
+    todo = [run for run in runs if not is_finished(plan, run)]
     if plan.jobs == 1 or len(todo) <= 1:
         prepare_process(plan)
-        yield from _scheduled(Inline(), 1, lambda cell: (work, plan, cell, report), todo, plan)
+        yield from _schedule(InlineExecutor(), 1, lambda run: (execute, plan, run, report), todo, plan)
         return
     context = multiprocessing.get_context("spawn")
-    events = context.SimpleQueue()  # written without a thread between: a cell that has ended has said all it had to say
+    events = context.SimpleQueue()  # unbuffered: when a run ends, all its events are in the queue
 
-    def news() -> None:
+    def forward_events() -> None:
         while not events.empty():
             report(events.get())
 
-    with ProcessPoolExecutor(plan.jobs, context, _begin, (plan, events)) as pool:
+    with ProcessPoolExecutor(plan.jobs, context, _start_worker, (plan, events)) as pool:
         try:
-            yield from _scheduled(pool, plan.jobs, lambda cell: (_work, plan, cell), todo, plan, news)
+            yield from _schedule(
+                pool, plan.jobs, lambda run: (_execute_in_worker, plan, run), todo, plan, forward_events
+            )
         except BrokenProcessPool:
-            raise errors.ExecutionError(
-                "a process was ended from outside, perhaps for want of memory (fewer --jobs take less);"
-                " the same command goes on from the last save"
+            raise ExecutionError(
+                "a process was terminated from outside, perhaps for lack of memory (fewer --jobs need less);"
+                " the same command continues from the last save"
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _scheduled(
+def _schedule(
     pool: Executor,
     jobs: int,
     call: Callable[[Run], tuple[Any, ...]],
     todo: list[Run],
     plan: Plan,
-    news: Callable[[], None] = lambda: None,
+    forward_events: Notify = lambda: None,
 ) -> Iterator[tuple[Run, Exception | None]]:
-    """Keep `jobs` cells running, none before its teacher has ended."""
+    """Keep `jobs` runs going, none before its teacher has ended."""
     running: dict[Future[None], Run] = {}
     failed: set[Run] = set()
     while todo or running:
-        for cell in list(todo):
-            before = teacher_of(plan, cell)
-            if before in failed:
-                todo.remove(cell)
-                yield cell, errors.ExecutionError("it was not run, because its teacher failed")
-            elif len(running) < jobs and before not in [*todo, *running.values()]:
-                todo.remove(cell)
-                running[pool.submit(*call(cell))] = cell
+        for run in list(todo):
+            teacher = teacher_of(plan, run)
+            if teacher in failed:
+                todo.remove(run)
+                yield run, ExecutionError("it was not run, because its teacher failed")
+            elif len(running) < jobs and teacher not in [*todo, *running.values()]:
+                todo.remove(run)
+                running[pool.submit(*call(run))] = run
         done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-        news()
+        forward_events()
         for future in done:
-            cell, error = running.pop(future), future.exception()
-            if isinstance(error, BrokenProcessPool):  # of every run, whichever process it was
+            run, error = running.pop(future), future.exception()
+            if isinstance(error, BrokenProcessPool):  # raised by every future, whichever process it was
                 raise error
             if isinstance(error, Exception):
-                failed.add(cell)
+                failed.add(run)
             elif error is not None:
                 raise error
-            yield cell, error
+            yield run, error
 
 
-_events: Any = None
+_events: Any = None  # of a worker process
 
 
-def _begin(plan: Plan, events: Any) -> None:
+def _start_worker(plan: Plan, events: Any) -> None:
     global _events
     _events = events
     prepare_process(plan)
 
 
-def _work(plan: Plan, cell: Run) -> None:
-    work(plan, cell, _events.put)
+def _execute_in_worker(plan: Plan, run: Run) -> None:
+    execute(plan, run, _events.put)
 
 
 def prepare_process(plan: Plan) -> None:
-    """Threads and the user's own words, in the process that will train."""
+    """Set the threads and register the user's plugins in the process that will train."""
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
-    load_plugs(plan.options)
+    load_plugins(plan.options.plug)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(dict(content), file))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path | IO[bytes]) -> dict[str, Any]:
     """What `write` saved, on the CPU.
 
     Raises:
@@ -35,12 +35,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def save_net(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def save_net(path: Path | IO[bytes], weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Save a net's weights with the card that rebuilds it: its word, shape, classes, normalisation and head."""
-    save_checkpoint(path, {"card": json.dumps(card), "weights": dict(weights)})
+    content = {"card": json.dumps(card), "weights": dict(weights)}
+    if isinstance(path, Path):
+        save_checkpoint(path, content)
+    else:
+        torch.save(content, path)
 
 
-def load_net(path: Path, bf16: bool = False) -> tuple[Network, dict[str, Any]]:
+def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[str, Any]]:
     """A saved net, in evaluation mode on the CPU, and its card.
 
     Raises:

@@ -1,0 +1,88 @@
+"""A method and the criterion it uses for labels, as typed: `method` or `method+criterion`. Parsed once, at the edge."""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+from robustkd.criteria import CRITERIA
+from robustkd.errors import UsageError, did_you_mean
+from robustkd.methods import METHODS
+from robustkd.specs import Spec, settable_parameters, split_at
+
+INGREDIENTS = ("student", "students", "teacher", "data", "criterion", "random")
+DEFAULT_CRITERION = "ce"
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A parsed method with its criterion. Equality and hash are those of the text.
+
+    >>> spec = MethodSpec.parse("hinton(alpha=0.7)+balanced")
+    >>> spec.method.name, spec.criterion.name
+    ('hinton', 'balanced')
+    """
+
+    text: str
+    method: Spec = field(compare=False)
+    criterion: Spec = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "MethodSpec":
+        """Parse a method; nothing it refers to is imported yet.
+
+        Raises:
+            UsageError: the text breaks the grammar, or a name is unknown.
+        """
+        method, *criteria = split_at(text, "+")
+        if len(criteria) > 1:
+            raise UsageError(f"method '{text}': it takes at most one criterion after a '+'")
+        return cls(text, METHODS.parse(method), CRITERIA.parse(criteria[0] if criteria else DEFAULT_CRITERION))
+
+    @property
+    def criterion_text(self) -> str:
+        """The criterion as typed, or the default."""
+        return self.criterion.text
+
+    def check(self) -> None:
+        """Import method and criterion and validate their parameters.
+
+        Raises:
+            UsageError: a parameter is wrong, or the method asks for an unknown ingredient.
+        """
+        self.ingredients()
+        self.method.kwargs()
+        self.criterion.kwargs()
+
+    def ingredients(self) -> tuple[str, ...]:
+        """Return the ingredients that the method's constructor asks for by name.
+
+        Raises:
+            UsageError: it asks for something that is not an ingredient.
+        """
+        target = self.method.load()
+        hyperparameters = settable_parameters(target)
+        names = tuple(name for name in inspect.signature(target).parameters if name not in hyperparameters)
+        for name in names:
+            if name not in INGREDIENTS:
+                hint = did_you_mean(name, INGREDIENTS)
+                raise UsageError(
+                    f"method '{self.method.name}' asks for '{name}'{hint}; ingredients are: {', '.join(INGREDIENTS)}"
+                )
+        return names
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the method is distilled from a teacher that is trained first."""
+        return "teacher" in self.ingredients()
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return every hyperparameter of method and criterion with its value, as "name.parameter"."""
+        values = {}
+        for spec in (self.method, self.criterion):
+            defaults = {name: p.default for name, p in settable_parameters(spec.load()).items()}
+            values.update({f"{spec.name}.{name}": value for name, value in {**defaults, **spec.kwargs()}.items()})
+        return values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as text: what a plugin defines cannot be pickled, and the receiving process has loaded it too."""
+        return MethodSpec.parse, (self.text,)

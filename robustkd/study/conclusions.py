@@ -1,0 +1,124 @@
+"""What a comparison says in sentences: caveats, the rule behind the verdicts, the study's question and its answer."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from robustkd.evaluation import significance
+from robustkd.study.comparison import MIN_CLEAN_ROWS, Comparison, shared_draws
+from robustkd.study.results import TEACHER, RunResult, StudyRecord
+
+UNDEFINED_CORRUPTIONS = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
+LISTED = 4  # methods that an answer names per verdict
+
+
+def has_undefined_corruptions(results: Iterable[RunResult]) -> bool:
+    """Whether corrupted test images were requested but are not defined for images of this shape."""
+    return any(result.corruptions == {} for result in results)
+
+
+def trusts_test_labels(record: StudyRecord, trust: bool | None = None) -> bool:
+    """Whether test labels are treated as clean: as requested now, else as the study was asked to."""
+    return record.trusts_test_labels if trust is None else trust
+
+
+def may_have_noisy_training_labels(comparison: Comparison) -> bool:
+    """Whether training labels are known to be wrong, or not all known to be right."""
+    known, rows = comparison.record.known_training
+    return known < rows or any(r.fit is None or r.fit.corrupted for r in comparison.results)
+
+
+def test_label_caveat(record: StudyRecord) -> str:
+    """Describe what is known about the test labels where they are not known to be clean; an empty string where they are."""
+    if record.truth_known:
+        return ""
+    known, rows = record.known_test
+    if not known:
+        return "test labels as given: they are not known to be clean"
+    return f"test labels as given; the clean part is {known} of {rows} rows with a clean label"
+
+
+def verdict_rule(comparison: Comparison, trust: bool = False) -> list[str]:
+    """Describe the rule behind the verdicts, sentence by sentence."""
+    table = comparison.verdicts
+    if not len(table):
+        return []
+    if (table["verdict"] == "withheld").all():
+        return [
+            "No verdict: the test labels are as given, and a verdict by them could be about their errors. It requires"
+            f" {MIN_CLEAN_ROWS} test rows of each class with a clean label, or --trust-test-labels."
+        ]
+    clean = " on the test rows with a clean label" if "clean" in table["metric"].iloc[0] else ""
+    trusted = " (test labels treated as clean, as requested)" if trust and not comparison.record.truth_known else ""
+    return [
+        f"Verdicts: paired t test of balanced accuracy{clean}{trusted} over the seeds against the baseline with the same"
+        f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
+        f" {significance.ALPHA:g}; none below {significance.MIN_SEEDS} seeds.",
+        f"Intervals (95 %, t) cover {_describe_randomness(comparison)} on this test set, not other test images. Adding seeds"
+        " until a difference shows makes false findings more likely: fix their number beforehand.",
+    ]
+
+
+def _describe_randomness(comparison: Comparison) -> str:
+    """Describe what varies between a study's seeds."""
+    shared = shared_draws(comparison.record)
+    one_teacher = any(r.run.role == TEACHER and r.training is None for r in comparison.results)
+    parts = ["training", *([] if shared == 1 else ["scenario"])]
+    fixed = [*(["one draw of the scenario"] if shared == 1 else []), *(["one teacher"] if one_teacher else [])]
+    pooled = f", seeds of one draw of the scenario averaged ({shared} draws)" if shared not in (None, 1) else ""
+    return f"the randomness of {' and '.join(parts)}{pooled}" + (f", for {' and '.join(fixed)}," if fixed else "")
+
+
+def question_and_answer(comparison: Comparison) -> tuple[str, str]:
+    """Return the study's question, and its answer in one sentence that claims no more than the verdicts."""
+    record, table = comparison.record, comparison.verdicts
+    subject = {0: "anything", 1: "the method"}.get(len(table), f"any of {len(table)} methods")
+    question = f"Did {subject} beat plain training on {record.dataset} under {record.options.scenario}?"
+    if not len(table):
+        return question, "There is nothing to compare: the study has no baseline, or no other method."
+    count = table["verdict"].value_counts()
+    undecided = [verdict for verdict in ("withheld", "too few seeds") if verdict in count]
+    if sum(count[verdict] for verdict in undecided) == len(table):
+        return question, _answer_without_verdict(table)
+    better = _list_methods(table, "better") or "no method was shown to be better"
+    if behind := int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum()):
+        of = "" if behind == count["better"] else f"{behind} of these "
+        better += f", but {of}only than an overtrained baseline: stopped early it does at least as well"
+    others = [
+        f"{verdict}: {count[verdict]}"
+        for verdict in ("no difference shown", "identical", *undecided)
+        if verdict in count
+    ]
+    answer = "; ".join(part for part in (better, _list_methods(table, "worse"), *others) if part)
+    return question, f"{answer[0].upper()}{answer[1:]} (balanced accuracy)."
+
+
+def _answer_without_verdict(table: pd.DataFrame) -> str:
+    """Describe the mean differences where there is no verdict, and say why there is none."""
+    gains = table["difference"].astype(float)
+    if gains.isna().all():
+        return "No method and its baseline are both finished for any seed yet."
+    reasons = ["the test labels are as given"] if (table["verdict"] == "withheld").any() else []
+    reasons += ["there are too few seeds"] if (table["n"] < significance.MIN_SEEDS).any() else []
+    table, gains = table[gains.notna()], gains.dropna()
+    best, points = str(gains.idxmax()), f"{100 * gains.max():+.1f} points of balanced accuracy"
+    ahead = gains > 0
+    if len(table) == 1:
+        summary = f"its mean difference is {points}"
+    elif not ahead.any():
+        summary = f"none is above its baseline on average, the closest is {best} ({points})"
+    else:
+        summary = f"{ahead.sum()} of {len(table)} are above their baseline on average, the best is {best} ({points})"
+    behind = table.loc[ahead, "difference_stopped"] <= 0
+    if behind.any():
+        of = "" if len(table) == 1 else f" as {behind.sum()} of these"
+        summary += f"; but the baseline, stopped early, does as well{of}"
+    return f"No verdict, because {' and '.join(reasons)}: {summary}."
+
+
+def _list_methods(table: pd.DataFrame, verdict: str) -> str:
+    """List the methods with a verdict, the largest difference first; beyond four, how many more."""
+    rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
+    named = [f"{method} ({100 * row['difference']:+.1f} points)" for method, row in rows.head(LISTED).iterrows()]
+    more = [f"and {len(rows) - LISTED} more"] if len(rows) > LISTED else []
+    return f"{verdict}: {', '.join([*named, *more])}" if named else ""

@@ -1,0 +1,347 @@
+"""What a study records: result.json, trained.json and study.json as validated models, written and read here only.
+
+A file of another format version, or one that does not validate, is refused in one sentence that names it.
+"""
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from robustkd.atomic import write_text_atomically
+from robustkd.errors import UsageError
+from robustkd.evaluation.metrics import agreement
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
+from robustkd.study.options import StudyOptions
+
+FORMAT = 2  # of the files below; raise it when a field changes its name or meaning
+REBUILD = "without the file, the command that made the study makes it again"
+
+MONITORED = 2000  # rows evaluated after every epoch, of the test set and of the wrong training labels
+BASELINE = "baseline"
+TEACHER = "teacher"
+Labels = NDArray[np.int64]
+Model = TypeVar("Model", bound="Document")
+
+
+class Document(Result):
+    """A JSON file of a study."""
+
+    format: int = FORMAT
+
+
+class RunKey(Result):
+    """Which run of a study: its role, its method and criterion as typed, and its seed."""
+
+    role: Literal["teacher", "student"]
+    method: str
+    criterion: str
+    seed: int
+
+    @property
+    def row(self) -> str:
+        """The name of the run's row in tables."""
+        return TEACHER if self.role == TEACHER else self.method
+
+
+def run_name(role: str, method: str, seed: int) -> str:
+    """Return the name of a run, which is also that of its folder.
+
+    >>> run_name("student", "hinton(alpha=0.7)+balanced", 1)
+    'hinton-alpha=0.7-+balanced-seed1'
+    """
+    text = role if role == TEACHER else method
+    return re.sub(r"[^\w.+=-]+", "-", text).strip("-") + f"-seed{seed}"
+
+
+class TrainingInfo(Document):
+    """How a network was trained: trained.json.
+
+    Attributes:
+        seconds: of training, without evaluation.
+        updates: of the parameters.
+        samples: training rows.
+        images_per_second: training images per second.
+        peak_memory: bytes, None where it cannot be measured.
+        early_epoch: the epoch with the best held-out accuracy, None without held-out rows.
+        finished: when, in seconds since 1970.
+        precision: bf16 or fp32.
+        device: as torch names it.
+        torch: its version.
+        version: of the results of this method, see `robustkd.study.versions`.
+        hyperparameters: of method and criterion, defaults included, as "name.parameter".
+    """
+
+    seconds: float
+    updates: int
+    samples: int
+    images_per_second: float
+    peak_memory: int | None
+    early_epoch: int | None
+    finished: float
+    precision: str
+    device: str
+    torch: str
+    version: str
+    hyperparameters: dict[str, Any]
+
+
+class Cost(Result):
+    """What a run costs: its network, and its training including what was trained with it. None where unknown.
+
+    Attributes:
+        parameters: of the network.
+        macs: multiply-accumulates of its convolutions and matrix products for one image.
+        images: training images shown, counting each epoch.
+        seconds: of training, without evaluation.
+        teacher_seconds: of training the teacher, 0 where the method needs none.
+        images_per_second, peak_memory: of training; bytes.
+    """
+
+    parameters: int
+    macs: int
+    images: int | None
+    seconds: float | None
+    teacher_seconds: float | None
+    images_per_second: float | None
+    peak_memory: int | None
+
+
+class RunResult(Document):
+    """The evaluation of a run: result.json.
+
+    Attributes:
+        run: which run.
+        name: of the run, and of its folder.
+        evaluation_version: what decided the metrics on unchanged images: the known truth and the version of the code.
+        last: the network of the last epoch on the test set.
+        early: the network stopped early, chosen on held-out rows; None without them.
+        clean, clean_early: the same on the test rows with a known true label, by that label; only where the labels given may
+            be wrong.
+        fit: the network of the last epoch on its training rows; None where no truth is known.
+        auxiliary: what the method evaluates next to its network, such as an ensemble, by name.
+        agreement: share of rows on which student and teacher predict the same class, by `test` and `corrupted`; None where the
+            teacher was not available.
+        predictions: the predicted classes, packed by `pack_classes`, by `test` and `corrupted`.
+        robust: under each attack and radius.
+        corruptions: accuracy by corruption and severity; None where not evaluated, empty where not defined for these images.
+        robustness_versions: of the code behind `robust` and `corruptions`, by attack as typed and "corruptions".
+        cost: of the run.
+        training: trained.json; None of a teacher that was trained elsewhere.
+    """
+
+    run: RunKey
+    name: str
+    evaluation_version: str
+    last: NetMetrics
+    early: NetMetrics | None = None
+    clean: NetMetrics | None = None
+    clean_early: NetMetrics | None = None
+    fit: FitMetrics | None = None
+    auxiliary: dict[str, NetMetrics] = Field(default_factory=dict)
+    agreement: dict[str, float | None] | None = None
+    predictions: dict[str, str] = Field(default_factory=dict)
+    robust: dict[str, AttackMetrics] = Field(default_factory=dict)
+    corruptions: dict[str, dict[str, float]] | None = None
+    robustness_versions: dict[str, str] = Field(default_factory=dict)
+    cost: Cost
+    training: TrainingInfo | None = None
+
+    def part(self, name: Literal["last", "clean"]) -> NetMetrics | None:
+        """The network of the last epoch on all test rows, or on those with a known true label."""
+        return self.last if name == "last" else self.clean
+
+
+class ResolvedSettings(Result):
+    """What a study's options resulted in on the machine that prepared it."""
+
+    precision: str
+    device: str
+    jobs: int
+    threads_per_job: int
+    rows_train: int
+    rows_held_out: int
+    rows_test: int
+    fingerprint: str
+    robustkd: str
+    torch: str
+
+
+class StudyRecord(Document):
+    """What a study is: study.json.
+
+    Attributes:
+        methods: as typed, in order.
+        criteria: of each method, as typed.
+        seeds: how many.
+        options: as given or by default.
+        resolved: what they resulted in.
+        dataset: name of the data set.
+        classes: names, in label order.
+        fingerprint: of the data set.
+        truth_known: whether the test labels are known to be clean.
+        known_training, known_test: rows with a known true label, and rows.
+        skipped: unreadable files that were left out.
+    """
+
+    methods: list[str]
+    criteria: dict[str, str]
+    seeds: int
+    options: StudyOptions
+    resolved: ResolvedSettings
+    dataset: str
+    classes: list[str]
+    fingerprint: str
+    truth_known: bool
+    known_training: tuple[int, int]
+    known_test: tuple[int, int]
+    skipped: list[str] = Field(default_factory=list)
+
+    @property
+    def trusts_test_labels(self) -> bool:
+        """Whether the user declared the test labels clean."""
+        return self.options.trust_test_labels
+
+
+class LoadedStudy(NamedTuple):
+    """A study as read from a folder or from MLflow."""
+
+    record: StudyRecord
+    results: list[RunResult]
+    epochs: dict[str, pd.DataFrame]  # each run's epochs.csv, by the run's name
+    folder: Path | None = None
+
+
+def write_document(path: Path, document: Document) -> None:
+    """Write a document so that the path holds either the old file or the whole new one."""
+    write_text_atomically(path, document.model_dump_json(indent=2))
+
+
+def read_document(path: Path, model: type[Model]) -> Model:
+    """Read a document.
+
+    Raises:
+        UsageError: the file is missing, damaged, or of another format version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: this file cannot be read ({error}); {REBUILD}") from None
+    return parse_document(text, model, str(path))
+
+
+def parse_document(text: str, model: type[Model], source: str) -> Model:
+    """Parse a document's JSON.
+
+    Args:
+        source: where the text is from, for the error message.
+
+    Raises:
+        UsageError: the text is damaged, or of another format version.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{source}: this file cannot be read ({error}); {REBUILD}") from None
+    version = content.get("format", 1) if isinstance(content, dict) else FORMAT
+    if version != FORMAT:
+        raise UsageError(
+            f"{source}: this file has format {version}, written by another version of robustkd, and this one reads format"
+            f" {FORMAT}; {REBUILD}"
+        )
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise UsageError(f"{source}: this file is damaged: '{where}' is missing or wrong in it; {REBUILD}") from None
+
+
+def load_study(folder: Path) -> LoadedStudy:
+    """Read a study's folder.
+
+    Raises:
+        UsageError: a file is missing, damaged, or of another format version.
+    """
+    record = read_document(folder / "study.json", StudyRecord)
+    results = [read_document(path, RunResult) for path in sorted(folder.glob("runs/*/result.json"))]
+    epochs = {}
+    for result in results:
+        path = folder / "runs" / result.name / "epochs.csv"
+        if path.exists():  # a teacher that was trained elsewhere has none
+            epochs[result.name] = read_epochs(path)
+    return LoadedStudy(record, results, epochs, folder)
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """Read an epochs.csv.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    try:
+        table = pd.read_csv(path)
+        table["epoch"].astype(int), table["accuracy"].astype(float)
+    except (KeyError, ValueError) as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{path}: this file cannot be read ({message}); {REBUILD}") from None
+    return table
+
+
+def pack_classes(predicted: Labels) -> str:
+    """Encode classes as text for JSON, about half a byte each where there are ten: (n,) in 0 to 65535.
+
+    >>> unpack_classes(pack_classes(np.array([3, 0, 3]))).tolist()
+    [3, 0, 3]
+    """
+    return base64.b64encode(zlib.compress(predicted.astype("<u2").tobytes(), 9)).decode("ascii")
+
+
+def unpack_classes(text: str) -> Labels:
+    """Decode what `pack_classes` encoded: (n,)."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
+
+
+def agreements(student: RunResult, teacher: RunResult) -> dict[str, float | None] | None:
+    """Compute the agreement of two runs of one seed on test rows and corrupted training rows.
+
+    None where they were not evaluated alike.
+    """
+    if not student.predictions or student.evaluation_version != teacher.evaluation_version:
+        return None
+    if student.predictions.keys() - teacher.predictions.keys():
+        return None
+    pairs = {
+        rows: (unpack_classes(text), unpack_classes(teacher.predictions[rows]))
+        for rows, text in student.predictions.items()
+    }
+    if any(len(one) != len(other) for one, other in pairs.values()):
+        return None
+    return {rows: agreement(*pair) for rows, pair in pairs.items()}
+
+
+def add_teacher_agreement(results: Iterable[RunResult]) -> list[RunResult]:
+    """Return a study's results, each student's with its agreement with its seed's teacher where that can be computed.
+
+    Runs finish in any order, so a method without a teacher may be evaluated before its seed's teacher.
+    """
+    results = list(results)
+    teachers: Mapping[int, RunResult] = {r.run.seed: r for r in results if r.run.role == TEACHER}
+
+    def complete(result: RunResult) -> RunResult:
+        teacher = teachers.get(result.run.seed)
+        if result.run.role == TEACHER or result.agreement is not None or teacher is None:
+            return result
+        return result.model_copy(update={"agreement": agreements(result, teacher)})
+
+    return [complete(result) for result in results]

@@ -1,0 +1,257 @@
+"""A run on disk: its files around the in-memory functions that train and evaluate it.
+
+    FOLDER/study.json              the study: options, data set, methods
+    FOLDER/manifest-0.csv, .json   the scenario's draw for a data seed
+    FOLDER/runs/hinton-seed0/      model.pt, early.pt, epochs.csv, trained.json, then result.json, per_class.csv, confusion.csv
+
+A run is finished when its result.json exists and is up to date. Runs communicate through files only, so that they can be
+executed in processes of their own.
+"""
+
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustkd.data import manifest, sources
+from robustkd.data.manifest import Splits
+from robustkd.data.view import Source
+from robustkd.errors import ExecutionError, UsageError
+from robustkd.evaluation import corruptions, robustness
+from robustkd.models.net import Network
+from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
+from robustkd.study.options import DataOptions
+from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
+from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
+from robustkd.study.run import TrainedRun, train
+from robustkd.study.versions import method_version
+from robustkd.training import checkpoint, engine
+
+SAVE_EVERY = 30.0  # seconds between two saves of an unfinished run
+ARRAYS = ("test-last", "test-early", "fit-last")
+
+
+class FileCheckpointer:
+    """Keeps the state of an unfinished run in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.interval = path, SAVE_EVERY
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, or None."""
+        return checkpoint.load_checkpoint(self.path) if self.path.exists() else None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state."""
+        checkpoint.save_checkpoint(self.path, state)
+
+    def clear(self) -> None:
+        """Remove the saved state."""
+        self.path.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _read_source(dataset: str, data_dir: str | None, download: bool, image_size: int, skip: bool) -> Source:
+    return sources.read(dataset, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=skip)
+
+
+def load_source(options: DataOptions) -> Source:
+    """Read the data set, once per process."""
+    return _read_source(
+        options.dataset, options.data_dir, options.download, options.image_size, options.skip_bad_images
+    )
+
+
+def load_views(plan: Plan, seed: int) -> Splits:
+    """Read what a seed is shown from its manifest."""
+    return manifest.load(plan.folder / f"manifest-{plan.options.data_seed(seed)}", load_source(plan.options))
+
+
+def load_network(plan: Plan, path: Path) -> Network:
+    """Load a saved network onto the plan's device.
+
+    Raises:
+        UsageError: it does not fit the study's images or classes.
+    """
+    net, card = checkpoint.load_net(path, plan.settings.bf16)
+    source = load_source(plan.options)
+    if tuple(card["shape"]) != source.shape or len(card["classes"]) != len(source.classes):
+        raise UsageError(
+            f"{path}: this net takes images of {tuple(card['shape'])} and {len(card['classes'])} classes; "
+            f"'{source.name}' has {source.shape} and {len(source.classes)}"
+        )
+    return net.to(plan.settings.device)
+
+
+def load_initial_weights(plan: Plan, run: Run) -> Network | None:
+    """Load the network that a student starts from, if the user gave one.
+
+    Raises:
+        UsageError: it does not fit the study's images or classes.
+    """
+    if plan.init is None or run.role == TEACHER:
+        return None
+    return load_network(plan, plan.init)
+
+
+def load_teacher(plan: Plan, run: Run, data: Splits) -> Teacher | None:
+    """Return the teacher that a run's method needs, or the one that the user gave; None where there is neither."""
+    needed = teacher_of(plan, run)
+    if run.role == TEACHER or (needed is None and plan.teacher is None):
+        return None
+    path = plan.teacher or plan.run_folder(teacher_run(plan, run.seed)) / "model.pt"
+    folder = None if needed is None else plan.run_folder(needed)
+    info = None if folder is None else read_training_info(folder)
+    arrays = {} if folder is None else read_arrays(folder)
+    return Teacher(lambda: load_network(plan, path), info.seconds if info else None, known_predictions(arrays, data))
+
+
+def is_trained(plan: Plan, run: Run) -> bool:
+    """Whether a run's network exists, trained by the present version of its method, or was given by the user."""
+    if run.role == TEACHER and plan.teacher is not None:
+        return True
+    info = read_training_info(plan.run_folder(run))
+    return info is not None and info.version == method_version(run.method)
+
+
+def is_finished(plan: Plan, run: Run) -> bool:
+    """Whether a run has a result that is up to date: true labels may have been corrected, or more may be requested."""
+    path = plan.run_folder(run) / "result.json"
+    if not path.exists() or not is_trained(plan, run):
+        return False
+    result = read_document(path, RunResult)
+    wanted = {word: robustness.attack_version(word) for word in plan.settings.attacks}
+    wanted |= {"corruptions": corruptions.corruption_version()} if plan.settings.corruptions else {}
+    current = evaluation_version(load_source(plan.options))
+    return result.evaluation_version == current and wanted.items() <= result.robustness_versions.items()
+
+
+def execute(plan: Plan, run: Run, report: Report) -> None:
+    """Train and evaluate a run as far as it is not done yet.
+
+    Raises:
+        ExecutionError: the code, ours or the user's, failed; the traceback is in the run's folder.
+        UsageError, DivergedError: as raised by training.
+    """
+    folder = plan.run_folder(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if not is_trained(plan, run):
+            train_in_folder(plan, run, report)
+        evaluate_in_folder(plan, run)
+    except (engine.DivergedError, UsageError):
+        raise
+    except Exception as error:
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+
+
+def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
+    """Train a run and write its network and history."""
+    folder, data = plan.run_folder(run), load_views(plan, run.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpointer = FileCheckpointer(folder / "unfinished.pt")
+    trained = train(
+        data,
+        run,
+        plan.settings,
+        teacher=load_teacher(plan, run, data),
+        init=load_initial_weights(plan, run),
+        checkpointer=checkpointer,
+        report=report,
+    )
+    save_trained(folder, trained, model_card(plan, run, trained))
+    checkpointer.clear()
+
+
+def model_card(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
+    """Return what rebuilds a run's network, and where it is from."""
+    source, options = load_source(plan.options), plan.options
+    return {
+        "model": options.teacher if run.role == TEACHER else options.student,
+        "shape": source.shape,
+        "classes": source.classes,
+        "mean": plan.settings.mean,
+        "std": plan.settings.std,
+        "head": trained.head,
+        "role": run.role,
+        "method": run.method.text,
+        "criterion": run.method.criterion_text,
+        "seed": run.seed,
+        "scenario": options.scenario,
+        "dataset": source.name,
+        "image_size": options.image_size,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+    }
+
+
+def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> None:
+    """Write what training resulted in; trained.json last, as it says that the rest is complete."""
+    trained.history.to_csv(folder / "epochs.csv", index=False)
+    checkpoint.save_net(folder / "model.pt", trained.model.state_dict(), card)
+    if trained.auxiliary:
+        np.savez_compressed(folder / "auxiliary.npz", **trained.auxiliary)  # type: ignore[arg-type]
+    if trained.early_weights is not None:
+        early = {**card, "stopped_at": trained.info.early_epoch}
+        checkpoint.save_net(folder / "early.pt", trained.early_weights, early)
+    write_document(folder / "trained.json", trained.info)
+
+
+def evaluate_in_folder(plan: Plan, run: Run) -> RunResult:
+    """Evaluate a trained run and write its result."""
+    folder, data = plan.run_folder(run), load_views(plan, run.seed)
+    given = run.role == TEACHER and plan.teacher is not None
+    path = plan.teacher if given and plan.teacher is not None else folder / "model.pt"
+    files = {"last": path, "early": folder / "early.pt"}
+    previous = folder / "result.json"
+    evaluation = evaluate(
+        {which: load_network(plan, file) for which, file in files.items() if file.exists()},
+        data,
+        run,
+        plan.settings,
+        teacher=load_teacher(plan, run, data),
+        auxiliary=read_npz(folder / "auxiliary.npz"),
+        training=read_training_info(folder),
+        previous=read_document(previous, RunResult) if previous.exists() else None,
+    )
+    save_evaluation(folder, evaluation)
+    return evaluation.result
+
+
+def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Write a run's arrays and tables; result.json last, as it says that the rest is complete."""
+    for name in ARRAYS:
+        if name in evaluation.arrays:
+            np.savez_compressed(folder / f"{name}.npz", **evaluation.arrays[name])  # type: ignore[arg-type]
+        else:
+            (folder / f"{name}.npz").unlink(missing_ok=True)  # of a truth that was withdrawn
+    last = evaluation.result.last
+    table = pd.DataFrame({**last.by_class, "support": last.support})
+    table.rename_axis("class").to_csv(folder / "per_class.csv")
+    names = list(last.support)
+    pd.DataFrame(last.confusion, index=names, columns=names).to_csv(folder / "confusion.csv")
+    write_document(folder / "result.json", evaluation.result)
+
+
+def read_training_info(folder: Path) -> TrainingInfo | None:
+    """Read a run's trained.json, if there is one."""
+    path = folder / "trained.json"
+    return read_document(path, TrainingInfo) if path.exists() else None
+
+
+def read_arrays(folder: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """Read the arrays of an evaluated run, as far as they exist."""
+    return {name: read_npz(folder / f"{name}.npz") for name in ARRAYS if (folder / f"{name}.npz").exists()}
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz by name; none where there is no such file."""
+    if not path.exists():
+        return {}
+    with np.load(path) as file:
+        return dict(file)
