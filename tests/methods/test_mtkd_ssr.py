@@ -229,4 +229,4 @@ def test_its_heads_are_of_the_criterions_kind():
 
     facts = replace(FIVE, shape=SHAPE)
     method = MTKDSSR(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: Picky(facts))
-    assert {type(part).__name__ for part in (*method.heads, *method.teacher_heads)} == {"Cosine"}
+    assert {type(part).__name__ for part in (*method.heads, *method.teacher_heads)} == {"CosineLinear"}
