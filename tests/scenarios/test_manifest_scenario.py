@@ -97,10 +97,10 @@ def test_foreign_images_without_a_place_are_refused(tmp_path: Path) -> None:
     shown = source()
     study(tmp_path / "m.csv", "openset(0.3, source=digits)", shown)
     scenario = scenarios.parse(f"manifest(file={tmp_path / 'm.csv'})")
-    with pytest.raises(UsageError, match="--split-seed and --held-out as they were"):
+    with pytest.raises(UsageError, match="--split-seed and --held-out that it was made with"):
         scenario(views(shown, split_seed=1)[0])
     study(tmp_path / "all.csv", "openset(1, source=digits)", shown)
-    with pytest.raises(UsageError, match="nothing says where they belong"):
+    with pytest.raises(UsageError, match="cannot be assigned to a split"):
         scenarios.parse(f"manifest(file={tmp_path / 'all.csv'})")(views(shown)[0])
 
 
@@ -165,5 +165,5 @@ def test_an_audits_manifest_is_for_the_audits_split(tmp_path: Path) -> None:
     manifest.save(tmp_path / "pruned.csv", manifest.Splits(train, held_out, test), {"audit": "toy", "split_seed": 0})
     step = scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")
     assert step(train).digest == train.digest
-    with pytest.raises(UsageError, match="trained on rows which this split tests on: give --split-seed 0"):
+    with pytest.raises(UsageError, match="trained on test rows of this split; use the audit's --split-seed 0"):
         step(views(shown, split_seed=1)[0])

@@ -212,7 +212,7 @@ def test_counts_of_held_out_rows_are_scaled_and_clipped(
 def test_a_held_out_part_as_large_as_the_training_part_has_what_it_has(tmp_path: Path) -> None:
     path = told(tmp_path, LINES)
     assert Counts(path)(replace(named([3, 20, 7]), training=False)).counts.tolist() == [3, 10, 1]
-    with pytest.raises(UsageError, match="asks for 4 samples of class 'NA', which has 3"):
+    with pytest.raises(UsageError, match="requests 4 samples of class 'NA', which has 3"):
         Counts(path)(named([3, 20, 7]))
 
 
@@ -227,10 +227,10 @@ def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (LINES.replace("NA,4", "NA,11"), "asks for 11 samples of class 'NA', which has 10"),
+        (LINES.replace("NA,4", "NA,11"), "requests 11 samples of class 'NA', which has 10"),
         (LINES.replace("007", "07"), "line 4: there is no class '07' (did you mean '007'?); there are: NA, "),
-        (LINES + "NA,3\n", "names class 'NA' twice, but each should stand there once"),
-        (LINES.replace("NA,4\n", ""), "does not name class 'NA', but each should stand there once"),
+        (LINES + "NA,3\n", "lists class 'NA' twice, but should list each class once"),
+        (LINES.replace("NA,4\n", ""), "does not list class 'NA', but should list each class once"),
         (LINES.replace("4", "0"), "the count of class 'NA' is '0' but should be greater than or equal to 1"),
         (LINES.replace("4", "-4"), "the count of class 'NA' is '-4' but should be greater than or equal to 1"),
         (LINES.replace("4", "4.5"), "the count of class 'NA' is '4.5' but should be a valid integer"),
