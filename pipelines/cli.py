@@ -20,7 +20,7 @@ import scenarios
 from pipelines.cli_options import AuditOptions, StudySelection, SweepOptions
 from robustkd import errors, registry, specs, types
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.sources import DATASETS
 from robustkd.evaluation import robustness
 from robustkd.methods import METHODS
@@ -35,7 +35,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 TABLES = {
-    **{"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED},
+    **{"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED_VIEWS},
     "SCENARIOS": scenarios.SCENARIOS,
 }
 

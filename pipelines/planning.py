@@ -22,7 +22,7 @@ from pipelines import session, tracking
 from pipelines.console import console
 from robustkd import errors, registry, specs
 from robustkd.data import manifest, normalisation
-from robustkd.data.splits import Rows, split
+from robustkd.data.splits import SplitRows, split_source
 from robustkd.data.view import Source, View
 from robustkd.evaluation import corruptions, robustness
 from robustkd.hashing import digest, file_digest
@@ -71,7 +71,7 @@ class Draft:
                 unchanged(before, views)
             else:
                 about = {"scenario": options.scenario, "split_seed": options.split_seed}
-                manifest.save(folder / f"manifest-{seed}", views, about)
+                manifest.save_manifest(folder / f"manifest-{seed}", views, about)
         card = json.dumps(self.card, indent=2, default=str, ensure_ascii=False)
         (folder / "study.json").write_text(card, encoding="utf-8")
         return self.plan
@@ -110,7 +110,7 @@ def draft(options: StudyOptions) -> Draft:
     source = study.source(options)
     if source.skipped:
         console.print(f"{len(source.skipped)} files that cannot be read are left out (study.json names them)")
-    rows = split(source, held_out=options.held_out, seed=options.split_seed)
+    rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
     drawn = draw(options, scenario, source, rows)
     cells = study.list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()
@@ -121,7 +121,7 @@ def draft(options: StudyOptions) -> Draft:
         out / folder_name(options, identity(options, source, drawn[0], half, teacher)),
         device,
         half,
-        *normalisation.moments(View.of(source, rows.train)),
+        *normalisation.channel_mean_std(View.of(source, rows.train)),
         teacher,
         Path(options.init) if options.init else None,
         jobs,
@@ -167,10 +167,10 @@ def known(view: View) -> tuple[int, int]:
     return 0 if view.truth is None else int((view.truth >= 0).sum()), len(view)
 
 
-def draw(options: StudyOptions, scenario: Scenario, source: Source, rows: Rows) -> dict[int, manifest.Splits]:
+def draw(options: StudyOptions, scenario: Scenario, source: Source, rows: SplitRows) -> dict[int, manifest.Splits]:
     """What each data seed is shown."""
     data_seeds = sorted({options.data_seed(seed) for seed in range(options.seeds)})
-    drawn = {seed: manifest.drawn(scenario, source, rows, seed) for seed in data_seeds}
+    drawn = {seed: manifest.build_splits(scenario, source, rows, seed) for seed in data_seeds}
     for views in drawn.values():
         refuse_empty(options, View.of(source, rows.train), views.train)
     return drawn

@@ -28,8 +28,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from robustkd import errors, seeds, types
 from robustkd.data import manifest
 from robustkd.data.loader import Loader
-from robustkd.data.normalisation import moments
-from robustkd.data.view import Source, View, first_by_key
+from robustkd.data.normalisation import channel_mean_std
+from robustkd.data.view import Source, View, select_smallest_keys
 from robustkd.study import plan as study
 from robustkd.study.options import StudyOptions
 from robustkd.study.run import rehearse, train, watched
@@ -199,7 +199,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shown = Source("X", images.transpose(0, 3, 1, 2), np.zeros(len(images), np.int64), (), fingerprint="X")
         with torch.no_grad():
             loader = Loader(View.of(shown), TOGETHER, device, augment=False)
-            parts = [net(batch).logits.double().softmax(dim=1).cpu() for batch, _ in loader.plain()]
+            parts = [net(batch).logits.double().softmax(dim=1).cpu() for batch, _ in loader.iter_plain()]
         probabilities: NDArray[np.float64] = torch.cat(parts).numpy()
         return probabilities
 
@@ -239,13 +239,13 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             folder,
             device,
             hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher])),
-            *moments(shown.train),
+            *channel_mean_std(shown.train),
             given.file if given else None,
             init=None,
             jobs=1,
             threads=torch.get_num_threads(),
         )
-        manifest.save(folder / f"manifest-{options.data_seed(seed)}", shown, {"scenario": options.scenario})
+        manifest.save_manifest(folder / f"manifest-{options.data_seed(seed)}", shown, {"scenario": options.scenario})
         cell = study.Run("student", options.methods, seed)
         before = study.teacher_of(plan, cell)
         todo = [cell] if before is None or given else [before, cell]
@@ -323,7 +323,9 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds none out; more are needed"
                 )
-            taken, _ = first_by_key(source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes)
+            taken, _ = select_smallest_keys(
+                source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes
+            )
         shown = View.of(source, np.setdiff1d(rows, taken), seed)
         return manifest.Splits(shown, View.of(source, np.sort(taken), seed, training=False), watched(shown))
 

@@ -169,7 +169,9 @@ def legacy_class_map(view: View, *, pairs: bool) -> Labels:
     ids = np.arange(classes).reshape(-1, 5)
     if not pairs:
         return np.roll(ids, -1, axis=1).reshape(-1)
-    drawn = np.argsort(seeds.row_keys(view.draw("pair"), ids.reshape(-1)).reshape(-1, 5), axis=1)[:, :2] + ids[:, :1]
+    drawn = (
+        np.argsort(seeds.row_keys(view.derive_seed("pair"), ids.reshape(-1)).reshape(-1, 5), axis=1)[:, :2] + ids[:, :1]
+    )
     targets = np.arange(classes)
     targets[drawn] = drawn[:, ::-1]
     return targets

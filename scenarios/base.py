@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
-from robustkd.data.view import Labels, View, first_by_key
+from robustkd.data.view import Labels, View, select_smallest_keys
 
 Order = Literal["id", "reversed", "seeded"]
 Cap = Literal["smallest", "own"]
@@ -25,7 +25,7 @@ class Scenario(ABC):
         """Return the changed view. Sources are never modified."""
 
     def __call__(self, view: View) -> View:
-        return replace(self.apply(view), place=view.place + 1)
+        return replace(self.apply(view), position=view.position + 1)
 
     def __rshift__(self, following: "Scenario") -> "Chain":
         return Chain((*self, *following))
@@ -65,7 +65,7 @@ class Subsampling(Scenario):
         """Return the number of samples of each class to keep, at most its count: (K,)."""
 
     def apply(self, view: View) -> View:
-        chosen, _ = first_by_key(view.labels, view.keys("thin"), self.class_sizes(view))
+        chosen, _ = select_smallest_keys(view.labels, view.keys("thin"), self.class_sizes(view))
         return view.take(np.sort(chosen))
 
 
@@ -80,7 +80,7 @@ class SizeCurve(Subsampling):
         """Return the sizes by position before rounding, none above `largest`: (K,)."""
 
     def class_sizes(self, view: View) -> Labels:
-        counts, ranking = view.counts, order_classes(self.order, len(view.classes), view.draw("order"))
+        counts, ranking = view.counts, order_classes(self.order, len(view.classes), view.derive_seed("order"))
         # A class that is absent from the held-out rows must not empty all others.
         largest = counts[counts > 0].min(initial=counts.max()) if self.cap == "smallest" else counts.max()
         sizes = np.empty_like(counts)
@@ -116,7 +116,7 @@ class MatrixNoise(Scenario):
             if not len(members):
                 continue
             if self.draws == "exact":
-                labels[members] = apportion(row, len(members), view.draw("deal", i))
+                labels[members] = apportion(row, len(members), view.derive_seed("deal", i))
             else:
                 cumulative = np.cumsum(row)
                 labels[members] = np.searchsorted(cumulative / cumulative[-1], uniform[members], side="right")
@@ -140,7 +140,7 @@ def select_corrupted(view: View, rates: NDArray[np.float64], draws: Draws) -> tu
         sizes = np.rint(np.round(rates * counts, 6)).astype(np.int64)
     else:
         sizes = np.bincount(view.labels[seeds.keys_to_uniform(keys) < rates[view.labels]], minlength=len(counts))
-    return first_by_key(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
+    return select_smallest_keys(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
 
 
 def order_classes(order: Order, classes: int, seed: int) -> Labels:

@@ -32,7 +32,7 @@ class Counts(Subsampling):
     def class_sizes(self, view: View) -> Labels:
         counts, available = read_class_counts(self.file, view.classes), view.counts
         requested = np.empty(len(counts))
-        requested[order_classes(self.order, len(counts), view.draw("order"))] = counts
+        requested[order_classes(self.order, len(counts), view.derive_seed("order"))] = counts
         if view.training:  # held-out rows may have fewer
             for number in np.flatnonzero(requested > available):
                 raise UsageError(
@@ -49,7 +49,7 @@ def read_class_counts(file: str, classes: tuple[str, ...]) -> list[float]:
         UsageError: The file is missing, is not such a table, or does not list each class once with a count from 1 up.
     """
     path = Path(file).expanduser()
-    (header, *rows), numbers = csv_reader.read("counts", path)
+    (header, *rows), numbers = csv_reader.read_csv_rows("counts", path)
     for name in COUNT_COLUMNS:
         if header.count(name) != 1:
             problem = f"two columns called {name}" if name in header else f"no column {name}"

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.data import csv_reader
-from robustkd.data.folders import there
+from robustkd.data.paths import require_file
 from robustkd.data.view import Labels, Source, View
 from robustkd.errors import UsageError, did_you_mean, unknown_name
 from robustkd.hashing import digest
@@ -80,7 +80,7 @@ def load_human_labels(column: str, path: Path, source: Source) -> Labels:
     Raises:
         UsageError: The file cannot be read, lacks the column, or does not belong to this data set.
     """
-    status = there("human", path).stat()
+    status = require_file("human", path).stat()
     key, cache = (column, path, status.st_mtime_ns, status.st_size), _LOADED.setdefault(source, {})
     if key not in cache:
         cache[key] = _parse_human_labels(column, path, source)
@@ -216,7 +216,7 @@ def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
-    header, *rows = csv_reader.read("human", path, gaps=True).rows
+    header, *rows = csv_reader.read_csv_rows("human", path, gaps=True).rows
     names = [name.strip() for name in header]
     if repeated := next((name for name in names if names.count(name) > 1 and name), None):
         raise UsageError(f"human: two columns of {path} are called '{repeated}'")

@@ -56,7 +56,7 @@ class Instance(Scenario):
             if not len(members):
                 continue
             members = np.sort(members)  # the order on disk
-            W = random_signs(view.draw("W", y), int(np.prod(view.sources[0].shape)), classes)
+            W = random_signs(view.derive_seed("W", y), int(np.prod(view.sources[0].shape)), classes)
             for chunk, x in iter_standardised(view, members):
                 a = self.scale * (x @ W) / (GRID * np.sqrt(len(W)))
                 a[:, y] = -np.inf

@@ -39,8 +39,8 @@ class Manifest(Scenario):
         return np.asarray(np.minimum(1, corrupted / np.maximum(view.counts, 1)))
 
     def apply(self, view: View) -> View:
-        splits = manifest.load(Path(self.file), view.sources[0])
-        card = manifest.read_card(manifest.files(Path(self.file))[1])
+        splits = manifest.load_manifest(Path(self.file), view.sources[0])
+        card = manifest.read_card(manifest.manifest_paths(Path(self.file))[1])
         if "audit" in card and np.isin(view.rows[~view.foreign], splits.test.rows).any():
             raise UsageError(
                 f"manifest: {self.file} comes from nets that were trained on test rows of this split; use the audit's"

@@ -54,7 +54,7 @@ def read_class_matrix(word: str, file: str, classes: tuple[str, ...]) -> NDArray
     Raises:
         UsageError: The file is missing, is not K x K, or contains unknown names, negative numbers or non-numbers.
     """
-    rows, word = csv_reader.read(word, Path(file).expanduser()).rows, f"{word}: {file}"
+    rows, word = csv_reader.read_csv_rows(word, Path(file).expanduser()).rows, f"{word}: {file}"
     size, width = len(classes), len(rows[0])
     named = len(rows) == width == size + 1
     if not named and not len(rows) == width == size:

@@ -38,7 +38,7 @@ class OpenSet(Scenario):
         return np.full(len(view.classes), self.rate)
 
     def apply(self, view: View) -> View:
-        other = sources.foreign(self.source, view.sources[0])
+        other = sources.load_foreign_dataset(self.source, view.sources[0])
         own = np.flatnonzero(~view.foreign)
         candidates = view.take(own)
         # The fraction is of the whole class, drawn from its own images only, so that two steps of 0.1 add up to 0.2.

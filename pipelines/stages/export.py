@@ -237,7 +237,7 @@ def real(study: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Images]:
     if str(given.get("dataset")).partition(":")[0] not in READY:
         return {}
     try:
-        source = sources.read(given["dataset"], data_dir=given.get("data_dir"))
+        source = sources.load_dataset(given["dataset"], data_dir=given.get("data_dir"))
     except (UsageError, OSError):  # it lies elsewhere now
         return {}
     if tuple(source.shape) != tuple(shape):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robustkd import seeds
 from robustkd.atomic import write_atomically
 from robustkd.data.loader import Loader
-from robustkd.data.normalisation import moments
+from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import merge_singleton_groups
 from robustkd.data.view import Labels, View
 from robustkd.errors import ExecutionError, UsageError
@@ -82,7 +82,7 @@ def assign_folds(view: View, count: int, seed: int) -> Labels:
     if most < count:
         raise UsageError(f"--folds {count}: no class has more than {most} samples to train on, so {most} is the most")
     # Dealt in the order of keys: the draw is the rows' own, whatever order they come in.
-    keys = seeds.row_keys(seeds.derive(seed, "folds"), view.identity)
+    keys = seeds.row_keys(seeds.derive(seed, "folds"), view.sample_ids)
     order = np.argsort(keys, kind="stable")
     labels, groups = view.labels[order], _groups_by_row(view)
     if groups is None:
@@ -133,7 +133,7 @@ def out_of_fold_probabilities(
         kept = _load_predictions(path, (len(rows), classes), (len(test), classes))
         if kept is None:
             start = time.monotonic()
-            pixels = moments(view) if pixels is None else pixels
+            pixels = channel_mean_std(view) if pixels is None else pixels
             net = _train_network(view.take(fold != which), which, trainer, pixels, report)
             asked = _predict_probabilities(net, view.take(rows), trainer), _predict_probabilities(net, test, trainer)
             answers = _FoldPredictions(*asked, time.monotonic() - start)
@@ -213,7 +213,7 @@ def _predict_probabilities(net: Network, view: View, trainer: TrainingConfig) ->
     with torch.no_grad():
         for images, _ in Loader(
             view, INFERENCE_BATCH, torch.device(trainer.device), augment=False, budget=RESIDENT_BYTES
-        ).plain():
+        ).iter_plain():
             said[done : done + len(images)] = net(images).logits.softmax(dim=1).cpu().numpy()
             done += len(images)
     return said

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from robustkd import errors, registry, seeds, specs
 from robustkd.criteria import CRITERIA
 from robustkd.data import manifest, sources
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import Source, View
 from robustkd.evaluation import corruptions, robustness
 from robustkd.hashing import digest
@@ -34,7 +34,7 @@ from robustkd.types import DatasetInfo
 
 # The files that decide what is measured of a trained net, and nothing else.
 MEASURING = ("study/evaluate.py", "evaluation/metrics.py")
-TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED}
+TABLES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED_VIEWS}
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def list_runs(options: StudyOptions, given_teacher: bool) -> tuple[Run, ...]:
 
 @lru_cache(maxsize=1)
 def _source(dataset: str, data_dir: str | None, download: bool, image_size: int, skip: bool) -> Source:
-    return sources.read(dataset, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=skip)
+    return sources.load_dataset(
+        dataset, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=skip
+    )
 
 
 def source(options: DataOptions) -> Source:
@@ -137,7 +139,7 @@ def source(options: DataOptions) -> Source:
 
 def views(plan: Plan, seed: int) -> manifest.Splits:
     """What the seed is shown, from its manifest."""
-    return manifest.load(plan.folder / f"manifest-{plan.options.data_seed(seed)}", source(plan.options))
+    return manifest.load_manifest(plan.folder / f"manifest-{plan.options.data_seed(seed)}", source(plan.options))
 
 
 def facts(view: View) -> DatasetInfo:

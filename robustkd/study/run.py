@@ -11,7 +11,7 @@ import torch
 
 from robustkd import errors, seeds, specs
 from robustkd.data.loader import Loader
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import View
 from robustkd.method import Method
 from robustkd.models.net import Frozen, Network
@@ -80,7 +80,7 @@ def construct(plan: Plan, cell: Run, view: View, random: torch.Generator, *, tea
         torch.default_generator.manual_seed(seeds.derive(cell.seed, "init", cell.role, "method"))
         made = build.build(method, ingredients).to(plan.device)
     for text in made.views:  # a misspelt one is refused here, before anything is trained
-        PAIRED.parse(text).kwargs()
+        PAIRED_VIEWS.parse(text).kwargs()
     return made
 
 
@@ -92,7 +92,7 @@ def batches(plan: Plan, method: Method, view: View, seed: int = 0) -> Loader:
 
 def watched(view: View) -> View:
     """A sample of a view to look at after every epoch: the same rows whatever the seed, in order."""
-    keys = seeds.row_keys(0, view.identity)
+    keys = seeds.row_keys(0, view.sample_ids)
     return view.take(np.sort(np.argsort(keys, kind="stable")[:WATCHED]))
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import make_source
 
 from robustkd.data.loader import Loader
-from robustkd.data.normalisation import moments
+from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.view import Source, View
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.label_audit import confident_learning, out_of_fold
@@ -110,7 +110,7 @@ def test_nets_are_normalised_by_all_that_is_shown(split, monkeypatch, tmp_path):
     network, seen = out_of_fold.build_fold_network, []
     monkeypatch.setattr(out_of_fold, "build_fold_network", lambda *of: seen.append(of[3]) or network(*of))
     out_of_fold_probabilities(foreign, assign_folds(foreign, 2, seed=0), test, TRAINER, tmp_path, quiet)
-    assert seen == [moments(foreign)] * 2
+    assert seen == [channel_mean_std(foreign)] * 2
 
 
 def test_rows_of_no_group_are_no_group():

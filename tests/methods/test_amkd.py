@@ -37,7 +37,7 @@ def made(word: str = "amkd", **chosen: object) -> BuiltMethod:
 
 def shown(epoch: int = 0, epochs: int = 100) -> Batch:
     """The twelve images with the labels that the teacher gives, so that it is right about all of them."""
-    (batch,) = make_loader(small_view(), 12).epoch(0, Clock(epoch, epochs))
+    (batch,) = make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs))
     return Batch(batch.images, make_teacher()(batch.images).logits.argmax(dim=1), batch.index, batch.clock)
 
 

@@ -88,7 +88,9 @@ def looped(
     unit = [layer(z).detach().numpy() for layer, z in ((method.embed_s, S), (method.embed_t, MIXED))]
     unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in unit]
     says, left, terms = MIXED.numpy().argmax(axis=1), 0, []
-    for which, (anchors, bank) in enumerate(zip(unit, (method.teacher_bank.numpy(), method.student_bank.numpy()), strict=True)):
+    for which, (anchors, bank) in enumerate(
+        zip(unit, (method.teacher_bank.numpy(), method.student_bank.numpy()), strict=True)
+    ):
         met = []
         for b, anchor in enumerate(anchors):
             told = [k for k in rows if k != index[b] and (everyone or method.teacher_classes[k].item() != says[b])]

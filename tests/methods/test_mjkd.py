@@ -75,7 +75,7 @@ def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
         method.teacher.net.double()
         optimiser = SGD(method.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
         for number in range(3):
-            for shown in make_loader(small_view()).epoch(number, Clock(number, 3)):
+            for shown in make_loader(small_view()).iter_epoch(number, Clock(number, 3)):
                 (update or method.descend)(method.objective(replace(shown, images=shown.images.double())), optimiser)
         results.append(torch.cat([p.detach().flatten() for p in method.parameters()]))
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
@@ -117,7 +117,7 @@ def test_without_momentum_it_is_plain_descent():
 def test_momenta_are_kept_where_an_optimiser_is_saved():
     made = build_method(METHODS.parse("mjkd"))
     method, again = made.method.train(), build_method(METHODS.parse("mjkd"), seed=1).method.train()
-    shown = list(make_loader(small_view()).epoch(0, Clock(0, 1)))
+    shown = list(make_loader(small_view()).iter_epoch(0, Clock(0, 1)))
 
     def optimiser(of: nn.Module) -> SGD:
         return SGD(of.parameters(), lr=0.03, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
@@ -136,7 +136,7 @@ def test_momenta_are_kept_where_an_optimiser_is_saved():
 
 def test_gradients_are_left_as_after_backward():
     method = build_method(METHODS.parse("mjkd")).method.train()
-    (shown,) = make_loader(small_view(), 12).epoch(0, Clock(0, 1))
+    (shown,) = make_loader(small_view(), 12).iter_epoch(0, Clock(0, 1))
     objective = method.objective(shown)
     expected = torch.autograd.grad(objective.loss, list(method.parameters()), retain_graph=True)
     method.descend(objective, SGD(method.parameters(), lr=0.1))

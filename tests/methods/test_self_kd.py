@@ -137,7 +137,7 @@ def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
 def test_what_is_measured_beside_it_is_a_trained_teacher():
     made = build_method(SELF_KD, view=large_view())
     made.trained(large_view(), epochs=6, size=12)
-    ((images, labels),) = make_loader(large_view(), len(large_view())).plain()
+    ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()
     beside = made.method.auxiliary_logits(images)
     assert torch.equal(beside["teacher"], made.method.teacher(images).logits)
     assert not torch.equal(beside["teacher"], made.method.model(images).logits)

@@ -38,7 +38,7 @@ def made(**chosen: object) -> TALD:
 
 
 def shown(size: int = 12) -> Batch:
-    return next(iter(make_loader(small_view(), size).epoch(0, Clock(0, 1))))
+    return next(iter(make_loader(small_view(), size).iter_epoch(0, Clock(0, 1))))
 
 
 def images(count: int = 3) -> Tensor:

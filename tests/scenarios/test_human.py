@@ -234,7 +234,9 @@ def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
     text = "anna\ndog\ndog\neel\n\ndog\neel\ncat\ndog\n"
     path, reads = write(tmp_path / "ours.csv", text), []
     monkeypatch.setattr(
-        human.csv_reader, "read", lambda *a, read=human.csv_reader.read, **k: reads.append(a) or read(*a, **k)
+        human.csv_reader,
+        "read_csv_rows",
+        lambda *a, read=human.csv_reader.read_csv_rows, **k: reads.append(a) or read(*a, **k),
     )
     scenario = Human("anna", str(path))
     for view in (View.of(toy), View.of(toy, np.arange(4), seed=1)):

@@ -108,7 +108,7 @@ def test_what_asks_for_more_keeps_a_superset_within_bounds(
         assert set(fewer.rows) <= set(more.rows)
     for after in kept:
         assert (after.counts <= view.counts).all()
-        assert np.array_equal(after.labels, after.published)
+        assert np.array_equal(after.labels, after.published_labels)
         shuffled = view.take(np.random.default_rng(seed).permutation(len(view)))
         again = scenarios.parse(FAMILIES[family](sorted(values)[0]))(shuffled)
         assert sorted(again.rows) == kept[0].rows.tolist(), "who stands where decides who stays"
@@ -152,9 +152,9 @@ def test_a_fraction_and_noise_compose_in_either_order(share: float) -> None:
     fraction, noise = scenarios.parse(f"fraction{share}"), scenarios.parse("noise0.25")
     thinned, noisy = (fraction >> noise)(view), (noise >> fraction)(view)
     assert len(thinned) == len(noisy) == share * 720
-    wrong = thinned.labels != thinned.published
+    wrong = thinned.labels != thinned.published_labels
     for label, count in enumerate((400, 240, 80)):
-        assert wrong[thinned.published == label].sum() == share * count / 4, "a quarter of what was left"
+        assert wrong[thinned.published_labels == label].sum() == share * count / 4, "a quarter of what was left"
     assert noisy.counts.tolist() == [share * count for count in scenarios.parse("noise0.25")(view).counts]
 
 
