@@ -566,7 +566,7 @@ def test_the_cache_folder_is_chosen_and_refused(tmp_path, monkeypatch, cache):
     monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "file" / "below"))
     refused(f"folder:{root}", str(tmp_path / "file" / "below"), "cannot be written", "ROBUSTKD_CACHE")
     monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "full"))
-    monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     refused(f"folder:{root}", "0.0 GB free", "ROBUSTKD_CACHE")
     monkeypatch.setenv("ROBUSTKD_CACHE", "")
     assert image_cache._default_cache_dir().name == "robustkd"
