@@ -55,7 +55,7 @@ MIN_BATCH = 32  # images at a time, however large they are
 
 ATTACKS = Registry(
     "attack",
-    "robustkd",
+    "robustkd.evaluation",
     "robustkd.attacks",
     {
         "fgsm": Entry("robustness:FGSM", "one step along the sign of the gradient (arXiv 1412.6572)"),
