@@ -150,7 +150,7 @@ def test_lengths_do_not_matter_in_the_other_spaces(space):
 
 @pytest.mark.parametrize("space", ["unit", "embedding"])
 def test_a_margin_that_cannot_be_kept_is_refused(space):
-    with pytest.raises(UsageError, match="margin is 5 but should be below 2 .* at most 2 apart"):
+    with pytest.raises(UsageError, match=r"margin is 5 but should be below 2 .* at most 2 apart"):
         made(space=space)
 
 

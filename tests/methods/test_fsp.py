@@ -54,7 +54,7 @@ def test_nets_alike_have_nothing_to_learn_from_one_another():
     method = fsp("resnet8", "resnet8")
     method.student.load_state_dict(method.teacher.net.state_dict())
     method.eval()
-    (objective,) = method.follow(make_batch(images=torch.rand(4, 1, 8, 8)))
+    (objective,) = method.flow_step(make_batch(images=torch.rand(4, 1, 8, 8)))
     assert objective.loss.item() == 0
 
 
@@ -100,7 +100,7 @@ def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
         expected += float(np.mean((flows[0] - flows[1]) ** 2))
     assert [m.shape[2] for m in ours] == [8, 8, 4, 2]
     for labels in ([0, 1, 2], [2, 2, 2]):  # which nobody asks for
-        (objective,) = method.follow(make_batch(torch.tensor(labels), images))
+        (objective,) = method.flow_step(make_batch(torch.tensor(labels), images))
         assert objective.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
