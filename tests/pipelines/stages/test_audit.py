@@ -351,7 +351,7 @@ def test_the_sheet_shows_no_more_than_asked(audit: Audit) -> None:
     [
         (["lost"], "no data set is called 'lost'"),
         (["digits", "--folds", "1"], "--folds is '1' but should be greater than or equal to 2"),
-        (["digits", "--folds", "1000"], "--folds 1000: no class has more than"),
+        (["digits", "--folds", "1000"], "--folds 1000: should be at most"),
         (["digits", "--show", "201"], "--show is '201' but should be less than or equal to 200"),
         (["digits", "--keep", "0"], "--keep is '0' but should be greater than or equal to 1"),
         (["digits", "--net", "resent8"], "no net is called 'resent8' (did you mean 'resnet8'?)"),
