@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, T, build_method, dataset_info, make_batch, make_network, small_view
-from test_relations import waves
+from helpers import (
+    FIVE,
+    ConstantNetwork,
+    S,
+    T,
+    build_method,
+    dataset_info,
+    golden,
+    make_batch,
+    make_network,
+    small_view,
+)
 
 from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
@@ -12,8 +22,8 @@ from robustkd.methods import METHODS
 from robustkd.methods.fsp import FSP, fsp_matrix
 from robustkd.models.net import Frozen
 
-P1, P2 = waves((4, 3, 4, 4), 0.37, 0.2), waves((4, 5, 2, 2), 0.61, 0.4)
-Q1, Q2 = waves((4, 3, 4, 4), 0.29, 0.7), waves((4, 5, 2, 2), 0.83, 0.9)
+P1, P2 = golden((4, 3, 4, 4), 0.37, 0.2), golden((4, 5, 2, 2), 0.61, 0.4)
+Q1, Q2 = golden((4, 3, 4, 4), 0.29, 0.7), golden((4, 5, 2, 2), 0.83, 0.9)
 
 
 def fsp(student: str = "resnet8", teacher: str = "resnet14", **chosen: object) -> FSP:
