@@ -56,7 +56,9 @@ def written(view: View) -> None:
     np.savez("foreign.npz", X=np.arange(FOREIGN, dtype=np.uint8).reshape(-1, 1, 1), y=np.arange(FOREIGN) % 2)
     pd.DataFrame({"class": names, "count": view.counts // 2}).to_csv("counts.csv", index=False)
     shown = scenarios.parse("noise0.4")(view)
-    manifest.save(Path("manifest.csv"), manifest.Splits(shown, shown.take(np.arange(0)), view.take(np.arange(0))), {})
+    manifest.save_manifest(
+        Path("manifest.csv"), manifest.Splits(shown, shown.take(np.arange(0)), view.take(np.arange(0))), {}
+    )
 
 
 def seconds(text: str, view: View, runs: int) -> tuple[float, float]:

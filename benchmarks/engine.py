@@ -69,7 +69,7 @@ def bare(teacher: str, student: str, view: View, arguments: argparse.Namespace) 
     """What one writes by hand, on batches that are ready."""
     pupil, master = net(student, arguments).train(), net(teacher, arguments).eval()
     optimiser = torch.optim.SGD(pupil.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
-    batches = list(Loader(view, BATCH, torch.device(arguments.device), augment=False).plain())
+    batches = list(Loader(view, BATCH, torch.device(arguments.device), augment=False).iter_plain())
     for images, labels in cycle(batches):
         z = pupil(images).logits
         with torch.no_grad():

@@ -1,7 +1,7 @@
-"""The command line: what can be said, and one sentence when it cannot be done.
+"""Command line: commands, options, one-line errors.
 
-Every option of a study is defined once, in robustkd.study.options; a YAML file and the -P of `mlflow run` set the same ones. Words
-are checked here before torch or MLflow is imported, which is why each command imports its stage when it is called.
+Every option of a study is defined once, in robustkd.study.options; a YAML file and the -P of `mlflow run` set the same ones.
+Names are checked here before torch or MLflow is imported, which is why each command imports its stage when it is called.
 """
 
 import os

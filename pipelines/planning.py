@@ -22,8 +22,8 @@ from pipelines import tracking
 from pipelines.console import console
 from robustkd.data import manifest
 from robustkd.data.manifest import Splits
-from robustkd.data.normalisation import moments
-from robustkd.data.splits import Rows, split
+from robustkd.data.normalisation import channel_mean_std
+from robustkd.data.splits import SplitRows, split_source
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
@@ -65,7 +65,7 @@ class Draft:
                 refuse_changed_draw(existing, views)
             else:
                 about = {"scenario": options.scenario, "split_seed": options.split_seed}
-                manifest.save(folder / f"manifest-{seed}", views, about)
+                manifest.save_manifest(folder / f"manifest-{seed}", views, about)
         write_document(folder / "study.json", self.record)
         return self.plan
 
@@ -96,7 +96,7 @@ def draft_study(options: StudyOptions) -> Draft:
     source = load_source(options)
     if source.skipped:
         console.print(f"{len(source.skipped)} files that cannot be read are left out (study.json lists them)")
-    rows = split(source, held_out=options.held_out, seed=options.split_seed)
+    rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()
@@ -105,7 +105,7 @@ def draft_study(options: StudyOptions) -> Draft:
     bf16 = hardware.use_bf16(options.precision, device, *nets)
     plan = Plan(
         options,
-        Settings.of(options, device, bf16, *moments(View.of(source, rows.train))),
+        Settings.of(options, device, bf16, *channel_mean_std(View.of(source, rows.train))),
         out / folder_name(options, identity(options, source, drawn[0], bf16, teacher)),
         teacher,
         Path(options.init) if options.init else None,
@@ -191,10 +191,10 @@ def count_known(view: View) -> tuple[int, int]:
     return 0 if view.truth is None else int((view.truth >= 0).sum()), len(view)
 
 
-def draw_scenario(options: StudyOptions, scenario: Scenario, source: Source, rows: Rows) -> dict[int, Splits]:
+def draw_scenario(options: StudyOptions, scenario: Scenario, source: Source, rows: SplitRows) -> dict[int, Splits]:
     """Return what each data seed is shown."""
     data_seeds = sorted({options.data_seed(seed) for seed in range(options.seeds)})
-    drawn = {seed: manifest.drawn(scenario, source, rows, seed) for seed in data_seeds}
+    drawn = {seed: manifest.build_splits(scenario, source, rows, seed) for seed in data_seeds}
     for views in drawn.values():
         refuse_empty_classes(options, View.of(source, rows.train), views.train)
     return drawn

@@ -27,12 +27,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from robustkd import errors, seeds, types
 from robustkd.data import manifest
-from robustkd.data.loader import Loader
-from robustkd.data.normalisation import moments
-from robustkd.data.view import Source, View, first_by_key
 from robustkd.data.arrays import from_arrays
 from robustkd.data.image_arrays import to_uint8_images
+from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
+from robustkd.data.normalisation import channel_mean_std
+from robustkd.data.view import Source, View, select_smallest_keys
 from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
 from robustkd.models.net import Network
@@ -199,7 +199,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shown = Source("X", images.transpose(0, 3, 1, 2), np.zeros(len(images), np.int64), (), fingerprint="X")
         with torch.no_grad():
             loader = Loader(View.of(shown), PREDICTION_BATCH, device, augment=False)
-            parts = [net(batch).logits.double().softmax(dim=1).cpu() for batch, _ in loader.plain()]
+            parts = [net(batch).logits.double().softmax(dim=1).cpu() for batch, _ in loader.iter_plain()]
         probabilities: NDArray[np.float64] = torch.cat(parts).numpy()
         return probabilities
 
@@ -228,7 +228,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         device = hardware.resolve_device(options.device)
         nets = [options.student, *([] if given else [options.teacher])]
         bf16 = hardware.use_bf16(options.precision, device, *nets)
-        settings = Settings.of(options, device, bf16, *moments(data.train))
+        settings = Settings.of(options, device, bf16, *channel_mean_std(data.train))
         spec = Run("student", MethodSpec.parse(options.methods), seed)
         histories: dict[str, list[dict[str, Any]]] = {"teacher": [], "student": []}
 
@@ -328,7 +328,9 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds none out; more are needed"
                 )
-            taken, _ = first_by_key(source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes)
+            taken, _ = select_smallest_keys(
+                source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes
+            )
         shown = View.of(source, np.setdiff1d(rows, taken), seed)
         return Splits(shown, View.of(source, np.sort(taken), seed, training=False), sample_rows(shown))
 
@@ -415,9 +417,7 @@ def _history_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.dropna(axis="columns", how="all").set_index("epoch")
 
 
-def _card(
-    word: str, spec: Run, head: str, names: Sequence[str], source: Source, settings: Settings
-) -> dict[str, Any]:
+def _card(word: str, spec: Run, head: str, names: Sequence[str], source: Source, settings: Settings) -> dict[str, Any]:
     """Return what rebuilds a network, and where it is from."""
     return {
         **{"model": word, "shape": source.shape, "classes": list(names), "mean": settings.mean, "std": settings.std},

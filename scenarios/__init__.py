@@ -1,4 +1,4 @@
-"""Scenario builders: what is done to labels and class sizes before anything is trained. The table of contents."""
+"""Scenarios: controlled changes of labels, class sizes and images before training. The registry and the parser."""
 
 from functools import reduce
 
@@ -11,40 +11,47 @@ SCENARIOS = Registry(
     "scenarios",
     "robustkd.scenarios",
     {
-        "clean": Entry("clean:Clean", "the data as they are"),
+        "clean": Entry("clean:Clean", "the data unchanged"),
         "noise": Entry("noise:Noise", "symmetric label noise at a rate, as in noise0.4"),
-        "pair": Entry("pair:Pair", "each class shown as the next one at a rate, as in pair0.45"),
-        "asym": Entry("asym:Asymmetric", "labels confused by a published map, yours or a net's, as in asym0.4"),
-        "matrix": Entry("matrix:Matrix", "label noise by any transition matrix, as in matrix(file=T.csv)"),
+        "pair": Entry("pair:Pair", "each class mislabelled as the next one at a rate, as in pair0.45"),
+        "asym": Entry(
+            "asym:Asymmetric",
+            "asymmetric label noise by a published or custom class map, as in asym0.4",
+        ),
+        "matrix": Entry("matrix:Matrix", "label noise by a transition matrix from a file, as in matrix(file=T.csv)"),
         "tail_noise": Entry(
-            "frequency:FrequencyNoise", "more noise where samples are few, as in tail_noise0.2", {"power": -0.5}
+            "frequency:FrequencyNoise", "more label noise in rare classes, as in tail_noise0.2", {"power": -0.5}
         ),
         "head_noise": Entry(
-            "frequency:FrequencyNoise", "more noise where samples are many, as in head_noise0.2", {"power": 0.5}
+            "frequency:FrequencyNoise", "more label noise in frequent classes, as in head_noise0.2", {"power": 0.5}
         ),
-        "instance": Entry("instance:Instance", "label noise that the image decides, as in instance0.4"),
-        "human": Entry("human:Human", "labels that people gave, as in human(column=worse, file=CIFAR-10_human.pt)"),
-        "openset": Entry("openset:OpenSet", "foreign images under kept labels, as in openset(0.2, source=svhn)"),
-        "imbalance": Entry("imbalance:Imbalance", "class sizes along a power law with gamma, as in imbalance0.2"),
-        "longtail": Entry("longtail:LongTail", "class sizes that fall exponentially to 1/F, as in longtail100"),
-        "step": Entry("step:Step", "half of the classes thinned to 1/F, as in step10"),
-        "counts": Entry("counts:Counts", "class sizes that a file names, as in counts(file=sizes.csv)"),
-        "fraction": Entry("fraction:Fraction", "a share of every class, as in fraction0.1"),
-        "manifest": Entry(
-            "manifest:Manifest", "rows and labels that a manifest names, as in manifest(file=pruned.csv)"
+        "instance": Entry("instance:Instance", "instance-dependent label noise, as in instance0.4"),
+        "human": Entry(
+            "human:Human", "human annotations from a file, as in human(column=worse, file=CIFAR-10_human.pt)"
         ),
+        "openset": Entry("openset:OpenSet", "foreign images under unchanged labels, as in openset(0.2, source=svhn)"),
+        "imbalance": Entry(
+            "imbalance:Imbalance", "class sizes along a power law with exponent gamma, as in imbalance0.2"
+        ),
+        "longtail": Entry(
+            "longtail:LongTail", "class sizes that decay exponentially to 1/F of the largest, as in longtail100"
+        ),
+        "step": Entry("step:Step", "half of the classes subsampled to 1/F, as in step10"),
+        "counts": Entry("counts:Counts", "class sizes from a file, as in counts(file=sizes.csv)"),
+        "fraction": Entry("fraction:Fraction", "a fraction of every class, as in fraction0.1"),
+        "manifest": Entry("manifest:Manifest", "rows and labels from a manifest, as in manifest(file=pruned.csv)"),
     },
 )
 
 
 def parse(text: str) -> Scenario:
-    """The scenario that a chain of words stands for.
+    """Parse a chain of scenarios joined by "+".
 
     >>> parse("imbalance0.2+noise0.4").steps[1]
     Noise(rate=0.4, convention='exclusive', targets='uniform', draws='exact')
 
     Raises:
-        robustkd.errors.UsageError: the text breaks the grammar, names no scenario, or a value breaks its bounds.
+        robustkd.errors.UsageError: The text is malformed, names an unknown scenario, or a value is out of bounds.
     """
     words = [SCENARIOS.parse(part) for part in split_at(text, "+")]
     steps: list[Scenario] = [word.load()(**word.kwargs()) for word in words]

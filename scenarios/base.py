@@ -1,4 +1,4 @@
-"""What a scenario is: a function from View to View, closed under composition; and what most of them derive from."""
+"""The Scenario interface, a composable function from View to View, and base classes for most scenarios."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -9,33 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
-from robustkd.data.view import Labels, View, first_by_key
+from robustkd.data.view import Labels, View, select_smallest_keys
 
 Order = Literal["id", "reversed", "seeded"]
 Cap = Literal["smallest", "own"]
 Draws = Literal["exact", "independent"]
-GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie more evenly than any other number's
+GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread more evenly than those of any other number
 
 
 class Scenario(ABC):
-    """A change of what is shown: other labels, fewer rows, or foreign images."""
+    """A change of the labels, rows or images of a view."""
 
     @abstractmethod
     def apply(self, view: View) -> View:
-        """The view as this scenario leaves it; the sources stay as they are."""
+        """Return the changed view. Sources are never modified."""
 
     def __call__(self, view: View) -> View:
-        return replace(self.apply(view), place=view.place + 1)
+        return replace(self.apply(view), position=view.position + 1)
 
-    def __rshift__(self, after: "Scenario") -> "Chain":
-        return Chain((*self, *after))
+    def __rshift__(self, following: "Scenario") -> "Chain":
+        return Chain((*self, *following))
 
     def __iter__(self) -> Iterator["Scenario"]:
-        """The steps, one after another."""
+        """Iterate over the steps in order."""
         yield self
 
     def corruption_rates(self, view: View) -> NDArray[np.float64]:
-        """The share of each class shown that the scenario means to corrupt, by another label or a foreign image: (K,)."""
+        """Return the requested fraction of each shown class to corrupt, by another label or a foreign image: (K,)."""
         return np.zeros(len(view.classes))
 
 
@@ -49,7 +49,7 @@ class Chain(Scenario):
         yield from self.steps
 
     def __call__(self, view: View) -> View:
-        return self.apply(view)  # each step has moved the place on by one already
+        return self.apply(view)  # each step has already advanced the place by one
 
     def apply(self, view: View) -> View:
         for step in self.steps:
@@ -58,50 +58,50 @@ class Chain(Scenario):
 
 
 class Subsampling(Scenario):
-    """Leaves each class a number of its samples: the first by key, so that larger sizes keep a superset."""
+    """Subsampling of each class to a size. The first samples by key are kept, so that larger sizes keep a superset."""
 
     @abstractmethod
     def class_sizes(self, view: View) -> Labels:
-        """How many samples of each class stay, none above its count: (K,)."""
+        """Return the number of samples of each class to keep, at most its count: (K,)."""
 
     def apply(self, view: View) -> View:
-        chosen, _ = first_by_key(view.labels, view.keys("thin"), self.class_sizes(view))
+        chosen, _ = select_smallest_keys(view.labels, view.keys("thin"), self.class_sizes(view))
         return view.take(np.sort(chosen))
 
 
 class SizeCurve(Subsampling):
-    """Class sizes along a curve."""
+    """Subsampling to class sizes along a curve."""
 
-    order: Order  # which class stands first on the curve
+    order: Order  # which class is first on the curve
     cap: Cap  # what limits the curve: the smallest class's count, or each class's own
 
     @abstractmethod
-    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
-        """Sizes by position, before rounding, none above `most`: (K,)."""
+    def curve_sizes(self, largest: float, classes: int) -> NDArray[np.float64]:
+        """Return the sizes by position before rounding, none above `largest`: (K,)."""
 
     def class_sizes(self, view: View) -> Labels:
-        counts, ranking = view.counts, order_classes(self.order, len(view.classes), view.draw("order"))
-        # A class that the held-out rows lack must not take all others with it.
-        most = counts[counts > 0].min(initial=counts.max()) if self.cap == "smallest" else counts.max()
+        counts, ranking = view.counts, order_classes(self.order, len(view.classes), view.derive_seed("order"))
+        # A class that is absent from the held-out rows must not empty all others.
+        largest = counts[counts > 0].min(initial=counts.max()) if self.cap == "smallest" else counts.max()
         sizes = np.empty_like(counts)
-        sizes[ranking] = np.rint(self.curve_sizes(float(most), len(counts)))
+        sizes[ranking] = np.rint(self.curve_sizes(float(largest), len(counts)))
         return np.minimum(sizes, counts)
 
 
 class MatrixNoise(Scenario):
-    """Shows other labels by a transition matrix.
+    """Label noise by a transition matrix.
 
-    draws = exact          rint((1 - T[i, i]) n_i) of class i are shown as others, of which j has T[i, j] n_i to rounding
-    draws = independent    each sample of class i is shown as j with probability T[i, j]
+    draws = exact          rint((1 - T[i, i]) n_i) samples of class i are relabelled, T[i, j] n_i of them as j up to rounding
+    draws = independent    each sample of class i is relabelled as j with probability T[i, j]
 
-    Either way a sample's draw is its own: a larger rate changes a superset, to the same wrong labels.
+    In both cases each sample has its own random number, so that a larger rate changes a superset to the same wrong labels.
     """
 
     draws: Draws
 
     @abstractmethod
     def transition_matrix(self, view: View) -> NDArray[np.float64]:
-        """T[i, j], the share of class i that is shown as j; rows sum to 1: (K, K)."""
+        """Return T[i, j], the fraction of class i that is shown as j; rows sum to 1: (K, K)."""
 
     def corruption_rates(self, view: View) -> NDArray[np.float64]:
         kept: NDArray[np.float64] = np.diag(self.transition_matrix(view))
@@ -112,38 +112,39 @@ class MatrixNoise(Scenario):
         rates, wrong = 1 - np.diag(matrix), np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
         chosen, starts = select_corrupted(view, rates, self.draws)
         uniform = seeds.keys_to_uniform(view.keys("target"))
-        for i, (row, mine) in enumerate(zip(wrong, np.split(chosen, starts[1:]), strict=True)):
-            if not len(mine):
+        for i, (row, members) in enumerate(zip(wrong, np.split(chosen, starts[1:]), strict=True)):
+            if not len(members):
                 continue
             if self.draws == "exact":
-                labels[mine] = apportion(row, len(mine), view.draw("deal", i))
+                labels[members] = apportion(row, len(members), view.derive_seed("deal", i))
             else:
-                shares = np.cumsum(row)
-                labels[mine] = np.searchsorted(shares / shares[-1], uniform[mine], side="right")
+                cumulative = np.cumsum(row)
+                labels[members] = np.searchsorted(cumulative / cumulative[-1], uniform[members], side="right")
         return view.relabel(labels)
 
 
 def select_corrupted(view: View, rates: NDArray[np.float64], draws: Draws) -> tuple[Labels, Labels]:
-    """Who is corrupted at a rate for each class shown, by key: a larger rate takes a superset.
+    """Select the samples to corrupt by key, at one rate per shown class. A larger rate selects a superset.
 
     Args:
+        view: The rows, under the labels shown.
         rates: (K,) in [0, 1].
-        draws: exact takes rint(rate n) of each class, independent each sample with the class's rate as probability.
+        draws: "exact" selects rint(rate n) of each class, "independent" each sample with the class's rate as probability.
 
     Returns:
-        The indices, class by class and by key within each: (m,); and where each class begins: (K,).
+        The indices (m,), class by class and by key within each, and the start of each class (K,).
     """
     keys, counts = view.keys("flip"), view.counts
     if draws == "exact":
-        # Rounded twice: 1 - (1 - rate) is not the rate, and a tie must not hang on its last bit.
+        # Rounded twice: 1 - (1 - rate) is not exactly the rate, and a tie must not depend on its last bit.
         sizes = np.rint(np.round(rates * counts, 6)).astype(np.int64)
     else:
         sizes = np.bincount(view.labels[seeds.keys_to_uniform(keys) < rates[view.labels]], minlength=len(counts))
-    return first_by_key(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
+    return select_smallest_keys(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
 
 
 def order_classes(order: Order, classes: int, seed: int) -> Labels:
-    """The classes by position on a curve: (K,).
+    """Return the classes by position on a curve: (K,).
 
     >>> order_classes("reversed", 3, 0)
     array([2, 1, 0])
@@ -154,28 +155,28 @@ def order_classes(order: Order, classes: int, seed: int) -> Labels:
 
 
 def apportion(weights: NDArray[np.float64], seats: int, seed: int) -> Labels:
-    """Deal seats to weights one by one: seat t of weight w is due at (t + u) / w: (K,) -> (seats,).
+    """Apportion seats to weights one by one, seat t of weight w at time (t + u) / w: (K,) -> (seats,).
 
-    More seats continue the same sequence. The starts u are each uniform in [0, 1), so that a weight too small for a whole
-    seat gets one as often as it should, where Sainte-Lague's constant u = 1/2 gives all of theirs to the largest. From one
-    weight to the next larger one u moves on by the golden ratio, so that the seats due at any time are as many as they
-    should be, to about one. Equal weights take turns in an order that the seed decides.
+    More seats continue the same sequence. Each offset u is uniform in [0, 1), so that a weight too small for a whole seat
+    gets one with the right probability; Sainte-Lague's constant u = 1/2 would give these seats to the largest weight. From
+    one weight to the next larger one u advances by the golden ratio, so that the total number of seats assigned up to any
+    time is right to about one. Equal weights alternate in an order that depends on the seed.
 
-    With n weights, a weight's seats differ from w / sum(w) times `seats` by less than 1 + (n - 2) w / sum(w), and as a rule
-    by little more than 1; equal weights' seats differ among themselves by at most 1.
+    With n weights, the seats of weight w differ from `seats` w / sum(w) by less than 1 + (n - 2) w / sum(w), and usually by
+    little more than 1. The seats of equal weights differ by at most 1.
 
     >>> np.bincount(apportion(np.array([0.5, 0.25, 0.25]), 8, seed=0))
     array([4, 2, 2])
     """
-    weighty = np.flatnonzero(weights)
-    weights = weights[weighty] / weights.sum()
-    rising = np.lexsort((seeds.row_keys(seed, weighty), weights))
-    weighty, weights = weighty[rising], weights[rising]
-    start = (GOLDEN_RATIO * np.arange(len(weights)) + seeds.derive(seed, "start") * 2.0**-63) % 1
-    start = start[np.lexsort((start, weights))]  # equal weights stand in their order by key: so do their starts
-    # By the time seats + K at least `seats` seats are due, and at most K more.
-    each = np.floor((seats + len(weights)) * weights - start).astype(np.int64) + 1
-    who = np.repeat(np.arange(len(weights)), each)
-    turn = np.arange(len(who)) - np.repeat(np.cumsum(each) - each, each)
-    sequence = np.argsort((turn + start[who]) / weights[who], kind="stable")
-    return weighty[who[sequence[:seats]]]
+    positive = np.flatnonzero(weights)
+    weights = weights[positive] / weights.sum()
+    ascending = np.lexsort((seeds.row_keys(seed, positive), weights))
+    positive, weights = positive[ascending], weights[ascending]
+    offsets = (GOLDEN_RATIO * np.arange(len(weights)) + seeds.derive(seed, "start") * 2.0**-63) % 1
+    offsets = offsets[np.lexsort((offsets, weights))]  # equal weights are in order of their keys, so are their offsets
+    # Up to time seats + K, between `seats` and `seats` + K seats are assigned.
+    totals = np.floor((seats + len(weights)) * weights - offsets).astype(np.int64) + 1
+    owners = np.repeat(np.arange(len(weights)), totals)
+    turns = np.arange(len(owners)) - np.repeat(np.cumsum(totals) - totals, totals)
+    sequence = np.argsort((turns + offsets[owners]) / weights[owners], kind="stable")
+    return positive[owners[sequence[:seats]]]

@@ -1,4 +1,4 @@
-"""clean: the data as they are, noisy or not."""
+"""clean: the data unchanged."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from scenarios.base import Scenario
 
 @dataclass(frozen=True)
 class Clean(Scenario):
-    """Nothing is changed."""
+    """The identity."""
 
     def apply(self, view: View) -> View:
         return view

@@ -1,6 +1,6 @@
-"""fraction: a share of every class, n_c' = max(1, rint(share n_c)): what a method makes of less data.
+"""fraction: a fraction of every class, n_c' = max(1, rint(share n_c)), for the study of small data sets.
 
-A class that has any sample keeps one. A larger share keeps a superset.
+A non-empty class keeps at least one sample. A larger share keeps a superset.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from scenarios.base import Subsampling
 
 @dataclass(frozen=True)
 class Fraction(Subsampling):
-    """Thins all classes alike."""
+    """Subsampling of all classes to the same fraction."""
 
     share: Annotated[float, Interval(gt=0, le=1)]
 

@@ -1,7 +1,7 @@
-"""longtail: class sizes that fall exponentially, n_c = floor(n_max F^(-c / (K - 1))), the first class the largest.
+"""longtail: class sizes that decay exponentially, n_c = floor(n_max F^(-c / (K - 1))), the first class the largest.
 
 Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", arXiv 1906.07413; F is the ratio of
-the largest to the smallest class. The floor comes after the power: that gives the published totals.
+the largest to the smallest class. The floor is taken after the power, which reproduces the published totals.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from scenarios.base import Cap, Order, SizeCurve
 
 @dataclass(frozen=True)
 class LongTail(SizeCurve):
-    """Thins the classes exponentially."""
+    """Subsampling to exponentially decaying class sizes."""
 
     factor: Ratio
     order: Order = "id"
     cap: Cap = "smallest"
 
-    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
+    def curve_sizes(self, largest: float, classes: int) -> NDArray[np.float64]:
         shares = self.factor ** (-np.arange(classes) / max(1, classes - 1))
-        return np.floor(np.round(most * shares, 6))  # 5000 / 100 is 50 on every machine, not 49.999...
+        return np.floor(np.round(largest * shares, 6))  # 5000 / 100 is 50 on every machine, not 49.999...

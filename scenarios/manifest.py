@@ -1,14 +1,14 @@
-"""manifest: rows and labels as somebody wrote them down.
+"""manifest: rows and labels from a manifest.
 
-The file is a table that robustkd.data.manifest wrote, with its card beside it: a study's manifest-0.csv, what
-`audit --prune` or `--relabel` made, or what a colleague sent. Of the rows shown, those stay that the table names for
-training or for the held-out part, under its labels and in its order; all others go. So a manifest of a study shows the
-study's own split exactly what the study was shown, and another split those rows that both have. An audit's is for the
-audit's split alone: elsewhere its nets would have learnt from what is then tested on.
+The file is a table written by robustkd.data.manifest, with its .json card next to it: a study's manifest-0.csv, or the output
+of `audit --prune` or `audit --relabel`. The shown rows that the table lists for training or as held-out are kept, under its
+labels and in its order; all others are dropped. So a study's manifest reproduces the study's rows and labels on the study's
+split, and gives the common rows on another split. The manifest of an audit is valid for the split of the audit only: on
+another split, its nets would have been trained on test rows.
 
-A foreign image belongs where the other rows of its part are: where a split tears these apart it has no place, and the
-manifest is refused. Foreign images that an earlier step of a chain brought in are named by no manifest and go. Nothing is
-drawn: every data seed is shown the same.
+A foreign image belongs to the part of the rows it is listed with. If a split divides these rows, its part is undefined and
+the manifest is rejected. Foreign images from an earlier step of a chain are listed in no manifest and are dropped. The
+scenario does not depend on the data seed.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from scenarios.base import Scenario
 
 @dataclass(frozen=True)
 class Manifest(Scenario):
-    """The rows that a manifest names, under its labels."""
+    """The rows of a manifest, under its labels."""
 
     file: str
 
@@ -33,43 +33,43 @@ class Manifest(Scenario):
         after = self.apply(view)
         before = labels_by_row(view)
         own = ~after.foreign
-        # Whom a foreign image stands for is not told: it counts under the label it has.
-        was = np.where(own, before[np.where(own, after.rows, 0)], after.labels)
-        corrupted = np.bincount(was[after.foreign | (was != after.labels)], minlength=len(view.classes))
+        # The sample that a foreign image replaces is unknown, so it counts under the label it has.
+        labels = np.where(own, before[np.where(own, after.rows, 0)], after.labels)
+        corrupted = np.bincount(labels[after.foreign | (labels != after.labels)], minlength=len(view.classes))
         return np.asarray(np.minimum(1, corrupted / np.maximum(view.counts, 1)))
 
     def apply(self, view: View) -> View:
-        named = manifest.load(Path(self.file), view.sources[0])
-        card = manifest.read_card(manifest.files(Path(self.file))[1])
-        if "audit" in card and np.isin(view.rows[~view.foreign], named.test.rows).any():
+        splits = manifest.load_manifest(Path(self.file), view.sources[0])
+        card = manifest.read_card(manifest.manifest_paths(Path(self.file))[1])
+        if "audit" in card and np.isin(view.rows[~view.foreign], splits.test.rows).any():
             raise UsageError(
-                f"manifest: {self.file} was made by nets that were trained on rows which this split tests on: give"
-                f" --split-seed {card['split_seed']} as the audit had it, or audit this split"
+                f"manifest: {self.file} comes from nets that were trained on test rows of this split; use the audit's"
+                f" --split-seed {card['split_seed']}, or audit this split"
             )
-        here = labels_by_row(view) >= 0
-        parts = [self._select_present(part, here) for part in (named.train, named.held_out)]
+        present = labels_by_row(view) >= 0
+        parts = [self._select_present(part, present) for part in (splits.train, splits.held_out)]
         return concat(view, [part for part in parts if len(part)])
 
-    def _select_present(self, part: View, here: NDArray[np.bool_]) -> View:
-        """Those of a part's rows that are here: its own by row, its foreign ones where all of its own are."""
+    def _select_present(self, part: View, present: NDArray[np.bool_]) -> View:
+        """Return the rows of a part that are present: its own by row, its foreign ones only if all its own are present."""
         own = ~part.foreign
-        found = own & here[np.where(own, part.rows, 0)]
-        if own.all() or (own.any() and not found.any()):
-            return part.take(found)
+        kept = own & present[np.where(own, part.rows, 0)]
+        if own.all() or (own.any() and not kept.any()):
+            return part.take(kept)
         if not own.any():
             raise UsageError(
-                f"manifest: {self.file} shows nothing but foreign images in a split: nothing says where they belong"
+                f"manifest: {self.file} has a part with foreign images only, which cannot be assigned to a split"
             )
-        if found.sum() < own.sum():
+        if kept.sum() < own.sum():
             raise UsageError(
-                f"manifest: {self.file} shows foreign images, whose place is among rows of another split than this one:"
-                " give --split-seed and --held-out as they were when it was made"
+                f"manifest: {self.file} has foreign images that belong to rows of another split than this one; use the"
+                " --split-seed and --held-out that it was made with"
             )
         return part
 
 
 def labels_by_row(view: View) -> Labels:
-    """The label that each row of the data set itself is shown under, -1 where it is not shown: (N,)."""
+    """Return the shown label of each row of the data set itself, -1 for rows not shown: (N,)."""
     labels = np.full(len(view.sources[0].labels), -1)
     own = ~view.foreign
     labels[view.rows[own]] = view.labels[own]

@@ -1,17 +1,17 @@
-"""openset: foreign images under kept labels.
+"""openset: open-set noise, foreign images under unchanged labels.
 
-A share `rate` of each class, the first by key of those that still show an image of their own, is shown with an image of
-another data set instead; the label stays. Such a sample is of no class: its true label is unknown (-1), it has a column of
-its own beside the transition matrix, and nobody can see through it.
+A fraction `rate` of each class is shown with an image of another data set instead, under the same label: the first samples by
+key among those that still show their own image. Such a sample belongs to no class. Its true label is unknown (-1), it has a
+separate column next to the transition matrix, and it never counts as recovered.
 
-source    any word that --dataset takes: digits, svhn, "folder:PATH", "npz:PATH"; its images are brought to the data set's
-          channels and size. Whether two sets have a class in common is for the user to know.
+source    any value of --dataset: digits, svhn, "folder:PATH", "npz:PATH". Its images are converted to the data set's
+          channels and size. The user has to make sure that the two data sets have no class in common.
 
-Sample n shows image p(n mod M) of the M foreign ones, p a permutation that the data seed decides. So a larger rate shows the
-same images for the same samples, and no image comes twice, nor in training and held-out rows both, unless the foreign set
-is the smaller one.
+Sample n shows image p(n mod M) of the M foreign ones, where p is a permutation drawn by the data seed. So a larger rate shows
+the same images for the same samples. No image is repeated or shared by training and held-out rows, unless the foreign data
+set is the smaller one.
 
-After "Iterative Learning with Open-set Noisy Labels" (Wang et al., CVPR 2018, arXiv 1804.00092), which replaces images so.
+From "Iterative Learning with Open-set Noisy Labels" (Wang et al., CVPR 2018, arXiv 1804.00092).
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from scenarios.base import Draws, Scenario, select_corrupted
 
 @dataclass(frozen=True)
 class OpenSet(Scenario):
-    """A share of each class shows images of another data set."""
+    """Open-set noise: a fraction of each class shows images of another data set."""
 
     rate: Share
     source: str
@@ -38,29 +38,28 @@ class OpenSet(Scenario):
         return np.full(len(view.classes), self.rate)
 
     def apply(self, view: View) -> View:
-        other = sources.foreign(self.source, view.sources[0])
+        other = sources.load_foreign_dataset(self.source, view.sources[0])
         own = np.flatnonzero(~view.foreign)
-        before = view.take(own)
-        # A share of the whole class, though drawn among its own images only: two steps of 0.1 make 0.2.
-        chosen, _ = select_corrupted(
-            before, np.minimum(1, self.rate * view.counts / np.maximum(before.counts, 1)), self.draws
-        )
+        candidates = view.take(own)
+        # The fraction is of the whole class, drawn from its own images only, so that two steps of 0.1 add up to 0.2.
+        rates = np.minimum(1, self.rate * view.counts / np.maximum(candidates.counts, 1))
+        chosen, _ = select_corrupted(candidates, rates, self.draws)
         if not len(chosen):
             return view
-        lending = [source.fingerprint for source in view.sources[1:]]
-        known = other.fingerprint in lending
-        number = 1 + lending.index(other.fingerprint) if known else len(view.sources)
+        fingerprints = [source.fingerprint for source in view.sources[1:]]
+        known = other.fingerprint in fingerprints
+        number = 1 + fingerprints.index(other.fingerprint) if known else len(view.sources)
         rows, origin = view.rows.copy(), np.zeros_like(view.rows) if view.origin is None else view.origin.copy()
-        again, place = np.divmod(view.rows[own[chosen]], len(other.labels))
-        rows[own[chosen]] = permuted_rows(other, view.seed)[place] + again * len(other.labels)  # see View.rows
+        repetition, index = np.divmod(view.rows[own[chosen]], len(other.labels))
+        rows[own[chosen]] = permuted_rows(other, view.seed)[index] + repetition * len(other.labels)  # see View.rows
         origin[own[chosen]] = number
         return replace(view, rows=rows, origin=origin, sources=view.sources if known else (*view.sources, other))
 
 
 def permuted_rows(source: Source, seed: int) -> Labels:
-    """A source's rows in an order that the data seed decides, the same for every step of a chain: (M,).
+    """Return a source's rows in an order drawn by the data seed, the same for every step of a chain: (M,).
 
-    Were it another at each step, two steps would show the same image for two samples.
+    With a different order at each step, two steps could show the same image for two samples.
     """
     drawn = seeds.row_keys(seeds.derive(seed, "foreign", source.fingerprint), np.arange(len(source.labels)))
     return np.argsort(drawn, kind="stable")

@@ -1,9 +1,9 @@
-"""pair: each class is taken for the next one.
+"""pair: each class is mislabelled as the next one.
 
 T[i, i] = 1 - r,  T[i, (i + 1) mod K] = r
 
-Han et al., "Co-teaching: Robust training of deep neural networks with extremely noisy labels", arXiv 1804.06872, which takes
-r = 0.45: just below one half, where the most frequent label of an image would no longer be its own.
+Han et al., "Co-teaching: Robust training of deep neural networks with extremely noisy labels", arXiv 1804.06872. The
+paper uses r = 0.45, just below one half, above which the true label would no longer be the most frequent one.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from scenarios.base import Draws, MatrixNoise
 
 @dataclass(frozen=True)
 class Pair(MatrixNoise):
-    """A share of each class is shown as the class after it, the last as the first."""
+    """Noise that relabels a fraction of each class as the next class, the last class as the first."""
 
     rate: Share
     draws: Draws = "exact"

@@ -1,4 +1,4 @@
-"""step: the first half of the classes keeps n_max samples, the others floor(n_max / F).
+"""step: step imbalance. The first half of the classes keeps n_max samples, the others floor(n_max / F).
 
 Buda, Maki and Mazurowski, "A systematic study of the class imbalance problem", arXiv 1710.05381.
 """
@@ -14,12 +14,12 @@ from scenarios.base import Cap, Order, SizeCurve
 
 @dataclass(frozen=True)
 class Step(SizeCurve):
-    """Thins half of the classes alike."""
+    """Subsampling of half of the classes to one common size."""
 
     factor: Ratio
     order: Order = "id"
     cap: Cap = "smallest"
 
-    def curve_sizes(self, most: float, classes: int) -> NDArray[np.float64]:
+    def curve_sizes(self, largest: float, classes: int) -> NDArray[np.float64]:
         few = np.arange(classes) >= classes - classes // 2
-        return np.where(few, np.floor(np.round(most / self.factor, 6)), most)
+        return np.where(few, np.floor(np.round(largest / self.factor, 6)), largest)

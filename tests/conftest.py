@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from scenarios import SCENARIOS
@@ -37,7 +37,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def tables() -> Iterator[None]:
     """A word that a test plugs in is not met by the next."""
-    before = [(table, dict(table._own)) for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED)]
+    before = [(table, dict(table._own)) for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED_VIEWS)]
     yield
     for table, entries in before:
         table._own = entries

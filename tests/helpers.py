@@ -121,7 +121,7 @@ class BuiltMethod:
             optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
             if phase.begin is not None:
                 phase.begin()
-            for batch in make_loader(view, size, views=self.method.views).epoch(0, EARLY):
+            for batch in make_loader(view, size, views=self.method.views).iter_epoch(0, EARLY):
                 yield phase, optimiser, batch
 
 

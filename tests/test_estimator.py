@@ -24,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from pipelines import planning
-from robustkd.data.splits import split
+from robustkd.data.splits import split_source
 from robustkd.estimator import DistilledClassifier
 from robustkd.methods import METHODS
 from robustkd.study import plan as study
@@ -121,7 +121,7 @@ def test_it_is_the_student_that_a_study_trains(tmp_path):
     theirs, card = checkpoint.load_net(plan.run(student) / "model.pt")
 
     digits = study.source(options)
-    rows = split(digits, held_out=0, seed=0).train
+    rows = split_source(digits, held_out=0, seed=0).train
     images = digits.images[rows].transpose(0, 2, 3, 1)
     ours = DistilledClassifier(
         "hinton+balanced", student=STUDENT, teacher=TEACHER, epochs=1, device="cpu", random_state=1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustkd.data.decode import picture
+from robustkd.data.decode import decode_image
 from robustkd.data.view import Source
 
 SIDE = 96  # pixels of a thumbnail that is read from its file
@@ -76,7 +76,7 @@ def _from_file(source: Source, row: int) -> NDArray[np.uint8] | None:
     Image.init()  # Pillow names its formats only then, and picture asks for them by name
     named = Path(source.name.partition(":")[2]).expanduser()
     try:
-        return picture((named if named.is_dir() else named.parent) / source.files[row], SIDE, source.shape[0])
+        return decode_image((named if named.is_dir() else named.parent) / source.files[row], SIDE, source.shape[0])
     except (OSError, ValueError, SyntaxError):  # moved since, or a kind that Pillow now refuses
         return None
 

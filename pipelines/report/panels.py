@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.report.charts import BETTER, COLOURS, FAINT, INK, MUTED, RULE, STYLE, WORSE, epochs, per_cent, shorts
+from robustkd.evaluation.results import ReliabilityBin
 
 PANEL: Any = {**STYLE, "figure.constrained_layout.use": False, "font.size": 8.5, "axes.titlesize": 9}
 WIDTH = 3.6  # inches of a panel

@@ -481,8 +481,8 @@ def certainty(made: Comparison, who: Examples) -> Section | None:
         full = [b for b in bins if b.count]
         top = full[-1]
         alt = (
-            f"Reliability of {name}: {told}; at a confidence of {value(top.confidence)} % it is right in"
-            f" {value(top.accuracy)} % of {top.count} predictions."
+            f"Reliability of {name}: {told}; at a confidence of {value(top.confidence or 0.0)} % it is right in"
+            f" {value(top.accuracy or 0.0)} % of {top.count} predictions."
         )
         colour = charts.MUTED if which == "baseline" else charts.BETTER
         pictures.append(Picture(f"reliability-{which}", name, panels.reliability(bins, colour), alt, f"{told}."))

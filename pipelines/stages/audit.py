@@ -36,7 +36,7 @@ from pipelines.cli_options import AuditOptions
 from pipelines.console import console
 from pipelines.report import contact_sheet
 from robustkd.data import manifest
-from robustkd.data.splits import split
+from robustkd.data.splits import split_source
 from robustkd.data.view import Labels, Source, View, concat
 from robustkd.hashing import digest
 from robustkd.label_audit import confident_learning, out_of_fold
@@ -85,7 +85,7 @@ class Part:
         origin = np.zeros_like(i) if view.origin is None else view.origin[i]
         columns = (names[view.labels[i]], names[self.verdict.suggested[i]])
         sure = (self.sure(i, view.labels), self.sure(i, self.verdict.suggested))
-        listed = (column.tolist() for column in (view.places[i], *columns, *sure))
+        listed = (column.tolist() for column in (view.source_rows[i], *columns, *sure))
         return [
             contact_sheet.Suspect(view.sources[which], *row)
             for which, row in zip(origin, zip(*listed, strict=True), strict=True)
@@ -97,7 +97,7 @@ class Part:
         columns = {
             "rank": np.arange(1, len(i) + 1),
             "part": self.name,
-            "row": view.places[i],
+            "row": view.source_rows[i],
             "file": files(view.take(i)),
             "given": names[view.labels[i]],
             "suggested": names[self.verdict.suggested[i]],
@@ -115,7 +115,7 @@ def files(view: View) -> list[str]:
     origin = np.zeros(len(view), np.int64) if view.origin is None else view.origin
     return [
         named[row] if (named := view.sources[which].files) else ""
-        for which, row in zip(origin.tolist(), view.places.tolist(), strict=True)
+        for which, row in zip(origin.tolist(), view.source_rows.tolist(), strict=True)
     ]
 
 
@@ -156,8 +156,8 @@ def conduct(options: AuditOptions, source: Source) -> None:
     )
     if source.skipped:
         console.print(f"{len(source.skipped)} files that cannot be read are left out (audit.json names them)")
-    rows = split(source, held_out=options.held_out, seed=options.split_seed)
-    parts = manifest.drawn(scenario, source, rows, options.seed)
+    rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
+    parts = manifest.build_splits(scenario, source, rows, options.seed)
     view, test = concat(parts.train, [parts.train, parts.held_out]), parts.test
     held_out = np.arange(len(view)) >= len(parts.train)
     trainer = out_of_fold.TrainingConfig(
@@ -297,7 +297,7 @@ def write(options: AuditOptions, found: Finding, trainer: out_of_fold.TrainingCo
             views, moved, stayed = cleaned(found, options.keep, relabel=name == "relabelled")
             changed[name] = {"rows": moved, "kept for the sake of their class": stayed}
             asked = {name: getattr(options, name) for name in ("scenario", "split_seed", "held_out", "keep")}
-            manifest.save(folder / f"{name}.csv", views, {**asked, "audit": folder.name, **changed[name]})
+            manifest.save_manifest(folder / f"{name}.csv", views, {**asked, "audit": folder.name, **changed[name]})
             told.append(f"{folder / name}.csv: {moved} rows {name}" + spare(stayed, options.keep))
     (folder / "audit.json").write_text(
         json.dumps(card(options, found, trainer, changed), indent=2, ensure_ascii=False), encoding="utf-8"
@@ -412,7 +412,7 @@ def summary(options: AuditOptions, found: Finding) -> list[str]:
         f"out of fold the nets give {100 * train.agreed:.1f} % of the training labels; what a weak net gets wrong "
         "counts as noise too, so look at the images before you prune"
     )
-    changed = ~train.view.foreign & (train.view.published != train.view.labels)
+    changed = ~train.view.foreign & (train.view.published_labels != train.view.labels)
     if train.hits is None and changed.any():
         caught = int((changed & train.verdict.is_issue).sum())
         told.append(f"of the {int(changed.sum())} labels that the scenario changed, {caught} are suspicious")

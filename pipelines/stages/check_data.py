@@ -14,10 +14,10 @@ from rich.table import Table
 
 from pipelines.console import console
 from robustkd.data import checks, sources
-from robustkd.data.checks import PARTS, SEVERITIES, Finding, Severity
-from robustkd.data.decode import decode
-from robustkd.data.folders import listing, names
-from robustkd.data.view import Source
+from robustkd.data.checks import SEVERITY_ORDER, Finding, Severity
+from robustkd.data.decode import decode_files
+from robustkd.data.folders import list_folder, read_class_names
+from robustkd.data.view import PARTS, Source
 from robustkd.errors import UsageError
 from robustkd.types import Count, validate
 
@@ -36,7 +36,9 @@ def main(spec: str, *, data_dir: str | None, download: bool, image_size: int, le
     validate("--image-size", Annotated[int, Ge(8)], image_size)
     validate("--least", Count, least)
     try:
-        source = sources.read(spec, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=True)
+        source = sources.load_dataset(
+            spec, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=True
+        )
     except UsageError as error:
         try:
             found, sizes, images, print_ = _refused(spec, error, image_size, least)
@@ -56,7 +58,7 @@ def main(spec: str, *, data_dir: str | None, download: bool, image_size: int, le
             "fingerprint": print_,
             "images": images,
             "verdict": verdict,
-            **{f"{severity}s": times[severity] for severity in SEVERITIES},
+            **{f"{severity}s": times[severity] for severity in SEVERITY_ORDER},
             "findings": [asdict(finding) for finding in found],
             "classes": [
                 {"class": name, **dict(zip(PARTS, counts.tolist(), strict=True))}
@@ -70,17 +72,17 @@ def main(spec: str, *, data_dir: str | None, download: bool, image_size: int, le
         raise SystemExit(CODES[verdict])
 
 
-Told = tuple[list[Finding], checks.Table, int, str | None]  # findings, class sizes, number of images, fingerprint
+Told = tuple[list[Finding], checks.ClassCounts, int, str | None]  # findings, class sizes, number of images, fingerprint
 
 
 def _read(spec: str, source: Source, image_size: int, least: int) -> Told:
-    found = checks.findings(source, least=least)
+    found = checks.check_source(source, least=least)
     if source.files is not None:
         root = _root(spec)
-        found += checks.sizes(root, source.files, image_size)
+        found += checks.check_file_sizes(root, source.files, image_size)
         bad = _why(root, source.skipped, spec.startswith("parquet:"))
-        found += checks.unreadable(bad, len(source.files) + len(bad))
-    return checks.ranked(found), checks.table(source), len(source.labels), source.fingerprint
+        found += checks.check_unreadable_files(bad, len(source.files) + len(bad))
+    return checks.sort_by_severity(found), checks.count_classes(source), len(source.labels), source.fingerprint
 
 
 def _refused(spec: str, error: UsageError, image_size: int, least: int) -> Told:
@@ -93,19 +95,23 @@ def _refused(spec: str, error: UsageError, image_size: int, least: int) -> Told:
     if kind != "folder" or not place:
         raise error
     root = _root(spec)
-    files, kinds, _ = listing(spec, root)
+    files, class_folders, _ = list_folder(spec, root)
     paths = [file.path for file in files]
-    bad = decode(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8))
-    counts = np.zeros((len(kinds), len(PARTS)), np.int64)
+    bad = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8))
+    counts = np.zeros((len(class_folders), len(PARTS)), np.int64)
     for file in files:
-        counts[kinds.index(file.kind), PARTS.index(file.part)] += file.path not in bad
+        counts[class_folders.index(file.class_folder), PARTS.index(file.part)] += file.path not in bad
     if counts[:, 0].all():
         raise error
-    sizes = checks.Table(names(root, kinds), counts)
-    found = [*checks.unreadable(bad, len(paths)), *checks.few(sizes, least), *checks.names(sizes.classes)]
-    found += checks.sizes(root, [path for path in paths if path not in bad], image_size)
+    sizes = checks.ClassCounts(read_class_names(root, class_folders), counts)
+    found = [
+        *checks.check_unreadable_files(bad, len(paths)),
+        *checks.check_class_sizes(sizes, least),
+        *checks.check_class_names(sizes.classes),
+    ]
+    found += checks.check_file_sizes(root, [path for path in paths if path not in bad], image_size)
     found.append(Finding("note", "not looked at", 0, "images are compared once every class has some to train on"))
-    return checks.ranked(found), sizes, len(paths) - len(bad), None
+    return checks.sort_by_severity(found), sizes, len(paths) - len(bad), None
 
 
 def _root(spec: str) -> Path:
@@ -118,12 +124,12 @@ def _root(spec: str) -> Path:
 def _why(root: Path, files: tuple[str, ...], inside: bool) -> dict[str, str]:
     """Why each of these files cannot be read; of images inside a table that is not asked again."""
     asked = [file for file in files if not inside or (root / file).is_file()]
-    bad = decode(root, asked, np.empty((len(asked), 3, 8, 8), np.uint8))
+    bad = decode_files(root, asked, np.empty((len(asked), 3, 8, 8), np.uint8))
     return {file: bad.get(file, "it cannot be decoded") for file in files}
 
 
 def _show(
-    spec: str, found: list[Finding], sizes: checks.Table, images: int, times: Counter[Severity], verdict: str
+    spec: str, found: list[Finding], sizes: checks.ClassCounts, images: int, times: Counter[Severity], verdict: str
 ) -> None:
     console.print(f"{spec}: {images:,} images of {len(sizes.classes)} classes", markup=False, highlight=False)
     for finding in found:
@@ -143,5 +149,5 @@ def _show(
     for name, counts in zip(*sizes, strict=True):
         shown.add_row(escape(name), *map(str, counts[there]))
     console.print(shown)
-    counted = ", ".join(f"{times[s]} {s}{'s' * (times[s] != 1)}" for s in SEVERITIES)
+    counted = ", ".join(f"{times[s]} {s}{'s' * (times[s] != 1)}" for s in SEVERITY_ORDER)
     console.print(f"{verdict}: {counted}", style=STYLE[{"errors": "error", "warnings": "warning"}.get(verdict, "note")])

@@ -14,8 +14,8 @@ from rich.table import Table
 from pipelines.console import console
 from robustkd.data import manifest, sources
 from robustkd.data.class_groups import many_medium_few, published_counts, thirds
-from robustkd.data.folders import missing
-from robustkd.data.splits import split
+from robustkd.data.paths import describe_missing_path
+from robustkd.data.splits import split_source
 from robustkd.data.view import Labels, View
 from robustkd.errors import UsageError
 from robustkd.study.options import DataOptions
@@ -92,9 +92,9 @@ def main(
     figure: Path | None = None,
 ) -> None:
     """Print what the scenario does to the training rows; write a manifest and draw a figure where asked."""
-    writable("--save", save, manifest.TABLES)
+    writable("--save", save, manifest.TABLE_SUFFIXES)
     writable("--figure", figure, PICTURES)
-    source = sources.read(
+    source = sources.load_dataset(
         data.dataset,
         data_dir=data.data_dir,
         download=data.download,
@@ -103,15 +103,15 @@ def main(
     )
     if source.skipped:
         console.print(f"{len(source.skipped)} image files that cannot be read are left out")
-    rows = split(source, held_out=data.held_out, seed=data.split_seed)
+    rows = split_source(source, held_out=data.held_out, seed=data.split_seed)
     before = View.of(source, rows.train, seed)
     views = applied(scenario, before)
     found, after = account(list(scenario), views), views[-1]
     title = f"{text} on the {len(before)} training rows of {source.name}, data seed {seed}"
     told(title, found, source.classes)
     if save is not None:
-        splits = manifest.drawn(scenario, source, rows, seed)
-        manifest.save(save, splits, {"scenario": text, "split_seed": data.split_seed})
+        splits = manifest.build_splits(scenario, source, rows, seed)
+        manifest.save_manifest(save, splits, {"scenario": text, "split_seed": data.split_seed})
         console.print(f'written to {save}: --scenario "manifest(file={save})" takes it from there', markup=False)
     if figure is not None:
         from pipelines.report import charts
@@ -127,7 +127,7 @@ def writable(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
     if path.suffix not in suffixes:
         raise UsageError(f"{option} {path}: its name should end in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
     if not path.parent.is_dir():
-        raise UsageError(missing(option, path.parent))
+        raise UsageError(describe_missing_path(option, path.parent))
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"{option} {path}: its folder cannot be written to")
     for file in (path, path.with_suffix(".json")) if option == "--save" else (path,):
@@ -150,7 +150,7 @@ def account(steps: Sequence[Scenario], views: Sequence[View]) -> Account:
         views: the view before the first step, and as each step left it: one more than there are steps.
     """
     before, after = views[0], views[-1]
-    classes, published, own = len(before.classes), after.published, ~after.foreign
+    classes, published, own = len(before.classes), after.published_labels, ~after.foreign
     transitions = np.zeros((classes, classes), np.int64)
     np.add.at(transitions, (published[own], after.labels[own]), 1)
     kept, foreign = published_counts(after), np.bincount(after.labels[after.foreign], minlength=classes)
@@ -182,7 +182,7 @@ def counted(step: Scenario, before: View, after: View) -> Step:
     label = after.labels.copy()  # what is new, and nobody knows for whom, counts under the label that it has
     label[there] = before.labels[place[there]]
     corrupted = (label != after.labels) | ~there
-    corrupted[there] |= after.identity[there] != before.identity[place[there]]
+    corrupted[there] |= after.sample_ids[there] != before.sample_ids[place[there]]
     size = np.bincount(label, minlength=len(before.classes))
     asked = step.corruption_rates(before)
     realised = np.full(len(size), np.nan)
@@ -200,7 +200,7 @@ def counted(step: Scenario, before: View, after: View) -> Step:
 
 def origins(before: View, after: View) -> Labels:
     """Which sample of the view before each sample of the view after was, or stands in for; -1 where none is known: (n,)."""
-    was, now = before.identity, after.identity
+    was, now = before.sample_ids, after.sample_ids
     if len(was) == len(now) and ((was == now) | after.foreign).all():
         return np.arange(len(now))  # nobody moved, so that a foreign image shown twice is no riddle
     ids, first = np.unique(was, return_index=True)
@@ -297,9 +297,9 @@ def confusions(found: Account, names: tuple[str, ...]) -> Iterable[Table | str]:
 
 def sheet(view: View) -> list[tuple[NDArray[np.uint8], str, str]]:
     """Some of the corrupted samples, by key: image (C, H, W), label before or foreign, label shown."""
-    corrupted = np.flatnonzero(view.published != view.labels)
+    corrupted = np.flatnonzero(view.published_labels != view.labels)
     # A foreign image may be shown often, and has one key: once is enough.
-    corrupted = corrupted[np.unique(view.identity[corrupted], return_index=True)[1]]
+    corrupted = corrupted[np.unique(view.sample_ids[corrupted], return_index=True)[1]]
     chosen = view.take(corrupted[np.argsort(view.keys("sheet")[corrupted], kind="stable")[:SHEET]])
     names = np.array([*view.classes, "foreign"], dtype=object)  # the -1 of a foreign image is the last
-    return list(zip(chosen.images(), names[chosen.published], names[chosen.labels], strict=True))
+    return list(zip(chosen.images(), names[chosen.published_labels], names[chosen.labels], strict=True))

@@ -235,7 +235,7 @@ def real(study: StudyRecord | None, shape: Sequence[int]) -> dict[str, Images]:
     if study is None or study.options.dataset.partition(":")[0] not in READY:
         return {}
     try:
-        source = sources.read(study.options.dataset, data_dir=study.options.data_dir)
+        source = sources.load_dataset(study.options.dataset, data_dir=study.options.data_dir)
     except (UsageError, OSError):  # it lies elsewhere now
         return {}
     if tuple(source.shape) != tuple(shape):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines import tracking
 from robustkd.data import sources
-from robustkd.data.loader import scaled
+from robustkd.data.loader import to_float_images
 from robustkd.errors import UsageError
 from robustkd.training import checkpoint, hardware
 
@@ -28,10 +28,13 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
     channels, size, width = card["shape"]
     if size != width:
         raise UsageError(f"{model}: this net takes images of {size}x{width}, and folders are read as squares")
-    files, pixels = sources.images_of(place, image_size=size, channels=channels, skip_bad_images=skip_bad_images)
+    files, pixels = sources.load_images(place, image_size=size, channels=channels, skip_bad_images=skip_bad_images)
     net.to(where)
     with torch.no_grad():
-        parts = [net(scaled(torch.from_numpy(part.transpose(0, 2, 3, 1)).to(where))).logits for part in chunks(pixels)]
+        parts = [
+            net(to_float_images(torch.from_numpy(part.transpose(0, 2, 3, 1)).to(where))).logits
+            for part in chunks(pixels)
+        ]
     probabilities = torch.cat(parts).softmax(dim=1).cpu()
     best = probabilities.max(dim=1)
     table = pd.DataFrame(

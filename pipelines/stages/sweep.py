@@ -6,7 +6,7 @@ a seed share their teacher. A teacher hangs on the data and the scenario it was 
 there is none left that two studies could share.
 
 OUT/sweep-NAME/sweep.json     the words, the studies' folders, what failed
-               table.csv      a line per study and row: mean, std, seeds, difference, verdict (robustkd.study.across.compare_studies)
+               table.csv      a line per study and row: mean, std, seeds, difference, verdict (robustkd.study.across)
                ranks.csv      average ranks, per data set and over all studies
                table.md, table.tex, table.txt
                curves.png     accuracy and memorisation by epoch, a panel per study

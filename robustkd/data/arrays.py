@@ -17,21 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robustkd.data.decode import Pixels, reason
-from robustkd.data.folders import there
-from robustkd.data.labels import Names, Values, encode_labels
+from robustkd.data.decode import describe_error
+from robustkd.data.labels import ColumnNames, RawValues, encode_labels
+from robustkd.data.paths import require_file
+from robustkd.data.resize import Pixels
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
 
-ARRAYS = (  # what an npz file is asked for
+ARRAY_NAMES = (  # what an npz file is asked for
     *("X", "y", "X_test", "y_test", "classes", "group", "group_test", "clean", "clean_test", "split", "flips"),
 )
 # What they are called by who gives them to from_arrays.
-_PYTHON = {
+_PYTHON_NAMES = {
     **{"X": "images", "y": "labels", "X_test": "test[0]", "y_test": "test[1]", "group": "groups"},
     **{"group_test": "groups_test", "split": "parts"},
 }
-_KINDS = {"i": "whole numbers", "u": "whole numbers", "b": "True and False", "U": "texts"}
+_VALUE_KINDS = {"i": "whole numbers", "u": "whole numbers", "b": "True and False", "U": "texts"}
 
 
 def from_arrays(
@@ -72,30 +73,30 @@ def from_arrays(
     told = {"X": images, "y": labels, **halves, "classes": classes, "split": parts, "flips": flips}
     told |= {"clean": clean, "clean_test": clean_test, "group": groups, "group_test": groups_test}
     arrays = {key: np.asarray(value) for key, value in told.items() if value is not None}
-    return _Arrays(name, arrays, _PYTHON).source()
+    return _NamedArrays(name, arrays, _PYTHON_NAMES).source()
 
 
-def read_npz(word: str, path: Path) -> Source:
+def load_npz(word: str, path: Path) -> Source:
     """The data set in a file that np.savez wrote."""
-    there(word, path)
+    require_file(word, path)
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # NumPy leaves a damaged one open
-            found, arrays = list(file), {name: file[name] for name in ARRAYS if name in file}
+            found, arrays = list(file), {name: file[name] for name in ARRAY_NAMES if name in file}
     except Exception as error:  # no archive, a damaged one, or one of Python objects, which could run code
         raise UsageError(
-            f"{word}: {path} is no file of plain arrays such as np.savez writes ({reason(error)})"
+            f"{word}: {path} is no file of plain arrays such as np.savez writes ({describe_error(error)})"
         ) from error
     wanted = ["X", "y", "X_test", "y_test"] if {"X_test", "y_test"} & set(arrays) else ["X", "y"]
     absent = [name for name in wanted if name not in arrays]
     if absent:
         raise UsageError(f"{word}: {path} has no {' and no '.join(absent)}; it has: {', '.join(found) or 'nothing'}")
     for name in sorted(set(found) - set(arrays)):
-        if name.lower() in {known.lower() for known in ARRAYS}:
-            raise UsageError(f"{word}: {path} has an array '{name}'{did_you_mean(name.lower(), ARRAYS)}")
-    return _Arrays(word, arrays, {}).source()
+        if name.lower() in {known.lower() for known in ARRAY_NAMES}:
+            raise UsageError(f"{word}: {path} has an array '{name}'{did_you_mean(name.lower(), ARRAY_NAMES)}")
+    return _NamedArrays(word, arrays, {}).source()
 
 
-def save(source: Source, path: str | Path) -> None:
+def save_npz(source: Source, path: str | Path) -> None:
     """Write a data set as an npz file that `npz:PATH` reads as the same data set.
 
     Raises:
@@ -118,7 +119,7 @@ def save(source: Source, path: str | Path) -> None:
         )
 
 
-def channels_first(pixels: Pixels) -> Pixels:
+def to_channels_first(pixels: Pixels) -> Pixels:
     """Images as (N, C, H, W), whether they come so, with channels last or without any."""
     if pixels.ndim == 3:
         return pixels[:, None]
@@ -126,7 +127,7 @@ def channels_first(pixels: Pixels) -> Pixels:
 
 
 @dataclass(frozen=True)
-class _Arrays:
+class _NamedArrays:
     """Arrays by their names in an npz file, and what errors call them."""
 
     word: str
@@ -160,7 +161,7 @@ class _Arrays:
             clean=self.both("clean", lengths),
             groups=self.both("group", lengths),
             parts=self.values("split", len(images)) if parts is None else parts,
-            names=Names(*map(self.name, ("y", "clean", "group", "split"))),
+            names=ColumnNames(*map(self.name, ("y", "clean", "group", "split"))),
         )
         flips = bool(self.arrays.get("flips", np.array(False)).any())
         return made.source(self.word, images, flips=flips)
@@ -172,15 +173,17 @@ class _Arrays:
             raise self.wrong(f"{name} is {images.dtype}, but uint8 from 0 to 255 is wanted")
         if not images.size or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
             raise self.wrong(f"{name} has shape {images.shape}, but (N, H, W) or (N, H, W, 1 or 3) is wanted")
-        return channels_first(images)
+        return to_channels_first(images)
 
-    def both(self, key: str, lengths: Sequence[int]) -> Values | None:
+    def both(self, key: str, lengths: Sequence[int]) -> RawValues | None:
         """What is said of the rows to train on and of those to test on; None of rows of which nothing is: (N,)."""
         keys = (key, f"{key}_test")
         if len(lengths) == 1 and keys[1] in self.arrays:
             raise self.wrong(f"{self.name(keys[1])} is there, but nothing to test on")
         said = [self.values(each, length) for each, length in zip(keys, lengths, strict=False)]
-        kinds = [(self.name(each), _KINDS[v.dtype.kind]) for each, v in zip(keys, said, strict=False) if v is not None]
+        kinds = [
+            (self.name(each), _VALUE_KINDS[v.dtype.kind]) for each, v in zip(keys, said, strict=False) if v is not None
+        ]
         if not kinds:
             return None
         if kinds[0][1] != kinds[-1][1]:
@@ -188,7 +191,7 @@ class _Arrays:
         filled = [np.full(n, None) if v is None else v for v, n in zip(said, lengths, strict=True)]
         return np.concatenate(filled)
 
-    def values(self, key: str, length: int) -> Values | None:
+    def values(self, key: str, length: int) -> RawValues | None:
         """An array of whole numbers or texts, one each, if it is there: (N,)."""
         if key not in self.arrays:
             return None

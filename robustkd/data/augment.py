@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def margin(size: int) -> int:
+def max_shift(size: int) -> int:
     """How far an image of this side is moved at most, in pixels: 4 of 32, as the CIFAR protocols have it.
 
-    >>> margin(32), margin(8)
+    >>> max_shift(32), max_shift(8)
     (4, 1)
     """
     return max(1, size // 8)

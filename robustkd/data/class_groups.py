@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from robustkd.data.view import Labels, View
 
-FREQUENCY = ("many", "medium", "few")
-THIRDS = ("head", "middle", "tail")
+FREQUENCY_GROUPS = ("many", "medium", "few")
+RANK_GROUPS = ("head", "middle", "tail")
 
 
 def published_counts(view: View) -> Labels:
@@ -17,7 +17,7 @@ def published_counts(view: View) -> Labels:
 
     Of a published set these are the true counts. Criteria see the labels shown instead, which are view.counts.
     """
-    published = view.published
+    published = view.published_labels
     return np.bincount(published[published >= 0], minlength=len(view.classes))
 
 
@@ -27,7 +27,7 @@ def many_medium_few(counts: Labels) -> NDArray[np.str_]:
     >>> many_medium_few(np.array([101, 100, 20, 19])).tolist()
     ['many', 'medium', 'medium', 'few']
     """
-    return np.array(FREQUENCY)[np.where(counts > 100, 0, np.where(counts >= 20, 1, 2))]
+    return np.array(FREQUENCY_GROUPS)[np.where(counts > 100, 0, np.where(counts >= 20, 1, 2))]
 
 
 def thirds(counts: Labels) -> NDArray[np.str_]:
@@ -40,6 +40,6 @@ def thirds(counts: Labels) -> NDArray[np.str_]:
     """
     ranking = np.argsort(-counts, kind="stable")
     names = np.empty(len(counts), dtype="U6")
-    for name, classes in zip(THIRDS, np.array_split(ranking, 3), strict=True):
+    for name, classes in zip(RANK_GROUPS, np.array_split(ranking, 3), strict=True):
         names[classes] = name
     return names

@@ -10,19 +10,19 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from robustkd.data.decode import reason
-from robustkd.data.folders import there
+from robustkd.data.decode import describe_error
+from robustkd.data.paths import require_file
 from robustkd.errors import UsageError
 
 
-class Lines(NamedTuple):
+class CsvRows(NamedTuple):
     """What a file holds, at least one line of it."""
 
     rows: list[list[str]]  # the first may be a header
     numbers: list[int]  # the line of the file that each begins in, from 1
 
 
-def read(word: str, path: Path, *, gaps: bool = False) -> Lines:
+def read_csv_rows(word: str, path: Path, *, gaps: bool = False) -> CsvRows:
     """The lines of a CSV file.
 
     Args:
@@ -34,7 +34,7 @@ def read(word: str, path: Path, *, gaps: bool = False) -> Lines:
         UsageError: the file is missing, empty or no UTF-8, a quote does not close, or a line is longer or shorter than the
             first.
     """
-    text = _text(word, path)
+    text = _read_text(word, path)
     # A name in quotes may hold any separator.
     first = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
@@ -56,14 +56,14 @@ def read(word: str, path: Path, *, gaps: bool = False) -> Lines:
             raise UsageError(
                 f"{word}: line {line} of {path} has {len(row)} values, but line {numbers[0]} has {len(rows[0])}"
             )
-    return Lines(rows, numbers)
+    return CsvRows(rows, numbers)
 
 
-def _text(word: str, path: Path) -> str:
+def _read_text(word: str, path: Path) -> str:
     try:
-        return there(word, path).read_bytes().decode("utf-8-sig")
+        return require_file(word, path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{word}: {path} cannot be read ({reason(error)})") from error
+        raise UsageError(f"{word}: {path} cannot be read ({describe_error(error)})") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(

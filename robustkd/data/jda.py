@@ -29,12 +29,12 @@ def autocontrast(planes: Tensor, _: Tensor) -> Tensor:
     low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
     flat = low == high
     low, high = low.masked_fill(flat, 0), high.masked_fill(flat, 255)
-    return whole((planes - low).float().mul_(255 / (high - low)))
+    return to_uint8((planes - low).float().mul_(255 / (high - low)))
 
 
 def contrast(planes: Tensor, size: Tensor) -> Tensor:
     """Towards the image's mean grey, or away from it."""
-    light = grey(planes)
+    light = to_grey(planes)
     # Summed as integers: a mean of floats would hang on the order of summing, and so on the batch.
     return blend(planes, light.sum((1, 2, 3), keepdim=True) / light[0].numel(), size)
 
@@ -46,14 +46,16 @@ def posterize(planes: Tensor, size: Tensor) -> Tensor:
 
 def solarize(planes: Tensor, size: Tensor) -> Tensor:
     """Invert what is bright."""
-    return choose(planes > 255 - (256 * size).to(torch.uint8), 255 - planes, planes)
+    return where_uint8(planes > 255 - (256 * size).to(torch.uint8), 255 - planes, planes)
 
 
-def displace(planes: Tensor, by_x: Tensor, by_y: Tensor, along_x: Tensor, along_y: Tensor) -> Tensor:
+def translate_and_shear(planes: Tensor, by_x: Tensor, by_y: Tensor, along_x: Tensor, along_y: Tensor) -> Tensor:
     """Translate along x and y, then shear along x and y about the first corner."""
     _, _, H, W = planes.shape
-    a, b, most = signed(along_x, 0.3), signed(along_y, 0.3), 150 / 331
-    return look_up(planes, (1 + a * b, a, signed(by_x, most * W)), (b, torch.ones_like(b), signed(by_y, most * H)))
+    a, b, most = to_signed(along_x, 0.3), to_signed(along_y, 0.3), 150 / 331
+    return sample_nearest(
+        planes, (1 + a * b, a, to_signed(by_x, most * W)), (b, torch.ones_like(b), to_signed(by_y, most * H))
+    )
 
 
 def brightness(planes: Tensor, size: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ def invert(planes: Tensor, _: Tensor) -> Tensor:
 
 def colour(planes: Tensor, size: Tensor) -> Tensor:
     """Towards grey, or away from it."""
-    return blend(planes, grey(planes), size) if planes.shape[1] == 3 else planes
+    return blend(planes, to_grey(planes), size) if planes.shape[1] == 3 else planes
 
 
 def equalize(planes: Tensor, _: Tensor) -> Tensor:
@@ -89,28 +91,36 @@ def equalize(planes: Tensor, _: Tensor) -> Tensor:
     below = counts.cumsum(2, dtype=torch.int32) - counts  # how many pixels are darker than a level
     step = below.gather(2, flat.amax(2, keepdim=True)) // 255
     levels = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255).to(torch.uint8)
-    return choose(step[..., None] > 0, levels.gather(2, flat).view_as(planes), planes)
+    return where_uint8(step[..., None] > 0, levels.gather(2, flat).view_as(planes), planes)
 
 
 def rotate(planes: Tensor, size: Tensor) -> Tensor:
     """Turn about the centre, positive angles to the left."""
     h, w = planes.shape[2:]
-    cos, sin = (angle := signed(size, radians(30))).cos(), angle.sin()
-    return look_up(planes, (cos, -sin, (w - w * cos + h * sin) / 2), (sin, cos, (h - w * sin - h * cos) / 2))
+    cos, sin = (angle := to_signed(size, radians(30))).cos(), angle.sin()
+    return sample_nearest(planes, (cos, -sin, (w - w * cos + h * sin) / 2), (sin, cos, (h - w * sin - h * cos) / 2))
 
 
 # In the order of the authors' code, with how many of the fourteen each stands for.
 OPERATIONS: tuple[tuple[Callable[..., Tensor], int], ...] = (
-    *((autocontrast, 1), (contrast, 1), (posterize, 1), (solarize, 1), (displace, 4), (brightness, 1), (sharpness, 1)),
+    *(
+        (autocontrast, 1),
+        (contrast, 1),
+        (posterize, 1),
+        (solarize, 1),
+        (translate_and_shear, 4),
+        (brightness, 1),
+        (sharpness, 1),
+    ),
     *((invert, 1), (colour, 1), (equalize, 1), (rotate, 1)),
 )
-COUNT = sum(count for _, count in OPERATIONS)
+NUM_OPERATIONS = sum(count for _, count in OPERATIONS)
 
 
 class JDA:
     """The fourteen operations, each by chance."""
 
-    draws = 2 * COUNT  # coins, then sizes
+    draws = 2 * NUM_OPERATIONS  # coins, then sizes
 
     def __init__(self, *, probability: Share = 0.5) -> None:
         self.probability = probability
@@ -118,31 +128,31 @@ class JDA:
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         planes = images.permute(0, 3, 1, 2).contiguous()  # a plane that lies in one piece is summed and shifted fast
         draws = draws.T[..., None, None, None]  # (28, B, 1, 1, 1)
-        coins = draws[:COUNT] < self.probability
-        sizes = torch.where(coins, draws[COUNT:], 0.5)  # what displace shall leave out is nothing then
+        coins = draws[:NUM_OPERATIONS] < self.probability
+        sizes = torch.where(coins, draws[NUM_OPERATIONS:], 0.5)  # what displace shall leave out is nothing then
         at = 0
         for operation, count in OPERATIONS:
             own = slice(at, at := at + count)
-            planes = choose(coins[own].any(0), operation(planes, *sizes[own]), planes)
+            planes = where_uint8(coins[own].any(0), operation(planes, *sizes[own]), planes)
         return planes.permute(0, 2, 3, 1).contiguous()
 
 
-def signed(size: Tensor, most: float) -> Tensor:
+def to_signed(size: Tensor, most: float) -> Tensor:
     """[0, 1) to [-most, most)."""
     return (2 * size - 1) * most
 
 
-def whole(x: Tensor) -> Tensor:
+def to_uint8(x: Tensor) -> Tensor:
     """To bytes, rounded."""
     return x.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def choose(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+def where_uint8(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """torch.where for bytes, in a tenth of its time on a CPU: the sum undoes what wraps in the difference."""
     return old + (new - old) * chosen
 
 
-def grey(planes: Tensor) -> Tensor:
+def to_grey(planes: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 1, H, W) int32 in 0-255: the luma of three channels, in 2^16ths as PIL has it; else the mean."""
     x = planes.int()
     if planes.shape[1] == 3:
@@ -152,10 +162,12 @@ def grey(planes: Tensor) -> Tensor:
 
 def blend(x: Tensor, plain: Tensor, size: Tensor) -> Tensor:
     """From `plain` towards x and beyond, by a factor from 0.1 to 1.9."""
-    return whole(x.float().mul_(factor := 1 + signed(size, 0.9)).add_(plain * (1 - factor)))
+    return to_uint8(x.float().mul_(factor := 1 + to_signed(size, 0.9)).add_(plain * (1 - factor)))
 
 
-def look_up(planes: Tensor, across: tuple[Tensor, Tensor, Tensor], down: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def sample_nearest(
+    planes: Tensor, across: tuple[Tensor, Tensor, Tensor], down: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
     """Each place (x, y) as it is at (a x + b y + c, d x + e y + f), in pixels from the first corner."""
     _, C, H, W = planes.shape
     x, y = (torch.arange(n, device=planes.device) + 0.5 for n in (W, H))

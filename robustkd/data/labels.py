@@ -16,18 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.data.decode import Pixels
-from robustkd.data.folders import PARTS
-from robustkd.data.view import Labels, Source
+from robustkd.data.resize import Pixels
+from robustkd.data.view import PART_ALIASES, PARTS, Labels, Source
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
 
-Values = NDArray[Any]  # (N,) whole numbers or texts; as objects also None, where there is nothing
-
-PARTITION = ("train", "val", "test")
+RawValues = NDArray[Any]  # (N,) whole numbers or texts; as objects also None, where there is nothing
 
 
-class Names(NamedTuple):
+class ColumnNames(NamedTuple):
     """What the user calls what is given."""
 
     label: str = "label"
@@ -36,7 +33,7 @@ class Names(NamedTuple):
     part: str = "split"
 
 
-class Given(NamedTuple):
+class Annotations(NamedTuple):
     """What is said of N images; see Source."""
 
     labels: Labels
@@ -48,7 +45,7 @@ class Given(NamedTuple):
     def fingerprint(self, pixels: str, flips: bool) -> str:
         """What makes this data set itself, from a digest of its images."""
         parts = np.full(len(self.labels), "train") if self.parts is None else self.parts
-        return digest(self.labels, _numbered(parts), text=json.dumps([pixels, self.classes, bool(flips)]))
+        return digest(self.labels, _part_codes(parts), text=json.dumps([pixels, self.classes, bool(flips)]))
 
     def source(
         self,
@@ -67,9 +64,9 @@ class Given(NamedTuple):
         print_ = self.fingerprint(pixels or digest(images), flips)
         return Source(name, images, *self, flips=flips, files=files, fingerprint=print_, skipped=skipped)
 
-    def take(self, chosen: NDArray[np.bool_]) -> "Given":
+    def take(self, chosen: NDArray[np.bool_]) -> "Annotations":
         """What is said of some of the images: (N,)."""
-        return Given(
+        return Annotations(
             self.labels[chosen],
             self.classes,
             None if self.truth is None else self.truth[chosen],
@@ -85,15 +82,15 @@ class Given(NamedTuple):
 
 def encode_labels(
     word: str,
-    labels: Values,
+    labels: RawValues,
     *,
-    called: Values | None = None,
-    clean: Values | None = None,
-    groups: Values | None = None,
-    parts: Values | None = None,
-    names: Names | None = None,
+    called: RawValues | None = None,
+    clean: RawValues | None = None,
+    groups: RawValues | None = None,
+    parts: RawValues | None = None,
+    names: ColumnNames | None = None,
     at: Callable[[int], str] = "row {}".format,
-) -> Given:
+) -> Annotations:
     """Numbers for what a user says of N images.
 
     Args:
@@ -110,19 +107,19 @@ def encode_labels(
         UsageError: a row without a label, fewer than two classes, one that is not trained on, a clean label that no
             row has as its label, a part of another name, or a group in two parts.
     """
-    names = names or Names()
-    codes, values = _coded(labels)
+    names = names or ColumnNames()
+    codes, values = _factorize(labels)
     if (codes < 0).any():
         raise UsageError(f"{word}: {at(int(np.argmin(codes)))} has no {names.label}")
     if len(values) < 2:
         raise UsageError(f"{word}: {names.label} is '{values[0]}' throughout, but telling apart takes two classes")
-    classes = _called(word, names.label, values, called)
-    made = Given(
+    classes = _name_classes(word, names.label, values, called)
+    made = Annotations(
         codes,
         classes,
-        None if clean is None else _truth(word, names, clean, values, at),
-        None if parts is None else _parts(word, names.part, parts, at),
-        None if groups is None else _groups(groups),
+        None if clean is None else _encode_clean_labels(word, names, clean, values, at),
+        None if parts is None else _parse_parts(word, names.part, parts, at),
+        None if groups is None else _encode_groups(groups),
     )
     if made.parts is not None:
         if "train" not in made.parts:
@@ -130,11 +127,11 @@ def encode_labels(
         if strange := made.untrained():
             raise UsageError(f"{word}: val or test has classes that train has not: {', '.join(strange)}")
         if groups is not None and made.groups is not None:
-            _undivided(word, names.group, made.groups, made.parts, groups)
+            _check_groups_undivided(word, names.group, made.groups, made.parts, groups)
     return made
 
 
-def _coded(values: Values) -> tuple[Labels, Values]:
+def _factorize(values: RawValues) -> tuple[Labels, RawValues]:
     """A number for each value, -1 where there is none; and the values in order: (N,), (K,)."""
     import pandas as pd
 
@@ -145,7 +142,7 @@ def _coded(values: Values) -> tuple[Labels, Values]:
     return np.append(rank, -1)[codes].astype(np.int64), distinct[~empty]
 
 
-def _called(word: str, name: str, values: Values, called: Values | None) -> tuple[str, ...]:
+def _name_classes(word: str, name: str, values: RawValues, called: RawValues | None) -> tuple[str, ...]:
     """The class names: what `called` calls the numbers, or else the labels themselves."""
     if called is None or isinstance(values[0], str):
         return tuple(str(value) for value in values)
@@ -160,10 +157,12 @@ def _called(word: str, name: str, values: Values, called: Values | None) -> tupl
     return classes
 
 
-def _truth(word: str, names: Names, clean: Values, values: Values, at: Callable[[int], str]) -> Labels | None:
+def _encode_clean_labels(
+    word: str, names: ColumnNames, clean: RawValues, values: RawValues, at: Callable[[int], str]
+) -> Labels | None:
     """The clean labels by number: (N,); None where there are none."""
     number = {value: label for label, value in enumerate(values.tolist())}
-    codes, distinct = _coded(clean)
+    codes, distinct = _factorize(clean)
     labels = np.full(len(distinct) + 1, -1)  # the last is for what is empty
     for code, value in enumerate(distinct.tolist()):
         if value in number:
@@ -176,39 +175,39 @@ def _truth(word: str, names: Names, clean: Values, values: Values, at: Callable[
     return truth if (truth >= 0).any() else None
 
 
-def _groups(groups: Values) -> Labels | None:
-    codes, distinct = _coded(groups)
+def _encode_groups(groups: RawValues) -> Labels | None:
+    codes, distinct = _factorize(groups)
     if not len(distinct):
         return None
     alone = codes < 0
     return np.where(alone, len(distinct) - 1 + np.cumsum(alone), codes)
 
 
-def _parts(word: str, name: str, parts: Values, at: Callable[[int], str]) -> NDArray[np.str_] | None:
-    codes, distinct = _coded(parts)
+def _parse_parts(word: str, name: str, parts: RawValues, at: Callable[[int], str]) -> NDArray[np.str_] | None:
+    codes, distinct = _factorize(parts)
     if not len(distinct):
         return None
     if (codes < 0).any():
         raise UsageError(f"{word}: {at(int(np.argmin(codes)))} has no {name}, but other rows have one")
-    told = [PARTS.get(str(value).lower(), "") for value in distinct]
+    told = [PART_ALIASES.get(str(value).lower(), "") for value in distinct]
     if "" in told:
         row = int(np.argmax(codes == told.index("")))
         value = str(distinct[told.index("")])
-        hint = did_you_mean(value.lower(), PARTS)
-        raise UsageError(f"{word}: {at(row)}: {name} '{value}' is none of {', '.join(PARTITION)}{hint}")
+        hint = did_you_mean(value.lower(), PART_ALIASES)
+        raise UsageError(f"{word}: {at(row)}: {name} '{value}' is none of {', '.join(PARTS)}{hint}")
     return np.array(told)[codes]
 
 
-def _numbered(parts: NDArray[np.str_]) -> Labels:
+def _part_codes(parts: NDArray[np.str_]) -> Labels:
     """Parts by their place in the alphabet: (N,)."""
-    return np.searchsorted(sorted(PARTITION), parts).astype(np.int64)
+    return np.searchsorted(sorted(PARTS), parts).astype(np.int64)
 
 
-def _undivided(word: str, name: str, groups: Labels, parts: NDArray[np.str_], texts: Values) -> None:
-    pairs = np.unique(groups * len(PARTITION) + _numbered(parts)) // len(PARTITION)
+def _check_groups_undivided(word: str, name: str, groups: Labels, parts: NDArray[np.str_], texts: RawValues) -> None:
+    pairs = np.unique(groups * len(PARTS) + _part_codes(parts)) // len(PARTS)
     twice = pairs[1:][pairs[1:] == pairs[:-1]]
     if len(twice):
         group = twice[0]
-        where = [part for part in PARTITION if (parts[groups == group] == part).any()]
+        where = [part for part in PARTS if (parts[groups == group] == part).any()]
         text = texts[int(np.argmax(groups == group))]
         raise UsageError(f"{word}: {name} '{text}' stands in {' and '.join(where)}, but no split divides a group")

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from robustkd import seeds
-from robustkd.data.augment import margin, mirror, shift
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.augment import max_shift, mirror, shift
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import View
 from robustkd.types import Batch, Clock
 
-Change = Callable[[Tensor, Tensor], Tensor]
+BatchTransform = Callable[[Tensor, Tensor], Tensor]
 
 
-def room(device: torch.device) -> int:
+def memory_budget(device: torch.device) -> int:
     """Bytes that a set may take on a device: half of what is free."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] // 2)
@@ -60,7 +60,9 @@ class Loader:
         self.views = tuple(views)
         self.labels = torch.from_numpy(view.labels).to(device)
         size = len(view) * int(np.prod(view.sources[0].shape))
-        self.resident = self._stored(view.images()) if size <= (room(device) if budget is None else budget) else None
+        self.resident = (
+            self._stored(view.images()) if size <= (memory_budget(device) if budget is None else budget) else None
+        )
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -88,20 +90,20 @@ class Loader:
                 place = torch.from_numpy(np.searchsorted(fetch[number], chunks[number].cpu().numpy()))
                 yield self._stored(images)[place.to(self.device)]
 
-    def epoch(self, number: int, clock: Clock) -> Iterator[Batch]:
+    def iter_epoch(self, number: int, clock: Clock) -> Iterator[Batch]:
         """The batches of epoch `number`, counted over all phases of a run."""
         random = torch.Generator().manual_seed(seeds.derive(self.seed, "order", number))
         rows = torch.randperm(len(self.view), generator=random).to(self.device)
         moved, *others = self._moves("augment", number), *(self._paired(view, number) for view in self.views)
         for index, images in zip(rows.tensor_split(len(self)), self._gathered(rows), strict=True):
-            views = tuple(scaled(other(images, index)) for other in others)
-            yield Batch(scaled(moved(images, index)), self.labels[index], index, clock, views)
+            views = tuple(to_float_images(other(images, index)) for other in others)
+            yield Batch(to_float_images(moved(images, index)), self.labels[index], index, clock, views)
 
-    def _moves(self, name: str, number: int) -> Change:
+    def _moves(self, name: str, number: int) -> BatchTransform:
         """An epoch's moving and mirroring: images (B, H, W, C) and their rows -> images."""
         n, side = len(self.view), min(self.view.sources[0].shape[1:])
         random = torch.Generator().manual_seed(seeds.derive(self.seed, name, number))
-        pad = margin(side)
+        pad = max_shift(side)
         # One draw per epoch, indexed by row: nothing random is left to do inside a step.
         offsets = torch.randint(0, 2 * pad + 1, (n, 2), generator=random).to(self.device)
         flipped = (torch.rand(n, generator=random) < 0.5).to(self.device)
@@ -112,22 +114,22 @@ class Loader:
 
         return change
 
-    def _paired(self, text: str, number: int) -> Change:
+    def _paired(self, text: str, number: int) -> BatchTransform:
         """An epoch of another view: changed as the word says, then moved and mirrored by draws of its own."""
-        word = PAIRED.parse(text)
+        word = PAIRED_VIEWS.parse(text)
         view = word.load()(**word.kwargs())
         random = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
         draws = torch.rand(len(self.view), view.draws, generator=random).to(self.device)
         moved = self._moves(text, number)
         return lambda images, index: moved(view(images, draws[index]), index)
 
-    def plain(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def iter_plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images in [0, 1] and labels as they stand, in order, for evaluation: (B, C, H, W), (B,)."""
         rows = torch.arange(len(self.view), device=self.device)
         for index, images in zip(rows.tensor_split(len(self)), self._gathered(rows), strict=True):
-            yield scaled(images), self.labels[index]
+            yield to_float_images(images), self.labels[index]
 
 
-def scaled(images: Tensor) -> Tensor:
+def to_float_images(images: Tensor) -> Tensor:
     """uint8 (B, H, W, C) to float (B, C, H, W) in [0, 1], channels last in memory."""
     return images.permute(0, 3, 1, 2).float().div_(255)

@@ -5,7 +5,7 @@ import numpy as np
 from robustkd.data.view import View
 
 
-def moments(view: View) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_mean_std(view: View) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the pixels per channel, in units of [0, 1]: what nets normalise by."""
     channels = view.sources[0].shape[0]
     counts = np.zeros((channels, 256), np.int64)

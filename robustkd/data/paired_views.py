@@ -11,7 +11,7 @@ from robustkd.registry import Entry, Registry
 if TYPE_CHECKING:  # the table is read before torch is loaded
     from torch import Tensor
 
-PAIRED = Registry(
+PAIRED_VIEWS = Registry(
     "view",
     "robustkd.data",
     "robustkd.views",
@@ -22,7 +22,7 @@ PAIRED = Registry(
 )
 
 
-class Paired(Protocol):
+class PairedView(Protocol):
     """A second look at images."""
 
     draws: int  # numbers that one image takes

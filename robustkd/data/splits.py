@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from robustkd import seeds
-from robustkd.data.view import Keys, Labels, Source, first_by_key
+from robustkd.data.view import Keys, Labels, Source, select_smallest_keys
 from robustkd.errors import UsageError
 
-TEST = 0.25  # the share of each class that becomes the test split where none is given
-BUNDLES = 2000  # about how many groups of one row are told apart, 20 of each class at least
+TEST_SHARE = 0.25  # the share of each class that becomes the test split where none is given
+MAX_SINGLETON_GROUPS = 2000  # about how many groups of one row are told apart, 20 of each class at least
 
 
-class Rows(NamedTuple):
+class SplitRows(NamedTuple):
     """Rows of a source, each split sorted; none is in two of them."""
 
     train: Labels
@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     test: Labels
 
 
-def split(source: Source, *, held_out: float, seed: int) -> Rows:
+def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
     """Divide a source.
 
     Args:
@@ -42,17 +42,17 @@ def split(source: Source, *, held_out: float, seed: int) -> Rows:
     parts = np.full(len(source.labels), "train") if source.parts is None else source.parts
     train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
     if not len(test):
-        test = _cut(source, train, TEST, seeds.derive(seed, "split", "test"), least=1)
+        test = _draw_share(source, train, TEST_SHARE, seeds.derive(seed, "split", "test"), least=1)
         train = np.setdiff1d(train, test)
     if not held_out:
-        return Rows(train, val[:0], test)
+        return SplitRows(train, val[:0], test)
     if not len(val):
-        val = _cut(source, train, held_out, seeds.derive(seed, "split", "held-out"), least=0)
+        val = _draw_share(source, train, held_out, seeds.derive(seed, "split", "held-out"), least=0)
         train = np.setdiff1d(train, val)
-    return Rows(train, val, test)
+    return SplitRows(train, val, test)
 
 
-def _cut(source: Source, rows: Labels, share: float, seed: int, least: int) -> Labels:
+def _draw_share(source: Source, rows: Labels, share: float, seed: int, least: int) -> Labels:
     """A share of each class among these rows, at least so many of each and never all: (m,), sorted."""
     counts = np.bincount(source.labels[rows], minlength=len(source.classes))
     if least and counts.min() < 2:
@@ -62,13 +62,13 @@ def _cut(source: Source, rows: Labels, share: float, seed: int, least: int) -> L
             " at least 2 are needed, one to train on and one to test on"
         )
     if source.groups is not None:
-        return _cut_groups(source, rows, share, seed, everywhere=bool(least))
+        return _draw_groups(source, rows, share, seed, everywhere=bool(least))
     sizes = np.rint(share * counts).astype(np.int64).clip(least).clip(max=np.maximum(counts - 1, 0))
-    taken, _ = first_by_key(source.labels[rows], seeds.row_keys(seed, rows), sizes)
+    taken, _ = select_smallest_keys(source.labels[rows], seeds.row_keys(seed, rows), sizes)
     return np.sort(rows[taken])
 
 
-def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywhere: bool) -> Labels:
+def _draw_groups(source: Source, rows: Labels, share: float, seed: int, everywhere: bool) -> Labels:
     """About a share of each class, in whole groups; every class stays, and if told every class goes: (m,), sorted."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -77,7 +77,7 @@ def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywher
         source.labels[rows],
         merge_singleton_groups(source.labels[rows], source.groups[rows], seeds.row_keys(seed, rows)),
     )
-    ratio = _parts(share)
+    ratio = _to_folds(share)
     fold = np.zeros(len(rows), np.int64)
     folder = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
     try:
@@ -85,19 +85,19 @@ def _cut_groups(source: Source, rows: Labels, share: float, seed: int, everywher
             for number, (_, members) in enumerate(folder.split(rows, labels, groups)):
                 fold[members] = number
     except ValueError:  # more folds than groups, or than images of any class
-        raise UsageError(_indivisible(source, rows, share)) from None
+        raise UsageError(_indivisible_message(source, rows, share)) from None
     for first in range(ratio.denominator):
         gone = (fold - first) % ratio.denominator < ratio.numerator
         stays, goes = (len(np.unique(labels[chosen])) for chosen in (~gone, gone))
         if stays == len(np.unique(labels)) and (goes == stays or not everywhere):
             return rows[gone]
-    raise UsageError(_indivisible(source, rows, share))
+    raise UsageError(_indivisible_message(source, rows, share))
 
 
-def _parts(share: float) -> Fraction:
+def _to_folds(share: float) -> Fraction:
     """A share as so many of a number of folds: few, since each takes time and a group, where that is near enough.
 
-    >>> _parts(0.25), _parts(0.137), _parts(0.01)
+    >>> _to_folds(0.25), _to_folds(0.137), _to_folds(0.01)
     (Fraction(1, 4), Fraction(2, 15), Fraction(1, 100))
     """
     tries = (max(Fraction(share).limit_denominator(most), Fraction(1, most)) for most in (20, 100))
@@ -114,14 +114,14 @@ def merge_singleton_groups(labels: Labels, groups: Labels, keys: Keys, parts: in
     _, where, size = np.unique(groups, return_inverse=True, return_counts=True)
     alone = np.flatnonzero(size[where] == 1)
     counts = np.bincount(labels[alone])
-    taken, rank = first_by_key(labels[alone], keys[alone], counts)
-    many = np.maximum(1, np.minimum(len(alone) // BUNDLES, counts // parts))[labels[alone][taken]]
+    taken, rank = select_smallest_keys(labels[alone], keys[alone], counts)
+    many = np.maximum(1, np.minimum(len(alone) // MAX_SINGLETON_GROUPS, counts // parts))[labels[alone][taken]]
     bundled = groups.copy()
     bundled[alone[taken]] = groups.max() + np.cumsum(rank % many == 0)
     return bundled
 
 
-def _indivisible(source: Source, rows: Labels, share: float) -> str:
+def _indivisible_message(source: Source, rows: Labels, share: float) -> str:
     """The sentence for groups that cannot be divided, with the class that has the fewest."""
     assert source.groups is not None
     pairs = np.unique(np.stack([source.labels[rows], source.groups[rows]]), axis=1)[0]

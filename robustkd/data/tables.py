@@ -20,21 +20,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from robustkd.data.csv_reader import read as read_lines
-from robustkd.data.decode import accept, cached, reason
-from robustkd.data.folders import there
-from robustkd.data.labels import Values, encode_labels
+from robustkd.data.csv_reader import read_csv_rows
+from robustkd.data.decode import describe_error, raise_if_unreadable
+from robustkd.data.image_cache import decode_with_cache
+from robustkd.data.labels import RawValues, encode_labels
+from robustkd.data.paths import require_file
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("image", "label", "split", "group", "clean_label")
-NEEDED = COLUMNS[:2]
+TABLE_COLUMNS = ("image", "label", "split", "group", "clean_label")
+REQUIRED_COLUMNS = TABLE_COLUMNS[:2]
 
 
-class Reading(NamedTuple):
+class DecodeOptions(NamedTuple):
     """How image files are read; see sources.read."""
 
     image_size: int = 32
@@ -42,13 +43,13 @@ class Reading(NamedTuple):
     cache_dir: Path | None = None
 
 
-class Table(NamedTuple):
+class ImageTable(NamedTuple):
     """What the columns of a table hold, None where nothing is."""
 
     columns: dict[str, list[Any]]  # those of COLUMNS that there are
     root: Path  # where relative paths begin
     at: Callable[[int], str] = "row {}".format  # where a row is
-    called: Values | None = None  # the names of labels that are numbers
+    called: RawValues | None = None  # the names of labels that are numbers
 
 
 def from_frame(
@@ -81,73 +82,73 @@ def from_frame(
         ...
     robustkd.errors.UsageError: frame: there is no column 'image' (did you mean 'Image'?); there are: Image, label
     """
-    _checked(name, [str(column) for column in frame.columns])
-    columns = {column: _listed(frame[column]) for column in COLUMNS if column in frame.columns}
-    reading = Reading(image_size, skip_bad_images, cache_dir)
-    return _source(name, Table(columns, Path(root).expanduser()), reading, flips)
+    _check_header(name, [str(column) for column in frame.columns])
+    columns = {column: _column_values(frame[column]) for column in TABLE_COLUMNS if column in frame.columns}
+    reading = DecodeOptions(image_size, skip_bad_images, cache_dir)
+    return _build_source(name, ImageTable(columns, Path(root).expanduser()), reading, flips)
 
 
-def read_csv(word: str, path: Path, reading: Reading) -> Source:
+def load_csv(word: str, path: Path, reading: DecodeOptions) -> Source:
     """The data set in a CSV file; see lines.read."""
-    (header, *rows), lines = read_lines(word, path)
-    _checked(word, header)
-    columns = {name: [row[header.index(name)] for row in rows] for name in COLUMNS if name in header}
-    return _source(word, Table(columns, path.parent, lambda row: f"line {lines[row + 1]}"), reading)
+    (header, *rows), lines = read_csv_rows(word, path)
+    _check_header(word, header)
+    columns = {name: [row[header.index(name)] for row in rows] for name in TABLE_COLUMNS if name in header}
+    return _build_source(word, ImageTable(columns, path.parent, lambda row: f"line {lines[row + 1]}"), reading)
 
 
-def read_parquet(word: str, path: Path, reading: Reading) -> Source:
+def load_parquet(word: str, path: Path, reading: DecodeOptions) -> Source:
     """The data set in a Parquet file."""
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
-        file = pq.ParquetFile(there(word, path))
+        file = pq.ParquetFile(require_file(word, path))
         schema = file.schema_arrow
-        table = file.read(columns=[name for name in COLUMNS if name in schema.names])
+        table = file.read(columns=[name for name in TABLE_COLUMNS if name in schema.names])
     except UsageError:
         raise
     except Exception as error:  # no Parquet file, a damaged one, one that may not be read
-        why = reason(error).splitlines()[0]
+        why = describe_error(error).splitlines()[0]
         raise UsageError(f"{word}: {path} is no Parquet file that can be read ({why})") from error
-    _checked(word, schema.names)
+    _check_header(word, schema.names)
     columns = {name: table[name].to_pylist() for name in table.column_names if name == "image"}
-    columns |= {name: _listed(table[name].to_pandas()) for name in table.column_names if name != "image"}
+    columns |= {name: _column_values(table[name].to_pandas()) for name in table.column_names if name != "image"}
     try:  # what Hugging Face notes of the classes; notes of another form are nobody's fault
         names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]["names"]
         called = np.array([str(name) for name in names]) if isinstance(names, list) else None
     except (KeyError, TypeError, ValueError):
         called = None
-    return _source(word, Table(columns, path.parent, called=called), reading)
+    return _build_source(word, ImageTable(columns, path.parent, called=called), reading)
 
 
-def _checked(word: str, header: Sequence[str]) -> None:
+def _check_header(word: str, header: Sequence[str]) -> None:
     """Refuse a header that lacks a column, has it twice, or has an optional one under almost its name."""
     listed = ", ".join(header[:20]) + (" and more" if len(header) > 20 else "")
     plain = {re.sub(r"[\W_]", "", name).lower(): name for name in header}
-    for name in COLUMNS:
+    for name in TABLE_COLUMNS:
         if header.count(name) > 1:
             raise UsageError(f"{word}: two columns are called '{name}'")
         near = plain.get(name.replace("_", ""))
-        if name in header or (name not in NEEDED and near is None):
+        if name in header or (name not in REQUIRED_COLUMNS and near is None):
             continue
         hint = f" (did you mean '{near}'?)" if near is not None else did_you_mean(name, header)
         raise UsageError(
             f"{word}: there is no column '{name}'{hint}; there are: {listed}"
-            if name in NEEDED
+            if name in REQUIRED_COLUMNS
             else f"{word}: the column '{near}' would be read if it were called '{name}'"
         )
 
 
-def _listed(series: "pd.Series[Any]") -> list[Any]:
+def _column_values(series: "pd.Series[Any]") -> list[Any]:
     """A column's values as Python's own, None where there is nothing; 1.0 is 1 where only a gap made it so."""
     series = series.convert_dtypes()
     values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
     return values
 
 
-def _source(word: str, table: Table, reading: Reading, flips: bool = True) -> Source:
+def _build_source(word: str, table: ImageTable, reading: DecodeOptions, flips: bool = True) -> Source:
     if not table.columns["label"]:
         raise UsageError(f"{word}: it has a header, but no rows")
-    values = {name: _values(word, name, column) for name, column in table.columns.items() if name != "image"}
+    values = {name: _to_raw_values(word, name, column) for name, column in table.columns.items() if name != "image"}
     said = encode_labels(
         word,
         values["label"],
@@ -157,9 +158,9 @@ def _source(word: str, table: Table, reading: Reading, flips: bool = True) -> So
         parts=values.get("split"),
         at=table.at,
     )
-    files, contents = _pictures(word, table)
-    images, pixels, bad = cached(table.root, files, reading.image_size, reading.cache_dir, contents)
-    accept(word, len(files), bad, reading.skip_bad_images)
+    files, contents = _list_table_images(word, table)
+    images, pixels, bad = decode_with_cache(table.root, files, reading.image_size, reading.cache_dir, contents)
+    raise_if_unreadable(word, len(files), bad, reading.skip_bad_images)
     good = np.array([file not in bad for file in files])
     said = said.take(good)
     if lost := said.untrained():
@@ -168,7 +169,7 @@ def _source(word: str, table: Table, reading: Reading, flips: bool = True) -> So
     return said.source(word, images, flips=flips, pixels=pixels, files=left, skipped=tuple(bad))
 
 
-def _values(word: str, name: str, column: list[Any]) -> Values:
+def _to_raw_values(word: str, name: str, column: list[Any]) -> RawValues:
     """A column of texts or of whole numbers, with gaps: (N,)."""
     kinds = set(map(type, column)) - {type(None)}
     if kinds - {str} and kinds - {int} and kinds - {bool}:
@@ -179,7 +180,7 @@ def _values(word: str, name: str, column: list[Any]) -> Values:
     return values
 
 
-def _pictures(word: str, table: Table) -> tuple[list[str], dict[str, bytes]]:
+def _list_table_images(word: str, table: ImageTable) -> tuple[list[str], dict[str, bytes]]:
     """The file of each row, relative to the root; and what is in those that the table itself holds, by name.
 
     What has no path, or one that another row has too, is named by its row.
@@ -193,7 +194,7 @@ def _pictures(word: str, table: Table) -> tuple[list[str], dict[str, bytes]]:
             files.append(path or f"row {row}")
             held[row] = content
         elif isinstance(path, str) and path.strip():
-            files.append(_inside(word, table, roots, row, path))
+            files.append(_relative_to_root(word, table, roots, row, path))
         elif path:
             raise UsageError(
                 f"{word}: {table.at(row)}: the image is of type {type(path).__name__}, neither path nor bytes"
@@ -207,7 +208,7 @@ def _pictures(word: str, table: Table) -> tuple[list[str], dict[str, bytes]]:
     return files, {files[row]: content for row, content in held.items()}
 
 
-def _inside(word: str, table: Table, roots: Sequence[str], row: int, path: str) -> str:
+def _relative_to_root(word: str, table: ImageTable, roots: Sequence[str], row: int, path: str) -> str:
     """A path below the root, with slashes."""
     file = path.replace("\\", "/")
     for root in roots:

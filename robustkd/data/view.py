@@ -13,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.data.resize import fit_images
 from robustkd.hashing import digest
 
 Labels = NDArray[np.int64]  # (N,)
 Keys = NDArray[np.uint64]  # (N,)
+
+PARTS = ("train", "val", "test")
+PART_ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Source:
         files: the N file names, where the images were files.
         fingerprint: a digest of content; computed from images and labels where the reader gives none.
         skipped: files that could not be read and were left out on request.
-        reading: the options it was read with, by name: further data sets beside it are read in the same way.
+        read_options: the options it was read with, by name: further data sets beside it are read in the same way.
     """
 
     name: str
@@ -49,7 +53,7 @@ class Source:
     files: tuple[str, ...] | None = None
     fingerprint: str = ""
     skipped: tuple[str, ...] = ()
-    reading: tuple[tuple[str, Any], ...] = ()
+    read_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -71,7 +75,7 @@ class View:
             again, so that no two samples are one.
         labels: (n,) int64, the label shown.
         seed: the data seed that every scenario's draws hang on.
-        place: how many scenarios were applied; each draws with keys of its own.
+        position: how many scenarios were applied; each draws with keys of its own.
         origin: (n,) int64, which source a row is of; None for the first throughout.
         scale: how large this view is beside the training rows: what absolute class sizes are multiplied by.
         training: whether these are the training rows; held-out ones have what they have.
@@ -81,7 +85,7 @@ class View:
     rows: Labels
     labels: Labels
     seed: int = 0
-    place: int = 0
+    position: int = 0
     origin: Labels | None = None
     scale: float = 1.0
     training: bool = True
@@ -124,7 +128,7 @@ class View:
         return self.truth is None or bool((self.truth != self.labels).any())
 
     @property
-    def published(self) -> Labels:
+    def published_labels(self) -> Labels:
         """The label each row came with, before any scenario; -1 for a foreign image: (n,)."""
         return self._own(self.sources[0].labels)
 
@@ -141,12 +145,12 @@ class View:
         return np.where(own, values[np.where(own, self.rows, 0)], -1)
 
     @property
-    def identity(self) -> Labels:
+    def sample_ids(self) -> Labels:
         """A number that no other sample has, whatever is shown around it: (n,)."""
         return self.rows if self.origin is None else self.rows + (self.origin << 40)
 
     @property
-    def places(self) -> Labels:
+    def source_rows(self) -> Labels:
         """Where each row's image lies among those of its source: (n,)."""
         if self.origin is None:
             return self.rows
@@ -155,11 +159,11 @@ class View:
 
     def keys(self, *purpose: str | int) -> Keys:
         """A number per row from the data seed, this place in the chain, the purpose and the source row: (n,)."""
-        return seeds.row_keys(seeds.derive(self.seed, "scenario", self.place, *purpose), self.identity)
+        return seeds.row_keys(seeds.derive(self.seed, "scenario", self.position, *purpose), self.sample_ids)
 
-    def draw(self, *names: str | int) -> int:
+    def derive_seed(self, *names: str | int) -> int:
         """A seed for what belongs to no single row, such as an order of classes."""
-        return seeds.derive(self.seed, "scenario", self.place, *names)
+        return seeds.derive(self.seed, "scenario", self.position, *names)
 
     def take(self, chosen: NDArray[np.bool_] | Labels) -> "View":
         """Some of the rows: (n,) bool or indices."""
@@ -172,14 +176,14 @@ class View:
 
     def images(self) -> NDArray[np.uint8]:
         """The images themselves, gathered, foreign ones brought to the shape of the others: (n, C, H, W)."""
-        from robustkd.data.decode import fitted
-
         if self.origin is None:
             return self.sources[0].images[self.rows]
         images = np.empty((len(self), *self.sources[0].shape), np.uint8)
-        places = self.places
+        places = self.source_rows
         for number, source in enumerate(self.sources):
-            images[self.origin == number] = fitted(source.images[places[self.origin == number]], self.sources[0].shape)
+            images[self.origin == number] = fit_images(
+                source.images[places[self.origin == number]], self.sources[0].shape
+            )
         return images
 
     @cached_property
@@ -211,7 +215,7 @@ def concat(view: View, parts: list[View]) -> View:
     )
 
 
-def first_by_key(groups: Labels, keys: Keys, sizes: Sequence[int] | Labels) -> tuple[Labels, Labels]:
+def select_smallest_keys(groups: Labels, keys: Keys, sizes: Sequence[int] | Labels) -> tuple[Labels, Labels]:
     """The members of each group with the smallest keys: as many of group g as sizes[g] says.
 
     Args:
@@ -225,7 +229,7 @@ def first_by_key(groups: Labels, keys: Keys, sizes: Sequence[int] | Labels) -> t
     A larger size takes a superset, in the same order.
 
     >>> groups, keys = np.array([0, 1, 0, 1]), np.array([7, 3, 2, 9], dtype=np.uint64)
-    >>> first_by_key(groups, keys, [2, 1])
+    >>> select_smallest_keys(groups, keys, [2, 1])
     (array([2, 0, 1]), array([0, 1, 0]))
     """
     sizes = np.asarray(sizes)

@@ -53,7 +53,7 @@ def evaluate_corruptions(net: "Network", loader: "Loader") -> dict[str, dict[str
             for severity in range(1, 6):
                 right = torch.zeros((), dtype=torch.int64, device=loader.device)
                 with seeded_generator(loader.device) as random:
-                    for images, labels in loader.plain():
+                    for images, labels in loader.iter_plain():
                         said = net(corrupt_images(images, name, severity, random)).logits.argmax(dim=1)
                         right += (said == labels).sum()
                 shares[name][str(severity)] = float(right) / len(loader.view)

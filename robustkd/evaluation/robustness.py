@@ -55,7 +55,7 @@ MIN_BATCH = 32  # images at a time, however large they are
 
 ATTACKS = Registry(
     "attack",
-    "robustkd",
+    "robustkd.evaluation",
     "robustkd.attacks",
     {
         "fgsm": Entry("robustness:FGSM", "one step along the sign of the gradient (arXiv 1412.6572)"),
@@ -288,7 +288,7 @@ def check_user_attacks(net: "Network", view: "View", spec: str) -> None:
     for attack in own:
         asked = attackable_copy(net)
         with seeded_generator(loader.device) as random:
-            for images, _ in loader.plain():
+            for images, _ in loader.iter_plain():
                 attack.perturb(asked, images, asked(images).argmax(dim=1), random)
 
 
@@ -325,7 +325,7 @@ def evaluate_attacks(net: "Network", loader: "Loader", spec: str) -> dict[str, d
             predicted, far, wide = [], [], []
             asked = attackable_copy(net)
             with seeded_generator(loader.device) as random:
-                for batch, given in loader.plain():
+                for batch, given in loader.iter_plain():
                     for images, labels in zip(torch.split(batch, size), torch.split(given, size), strict=True):
                         moved = perturb(asked.eval(), images, labels, random)  # whatever a user's has left it in
                         with torch.no_grad():

@@ -1,8 +1,8 @@
-"""Out-of-fold probabilities: what nets say of rows that they were not trained on.
+"""Out-of-fold probabilities: class probabilities from nets that were not trained on the row they predict.
 
-The rows are cut into folds. For each fold a net is trained, plainly, on the others, and asked about this one; so a wrong
-label cannot have been learnt by the net that judges it. Other rows, such as a test set's, are judged by the mean of all
-the nets, none of which was trained on them. What a fold has come to is kept in a file, and an interrupted command goes on.
+The rows are divided into folds. For each fold a net is trained with the baseline on the other folds and predicts this one,
+so that no net has memorised a wrong label that it predicts. Other rows, such as a test set, are predicted by the mean of all
+nets, none of which was trained on them. The predictions of each fold are saved to a file, so that an interrupted run resumes.
 """
 
 import time
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robustkd import seeds
 from robustkd.atomic import write_atomically
 from robustkd.data.loader import Loader
-from robustkd.data.normalisation import moments
+from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import merge_singleton_groups
 from robustkd.data.view import Labels, View
 from robustkd.errors import ExecutionError, UsageError
@@ -34,18 +34,17 @@ from robustkd.training.recipe import Recipe
 from robustkd.types import DatasetInfo
 
 ClassProbabilities = NDArray[np.float32]  # (n, K)
-ChannelMoments = tuple[
-    tuple[float, ...], tuple[float, ...]
-]  # mean and standard deviation per channel, in units of [0, 1]
-RESIDENT_BYTES = 256 << 20  # bytes of pixels held at once: what is larger stays where it is mapped
-INFERENCE_BATCH = 128  # images a net is asked about at once: at 64x64 their maps, not the data, are what takes memory
+# Mean and standard deviation per channel, in units of [0, 1].
+ChannelMoments = tuple[tuple[float, ...], tuple[float, ...]]
+RESIDENT_BYTES = 256 << 20  # pixels held in memory at once; larger data sets stay memory-mapped
+INFERENCE_BATCH = 128  # at 64x64 the feature maps of a batch take more memory than the data
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the net of each fold is trained."""
+    """Configuration of the training of each fold's net."""
 
-    net: str  # a word of MODELS
+    net: str  # a spec of MODELS
     recipe: Recipe
     batch: int = 64
     augment: bool = True
@@ -56,126 +55,133 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class FoldProgress:
-    """An epoch that has ended, or a fold: `agreed` is then there."""
+    """The end of an epoch, or of a fold if `agreement` is set."""
 
     fold: int
     epoch: int
     epochs: int
-    agreement: float | None = None  # the share of the fold's labels that its net gives
-    seconds: float = 0.0  # what training and asking the fold's net took, whenever that was
-    reused: bool = False  # whether it was there already
+    agreement: float | None = None  # the fraction of the fold's labels that its net predicts
+    seconds: float = 0.0  # time to train and evaluate the fold's net, in this run or an earlier one
+    reused: bool = False  # whether the fold was loaded from its file
 
 
 ProgressCallback = Callable[[FoldProgress], None]
 
 
 def assign_folds(view: View, count: int, seed: int) -> Labels:
-    """Which fold each row is in, 0 to count - 1: (n,).
+    """Assign each row to a fold, 0 to count - 1: (n,).
 
-    Each class is spread evenly, a class smaller than the folds over as many as it has samples. Where the data set has
-    groups none is divided, as its members would vote for one another, and classes are spread as evenly as groups allow.
+    Each class is spread evenly over the folds, or over as many folds as it has samples. Groups are never divided, because
+    a net would recognise the rest of a group it was trained on; classes are then spread as evenly as the groups allow.
 
     Raises:
-        UsageError: there are fewer samples of every class, or fewer groups, than folds.
+        UsageError: Every class has fewer samples than there are folds, or there are fewer groups than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    most = int(view.counts.max())
-    if most < count:
-        raise UsageError(f"--folds {count}: no class has more than {most} samples to train on, so {most} is the most")
-    # Dealt in the order of keys: the draw is the rows' own, whatever order they come in.
-    keys = seeds.row_keys(seeds.derive(seed, "folds"), view.identity)
+    largest = int(view.counts.max())
+    if largest < count:
+        raise UsageError(
+            f"--folds {count}: should be at most {largest}, the number of training samples of the largest class"
+        )
+    # Sorted by key, so that a row's fold does not depend on the order of the rows.
+    keys = seeds.row_keys(seeds.derive(seed, "folds"), view.sample_ids)
     order = np.argsort(keys, kind="stable")
     labels, groups = view.labels[order], _groups_by_row(view)
     if groups is None:
-        folder, cut = StratifiedKFold(count), None
+        splitter, split_groups = StratifiedKFold(count), None
     else:
-        there = len(np.unique(groups))
-        if there < count:
-            raise UsageError(f"--folds {count}: there are {there} groups to train on, and no group is divided")
+        group_count = len(np.unique(groups))
+        if group_count < count:
+            raise UsageError(
+                f"--folds {count}: should be at most {group_count}, the number of training groups, which are never divided"
+            )
         groups = merge_singleton_groups(view.labels, groups, keys, max(20, 4 * count))
-        # The library breaks ties by a group's number: numbered by its first row in that order, it hangs on the seed.
+        # scikit-learn breaks ties by group number. Groups are numbered by their first row in key order to depend on the seed.
         _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
-        folder, cut = StratifiedGroupKFold(count), np.argsort(np.argsort(first))[number]
-    fold = np.empty(len(view), np.int64)
+        splitter, split_groups = StratifiedGroupKFold(count), np.argsort(np.argsort(first))[number]
+    folds = np.empty(len(view), np.int64)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes smaller than the number of folds
-        for which, (_, members) in enumerate(folder.split(labels, labels, cut)):
-            fold[order[members]] = which
-    return fold
+        for index, (_, members) in enumerate(splitter.split(labels, labels, split_groups)):
+            folds[order[members]] = index
+    return folds
 
 
-def unseen_class_mask(labels: Labels, fold: Labels, classes: int) -> NDArray[np.bool_]:
-    """Rows whose class is in no other fold: their net has never met it and cannot judge them. (n,)."""
-    table = np.zeros((classes, int(fold.max(initial=0)) + 1), np.int64)
-    np.add.at(table, (labels, fold), 1)
-    alone: NDArray[np.bool_] = (table.sum(axis=1, keepdims=True) == table)[labels, fold]
-    return alone
+def unseen_class_mask(labels: Labels, folds: Labels, classes: int) -> NDArray[np.bool_]:
+    """Return the rows whose class is in no other fold, so that their net was not trained on it: (n,)."""
+    counts = np.zeros((classes, int(folds.max(initial=0)) + 1), np.int64)
+    np.add.at(counts, (labels, folds), 1)
+    unseen: NDArray[np.bool_] = (counts.sum(axis=1, keepdims=True) == counts)[labels, folds]
+    return unseen
 
 
 def out_of_fold_probabilities(
-    view: View, fold: Labels, test: View, trainer: TrainingConfig, folder: Path, report: ProgressCallback
+    view: View, folds: Labels, test: View, config: TrainingConfig, folder: Path, on_progress: ProgressCallback
 ) -> tuple[ClassProbabilities, ClassProbabilities]:
-    """What each fold's net says of its own rows, and the mean of what all say of the test rows: (n, K) and (m, K).
+    """Predict each row by the net of its fold, and the test rows by the mean of all nets: (n, K) and (m, K).
 
     Args:
-        view: the rows, under the labels shown.
-        fold: (n,) the fold of each.
-        test: rows that no net is trained on; there may be none.
-        folder: keeps fold-0.npz and so on. It belongs to these arguments: what lies there is taken for theirs.
+        view: The rows, under the labels shown.
+        folds: (n,) the fold of each row.
+        test: Rows that no net is trained on; may be empty.
+        config: The training configuration.
+        folder: The folder for fold-0.npz and so on. It must belong to these arguments, because files in it are reused.
+        on_progress: Called after each epoch and each fold.
 
     Raises:
-        Failed: a net's training diverged.
+        ExecutionError: The training of a net diverged.
     """
-    count, classes = int(fold.max()) + 1, len(view.classes)
+    count, classes = int(folds.max()) + 1, len(view.classes)
     own = np.empty((len(view), classes), np.float32)
     other = np.zeros((len(test), classes), np.float32)
-    pixels: ChannelMoments | None = None
-    for which in range(count):
-        path, rows = folder / f"fold-{which}.npz", np.flatnonzero(fold == which)
-        kept = _load_predictions(path, (len(rows), classes), (len(test), classes))
-        if kept is None:
+    channels: ChannelMoments | None = None
+    for fold in range(count):
+        path, rows = folder / f"fold-{fold}.npz", np.flatnonzero(folds == fold)
+        saved = _load_predictions(path, (len(rows), classes), (len(test), classes))
+        if saved is None:
             start = time.monotonic()
-            pixels = moments(view) if pixels is None else pixels
-            net = _train_network(view.take(fold != which), which, trainer, pixels, report)
-            asked = _predict_probabilities(net, view.take(rows), trainer), _predict_probabilities(net, test, trainer)
-            answers = _FoldPredictions(*asked, time.monotonic() - start)
-            _save_predictions(path, answers)
+            channels = channel_mean_std(view) if channels is None else channels
+            net = _train_network(view.take(folds != fold), fold, config, channels, on_progress)
+            pair = _predict_probabilities(net, view.take(rows), config), _predict_probabilities(net, test, config)
+            predictions = _FoldPredictions(*pair, time.monotonic() - start)
+            _save_predictions(path, predictions)
         else:
-            answers = kept
-        own[rows] = answers.own
-        other += answers.other / count
-        agreed, epochs = float((own[rows].argmax(axis=1) == view.labels[rows]).mean()), trainer.recipe.epochs
-        report(FoldProgress(which, epochs, epochs, agreed, answers.seconds, reused=kept is not None))
+            predictions = saved
+        own[rows] = predictions.own
+        other += predictions.other / count
+        agreement = float((own[rows].argmax(axis=1) == view.labels[rows]).mean())
+        epochs = config.recipe.epochs
+        on_progress(FoldProgress(fold, epochs, epochs, agreement, predictions.seconds, reused=saved is not None))
     return own, other
 
 
 class _FoldPredictions(NamedTuple):
-    """What a fold's net said, and the seconds it took."""
+    """The predictions of a fold's net, and the time they took."""
 
-    own: ClassProbabilities
-    other: ClassProbabilities
+    own: ClassProbabilities  # of the fold's rows
+    other: ClassProbabilities  # of the test rows
     seconds: float
 
 
-def build_fold_network(view: View, trainer: TrainingConfig, which: int, pixels: ChannelMoments) -> Network:
-    """A fold's net before it is trained, on the CPU.
+def build_fold_network(view: View, config: TrainingConfig, fold: int, channels: ChannelMoments) -> Network:
+    """Build a fold's untrained net on the CPU.
 
     Raises:
-        UsageError: the net cannot be built, or not for images of this size.
+        UsageError: The net cannot be built, or does not support images of this size.
     """
     return build_network(
-        MODELS.parse(trainer.net),
+        MODELS.parse(config.net),
         shape=view.sources[0].shape,
         classes=len(view.classes),
-        mean=pixels[0],
-        std=pixels[1],
-        bf16=trainer.half,
-        seed=seeds.derive(trainer.seed, "audit", "init", which),
+        mean=channels[0],
+        std=channels[1],
+        bf16=config.half,
+        seed=seeds.derive(config.seed, "audit", "init", fold),
     )
 
 
 def _groups_by_row(view: View) -> Labels | None:
-    """The group of each row, foreign rows and those of no group (-1) each in one of its own: (n,), None without groups."""
+    """Return the group of each row, None without groups: (n,). Foreign rows and rows without a group (-1) are singletons."""
     groups = view.sources[0].groups
     if groups is None:
         return None
@@ -184,53 +190,52 @@ def _groups_by_row(view: View) -> Labels | None:
 
 
 def _train_network(
-    view: View, which: int, trainer: TrainingConfig, pixels: ChannelMoments, report: ProgressCallback
+    view: View, fold: int, config: TrainingConfig, channels: ChannelMoments, on_progress: ProgressCallback
 ) -> Network:
-    """A net trained plainly on a view."""
+    """Train a net on a view with the baseline and cross entropy."""
     baseline = MethodSpec.parse("baseline")
-    facts = DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+    dataset_info = DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
     ingredients: Ingredients = {
-        "student": lambda: build_fold_network(view, trainer, which, pixels),
-        "criterion": lambda: lambda: baseline.criterion.load()(facts),
+        "student": lambda: build_fold_network(view, config, fold, channels),
+        "criterion": lambda: lambda: baseline.criterion.load()(dataset_info),
     }
     method = build_method(baseline, ingredients)
-    method.to(trainer.device)
-    device, run = torch.device(trainer.device), seeds.derive(trainer.seed, "audit", "run", which)
-    loader = Loader(view, trainer.batch, device, seed=run, augment=trainer.augment, budget=RESIDENT_BYTES)
+    method.to(config.device)
+    device, run = torch.device(config.device), seeds.derive(config.seed, "audit", "run", fold)
+    loader = Loader(view, config.batch, device, seed=run, augment=config.augment, budget=RESIDENT_BYTES)
     try:
-        for epoch in engine.fit(method, loader, trainer.recipe):
-            report(FoldProgress(which, epoch.number, trainer.recipe.epochs))
+        for epoch in engine.fit(method, loader, config.recipe):
+            on_progress(FoldProgress(fold, epoch.number, config.recipe.epochs))
     except engine.DivergedError as error:
-        raise ExecutionError(f"fold {which + 1}: {error}") from None
+        raise ExecutionError(f"fold {fold + 1}: {error}") from None
     return method.model
 
 
-def _predict_probabilities(net: Network, view: View, trainer: TrainingConfig) -> ClassProbabilities:
-    """What a net says of a view's rows, in order: (n, K)."""
-    said = np.empty((len(view), len(view.classes)), np.float32)
+def _predict_probabilities(net: Network, view: View, config: TrainingConfig) -> ClassProbabilities:
+    """Return the net's class probabilities for a view's rows, in order: (n, K)."""
+    probabilities = np.empty((len(view), len(view.classes)), np.float32)
     if not len(view):
-        return said
-    done = 0
+        return probabilities
+    device, start = torch.device(config.device), 0
     net.eval()
     with torch.no_grad():
-        for images, _ in Loader(
-            view, INFERENCE_BATCH, torch.device(trainer.device), augment=False, budget=RESIDENT_BYTES
-        ).plain():
-            said[done : done + len(images)] = net(images).logits.softmax(dim=1).cpu().numpy()
-            done += len(images)
-    return said
+        for images, _ in Loader(view, INFERENCE_BATCH, device, augment=False, budget=RESIDENT_BYTES).iter_plain():
+            probabilities[start : start + len(images)] = net(images).logits.softmax(dim=1).cpu().numpy()
+            start += len(images)
+    return probabilities
 
 
-def _save_predictions(path: Path, answers: _FoldPredictions) -> None:
-    """Write a fold's file whole, or not at all."""
-    write_atomically(path, lambda file: np.savez(file, own=answers.own, other=answers.other, seconds=answers.seconds))
+def _save_predictions(path: Path, predictions: _FoldPredictions) -> None:
+    """Write a fold's file atomically."""
+    own, other, seconds = predictions
+    write_atomically(path, lambda file: np.savez(file, own=own, other=other, seconds=seconds))
 
 
 def _load_predictions(path: Path, own: tuple[int, int], other: tuple[int, int]) -> _FoldPredictions | None:
-    """A fold's file, None where there is none or it is not what it should be."""
+    """Load a fold's file; return None if it is missing, damaged or has other shapes."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = _FoldPredictions(file["own"], file["other"], float(file["seconds"]))
+            predictions = _FoldPredictions(file["own"], file["other"], float(file["seconds"]))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    return found if (found.own.shape, found.other.shape) == (own, other) else None
+    return predictions if (predictions.own.shape, predictions.other.shape) == (own, other) else None

@@ -3,27 +3,28 @@
     L = CE(z_s, y) + alpha(e) H(p_t(x), p_s(x)) + beta(e) [boundary H(p_t(x~), p_s(x~)) + weight L_tri]
     L_tri = 1/B sum max(0, ||a - p|| - ||a - n|| + margin), over the x~ of a batch of B
 
-Read from the abstract, which has no equation and no number: adversarial samples close to the boundary of two classes, a
-triplet constraint on their distance to samples of negative classes, boundary information passed on and a proper distance
-kept from the other classes. All else here is our reading of it.
+Based on the abstract, which contains no equations or numbers: adversarial samples close to the boundary of two classes, a
+triplet constraint on their distance to samples of negative classes, transfer of boundary information and a suitable
+distance to the other classes. Everything else here is our interpretation.
 
-x~ is an image walked from its class b towards a class k, chosen, drawn, walked and weighted by alpha and beta as bss does it
-(arXiv 1805.05532). x- is an image of the same batch that the teacher gives neither of the two, nor the class it gives x~:
-all three are rightful neighbours of x~, and under label noise most walks end in a third class. It goes by the teacher's
-classes, always, because a method may not know whether labels are wrong. By `reading`,
+x~ is an image perturbed from its class b towards a class k. It is selected, perturbed and weighted by alpha and beta as in
+bss (arXiv 1805.05532). x- is an image of the same batch for which the teacher predicts neither of these two classes nor the
+class it predicts for x~: all three are legitimate neighbours of x~, and under label noise most perturbed images end in a
+third class. Negatives always follow the teacher's predictions, because a method may not know which labels are wrong. The
+triplet depends on `reading`:
 
     I1    a = z_t(x~)   p = z_s(x~)   n = z_s(x-)    as in the triplet loss for distillation (arXiv 2004.08116)
-    I2    a = z_s(x~)   p = z_t(x~)   n = z_t(x-)    the student's answer moves, the teacher's places are given
-    I3    a = z_s(x~)   p = z_s(x)    n = z_s(x-)    the student alone, around its own images
+    I2    a = z_s(x~)   p = z_t(x~)   n = z_t(x-)    only the student's anchor moves; the teacher's points are fixed
+    I3    a = z_s(x~)   p = z_s(x)    n = z_s(x-)    the student alone, relative to its own images
 
-`space` is where distances are taken: `logits`; `unit`, logits scaled to length 1; `embedding`, the pooled features scaled to
-length 1, the student's through a learned projection. A margin of 5 (the triplet loss's code) is for logits; vectors of
-length 1 are at most 2 apart and want 0.2 to 1. amkd puts the triplet in the place of the soft targets at the boundary
-(boundary 0), which the abstract sets itself against; amkd_bss keeps both (boundary 1). Batch norm keeps no statistics of x~.
+`space` is where distances are computed: `logits`; `unit`, logits scaled to length 1; `embedding`, the pooled features scaled
+to length 1, the student's after a learned projection. A margin of 5 (from the code of the triplet loss) is for logits;
+vectors of length 1 are at most 2 apart and need 0.2 to 1. amkd replaces the soft targets at the boundary (boundary 0), which
+the abstract criticises, by the triplet; amkd_bss keeps both (boundary 1). Batch norm collects no statistics of x~.
 
-L_tri is divided by the batch, not by its x~: a distance pulls as hard when it is small as when it is large, and where few
-samples are candidates, as under label noise, a mean over those few lets each pull dozens of times as hard as a label, and
-the student learns nothing else (tried on digits: its training loss stays near that of guessing).
+L_tri is divided by the batch size, not by the number of x~. The gradient of a distance does not depend on its size. With few
+candidates, as under label noise, a mean over them would give each a gradient dozens of times that of a label, and the
+student would learn nothing else (observed on digits: the training loss stays near that of guessing).
 """
 
 from collections.abc import Callable
@@ -42,35 +43,36 @@ from robustkd.models.net import Frozen, Network, freeze_bn_stats, infer_shapes
 from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 
-def negative_mask(classes: Tensor, *near: Tensor) -> Tensor:
-    """Which samples of a batch are of none of the classes near each of M images: (B,), (M,) each -> (M, B) bool."""
-    return torch.stack([classes != c[:, None] for c in near]).all(dim=0)
+def negative_mask(classes: Tensor, *excluded: Tensor) -> Tensor:
+    """Return which samples of a batch are in none of the given classes of each of M images: (B,), (M,) each -> (M, B) bool."""
+    return torch.stack([classes != c[:, None] for c in excluded]).all(dim=0)
 
 
 def select_negatives(
-    distance: Tensor, near: Tensor, valid: Tensor, how: str, random: torch.Generator
+    distance: Tensor, to_positive: Tensor, valid: Tensor, strategy: str, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A negative for each anchor, and whether there is any.
+    """Select a negative for each anchor; also return whether it has one: (M,), (M,) bool.
 
     Args:
         distance: (M, B), from each anchor to each sample.
-        near: (M,), from each anchor to its positive.
+        to_positive: (M,), from each anchor to its positive.
         valid: (M, B) bool, whether a sample is a negative.
-        how: `random`, evenly; `hardest`, the nearest; `semihard`, the nearest beyond the positive, or else the farthest.
+        strategy: `random`, uniformly; `hardest`, the nearest; `semihard`, the nearest that is farther than the positive, or
+            the farthest if there is none.
     """
-    if how == "random":
+    if strategy == "random":
         return sample_valid_columns(valid, random)
     nearest = distance.masked_fill(~valid, torch.inf).argmin(dim=1)
-    if how == "semihard":
-        beyond = valid & (distance > near[:, None])
+    if strategy == "semihard":
+        farther = valid & (distance > to_positive[:, None])
         farthest = distance.masked_fill(~valid, -1.0).argmax(dim=1)
-        outside = distance.masked_fill(~beyond, torch.inf).argmin(dim=1)
-        nearest = torch.where(beyond.any(dim=1), outside, farthest)
+        semihard = distance.masked_fill(~farther, torch.inf).argmin(dim=1)
+        nearest = torch.where(farther.any(dim=1), semihard, farthest)
     return nearest, valid.any(dim=1)
 
 
 class AMKD(Distiller):
-    """At the teacher's boundary the student answers like the teacher, and unlike what it says of other classes."""
+    """Triplet loss on boundary samples: near the teacher's logits, far from samples of other classes."""
 
     def __init__(
         self,
@@ -95,17 +97,17 @@ class AMKD(Distiller):
         super().__init__(student, teacher, criterion)
         if space != "logits" and margin >= 2:
             raise UsageError(
-                f"amkd: in space={space} vectors have length 1 and are at most 2 apart, so a margin of {margin:g} is never "
-                "kept; it should be below 2, such as margin=0.5"
+                f"amkd: margin is {margin:g} but should be below 2 with space={space}, such as margin=0.5, because vectors of "
+                "length 1 are at most 2 apart"
             )
         if data.classes < 3:
-            raise UsageError(f"amkd: a third class is needed to keep away from, and the data has {data.classes}")
+            raise UsageError(f"amkd needs at least 3 classes, but the data set has {data.classes}")
         self.random, self.weight, self.boundary, self.margin = random, weight, boundary, margin
         self.reading, self.space, self.negatives, self.temperature = reading, space, negatives, temperature
         self.share, self.steps, self.step_length, self.strict = share, steps, step, reject == "paper"
         if space == "embedding":
-            ours, theirs = (infer_shapes(net, data.shape).embedding[0] for net in (student, teacher.net))
-            self.projection = nn.Linear(ours, theirs)
+            width_s, width_t = (infer_shapes(net, data.shape).embedding[0] for net in (student, teacher.net))
+            self.projection = nn.Linear(width_s, width_t)
 
     def objective(self, batch: Batch) -> Objective:
         student = self.student(batch.images)
@@ -118,7 +120,7 @@ class AMKD(Distiller):
         }
         if beta == 0:
             return Objective(terms)
-        near = find_boundary_samples(
+        boundary = find_boundary_samples(
             lambda images: self.teacher(images).logits,
             batch,
             teacher.logits,
@@ -131,37 +133,45 @@ class AMKD(Distiller):
             strict=self.strict,
         )
         with freeze_bn_stats(self.student):
-            there = self.student(near.images)
+            student_boundary = self.student(boundary.images)
         if self.boundary:
-            agreed = soft_ce(near.logits, there.logits, self.temperature)
-            terms["boundary"] = beta * self.boundary * masked_mean(agreed, near.valid)
-        loss, counted = self.metric(student, teacher, there, near)
-        terms["triplet"] = beta * self.weight * (loss * counted).sum() / len(batch.labels)
-        return Objective(terms, {**near.notes, "active": masked_mean((loss > 0).float(), counted)})
+            agreement = soft_ce(boundary.logits, student_boundary.logits, self.temperature)
+            terms["boundary"] = beta * self.boundary * masked_mean(agreement, boundary.valid)
+        loss, valid = self.triplet_losses(student, teacher, student_boundary, boundary)
+        terms["triplet"] = beta * self.weight * (loss * valid).sum() / len(batch.labels)
+        return Objective(terms, {**boundary.notes, "active": masked_mean((loss > 0).float(), valid)})
 
-    def metric(self, student: Output, teacher: Output, there: Output, near: BoundarySamples) -> tuple[Tensor, Tensor]:
-        """The triplet loss of each supporting sample, and which of them count: (M,), (M,) bool."""
-        ours, ours_there = self.placed(student), self.placed(there)
+    def triplet_losses(
+        self, student: Output, teacher: Output, student_boundary: Output, boundary: BoundarySamples
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the triplet loss of each boundary sample, and whether it is valid: (M,), (M,) bool."""
+        s, s_boundary = self.project(student), self.project(student_boundary)
         with torch.no_grad():
-            theirs = self.placed(teacher, project=False)
-            # The walk has asked the teacher for its logits there, but not for its embedding.
-            walked = self.teacher(near.images) if self.space == "embedding" else Output(near.logits, near.logits, ())
-            theirs_there = self.placed(walked, project=False)
+            t = self.project(teacher, learned=False)
+            # The attack has computed the teacher's logits of these images, but not the embedding.
+            teacher_boundary = (
+                self.teacher(boundary.images)
+                if self.space == "embedding"
+                else Output(boundary.logits, boundary.logits, ())
+            )
+            t_boundary = self.project(teacher_boundary, learned=False)
         anchor, positive, pool = {
-            "I1": (theirs_there, ours_there, ours),
-            "I2": (ours_there, theirs_there, theirs),
-            "I3": (ours_there, ours[near.rows], ours),
+            "I1": (t_boundary, s_boundary, s),
+            "I2": (s_boundary, t_boundary, t),
+            "I3": (s_boundary, s[boundary.rows], s),
         }[self.reading]
-        valid = negative_mask(teacher.logits.argmax(dim=1), near.base, near.target, near.logits.argmax(dim=1))
+        mask = negative_mask(
+            teacher.logits.argmax(dim=1), boundary.base, boundary.target, boundary.logits.argmax(dim=1)
+        )
         with torch.no_grad():
             distance, to_positive = torch.cdist(anchor, pool), (anchor - positive).norm(dim=1)
-        negative, any_other = select_negatives(distance, to_positive, valid, self.negatives, self.random)
-        return triplet_loss(anchor, positive, pool[negative], self.margin), near.valid & any_other
+        negative, has_negative = select_negatives(distance, to_positive, mask, self.negatives, self.random)
+        return triplet_loss(anchor, positive, pool[negative], self.margin), boundary.valid & has_negative
 
-    def placed(self, output: Output, project: bool = True) -> Tensor:
-        """Where an answer lies in the space in which distances are taken: (N, D)."""
+    def project(self, output: Output, learned: bool = True) -> Tensor:
+        """Map an output to the space in which distances are computed, by the learned projection if asked: (N, D)."""
         if self.space == "logits":
             return output.logits
         if self.space == "unit":
             return F.normalize(output.logits)
-        return F.normalize(self.projection(output.embedding) if project else output.embedding)
+        return F.normalize(self.projection(output.embedding) if learned else output.embedding)

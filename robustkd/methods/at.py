@@ -2,9 +2,10 @@
 
     L = CE(z_s, y) + weight sum_l mean (q(A_s,l) - q(A_t,l))^2,   q(A) = Q / ||Q||,   Q = vec(mean_c |A_c|^power)
 
-A_l is the map after stage l. The mean is over the batch and the map's places, as in the authors' code, whose beta of 1000
-contains the paper's division. Channels need not match; of two sizes the larger activation map is pooled to the smaller
-before Q is taken. That mean is over fewer places in smaller images: 1000 suits 32x32; 8x8 have a sixteenth of its places.
+A_l is the map after stage l. The mean is over the batch and the positions of the map, as in the authors' code, whose beta of
+1000 includes the division in the paper. Channels need not match; if the sizes differ, the larger activation map is pooled to
+the smaller before Q is computed. The mean is over fewer positions in smaller images: 1000 is for 32x32 images; 8x8 images have
+a sixteenth of the positions.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from robustkd.types import Batch, DatasetInfo, NonNegative, Output, Positive
 
 
 def attention_loss(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
-    """The mean squared difference of two attention maps: (B, c, h, w), (B, c', h', w') -> scalar."""
+    """Compute the mean squared difference of two attention maps: (B, c, h, w), (B, c', h', w') -> scalar."""
     size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
     q_s, q_t = (
         _attention_vector(F.adaptive_avg_pool2d(a, size) if a.shape[2:] != size else a, power)
@@ -33,7 +34,7 @@ def _attention_vector(activations: Tensor, power: float) -> Tensor:
 
 
 class AT(Distiller):
-    """The student looks where the teacher looks."""
+    """Attention transfer: the student matches the teacher's attention maps."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class AT(Distiller):
         power: Positive = 2.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
-        stage_widths("at", student, teacher.net, data.shape)  # refuses what cannot be paired
+        stage_widths("at", student, teacher.net, data.shape)  # raises if the stages cannot be paired
         self.weight, self.power = weight, power
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:

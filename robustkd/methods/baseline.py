@@ -1,4 +1,4 @@
-"""baseline: plain training, L = CE(z, y). What every method is compared with."""
+"""baseline: plain training, L = CE(z, y). The reference for all methods."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from robustkd.types import Batch, Objective
 
 
 class Baseline(Method):
-    """The student alone."""
+    """Plain training of the student."""
 
     def __init__(self, student: Network, criterion: Callable[[], Criterion]) -> None:
         super().__init__()

@@ -3,15 +3,15 @@
     L = CE(z_s, y) + alpha(e) H(p_t(x), p_s(x)) + beta(e) H(p_t(x~), p_s(x~))
     alpha(e) = 1 + 3 max(0, 1 - e / E),   beta(e) = 2 max(0, 1 - 4 e / (3 E)),   e = 1..E
 
-H is the soft cross entropy at T = 3, without T^2. x~ is x walked by the teacher's gradient towards a class k drawn with
-the teacher's probabilities, until the teacher leaves the label. Base samples are those that teacher and student both
-get right, at most a quarter of the batch, those first on which the two differ most about the other classes.
+H is the soft cross entropy at T = 3, without T^2. x~ is x perturbed along the teacher's gradient towards a class k, sampled
+with the teacher's probabilities, until the teacher no longer predicts the label. Base samples are those that teacher and
+student both classify correctly, at most a quarter of the batch, ranked by how much the two differ on the other classes.
 
-Departs from the authors' code: gradients are taken by the input alone; images stay in [0, 1], its steps of 0.3 are in
-units of the net's own normalisation; the batch of walked images always has its full size, filled up with samples that count
-for nothing, so that no step waits for the host: in the student's batch norm they count like the others. `statistics` says
-whether that keeps the walked images' statistics, as the code does. `reject=paper` leaves out what did not come to k, as
-the paper says and the code does not.
+Differs from the authors' code: only gradients with respect to the input are computed; images stay in [0, 1], and the steps
+of 0.3 are in units of the network's own normalisation; the batch of perturbed images has a fixed size, filled with samples
+that are excluded from the loss, so that no step synchronises with the host. These contribute to the student's batch norm
+like the others. `statistics` says whether batch norm collects statistics of the perturbed images, as in the code.
+`reject=paper` excludes images that do not end in class k, as in the paper but not in the code.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from robustkd.types import Batch, Count, Objective, Positive, Share
 
 
 class BSS(Distiller):
-    """The student agrees with the teacher where the teacher's mind changes."""
+    """Soft targets on adversarial samples at the teacher's decision boundary."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class BSS(Distiller):
         }
         if beta == 0:
             return Objective(terms)
-        near = find_boundary_samples(
+        boundary = find_boundary_samples(
             lambda images: self.teacher(images).logits,
             batch,
             teacher,
@@ -72,6 +72,8 @@ class BSS(Distiller):
             strict=self.strict,
         )
         with freeze_bn_stats(self.student, not self.statistics):
-            there = self.student(near.images).logits
-        terms["boundary"] = beta * masked_mean(soft_ce(near.logits, there, self.temperature), near.valid)
-        return Objective(terms, near.notes)
+            student_boundary = self.student(boundary.images).logits
+        terms["boundary"] = beta * masked_mean(
+            soft_ce(boundary.logits, student_boundary, self.temperature), boundary.valid
+        )
+        return Objective(terms, boundary.notes)

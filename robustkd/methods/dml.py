@@ -2,8 +2,8 @@
 
     L_k = CE(z_k, y) + 1 / (M - 1) sum_{l != k} T^2 KL(p_l || p_k),   p_l a constant,   k = 1..M
 
-T is 1 in the paper. `synchronous`: every network is asked once, then each is updated. `sequential`, the paper's
-algorithm as recalled: each is updated in turn against what the others answer by then. The first network is the model.
+T is 1 in the paper. `synchronous`: one forward of every network, then an update of each. `sequential`, the algorithm of the
+paper as recalled: each is updated in turn against the current logits of the others. The first network is the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from robustkd.types import AtLeastTwo, Batch, Objective, Positive
 
 
 class DML(Method):
-    """Students of one shape and different first weights, each learning from the labels and from the others."""
+    """Students of one architecture and different initial weights, each trained on the labels and on the others."""
 
     def __init__(
         self,
@@ -34,24 +34,24 @@ class DML(Method):
         super().__init__()
         self.students = nn.ModuleList(students(networks))
         self.criteria = nn.ModuleList(criterion() for _ in self.students)
-        self.model = self.students[0]  # type: ignore[assignment]  # a ModuleList forgets what it holds
+        self.model = self.students[0]  # type: ignore[assignment]  # ModuleList does not keep the element type
         self.temperature, self.order = temperature, order
 
     def step(self, batch: Batch) -> Iterator[Objective]:
         if self.order == "synchronous":
             logits = [student(batch.images).logits for student in self.students]
             for k in range(len(logits)):
-                yield self.mutual(k, logits, batch)
+                yield self.network_objective(k, logits, batch)
             return
         for k, student in enumerate(self.students):
             logits = []
             for peer in self.students:
                 with torch.set_grad_enabled(peer is student):
                     logits.append(peer(batch.images).logits)
-            yield self.mutual(k, logits, batch)
+            yield self.network_objective(k, logits, batch)
 
-    def mutual(self, k: int, logits: Sequence[Tensor], batch: Batch) -> Objective:
-        """Network k's loss: its labels, and its peers as constants."""
+    def network_objective(self, k: int, logits: Sequence[Tensor], batch: Batch) -> Objective:
+        """Return the loss of network k, with its peers as constants."""
         T = self.temperature
         peers = [z.detach() for l, z in enumerate(logits) if l != k]
         mimicry = torch.stack([T**2 * kl(peer, logits[k], T) for peer in peers]).mean()

@@ -1,18 +1,19 @@
 """ffcl: Li, Sun, Gou, Du and Ou, "Feature fusion-based collaborative learning for knowledge distillation", Int. J. of
 Distributed Sensor Networks 17 (11), 2021, DOI 10.1177/15501477211057037.
 
-Read from the abstract: networks learn from one another by features and answers, their features are concatenated into one
-map, a regularisation adds "positive knowledge", and there is no large teacher. All equations are ours:
+Based on the abstract: networks learn from each other by features and logits, their features are concatenated into one map,
+a regularisation adds "positive knowledge", and there is no large teacher. All equations are ours:
 
     L = sum_k CE(z_k, y) + w(e) T^2 (KL(p_f || p_1) + KL(p_f || p_2) + KL(p_12 || p_f)) + v V^2 sum_k KL(u || p_k)
     w(e) = exp(-5 (1 - min(e / r, 1))^2)
 
-z_f is what a small net makes of the last maps of both, p_12 the answer of (z_1 + z_2) / 2; k is 1, 2 and, in the first
-sum, f. Whoever teaches is a constant. Small net, pairs, T 3 and r = 80 of 300 epochs are those of FFL (Kim et al., arXiv
-1904.09058), a close relative with public code. The regularisation is taken to be the virtual teacher u of Yuan et al. (CVPR
-2020, arXiv 1909.11723), who gives the label as given 0.99; v 0.1 and its temperature V 20 are their code's for CIFAR-100,
-which softens probabilities as if they were logits and leaves p_k unsoftened: here both are softened in the usual way. With
-v = 0 there is none. The first student is the model; both are of one shape, so that their maps meet as they are.
+z_f are the logits of a small network on the last maps of both, p_12 the softmax of (z_1 + z_2) / 2; k is 1, 2 and, in the
+first sum, f. Targets are detached. The small network, the pairs, T 3 and r = 80 of 300 epochs are those of FFL (Kim et al.,
+arXiv 1904.09058), a closely related method with public code. The regularisation is assumed to be the virtual teacher u of
+Yuan et al. (CVPR 2020, arXiv 1909.11723), which gives the label a probability of 0.99. v 0.1 and its temperature V 20 are
+from their code for CIFAR-100, which softens probabilities as if they were logits and does not soften p_k; here both are
+softened in the usual way. v = 0 disables it. The first student is the model; both have the same architecture, so that their
+maps can be concatenated.
 """
 
 import math
@@ -28,18 +29,18 @@ from robustkd.models.layers import build_conv, init_conv_weights
 from robustkd.models.net import Network, StagedNetwork, infer_shapes
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Positive, Share
 
-LABEL_PROBABILITY, VIRTUAL_TEMPERATURE = 0.99, 20.0  # what the virtual teacher gives the label, and its temperature
+LABEL_PROBABILITY, VIRTUAL_TEMPERATURE = 0.99, 20.0  # of the virtual teacher
 
 
 def mutual_loss(first: Tensor, second: Tensor, fused: Tensor, temperature: float) -> Tensor:
-    """T^2 (KL(p_f || p_1) + KL(p_f || p_2) + KL(p_12 || p_f)), the left ones constants: three (B, K) -> scalar."""
-    both, above = ((first + second) / 2).detach(), fused.detach()
-    pairs = ((above, first), (above, second), (both, fused))
+    """Compute T^2 (KL(p_f || p_1) + KL(p_f || p_2) + KL(p_12 || p_f)), targets detached: three (B, K) -> scalar."""
+    mean_target, fused_target = ((first + second) / 2).detach(), fused.detach()
+    pairs = ((fused_target, first), (fused_target, second), (mean_target, fused))
     return temperature**2 * torch.stack([kl(target, z, temperature) for target, z in pairs]).sum()
 
 
 def virtual_teacher_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """V^2 KL(u || p), where u is sure of the label and even about the others: (B, K), (B,) -> scalar."""
+    """Compute V^2 KL(u || p), u high for the label and uniform over the others: (B, K), (B,) -> scalar."""
     others = torch.full_like(logits, math.log((1 - LABEL_PROBABILITY) / (logits.shape[1] - 1)))
     return VIRTUAL_TEMPERATURE**2 * kl(
         others.scatter(1, labels[:, None], math.log(LABEL_PROBABILITY)), logits, VIRTUAL_TEMPERATURE
@@ -47,7 +48,7 @@ def virtual_teacher_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def build_fusion(channels: int, head: nn.Linear, bf16: bool) -> StagedNetwork:
-    """A net whose images are two maps of `channels` one upon the other: (B, 2c, h, w)."""
+    """Build the network that takes two concatenated maps of `channels` each as its input: (B, 2c, h, w)."""
     both = 2 * channels
     parts = nn.Sequential(
         nn.Conv2d(both, both, 3, padding=1, groups=both, bias=False),
@@ -62,7 +63,7 @@ def build_fusion(channels: int, head: nn.Linear, bf16: bool) -> StagedNetwork:
 
 
 class FFCL(Method):
-    """Two networks and a classifier of their fused maps teach one another."""
+    """Mutual learning of two networks and a classifier of their fused maps."""
 
     def __init__(
         self,
@@ -78,21 +79,21 @@ class FFCL(Method):
         first, second = students(2)
         self.model, self.students = first, nn.ModuleList([first, second])
         channels = infer_shapes(first, data.shape).maps[-1][0]
-        # A head of the students' kind: a criterion that needs cosines for logits needs them here too.
+        # The same type of head as the students': a criterion may require cosines as logits.
         self.fusion = build_fusion(channels, type(first.head)(channels, data.classes), first.bf16)
         self.criteria = nn.ModuleList(criterion() for _ in range(3))
         self.temperature, self.ramp, self.virtual = temperature, ramp, virtual
 
-    def heads(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Both networks' logits and those of their fused maps: (B, C, H, W) -> three (B, K)."""
+    def forward_heads(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the logits of both networks and of their fused maps: (B, C, H, W) -> three (B, K)."""
         first, second = (student(images) for student in self.students)
         fused = self.fusion(torch.cat([first.maps[-1], second.maps[-1]], dim=1))
         return first.logits, second.logits, fused.logits
 
     def objective(self, batch: Batch) -> Objective:
-        first, second, fused = logits = self.heads(batch.images)
-        answers = zip(("1", "2", "fused"), self.criteria, logits, strict=True)
-        terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in answers}
+        first, second, fused = logits = self.forward_heads(batch.images)
+        outputs = zip(("1", "2", "fused"), self.criteria, logits, strict=True)
+        terms = {f"ce/{name}": criterion(z, batch).mean() for name, criterion, z in outputs}
         terms["mutual"] = sigmoid_rampup(batch.clock, self.ramp) * mutual_loss(first, second, fused, self.temperature)
         if self.virtual:
             terms["virtual"] = self.virtual * (
@@ -101,5 +102,5 @@ class FFCL(Method):
         return Objective(terms)
 
     def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:
-        first, second, fused = self.heads(images)
+        first, second, fused = self.forward_heads(images)
         return {"fused": fused, "ensemble": (first + second) / 2}

@@ -1,15 +1,15 @@
 """fsp: Yim et al., "A Gift from Knowledge Distillation", CVPR 2017.
 
     flow     L = sum_l mean (G_s,l - G_t,l)^2,   G_l = A_l A_{l+1}^T / (h w)    stem and stages, no labels
-    train    hinton's loss, or plain training (`second=plain`), of the whole student
+    train    Hinton's loss, or plain training (`second=plain`), of the whole student
 
-A_l and A_{l+1} are neighbouring maps, the larger average-pooled to the smaller, flattened to (channels, places). Teacher
-and student need equal channels at every map: one family of nets, such as wrn_40_2 and wrn_16_2.
+A_l and A_{l+1} are consecutive maps, the larger average-pooled to the smaller, flattened to (channels, positions). Teacher and
+student need equal numbers of channels at every map: one family of networks, such as wrn_40_2 and wrn_16_2.
 
-Departs from the paper: the square is averaged over G's entries, as in RepDistiller, so that one learning rate serves all
-widths; the second phase is Hinton's loss where the paper trains plainly, as the tables of arXiv 2007.01922 suggest; all
-neighbouring maps are paired where the paper pairs the first and last map of a stage. The first phase comes on top of
-the run's epochs.
+Differs from the paper: the square is averaged over the entries of G, as in RepDistiller, so that one learning rate suits all
+widths; the second phase is Hinton's loss instead of plain training, as the tables of arXiv 2007.01922 suggest; all pairs of
+consecutive maps are used instead of the first and last map of each stage. The epochs of the first phase are added to those
+of the run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +29,14 @@ from robustkd.types import Batch, DatasetInfo, Objective, Output, Positive, Shar
 
 
 def fsp_matrix(first: Tensor, second: Tensor) -> Tensor:
-    """How two maps go together, channel by channel: (B, m, h, w), (B, n, h', w') -> (B, m, n)."""
+    """Compute the FSP matrix of two maps, the inner products of their channels: (B, m, h, w), (B, n, h', w') -> (B, m, n)."""
     size = min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
     a, b = (F.adaptive_avg_pool2d(x, size).flatten(2) for x in (first, second))
     return a @ b.transpose(1, 2) / a.shape[2]
 
 
 class FSP(Distiller):
-    """The student first learns how the teacher's maps follow from one another, then distils."""
+    """The student first matches the teacher's FSP matrices, then is distilled."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class FSP(Distiller):
         if ours != theirs:
             raise UsageError(
                 f"fsp: the student's maps have {ours} channels and the teacher's {theirs}; they should be equal, "
-                "as in nets of one family and width"
+                "as in networks of one family and width"
             )
         self.first, self.second, self.alpha, self.temperature = first, second, alpha, temperature
         self.shape, self.top = data.shape, len(ours) - 1
@@ -66,17 +66,17 @@ class FSP(Distiller):
         T = self.temperature
         return {"kd": self.alpha * T**2 * kl(teacher.logits, student.logits, T)}
 
-    def follow(self, batch: Batch) -> Iterator[Objective]:
-        """The first phase's step: all maps, and nothing above them."""
+    def flow_step(self, batch: Batch) -> Iterator[Objective]:
+        """Yield the loss of the FSP matrices, the step of the first phase; no layer above the maps is run."""
         ours: Sequence[Tensor] = list(self.student.iter_features(batch.images))
         with torch.no_grad():
             theirs = list(self.teacher.net.iter_features(batch.images))
-        steps = zip(pairwise(ours), pairwise(theirs), strict=True)
-        losses = [(fsp_matrix(*s) - fsp_matrix(*t)).square().mean() for s, t in steps]
+        pairs = zip(pairwise(ours), pairwise(theirs), strict=True)
+        losses = [(fsp_matrix(*s) - fsp_matrix(*t)).square().mean() for s, t in pairs]
         yield Objective({"flow": torch.stack(losses).sum()})
 
     def phases(self) -> tuple[Phase, ...]:
         return (
-            Phase("flow", self.follow, parameters_up_to(self.student, self.top, self.shape), epochs=self.first),
+            Phase("flow", self.flow_step, parameters_up_to(self.student, self.top, self.shape), epochs=self.first),
             Phase("train", self.step, list(self.parameters())),
         )

@@ -2,7 +2,7 @@
 
     L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(p_t || p_s),   p = softmax(z / T)
 
-The paper gives no single weight; alpha 0.9 and T 4 are those of the attention-transfer code, RepDistiller and mdistiller.
+The paper does not fix a weight; alpha 0.9 and T 4 are those of the attention-transfer code, RepDistiller and mdistiller.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from robustkd.types import Batch, Output, Positive, Share
 
 
 class Hinton(Distiller):
-    """The student matches the teacher's softened answer."""
+    """The student matches the teacher's softened distribution."""
 
     def __init__(
         self,

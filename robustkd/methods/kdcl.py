@@ -2,18 +2,18 @@
 
     L = sum_m CE(z_m, y) + lambda T^2 sum_m KL(p_t || p_m),   m = 1..M,   one target p_t for all, a constant
 
-    minlogit    z_t,k = min over m of (z_m,k - z_m,y)    per class k, so that p_t is surer of the label than any network
-    naive       z_t = z_m of the network m whose loss on the sample is least
+    minlogit    z_t,k = min over m of (z_m,k - z_m,y)    per class k, so that p_t gives the label more than any network
+    naive       z_t = z_m of the network m with the lowest loss on the sample
 
-Each network sees an augmentation of its own of each image. The first network is the model.
+Each network is given its own augmentation of each image. The first network is the model.
 
-Taken from the abstract and from three independent readers' notes, which agree; the paper itself was out of reach. lambda 1
-and T 2 with minlogit are those of another group's comparison. The paper has two more targets, left out here: linear solves
-for convex weights of the logits, over what the sources do not say, and general weighs by errors on held-out samples,
-which a training set of ours does not have.
+Based on the abstract and on three independent summaries, which agree; the paper itself was not accessible. lambda 1 and T 2
+with minlogit are those of a comparison by another group. Two more targets of the paper are not implemented: linear solves for
+convex weights of the logits, but the sources do not say over which samples; general weights by errors on held-out samples,
+which are not available here.
 
-Departs from the paper: `naive` goes by the loss of the criterion, which with `ce` is the cross-entropy that the paper
-names; and there are two augmentations, so that of three networks or more every other one sees the same.
+Differs from the paper: `naive` uses the loss of the criterion, which with `ce` is the cross entropy of the paper; and there
+are two augmentations, so that with three or more networks every other one sees the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,18 +30,18 @@ from robustkd.types import AtLeastTwo, Batch, NonNegative, Objective, Positive
 
 
 def minlogit_target(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Per class the least lead over the label that a network gives it: M times (B, K), (B,) -> (B, K)."""
+    """Return the minimum over networks of each logit minus that of the label: M times (B, K), (B,) -> (B, K)."""
     return torch.stack([z - z.gather(1, labels[:, None]) for z in logits]).amin(dim=0)
 
 
 def naive_target(logits: Sequence[Tensor], losses: Sequence[Tensor]) -> Tensor:
-    """Per sample the answer of the network with the least loss: M times (B, K), M times (B,) -> (B, K)."""
-    who = torch.stack(list(losses)).argmin(dim=0)
-    return torch.stack(list(logits), dim=1)[torch.arange(len(who), device=who.device), who]
+    """Return the logits of the network with the lowest loss, per sample: M times (B, K), M times (B,) -> (B, K)."""
+    best = torch.stack(list(losses)).argmin(dim=0)
+    return torch.stack(list(logits), dim=1)[torch.arange(len(best), device=best.device), best]
 
 
 class KDCL(Method):
-    """Networks learn from the labels and from one target made of all their answers."""
+    """Networks trained on the labels and on one target computed from all their logits."""
 
     views = ("again",)
 
@@ -58,15 +58,15 @@ class KDCL(Method):
         super().__init__()
         self.students = nn.ModuleList(students(networks))
         self.criteria = nn.ModuleList(criterion() for _ in self.students)
-        self.model = self.students[0]  # type: ignore[assignment]  # a ModuleList forgets what it holds
+        self.model = self.students[0]  # type: ignore[assignment]  # ModuleList does not keep the element type
         self.target, self.weight, self.temperature = target, weight, temperature
 
     def objective(self, batch: Batch) -> Objective:
-        T, looks = self.temperature, (batch.images, *batch.views)
-        logits = [student(looks[m % len(looks)]).logits for m, student in enumerate(self.students)]
+        T, views = self.temperature, (batch.images, *batch.views)
+        logits = [student(views[m % len(views)]).logits for m, student in enumerate(self.students)]
         losses = [criterion(z, batch) for criterion, z in zip(self.criteria, logits, strict=True)]
-        chosen = naive_target(logits, losses) if self.target == "naive" else minlogit_target(logits, batch.labels)
-        target = chosen.detach()
+        target = naive_target(logits, losses) if self.target == "naive" else minlogit_target(logits, batch.labels)
+        target = target.detach()
         supervised = {f"ce/{m}": loss.mean() for m, loss in enumerate(losses, 1)}
         mimicry = {f"kl/{m}": self.weight * T**2 * kl(target, z, T) for m, z in enumerate(logits, 1)}
         return Objective({**supervised, **mimicry})

@@ -1,22 +1,23 @@
 """mtkd_ssr: Gou et al., "Multi-target Knowledge Distillation via Student Self-reflection", IJCV 2023.
 
-    heads    L = sum_{l<L} CE(z_t,l, y)    the teacher's heads alone
+    heads    L = sum_{l<L} CE(z_t,l, y)    the auxiliary heads of the teacher
     train    L = CE(z_s, y) + channels SCD + responses SRD + review CRD
     SCD = sum_l || u(W_l f_s,l) - u(f_t,l) ||^2,   u(v) = v / ||v||
     SRD = sum_l T^2 KL(p_t,l || p_s,l)
     CRD = sum_{l<L} T^2 KL(p_s,L || p_s,l),   p_s,L a constant
 
-Read from the abstract (doi 10.1007/s11263-023-01792-z): it names stage-wise channel distillation, stage-wise response
-distillation and cross-stage review, in which the student learns from its own answers after each stage. The equations are
-ours. f_l is the map after stage l of L, averaged over its places, and W_l a linear map. z_l is what a linear head says of
-f_l, scaled to mean 0 and deviation 1 over its channels; after the last stage it is the net's own answer, so that what is
-shipped is distilled too. Unscaled, the raw sums of a pre-activation net grow with their heads, and training diverges. SCD is
-averaged over the batch and summed over channels, 2 - 2 cos, so that its size does not hang on the width.
+Based on the abstract (doi 10.1007/s11263-023-01792-z): it names stage-wise channel distillation, stage-wise response
+distillation and cross-stage review, in which the student learns from its own predictions after each stage. The equations are
+ours. f_l is the map after stage l of L, averaged over positions, and W_l a linear map. z_l are the logits of a linear head on
+f_l, scaled to mean 0 and standard deviation 1 over channels; after the last stage they are the logits of the network itself,
+so that the exported model is distilled too. Without scaling, the raw sums of a pre-activation network grow together with
+their heads, and training diverges. SCD is averaged over the batch and summed over channels, 2 - 2 cos, so that its magnitude
+does not depend on the width.
 
-The teacher's heads learn from the labels in a phase of their own, 0.1 of the run and on top of it, and are constant after
-it; with responses=0 nobody asks them and there is no such phase. The student's heads learn from the teacher's answers and
-the student's last, and from no label: a wrong label is told to the student once, not once a stage. The abstract does not say.
-The weights, 1 each, and T = 4 are ours, untuned.
+The teacher's heads are trained on the labels in a separate phase, 0.1 of the run in addition to its epochs, and fixed
+afterwards; with responses=0 they are not needed and there is no such phase. The student's heads are trained on the teacher's
+logits and on the student's final logits, not on labels, so that a wrong label affects the student once, not once per stage.
+The abstract does not specify this. The weights, 1 each, and T = 4 are ours, untuned.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,33 +29,31 @@ from torch import Tensor, nn
 
 from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
-from robustkd.functional import kl
+from robustkd.functional import kl, safe_normalise
 from robustkd.method import Distiller, Phase
 from robustkd.models.layers import build_head
 from robustkd.models.net import Frozen, Network, stage_widths
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
-DEAD = 1e-3  # a length below which a vector has no direction: what divides by it bounds the gradient
-
 
 def normalised_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """The mean squared distance of two sets of vectors, each scaled to length 1: (B, c), (B, c) -> scalar."""
-    u_s, u_t = (F.normalize(v, eps=DEAD) for v in (student, teacher))
+    """Compute the mean squared distance of vectors scaled to length 1: (B, c), (B, c) -> scalar."""
+    u_s, u_t = (safe_normalise(v) for v in (student, teacher))
     return (u_s - u_t).square().sum(dim=1).mean()
 
 
 def pool_maps(maps: Iterable[Tensor]) -> list[Tensor]:
-    """What each channel says on average: (B, c, h, w) -> (B, c) each."""
+    """Average each map over its positions: (B, c, h, w) -> (B, c) each."""
     return [x.mean((2, 3)) for x in maps]
 
 
 def stage_logits(heads: nn.ModuleList, stages: list[Tensor]) -> list[Tensor]:
-    """What the heads say, each of its own stage, of which the last has none: (B, c) each -> (B, K) each."""
-    return [read(F.layer_norm(f, f.shape[1:])) for read, f in zip(heads, stages, strict=False)]
+    """Compute the logits of each head from its stage; the last stage has no head: (B, c) each -> (B, K) each."""
+    return [head(F.layer_norm(f, f.shape[1:])) for head, f in zip(heads, stages, strict=False)]
 
 
 class MTKDSSR(Distiller):
-    """At every stage the student has the teacher's channels and answer to learn, and its own last answer to review."""
+    """Distillation of channels and logits at every stage, and of the student's final logits into its own stages."""
 
     def __init__(
         self,
@@ -70,17 +69,15 @@ class MTKDSSR(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
-        ours, theirs = stage_widths("mtkd_ssr", student, teacher.net, data.shape)
-        if len(ours) < 2:
-            raise UsageError(
-                "mtkd_ssr: the nets have one stage, and there is no other to review; two at least are needed"
-            )
+        widths_s, widths_t = stage_widths("mtkd_ssr", student, teacher.net, data.shape)
+        if len(widths_s) < 2:
+            raise UsageError("mtkd_ssr: the networks have one stage but need at least 2")
         self.channels, self.responses, self.review = channels, responses, review
         self.first, self.temperature = first, temperature
-        self.projections = nn.ModuleList(nn.Linear(*widths) for widths in zip(ours, theirs, strict=True))
+        self.projections = nn.ModuleList(nn.Linear(*widths) for widths in zip(widths_s, widths_t, strict=True))
         kind = self.criterion.head
-        self.heads = nn.ModuleList(build_head(kind, width, data.classes) for width in ours[:-1])
-        self.teacher_heads = nn.ModuleList(build_head(kind, width, data.classes) for width in theirs[:-1])
+        self.heads = nn.ModuleList(build_head(kind, width, data.classes) for width in widths_s[:-1])
+        self.teacher_heads = nn.ModuleList(build_head(kind, width, data.classes) for width in widths_t[:-1])
         self.criteria = nn.ModuleList(criterion() for _ in self.teacher_heads)
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
@@ -98,16 +95,16 @@ class MTKDSSR(Distiller):
             "review": self.review * torch.stack(crd).sum(),
         }
 
-    def prepare(self, batch: Batch) -> Iterator[Objective]:
-        """The first phase's step; the walk ends below the last stage."""
+    def heads_step(self, batch: Batch) -> Iterator[Objective]:
+        """Yield the loss of the teacher's heads, the step of the first phase; the last stage is not run."""
         with torch.no_grad():
             f = pool_maps(islice(self.teacher.net.iter_features(batch.images), 1, 1 + len(self.teacher_heads)))
         z = stage_logits(self.teacher_heads, f)
-        said = enumerate(zip(self.criteria, z, strict=True), start=1)
-        yield Objective({f"head/{l}": criterion(logits, batch).mean() for l, (criterion, logits) in said})
+        heads = enumerate(zip(self.criteria, z, strict=True), start=1)
+        yield Objective({f"head/{l}": criterion(logits, batch).mean() for l, (criterion, logits) in heads})
 
     def phases(self) -> tuple[Phase, ...]:
-        theirs = [*self.teacher_heads.parameters(), *self.criteria.parameters()]
-        known = {id(parameter) for parameter in theirs}
-        train = Phase("train", self.step, [p for p in self.parameters() if id(p) not in known])
-        return (Phase("heads", self.prepare, theirs, epochs=self.first), train) if self.responses else (train,)
+        first = [*self.teacher_heads.parameters(), *self.criteria.parameters()]
+        ids = {id(parameter) for parameter in first}
+        train = Phase("train", self.step, [p for p in self.parameters() if id(p) not in ids])
+        return (Phase("heads", self.heads_step, first, epochs=self.first), train) if self.responses else (train,)

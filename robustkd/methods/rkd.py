@@ -4,12 +4,12 @@
     L_D = mean_{i,j} h(d_ij / mu),    d_ij = ||e_i - e_j||,   mu = the mean of d_ij over i != j
     L_A = mean_{i,j,k} h(cos of the angle at e_j between e_i and e_k)
 
-h compares the student's figure with the teacher's by the Huber loss with delta 1; e are the pooled embeddings, scaled to
-length 1 (`normalised`), as in the authors' classification code. Means are over all B^2 and B^3 entries, the zeros on the
-diagonals too. That code adds kd = 1 at T = 4; the tables of arXiv 2007.01922 suggest none, which is the default here.
+h is the Huber loss with delta 1 between the values of student and teacher; e are the pooled embeddings, scaled to length 1
+(`normalised`), as in the authors' classification code. Means are over all B^2 and B^3 entries, including the zeros on the
+diagonals. That code adds kd = 1 at T = 4; the tables of arXiv 2007.01922 suggest none, which is the default here.
 
-Departs from the code: pairs whose squared distance is below 1e-8 (duplicated images, dead units) count as no pair, where
-its gradient is about 1e8; a batch of one has no distances, one of two no angles.
+Differs from the code: pairs whose squared distance is below 1e-8 (duplicated images, dead units) are ignored, where the code
+has a gradient of about 1e8; a batch of one has no distances, a batch of two no angles.
 """
 
 from collections.abc import Callable
@@ -24,34 +24,34 @@ from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, NonNegative, Output, Positive
 
-EPSILON = 1e-8  # squared distance below which two embeddings have no direction between them
+EPSILON = 1e-8  # squared distance below which two embeddings are regarded as identical
 
 
 def pairwise_differences(e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """e_i - e_j, its length, and whether the two are apart: (B, D) -> (B, B, D), (B, B), (B, B)."""
-    between = e[:, None] - e[None]
-    squared = between.square().sum(dim=2)
-    apart = squared > EPSILON
-    # The root of what is not apart is taken of 1: the root's slope at 0 is infinite, and a mask afterwards gives NaN.
-    return between, torch.where(apart, squared, 1.0).sqrt() * apart, apart
+    """Compute e_i - e_j, its length, and whether the two differ: (B, D) -> (B, B, D), (B, B), (B, B) bool."""
+    difference = e[:, None] - e[None]
+    squared = difference.square().sum(dim=2)
+    distinct = squared > EPSILON
+    # Identical pairs are replaced by 1 before the root: its derivative at 0 is infinite, and masking it later gives NaN.
+    return difference, torch.where(distinct, squared, 1.0).sqrt() * distinct, distinct
 
 
 def relative_distances(e: Tensor) -> Tensor:
-    """Distances in units of their mean: (B, D) -> (B, B)."""
-    _, length, apart = pairwise_differences(e)
-    return length / (length.sum() / apart.sum().clamp(min=1)).clamp(min=EPSILON)
+    """Compute pairwise distances divided by their mean: (B, D) -> (B, B)."""
+    _, length, distinct = pairwise_differences(e)
+    return length / (length.sum() / distinct.sum().clamp(min=1)).clamp(min=EPSILON)
 
 
 def angle_cosines(e: Tensor) -> Tensor:
-    """Cosines of the angles at j between i and k: (B, D) -> (B, B, B), by j, i, k."""
-    between, length, apart = pairwise_differences(e)
-    # Seen from j each direction has the other sign; in the product of two the signs cancel, and nothing is transposed.
-    direction = between * (apart / torch.where(apart, length, 1.0))[..., None]
+    """Compute the cosines of the angles at j between i and k: (B, D) -> (B, B, B), indexed by j, i, k."""
+    difference, length, distinct = pairwise_differences(e)
+    # Directions from j have the opposite sign; in their product the signs cancel, so no transposition is needed.
+    direction = difference * (distinct / torch.where(distinct, length, 1.0))[..., None]
     return direction @ direction.transpose(1, 2)
 
 
 class RKD(Distiller):
-    """The student's embeddings stand to one another as the teacher's do."""
+    """The student matches distances and angles between the teacher's embeddings."""
 
     def __init__(
         self,

@@ -1,16 +1,16 @@
 """self_kd: Furlanello et al., "Born-Again Neural Networks", ICML 2018, arXiv 1805.04770.
 
-    teacher    L = CE(z_t, y)                                               a second net of the student's shape
-    train      L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(p_t || p_s)        the student, the teacher as it then is
+    teacher    L = CE(z_t, y)                                               a second network of the student's architecture
+    train      L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(p_t || p_s)        the student, with the trained teacher
 
-p = softmax(z / T). The teacher starts from weights of its own and is trained for as many epochs as the student, so a run
-costs twice the epochs and an answer more per batch. Until the second phase what is evaluated is the untrained student. The
-teacher's own answers are measured beside it: that a student beats the net of its shape that taught it is the paper's claim.
+p = softmax(z / T). The teacher has its own initial weights and is trained for as many epochs as the student, so a run takes
+twice the epochs and one more forward per batch. Until the second phase, the untrained student is evaluated. The teacher is
+evaluated as well: the claim of the paper is that a student outperforms a teacher of its own architecture.
 
-The paper adds the teacher's distribution to the labels' loss; its weights were not at hand. alpha 0.9 and T 4 are those of
-`hinton` here, so that the two differ in the teacher alone. The same two steps are the self-training of Yuan et al.,
-"Revisiting Knowledge Distillation via Label Smoothing Regularization", CVPR 2020, arXiv 1909.11723, whose code has alpha
-0.95 and T 6 or 20, with a KL averaged over classes too. One generation; the paper's chain goes on to several.
+The paper adds the teacher's distribution to the loss of the labels; its weights were not available. alpha 0.9 and T 4 are
+those of `hinton` here, so that the two differ only in the teacher. The same two steps are the self-training of Yuan et al.,
+"Revisiting Knowledge Distillation via Label Smoothing Regularization", CVPR 2020, arXiv 1909.11723, whose code uses alpha 0.95
+and T 6 or 20, with a KL averaged over classes as well. This is one generation; the paper continues the chain.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ from robustkd.types import Batch, Objective, Positive, Share
 
 
 class SelfKD(Method):
-    """A student taught by a net of its own shape, which is trained first."""
+    """Distillation from a teacher of the student's architecture, which is trained first."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class SelfKD(Method):
     ) -> None:
         super().__init__()
         self.model, self.teacher = students(2)
-        self.criterion, self.teachers_criterion = criterion(), criterion()
+        self.criterion, self.teacher_criterion = criterion(), criterion()
         self.alpha, self.temperature = alpha, temperature
 
-    def prepare(self, batch: Batch) -> Iterator[Objective]:
-        """The first phase's step: plain training of the teacher."""
-        yield Objective({"ce/teacher": self.teachers_criterion(self.teacher(batch.images).logits, batch).mean()})
+    def teacher_step(self, batch: Batch) -> Iterator[Objective]:
+        """Yield the loss of the teacher, the step of the first phase."""
+        yield Objective({"ce/teacher": self.teacher_criterion(self.teacher(batch.images).logits, batch).mean()})
 
     def objective(self, batch: Batch) -> Objective:
         student, T = self.model(batch.images).logits, self.temperature
@@ -52,9 +52,9 @@ class SelfKD(Method):
         return Objective({"ce": supervised, "kd": self.alpha * T**2 * kl(teacher, student, T)})
 
     def phases(self) -> tuple[Phase, ...]:
-        first = [*self.teacher.parameters(), *self.teachers_criterion.parameters()]
+        first = [*self.teacher.parameters(), *self.teacher_criterion.parameters()]
         second = [*self.model.parameters(), *self.criterion.parameters()]
-        return Phase("teacher", self.prepare, first, epochs=1.0), Phase("train", self.step, second)
+        return Phase("teacher", self.teacher_step, first, epochs=1.0), Phase("train", self.step, second)
 
     def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
         return {"teacher": self.teacher(images).logits}

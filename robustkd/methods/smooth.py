@@ -1,17 +1,17 @@
-"""smooth: plain training of a net that is to answer smoothly. What `--smooth-teacher` trains a teacher by.
+"""smooth: plain training with label smoothing and a consistency loss, used for teachers by `--smooth-teacher`.
 
     L = (1 - labels) CE(z, y) + labels mean_c(-log p_c(x)) + consistency mean_B || z(x + d) - z(x) ||^2
 
 labels: label smoothing, Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, arXiv
-1512.00567, where it is 0.1: cross entropy with a label that says the class by 1 - labels and all classes alike by the rest.
-Another criterion takes the place of CE; p stays the net's own softmax.
+1512.00567, where it is 0.1: cross entropy with a target of 1 - labels for the class, and the rest spread uniformly over all
+classes. Another criterion replaces CE; p remains the softmax of the network.
 
-consistency: a smoothness constraint of our own choice, off unless asked for; training against small perturbations as in
-Zheng et al., "Improving the Robustness of Deep Neural Networks via Stability Training", CVPR 2016, is of its kind. d is
-Gaussian with a standard deviation of `distance` in units of the net's normalisation, drawn anew for each batch and not
-clipped to the images' range; 0.15 is what Mean Teacher's code adds to its inputs. Both answers learn. They come from one
-forward of images and perturbed images together, so batch norm treats both alike and gathers the statistics of both, at
-twice the cost; the criterion sees the images alone.
+consistency: a smoothness constraint of our own, off by default; it is similar to training against small perturbations as in
+Zheng et al., "Improving the Robustness of Deep Neural Networks via Stability Training", CVPR 2016. d is Gaussian noise with a
+standard deviation of `distance` in units of the network's normalisation, sampled for each batch and not clipped to the range
+of the images; 0.15 is what the code of Mean Teacher adds to its inputs. The gradient flows through both outputs. They are
+computed in one forward of images and perturbed images, so batch norm collects the statistics of both, at twice the cost; the
+criterion is applied to the clean images only.
 """
 
 from collections.abc import Callable
@@ -27,21 +27,21 @@ from robustkd.types import Batch, NonNegative, Objective, Positive, Share
 
 
 def uniform_ce(logits: Tensor) -> Tensor:
-    """Cross entropy with all classes alike, mean_c(-log p_c), per sample: (B, K) -> (B,).
+    """Compute the cross entropy with the uniform distribution, mean_c(-log p_c), per sample: (B, K) -> (B,).
 
-    >>> round(float(evenly(torch.zeros(1, 2))), 4)  # log 2
+    >>> round(float(uniform_ce(torch.zeros(1, 2))), 4)  # log 2
     0.6931
     """
     return -F.log_softmax(logits, dim=1).mean(dim=1)
 
 
-def squared_distance(here: Tensor, there: Tensor) -> Tensor:
-    """The squared distance of two answers, per sample: (B, K), (B, K) -> (B,)."""
-    return (there - here).square().sum(dim=1)
+def squared_distance(logits: Tensor, perturbed: Tensor) -> Tensor:
+    """Compute the squared distance of two outputs, per sample: (B, K), (B, K) -> (B,)."""
+    return (perturbed - logits).square().sum(dim=1)
 
 
 class Smooth(Method):
-    """The student alone, less sure of its labels, or less moved by noise."""
+    """Plain training of the student with label smoothing or consistency under noise."""
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class Smooth(Method):
         self.random, self.labels, self.consistency, self.distance = random, labels, consistency, distance
 
     def objective(self, batch: Batch) -> Objective:
-        shown = [batch.images, self.nearby(batch.images)] if self.consistency else [batch.images]
-        here, *there = self.model(torch.cat(shown)).logits.chunk(len(shown))
-        terms = {"ce": (1 - self.labels) * self.criterion(here, batch).mean()}
+        inputs = [batch.images, self.add_noise(batch.images)] if self.consistency else [batch.images]
+        logits, *perturbed = self.model(torch.cat(inputs)).logits.chunk(len(inputs))
+        terms = {"ce": (1 - self.labels) * self.criterion(logits, batch).mean()}
         if self.labels:
-            terms["labels"] = self.labels * uniform_ce(here).mean()
+            terms["labels"] = self.labels * uniform_ce(logits).mean()
         if self.consistency:
-            terms["consistency"] = self.consistency * squared_distance(here, *there).mean()
+            terms["consistency"] = self.consistency * squared_distance(logits, *perturbed).mean()
         return Objective(terms)
 
-    def nearby(self, images: Tensor) -> Tensor:
-        """The images under noise."""
+    def add_noise(self, images: Tensor) -> Tensor:
+        """Add Gaussian noise to images: (B, C, H, W) -> (B, C, H, W)."""
         noise = torch.randn(images.shape, generator=self.random, device=images.device)
         return images + self.distance * self.model.std * noise

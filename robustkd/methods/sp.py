@@ -2,7 +2,7 @@
 
     L = CE(z_s, y) + weight / B^2 || G_t - G_s ||_F^2,   G = the rows of A A^T, each divided by its length
 
-A is the last map, flattened to (B, c h w). Nothing has to match but the batch; a tail batch weighs as much as a full one.
+A is the last map, flattened to (B, c h w). Channels and sizes need not match; a smaller last batch has the same weight.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from robustkd.types import Batch, NonNegative, Output
 
 
 def similarity_matrix(maps: Tensor) -> Tensor:
-    """How alike the samples of a batch are, row by row: (B, ...) -> (B, B)."""
+    """Compute the similarities of the samples of a batch, each row scaled to length 1: (B, ...) -> (B, B)."""
     a = maps.flatten(1)
     return F.normalize(a @ a.T)
 
 
 class SP(Distiller):
-    """Samples that are alike to the teacher are alike to the student."""
+    """The student matches the teacher's similarities between samples."""
 
     def __init__(
         self, student: Network, teacher: Frozen, criterion: Callable[[], Criterion], *, weight: NonNegative = 3000.0

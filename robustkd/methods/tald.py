@@ -4,18 +4,19 @@
     u_k <- u_k + step sign phi(u_k),   phi(u_k) = 1/n sum_l [ K(u_k, u_l) s_l + h grad_{u_l} K(u_k, u_l) ]
 
 The x_i are the batch and, for a `share` of its images, n particles x + r u each, with the labels of their images. s_l is
-the direction in which the teacher's answer at x + r u_l leaves its answer at x fastest (squared difference of
-probabilities), K = exp(-d^2 / 2 h^2), h = `bandwidth` times the median distance of an image's particles: they look for
-where the teacher's mind changes, and keep apart. Labels come in by the criterion, one for either net.
+the direction in which the teacher's probabilities at x + r u_l move away from those at x fastest (squared difference), K =
+exp(-d^2 / 2 h^2), h = `bandwidth` times the median distance between the particles of an image. The particles thus search for
+places where the teacher's prediction changes, and repel each other. Labels are used through the criterion, a separate
+instance for each network.
 
 weight, n and ten images of 64 are the defaults of the authors' code; alpha and T are those of their command for KD, which
-takes weight=0.01. The particles of that code are the preset tald_repo: a bandwidth of 1e-3 (7e-4 medians) leaves no
-repulsion, one step replaces u, the teacher is asked at a distance of 10 (20000 radii), and a radius of 5e-4 in the 2-norm,
-in the net's normalisation, is all but the clean image. By default the ball is 8/255 in each pixel, walked in small steps as
-in the authors' code for ALD, with a kernel for each image.
+uses weight=0.01. The particles of that code are the preset tald_repo: a bandwidth of 1e-3 (7e-4 medians) leaves no
+repulsion, one step replaces u, the teacher is evaluated at a distance of 10 (20000 radii), and a radius of 5e-4 in the
+2-norm, in the network's normalisation, gives almost the clean image. By default the ball is 8/255 in each pixel, explored in
+small steps as in the authors' code for ALD, with a kernel for each image.
 
-Departs from both codes: s_l has length 1, so that it and the repulsion are of one size; images stay in [0, 1]; the teacher
-is asked without parameter gradients; ten of 64 is a share of the batch, so that small batches work.
+Differs from both codes: s_l has length 1, so that it has the same magnitude as the repulsion; images stay in [0, 1]; no
+parameter gradients of the teacher are computed; ten of 64 is a share of the batch, so that small batches work.
 """
 
 import math
@@ -34,7 +35,7 @@ from robustkd.types import Batch, Count, NonNegative, Objective, Positive, Share
 
 
 class TALD(Distiller):
-    """The student's loss is to be the teacher's, on images and around them."""
+    """Distillation that also matches the teacher's loss on images and on adversarial particles around them."""
 
     def __init__(
         self,
@@ -56,39 +57,39 @@ class TALD(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion, ce=1 - alpha)
-        self.theirs = criterion()
+        self.teacher_criterion = criterion()
         self.random, self.weight, self.share, self.particles = random, weight, share, particles
         self.steps, self.step_length, self.radius, self.probe = steps, step, radius, probe
         self.bandwidth, self.norm = bandwidth, norm
         self.alpha, self.temperature = alpha, temperature
 
     def objective(self, batch: Batch) -> Objective:
-        T, shown = self.temperature, self.surrounded(batch)
-        clean = slice(len(shown.labels) - len(batch.labels), None)
-        student = self.student(shown.images).logits
-        ours = self.criterion(student, shown)
+        T, extended = self.temperature, self.add_particles(batch)
+        clean = slice(len(extended.labels) - len(batch.labels), None)
+        student = self.student(extended.images).logits
+        student_loss = self.criterion(student, extended)
         with torch.no_grad():
-            teacher = self.teacher(shown.images).logits
-            theirs = self.theirs(teacher, shown)
+            teacher = self.teacher(extended.images).logits
+            teacher_loss = self.teacher_criterion(teacher, extended)
         terms = {
-            "ce": self.ce * ours[clean].mean(),
+            "ce": self.ce * student_loss[clean].mean(),
             "kd": self.alpha * T**2 * kl(teacher[clean], student[clean], T),
-            "gap": self.weight * (ours - theirs).square().mean(),
+            "gap": self.weight * (student_loss - teacher_loss).square().mean(),
         }
         if not clean.start:
             return Objective(terms)
-        around = teacher[: clean.start].argmax(dim=1).view(-1, self.particles)
-        own = teacher[clean][: len(around)].argmax(dim=1, keepdim=True)
-        return Objective(terms, {"flipped": (around != own).float().mean()})
+        perturbed = teacher[: clean.start].argmax(dim=1).view(-1, self.particles)
+        original = teacher[clean][: len(perturbed)].argmax(dim=1, keepdim=True)
+        return Objective(terms, {"flipped": (perturbed != original).float().mean()})
 
-    def surrounded(self, batch: Batch) -> Batch:
-        """The batch with particles of its first images put before it."""
-        chosen = slice(math.ceil(self.share * len(batch.labels)))
-        if not chosen.stop:
+    def add_particles(self, batch: Batch) -> Batch:
+        """Return the batch preceded by particles of its first images."""
+        first = slice(math.ceil(self.share * len(batch.labels)))
+        if not first.stop:
             return batch
-        moved = sample_particles(
+        particles = sample_particles(
             lambda images: self.teacher(images).logits,
-            batch.images[chosen],
+            batch.images[first],
             self.random,
             count=self.particles,
             steps=self.steps,
@@ -99,10 +100,10 @@ class TALD(Distiller):
             norm=self.norm,
             unit=self.teacher.net.std if self.norm == "l2" else 1.0,
         )
-        labels, index = (x[chosen].repeat_interleave(self.particles) for x in (batch.labels, batch.index))
+        labels, index = (x[first].repeat_interleave(self.particles) for x in (batch.labels, batch.index))
         return replace(
             batch,
-            images=torch.cat([moved, batch.images]),
+            images=torch.cat([particles, batch.images]),
             labels=torch.cat([labels, batch.labels]),
             index=torch.cat([index, batch.index]),
             views=(),

@@ -3,13 +3,13 @@
     L = CE(z_s, y) + weight mean_i max(0, ||z_t(x_i) - z_s(x_i)|| - ||z_t(x_i) - z_s(x_j)|| + margin) + kd KL(p_t || p_s)
 
 The teacher's logits are the anchor, the student's for the same image the positive, and the student's for an image x_j of
-another class the negative. weight 2 and margin 5 are those of the code of one of the authors, which in its first version
-has no KL and in its later one kd = 1 at T = 1.
+another class the negative. weight 2 and margin 5 are those of the code of one of the authors, whose first version has no KL
+and whose later one has kd = 1 at T = 1.
 
-Departs from that code: x_j is drawn from the batch, not from the whole data set; a sample with no other class in its batch
-has no triplet. `negatives=teacher` takes the teacher's classes instead of the labels, which under label noise keeps
-images that only bear another label from being pushed away: the removal of false negatives by teacher cluster that Wang
-et al. use in hashing ("Bit-mask Robust Contrastive Knowledge Distillation", WWW 2024), carried over.
+Differs from that code: x_j is sampled from the batch, not from the whole data set; a sample without another class in its batch
+has no triplet. `negatives=teacher` uses the teacher's predictions instead of the labels, so that under label noise images are
+not pushed away only because of a wrong label. It adapts the removal of false negatives by teacher cluster that Wang et al.
+use in hashing ("Bit-mask Robust Contrastive Knowledge Distillation", WWW 2024).
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from robustkd.types import Batch, NonNegative, Objective
 
 
 class Triplet(Distiller):
-    """The student's answer is nearer to the teacher's than its answers to other classes are."""
+    """Triplet loss on logits, with the teacher's as the anchor and the student's for other classes as negatives."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Triplet(Distiller):
             teacher = self.teacher(batch.images).logits
         terms = {"ce": self.criterion(student, batch).mean()}
         classes = batch.labels if self.negatives == "label" else teacher.argmax(dim=1)
-        other, any_other = sample_valid_columns(classes[:, None] != classes, self.random)
-        loss = triplet_loss(teacher, student, student[other], self.margin)
-        terms["triplet"] = self.weight * masked_mean(loss, any_other)
+        negative, has_negative = sample_valid_columns(classes[:, None] != classes, self.random)
+        loss = triplet_loss(teacher, student, student[negative], self.margin)
+        terms["triplet"] = self.weight * masked_mean(loss, has_negative)
         if self.kd:
             terms["kd"] = self.kd * kl(teacher, student)
-        return Objective(terms, {"active": masked_mean((loss > 0).float(), any_other)})
+        return Objective(terms, {"active": masked_mean((loss > 0).float(), has_negative)})

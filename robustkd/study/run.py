@@ -21,7 +21,7 @@ from torch import Tensor
 from robustkd import seeds
 from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import View
 from robustkd.errors import UsageError
 from robustkd.method import Method
@@ -196,7 +196,7 @@ def construct_method(
     with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):
         method = build_method(spec.method, ingredients).to(settings.device)
     for text in method.views:  # an unknown view is refused before anything is trained
-        PAIRED.parse(text).kwargs()
+        PAIRED_VIEWS.parse(text).kwargs()
     return method
 
 
@@ -208,7 +208,7 @@ def training_loader(view: View, method: Method, settings: Settings, seed: int = 
 
 def sample_rows(view: View) -> View:
     """Select the rows of a view to evaluate after every epoch: the same for every seed, in order."""
-    keys = seeds.row_keys(0, view.identity)
+    keys = seeds.row_keys(0, view.sample_ids)
     return view.take(np.sort(np.argsort(keys, kind="stable")[:MONITORED]))
 
 

@@ -57,7 +57,9 @@ class FileCheckpointer:
 
 @lru_cache(maxsize=1)
 def _read_source(dataset: str, data_dir: str | None, download: bool, image_size: int, skip: bool) -> Source:
-    return sources.read(dataset, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=skip)
+    return sources.load_dataset(
+        dataset, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=skip
+    )
 
 
 def load_source(options: DataOptions) -> Source:
@@ -69,7 +71,7 @@ def load_source(options: DataOptions) -> Source:
 
 def load_views(plan: Plan, seed: int) -> Splits:
     """Read what a seed is shown from its manifest."""
-    return manifest.load(plan.folder / f"manifest-{plan.options.data_seed(seed)}", load_source(plan.options))
+    return manifest.load_manifest(plan.folder / f"manifest-{plan.options.data_seed(seed)}", load_source(plan.options))
 
 
 def load_network(plan: Plan, path: Path) -> Network:

@@ -119,7 +119,7 @@ def iter_updates(
     meter: Meter,
 ) -> Iterator[None]:
     """One epoch, handing back after each batch."""
-    for step, batch in enumerate(loader.epoch(number, clock)):
+    for step, batch in enumerate(loader.iter_epoch(number, clock)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate((clock.epoch + step / len(loader)) / clock.epochs)
         for objective in phase.step(batch):

@@ -15,7 +15,7 @@ def predict_logits(net: Network, loader: Loader) -> NDArray[np.float32]:
     """The net's logits for a view, in order: (n, K)."""
     net.eval()
     with torch.no_grad():
-        logits: NDArray[np.float32] = torch.cat([net(images).logits for images, _ in loader.plain()]).cpu().numpy()
+        logits: NDArray[np.float32] = torch.cat([net(images).logits for images, _ in loader.iter_plain()]).cpu().numpy()
     return logits
 
 
@@ -23,7 +23,7 @@ def predict_auxiliary_logits(method: Method, loader: Loader) -> dict[str, Any]:
     """What the method would have measured beside its model, in order: (n, K) by name."""
     method.eval()
     with torch.no_grad():
-        parts = [method.auxiliary_logits(images) for images, _ in loader.plain()]
+        parts = [method.auxiliary_logits(images) for images, _ in loader.iter_plain()]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 

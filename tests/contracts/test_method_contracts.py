@@ -466,7 +466,7 @@ def it_learns_what_is_easy(word: Spec) -> None:
     # Clean and balanced: this is about optimisation, not about robustness.
     made = build_method(word, view=large_view())
     made.trained(large_view(), epochs=10, size=12)
-    ((images, labels),) = make_loader(large_view(), len(large_view())).plain()
+    ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()
     right = (made.method.model(images).logits.argmax(dim=1) == labels).float().mean()
     assert right >= 0.95, f"only {right:.0%} of the toy are learned"
 

@@ -140,8 +140,8 @@ class Forgetful(Scenario):
 
 
 def it_counts_as_one_place(scenario: Scenario) -> None:
-    assert scenario(view()).place == 1, "the next scenario would draw what this one drew"
-    assert scenario(replace(view(), place=4)).place == 5
+    assert scenario(view()).position == 1, "the next scenario would draw what this one drew"
+    assert scenario(replace(view(), position=4)).position == 5
     assert scenario(view(3)).seed == 3
 
 
@@ -163,7 +163,7 @@ def the_order_of_rows_does_not_matter(scenario: Scenario) -> None:
 @dataclass(frozen=True)
 class Sequential(Scenario):
     def apply(self, view: View) -> View:
-        return view.take(np.random.default_rng(view.draw("rows")).random(len(view)) < 0.5)
+        return view.take(np.random.default_rng(view.derive_seed("rows")).random(len(view)) < 0.5)
 
 
 def the_truth_changes_nothing(scenario: Scenario) -> None:
@@ -252,7 +252,7 @@ def folder(tmp_path_factory):
     pruned = shown.take(np.arange(100) + 20)
     pruned = pruned.relabel(np.where(np.arange(100) % 5, pruned.labels, 0))
     held_out, test = (View.of(shown.sources[0], rows) for rows in (np.arange(3), np.arange(147, 150)))
-    manifest.save(folder / "pruned.csv", manifest.Splits(pruned, held_out, test), {})
+    manifest.save_manifest(folder / "pruned.csv", manifest.Splits(pruned, held_out, test), {})
     return folder
 
 
@@ -298,5 +298,5 @@ def test_every_contract_rejects_who_breaks_it(contract):
 def test_a_chain_counts_as_many_places_as_it_has_steps():
     chain = parse("imbalance0.2+noise0.4")
     first, second = chain
-    assert chain(view()).place == second(first(view())).place == 2
+    assert chain(view()).position == second(first(view())).position == 2
     assert triples(first(chain(view()))) == triples(first(second(first(view()))))

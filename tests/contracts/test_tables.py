@@ -57,12 +57,12 @@ def test_tables_are_listed_and_words_refused_before_torch_is_loaded():
     code = """
 import sys
 from robustkd.criteria import CRITERIA
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.errors import UsageError
 from scenarios import SCENARIOS
-for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED):
+for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED_VIEWS):
     assert all(entry.summary for entry in table.values())
     try:
         table.parse("nobody")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustkd.data.sources import read
+from robustkd.data.sources import load_dataset
 from robustkd.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def folder(root, kinds=("cat", "dog"), count=2, part=""):
 
 def refused(word, *said, **options):
     with pytest.raises(UsageError) as caught:
-        read(word, **options)
+        load_dataset(word, **options)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for text in said:

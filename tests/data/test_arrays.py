@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from pictures import folder, refused
 
-from robustkd.data.arrays import from_arrays, save
-from robustkd.data.sources import read
-from robustkd.data.splits import split
+from robustkd.data.arrays import from_arrays, save_npz
+from robustkd.data.sources import load_dataset
+from robustkd.data.splits import split_source
 from robustkd.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -30,38 +30,38 @@ def arrays(tmp_path):
 
 
 def test_npz(arrays):
-    source = read(arrays())
+    source = load_dataset(arrays())
     assert source.images.shape == (6, 3, 4, 4)
     assert list(source.images[0, :, 0, 1]) == [3, 4, 5]
     assert list(source.labels) == [0, 1] * 3
     assert source.classes == ("3", "9")
     assert (source.truth, source.parts, source.groups, source.flips) == (None, None, None, False)
-    assert source.fingerprint == read(arrays()).fingerprint
-    assert source.fingerprint != read(arrays(y=np.array([3, 8, 3, 8, 3, 8]))).fingerprint
+    assert source.fingerprint == load_dataset(arrays()).fingerprint
+    assert source.fingerprint != load_dataset(arrays(y=np.array([3, 8, 3, 8, 3, 8]))).fingerprint
 
 
 def test_npz_of_grey_images(arrays):
     grey = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
-    assert (read(arrays(X=grey)).images[:, 0] == grey).all()
-    assert (read(arrays(X=grey[..., None])).images[:, 0] == grey).all()
+    assert (load_dataset(arrays(X=grey)).images[:, 0] == grey).all()
+    assert (load_dataset(arrays(X=grey[..., None])).images[:, 0] == grey).all()
 
 
 def test_npz_with_a_test_part_and_groups(arrays):
     more, group = np.zeros((2, 4, 4, 3), np.uint8), np.array(["b", "b", "a", "a", "c", "c"])
-    source = read(arrays(X_test=more, y_test=np.array([9, 3], np.uint8), group=group))
+    source = load_dataset(arrays(X_test=more, y_test=np.array([9, 3], np.uint8), group=group))
     assert list(source.parts) == ["train"] * 6 + ["test"] * 2
     assert list(source.labels[-2:]) == [1, 0]
     assert list(source.groups) == [1, 1, 0, 0, 2, 2, 3, 4]  # of the last two nothing is said: each for itself
     told = {"X_test": more, "y_test": np.array([9, 3], np.uint8), "group": group}
-    assert list(read(arrays(**told, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
+    assert list(load_dataset(arrays(**told, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
     refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' stands in train and test")
 
 
 def test_npz_class_names(arrays):
-    assert read(arrays(classes=np.array(list("abcdefghij")))).classes == ("d", "j")
-    assert read(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
-    assert read(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
-    assert read(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
+    assert load_dataset(arrays(classes=np.array(list("abcdefghij")))).classes == ("d", "j")
+    assert load_dataset(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
+    assert load_dataset(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
+    assert load_dataset(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
     refused(arrays(classes=np.array(["a", "b"])), "classes names 0 to 1", "3 to 9")
     refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
 
@@ -104,18 +104,18 @@ def test_npz_that_is_no_npz(arrays, tmp_path):
 
 
 def test_clean_labels_are_the_truth_as_far_as_they_go(arrays):
-    assert list(read(arrays(clean=np.array([3, 3, -1, 9, -1, -1]))).truth) == [0, 0, -1, 1, -1, -1]
+    assert list(load_dataset(arrays(clean=np.array([3, 3, -1, 9, -1, -1]))).truth) == [0, 0, -1, 1, -1, -1]
     named = {"y": np.array(["cat", "dog"] * 3), "clean": np.array(["cat", "", "dog", "", "", "dog"])}
-    assert list(read(arrays(**named)).truth) == [0, -1, 1, -1, -1, 1]
-    assert read(arrays(clean=np.full(6, -1))).truth is None
+    assert list(load_dataset(arrays(**named)).truth) == [0, -1, 1, -1, -1, 1]
+    assert load_dataset(arrays(clean=np.full(6, -1))).truth is None
     signed = {"y": np.array([-1, 1] * 3), "clean": np.array([-1, -1, 1, 1, 1, 1])}
-    assert list(read(arrays(**signed)).truth) == [0, 0, 1, 1, 1, 1]  # -1 is a class here
+    assert list(load_dataset(arrays(**signed)).truth) == [0, 0, 1, 1, 1, 1]  # -1 is a class here
     more = {"X_test": np.zeros((2, 4, 4, 3), np.uint8), "y_test": np.array([9, 3])}
-    assert list(read(arrays(**more, clean_test=np.array([9, -1]))).truth) == [-1] * 6 + [1, -1]
+    assert list(load_dataset(arrays(**more, clean_test=np.array([9, -1]))).truth) == [-1] * 6 + [1, -1]
 
 
 def test_a_split_for_every_row(arrays):
-    source = read(arrays(split=np.array(["train", "Train", "VALID", "validation", "test", "Test"])))
+    source = load_dataset(arrays(split=np.array(["train", "Train", "VALID", "validation", "test", "Test"])))
     assert list(source.parts) == ["train", "train", "val", "val", "test", "test"]
 
 
@@ -205,11 +205,11 @@ def test_what_is_saved_is_read_again(tmp_path, which):
     before = {
         "made": made,
         "plain": lambda: made(images=np.zeros((8, 5, 6), np.uint8), parts=None, clean=None, groups=None, flips=False),
-        "digits": lambda: read("digits"),
-        "folder": lambda: read(f"folder:{folder(tmp_path / 'photos', count=3)}"),
+        "digits": lambda: load_dataset("digits"),
+        "folder": lambda: load_dataset(f"folder:{folder(tmp_path / 'photos', count=3)}"),
     }[which]()
-    save(before, tmp_path / "saved.npz")
-    after = read(f"npz:{tmp_path / 'saved.npz'}")
+    save_npz(before, tmp_path / "saved.npz")
+    after = load_dataset(f"npz:{tmp_path / 'saved.npz'}")
     assert after.fingerprint == before.fingerprint
     assert (after.classes, after.flips, after.shape) == (before.classes, before.flips, before.shape)
     for name in ("images", "labels", "truth", "parts"):
@@ -221,9 +221,9 @@ def test_what_is_saved_is_read_again(tmp_path, which):
 
 
 def test_a_class_without_images_is_not_lost_in_silence(tmp_path):
-    source = read("digits")
+    source = load_dataset("digits")
     with pytest.raises(UsageError, match="class 'ten' has no image"):
-        save(replace(source, classes=(*source.classes, "ten")), tmp_path / "a.npz")
+        save_npz(replace(source, classes=(*source.classes, "ten")), tmp_path / "a.npz")
 
 
 def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
@@ -233,11 +233,11 @@ def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
     with np.load(place) as signs:
         track = signs["y"].astype(np.int64) * 100_000 + signs["track"]  # tracks are counted anew in each class
         np.savez(tmp_path / "signs.npz", X=signs["X"], y=signs["y"], group=track)
-    source = read(f"npz:{tmp_path / 'signs.npz'}")
+    source = load_dataset(f"npz:{tmp_path / 'signs.npz'}")
     assert source.images.shape == (8879, 3, 32, 32)
     assert len(source.classes) == 43
     assert source.classes[10] == "10"
-    rows = split(source, held_out=0.1, seed=0)
+    rows = split_source(source, held_out=0.1, seed=0)
     seen = [set(source.groups[part].tolist()) for part in rows]
     assert sum(map(len, seen)) == len(set.union(*seen)) == len(np.unique(track))
     assert min(np.bincount(source.labels[rows.test], minlength=43)) > 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustkd.data.augment import margin, mirror, shift
+from robustkd.data.augment import max_shift, mirror, shift
 
 
 def pictures(size=(5, 6, 7, 3)):
@@ -69,4 +69,4 @@ def test_mirrored_twice_is_as_before():
 
 @pytest.mark.parametrize(("side", "pixels"), [(4, 1), (8, 1), (28, 3), (32, 4), (64, 8)])
 def test_the_margin_is_an_eighth_and_never_nothing(side, pixels):
-    assert margin(side) == pixels
+    assert max_shift(side) == pixels

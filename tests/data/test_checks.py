@@ -25,9 +25,9 @@ def split(train=40, val=10, test=10):
 
 def found(data, **options):
     """Findings but the notes on how the data are, by name."""
-    told = checks.findings(data, **options)
-    assert [checks.SEVERITIES.index(f.severity) for f in told] == sorted(
-        checks.SEVERITIES.index(f.severity) for f in told
+    told = checks.check_source(data, **options)
+    assert [checks.SEVERITY_ORDER.index(f.severity) for f in told] == sorted(
+        checks.SEVERITY_ORDER.index(f.severity) for f in told
     )
     names = [finding.name for finding in told]
     assert len(set(names)) == len(names) or any("leak" in name for name in names)
@@ -35,7 +35,7 @@ def found(data, **options):
 
 
 def test_sound_data_give_notes_only():
-    assert {finding.severity for finding in checks.findings(source(parts=split()), least=20)} == {"note"}
+    assert {finding.severity for finding in checks.check_source(source(parts=split()), least=20)} == {"note"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_copies_within_a_part_and_across_are_told_apart():
     images[51] = jpeg(images[0])
     labels = np.zeros(60, np.int64)
     labels[30:40] = 1
-    told = {f.name: f for f in checks.findings(source(images, labels, split()), least=1)}
+    told = {f.name: f for f in checks.check_source(source(images, labels, split()), least=1)}
     assert (told["exact leak"].count, told["exact duplicates"].count) == (1, 2)
     assert told["exact duplicates"].examples == ("row 1 (train) = row 0 (train)", "row 2 (train) = row 0 (train)")
     assert told["near leak"].examples == ("row 51 (test) ~ row 0 (train)",)
@@ -79,7 +79,7 @@ def test_copies_against_plain_loops():
     """Who leaks and who repeats, counted image by image."""
     random = np.random.default_rng(0)
     images, parts = pictures(40)[random.integers(0, 40, 60)], np.array(split())[random.permutation(60)]
-    told = checks.findings(source(images, np.zeros(60, np.int64), parts), least=1)
+    told = checks.check_source(source(images, np.zeros(60, np.int64), parts), least=1)
     texts = [image.tobytes() for image in images]
     for early, late in (("train", "test"), ("train", "val"), ("val", "test")):
         leaked = sum(
@@ -140,7 +140,7 @@ def test_small_and_missing_classes():
     ],
 )
 def test_names(names, alike, slips):
-    told = {finding.name: finding for finding in checks.names(names)}
+    told = {finding.name: finding for finding in checks.check_class_names(names)}
     assert (told["names alike"].count if alike else "names alike" not in told) == (alike or True)
     assert ("names one letter apart" in told) == bool(slips)
     if slips:
@@ -161,12 +161,12 @@ def test_slips_against_the_edit_distance():
 
     expected = {(a, b) for a in words for b in words if a < b and one_edit(a, b)}
     assert expected
-    assert set(checks._slips(words)) == expected
+    assert set(checks._one_letter_apart(words)) == expected
 
 
 def test_balance():
     def told(*counts):
-        return checks.balance(checks.Table(tuple("abc"), np.array([counts, (0, 0, 0), (0, 0, 0)]).T))[0]
+        return checks.check_balance(checks.ClassCounts(tuple("abc"), np.array([counts, (0, 0, 0), (0, 0, 0)]).T))[0]
 
     assert told(10, 10, 10).sentence == "all classes have 10 training images"
     one = told(2, 198, 100)
@@ -192,9 +192,10 @@ def test_sizes_come_from_the_files(tmp_path):
         Image.new("RGB", size).save(tmp_path / name)
     (tmp_path / "e.png").write_text("no image")
     told = {
-        f.name: f for f in checks.sizes(tmp_path, ["a.png", "b.png", "c.png", "d.jpg", "e.png", "f.png", "a.png"], 32)
+        f.name: f
+        for f in checks.check_file_sizes(tmp_path, ["a.png", "b.png", "c.png", "d.jpg", "e.png", "f.png", "a.png"], 32)
     }
     assert told["sizes"].sentence.startswith("files of 16x40 to 300x310 pixels")
     assert told["enlarged"].examples == ("b.png: 16x40", "c.png: 10x200")
     assert (told["long"].severity, told["long"].examples) == ("warning", ("c.png: 10x200",))
-    assert checks.sizes(tmp_path, ["f.png"], 32) == []
+    assert checks.check_file_sizes(tmp_path, ["f.png"], 32) == []

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustkd.data.class_groups import FREQUENCY, THIRDS, many_medium_few, published_counts, thirds
+from robustkd.data.class_groups import FREQUENCY_GROUPS, RANK_GROUPS, many_medium_few, published_counts, thirds
 from robustkd.data.view import Source, View
 
 COUNTS = st.lists(st.integers(0, 130), min_size=1, max_size=40).map(np.array)
@@ -22,8 +22,8 @@ def test_many_medium_and_few_are_bounds_on_the_count(counts: np.ndarray) -> None
 def test_thirds_go_by_rank_and_differ_in_size_by_one_at_most(counts: np.ndarray) -> None:
     names = thirds(counts).tolist()
     best = sorted(range(len(counts)), key=lambda number: (-counts[number], number))
-    assert [THIRDS.index(names[number]) for number in best] == sorted(THIRDS.index(name) for name in names)
-    head, middle, tail = (names.count(name) for name in THIRDS)
+    assert [RANK_GROUPS.index(names[number]) for number in best] == sorted(RANK_GROUPS.index(name) for name in names)
+    head, middle, tail = (names.count(name) for name in RANK_GROUPS)
     assert head >= middle >= tail >= head - 1
     assert head + middle + tail == len(counts)
 
@@ -31,7 +31,7 @@ def test_thirds_go_by_rank_and_differ_in_size_by_one_at_most(counts: np.ndarray)
 def test_a_group_without_a_class_has_no_member() -> None:
     assert set(many_medium_few(np.array([5000, 101]))) == {"many"}
     assert set(thirds(np.array([3]))) == {"head"}
-    assert len({*FREQUENCY, *THIRDS}) == 6
+    assert len({*FREQUENCY_GROUPS, *RANK_GROUPS}) == 6
 
 
 def test_published_counts_are_of_published_labels_and_of_own_images() -> None:

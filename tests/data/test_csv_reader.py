@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustkd.data import csv_reader
-from robustkd.data.sources import read
+from robustkd.data.sources import load_dataset
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from scenarios.counts import Counts
@@ -37,11 +37,11 @@ CELLS = [["name", "size"], ["red, brown", "3"], ["b", "4"]]
     ids=["plain", "windows", "short", "semicolons", "tabs", "hollow lines"],
 )
 def test_however_it_was_written(tmp_path: Path, content: str, numbers: list[int]) -> None:
-    assert csv_reader.read("toy", written(tmp_path, content)) == (CELLS, numbers)
+    assert csv_reader.read_csv_rows("toy", written(tmp_path, content)) == (CELLS, numbers)
 
 
 def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
-    found = csv_reader.read("toy", written(tmp_path, '"a, b, c";"d, ""e"""\n1;2\n'))
+    found = csv_reader.read_csv_rows("toy", written(tmp_path, '"a, b, c";"d, ""e"""\n1;2\n'))
     assert found.rows == [["a, b, c", 'd, "e"'], ["1", "2"]]
 
 
@@ -56,8 +56,8 @@ def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
 def test_where_the_order_counts_gaps_stay(
     tmp_path: Path, content: str, rows: list[list[str]], numbers: list[int]
 ) -> None:
-    assert csv_reader.read("toy", written(tmp_path, content), gaps=True) == (rows, numbers)
-    assert [row for row in rows if any(row)] == csv_reader.read("toy", tmp_path / "a.csv").rows
+    assert csv_reader.read_csv_rows("toy", written(tmp_path, content), gaps=True) == (rows, numbers)
+    assert [row for row in rows if any(row)] == csv_reader.read_csv_rows("toy", tmp_path / "a.csv").rows
 
 
 AMISS: list[tuple[str | bytes, str]] = [
@@ -79,7 +79,7 @@ def test_what_is_no_table_is_refused_alike_by_all_who_read_one(tmp_path: Path, c
         "counts": lambda: Counts(str(path))(view),
         "human": lambda: Human("a", str(path))(view),
         "matrix": lambda: Matrix(str(path))(view),
-        f"csv:{path}": lambda: read(f"csv:{path}"),
+        f"csv:{path}": lambda: load_dataset(f"csv:{path}"),
     }
     for word, reader in readers.items():
         with pytest.raises(UsageError) as caught:
@@ -92,6 +92,6 @@ def test_what_is_no_table_is_refused_alike_by_all_who_read_one(tmp_path: Path, c
 def test_what_is_not_there(tmp_path: Path) -> None:
     written(tmp_path, PLAIN)
     with pytest.raises(UsageError, match=r"^toy: there is no .*b\.csv \(did you mean 'a\.csv'\?\)$"):
-        csv_reader.read("toy", tmp_path / "b.csv")
+        csv_reader.read_csv_rows("toy", tmp_path / "b.csv")
     with pytest.raises(UsageError, match=r"^toy: .* is a folder, not a file$"):
-        csv_reader.read("toy", tmp_path)
+        csv_reader.read_csv_rows("toy", tmp_path)

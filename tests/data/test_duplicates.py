@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from robustkd.data import duplicates
-from robustkd.data.sources import read
+from robustkd.data.sources import load_dataset
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
@@ -67,7 +67,7 @@ def together(images, copy, models):
 
 
 def found(images, rows=None):
-    pairs = duplicates.near(images, np.arange(len(images)) if rows is None else rows)
+    pairs = duplicates.find_near_duplicates(images, np.arange(len(images)) if rows is None else rows)
     assert (pairs.left < pairs.right).all()
     assert (np.diff(pairs.alike) <= 0).all()
     return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
@@ -78,13 +78,15 @@ def found(images, rows=None):
 def test_exact_and_constant_by_plain_loops(images):
     rows = np.arange(len(images))
     first = [next(i for i in rows if (images[i] == image).all()) for image in images]
-    assert duplicates.exact(images, rows).tolist() == first
-    assert duplicates.constant(images).tolist() == [len(set(image.ravel().tolist())) == 1 for image in images]
+    assert duplicates.find_exact_copies(images, rows).tolist() == first
+    assert duplicates.find_constant_images(images).tolist() == [
+        len(set(image.ravel().tolist())) == 1 for image in images
+    ]
 
 
 def test_exact_looks_at_the_rows_it_is_given_only():
     images = np.repeat(pictures(2), 3, axis=0)
-    assert duplicates.exact(images, np.array([1, 2, 4, 5])).tolist() == [1, 1, 4, 4]
+    assert duplicates.find_exact_copies(images, np.array([1, 2, 4, 5])).tolist() == [1, 1, 4, 4]
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (28, 28), (96, 64)])
@@ -132,7 +134,7 @@ def test_the_bound_moves_with_the_set():
 
 
 def test_digits_have_look_alikes_but_hardly_copies():
-    images = read("digits").images
+    images = load_dataset("digits").images
     assert len(found(images)) <= 3
     models = np.arange(0, 1797, 20)
     pairs = found(together(images, lambda image: jpeg(image, 90), models))
@@ -144,7 +146,7 @@ def test_traffic_signs_are_copies_within_a_track_only():
         pytest.skip("real data not present")
     with np.load(REAL / "gtsrb32" / "gtsrb32_every3.npz") as file:
         images, track = file["X"].transpose(0, 3, 1, 2), file["y"].astype(int) * 10000 + file["track"]
-    pairs = duplicates.near(images, np.arange(len(images)))
+    pairs = duplicates.find_near_duplicates(images, np.arange(len(images)))
     assert len(pairs.left) > 50
     assert (track[pairs.left] == track[pairs.right]).all()
 
@@ -152,7 +154,7 @@ def test_traffic_signs_are_copies_within_a_track_only():
 def test_fashion_mnist_has_few():
     if not (REAL / "fashion-mnist").is_dir():
         pytest.skip("real data not present")
-    images = read("fashion-mnist", data_dir=str(REAL / "fashion-mnist")).images[:10000]
+    images = load_dataset("fashion-mnist", data_dir=str(REAL / "fashion-mnist")).images[:10000]
     assert len(found(images)) < 20
     models = np.arange(0, 10000, 50)
     pairs = found(together(images, jpeg, models))

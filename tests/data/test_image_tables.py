@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pictures import folder, noise, refused, save
 
 from robustkd.data import arrays, decode
-from robustkd.data.sources import from_frame, read
-from robustkd.data.splits import split
+from robustkd.data.sources import from_frame, load_dataset
+from robustkd.data.splits import split_source
 from robustkd.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -47,7 +47,7 @@ def columns(**more):
 
 
 def test_a_table_and_a_folder_of_the_same_files_are_the_same_data(table, tmp_path):
-    source, same = read(table(), image_size=8), read(f"folder:{tmp_path}", image_size=8)
+    source, same = load_dataset(table(), image_size=8), load_dataset(f"folder:{tmp_path}", image_size=8)
     assert (source.images == same.images).all()
     assert isinstance(source.images, np.memmap)
     assert (source.labels == same.labels).all()
@@ -59,10 +59,10 @@ def test_a_table_and_a_folder_of_the_same_files_are_the_same_data(table, tmp_pat
 def test_parts_too(tmp_path):
     for part in ("train", "val", "test"):
         folder(tmp_path, part=part)
-    same = read(f"folder:{tmp_path}")
+    same = load_dataset(f"folder:{tmp_path}")
     lines = [f"{file},{file.split('/')[1]},{file.split('/')[0].upper()}" for file in same.files]
     (tmp_path / "mine.csv").write_text("\n".join(["image,label,split", *lines]))
-    source = read(f"csv:{tmp_path / 'mine.csv'}")
+    source = load_dataset(f"csv:{tmp_path / 'mine.csv'}")
     assert (source.parts == same.parts).all()
     assert source.fingerprint == same.fingerprint
 
@@ -84,34 +84,34 @@ def test_parts_too(tmp_path):
     ids=["bom", "windows", "empty", "backslashes", "semicolons", "tabs", "quoted", "short", "more", "hollow"],
 )
 def test_however_it_was_written(table, content):
-    source = read(table(content))
+    source = load_dataset(table(content))
     assert source.files == FILES
     assert source.classes == ("cat", "dog")
     assert (source.truth, source.parts, source.groups) == (None, None, None)
-    assert source.fingerprint == read(table()).fingerprint
+    assert source.fingerprint == load_dataset(table()).fingerprint
 
 
 def test_labels_are_texts_as_given(table):
     for one, two in (("007", "7"), ("NA", "None"), ("nan", "NULL"), ("1.0", "1"), (" a", "a"), ("Äpfel, rot", "öl")):
         content = LINES.replace(",cat", f',"{one}"').replace(",dog", f',"{two}"')
-        source = read(table(content))
+        source = load_dataset(table(content))
         assert source.classes == tuple(sorted((one, two)))
         assert source.classes[source.labels[0]] == one
     quoted = LINES.replace(",cat", ',"a ""big"" cat"').replace("image,label", 'image,label,"a\nnote"')
     quoted = quoted.replace('cat"', 'cat",').replace(",dog", ",dog,")
-    assert read(table(quoted)).classes == ('a "big" cat', "dog")
+    assert load_dataset(table(quoted)).classes == ('a "big" cat', "dog")
     assert "line 7" in refused(table(quoted + "dog/0.png,,\n"), "has no label")  # lines, not rows
 
 
 def test_clean_labels_groups_and_parts(table):
-    source = read(table(columns(clean_label=["dog", "", "dog", ""], group=["7", "7", "", "b"])))
+    source = load_dataset(table(columns(clean_label=["dog", "", "dog", ""], group=["7", "7", "", "b"])))
     assert list(source.truth) == [1, -1, 1, -1]
     assert list(source.labels) == [0, 0, 1, 1]
     assert source.truth.dtype == np.int64
     one, two, three, four = source.groups
     assert one == two
     assert len({one, three, four}) == 3
-    assert read(table(columns(split=["Train", "VALIDATION", "train", "Test"]))).parts.tolist() == [
+    assert load_dataset(table(columns(split=["Train", "VALIDATION", "train", "Test"]))).parts.tolist() == [
         *("train", "val", "train", "test")
     ]
 
@@ -171,26 +171,26 @@ def test_a_csv_that_is_not_there(tmp_path):
 
 def test_whole_paths_may_lead_into_the_folder_only(table, tmp_path):
     save(noise(0), tmp_path.parent / "outside.png")
-    assert read(table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))).files == FILES
+    assert load_dataset(table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))).files == FILES
     link = tmp_path.parent / f"{tmp_path.name}-link"
     link.symlink_to(tmp_path)
     table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))
-    assert read(f"csv:{link / 'mine.csv'}").files == FILES
+    assert load_dataset(f"csv:{link / 'mine.csv'}").files == FILES
     for path in ("../outside.png", str(tmp_path.parent / "outside.png"), f"{tmp_path}/../outside.png", f"{tmp_path}-x"):
         refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "leaves")
 
 
 def test_names_say_nothing_of_what_is_in_a_file(table, tmp_path):
     (tmp_path / "cat" / "0.png").rename(tmp_path / "cat" / "..0")
-    source = read(table(LINES.replace("cat/0.png", "cat/..0")))
-    assert (source.images[0] == decode.picture(tmp_path / "cat" / "..0", 32)).all()
+    source = load_dataset(table(LINES.replace("cat/0.png", "cat/..0")))
+    assert (source.images[0] == decode.decode_image(tmp_path / "cat" / "..0", 32)).all()
 
 
 def test_unreadable_images_are_named_or_left_out(table, tmp_path):
     (tmp_path / "cat" / "1.png").write_text("not an image")
     content = columns(clean_label=["cat", "dog", "", "cat"], group=list("aabc"), split=["train"] * 4)
     refused(table(content), "1 of 4", "cat/1.png (not an image of a known format)", "--skip-bad-images")
-    source = read(table(content), skip_bad_images=True)
+    source = load_dataset(table(content), skip_bad_images=True)
     assert source.skipped == ("cat/1.png",)
     assert source.files == (FILES[0], *FILES[2:])
     assert list(source.labels) == [0, 1, 1]
@@ -203,9 +203,9 @@ def test_unreadable_images_are_named_or_left_out(table, tmp_path):
 
 
 def test_the_second_read_decodes_nothing(table, monkeypatch):
-    first = read(table())
-    monkeypatch.setattr(decode, "picture", lambda *_: pytest.fail("decoded again"))
-    assert (read(table()).images == first.images).all()
+    first = load_dataset(table())
+    monkeypatch.setattr(decode, "decode_image", lambda *_: pytest.fail("decoded again"))
+    assert (load_dataset(table()).images == first.images).all()
 
 
 # No half of a surrogate pair, which is no text, and no control characters, which are refused.
@@ -223,7 +223,7 @@ def test_any_class_name_that_pandas_writes_is_read_as_it_was(table, tmp_path, na
     labels = [names[0], names[0], names[1], names[1]]
     frame = pd.DataFrame({"label": labels, "image": FILES})
     frame.to_csv(tmp_path / "mine.csv", index=False, lineterminator=end, encoding=start)
-    source = read(word, image_size=8)
+    source = load_dataset(word, image_size=8)
     assert [source.classes[label] for label in source.labels] == labels
     assert source.classes == tuple(sorted(names))
 
@@ -243,7 +243,7 @@ def parquet(root, data, notes=None):
 
 def test_parquet_of_paths_bytes_or_both(tmp_path):
     folder(tmp_path)
-    same = read(f"folder:{tmp_path}")
+    same = load_dataset(f"folder:{tmp_path}")
     labels, held = ["cat", "cat", "dog", "dog"], bytes_of(tmp_path)
     kinds = {
         "paths": list(FILES),
@@ -254,7 +254,7 @@ def test_parquet_of_paths_bytes_or_both(tmp_path):
         "external": [{"bytes": None, "path": file} for file in FILES],
     }
     for kind, images in kinds.items():
-        source = read(parquet(tmp_path, {"image": images, "label": labels}))
+        source = load_dataset(parquet(tmp_path, {"image": images, "label": labels}))
         assert source.fingerprint == same.fingerprint, kind
         assert (source.images == same.images).all(), kind
         named = kind in ("paths", "both", "external")
@@ -266,13 +266,13 @@ def test_parquet_as_hugging_face_writes_it(tmp_path):
     features = {"label": {"names": ["zebra", "cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
     notes = {"huggingface": json.dumps({"info": {"features": features}})}
     data = {"image": [{"bytes": content, "path": "x.png"} for content in bytes_of(tmp_path)], "label": [2, 1, 0, 2]}
-    source = read(parquet(tmp_path, data, notes))
+    source = load_dataset(parquet(tmp_path, data, notes))
     assert source.classes == ("zebra", "cat", "dog")
     assert list(source.labels) == [2, 1, 0, 2]
-    assert read(parquet(tmp_path, data)).classes == ("0", "1", "2")
+    assert load_dataset(parquet(tmp_path, data)).classes == ("0", "1", "2")
     refused(parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes), "classes names 0 to 2, but label goes from -1")
     given = {**data, "label": [10, 9, 10, 9], "clean_label": [9, None, None, 10]}
-    source = read(parquet(tmp_path, given))
+    source = load_dataset(parquet(tmp_path, given))
     assert source.classes == ("9", "10")
     assert list(source.truth) == [0, -1, -1, 1]
 
@@ -287,11 +287,11 @@ def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
     word = parquet(tmp_path, {"image": named, "label": labels})
     refused(word, "1 of 4", "1.png (")
     save(noise(0), tmp_path / "1.png")  # what stands in the table is not what lies beside it
-    source = read(word, skip_bad_images=True)
+    source = load_dataset(word, skip_bad_images=True)
     assert source.files == ("0.png", "2.png", "3.png")
     assert source.skipped == ("1.png",)
-    monkeypatch.setattr(decode, "picture", lambda *_: pytest.fail("decoded again"))
-    assert read(word, skip_bad_images=True).skipped == ("1.png",)
+    monkeypatch.setattr(decode, "decode_image", lambda *_: pytest.fail("decoded again"))
+    assert load_dataset(word, skip_bad_images=True).skipped == ("1.png",)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_no_parquet(tmp_path):
 
 def test_frames(tmp_path):
     folder(tmp_path)
-    same = read(f"folder:{tmp_path}", image_size=8)
+    same = load_dataset(f"folder:{tmp_path}", image_size=8)
     frame = pd.DataFrame({"image": FILES, "label": ["cat", "cat", "dog", "dog"]}, index=[7, 7, 3, 1])
     for one in (frame, frame.astype({"label": "category"}), frame.astype(object), frame.astype(str)):
         assert from_frame(one, tmp_path, image_size=8).fingerprint == same.fingerprint
@@ -350,8 +350,8 @@ def test_what_was_made_of_a_frame_goes_into_a_study(tmp_path):
     folder(tmp_path)
     frame = pd.DataFrame({"image": FILES, "label": ["a", "a", "b", "b"], "clean_label": ["b", "", "", "b"]})
     source = from_frame(frame, tmp_path)
-    arrays.save(source, tmp_path / "made.npz")
-    again = read(f"npz:{tmp_path / 'made.npz'}")
+    arrays.save_npz(source, tmp_path / "made.npz")
+    again = load_dataset(f"npz:{tmp_path / 'made.npz'}")
     assert again.fingerprint == source.fingerprint
     assert (again.truth == source.truth).all()
 
@@ -366,8 +366,8 @@ def test_groups_of_a_table_stay_whole(tmp_path):
         group = "" if row % 12 == 0 else f"patient {row // 4}"
         lines.append(f"{row}.png,{'ab'[row % 24 // 12]},{group}")
     (tmp_path / "mine.csv").write_text("\n".join(lines))
-    source = read(f"csv:{tmp_path / 'mine.csv'}", image_size=8)
-    rows = split(source, held_out=0.1, seed=0)
+    source = load_dataset(f"csv:{tmp_path / 'mine.csv'}", image_size=8)
+    rows = split_source(source, held_out=0.1, seed=0)
     seen = [{lines[1 + row].split(",")[2] for row in part} - {""} for part in rows]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 12
     assert sorted(np.concatenate(rows)) == list(range(48))
@@ -387,11 +387,11 @@ def test_real_photographs(tmp_path):
             (tmp_path / part / kind).mkdir(parents=True)
             for file in sorted((place / part / kind).iterdir())[:9]:
                 (tmp_path / part / kind / file.name).symlink_to(file)
-    same = read(f"folder:{tmp_path}")
+    same = load_dataset(f"folder:{tmp_path}")
     frame = pd.DataFrame([file.split("/") for file in same.files], columns=["split", "label", "name"])
     frame["image"] = same.files
     frame.sample(frac=1, random_state=0).to_csv(tmp_path / "mine.csv", index=False)
-    source = read(f"csv:{tmp_path / 'mine.csv'}")
+    source = load_dataset(f"csv:{tmp_path / 'mine.csv'}")
     assert source.classes == same.classes == kinds
     at = {file: row for row, file in enumerate(same.files)}
     rows = [at[file] for file in source.files]
@@ -413,7 +413,7 @@ def test_notes_of_another_form_are_passed_over(tmp_path, notes):
     folder(tmp_path)
     made = pa.table({"image": list(FILES), "label": [0, 0, 1, 1]}).replace_schema_metadata({"huggingface": notes})
     pq.write_table(made, tmp_path / "mine.parquet")
-    assert read(f"parquet:{tmp_path / 'mine.parquet'}").classes == ("0", "1")
+    assert load_dataset(f"parquet:{tmp_path / 'mine.parquet'}").classes == ("0", "1")
 
 
 def test_names_that_terminals_and_pictures_cannot_take_are_refused(table):

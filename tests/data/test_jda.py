@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
 from robustkd.data.jda import JDA
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 
 NAMES = (
     *("autocontrast", "contrast", "posterize", "solarize", "translate_x", "translate_y", "shear_x", "shear_y"),
@@ -75,7 +75,7 @@ TOLERANCE = {"autocontrast": 1, "contrast": 2, "brightness": 1, "sharpness": 1, 
 
 
 def test_it_is_a_view():
-    view = PAIRED.parse("jda0.3")
+    view = PAIRED_VIEWS.parse("jda0.3")
     assert (view.load(), view.kwargs(), view.load().draws) == (JDA, {"probability": 0.3}, 28)
     assert tuple(ORACLES) == NAMES
 

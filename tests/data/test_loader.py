@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustkd.data.augment import margin
+from robustkd.data.augment import max_shift
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.types import Batch, Clock
@@ -29,7 +29,7 @@ def loader(shown: View, size: int = 5, **options: object) -> Loader:
 
 
 def epoch(made: Loader, number: int = 0, clock: Clock = CLOCK) -> list[Batch]:
-    return list(made.epoch(number, clock))
+    return list(made.iter_epoch(number, clock))
 
 
 def order(made: Loader, number: int = 0) -> list[int]:
@@ -76,7 +76,7 @@ def test_streamed_is_resident_bit_for_bit(flips, augment):
     assert streamed.resident is None
     for number in range(3):
         assert alike(epoch(resident, number), epoch(streamed, number))
-    for (one, labels), (other, same) in zip(resident.plain(), streamed.plain(), strict=True):
+    for (one, labels), (other, same) in zip(resident.iter_plain(), streamed.iter_plain(), strict=True):
         assert torch.equal(one, other)
         assert torch.equal(labels, same)
 
@@ -123,7 +123,7 @@ def by_row(batch: Batch) -> Iterator[tuple[int, torch.Tensor]]:
 
 
 def test_each_image_is_moved_by_as_much_as_the_margin_and_mirrored_half_of_the_time():
-    shown, pad = view(30, flips=True, shape=(1, 16, 16)), margin(16)
+    shown, pad = view(30, flips=True, shape=(1, 16, 16)), max_shift(16)
     found = set()
     for number in range(8):
         for batch in epoch(loader(shown, augment=True), number):
@@ -163,7 +163,7 @@ def test_images_lie_in_the_unit_interval_channels_last():
 @pytest.mark.parametrize("budget", [None, 0])
 def test_plain_shows_all_in_order_and_as_they_are(budget):
     shown = view(flips=True)
-    images, labels = map(torch.cat, zip(*loader(shown, augment=True, budget=budget).plain(), strict=True))
+    images, labels = map(torch.cat, zip(*loader(shown, augment=True, budget=budget).iter_plain(), strict=True))
     assert np.allclose(images.numpy(), shown.images() / 255, atol=1e-7)
     assert labels.tolist() == shown.labels.tolist()
 

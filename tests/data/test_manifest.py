@@ -13,7 +13,7 @@ import pytest
 
 import scenarios
 from robustkd.data import manifest, sources
-from robustkd.data.splits import Rows
+from robustkd.data.splits import SplitRows
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from tests.data.test_view import source
@@ -31,7 +31,7 @@ def splits(shown: Source, chain: str = "noise0.4", seed: int = 3) -> manifest.Sp
 def refused(path: Path, shown: Source, *said: str) -> None:
     """One sentence, which says all of this."""
     with pytest.raises(UsageError) as caught:
-        manifest.load(path, shown)
+        manifest.load_manifest(path, shown)
     assert "\n" not in str(caught.value)
     for text in said:
         assert text in str(caught.value)
@@ -42,12 +42,12 @@ def refused(path: Path, shown: Source, *said: str) -> None:
 def test_what_is_read_again_is_what_was_saved(tmp_path: Path, name: str, chain: str) -> None:
     shown = source()
     saved = splits(shown, chain)
-    manifest.save(tmp_path / name, saved, {"scenario": chain})
+    manifest.save_manifest(tmp_path / name, saved, {"scenario": chain})
     stem = name.removesuffix(".csv").removesuffix(".parquet")
     suffix = ".parquet" if name.endswith("parquet") else ".csv"
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([f"{stem}{suffix}", f"{stem}.json"])
     for asked in (name, stem, f"{stem}.json"):
-        read = manifest.load(tmp_path / asked, shown)
+        read = manifest.load_manifest(tmp_path / asked, shown)
         for before, after in zip(saved, read, strict=True):
             assert before.digest == after.digest
             assert np.array_equal(before.labels, after.labels)
@@ -56,13 +56,13 @@ def test_what_is_read_again_is_what_was_saved(tmp_path: Path, name: str, chain: 
             assert np.array_equal(before.truth, after.truth)
             assert np.array_equal(before.images(), after.images())
             assert after.labels.flags.writeable
-        assert (read.train.seed, read.train.place) == (3, 1 + chain.count("+"))
+        assert (read.train.seed, read.train.position) == (3, 1 + chain.count("+"))
 
 
 def test_the_table_says_what_is_shown(tmp_path: Path) -> None:
     shown = source()
     saved = splits(shown, FOREIGN)
-    manifest.save(tmp_path / "m", saved, {})
+    manifest.save_manifest(tmp_path / "m", saved, {})
     table = pd.read_csv(tmp_path / "m.csv")
     assert list(table) == ["split", "row", "label", "truth", "origin"]
     assert table["split"].value_counts().to_dict() == {"train": 30, "held_out": 4, "test": 6}
@@ -72,7 +72,7 @@ def test_the_table_says_what_is_shown(tmp_path: Path) -> None:
     assert len(foreign[foreign["split"] == "train"]) == saved.train.foreign.sum() > 0
     card = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert card["foreign"]["train"] == [["digits", saved.train.sources[1].fingerprint]]
-    manifest.save(tmp_path / "plain", splits(shown), {})
+    manifest.save_manifest(tmp_path / "plain", splits(shown), {})
     assert list(pd.read_csv(tmp_path / "plain.csv")) == ["split", "row", "label", "truth"]
 
 
@@ -82,13 +82,13 @@ def test_it_is_the_same_in_another_process_and_place(tmp_path: Path) -> None:
     here.mkdir()
     rng = np.random.default_rng(2)
     np.savez(here / "own.npz", X=rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), y=np.arange(40) % 4)
-    shown = sources.read(f"npz:{here / 'own.npz'}")
+    shown = sources.load_dataset(f"npz:{here / 'own.npz'}")
     saved = splits(shown, FOREIGN)
-    manifest.save(here / "m.parquet", saved, {})
+    manifest.save_manifest(here / "m.parquet", saved, {})
     shutil.move(here, there)
     code = (
         "import sys; from pathlib import Path; from robustkd.data import manifest, sources\n"
-        "for view in manifest.load(Path('m.parquet'), sources.read('npz:own.npz')): print(view.digest)"
+        "for view in manifest.load_manifest(Path('m.parquet'), sources.load_dataset('npz:own.npz')): print(view.digest)"
     )
     environment = {**os.environ, "PYTHONPATH": str(HOME), "PYTHONHASHSEED": "7"}
     said = subprocess.run(
@@ -98,14 +98,14 @@ def test_it_is_the_same_in_another_process_and_place(tmp_path: Path) -> None:
 
 
 def test_a_manifest_of_another_data_set_is_refused(tmp_path: Path) -> None:
-    manifest.save(tmp_path / "m", splits(source()), {})
+    manifest.save_manifest(tmp_path / "m", splits(source()), {})
     refused(tmp_path / "m", source(n=44), "was made of 'toy'", "not of 'toy'", source(n=44).fingerprint)
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
 @pytest.mark.parametrize("column", ["row", "label", "origin"])
 def test_a_manifest_that_was_changed_by_hand_is_refused(tmp_path: Path, name: str, column: str) -> None:
-    manifest.save(tmp_path / name, splits(source(), FOREIGN), {})
+    manifest.save_manifest(tmp_path / name, splits(source(), FOREIGN), {})
     read, write = (pd.read_csv, "to_csv") if name == "m.csv" else (pd.read_parquet, "to_parquet")
     table = read(tmp_path / name)
     table.loc[0, column] = (table.loc[0, column] + 1) % 2
@@ -115,12 +115,12 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(tmp_path: Path, name: st
 
 def test_columns_that_others_added_and_their_order_do_not_matter(tmp_path: Path) -> None:
     saved = splits(source())
-    manifest.save(tmp_path / "m", saved, {})
+    manifest.save_manifest(tmp_path / "m", saved, {})
     table = pd.read_csv(tmp_path / "m.csv")
     table.assign(note="é, mine")[["note", "label", "truth", "row", "split"]].to_csv(
         tmp_path / "m.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n"
     )
-    assert manifest.load(tmp_path / "m.csv", source()).train.digest == saved.train.digest
+    assert manifest.load_manifest(tmp_path / "m.csv", source()).train.digest == saved.train.digest
 
 
 def test_lenders_are_what_they_were(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_lenders_are_what_they_were(tmp_path: Path) -> None:
     lender = tmp_path / "lender.npz"
     np.savez(lender, X=rng.integers(0, 256, (50, 8, 8), dtype=np.uint8), y=np.arange(50) % 4)
     saved = splits(source(), f'openset(0.5, source="npz:{lender}")')
-    manifest.save(tmp_path / "m", saved, {})
+    manifest.save_manifest(tmp_path / "m", saved, {})
     card = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     card["foreign"]["train"][0][1] = "0" * 16
     (tmp_path / "m.json").write_text(json.dumps(card), encoding="utf-8")
@@ -137,7 +137,7 @@ def test_lenders_are_what_they_were(tmp_path: Path) -> None:
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     shown = source()
-    manifest.save(tmp_path / "pruned.csv", splits(shown, FOREIGN), {})
+    manifest.save_manifest(tmp_path / "pruned.csv", splits(shown, FOREIGN), {})
     table, card = tmp_path / "pruned.csv", tmp_path / "pruned.json"
     refused(tmp_path / "prune.csv", shown, "there is no", "did you mean 'pruned.csv'?")
     refused(tmp_path, shown, f"{tmp_path} is a folder, not a file")
@@ -189,19 +189,19 @@ def test_a_lender_that_lies_beside_its_manifest_is_found_from_anywhere(
     monkeypatch.chdir(there)
     shown = source()
     step = scenarios.parse("openset(0.5, source=npz:small.npz)")
-    rows = Rows(np.arange(30), np.arange(30, 34), np.arange(34, 40))
-    views = manifest.drawn(step, shown, rows, seed=3)
-    manifest.save(Path("m.csv"), views, {})
+    rows = SplitRows(np.arange(30), np.arange(30, 34), np.arange(34, 40))
+    views = manifest.build_splits(step, shown, rows, seed=3)
+    manifest.save_manifest(Path("m.csv"), views, {})
     monkeypatch.chdir(elsewhere)
-    read = manifest.load(there / "m.csv", shown)
+    read = manifest.load_manifest(there / "m.csv", shown)
     assert [view.digest for view in read] == [view.digest for view in views]
     assert np.array_equal(read.train.images(), views.train.images())
 
 
 def test_what_is_drawn_leaves_the_test_rows_alone_and_says_which_are_held_out() -> None:
-    rows = Rows(np.arange(24), np.arange(24, 30), np.arange(30, 40))
-    train, held_out, test = manifest.drawn(scenarios.parse("noise1"), source(), rows, seed=1)
-    assert (train.labels != train.published).all()
-    assert (held_out.labels != held_out.published).all()
-    assert np.array_equal(test.labels, test.published)
+    rows = SplitRows(np.arange(24), np.arange(24, 30), np.arange(30, 40))
+    train, held_out, test = manifest.build_splits(scenarios.parse("noise1"), source(), rows, seed=1)
+    assert (train.labels != train.published_labels).all()
+    assert (held_out.labels != held_out.published_labels).all()
+    assert np.array_equal(test.labels, test.published_labels)
     assert (train.training, held_out.training, held_out.scale) == (True, False, 0.25)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from test_loader import CLOCK, alike, epoch, loader, view
 
-from robustkd.data.augment import margin
+from robustkd.data.augment import max_shift
 from robustkd.data.loader import Loader
-from robustkd.data.paired_views import PAIRED, Again
+from robustkd.data.paired_views import PAIRED_VIEWS, Again
 from robustkd.errors import UsageError
 from robustkd.registry import Entry
 
@@ -58,7 +58,7 @@ def test_a_view_shows_the_rows_of_its_batch():
 
 
 def test_again_is_another_crop_of_the_same_image():
-    shown, pad = view(30, flips=True), margin(8)
+    shown, pad = view(30, flips=True), max_shift(8)
     made = loader(shown, augment=True, views=("again",))
     differ = 0
     for batch in epoch(made):
@@ -82,7 +82,7 @@ class Inverted:
 
 @pytest.mark.parametrize("budget", [None, 0])
 def test_images_are_changed_first_and_moved_after(monkeypatch, budget):
-    monkeypatch.setitem(PAIRED._own, "inverted", Entry(Inverted))
+    monkeypatch.setitem(PAIRED_VIEWS._own, "inverted", Entry(Inverted))
     shown = view(30)
     made = loader(shown, augment=True, views=("inverted",), budget=budget)
     pixels = torch.stack(list(looks(made).values()))
@@ -143,11 +143,11 @@ def test_nothing_global_is_drawn_from():
 
 def test_again_changes_nothing_itself():
     images = torch.arange(48, dtype=torch.uint8).reshape(1, 4, 4, 3)
-    assert PAIRED.parse("again").load() is Again
+    assert PAIRED_VIEWS.parse("again").load() is Again
     assert Again()(images, torch.empty(1, Again.draws)) is images
 
 
 @pytest.mark.parametrize(("word", "said"), [("jdb", "did you mean 'jda'"), ("jda1.5", "less than or equal to 1")])
 def test_a_view_that_does_not_exist_is_refused(word, said):
     with pytest.raises(UsageError, match=said):
-        next(loader(view(), views=(word,)).epoch(0, CLOCK))
+        next(loader(view(), views=(word,)).iter_epoch(0, CLOCK))

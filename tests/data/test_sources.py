@@ -14,8 +14,8 @@ import pytest
 from pictures import colour, folder, noise, refused, save
 from PIL import Image
 
-from robustkd.data import decode, sources
-from robustkd.data.sources import DATASETS, images_of, read
+from robustkd.data import decode, image_cache, resize, sources
+from robustkd.data.sources import DATASETS, load_dataset, load_images
 from robustkd.data.view import View
 from robustkd.errors import UsageError
 
@@ -54,7 +54,7 @@ def test_unknown_words_are_met_with_the_nearest_and_the_list(tmp_path):
 
 
 def test_digits():
-    source = read("digits")
+    source = load_dataset("digits")
     assert source.images.shape == (1797, 1, 8, 8)
     assert source.images.dtype == np.uint8
     assert (source.images.min(), source.images.max()) == (0, 255)
@@ -62,13 +62,13 @@ def test_digits():
     assert source.parts is None
     assert not source.flips
     assert (source.truth == source.labels).all()
-    assert source.fingerprint == read("digits").fingerprint
+    assert source.fingerprint == load_dataset("digits").fingerprint
 
 
 def test_fashion_mnist_is_read_packed_from_a_read_only_folder():
     if not (REAL / "fashion-mnist").is_dir():
         pytest.skip("real data not present")
-    source = read("fashion-mnist", data_dir=str(REAL / "fashion-mnist"))
+    source = load_dataset("fashion-mnist", data_dir=str(REAL / "fashion-mnist"))
     assert source.images.shape == (70000, 1, 28, 28)
     assert [(source.parts == part).sum() for part in ("train", "test")] == [60000, 10000]
     assert list(source.parts[[0, -1]]) == ["train", "test"]
@@ -89,7 +89,7 @@ def test_mnists_in_either_layout(tmp_path, word, place):
         (raw / f"{half}-images-idx3-ubyte").write_bytes(header + images)
         header = b"".join(n.to_bytes(4, "big") for n in (2049, count))
         (raw / f"{half}-labels-idx1-ubyte").write_bytes(header + bytes(range(count)))
-    source = read(word, data_dir=str(tmp_path))
+    source = load_dataset(word, data_dir=str(tmp_path))
     assert source.images.shape == (8, 1, 28, 28)
     assert list(source.labels) == [0, 1, 2, 3, 4, 0, 1, 2]
     assert source.classes == (tuple("0123456789") if word == "mnist" else source.classes)
@@ -126,7 +126,7 @@ def test_cifar10(tmp_path, monkeypatch):
     monkeypatch.setattr(kind, "train_list", [["data_batch_1", sums["data_batch_1"]]])
     monkeypatch.setattr(kind, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": sums["batches.meta"]})
-    source = read("cifar10", data_dir=str(tmp_path))
+    source = load_dataset("cifar10", data_dir=str(tmp_path))
     assert (source.images[:2].reshape(2, -1) == pixels).all()
     assert source.images.flags.c_contiguous
     assert list(source.parts) == ["train", "train", "test", "test"]
@@ -147,7 +147,7 @@ def test_svhn_and_stl10(tmp_path, monkeypatch):
         savemat(tmp_path / f"{part}_32x32.mat", {"X": pixels, "y": np.array([[10], [3]], np.uint8)})
         sums[part] = ["", f"{part}_32x32.mat", None]
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", sums)
-    source = read("svhn", data_dir=str(tmp_path))
+    source = load_dataset("svhn", data_dir=str(tmp_path))
     assert (source.images[1] == pixels[..., 1].transpose(2, 0, 1)).all()
     assert list(source.labels) == [0, 3, 0, 3]
     assert source.classes == tuple("0123456789")
@@ -161,7 +161,7 @@ def test_svhn_and_stl10(tmp_path, monkeypatch):
     kind = torchvision.datasets.STL10
     monkeypatch.setattr(kind, "train_list", [["train_X.bin", None], ["train_y.bin", None]])
     monkeypatch.setattr(kind, "test_list", [["test_X.bin", None], ["test_y.bin", None]])
-    source = read("stl10", data_dir=str(tmp_path))
+    source = load_dataset("stl10", data_dir=str(tmp_path))
     assert source.images.shape == (4, 3, 96, 96)
     assert list(source.labels) == [1, 0, 1, 0]
     assert source.classes == ("airplane", "bird")
@@ -202,14 +202,14 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
     ],
 )
 def test_every_kind_of_pixel_becomes_8_bits(tmp_path, name, image, options, expected):
-    pixels = decode.picture(save(image, tmp_path / name, **options), 5)
+    pixels = decode.decode_image(save(image, tmp_path / name, **options), 5)
     assert pixels.shape == (3, 5, 5)
     assert pixels.dtype == np.uint8
     assert (pixels == np.reshape(expected, (3, 1, 1))).all()
 
 
 def test_cmyk_photographs_are_not_inverted(tmp_path):
-    pixels = decode.picture(save(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), tmp_path / "red.jpg"), 8)
+    pixels = decode.decode_image(save(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), tmp_path / "red.jpg"), 8)
     assert pixels[0].min() > 240
     assert pixels[1:].max() < 15
 
@@ -217,21 +217,21 @@ def test_cmyk_photographs_are_not_inverted(tmp_path):
 def test_the_shorter_side_is_scaled_and_the_centre_kept(tmp_path):
     pixels = np.zeros((8, 24, 3), np.uint8)
     pixels[:, 7:17] = 200  # a pixel more on either side: scaling down looks that far
-    assert (decode.picture(save(Image.fromarray(pixels), tmp_path / "wide.png"), 4) == 200).all()
+    assert (decode.decode_image(save(Image.fromarray(pixels), tmp_path / "wide.png"), 4) == 200).all()
     assert (
-        decode.picture(save(Image.fromarray(pixels).rotate(90, expand=True), tmp_path / "tall.png"), 4) == 200
+        decode.decode_image(save(Image.fromarray(pixels).rotate(90, expand=True), tmp_path / "tall.png"), 4) == 200
     ).all()
 
 
 def test_an_image_of_the_wanted_size_is_left_alone(tmp_path):
     image = noise(1, (16, 16, 3))
-    assert (decode.picture(save(image, tmp_path / "a.png"), 16) == np.asarray(image).transpose(2, 0, 1)).all()
+    assert (decode.decode_image(save(image, tmp_path / "a.png"), 16) == np.asarray(image).transpose(2, 0, 1)).all()
 
 
 def test_large_photographs_are_close_to_their_exact_reduction(tmp_path):
     image = noise(1, (9, 9, 3)).resize((128, 128), Image.Resampling.BICUBIC)
-    quick = decode.picture(save(image, tmp_path / "a.jpg", quality=98), 32).astype(int)
-    exact = decode.picture(save(image, tmp_path / "a.png"), 32).astype(int)
+    quick = decode.decode_image(save(image, tmp_path / "a.jpg", quality=98), 32).astype(int)
+    exact = decode.decode_image(save(image, tmp_path / "a.png"), 32).astype(int)
     assert np.abs(quick - exact).mean() < 3
 
 
@@ -250,7 +250,7 @@ def test_photographs_are_turned_upright(tmp_path, name, value):
     stored.paste(250, (0, 0, 16, 8))  # its first rows, which lie over them
     notes = Image.Exif()
     notes[0x0112] = value
-    pixels = decode.picture(save(stored, tmp_path / name, exif=notes, quality=95), 16)[0].astype(int)
+    pixels = decode.decode_image(save(stored, tmp_path / name, exif=notes, quality=95), 16)[0].astype(int)
     sides = {"top": pixels[2], "bottom": pixels[13], "left": pixels[:, 2], "right": pixels[:, 13]}
     across, along = TURNED[value]
     opposite = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
@@ -264,7 +264,7 @@ def test_damaged_notes_do_not_make_a_photograph_unreadable(tmp_path, capfd):
     notes[0x0112] = 6
     for number, kind in enumerate(("cat", "dog")):
         save(colour((255, 0, 0)), tmp_path / kind / "0.jpg", exif=notes.tobytes()[: -6 - number])
-    source = read(f"folder:{tmp_path}", image_size=8)
+    source = load_dataset(f"folder:{tmp_path}", image_size=8)
     assert source.images[:, 0].min() > 240
     assert capfd.readouterr() == ("", "")
 
@@ -281,7 +281,7 @@ def test_moving_pictures_and_stacks_are_named(tmp_path, name):
 def test_truncated_files_are_named(tmp_path, name):
     folder(tmp_path)
     file = save(noise(1, (40, 40, 3)), tmp_path / "cat" / name)
-    assert len(read(f"folder:{tmp_path}").labels) == 5
+    assert len(load_dataset(f"folder:{tmp_path}").labels) == 5
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
     sentence = refused(f"folder:{tmp_path}", f"1 of 5 image files cannot be read: cat/{name} (")
     assert "0x" not in sentence
@@ -293,7 +293,7 @@ def test_a_telephones_second_view_is_no_animation(tmp_path):
     with Image.open(file) as opened:
         assert opened.format == "MPO"
         assert opened.n_frames == 2
-    assert decode.picture(file, 8)[0].min() > 240
+    assert decode.decode_image(file, 8)[0].min() > 240
 
 
 def spoilt(root):
@@ -336,11 +336,11 @@ def test_each_unreadable_image_is_named(tmp_path, name):
 def test_unreadable_images_are_left_out_on_request_and_listed(tmp_path):
     root = spoilt(folder(tmp_path))
     assert "9 of 13" in refused(f"folder:{root}", "and 6 more")
-    source = read(f"folder:{root}", skip_bad_images=True)
+    source = load_dataset(f"folder:{root}", skip_bad_images=True)
     assert source.skipped == tuple(f"cat/{name}" for name in SPOILT)
     assert source.files == ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
     assert list(source.labels) == [0, 0, 1, 1]
-    clean = read(f"folder:{folder(tmp_path / 'clean')}")
+    clean = load_dataset(f"folder:{folder(tmp_path / 'clean')}")
     assert (source.images == clean.images).all()
     assert source.fingerprint == clean.fingerprint
     refused(f"folder:{root}", "cannot be read")  # a cache made without them does not make them readable
@@ -361,7 +361,7 @@ def test_a_class_of_unreadable_images_is_named(tmp_path):
 
 def test_class_folders(tmp_path):
     root = folder(tmp_path, ("dog", "cat", "ant"))
-    source = read(f"folder:{root}", image_size=8)
+    source = load_dataset(f"folder:{root}", image_size=8)
     assert source.classes == ("ant", "cat", "dog")
     assert source.images.shape == (6, 3, 8, 8)
     assert isinstance(source.images, np.memmap)
@@ -373,25 +373,31 @@ def test_class_folders(tmp_path):
     assert source.parts is None
     assert source.flips
     for row, file in enumerate(source.files):
-        assert (source.images[row] == decode.picture(root / file, 8)).all()
+        assert (source.images[row] == decode.decode_image(root / file, 8)).all()
 
 
 def test_what_is_no_image_or_hidden_is_ignored(tmp_path):
     root = folder(tmp_path)
-    plain = read(f"folder:{root}").fingerprint
+    plain = load_dataset(f"folder:{root}").fingerprint
     for name in ("notes.txt", "labels.csv", "Thumbs.db", ".0.png", "._1.png"):
         (root / "cat" / name).write_text("not an image")
     folder(root, part="cat/.ipynb_checkpoints")
     folder(root / "__MACOSX")
     folder(root / ".git")
     (root / "README.md").write_text("about")
-    assert read(f"folder:{root}").fingerprint == plain
+    assert load_dataset(f"folder:{root}").fingerprint == plain
 
 
 def test_images_in_folders_within_a_class_belong_to_it(tmp_path):
     root = folder(tmp_path)
     save(noise(5), root / "cat" / "monday" / "0.PNG")
-    assert read(f"folder:{root}").files == ("cat/0.png", "cat/1.png", "cat/monday/0.PNG", "dog/0.png", "dog/1.png")
+    assert load_dataset(f"folder:{root}").files == (
+        "cat/0.png",
+        "cat/1.png",
+        "cat/monday/0.PNG",
+        "dog/0.png",
+        "dog/1.png",
+    )
 
 
 def test_only_grey_images_make_one_channel(tmp_path):
@@ -399,18 +405,18 @@ def test_only_grey_images_make_one_channel(tmp_path):
     for kind in ("cat", "dog"):
         save(Image.fromarray(np.asarray(noise(3, (9, 9)))), root / kind / "0.png")
         save(noise(4, (9, 9)).convert("RGB"), root / kind / "1.png")  # grey in three channels is grey
-    source = read(f"folder:{root}", image_size=9)
+    source = load_dataset(f"folder:{root}", image_size=9)
     assert source.images.shape == (4, 1, 9, 9)
     assert (source.images[0, 0] == np.asarray(noise(3, (9, 9)))).all()
     save(noise(5), root / "dog" / "2.png")
-    assert read(f"folder:{root}", image_size=9).images.shape == (5, 3, 9, 9)
+    assert load_dataset(f"folder:{root}", image_size=9).images.shape == (5, 3, 9, 9)
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
 def test_parts(tmp_path, val):
     for part in ("train", val, "test"):
         folder(tmp_path, part=part)
-    source = read(f"folder:{tmp_path}")
+    source = load_dataset(f"folder:{tmp_path}")
     assert source.classes == ("cat", "dog")
     for row, file in enumerate(source.files):
         part, kind, _ = file.split("/")
@@ -419,7 +425,7 @@ def test_parts(tmp_path, val):
 
 
 def test_a_class_called_train_is_a_class(tmp_path):
-    source = read(f"folder:{folder(tmp_path, ('bus', 'car', 'train'))}")
+    source = load_dataset(f"folder:{folder(tmp_path, ('bus', 'car', 'train'))}")
     assert source.classes == ("bus", "car", "train")
     assert source.parts is None
 
@@ -434,7 +440,7 @@ def test_tiny_imagenet(tmp_path):
     notes = "".join(f"val_{one}.JPEG\t{kind}\t0\t0\t62\t62\n" for one, kind in enumerate(("n03", "n01", "n03")))
     (tmp_path / "val" / "val_annotations.txt").write_text(notes)
     (tmp_path / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tcrane\nn03\tcrane, bird\nn04\tboat\n")
-    source = read(f"folder:{tmp_path}")
+    source = load_dataset(f"folder:{tmp_path}")
     assert source.classes == ("goldfish", "n02", "n03")
     assert source.files[-3:] == tuple(f"val/images/val_{one}.JPEG" for one in range(3))
     assert list(source.labels) == [0, 0, 1, 1, 2, 2, 2, 0, 2]
@@ -471,9 +477,9 @@ def test_parts_that_disagree(tmp_path):
 
 def test_the_second_read_decodes_nothing(tmp_path, monkeypatch):
     root = folder(tmp_path)
-    first = read(f"folder:{root}")
-    monkeypatch.setattr(decode, "picture", lambda *_: pytest.fail("decoded again"))
-    second = read(f"folder:{root}")
+    first = load_dataset(f"folder:{root}")
+    monkeypatch.setattr(decode, "decode_image", lambda *_: pytest.fail("decoded again"))
+    second = load_dataset(f"folder:{root}")
     assert (first.images == second.images).all()
     assert first.fingerprint == second.fingerprint
 
@@ -481,17 +487,17 @@ def test_the_second_read_decodes_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", ["size", "file", "time", "name"])
 def test_what_has_changed_is_decoded_again(tmp_path, monkeypatch, change):
     root = folder(tmp_path)
-    read(f"folder:{root}")
+    load_dataset(f"folder:{root}")
     decoded = []
-    picture = decode.picture
-    monkeypatch.setattr(decode, "picture", lambda file, *rest: decoded.append(file) or picture(file, *rest))
+    picture = decode.decode_image
+    monkeypatch.setattr(decode, "decode_image", lambda file, *rest: decoded.append(file) or picture(file, *rest))
     if change == "file":
         save(noise(9, (9, 9, 3)), root / "cat" / "2.png")
     if change == "time":
         os.utime(root / "cat" / "0.png", ns=(0, 0))
     if change == "name":
         (root / "cat" / "0.png").rename(root / "cat" / "7.png")
-    read(f"folder:{root}", image_size=16 if change == "size" else 32)
+    load_dataset(f"folder:{root}", image_size=16 if change == "size" else 32)
     assert len(decoded) == 4 + (change == "file")
 
 
@@ -502,24 +508,24 @@ def test_an_interrupted_decode_leaves_nothing_to_be_mistaken(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "picture", interrupted)
+        patch.setattr(decode, "decode_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            read(f"folder:{root}")
+            load_dataset(f"folder:{root}")
     assert not list(cache.iterdir())
-    assert (read(f"folder:{root}").images[0] == decode.picture(root / "cat" / "0.png", 32)).all()
+    assert (load_dataset(f"folder:{root}").images[0] == decode.decode_image(root / "cat" / "0.png", 32)).all()
 
 
 def test_images_without_their_record_are_not_a_cache(tmp_path, cache):
     root = folder(tmp_path)
-    right = np.array(read(f"folder:{root}").images)
+    right = np.array(load_dataset(f"folder:{root}").images)
     next(cache.glob("*.json")).unlink()
     np.save(next(cache.glob("*.npy")), np.zeros_like(right))
-    assert (read(f"folder:{root}").images == right).all()
+    assert (load_dataset(f"folder:{root}").images == right).all()
 
 
 def test_a_file_that_can_be_read_again_is_not_left_out_for_ever(tmp_path, monkeypatch):
     root = folder(tmp_path)
-    picture = decode.picture
+    picture = decode.decode_image
 
     def away(file, *rest):
         if file.name == "1.png":
@@ -527,54 +533,54 @@ def test_a_file_that_can_be_read_again_is_not_left_out_for_ever(tmp_path, monkey
         return picture(file, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "picture", away)
-        assert len(read(f"folder:{root}", skip_bad_images=True).labels) == 2
-    assert len(read(f"folder:{root}", skip_bad_images=True).labels) == 4
+        patch.setattr(decode, "decode_image", away)
+        assert len(load_dataset(f"folder:{root}", skip_bad_images=True).labels) == 2
+    assert len(load_dataset(f"folder:{root}", skip_bad_images=True).labels) == 4
 
 
 def test_a_copy_elsewhere_is_the_same_data(tmp_path):
     root = folder(tmp_path / "here")
     copy = shutil.copytree(root, tmp_path / "there", copy_function=shutil.copyfile)
-    one, two = read(f"folder:{root}"), read(f"folder:{copy}")
+    one, two = load_dataset(f"folder:{root}"), load_dataset(f"folder:{copy}")
     assert one.fingerprint == two.fingerprint
     (copy / "cat").rename(copy / "cow")
-    assert read(f"folder:{copy}").fingerprint != one.fingerprint
+    assert load_dataset(f"folder:{copy}").fingerprint != one.fingerprint
     save(noise(99), root / "cat" / "0.png")
-    assert read(f"folder:{root}").fingerprint != one.fingerprint
+    assert load_dataset(f"folder:{root}").fingerprint != one.fingerprint
 
 
 def test_equal_names_sizes_and_times_elsewhere_are_not_the_same_cache(tmp_path):
     for place, seed in (("one", 0), ("two", 50)):
         for number, kind in enumerate(("cat", "dog")):
             os.utime(save(noise(seed + number), tmp_path / place / kind / "0.bmp"), ns=(0, 0))
-    one, two = (read(f"folder:{tmp_path / place}").images for place in ("one", "two"))
+    one, two = (load_dataset(f"folder:{tmp_path / place}").images for place in ("one", "two"))
     assert (one != two).any()
 
 
 def test_the_cache_folder_is_chosen_and_refused(tmp_path, monkeypatch, cache):
     root = folder(tmp_path / "photos")
-    read(f"folder:{root}", cache_dir=tmp_path / "mine")
+    load_dataset(f"folder:{root}", cache_dir=tmp_path / "mine")
     assert list((tmp_path / "mine").glob("*.npy"))
     assert not list(cache.iterdir())
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "file" / "below"))
     refused(f"folder:{root}", str(tmp_path / "file" / "below"), "cannot be written", "ROBUSTKD_CACHE")
     monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "full"))
-    monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     refused(f"folder:{root}", "0.0 GB free", "ROBUSTKD_CACHE")
     monkeypatch.setenv("ROBUSTKD_CACHE", "")
-    assert decode._default_folder().name == "robustkd"
+    assert image_cache._default_cache_dir().name == "robustkd"
 
 
 def test_no_progress_is_drawn_where_nobody_looks(tmp_path, capfd):
-    read(f"folder:{folder(tmp_path, count=300)}", image_size=4)
+    load_dataset(f"folder:{folder(tmp_path, count=300)}", image_size=4)
     assert capfd.readouterr() == ("", "")
 
 
 def test_real_photographs():
     if not (REAL / "clothing").is_dir():
         pytest.skip("real data not present")
-    source = read(f"folder:{REAL / 'clothing'}")
+    source = load_dataset(f"folder:{REAL / 'clothing'}")
     assert source.images.shape == (3781, 3, 32, 32)
     assert {part: int((source.parts == part).sum()) for part in ("train", "val", "test")} == {
         "train": 3068,
@@ -590,10 +596,10 @@ def test_real_photographs():
 
 def test_images_of_a_folder_and_of_one_file(tmp_path):
     root = folder(tmp_path)
-    names, images = images_of(root, image_size=8, channels=3)
+    names, images = load_images(root, image_size=8, channels=3)
     assert names == ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"]
-    assert (images == read(f"folder:{root}", image_size=8).images).all()
-    names, grey = images_of(root / "cat" / "1.png", image_size=8, channels=1)
+    assert (images == load_dataset(f"folder:{root}", image_size=8).images).all()
+    names, grey = load_images(root / "cat" / "1.png", image_size=8, channels=1)
     assert names == ["1.png"]
     assert grey.shape == (1, 1, 8, 8)
     weights = np.array([0.299, 0.587, 0.114])  # ITU-R 601, what grey means to Pillow
@@ -604,11 +610,11 @@ def test_images_of_nothing_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     for path, said in ((tmp_path / "emty", "did you mean 'empty'"), (tmp_path / "empty", "holds no image files")):
         with pytest.raises(UsageError, match=said):
-            images_of(path, image_size=8, channels=3)
+            load_images(path, image_size=8, channels=3)
     root = spoilt(folder(tmp_path / "photos"))
     with pytest.raises(UsageError, match=r"9 of 13.*cut\.jpg"):
-        images_of(root, image_size=8, channels=3)
-    names, images = images_of(root, image_size=8, channels=3, skip_bad_images=True)
+        load_images(root, image_size=8, channels=3)
+    names, images = load_images(root, image_size=8, channels=3, skip_bad_images=True)
     assert len(names) == len(images) == 4
 
 
@@ -620,61 +626,63 @@ def test_fitted_images_are_what_picture_makes_of_a_file(tmp_path):
     for row, pixels in enumerate(images):
         save(Image.fromarray(pixels.transpose(1, 2, 0)), tmp_path / f"{row}.png")
     for channels, size in ((3, 8), (1, 8), (3, 5), (1, 20)):
-        made = decode.fitted(images, (channels, size, size))
+        made = resize.fit_images(images, (channels, size, size))
         assert made.shape == (3, channels, size, size)
         for row in range(3):
-            assert (made[row] == decode.picture(tmp_path / f"{row}.png", size, channels)).all()
-    assert decode.fitted(images, (3, 12, 8)) is images
-    grey = decode.fitted(images, (1, 12, 8))
-    assert (decode.fitted(grey, (3, 12, 8)) == grey).all()  # grey in three channels
+            assert (made[row] == decode.decode_image(tmp_path / f"{row}.png", size, channels)).all()
+    assert resize.fit_images(images, (3, 12, 8)) is images
+    grey = resize.fit_images(images, (1, 12, 8))
+    assert (resize.fit_images(grey, (3, 12, 8)) == grey).all()  # grey in three channels
 
 
 def lent(word, beside):
     """All images of a lender, as a view of another data set shows them."""
-    lender = sources.foreign(word, beside)
+    lender = sources.load_foreign_dataset(word, beside)
     everything = np.arange(len(lender.labels))
     view = View((beside, lender), everything, np.zeros_like(everything), origin=np.ones_like(everything))
     return view.images()
 
 
 def test_foreign_images_take_the_shape_of_those_beside_them(tmp_path):
-    digits, photos = read("digits"), read(f"folder:{folder(tmp_path)}", image_size=16)
+    digits, photos = load_dataset("digits"), load_dataset(f"folder:{folder(tmp_path)}", image_size=16)
     images = lent("digits", photos)
     assert images.shape == (1797, 3, 16, 16)
     assert (images[:, :1] == images).all()
-    assert (images == decode.fitted(digits.images, (3, 16, 16))).all()
+    assert (images == resize.fit_images(digits.images, (3, 16, 16))).all()
     images = lent(f"folder:{tmp_path}", digits)
     assert images.shape[1:] == (1, 8, 8)
-    assert (images == decode.fitted(read(f"folder:{tmp_path}", image_size=8).images, (1, 8, 8))).all()
-    one = sources.foreign(f"folder:{tmp_path}", digits)
-    assert one.fingerprint != sources.foreign(f"folder:{tmp_path}", photos_of(tmp_path / "more")).fingerprint
+    assert (images == resize.fit_images(load_dataset(f"folder:{tmp_path}", image_size=8).images, (1, 8, 8))).all()
+    one = sources.load_foreign_dataset(f"folder:{tmp_path}", digits)
+    assert (
+        one.fingerprint != sources.load_foreign_dataset(f"folder:{tmp_path}", photos_of(tmp_path / "more")).fingerprint
+    )
 
 
 def test_a_lender_is_read_as_the_data_set_was(tmp_path):
     root = folder(tmp_path)
     (root / "cat" / "bad.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match="--skip-bad-images"):
-        sources.foreign(f"folder:{root}", read("digits"))
-    lender = sources.foreign(f"folder:{root}", read("digits", skip_bad_images=True))
+        sources.load_foreign_dataset(f"folder:{root}", load_dataset("digits"))
+    lender = sources.load_foreign_dataset(f"folder:{root}", load_dataset("digits", skip_bad_images=True))
     assert lender.skipped == ("cat/bad.png",)
 
 
 def photos_of(root):
-    return read(f"folder:{folder(root, ('ant', 'bee'))}", image_size=16)
+    return load_dataset(f"folder:{folder(root, ('ant', 'bee'))}", image_size=16)
 
 
 def test_a_data_set_lends_nothing_to_itself(tmp_path):
-    photos = read(f"folder:{folder(tmp_path)}", image_size=16)
-    sources.save(photos, tmp_path / "copy.npz")
+    photos = load_dataset(f"folder:{folder(tmp_path)}", image_size=16)
+    sources.save_npz(photos, tmp_path / "copy.npz")
     rows = [f"{file},{file[:3]}" for file in photos.files]
     (tmp_path / "copy.csv").write_text("\n".join(["image,label", *rows]))
     for word in (f"folder:{tmp_path}", f"npz:{tmp_path / 'copy.npz'}", f"csv:{tmp_path / 'copy.csv'}"):
         with pytest.raises(UsageError, match="is the data set itself: foreign images come from another"):
-            sources.foreign(word, photos)
+            sources.load_foreign_dataset(word, photos)
     with pytest.raises(UsageError, match="no data set is called 'digit'"):
-        sources.foreign("digit", photos)
+        sources.load_foreign_dataset("digit", photos)
 
 
 def test_the_list_names_every_word():
-    assert set(sources._PUBLISHED) < set(DATASETS)
+    assert set(sources._TORCHVISION) < set(DATASETS)
     assert all("\n" not in summary for summary in DATASETS.values())

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from robustkd.data.sources import read
-from robustkd.data.splits import split
+from robustkd.data.sources import load_dataset
+from robustkd.data.splits import split_source
 from robustkd.data.view import Source
 from robustkd.errors import UsageError
 
@@ -25,7 +25,7 @@ def counts(data, rows):
 
 def test_a_quarter_of_each_class_tests_and_a_share_of_the_rest_is_held_out():
     data = source([100, 40, 2, 6])
-    train, held_out, test = split(data, held_out=0.1, seed=0)
+    train, held_out, test = split_source(data, held_out=0.1, seed=0)
     assert counts(data, test) == [25, 10, 1, 2]  # rint of 25, 10, 0.5 (to even, but at least one) and 1.5
     assert counts(data, held_out) == [8, 3, 0, 0]  # rint of 7.5, 3, 0.1 and 0.4
     assert sorted(np.concatenate([train, held_out, test])) == list(range(148))
@@ -36,7 +36,7 @@ def test_a_quarter_of_each_class_tests_and_a_share_of_the_rest_is_held_out():
 
 def test_a_split_depends_on_its_seed_only():
     data = source([100, 40])
-    one, again, other = (split(data, held_out=0.1, seed=seed) for seed in (0, 0, 1))
+    one, again, other = (split_source(data, held_out=0.1, seed=seed) for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(one, again, strict=True))
     assert (one.test != other.test).any()
     assert (one.held_out != other.held_out).any()
@@ -44,14 +44,14 @@ def test_a_split_depends_on_its_seed_only():
 
 def test_the_rows_drawn_are_the_same_for_ever():
     # A tripwire, not a proof: whoever changes these rows changes every published split.
-    train, held_out, test = split(labelled(np.tile([0, 1], 8)), held_out=0.25, seed=0)
+    train, held_out, test = split_source(labelled(np.tile([0, 1], 8)), held_out=0.25, seed=0)
     assert (list(test), list(held_out)) == ([3, 12, 13, 14], [0, 4, 7, 11])
     assert len(train) == 8
 
 
 def test_a_larger_share_holds_out_a_superset_and_the_test_rows_stay():
     data = source([100, 40])
-    none, some, more = (split(data, held_out=share, seed=0) for share in (0, 0.1, 0.3))
+    none, some, more = (split_source(data, held_out=share, seed=0) for share in (0, 0.1, 0.3))
     assert (none.test == some.test).all()
     assert (some.test == more.test).all()
     assert len(none.held_out) == 0
@@ -61,7 +61,7 @@ def test_a_larger_share_holds_out_a_superset_and_the_test_rows_stay():
 
 def test_no_class_is_held_out_whole():
     data = source([2, 3, 50], parts=np.repeat(["train", "test"], [50, 5]))
-    train, held_out, _ = split(data, held_out=0.95, seed=0)
+    train, held_out, _ = split_source(data, held_out=0.95, seed=0)
     assert min(counts(data, train)) >= 1
     assert counts(data, held_out)[2] > 30
 
@@ -69,7 +69,7 @@ def test_no_class_is_held_out_whole():
 @pytest.mark.parametrize("share", [0, 0.1])
 def test_given_parts_are_kept(share):
     parts = np.array((["train"] * 6 + ["val"] * 2 + ["test"] * 2) * 4)
-    train, held_out, test = split(source([20, 20], parts=parts), held_out=share, seed=0)
+    train, held_out, test = split_source(source([20, 20], parts=parts), held_out=share, seed=0)
     assert (train == np.flatnonzero(parts == "train")).all()
     assert (test == np.flatnonzero(parts == "test")).all()
     assert list(held_out) == (list(np.flatnonzero(parts == "val")) if share else [])
@@ -77,7 +77,7 @@ def test_given_parts_are_kept(share):
 
 def test_a_given_test_part_leaves_the_held_out_to_be_drawn():
     parts = np.repeat(["train", "test"], [30, 10])
-    train, held_out, test = split(source([20, 20], parts=parts), held_out=0.2, seed=0)
+    train, held_out, test = split_source(source([20, 20], parts=parts), held_out=0.2, seed=0)
     assert list(test) == list(range(30, 40))
     assert len(held_out) == 6
     assert len(train) == 24
@@ -86,7 +86,7 @@ def test_a_given_test_part_leaves_the_held_out_to_be_drawn():
 def test_a_given_val_part_is_not_tested_on():
     parts = np.repeat(["train", "val"], [32, 8])
     data = source([20, 20], parts=parts)
-    train, held_out, test = split(data, held_out=0.2, seed=0)
+    train, held_out, test = split_source(data, held_out=0.2, seed=0)
     assert list(held_out) == list(range(32, 40))
     assert len(test) == 8
     assert sorted(np.concatenate([train, test])) == list(range(32))
@@ -101,7 +101,7 @@ def grouped(kinds=3, groups=12, size=5):
 @pytest.mark.parametrize(("share", "least", "most"), [(0, 0, 0), (0.1, 5, 25), (0.25, 25, 45), (0.4, 40, 65)])
 def test_groups_stay_whole(share, least, most):
     data = grouped()
-    splits = split(data, held_out=share, seed=0)
+    splits = split_source(data, held_out=share, seed=0)
     seen = [set(data.groups[rows]) for rows in splits]
     assert sum(map(len, seen)) == 36
     assert set.union(*seen) == set(range(36))
@@ -109,9 +109,9 @@ def test_groups_stay_whole(share, least, most):
     assert counts(data, splits.test) == [15, 15, 15]
     assert least <= len(splits.held_out) <= most
     assert min(counts(data, splits.train)) > 0
-    again = split(data, held_out=share, seed=0)
+    again = split_source(data, held_out=share, seed=0)
     assert all((a == b).all() for a, b in zip(splits, again, strict=True))
-    assert (split(data, held_out=share, seed=1).test != splits.test).any()
+    assert (split_source(data, held_out=share, seed=1).test != splits.test).any()
 
 
 def test_many_rows_that_are_groups_of_their_own_are_cut_as_finely_as_rows():
@@ -119,7 +119,7 @@ def test_many_rows_that_are_groups_of_their_own_are_cut_as_finely_as_rows():
     groups = np.arange(len(labels))
     groups[:1000] //= 10  # 100 groups of ten among them
     data = labelled(labels, groups=groups)
-    rows = split(data, held_out=0.1, seed=0)
+    rows = split_source(data, held_out=0.1, seed=0)
     assert np.abs(np.array(counts(data, rows.test)) - 0.25 * np.bincount(labels)).max() < 60
     assert np.abs(np.array(counts(data, rows.held_out)) - 0.075 * np.bincount(labels)).max() < 60
     assert min(*counts(data, rows.test), *counts(data, rows.train)) > 0
@@ -131,32 +131,34 @@ def test_a_class_in_one_group_is_not_held_out():
     labels = np.repeat([0, 1, 0], [50, 5, 10])
     data = labelled(labels, groups=np.arange(65) // 5, parts=np.repeat(["train", "test"], [55, 10]))
     for seed in range(8):
-        assert counts(data, split(data, held_out=0.5, seed=seed).train)[1] == 5
+        assert counts(data, split_source(data, held_out=0.5, seed=seed).train)[1] == 5
 
 
 def test_groups_that_cannot_be_divided():
     data = grouped(kinds=2, groups=4)
     lonely = np.where(data.labels == 1, 99, data.groups)  # all of class b in one group
     with pytest.raises(UsageError, match=r"25%.*group.*class 'b' is in 1 of the groups"):
-        split(labelled(data.labels, groups=lonely), held_out=0, seed=0)
+        split_source(labelled(data.labels, groups=lonely), held_out=0, seed=0)
     with pytest.raises(UsageError, match="class 'a' is in 1 of the groups"):
-        split(grouped(kinds=2, groups=1), held_out=0, seed=0)
+        split_source(grouped(kinds=2, groups=1), held_out=0, seed=0)
 
 
 def test_a_class_too_small_to_test_is_named():
     with pytest.raises(UsageError, match="toy: class 'b' has 1 images"):
-        split(source([9, 1]), held_out=0, seed=0)
-    assert len(split(source([9, 1], parts=np.repeat(["train", "test"], [9, 1])), held_out=0.1, seed=0).train) == 8
+        split_source(source([9, 1]), held_out=0, seed=0)
+    assert (
+        len(split_source(source([9, 1], parts=np.repeat(["train", "test"], [9, 1])), held_out=0.1, seed=0).train) == 8
+    )
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
 def test_a_share_out_of_range_is_refused(share):
     with pytest.raises(UsageError, match=f"held-out is {share}"):
-        split(source([9, 9]), held_out=share, seed=0)
+        split_source(source([9, 9]), held_out=share, seed=0)
 
 
 def test_digits_divide_as_they_should():
-    data = read("digits")
-    train, held_out, test = split(data, held_out=0.1, seed=0)
+    data = load_dataset("digits")
+    train, held_out, test = split_source(data, held_out=0.1, seed=0)
     assert np.abs(np.array(counts(data, test)) - 0.25 * np.bincount(data.labels)).max() <= 0.5
     assert len(train) + len(held_out) + len(test) == 1797

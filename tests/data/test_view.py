@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robustkd.data.view import Source, View, first_by_key
+from robustkd.data.view import Source, View, select_smallest_keys
 
 
 def source(n: int = 40, classes: int = 4, **more: object) -> Source:
@@ -57,7 +57,7 @@ def test_first_by_key_takes_the_smallest_keys_of_each_group(seed: int) -> None:
     groups = random.integers(0, 7, 200)
     keys = random.integers(0, 1 << 63, 200).astype(np.uint64)
     sizes = random.integers(0, 40, 7)
-    chosen, rank = first_by_key(groups, keys, sizes)
+    chosen, rank = select_smallest_keys(groups, keys, sizes)
     expected = []
     for group in range(7):  # the oracle sorts pairs, one group after another
         members = sorted((int(keys[i]), i) for i in range(200) if groups[i] == group)

@@ -37,7 +37,7 @@ def looker() -> Network:
     net = Plain(nn.Sequential(*layers), mean=[0.5], std=[0.05])
     optimiser = torch.optim.Adam(net.parameters(), lr=0.03)
     for _ in range(60):
-        for images, labels in lines().plain():
+        for images, labels in lines().iter_plain():
             optimiser.zero_grad()
             F.cross_entropy(net(images).logits, labels).backward()
             optimiser.step()

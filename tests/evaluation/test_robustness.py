@@ -137,7 +137,7 @@ def test_many_steps_and_restarts_find_no_less_than_few(eps: str):
 
 def test_the_loss_rises_with_the_steps():
     loader, net = make_loader(large_view(), 60), make_teacher().net
-    ((images, labels),) = loader.plain()
+    ((images, labels),) = loader.iter_plain()
     losses = [F.cross_entropy(net(images).logits, labels).item()]
     for steps in (1, 2, 5, 20):
         moved = pgd(asked(net), images, labels, random(), eps=0.2, steps=steps)
@@ -148,7 +148,7 @@ def test_the_loss_rises_with_the_steps():
 
 @pytest.mark.parametrize("eps", [0.0, 8 / 255, 0.3])
 def test_images_stay_in_the_ball_and_in_range(eps: float):
-    ((images, labels),) = make_loader(small_view(), 12).plain()
+    ((images, labels),) = make_loader(small_view(), 12).iter_plain()
     images = images.clone()
     images[0], images[1] = 0, 1
     for moved in (
@@ -334,7 +334,7 @@ def test_an_attack_of_ones_own_is_measured_beside_its_largest_change(word: str, 
         figures = evaluate_attacks(net, loader, f"fgsm,{word}")[word]
     assert all(torch.equal(net.state_dict()[name], state[name]) for name in state)
     loader = make_loader(small_view(), 12)
-    ((images, labels),) = loader.plain()
+    ((images, labels),) = loader.iter_plain()
     there = images + 0.1 * (images < 0.5)
     there[0] += 0.15 * (there[0] < 0.5)
     net.eval()

@@ -55,7 +55,7 @@ def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **cho
     made = build_method(
         METHODS.parse("bss" if not chosen else "bss(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")
     )
-    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(epoch, epochs)))
+    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs)))
     return made.method, made.method.objective(shown)
 
 
@@ -64,7 +64,7 @@ def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **cho
 )
 def test_the_schedule_is_the_authors(epoch: int, alpha: float, beta: float):
     method, made = objective(epoch - 1, 80)
-    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(epoch - 1, 80)))
+    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch - 1, 80)))
     with torch.no_grad():
         method.eval()
         plain = soft_ce(method.teacher(shown.images).logits, method.student(shown.images).logits, 3.0).mean()
@@ -75,7 +75,7 @@ def test_the_schedule_is_the_authors(epoch: int, alpha: float, beta: float):
 
 def test_where_nobody_is_right_the_boundary_is_no_term_and_no_nan():
     method, _ = objective(0, 10)
-    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
+    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     wrong = (method.teacher(shown.images).logits.argmin(dim=1)).detach()
     made = method.objective(Batch(shown.images, wrong, shown.index, shown.clock))
     assert made.terms["boundary"].item() == 0
@@ -188,7 +188,7 @@ def test_with_one_sample_and_nothing_crossed_the_paper_counts_none():
 
 
 def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypatch: pytest.MonkeyPatch):
-    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
+    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     gradients = []
     for beta in (0.0, 2.0):
         monkeypatch.setattr(bss, "boundary_weights", lambda clock, beta=beta: (1.0, beta))
@@ -206,7 +206,7 @@ def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypat
 
 @pytest.mark.parametrize("statistics", [True, False])
 def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(statistics: bool):
-    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
+    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     with_attack, without = (
         build_method(METHODS.parse(f"bss(statistics={statistics})")).method.train() for _ in range(2)
     )
@@ -221,7 +221,7 @@ def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(st
 
 def test_a_batch_of_one_class_is_attacked_like_any_other():
     method = build_method(METHODS.parse("bss")).method.train()
-    (shown,) = list(make_loader(small_view(), 12).epoch(0, Clock(0, 10)))
+    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     alike = Batch(shown.images[:1].repeat(4, 1, 1, 1), shown.labels[:1].repeat(4), shown.index[:4], shown.clock)
     made = method.objective(alike)
     made.loss.backward()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.data.jda import JDA
-from robustkd.data.paired_views import PAIRED
+from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.functional import kl, kl_per_sample
 from robustkd.methods import METHODS
 from robustkd.methods.ccd import CCD, cosine_confidence
@@ -190,7 +190,7 @@ def test_both_nets_are_asked_once_for_both_looks():
 )
 def test_its_view_is_joint_augmentation_by_its_own_share(word, probability):
     (view,) = build_method(METHODS.parse(word)).method.views
-    read = PAIRED.parse(view)
+    read = PAIRED_VIEWS.parse(view)
     assert (read.load(), read.kwargs()) == (JDA, {"probability": probability})
 
 

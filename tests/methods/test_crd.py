@@ -88,10 +88,12 @@ def looped(
     unit = [layer(z).detach().numpy() for layer, z in ((method.embed_s, S), (method.embed_t, MIXED))]
     unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in unit]
     says, left, terms = MIXED.numpy().argmax(axis=1), 0, []
-    for which, (anchors, bank) in enumerate(zip(unit, (method.theirs.numpy(), method.ours.numpy()), strict=True)):
+    for which, (anchors, bank) in enumerate(
+        zip(unit, (method.teacher_bank.numpy(), method.student_bank.numpy()), strict=True)
+    ):
         met = []
         for b, anchor in enumerate(anchors):
-            told = [k for k in rows if k != index[b] and (everyone or method.said[k].item() != says[b])]
+            told = [k for k in rows if k != index[b] and (everyone or method.teacher_classes[k].item() != says[b])]
             met.append([math.exp(anchor @ bank[k] / method.tau) for k in (index[b], *told)])
             left += len(told)
         if math.isinf(log_z[which]):
@@ -120,17 +122,17 @@ def test_three_steps_as_loops_have_them(negatives, draws):
 
 def test_what_is_remembered():
     method = crd()
-    ours, s = method.ours.clone(), method.embed_s(S).detach()
+    ours, s = method.student_bank.clone(), method.embed_s(S).detach()
     s = s / s.norm(dim=1, keepdim=True)
     method.objective(some(make_batch(), 2, 0, 1, 3))
     mixed = ours[[2, 0, 1, 3]] / 2 + s / 2
-    assert method.ours[[2, 0, 1, 3]].numpy() == pytest.approx((mixed / mixed.norm(dim=1, keepdim=True)).numpy())
-    assert method.said[[2, 0, 1, 3]].tolist() == MIXED.argmax(dim=1).tolist()
+    assert method.student_bank[[2, 0, 1, 3]].numpy() == pytest.approx((mixed / mixed.norm(dim=1, keepdim=True)).numpy())
+    assert method.teacher_classes[[2, 0, 1, 3]].tolist() == MIXED.argmax(dim=1).tolist()
     for momentum, kept in ((0.0, s), (1.0, ours)):
         other = crd(momentum=momentum)
-        other.load_state_dict({**method.state_dict(), "ours": ours})
+        other.load_state_dict({**method.state_dict(), "student_bank": ours})
         other.objective(make_batch())
-        assert other.ours.numpy() == pytest.approx(kept.numpy())
+        assert other.student_bank.numpy() == pytest.approx(kept.numpy())
 
 
 def test_each_term_reaches_its_own_side_only():

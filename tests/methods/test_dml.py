@@ -114,7 +114,7 @@ def test_its_gradient(temperature):
     method = dml(temperature=temperature)
 
     def loss(own: Tensor) -> Tensor:
-        return method.mutual(0, [own, T], make_batch()).loss
+        return method.network_objective(0, [own, T], make_batch()).loss
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 

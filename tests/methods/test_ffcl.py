@@ -28,7 +28,7 @@ def ffcl(half: bool = False, word: str = "wrn_10_1", **chosen: float) -> FFCL:
 def says(*logits: Tensor, **chosen: float) -> FFCL:
     """Its heads say what they are told to."""
     method = ffcl(**chosen)
-    method.heads = lambda images: logits
+    method.forward_heads = lambda images: logits
     return method
 
 
@@ -130,7 +130,7 @@ def test_the_fusion_reads_the_last_maps_of_both_one_upon_the_other(half, word):
     method = ffcl(half, word)
     seen = []
     method.fusion.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
-    logits = method.heads(IMAGES)
+    logits = method.forward_heads(IMAGES)
     first, second = (net(IMAGES).maps[-1] for net in method.students)
     assert torch.equal(seen[0], torch.cat([first, second], dim=1))
     assert method.fusion.bf16 == half

@@ -67,7 +67,7 @@ def fitnet(student: Network, teacher: Network, shape: tuple[int, int, int] = (1,
 
 
 def hint(method: FitNet) -> Tensor:
-    (objective,) = method.foretell(make_batch())
+    (objective,) = method.hint_step(make_batch())
     assert list(objective.terms) == ["hint"]
     return objective.loss
 
@@ -121,7 +121,7 @@ def test_the_hint_ignores_labels_and_a_batch_twice_over_has_the_same():
     method, twice = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
     twice.regressor = method.regressor
     assert hint(twice).item() == pytest.approx(hint(method).item(), rel=1e-12)
-    (other,) = method.foretell(make_batch((LABELS + 1) % 5))
+    (other,) = method.hint_step(make_batch((LABELS + 1) % 5))
     assert other.loss.item() == hint(method).item()
 
 
@@ -131,7 +131,7 @@ def test_the_gradient_of_the_hint():
     def loss(student: Tensor) -> Tensor:
         return (method.regressor(student) - method.teacher.net.maps[2]).square().mean() / 2
 
-    (objective,) = method.foretell(make_batch())
+    (objective,) = method.hint_step(make_batch())
     assert objective.loss.item() == loss(method.student.maps[2]).item()
     objective.loss.backward()
     assert torch.autograd.gradcheck(loss, (method.student.maps[2],))
@@ -155,7 +155,7 @@ def test_the_regressor_makes_sizes_meet(stages, kernel):
     assert (method.regressor.in_channels, method.regressor.out_channels) == (6, 7)
     assert method.regressor.kernel_size == kernel
     images = torch.rand(4, 1, 8, 8)
-    assert [objective.loss.shape for objective in method.foretell(make_batch(images=images))] == [()]
+    assert [objective.loss.shape for objective in method.hint_step(make_batch(images=images))] == [()]
 
 
 def test_the_regressor_may_be_longer_than_wide():
@@ -166,7 +166,9 @@ def test_the_regressor_may_be_longer_than_wide():
 @pytest.mark.parametrize("shape", [(3, 6), (6, 3)])
 def test_a_teacher_with_the_larger_map_is_refused(shape):
     student, teacher = Shows([torch.zeros(1, 1, 4, 4)] * 3), Shows([torch.zeros(1, 1, *shape)] * 3)
-    with pytest.raises(UsageError, match=rf"after stage 2 the teacher's map is {shape[0]}x{shape[1]} .* only 4x4"):
+    with pytest.raises(
+        UsageError, match=rf"after stage 2 the teacher's map is {shape[0]}x{shape[1]} but should be at most .* 4x4"
+    ):
         fitnet(student, teacher)
 
 
@@ -174,7 +176,7 @@ def test_a_teacher_with_the_larger_map_is_refused(shape):
 def test_a_hint_above_the_last_stage_is_refused(asked):
     small, large = net((4, 2)), net((4, 2), (6, 2), (6, 1))
     for student, teacher in ((small, large), (large, small)):
-        with pytest.raises(UsageError, match=f"hint is {asked}, but the nets have 1 stages"):
+        with pytest.raises(UsageError, match=f"hint is {asked} but should be at most 1, the number of stages"):
             fitnet(student, teacher, hint=asked)
         assert fitnet(student, teacher, hint=1).hint == 1
 

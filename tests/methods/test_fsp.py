@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, T, build_method, dataset_info, make_batch, make_network, small_view
-from test_relations import waves
+from helpers import (
+    FIVE,
+    ConstantNetwork,
+    S,
+    T,
+    build_method,
+    dataset_info,
+    golden,
+    make_batch,
+    make_network,
+    small_view,
+)
 
 from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
@@ -12,8 +22,8 @@ from robustkd.methods import METHODS
 from robustkd.methods.fsp import FSP, fsp_matrix
 from robustkd.models.net import Frozen
 
-P1, P2 = waves((4, 3, 4, 4), 0.37, 0.2), waves((4, 5, 2, 2), 0.61, 0.4)
-Q1, Q2 = waves((4, 3, 4, 4), 0.29, 0.7), waves((4, 5, 2, 2), 0.83, 0.9)
+P1, P2 = golden((4, 3, 4, 4), 0.37, 0.2), golden((4, 5, 2, 2), 0.61, 0.4)
+Q1, Q2 = golden((4, 3, 4, 4), 0.29, 0.7), golden((4, 5, 2, 2), 0.83, 0.9)
 
 
 def fsp(student: str = "resnet8", teacher: str = "resnet14", **chosen: object) -> FSP:
@@ -54,7 +64,7 @@ def test_nets_alike_have_nothing_to_learn_from_one_another():
     method = fsp("resnet8", "resnet8")
     method.student.load_state_dict(method.teacher.net.state_dict())
     method.eval()
-    (objective,) = method.follow(make_batch(images=torch.rand(4, 1, 8, 8)))
+    (objective,) = method.flow_step(make_batch(images=torch.rand(4, 1, 8, 8)))
     assert objective.loss.item() == 0
 
 
@@ -100,7 +110,7 @@ def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
         expected += float(np.mean((flows[0] - flows[1]) ** 2))
     assert [m.shape[2] for m in ours] == [8, 8, 4, 2]
     for labels in ([0, 1, 2], [2, 2, 2]):  # which nobody asks for
-        (objective,) = method.follow(make_batch(torch.tensor(labels), images))
+        (objective,) = method.flow_step(make_batch(torch.tensor(labels), images))
         assert objective.loss.item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -122,7 +122,7 @@ def test_a_fusion_with_open_gates_by_hand():
     for p in towers.parameters():
         nn.init.zeros_(p)
     for stage in towers.stages:
-        nn.init.ones_(stage.join.weight)
+        nn.init.ones_(stage.lateral.weight)
         nn.init.ones_(stage.project.weight)
     low, top = torch.full((1, 1, 2, 2), 10.0), torch.tensor([[[[2.0]]]])
     assert [v.item() for v in towers([low, top])] == [27, 4.5]
@@ -133,12 +133,12 @@ def test_with_gates_that_say_nothing_stages_add_up_whatever_the_side():
     for side in (1, 2, 8):
         method = fusion(side)
         for stage in method.stages:
-            for gate in (stage.what, stage.where):
+            for gate in (stage.channel_gate, stage.spatial_gate):
                 nn.init.zeros_(gate.weight)
                 nn.init.zeros_(gate.bias)
         total = np.zeros((4, 3))
         for stage, x, vectors in reversed(list(zip(method.stages, MAPS, method(MAPS), strict=True))):
-            weight, bias = stage.join.weight[:, :, 0, 0].detach().numpy(), stage.join.bias.detach().numpy()
+            weight, bias = stage.lateral.weight[:, :, 0, 0].detach().numpy(), stage.lateral.bias.detach().numpy()
             total = total + x.mean((2, 3)).numpy() @ weight.T + bias
             expected = 2.25 * total @ stage.project.weight.detach().numpy().T + stage.project.bias.detach().numpy()
             np.testing.assert_allclose(vectors.detach().numpy(), expected, rtol=1e-10)
@@ -148,11 +148,13 @@ def test_gates_weigh_channels_and_places_as_loops_have_it():
     stage = fusion().stages[1]
     fused, vectors = stage(MAPS[1], golden((4, 3, 2, 2), 0.83, 0.9))
     for p, vector in zip(fused.detach().numpy(), vectors, strict=True):
-        channels = stage.what.weight.detach().numpy() @ p.mean((1, 2)) + stage.what.bias.detach().numpy()
+        channels = (
+            stage.channel_gate.weight.detach().numpy() @ p.mean((1, 2)) + stage.channel_gate.bias.detach().numpy()
+        )
         r = np.zeros(3)
         for y, x in np.ndindex(4, 4):
             q = p[:, y, x] * (1 + 1 / (1 + np.exp(-channels)))
-            place = stage.where.weight.detach().numpy()[0, :, 0, 0] @ q + stage.where.bias.item()
+            place = stage.spatial_gate.weight.detach().numpy()[0, :, 0, 0] @ q + stage.spatial_gate.bias.item()
             r += q * (1 + 1 / (1 + math.exp(-place))) / 16
         expected = stage.project.weight.detach().numpy() @ r + stage.project.bias.detach().numpy()
         np.testing.assert_allclose(vector.detach().numpy(), expected, rtol=1e-10)
@@ -171,7 +173,7 @@ def test_maps_are_fused_at_no_more_than_the_side():
         seen = []
         method = fusion(side)
         for stage in method.stages:
-            stage.join.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.shape[2]))
+            stage.lateral.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.shape[2]))
         method(MAPS)
         assert tuple(reversed(seen)) == sizes
 
@@ -183,9 +185,9 @@ def test_its_terms():
     student, teacher = answer(MAPS, S), answer([2 * x.cos() for x in MAPS], T)
     torch.manual_seed(0)
     method = mffkd(width=3, kd=0.5, temperature=4, weight=0.3, tau=0.2)
-    method.ours, method.theirs = fusion(), fusion()
+    method.student_fusion, method.teacher_fusion = fusion(), fusion()
     terms = method.transfer(student, teacher, make_batch())
-    pairs = zip(method.ours(student.maps[1:]), method.theirs(teacher.maps[1:]), strict=True)
+    pairs = zip(method.student_fusion(student.maps[1:]), method.teacher_fusion(teacher.maps[1:]), strict=True)
     expected = sum(found(s.detach(), t.detach(), 0.2) for s, t in pairs)
     assert terms["contrast"].item() == pytest.approx(0.3 * expected, rel=1e-9)
     assert terms["kd"].item() == pytest.approx(0.5 * 1.1528813057, abs=1e-9)
@@ -197,7 +199,7 @@ def test_its_terms():
 
 def test_negatives_go_by_the_teachers_answer():
     method, losses = mffkd(negatives="teacher"), []
-    method.ours, method.theirs = fusion(), fusion()
+    method.student_fusion, method.teacher_fusion = fusion(), fusion()
     for said in ([0, 1, 2, 3], [0, 1, 0, 2], [3, 3, 3, 3]):  # all differ; two are alike; all are
         teacher = answer([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[said])
         losses.append(method.transfer(answer(MAPS, S), teacher, make_batch())["contrast"].item())
@@ -208,10 +210,10 @@ def test_negatives_go_by_the_teachers_answer():
 
 def test_both_sides_learn_and_the_teacher_does_not():
     made = build_method(METHODS.parse("mffkd"))
-    before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if name[0] in "ot"}
+    before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if "_fusion" in name}
     made.trained(small_view())
     after = made.method.state_dict()
-    assert {name.split(".")[0] for name in before} == {"ours", "theirs"}
+    assert {name.split(".")[0] for name in before} == {"student_fusion", "teacher_fusion"}
     assert not any(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 

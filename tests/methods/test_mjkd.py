@@ -75,8 +75,8 @@ def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
         method.teacher.net.double()
         optimiser = SGD(method.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
         for number in range(3):
-            for shown in make_loader(small_view()).epoch(number, Clock(number, 3)):
-                (update or method.descend)(method.objective(replace(shown, images=shown.images.double())), optimiser)
+            for shown in make_loader(small_view()).iter_epoch(number, Clock(number, 3)):
+                (update or method.update)(method.objective(replace(shown, images=shown.images.double())), optimiser)
         results.append(torch.cat([p.detach().flatten() for p in method.parameters()]))
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
 
@@ -89,7 +89,7 @@ def test_with_a_spread_it_is_not():
         with torch.no_grad():
             method.adapter.weight.fill_(0.1)
         for _ in range(2):
-            method.descend(method.objective(make_batch()), optimiser)
+            method.update(method.objective(make_batch()), optimiser)
         moved.append(method.student.logits.detach())
     assert (moved[0] - moved[1]).abs().max() > 1e-4
 
@@ -117,29 +117,29 @@ def test_without_momentum_it_is_plain_descent():
 def test_momenta_are_kept_where_an_optimiser_is_saved():
     made = build_method(METHODS.parse("mjkd"))
     method, again = made.method.train(), build_method(METHODS.parse("mjkd"), seed=1).method.train()
-    shown = list(make_loader(small_view()).epoch(0, Clock(0, 1)))
+    shown = list(make_loader(small_view()).iter_epoch(0, Clock(0, 1)))
 
     def optimiser(of: nn.Module) -> SGD:
         return SGD(of.parameters(), lr=0.03, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
 
     first, second = optimiser(method), optimiser(again)
-    method.descend(method.objective(shown[0]), first)
+    method.update(method.objective(shown[0]), first)
     assert set(first.state[method.student.head.weight]) == {"momentum/ce", "momentum/logit"}
     assert set(first.state[method.adapter.weight]) == {"momentum/feature"}
     assert set(first.state[next(method.student.parameters())]) == {"momentum/ce", "momentum/feature", "momentum/logit"}
     again.load_state_dict(reload_state(method.state_dict()))
     second.load_state_dict(reload_state(first.state_dict()))
     for net, own in ((method, first), (again, second)):
-        net.descend(net.objective(shown[1]), own)
+        net.update(net.objective(shown[1]), own)
     assert all(torch.equal(p, q) for p, q in zip(method.parameters(), again.parameters(), strict=True))
 
 
 def test_gradients_are_left_as_after_backward():
     method = build_method(METHODS.parse("mjkd")).method.train()
-    (shown,) = make_loader(small_view(), 12).epoch(0, Clock(0, 1))
+    (shown,) = make_loader(small_view(), 12).iter_epoch(0, Clock(0, 1))
     objective = method.objective(shown)
     expected = torch.autograd.grad(objective.loss, list(method.parameters()), retain_graph=True)
-    method.descend(objective, SGD(method.parameters(), lr=0.1))
+    method.update(objective, SGD(method.parameters(), lr=0.1))
     for p, g in zip(method.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-4, atol=1e-6)
 

@@ -143,7 +143,7 @@ def test_who_learns_from_what():
 
 def test_the_teachers_heads_learn_from_labels_and_the_students_do_not():
     method, wrong = mtkd_ssr(), make_batch((LABELS + 1) % 5)
-    (one,), (other,) = method.prepare(make_batch()), method.prepare(wrong)
+    (one,), (other,) = method.heads_step(make_batch()), method.heads_step(wrong)
     assert list(one.terms) == ["head/1", "head/2"]
     assert one.loss.item() != other.loss.item()
     first = said(method.teacher_heads[0], THEIRS[1].numpy())
@@ -155,7 +155,7 @@ def test_the_teachers_heads_learn_from_labels_and_the_students_do_not():
 
 def test_the_first_phase_runs_nothing_above_the_highest_head():
     method = mtkd_ssr()
-    list(method.prepare(make_batch()))
+    list(method.heads_step(make_batch()))
     assert method.teacher.net.walked == 3  # the stem and two of three stages
 
 
@@ -219,7 +219,7 @@ def test_nets_of_other_stages_or_of_one_are_refused():
 
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
         MTKDSSR(make_network("wrn_10_1"), Frozen(cut(2, 32)), facts, lambda: CE(facts))
-    with pytest.raises(UsageError, match="two at least are needed"):
+    with pytest.raises(UsageError, match="have one stage but need at least 2"):
         MTKDSSR(cut(1, 16), Frozen(cut(1, 16)), facts, lambda: CE(facts))
 
 
@@ -229,4 +229,4 @@ def test_its_heads_are_of_the_criterions_kind():
 
     facts = replace(FIVE, shape=SHAPE)
     method = MTKDSSR(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: Picky(facts))
-    assert {type(part).__name__ for part in (*method.heads, *method.teacher_heads)} == {"Cosine"}
+    assert {type(part).__name__ for part in (*method.heads, *method.teacher_heads)} == {"CosineLinear"}

@@ -22,7 +22,7 @@ def psd(now: Tensor = S, before: Tensor | None = T, **chosen: float) -> PSD:
     facts = replace(FIVE, samples=len(now), counts=(1,) * now.shape[1])
     method = PSD(ConstantNetwork(now), facts, lambda: CE(facts), **chosen).to(now.dtype)
     if before is not None:
-        method.answers.copy_(before)
+        method.previous_logits.copy_(before)
         method.seen.fill_(True)
     return method
 
@@ -72,7 +72,7 @@ def test_rows_not_seen_before_are_plainly_trained():
     objective = method.objective(at(0, 1))  # of the last epoch's weight, even
     assert objective.terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
     assert objective.terms["self"].item() == objective.notes["right"].item() == 0
-    assert torch.equal(method.answers, S)
+    assert torch.equal(method.previous_logits, S)
     assert method.seen.all()
 
 
@@ -85,11 +85,11 @@ def test_a_row_keeps_its_own_answer_until_it_is_seen_again():
     assert method.seen.nonzero()[:, 0].tolist() == [0, 3, 7, 9]
     with torch.no_grad():
         method.student.logits.copy_(T)  # an update
-    assert torch.equal(method.answers[shown.index], S)
+    assert torch.equal(method.previous_logits[shown.index], S)
     mixed = method.objective(replace(shown, index=torch.tensor([7, 0, 1, 2]), clock=Clock(1, 2)))
     ce, a = F.cross_entropy(T, LABELS, reduction="none"), torch.tensor([0.8, 0.8, 0, 0])
     assert mixed.terms["ce"].item() == pytest.approx(((1 - a) * ce).mean().item(), rel=1e-6)
-    assert torch.equal(method.answers[shown.index], torch.stack([T[0], T[1], S[2], S[3]]))
+    assert torch.equal(method.previous_logits[shown.index], torch.stack([T[0], T[1], S[2], S[3]]))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -107,7 +107,7 @@ def test_what_was_said_is_a_constant_and_agreement_is_flat():
     method = psd(before=S, right=1.0, wrong=1.0, temperature=4.0)
     method.objective(at(0, 1)).terms["self"].backward()
     assert method.student.logits.grad.abs().max() < 1e-7
-    assert not method.answers.requires_grad
+    assert not method.previous_logits.requires_grad
 
 
 def test_labels_decide_who_is_right_beyond_the_criterion():

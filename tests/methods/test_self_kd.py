@@ -51,7 +51,7 @@ def test_by_hand():
     method = self_kd(torch.zeros(1, 2), torch.tensor([[2 * math.log(3), 0.0]]), alpha=0.5, temperature=2)
     terms = method.objective(make_batch(torch.tensor([1]))).terms
     assert (terms["kd"].item(), terms["ce"].item()) == pytest.approx((0.2616241, 0.3465736), abs=1e-6)
-    (first,) = method.prepare(make_batch(torch.tensor([1])))
+    (first,) = method.teacher_step(make_batch(torch.tensor([1])))
     assert first.loss.item() == pytest.approx(2.3025851, abs=1e-6)
 
 
@@ -85,7 +85,7 @@ def test_each_phase_reaches_and_moves_its_own_net():
     method = self_kd()
     moved = [phase.parameters for phase in method.phases()]
     assert [[id(p) for p in some] for some in moved] == [[id(method.teacher.logits)], [id(method.model.logits)]]
-    (first,) = method.prepare(make_batch())
+    (first,) = method.teacher_step(make_batch())
     first.loss.backward()
     assert method.teacher.logits.grad is not None
     assert (method.model.asked, method.model.logits.grad) == (0, None)
@@ -99,7 +99,7 @@ def test_each_phase_reaches_and_moves_its_own_net():
 @pytest.mark.parametrize("labels", [LABELS[:1], torch.full((4,), 2)])
 def test_one_sample_and_one_class(labels):
     method = self_kd(S[:1].expand(len(labels), 5), T[:1].expand(len(labels), 5))  # identical rows
-    for objective in (*method.prepare(make_batch(labels)), method.objective(make_batch(labels))):
+    for objective in (*method.teacher_step(make_batch(labels)), method.objective(make_batch(labels))):
         assert objective.loss.isfinite()
 
 
@@ -137,7 +137,7 @@ def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
 def test_what_is_measured_beside_it_is_a_trained_teacher():
     made = build_method(SELF_KD, view=large_view())
     made.trained(large_view(), epochs=6, size=12)
-    ((images, labels),) = make_loader(large_view(), len(large_view())).plain()
+    ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()
     beside = made.method.auxiliary_logits(images)
     assert torch.equal(beside["teacher"], made.method.teacher(images).logits)
     assert not torch.equal(beside["teacher"], made.method.model(images).logits)

@@ -38,7 +38,7 @@ def made(**chosen: object) -> TALD:
 
 
 def shown(size: int = 12) -> Batch:
-    return next(iter(make_loader(small_view(), size).epoch(0, Clock(0, 1))))
+    return next(iter(make_loader(small_view(), size).iter_epoch(0, Clock(0, 1))))
 
 
 def images(count: int = 3) -> Tensor:
@@ -199,9 +199,9 @@ def test_directions_of_what_is_small_or_nothing():
 
 
 @pytest.mark.parametrize(("size", "share", "attacked"), [(1, 10 / 64, 1), (2, 1.0, 2), (12, 0.5, 6), (12, 0.0, 0)])
-def test_a_share_of_the_batch_is_surrounded(size, share, attacked):
+def test_a_share_of_the_batch_gets_particles(size, share, attacked):
     clean = shown(size)
-    joint = made(share=share, particles=3).surrounded(clean)
+    joint = made(share=share, particles=3).add_particles(clean)
     assert len(joint.images) == len(joint.labels) == len(joint.index) == 3 * attacked + size
     assert torch.equal(joint.images[3 * attacked :], clean.images)
     for row in range(3 * attacked):
@@ -215,7 +215,7 @@ def test_a_share_of_the_batch_is_surrounded(size, share, attacked):
 
 def test_the_released_radius_is_in_units_of_the_net():
     method, clean = made(share=1.0, particles=1, **RELEASED), shown()
-    offsets = (method.surrounded(clean).images[:12] - clean.images) / method.teacher.net.std
+    offsets = (method.add_particles(clean).images[:12] - clean.images) / method.teacher.net.std
     lengths = offsets.flatten(1).norm(dim=1)
     assert method.teacher.net.std.item() == 0.25
     assert (lengths > 4e-4).all()  # what would leave the range is cut off
@@ -224,7 +224,7 @@ def test_the_released_radius_is_in_units_of_the_net():
 
 def test_ten_of_sixty_four():
     zeros = torch.zeros(64, dtype=torch.int64)
-    joint = made().surrounded(Batch(images(64), zeros, zeros, Clock(0, 1)))
+    joint = made().add_particles(Batch(images(64), zeros, zeros, Clock(0, 1)))
     assert len(joint.images) == 4 * 10 + 64
 
 
@@ -234,7 +234,7 @@ def test_clean_rows_alone_make_ce_and_kd_and_all_make_the_gap():
     objective = method.objective(clean)
     terms = objective.terms
     method.random.set_state(state)
-    joint = method.surrounded(clean)
+    joint = method.add_particles(clean)
     with torch.no_grad():
         z, t = method.student(joint.images).logits, method.teacher(joint.images).logits
     own, theirs = ([-row.log_softmax(0)[y].item() for row, y in zip(x, joint.labels, strict=True)] for x in (z, t))
@@ -252,7 +252,7 @@ def test_clean_rows_alone_make_ce_and_kd_and_all_make_the_gap():
 @pytest.mark.parametrize("chosen", [{}, RELEASED], ids=["tald", "released"])
 def test_the_search_leaves_no_gradient_behind(chosen):
     method = made(share=1.0, **chosen).train()
-    method.surrounded(shown())
+    method.add_particles(shown())
     assert all(p.grad is None for p in (*method.parameters(), *method.teacher.net.parameters()))
     assert not any(part.training for part in method.teacher.net.modules())
     objective = method.objective(shown())

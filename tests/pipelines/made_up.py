@@ -10,7 +10,7 @@ import pandas as pd
 import scenarios
 from robustkd import seeds
 from robustkd.data import manifest, sources
-from robustkd.data.splits import split
+from robustkd.data.splits import split_source
 from robustkd.evaluation import metrics
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison, Recorded
@@ -103,13 +103,13 @@ def study(*words: Any, **given: Any) -> Comparison:
 
 def folder(place: Path, methods: tuple[str, ...] = ("baseline", "hinton"), seeds_: int = 2) -> Path:
     """A study of the embedded digits in files: its manifests are real, its results are not."""
-    source = sources.read("digits")
+    source = sources.load_dataset("digits")
     record = recorded(methods, seeds_, source.classes, 200)
-    rows = split(source, held_out=0.1, seed=0)
+    rows = split_source(source, held_out=0.1, seed=0)
     runs = {(r["cell"]["role"], r["cell"]["method"], r["cell"]["seed"]): r for r in record.results}
     for seed in range(seeds_):
-        views = manifest.drawn(scenarios.parse("noise0.4"), source, rows, seed)
-        manifest.save(place / f"manifest-{seed}", views, {"scenario": "noise0.4"})
+        views = manifest.build_splits(scenarios.parse("noise0.4"), source, rows, seed)
+        manifest.save_manifest(place / f"manifest-{seed}", views, {"scenario": "noise0.4"})
         for method in methods:
             run_ = place / "runs" / runs["student", method, seed]["name"]
             run_.mkdir(parents=True)

@@ -60,7 +60,7 @@ def test_numerals_are_known_by_the_name_of_the_data_set() -> None:
         refused(
             "asym0.4",
             called(name, DIGITS),
-            "classes called 0 to 9 may be anything",
+            "the class names 0 to 9 are ambiguous",
             "asym(0.4, map=mnist)",
             'map="0:1, 1:0"',
         )
@@ -125,15 +125,19 @@ def test_a_runs_confusions_make_a_map(tmp_path: Path) -> None:
     ("words", "classes", "said"),
     [
         ("asym0.4", ("cat", "dog"), ['asym(0.4, map="cat:dog, dog:cat")', "map=confusion.csv"]),
-        ("asym(0.4, map=cifar01)", DIGITS, ["no map is called 'cifar01' (did you mean 'cifar10'?)", "legacy_pair"]),
+        (
+            "asym(0.4, map=cifar01)",
+            DIGITS,
+            ["there is no map 'cifar01' (did you mean 'cifar10'?); there are: auto", "legacy_pair"],
+        ),
         ("asym(0.4, map=cifar10)", ("cat", "truk"), ["map=cifar10", "no class 'truck' (did you mean 'truk'?)"]),
         ("asym(0.4, map=superclass)", DIGITS, ["map=superclass", "no class 'beaver'", "there are: 0, 1"]),
         ('asym(0.4, map="cat:dgo")', ("cat", "dog"), ["no class 'dgo' (did you mean 'dog'?)"]),
         ('asym(0.4, map="Cat:dog")', ("cat", "dog"), ["no class 'Cat' (did you mean 'cat'?)"]),
         ('asym(0.4, map="cat:dog, dog")', ("cat", "dog"), ["'dog' is not a pair", "'cat:dog'"]),
-        ('asym(0.4, map="cat:dog, cat:cow")', ("cat", "dog", "cow"), ["'cat' to two classes"]),
-        ("asym(0.4, map=legacy_block)", ("cat", "dog"), ["blocks of five", "there are 2"]),
-        ("asym(0.4, map=legacy_pair)", 7, ["blocks of five", "there are 7"]),
+        ('asym(0.4, map="cat:dog, cat:cow")', ("cat", "dog", "cow"), ["two targets of class 'cat', expected one"]),
+        ("asym(0.4, map=legacy_block)", ("cat", "dog"), ["blocks of five", "the number of classes is 2"]),
+        ("asym(0.4, map=legacy_pair)", 7, ["blocks of five", "the number of classes is 7"]),
         ("asym(1.4)", DIGITS, ["less than or equal to 1"]),
     ],
 )

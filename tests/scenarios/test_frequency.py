@@ -82,7 +82,7 @@ def test_the_tail_has_more_of_it_in_tail_noise_and_the_head_in_head_noise() -> N
 
 def test_what_cannot_be_is_refused() -> None:
     before = even(10, 3)
-    refused("tail_noise0.95", before, "tail_noise", "rate of 0.95", "most=0.9", "give a higher most")
+    refused("tail_noise0.95", before, "tail_noise", "rate 0.95 is above", "most=0.9", "raise most")
     refused("head_noise(0.5, most=0.4)", before, "head_noise", "most=0.4")
     refused("tail_noise(0.2, power=9)", before, "less than or equal to 4")
     refused("tail_noise(0.2, power=nan)", before, "power is")

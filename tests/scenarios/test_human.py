@@ -116,7 +116,7 @@ def test_the_same_images_in_another_order_are_refused():
     differ = int((other.labels[:50000] != shown.labels[:50000]).sum())
     refused(f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(other), f"for {differ} of 50000 images", "order")
     refused(
-        f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(cifar(100)), "cifar100's own labels for", "of 50000"
+        f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(cifar(100)), "the labels of cifar100 for", "of 50000"
     )
 
 
@@ -126,7 +126,7 @@ def test_other_content_under_a_published_name_is_refused(tmp_path):
         columns = dict(file)
     columns["worse_label"][7] += 1
     np.savez(tmp_path / "mine.npz", **columns)
-    refused(f"human(worse, file={tmp_path / 'mine.npz'})", train(shown), "'worse_label'", "call the column otherwise")
+    refused(f"human(worse, file={tmp_path / 'mine.npz'})", train(shown), "'worse_label'", "rename the column")
     assert len(scenarios.parse(f"human(aggre, file={tmp_path / 'mine.npz'})")(train(shown))) == 50000
     columns["mine"] = columns.pop("worse_label")
     del columns["clean_label"]
@@ -234,7 +234,9 @@ def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
     text = "anna\ndog\ndog\neel\n\ndog\neel\ncat\ndog\n"
     path, reads = write(tmp_path / "ours.csv", text), []
     monkeypatch.setattr(
-        human.csv_reader, "read", lambda *a, read=human.csv_reader.read, **k: reads.append(a) or read(*a, **k)
+        human.csv_reader,
+        "read_csv_rows",
+        lambda *a, read=human.csv_reader.read_csv_rows, **k: reads.append(a) or read(*a, **k),
     )
     scenario = Human("anna", str(path))
     for view in (View.of(toy), View.of(toy, np.arange(4), seed=1)):
@@ -277,7 +279,7 @@ def test_what_cannot_be_is_refused(tmp_path, toy):
         ("anna\n" + "-2\n" * 8, "no class '-2'"),
         ("anna\n" + "0.5\n" * 8, "no class '0.5'"),
         ("anna\n" + "0\n" * 7, "has 7 labels, but toy has 8 images"),
-        ("anna,clean_label\n" + "0,0\n" * 8, "differs from toy's own labels for 5 of 8 images"),
+        ("anna,clean_label\n" + "0,0\n" * 8, "differs from the labels of toy for 5 of 8 images"),
         ("row,anna\n" + "0,1,\n" * 8, "line 2 of "),
         ("anna,bert,anna\n" + "0,1,1\n" * 8, "two columns of"),
         ("anna\n" + "0\n" * 8 + "\n", "has 9 labels, but toy has 8 images"),
@@ -327,7 +329,9 @@ def test_what_torch_saves_can_be_read(tmp_path, toy):
     torch.save({"anna": np.array([1, 1, 2, 0, 1, 2, 0, 1])}, tmp_path / "ours.pt")
     assert Human("anna", str(tmp_path / "ours.pt"))(View.of(toy)).labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1]
     torch.save({"anna": torch.zeros(8)}, tmp_path / "ours.pt")
-    refused(f"human(anna, file={tmp_path / 'ours.pt'})", View.of(toy), "it asks for torch._utils._rebuild_tensor_v2")
+    refused(
+        f"human(anna, file={tmp_path / 'ours.pt'})", View.of(toy), "the pickle uses torch._utils._rebuild_tensor_v2"
+    )
 
 
 def test_a_pickle_runs_nothing(tmp_path, toy, monkeypatch):

@@ -58,7 +58,7 @@ def test_it_is_the_equation():
     for n, row in enumerate(view.rows):
         x = (pixels[row] - pixels.mean(axis=0)) / pixels.std(axis=0)
         y = int(view.labels[n])
-        W = random_signs(view.draw("W", y), 25, 3)
+        W = random_signs(view.derive_seed("W", y), 25, 3)
         weights = [0.0 if k == y else exp(2.0 * float(np.dot(x, W[:, k])) / sqrt(25)) for k in range(3)]
         low = 0.0
         for k, weight in enumerate(weights):
@@ -131,7 +131,7 @@ def test_the_digest_is_the_same_everywhere():
 def fashion():
     if not FASHION.exists():
         pytest.skip(f"Fashion-MNIST is not at {FASHION}")
-    read = sources.read("fashion-mnist", data_dir=str(FASHION))
+    read = sources.load_dataset("fashion-mnist", data_dir=str(FASHION))
     return View.of(read, np.flatnonzero(read.parts == "train"))
 
 

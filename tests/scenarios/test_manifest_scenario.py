@@ -8,7 +8,7 @@ import pytest
 
 import scenarios
 from robustkd.data import manifest, sources
-from robustkd.data.splits import split
+from robustkd.data.splits import split_source
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 
@@ -28,7 +28,7 @@ def source(n: int = 400, seed: int = 0) -> Source:
 
 
 def views(shown: Source, held_out: float = 0.1, split_seed: int = 0, data_seed: int = 0) -> list[View]:
-    rows = split(shown, held_out=held_out, seed=split_seed)
+    rows = split_source(shown, held_out=held_out, seed=split_seed)
     return [View.of(shown, part, data_seed, scale=len(part) / len(rows.train)) for part in rows]
 
 
@@ -37,7 +37,7 @@ def study(path: Path, chain: str, shown: Source) -> manifest.Splits:
     train, held_out, test = views(shown, data_seed=7)
     steps = scenarios.parse(chain)
     made = manifest.Splits(steps(train), steps(held_out), test)
-    manifest.save(path, made, {"scenario": chain})
+    manifest.save_manifest(path, made, {"scenario": chain})
     return made
 
 
@@ -52,7 +52,7 @@ def test_the_same_split_is_shown_what_the_study_was_shown(tmp_path: Path, chain:
         assert read.digest == after.digest
         assert np.array_equal(read.images(), after.images())
         assert np.array_equal(read.truth, after.truth)
-        assert (read.seed, read.place, read.scale) == (0, 1, before.scale)
+        assert (read.seed, read.position, read.scale) == (0, 1, before.scale)
 
 
 def test_another_split_is_shown_the_rows_that_both_have(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_lenders_of_both_parts_are_told_apart(tmp_path: Path) -> None:
     one, other = "openset(0.2, source=digits)", f'openset(0.3, source="npz:{tmp_path / "lender.npz"}")'
     train, held_out, test = views(shown)
     made = manifest.Splits(scenarios.parse(f"{one}+{other}")(train), scenarios.parse(f"{other}+{one}")(held_out), test)
-    manifest.save(tmp_path / "m.csv", made, {})
+    manifest.save_manifest(tmp_path / "m.csv", made, {})
     after = scenarios.parse(f"manifest(file={tmp_path / 'm.csv'})")(views(shown, held_out=0)[0])
     assert len(after.sources) == 3
     assert np.array_equal(after.images(), np.concatenate([made.train.images(), made.held_out.images()]))
@@ -97,10 +97,10 @@ def test_foreign_images_without_a_place_are_refused(tmp_path: Path) -> None:
     shown = source()
     study(tmp_path / "m.csv", "openset(0.3, source=digits)", shown)
     scenario = scenarios.parse(f"manifest(file={tmp_path / 'm.csv'})")
-    with pytest.raises(UsageError, match="--split-seed and --held-out as they were"):
+    with pytest.raises(UsageError, match="--split-seed and --held-out that it was made with"):
         scenario(views(shown, split_seed=1)[0])
     study(tmp_path / "all.csv", "openset(1, source=digits)", shown)
-    with pytest.raises(UsageError, match="nothing says where they belong"):
+    with pytest.raises(UsageError, match="cannot be assigned to a split"):
         scenarios.parse(f"manifest(file={tmp_path / 'all.csv'})")(views(shown)[0])
 
 
@@ -138,7 +138,7 @@ def test_a_colleague_who_drops_rows_and_labels_others_anew(tmp_path: Path) -> No
     shown = source()
     train, held_out, test = views(shown)
     pruned = train.take(np.arange(len(train)) % 3 > 0).relabel((train.labels[np.arange(len(train)) % 3 > 0] + 1) % 4)
-    manifest.save(tmp_path / "mine.parquet", manifest.Splits(pruned, held_out.take(np.arange(0)), test), {})
+    manifest.save_manifest(tmp_path / "mine.parquet", manifest.Splits(pruned, held_out.take(np.arange(0)), test), {})
     scenario = scenarios.parse(f"manifest(file={tmp_path / 'mine.parquet'})")
     after = scenario(train)
     assert after.digest == pruned.digest
@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was made of 'toy'"):
         scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(source(seed=1)))
     with pytest.raises(UsageError, match=r"was made of 'toy' .* not of 'digits'"):
-        scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(sources.read("digits")))
+        scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(sources.load_dataset("digits")))
     with pytest.raises(UsageError, match="needs a value for file"):
         scenarios.parse("manifest")
 
@@ -162,8 +162,10 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_an_audits_manifest_is_for_the_audits_split(tmp_path: Path) -> None:
     shown = source()
     train, held_out, test = views(shown)
-    manifest.save(tmp_path / "pruned.csv", manifest.Splits(train, held_out, test), {"audit": "toy", "split_seed": 0})
+    manifest.save_manifest(
+        tmp_path / "pruned.csv", manifest.Splits(train, held_out, test), {"audit": "toy", "split_seed": 0}
+    )
     step = scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")
     assert step(train).digest == train.digest
-    with pytest.raises(UsageError, match="trained on rows which this split tests on: give --split-seed 0"):
+    with pytest.raises(UsageError, match="trained on test rows of this split; use the audit's --split-seed 0"):
         step(views(shown, split_seed=1)[0])

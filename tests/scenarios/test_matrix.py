@@ -61,15 +61,15 @@ def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("0.7,0.3\n0.1,0.9\n", ["2 lines of 2 values", "3 classes want 3 of 3"]),
+        ("0.7,0.3\n0.1,0.9\n", ["2 lines of 2 values", "3 classes need 3 of 3"]),
         ("0.7,0.3,0\n0.1,0.8\n0,0,1\n", ["line 2 of ", "has 2 values, but line 1 has 3"]),
         ("", ["is empty"]),
         (PLAIN.replace(",", " "), ["3 lines of 1 values"]),
-        (PLAIN.replace("0.25", "a quarter"), ["'dog' to 'red fox' is 'a quarter'", "a number from 0 up"]),
+        (PLAIN.replace("0.25", "a quarter"), ["'dog' to 'red fox' is 'a quarter'", "should be a number from 0 up"]),
         (PLAIN.replace("0.25", "nan"), ["'dog' to 'red fox' is 'nan'"]),
         (PLAIN.replace("0.25", ""), ["'dog' to 'red fox' is ''"]),
         (PLAIN.replace("0.3,0", "0.4,-0.1"), ["'cat' to 'dog' is '-0.1'"]),
-        (PLAIN.replace("0.25", "0.24"), ["row 'dog' sums to 0.99, but should to 1"]),
+        (PLAIN.replace("0.25", "0.24"), ["row 'dog' sums to 0.99, but should sum to 1"]),
         (PLAIN.replace("0.25", "0.250002"), ["row 'dog' sums to 1.000002"]),
         (
             ",cat,fox,dog\ncat,1,0,0\nfox,0,1,0\ndog,0,0,1",
@@ -79,7 +79,10 @@ def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> N
             ",cat,red fox,dog\ncat,1,0,0\nred fox,0,1,0\ndg,0,0,1",
             ["T.csv, rows: there is no class 'dg' (did you mean 'dog'?)"],
         ),
-        (",cat,dog,dog\ncat,1,0,0\nred fox,0,1,0\ndog,0,0,1", ["'dog' twice among its columns", "'red fox' not at"]),
+        (
+            ",cat,dog,dog\ncat,1,0,0\nred fox,0,1,0\ndog,0,0,1",
+            ["columns: class 'dog' is named twice and class 'red fox' is missing"],
+        ),
     ],
 )
 def test_a_bad_file_is_refused_with_what_is_wrong_in_it(tmp_path: Path, text: str, said: list[str]) -> None:

@@ -78,6 +78,6 @@ def test_an_empty_class_is_nobodys_target_and_no_labels_are_no_trouble() -> None
 
 def test_what_cannot_be_is_refused() -> None:
     only = view([1] * 5, ("cat", "dog"))
-    refused("noise(0.4, targets=frequency)", only, "only 'dog' is", "targets=uniform")
+    refused("noise(0.4, targets=frequency)", only, "only class 'dog' is shown", "targets=uniform")
     refused("noise(0.4, targets=frequent)", only, "'uniform' or 'frequency'")
     refused("noise(0.4, 3)", only, "convention is 3")

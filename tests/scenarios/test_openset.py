@@ -53,12 +53,12 @@ def test_the_rate_is_exact_in_each_class_and_nests(labels, rates, seed):
 def test_images_are_the_foreign_ones_and_their_truth_is_unknown():
     view = View.of(source(shape=(3, 8, 8)), np.arange(20, 180), seed=1)
     after = scenarios.parse("openset(0.25, source=digits)")(view)
-    digits = sources.read("digits")
+    digits = sources.load_dataset("digits")
     assert after.foreign.sum() == 40
     for n, (origin, row, _) in enumerate(triples(after)):
         if origin:
             assert np.array_equal(after.images()[n], np.repeat(digits.images[row], 3, axis=0)), "grey became colour"
-            assert after.truth[n] == after.published[n] == -1
+            assert after.truth[n] == after.published_labels[n] == -1
         else:
             assert row == view.rows[n]
             assert np.array_equal(after.images()[n], view.images()[n])
@@ -73,7 +73,7 @@ def test_training_and_held_out_rows_share_no_image():
 
 def test_a_smaller_foreign_set_comes_again_as_evenly_as_can_be(small):
     after = OpenSet(1.0, small)(View.of(source(200)))
-    times = np.bincount(after.places, minlength=30)
+    times = np.bincount(after.source_rows, minlength=30)
     assert len(set(after.rows.tolist())) == 200, "each sample is one of its own all the same"
     assert times.min() == 6
     assert times.max() == 7
@@ -155,7 +155,7 @@ def test_at_rate_nought_nothing_is_there():
 
 
 def test_what_cannot_be_is_refused(small):
-    view = View.of(sources.read("digits"))
+    view = View.of(sources.load_dataset("digits"))
     with pytest.raises(UsageError, match="'digits' is the data set itself: foreign images come from another"):
         scenarios.parse("openset(0.2, source=digits)")(view)
     with pytest.raises(UsageError, match=r"did you mean 'digits'"):
@@ -172,7 +172,7 @@ def test_noise_draws_for_each_sample_that_shows_the_same_foreign_image(small):
     chain = scenarios.parse(f'openset(1.0, source="{small}")+noise(0.5, draws=independent)')
     view = View.of(source(600), seed=1)
     after = chain(view)
-    wrong = [(after.labels != view.labels)[after.places == place].mean() for place in range(30)]
+    wrong = [(after.labels != view.labels)[after.source_rows == place].mean() for place in range(30)]
     assert 0 < min(wrong) < max(wrong) < 1, "all who show one image flip together"
     moved = np.random.default_rng(0).permutation(600)
     assert triples(chain(view.take(moved))) == [triples(after)[n] for n in moved] or sorted(

@@ -152,7 +152,7 @@ def test_a_seeded_order_is_a_permutation_that_the_seed_decides() -> None:
 def test_a_chain_is_its_steps() -> None:
     chain = scenarios.parse("imbalance0.2+noise0.4+clean")
     assert [type(step).__name__ for step in chain] == ["Imbalance", "Noise", "Clean"]
-    assert chain(cifar()).place == 3, "each step draws with keys of its own"
+    assert chain(cifar()).position == 3, "each step draws with keys of its own"
 
 
 @pytest.mark.parametrize(

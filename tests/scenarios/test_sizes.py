@@ -108,7 +108,7 @@ def test_what_asks_for_more_keeps_a_superset_within_bounds(
         assert set(fewer.rows) <= set(more.rows)
     for after in kept:
         assert (after.counts <= view.counts).all()
-        assert np.array_equal(after.labels, after.published)
+        assert np.array_equal(after.labels, after.published_labels)
         shuffled = view.take(np.random.default_rng(seed).permutation(len(view)))
         again = scenarios.parse(FAMILIES[family](sorted(values)[0]))(shuffled)
         assert sorted(again.rows) == kept[0].rows.tolist(), "who stands where decides who stays"
@@ -152,9 +152,9 @@ def test_a_fraction_and_noise_compose_in_either_order(share: float) -> None:
     fraction, noise = scenarios.parse(f"fraction{share}"), scenarios.parse("noise0.25")
     thinned, noisy = (fraction >> noise)(view), (noise >> fraction)(view)
     assert len(thinned) == len(noisy) == share * 720
-    wrong = thinned.labels != thinned.published
+    wrong = thinned.labels != thinned.published_labels
     for label, count in enumerate((400, 240, 80)):
-        assert wrong[thinned.published == label].sum() == share * count / 4, "a quarter of what was left"
+        assert wrong[thinned.published_labels == label].sum() == share * count / 4, "a quarter of what was left"
     assert noisy.counts.tolist() == [share * count for count in scenarios.parse("noise0.25")(view).counts]
 
 
@@ -212,7 +212,7 @@ def test_counts_of_held_out_rows_are_scaled_and_clipped(
 def test_a_held_out_part_as_large_as_the_training_part_has_what_it_has(tmp_path: Path) -> None:
     path = told(tmp_path, LINES)
     assert Counts(path)(replace(named([3, 20, 7]), training=False)).counts.tolist() == [3, 10, 1]
-    with pytest.raises(UsageError, match="asks for 4 samples of class 'NA', which has 3"):
+    with pytest.raises(UsageError, match="requests 4 samples of class 'NA', which has 3"):
         Counts(path)(named([3, 20, 7]))
 
 
@@ -227,10 +227,10 @@ def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (LINES.replace("NA,4", "NA,11"), "asks for 11 samples of class 'NA', which has 10"),
+        (LINES.replace("NA,4", "NA,11"), "requests 11 samples of class 'NA', which has 10"),
         (LINES.replace("007", "07"), "line 4: there is no class '07' (did you mean '007'?); there are: NA, "),
-        (LINES + "NA,3\n", "names class 'NA' twice, but each should stand there once"),
-        (LINES.replace("NA,4\n", ""), "does not name class 'NA', but each should stand there once"),
+        (LINES + "NA,3\n", "lists class 'NA' twice, but should list each class once"),
+        (LINES.replace("NA,4\n", ""), "does not list class 'NA', but should list each class once"),
         (LINES.replace("4", "0"), "the count of class 'NA' is '0' but should be greater than or equal to 1"),
         (LINES.replace("4", "-4"), "the count of class 'NA' is '-4' but should be greater than or equal to 1"),
         (LINES.replace("4", "4.5"), "the count of class 'NA' is '4.5' but should be a valid integer"),

@@ -178,14 +178,14 @@ def test_where_nobody_knows_the_truth_nothing_is_said_of_it(data: Path) -> None:
 
 def test_no_net_goes_over_the_same_rows_twice(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, asked = planned(data), []
-    real = evaluate.answers
+    real = evaluate.predict_logits
 
     def noted(net: Any, loader: Any) -> Any:
         weights = sum(float(p.detach().double().abs().sum()) for p in net.parameters())
         asked.append((weights, loader.view.digest))
         return real(net, loader)
 
-    monkeypatch.setattr(evaluate, "answers", noted)
+    monkeypatch.setattr(evaluate, "predict_logits", noted)
     done(plan, TEACHER, HINTON)
     # Two nets of two cells: the last on training, held-out and test rows, the early one on the last two.
     assert len(asked) == len(set(asked)) == 2 * 5
@@ -309,8 +309,8 @@ def test_attacks_and_corruptions_are_measured_where_they_are_asked_for(
         asked.append((spec, loader.view.digest))
         return {f"{spec} 8/255": {"accuracy": len(asked) / 10}}
 
-    monkeypatch.setattr(evaluate.robustness, "robust", robust)
-    monkeypatch.setattr(evaluate.corruptions, "corruptions", lambda net, loader: {"noise": {"1": 0.5}})
+    monkeypatch.setattr(evaluate.robustness, "evaluate_attacks", robust)
+    monkeypatch.setattr(evaluate.corruptions, "evaluate_corruptions", lambda net, loader: {"noise": {"1": 0.5}})
     Path("mine.py").write_text("def attack(net, images, labels): return images")
     plan = planned(data)
     trained(plan, PLAIN)

@@ -164,7 +164,7 @@ def test_every_epoch_has_its_own_order_counted_over_all_phases():
     method.both = lambda batch: (seen.append(batch.index.tolist()), plain(batch))[1]
     run(method, Recipe(2, 0.1))
     loader = make_loader(small_view())
-    assert seen == [batch.index.tolist() for number in range(3) for batch in loader.epoch(number, Clock(0, 1))]
+    assert seen == [batch.index.tolist() for number in range(3) for batch in loader.iter_epoch(number, Clock(0, 1))]
     assert len(set(map(tuple, seen))) == 6
 
 

@@ -13,7 +13,7 @@ import scenarios
 from pipelines import cli
 from pipelines.stages import describe
 from robustkd.data import manifest, sources
-from robustkd.data.splits import split
+from robustkd.data.splits import split_source
 from robustkd.data.view import Source, View
 from scenarios.base import Chain, Scenario
 from tests.pipelines.toys import stripes
@@ -206,9 +206,9 @@ def test_what_is_saved_reloads_to_what_a_study_is_shown(
     cli.main(["describe", words, "--dataset", data, "--held-out", "0.25", "--seed", "3", "--save", name])
     assert sorted(path.name for path in Path().iterdir()) == sorted([name, str(Path(name).with_suffix(".json"))])
     assert f"written to {name}" in " ".join(capsys.readouterr().out.split())
-    source_ = sources.read(data)
-    views = manifest.load(Path(name), source_)
-    rows, scenario = split(source_, held_out=0.25, seed=0), scenarios.parse(words)
+    source_ = sources.load_dataset(data)
+    views = manifest.load_manifest(Path(name), source_)
+    rows, scenario = split_source(source_, held_out=0.25, seed=0), scenarios.parse(words)
     held_out = View.of(source_, rows.held_out, 3, scale=len(rows.held_out) / len(rows.train), training=False)
     assert views.train.digest == scenario(View.of(source_, rows.train, 3)).digest
     assert views.held_out.digest == scenario(held_out).digest
@@ -241,7 +241,7 @@ def test_a_sheet_shows_corrupted_samples_with_both_labels() -> None:
 def pictured(view: View) -> dict[bytes, set[tuple[str, str]]]:
     """By an image's bytes, which labels it came with and is shown under."""
     found: dict[bytes, set[tuple[str, str]]] = {}
-    for image, before, shown in zip(view.images(), view.published, view.labels, strict=True):
+    for image, before, shown in zip(view.images(), view.published_labels, view.labels, strict=True):
         pair = ("foreign" if before < 0 else view.classes[before], view.classes[shown])
         found.setdefault(image.tobytes(), set()).add(pair)
     return found
@@ -269,7 +269,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(
     for there in ("there.png", "there.json"):
         Path(there).touch()
     Path("there").mkdir()
-    monkeypatch.setattr(sources, "read", lambda *_, **__: pytest.fail("data were read"))
+    monkeypatch.setattr(sources, "load_dataset", lambda *_, **__: pytest.fail("data were read"))
     with pytest.raises(SystemExit) as left:
         cli.main(["describe", "clean", "--dataset", data, option, name])
     assert left.value.code == 2

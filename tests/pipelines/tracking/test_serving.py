@@ -102,7 +102,7 @@ def ask(place: str, images: object) -> np.ndarray:
 def test_a_served_student_answers_a_request_as_the_net_does(student: Path, name: str) -> None:
     run = json.loads((student / "tracked.json").read_text())["run_id"]
     shipped = checkpoint.ServingModel(checkpoint.load_net(student / "model.pt")[0])
-    images = np.asarray(sources.read("digits").images).transpose(0, 2, 3, 1)
+    images = np.asarray(sources.load_dataset("digits").images).transpose(0, 2, 3, 1)
     with served(name.replace("RUN", run), student.parents[3]) as place:
         for n in (1, 3):
             given = ask(place, images[:n].tolist())
