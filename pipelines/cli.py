@@ -22,7 +22,7 @@ from robustkd import errors, registry, specs, types
 from robustkd.criteria import CRITERIA
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.sources import DATASETS
-from robustkd.evaluation import robustness
+from robustkd.evaluation.attack_specs import parse_attacks
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.study.options import DataOptions, StudyOptions
@@ -385,7 +385,7 @@ def checked(options: StudyOptions) -> None:
             CRITERIA.parse(word)
     CRITERIA.parse(options.teacher_criterion)
     MODELS.parse(options.student)
-    attacks = robustness.parse_attacks(options.attack) if options.attack is not None else ()
+    attacks = parse_attacks(options.attack) if options.attack is not None else ()
     from robustkd.training import build  # signatures need torch; the words are known by now
 
     for text in options.method_texts():

@@ -39,7 +39,8 @@ from scenarios.base import Scenario
 # a study's identity themselves. A change of them leaves the nets that are there as good as they were.
 UNTRAINED = {
     *study.MEASURING,
-    *("evaluation/robustness.py", "attacks/gradient.py", "evaluation/corruptions.py", "study/comparison.py"),
+    *("evaluation/attack_specs.py", "evaluation/robustness.py", "attacks/gradient.py"),
+    *("evaluation/corruptions.py", "study/comparison.py"),
     "evaluation/significance.py",
     *("estimator.py", "label_audit/out_of_fold.py", "label_audit/confident_learning.py", "study/options.py"),
     *("training/hardware.py", "study/scheduler.py", "atomic.py"),

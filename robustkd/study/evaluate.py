@@ -19,7 +19,7 @@ from robustkd.atomic import write_text_atomically
 from robustkd.data.class_groups import many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.view import Labels, View
-from robustkd.evaluation import corruptions, metrics, robustness
+from robustkd.evaluation import attack_specs, corruptions, metrics, robustness
 from robustkd.models.net import Network, eval_no_grad
 from robustkd.study.plan import Plan, Run, evaluation_version, loaded, source, teacher_of, views
 from robustkd.training.inference import predict_logits
@@ -202,7 +202,7 @@ def changed_figures(plan: Plan, net: Network, test: Loader, before: dict[str, An
     robust: dict[str, Any] = {}
     known = {word: mark for word, mark in before.get("changed", {}).items() if word != "corruptions"}
     for word in dict.fromkeys([*known, *plan.options.attack_texts()]):
-        now = robustness.attack_version(word)
+        now = attack_specs.attack_version(word)
         if word in known and now in ("", known[word]):  # the user's file may be gone, and its figures stand
             found = {name: of for name, of in before["robust"].items() if of.get("word") == word}
         elif word in plan.options.attack_texts():

@@ -21,7 +21,7 @@ from robustkd.criteria import CRITERIA
 from robustkd.data import manifest, sources
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import Source, View
-from robustkd.evaluation import corruptions, robustness
+from robustkd.evaluation import attack_specs, corruptions
 from robustkd.hashing import digest
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
@@ -181,7 +181,7 @@ def finished(plan: Plan, cell: Run) -> bool:
     if not path.exists():
         return False
     result = json.loads(path.read_text(encoding="utf-8"))
-    wanted = {word: robustness.attack_version(word) for word in plan.options.attack_texts()}
+    wanted = {word: attack_specs.attack_version(word) for word in plan.options.attack_texts()}
     wanted |= {"corruptions": corruptions.corruption_version()} if plan.options.corruptions else {}
     there: dict[str, str] = result.get("changed", {})
     return bool(result.get("measured") == evaluation_version(plan.options)) and wanted.items() <= there.items()

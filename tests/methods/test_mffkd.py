@@ -234,5 +234,5 @@ def test_networks_with_different_numbers_of_stages_are_rejected():
     facts, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
     teacher.stages = teacher.stages[:2]
     teacher.replace_head(nn.Linear(32, len(CLASSES)))
-    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
+    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
         MFFKD(make_network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))

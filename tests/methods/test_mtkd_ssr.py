@@ -219,7 +219,7 @@ def test_unsupported_numbers_of_stages_are_rejected():
         net.replace_head(nn.Linear(width, len(CLASSES)))
         return net
 
-    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
+    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
         MTKDSSR(make_network("wrn_10_1"), Frozen(cut(2, 32)), facts, lambda: CE(facts))
     with pytest.raises(UsageError, match="have one stage but need at least 2"):
         MTKDSSR(cut(1, 16), Frozen(cut(1, 16)), facts, lambda: CE(facts))
