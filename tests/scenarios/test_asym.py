@@ -97,7 +97,7 @@ def test_legacy_pair_swaps_two_classes_of_each_five() -> None:
     before = balanced_view(50, 100)
     after = scenarios.parse("asym(0.5, map=legacy_pair)")(before)
     assert (after.labels != before.labels).mean() == 0.4 * 0.5
-    pairs = [tuple(sorted(goes("asym(1, map=legacy_pair)", 5, seed))) for seed in range(300)]
+    pairs = [tuple(sorted(mapped_classes("asym(1, map=legacy_pair)", 5, seed))) for seed in range(300)]
     times = [pairs.count((i, j)) for i in range(5) for j in range(i + 1, 5)]
     assert min(times) > 10, "each of ten pairs is drawn about thirty times"
 
