@@ -1,11 +1,11 @@
-"""Building scenarios over a million labels: seconds of each word for 10, 100 and 1,000 classes; the aim is 1 s.
+"""Time to apply each scenario to a million labels of 10, 100 and 1,000 classes; the target is 1 s.
 
 python benchmarks/building.py [--scenario imbalance0.2+noise0.4] [--labels 1000000] [--runs 3]
 
-Without --scenario every word is built but `instance`, which goes by the images; what a word reads is written for it first.
-The first run of each pays for reading that file, the median of the runs after it is what another data seed or the held-out
-rows would take. Images are one pixel each, so the time `openset` takes is that of the labels alone.
-With --scenario one chain is built, and the megabytes traced beyond the labels are told too.
+Without --scenario all scenarios are measured except `instance`, whose cost depends on the images. Their input files are
+written first. The first run includes reading the file; the median of the later runs is the time for another data seed or for
+the held-out rows. Images are one pixel each, so that the time of `openset` is that of the labels only. With --scenario one
+chain is measured, and the peak of traced memory is reported too.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from robustkd.data import manifest
 from robustkd.data.view import Source, View
 
 CLASSES = (10, 100, 1000)
-FOREIGN = 1000  # images of the set that openset borrows from
-# Words that need more than their summary's number; the files are those that `written` leaves.
+FOREIGN = 1000  # images of the foreign data set of openset
+# The files are those of `write_input_files`.
 EXAMPLES = {
     "asym": "asym(0.4, map=T.csv)",
     "matrix": "matrix(file=T.csv)",
@@ -37,17 +37,17 @@ EXAMPLES = {
     **{"head_noise": "head_noise0.2", "imbalance": "imbalance0.2", "longtail": "longtail100", "step": "step10"},
     "fraction": "fraction0.1",
 }
-LEFT_OUT = ("instance",)
+EXCLUDED = ("instance",)
 
 
-def blank(labels: int, classes: int) -> View:
-    """So many labels, each on an image of one pixel."""
+def blank_view(labels: int, classes: int) -> View:
+    """Return labels on images of one pixel."""
     shown = np.arange(labels) % classes
     return View.of(Source("labels", np.zeros((labels, 1, 1, 1), np.uint8), shown, tuple(map(str, range(classes)))))
 
 
-def written(view: View) -> None:
-    """The files of EXAMPLES, in the working folder."""
+def write_input_files(view: View) -> None:
+    """Write the files of EXAMPLES to the working folder."""
     names, size = view.classes, len(view.classes)
     matrix = np.full((size, size), 0.4 / (size - 1))
     np.fill_diagonal(matrix, 0.6)
@@ -61,8 +61,8 @@ def written(view: View) -> None:
     )
 
 
-def seconds(text: str, view: View, runs: int) -> tuple[float, float]:
-    """Of the first run, and of the median of those after it."""
+def time_scenario(text: str, view: View, runs: int) -> tuple[float, float]:
+    """Return the seconds of the first run and the median of the later runs."""
     scenario, times = scenarios.parse(text), []
     for _ in range(runs + 1):
         start = time.perf_counter()
@@ -71,32 +71,32 @@ def seconds(text: str, view: View, runs: int) -> tuple[float, float]:
     return times[0], statistics.median(times[1:])
 
 
-def every(labels: int, runs: int) -> None:
-    """All words, a line each."""
+def measure_all(labels: int, runs: int) -> None:
+    """Measure all scenarios and print a line each."""
     print(f"seconds over {labels:,} labels: first run / median of {runs} more")
     print(f"{'':42}" + "".join(f"{f'{classes:,} classes':>16}" for classes in CLASSES))
-    found: dict[str, list[tuple[float, float]]] = {}
-    here = Path.cwd()
+    results: dict[str, list[tuple[float, float]]] = {}
+    previous = Path.cwd()
     for classes in CLASSES:
-        view = blank(labels, classes)
+        view = blank_view(labels, classes)
         with TemporaryDirectory() as folder:
             os.chdir(folder)
-            written(view)
+            write_input_files(view)
             for word in scenarios.SCENARIOS:
-                if word not in LEFT_OUT:
-                    found.setdefault(EXAMPLES[word], []).append(seconds(EXAMPLES[word], view, runs))
-            os.chdir(here)
-    for text, times in found.items():
+                if word not in EXCLUDED:
+                    results.setdefault(EXAMPLES[word], []).append(time_scenario(EXAMPLES[word], view, runs))
+            os.chdir(previous)
+    for text, times in results.items():
         print(f"{text:42}" + "".join(f"{f'{first:.2f} / {median:.2f}':>16}" for first, median in times))
-    slowest = max(found, key=lambda text: max(median for _, median in found[text]))
-    print(f"slowest: {slowest}, {max(median for _, median in found[slowest]):.2f} s")
+    slowest = max(results, key=lambda text: max(median for _, median in results[text]))
+    print(f"slowest: {slowest}, {max(median for _, median in results[slowest]):.2f} s")
 
 
-def one(text: str, labels: int, runs: int) -> None:
-    """One chain, with its memory."""
+def measure_one(text: str, labels: int, runs: int) -> None:
+    """Measure the time and memory of one chain."""
     for classes in CLASSES:
-        view = blank(labels, classes)
-        median = seconds(text, view, runs)[1]
+        view = blank_view(labels, classes)
+        median = time_scenario(text, view, runs)[1]
         tracemalloc.start()
         after = scenarios.parse(text)(view)
         megabytes = tracemalloc.get_traced_memory()[1] / 1e6
@@ -107,13 +107,17 @@ def one(text: str, labels: int, runs: int) -> None:
         )
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario")
     parser.add_argument("--labels", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.scenario:
-        one(arguments.scenario, arguments.labels, arguments.runs)
+        measure_one(arguments.scenario, arguments.labels, arguments.runs)
     else:
-        every(arguments.labels, arguments.runs)
+        measure_all(arguments.labels, arguments.runs)
+
+
+if __name__ == "__main__":
+    main()

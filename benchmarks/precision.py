@@ -1,8 +1,8 @@
-"""bf16 against fp32 on this machine, net by net and image size by image size: what `--precision auto` goes by.
+"""Speed of bf16 compared with fp32 on this machine by net and image size; `--precision auto` is based on these figures.
 
     python benchmarks/precision.py [--threads 1] [--rounds 5] [--steps 4] [--device cpu]
 
-A ratio above 1 means that bf16 is the faster. Both are timed in turns in one run.
+A ratio above 1 means that bf16 is faster. Both are timed in turns in one process.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterator
 
 import torch
-from timing import timed
+from harness import time_steps
 
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
@@ -26,11 +26,11 @@ CASES = (
 )
 
 
-def steps(word: str, size: int, half: bool, device: str, batch: int = 128) -> Iterator[None]:
-    """Training steps of one net on random images."""
+def training_steps(word: str, size: int, bf16: bool, device: str, batch: int = 128) -> Iterator[None]:
+    """Yield after each training step of a net on random images."""
     shape = (3, size, size)
     net = build_network(
-        MODELS.parse(word), shape=shape, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, bf16=half, seed=0
+        MODELS.parse(word), shape=shape, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, bf16=bf16, seed=0
     )
     net = net.to(device).train()
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, fused=True)
@@ -43,21 +43,28 @@ def steps(word: str, size: int, half: bool, device: str, batch: int = 128) -> It
         yield
 
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--rounds", type=int, default=5)
-parser.add_argument("--steps", type=int, default=4)
-parser.add_argument("--device", default="cpu")
-arguments = parser.parse_args()
-torch.set_num_threads(arguments.threads)
-for word, size in CASES:
-    walks = [steps(word, size, half, arguments.device) for half in (False, True)]
-    for walk in walks:
-        timed(walk, 2, arguments.device)
-    pairs = [[timed(walk, arguments.steps, arguments.device) for walk in walks] for _ in range(arguments.rounds)]
-    ratios = [full / half for full, half in pairs]
-    each = [1000 * statistics.median(pair[which] for pair in pairs) / arguments.steps for which in (0, 1)]
-    print(
-        f"{word} at {size}x{size}: fp32 {each[0]:.1f} ms, bf16 {each[1]:.1f} ms a step of 128, "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for word, size in CASES:
+        both = [training_steps(word, size, bf16, arguments.device) for bf16 in (False, True)]
+        for steps in both:  # warm-up
+            time_steps(steps, 2, arguments.device)
+        pairs = [
+            [time_steps(steps, arguments.steps, arguments.device) for steps in both] for _ in range(arguments.rounds)
+        ]
+        ratios = [fp32 / bf16 for fp32, bf16 in pairs]
+        milliseconds = [1000 * statistics.median(pair[which] for pair in pairs) / arguments.steps for which in (0, 1)]
+        print(
+            f"{word} at {size}x{size}: fp32 {milliseconds[0]:.1f} ms, bf16 {milliseconds[1]:.1f} ms per step of 128 images, "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

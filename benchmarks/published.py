@@ -1,12 +1,12 @@
-"""The signs of what methods gain over plain training, as published and as measured here, scenario by scenario.
+"""Signs of the gains of methods over the baseline, published and measured here, by scenario.
 
     python benchmarks/published.py studies/sweep-NAME/table.csv
 
-Published (published.csv) are the tables of Sarfraz, Arani and Zonooz, "Knowledge Distillation Beyond Model Compression", ICPR
-2020, arXiv 2007.01922: accuracy on CIFAR-10, 5 seeds, a wrn_16_2 by inference. A sign is that of the difference of a method's
-mean from the baseline's, 0 where that is within the baseline's standard deviation over the seeds: theirs for theirs, ours for
-ours. A sweep's table is of balanced accuracy, theirs of accuracy; of test classes of one size these are the same. What was
-measured on other images and over fewer epochs can be compared in sign at best.
+The published figures (published.csv) are from Sarfraz, Arani and Zonooz, "Knowledge Distillation Beyond Model Compression",
+ICPR 2020, arXiv 2007.01922: accuracy on CIFAR-10 over 5 seeds, with what we infer to be a wrn_16_2. A sign is that of the
+difference between the mean of a method and that of the baseline, or 0 within one standard deviation of the baseline over its
+seeds. The table of a sweep has balanced accuracy, which equals accuracy for test classes of equal size. Figures on other images
+and with fewer epochs can be compared by sign at best.
 """
 
 import argparse
@@ -21,32 +21,32 @@ from robustkd.study.comparison import BASELINE
 KEYS = ["scenario", "method"]
 
 
-def signs(figures: pd.DataFrame) -> "pd.Series[str]":
-    """'+', '0' or '-' of each method, by (scenario, method); figures are mean and std by the same keys.
+def gain_signs(results: pd.DataFrame) -> "pd.Series[str]":
+    """Return '+', '0' or '-' per method from mean and std, both indexed by (scenario, method).
 
-    A scenario without a baseline has none.
+    Scenarios without a baseline are omitted.
     """
-    plain = figures.index.get_level_values("method") == BASELINE
-    base = figures[plain].droplevel("method").reindex(figures.index, level="scenario")
-    apart = figures["mean"] - base["mean"]
-    told = np.select([apart.abs() <= base["std"].fillna(0), apart > 0, apart < 0], ["0", "+", "-"], "")
-    found = pd.Series(told, figures.index)
-    return found[~plain & (told != "")]
+    is_baseline = results.index.get_level_values("method") == BASELINE
+    baseline = results[is_baseline].droplevel("method").reindex(results.index, level="scenario")
+    gains = results["mean"] - baseline["mean"]
+    signs = np.select([gains.abs() <= baseline["std"].fillna(0), gains > 0, gains < 0], ["0", "+", "-"], "")
+    return pd.Series(signs, results.index)[~is_baseline & (signs != "")]
 
 
-def read(file: Path) -> pd.DataFrame:
-    """Means and standard deviations by (scenario, method)."""
+def read_results(file: Path) -> pd.DataFrame:
+    """Read means and standard deviations by (scenario, method)."""
     return pd.read_csv(file, comment="#").set_index(KEYS)[["mean", "std"]]
 
 
-def beside(theirs: "pd.Series[str]", ours: "pd.Series[str]") -> str:
-    """Both signs of all that both have, in Markdown; in bold where they are the same, which the last row counts."""
-    both = pd.DataFrame({"theirs": theirs, "ours": ours}).reindex(theirs.index).dropna()
-    same = (both["theirs"] == both["ours"]).groupby(level="scenario", sort=False).agg(["sum", "count"])
-    told = both["theirs"] + " / " + both["ours"]
-    told = told.where(both["theirs"] != both["ours"], "**" + told + "**")
-    chosen, methods = (list(dict.fromkeys(both.index.get_level_values(key))) for key in KEYS)
-    table = told.unstack("scenario").loc[methods, chosen].fillna("")
+def format_comparison(published: "pd.Series[str]", measured: "pd.Series[str]") -> str:
+    """Format the signs of common entries as a Markdown table, equal signs in bold and counted in the last row."""
+    both = pd.DataFrame({"published": published, "measured": measured}).reindex(published.index).dropna()
+    equal = both["published"] == both["measured"]
+    same = equal.groupby(level="scenario", sort=False).agg(["sum", "count"])
+    entries = both["published"] + " / " + both["measured"]
+    entries = entries.where(~equal, "**" + entries + "**")
+    scenarios, methods = (list(dict.fromkeys(both.index.get_level_values(key))) for key in KEYS)
+    table = entries.unstack("scenario").loc[methods, scenarios].fillna("")
     table.loc["the same"] = same["sum"].astype(str) + " of " + same["count"].astype(str)
     head = [["published / ours", *(f"`{scenario}`" for scenario in table)], ["---"] * (1 + table.shape[1])]
     return "\n".join(f"| {' | '.join(row)} |" for row in [*head, *table.reset_index().to_numpy()])
@@ -54,16 +54,14 @@ def beside(theirs: "pd.Series[str]", ours: "pd.Series[str]") -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "table", type=Path, help="a line per scenario and method with mean and std, as a sweep writes it"
-    )
+    parser.add_argument("table", type=Path, help="a sweep's table with scenario, method, mean and std")
     file = parser.parse_args(words).table
-    if (figures := read(file)).index.has_duplicates:
-        parser.error(f"{file} is of several data sets, and one is wanted")
-    theirs, ours = signs(read(Path(__file__).with_suffix(".csv"))), signs(figures)
-    if not len(theirs.index.intersection(ours.index)):
-        parser.error(f"{file} has no scenario with a baseline and a method that are published")
-    print(beside(theirs, ours))
+    if (results := read_results(file)).index.has_duplicates:
+        parser.error(f"{file} has several data sets, expected one")
+    published, measured = gain_signs(read_results(Path(__file__).with_suffix(".csv"))), gain_signs(results)
+    if not len(published.index.intersection(measured.index)):
+        parser.error(f"{file} has no published scenario with a baseline and a published method")
+    print(format_comparison(published, measured))
 
 
 if __name__ == "__main__":

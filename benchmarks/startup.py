@@ -1,4 +1,4 @@
-"""How long the command line takes to answer: seconds of whole processes, and as a ratio to `import torch`.
+"""Response time of the command line: seconds per process, and the ratio to `import torch`.
 
 python benchmarks/startup.py [--runs 5]
 """
@@ -20,16 +20,22 @@ COMMANDS = (
     ("a misspelt hyperparameter", ["-m", "pipelines", "run", "--scenario", "clean", "--methods", "hinton(tmp=2)"]),
 )
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--runs", type=int, default=5)
-arguments = parser.parse_args()
-torch = 0.0
-for name, command in COMMANDS:
-    times = []
-    for _ in range(arguments.runs + 1):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *command], capture_output=True, check=False)
-        times.append(time.perf_counter() - start)
-    median = statistics.median(times[1:])  # the first warms the disk
-    torch = torch or median
-    print(f"{name:28} {median:.2f} s, {median / torch:.2f} of `import torch`")
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    torch_seconds = 0.0
+    for name, command in COMMANDS:
+        times = []
+        for _ in range(arguments.runs + 1):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=False)
+            times.append(time.perf_counter() - start)
+        median = statistics.median(times[1:])  # the first run fills the disk cache
+        torch_seconds = torch_seconds or median
+        print(f"{name:28} {median:.2f} s, {median / torch_seconds:.2f} of `import torch`")
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from pipelines.cli_options import AuditOptions, StudySelection, SweepOptions
 from robustkd import errors, registry, specs, types
 from robustkd.criteria import CRITERIA
 from robustkd.data.sources import DATASETS
-from robustkd.evaluation import robustness
+from robustkd.evaluation.attack_specs import parse_attacks
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.plugins import load_plugins
@@ -380,7 +380,7 @@ def check_options(options: StudyOptions) -> None:
     methods = options.method_specs()
     CRITERIA.parse(options.teacher_criterion)
     MODELS.parse(options.student)
-    attacks = robustness.parse_attacks(options.attack) if options.attack is not None else ()
+    attacks = parse_attacks(options.attack) if options.attack is not None else ()
     for method in methods:  # imports torch, which is why names are checked first
         method.check()
     for attack in attacks:

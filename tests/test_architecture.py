@@ -48,6 +48,7 @@ LAW: dict[str, set[str]] = {
         *(
             "robustkd.training.inference",
             "robustkd.evaluation.metrics",
+            "robustkd.evaluation.attack_specs",
             "robustkd.evaluation.robustness",
             "robustkd.study.plan",
             "robustkd.data",
@@ -55,7 +56,8 @@ LAW: dict[str, set[str]] = {
         "robustkd.evaluation.corruptions",
         *("robustkd.models", *BASE),
     },
-    "robustkd.evaluation.robustness": {"robustkd.attacks", "robustkd.data", "robustkd.models", *BASE},
+    "robustkd.evaluation.attack_specs": {"robustkd.attacks", *BASE},
+    "robustkd.evaluation.robustness": {"robustkd.evaluation.attack_specs", "robustkd.data", "robustkd.models", *BASE},
     "robustkd.evaluation.corruptions": {*BASE, "robustkd.data", "robustkd.models", "robustkd.evaluation.robustness"},
     "robustkd.evaluation.significance": set(),
     "robustkd.training.checkpoint": {"robustkd.models", *BASE},
@@ -73,7 +75,7 @@ LAW: dict[str, set[str]] = {
     },
     "robustkd.training.hardware": {*BASE},
     "robustkd.study.plan": {
-        *("robustkd.evaluation.robustness", "robustkd.evaluation.corruptions"),
+        *("robustkd.evaluation.attack_specs", "robustkd.evaluation.corruptions"),
         *(
             "robustkd.training.build",
             "robustkd.training.recipe",

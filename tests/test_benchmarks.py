@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: memory at its most, every phase of a method, and the signs beside the paper's."""
+"""Benchmarks: peak memory, a row per phase of a method, signs compared with published ones, and metrics in the store."""
 
 import csv
 import importlib
@@ -18,8 +18,8 @@ HOME = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def auxiliary_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script finds what lies in its own folder, as when it is run."""
+def benchmark_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the benchmarks importable by module name, as when a script is run."""
     monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
 
 
@@ -37,32 +37,34 @@ def published() -> ModuleType:
 
 
 def allocating() -> Iterator[None]:
-    """Steps of which each holds 6 MB at its most, and keeps one that the next lets go."""
+    """Yield after steps that allocate and free tensors; each keeps 1 MB that the next one frees."""
     kept = None
     while True:
         first, second = (torch.empty(2_000_000, dtype=torch.uint8) for _ in range(2))
         del first
         third = torch.empty(4_000_000, dtype=torch.uint8)
-        kept = torch.empty(1_000_000, dtype=torch.uint8)  # the old one goes when the new one is there
+        kept = torch.empty(1_000_000, dtype=torch.uint8)  # the old one is freed after the new one is allocated
         del second, third
         yield
         assert kept is not None
 
 
-def test_the_peak_is_what_lies_there_at_most_beyond_what_lay_there_before(methods: ModuleType) -> None:
-    # 2 + 2 - 2 + 4 + 1 = 7 beside the kept one of the step before.
-    assert methods.peak(allocating(), "cpu") == 7_000_000
+def test_peak_is_relative_to_what_was_allocated_before_the_step(methods: ModuleType) -> None:
+    # 2 + 2 - 2 + 4 + 1 = 7, in addition to the 1 MB kept from the step before.
+    assert methods.peak_bytes(allocating(), "cpu") == 7_000_000
 
 
-def test_every_phase_has_its_row(
+def test_every_phase_has_a_row(
     methods: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods, "BATCH", 8)
     small = ["--teacher", "resnet8", "--samples", "16", "--threads", "1", "--rounds", "1", "--steps", "1"]
-    done = methods.main([*small, "--methods", "baseline,fitnet", "--out", str(tmp_path / "it.csv")])
-    assert [row.name for row in done] == ["baseline/train", "fitnet/hint", "fitnet/train"]
-    assert all(row.ratio > 0 and row.megabytes > 0.1 for row in done)
-    assert done[0].memory_ratio < done[2].memory_ratio == pytest.approx(1, rel=0.05)  # fitnet ends as hinton
+    costs = methods.main([*small, "--methods", "baseline,fitnet", "--out", str(tmp_path / "it.csv")])
+    assert [row.name for row in costs] == ["baseline/train", "fitnet/hint", "fitnet/train"]
+    assert all(row.ratio > 0 and row.megabytes > 0.1 for row in costs)
+    assert (
+        costs[0].memory_ratio < costs[2].memory_ratio == pytest.approx(1, rel=0.05)
+    )  # the last phase of fitnet is hinton
     with (tmp_path / "it.csv").open() as file:
         assert [row["phase"] for row in csv.DictReader(file)] == ["train", "hint", "train"]
     assert "fitnet/hint" in capsys.readouterr().out
@@ -77,16 +79,16 @@ def figures(**means: float) -> pd.DataFrame:
     return pd.DataFrame({"mean": list(means.values()), "std": 1.0}, index)
 
 
-def test_a_sign_is_zero_within_the_baselines_deviation(published: ModuleType) -> None:
-    told = published.signs(
+def test_sign_is_zero_within_one_standard_deviation_of_the_baseline(published: ModuleType) -> None:
+    signs = published.gain_signs(
         figures(one_baseline=50, one_a=49, one_b=51.2, one_c=48.9, two_a=1, three_baseline=1, three_a=9)
     )
-    assert told.to_dict() == {("one", "a"): "0", ("one", "b"): "+", ("one", "c"): "-", ("three", "a"): "+"}
+    assert signs.to_dict() == {("one", "a"): "0", ("one", "b"): "+", ("one", "c"): "-", ("three", "a"): "+"}
     one_seed = figures(one_baseline=50, one_a=50, one_b=50.1).assign(std=float("nan"))
-    assert list(published.signs(one_seed)) == ["0", "+"]
+    assert list(published.gain_signs(one_seed)) == ["0", "+"]
 
 
-def test_signs_stand_beside_the_published_ones(
+def test_signs_are_compared_with_the_published_ones(
     published: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Published for sigma 0: hinton 94.28 and dml 94.38 against 93.95 ± 0.18; for gamma 2 one 80.88 against 83.33 ± 0.24.
@@ -106,16 +108,16 @@ def test_signs_stand_beside_the_published_ones(
 
 
 @pytest.mark.parametrize(
-    ("tables", "sentence"),
+    ("tables", "message"),
     [
-        ([figures(clean_hinton=3)], "has no scenario with a baseline and a method that are published"),
-        ([figures(pair_baseline=2, pair_hinton=3)], "has no scenario with a baseline"),
-        (2 * [figures(clean_baseline=2, clean_hinton=3)], "is of several data sets, and one is wanted"),
+        ([figures(clean_hinton=3)], "has no published scenario with a baseline and a published method"),
+        ([figures(pair_baseline=2, pair_hinton=3)], "has no published scenario with a baseline"),
+        (2 * [figures(clean_baseline=2, clean_hinton=3)], "has several data sets, expected one"),
     ],
 )
-def test_a_table_of_something_else_is_refused(
+def test_an_unsuitable_table_is_rejected(
     tables: list[pd.DataFrame],
-    sentence: str,
+    message: str,
     published: ModuleType,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -123,16 +125,16 @@ def test_a_table_of_something_else_is_refused(
     pd.concat(tables).reset_index().to_csv(tmp_path / "table.csv", index=False)
     with pytest.raises(SystemExit):
         published.main([str(tmp_path / "table.csv")])
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_what_is_published_is_said_in_our_words(published: ModuleType) -> None:
-    table = published.read(HOME / "benchmarks" / "published.csv")
+def test_published_results_use_known_methods_and_scenarios(published: ModuleType) -> None:
+    table = published.read_results(HOME / "benchmarks" / "published.csv")
     assert len(table) == 8 * 12
     assert set(table.index.get_level_values("method")) <= set(METHODS)
     for scenario in set(table.index.get_level_values("scenario")):
         scenarios.parse(scenario)
-    # Figures as the paper has them.
+    # Figures from the paper.
     assert table.loc[("clean", "one"), "mean"] == 92.80
     assert table.loc[("noise0.4", "dml"), "mean"] == 76.33
     assert table.loc[("imbalance0.2", "rkd_a"), "mean"] == 79.52
@@ -142,7 +144,7 @@ def test_what_is_published_is_said_in_our_words(published: ModuleType) -> None:
 # --- tracking.py ---------------------------------------------------------------------------------------------------
 
 
-def test_every_metric_is_written_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_metric_is_stored_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     tracking = importlib.import_module("tracking")
     words = ["--metrics", "30", "--runs", "2", "--terms", "4", "--singly", "2"]
     assert tracking.main([*words, "--limit", "1000"]) == 0

@@ -449,7 +449,7 @@ def test_without_early_stopping_every_row_is_trained_on(monkeypatch):
         ({"image_shape": (8, 9)}, IMAGES.reshape(60, 64), r"X has n_features = 64, but image_shape=\(8, 9\) takes 72"),
         ({"image_shape": (64,)}, IMAGES.reshape(60, 64), r"image_shape is \(64,\) but should be \(H, W\) or \(H, W, C\)"),
         ({"image_shape": (4, 16)}, IMAGES, r"X has images of \(8, 8\), but image_shape is \(4, 16\)"),
-        ({}, IMAGES[:, :5, :5], r"net 'wrn_10_1': images of 5x5 are too small: 8x8 is the least"),
+        ({}, IMAGES[:, :5, :5], r"net 'wrn_10_1': images of 5x5 are too small; the minimum is 8x8"),
         ({}, IMAGES.astype(float), r"X goes from 0 to \d+, but values from 0 to 1 are wanted: white=255 would say"),
         ({}, IMAGES / 255 * 16, r"but values from 0 to 1 are wanted: white=\d+\.\d+ would say which value is white"),
         ({}, IMAGES / 255 - 0.5, r"X goes from -0.5 to 0.\d+, but values from 0 to 1 are wanted$"),

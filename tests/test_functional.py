@@ -20,7 +20,7 @@ def looped(target, logits, temperature):
 
 
 @pytest.mark.parametrize(("temperature", "value"), [(1, 0.7890244234), (4, 0.0720550816)])
-def test_the_golden_values(temperature, value):
+def test_golden_values(temperature, value):
     assert kl(T, S, temperature).item() == pytest.approx(value, abs=1e-10)  # divided by K it would be a fifth of it
 
 
@@ -30,16 +30,16 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1, 3])
-def test_as_a_loop_has_it(temperature):
+def test_matches_a_loop(temperature):
     assert kl(T, S, temperature).item() == pytest.approx(looped(T, S, temperature), rel=1e-12)
 
 
-def test_it_is_of_the_target_against_the_logits():
+def test_kl_is_from_target_to_logits():
     assert kl(S, T).item() == pytest.approx(looped(S, T, 1), rel=1e-12)
     assert abs(kl(S, T) - kl(T, S)) > 0.01
 
 
-def test_agreement_is_zero_and_flat():
+def test_equal_logits_have_zero_loss_and_gradient():
     logits = T.clone().requires_grad_()
     value = kl(T, logits)
     value.backward()
@@ -47,17 +47,17 @@ def test_agreement_is_zero_and_flat():
     assert logits.grad.abs().max() < 1e-15
 
 
-def test_a_shift_of_either_side_changes_nothing():
+def test_invariance_to_a_shift_of_either_argument():
     shift = golden((4, 1), 2.3, 0.2, 50)
     for shifted in (kl(T + shift, S, 2), kl(T, S + shift, 2), kl(T + shift, S - shift, 2)):
         assert shifted.item() == pytest.approx(kl(T, S, 2).item(), rel=1e-12)
 
 
-def test_a_batch_twice_over_has_the_same_mean():
+def test_repeated_samples_have_the_same_mean():
     assert kl(torch.cat([T, T]), torch.cat([S, S])).item() == pytest.approx(kl(T, S).item(), rel=1e-12)
 
 
-def test_logits_far_apart_stay_finite():
+def test_large_logits_are_finite():
     far = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     value = kl(far.detach().flip(1), far)
     value.backward()
@@ -65,18 +65,18 @@ def test_logits_far_apart_stay_finite():
     assert far.grad.isfinite().all()
 
 
-def test_its_gradient():
+def test_gradient():
     assert torch.autograd.gradcheck(lambda t, s: kl(t, s, 3), (T.clone().requires_grad_(), S.clone().requires_grad_()))
 
 
-def test_partners_are_drawn_evenly_from_what_is_valid():
+def test_valid_columns_are_sampled_uniformly():
     valid = torch.tensor([[True, False, True], [False, False, False]]).repeat(2000, 1)
     column, found = sample_valid_columns(valid, torch.Generator().manual_seed(0))
     assert found.tolist() == [True, False] * 2000
     assert (column[::2].bincount(minlength=3) / 2000).tolist() == pytest.approx([0.5, 0, 0.5], abs=0.03)
 
 
-def test_a_mean_over_nothing_is_zero_and_flat():
+def test_an_empty_masked_mean_has_zero_value_and_gradient():
     values = torch.tensor([2.0, 4.0], requires_grad=True)
     mean = masked_mean(values, torch.tensor([False, False]))
     mean.backward()

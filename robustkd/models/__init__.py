@@ -1,4 +1,4 @@
-"""The table of networks. A builder is called as builder(channels, classes, **values) and may return any classifier."""
+"""The registry of networks. A builder is called as builder(channels, classes, **parameters) and returns a classifier."""
 
 from robustkd.registry import Entry, Registry
 
@@ -13,7 +13,7 @@ MODELS = Registry(
             examples=("resnet8", "resnet14", "resnet20", "resnet26", "resnet32", "resnet56", "resnet110"),
         ),
         "resnet{depth}x4": Entry(
-            "resnet:resnet", "the same, four times as wide", {"width": 4}, examples=("resnet8x4", "resnet32x4")
+            "resnet:resnet", "ResNet of four times the width", {"width": 4}, examples=("resnet8x4", "resnet32x4")
         ),
         "wrn_{depth}_{width}": Entry(
             "wrn:wrn",
@@ -22,7 +22,7 @@ MODELS = Registry(
         ),
         "torchvision:{name}": Entry(
             "external:torchvision_net",
-            "any torchvision classifier, from random weights",
+            "any torchvision classifier, randomly initialised",
             examples=("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:efficientnet_b0"),
         ),
     },

@@ -1,4 +1,4 @@
-"""From a word to a network that is ready to train."""
+"""Construction of networks from the names that users type."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from torch import nn
 
 from robustkd.errors import UsageError
 from robustkd.models.external import wrap_classifier
-from robustkd.models.layers import build_head as head_of
+from robustkd.models.layers import build_head
 from robustkd.models.net import Network, infer_shapes, per_channel
 from robustkd.specs import Spec
 
-MIN_IMAGE_SIZE = 8  # three stages leave 2x2 of it
+MIN_IMAGE_SIZE = 8  # three stages reduce it to 2x2
 
 
 def build_network(
-    word: Spec,
+    spec: Spec,
     *,
     shape: tuple[int, int, int],
     classes: int,
@@ -25,36 +25,43 @@ def build_network(
     bf16: bool = False,
     seed: int,
 ) -> Network:
-    """The network that a word stands for, channels-last, on the CPU.
+    """Build a randomly initialised network on the CPU, in channels-last memory format.
 
     Args:
         shape: (C, H, W) of the images.
-        mean, std: one value per channel, in units of [0, 1].
-        head: 'linear' or 'cosine'; the rest of the network starts from the same weights with either.
-        seed: decides all weights; the global generators are left as they were.
+        mean, std: one value per channel, for pixels in [0, 1].
+        head: 'linear' or 'cosine'; the initial weights of the other layers are the same with either.
+        bf16: whether the network computes in bfloat16.
+        seed: determines all weights; the global random generators are left unchanged.
 
     Raises:
-        UsageError: the word's values, the images' size or what the word builds cannot be used.
+        UsageError: the spec's parameters or the image size are invalid, or the builder does not return a classifier of this
+            many classes.
     """
-    name = f"net '{word.text}'"
+    name = f"net '{spec.text}'"
     if min(shape[1:]) < MIN_IMAGE_SIZE:
-        raise UsageError(
-            f"{name}: images of {shape[1]}x{shape[2]} are too small: {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} is the least"
-        )
-    values = word.kwargs()
+        minimum = f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
+        raise UsageError(f"{name}: images of {shape[1]}x{shape[2]} are too small; the minimum is {minimum}")
+    kwargs = spec.kwargs()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too
-        built = word.load()(shape[0], classes, **values)
-        if not isinstance(built, nn.Module):
-            raise UsageError(f"{name} builds a {type(built).__name__}, not a torch.nn.Module")
-        try:
-            net = built if isinstance(built, Network) else wrap_classifier(built, shape)
-        except UsageError as error:
-            raise UsageError(f"{name}: {error}") from None
+        net = _as_network(spec.load()(shape[0], classes, **kwargs), name, shape)
         if head != "linear":
-            net.replace_head(head_of(head, net.head.in_features, classes))
+            net.replace_head(build_head(head, net.head.in_features, classes))
     net.mean, net.std, net.bf16 = per_channel(mean), per_channel(std), bf16
-    (answers,) = infer_shapes(net, shape).logits
-    if answers != classes:
-        raise UsageError(f"{name} gives {answers} logits for {classes} classes: its builder must heed `classes`")
+    (outputs,) = infer_shapes(net, shape).logits
+    if outputs != classes:
+        raise UsageError(f"{name} returns {outputs} logits for {classes} classes; its builder must use `classes`")
     return net.to(memory_format=torch.channels_last)
+
+
+def _as_network(built: object, name: str, shape: tuple[int, int, int]) -> Network:
+    """Return what a builder returned as a Network; wrap it if it is another kind of module."""
+    if isinstance(built, Network):
+        return built
+    if not isinstance(built, nn.Module):
+        raise UsageError(f"{name} builds a {type(built).__name__}, not a torch.nn.Module")
+    try:
+        return wrap_classifier(built, shape)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None

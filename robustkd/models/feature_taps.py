@@ -1,4 +1,4 @@
-"""Where a foreign classifier can be read: a dry run under hooks finds out."""
+"""Feature taps: the modules of a classifier whose outputs serve as its feature maps, found by a forward pass under hooks."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,132 +9,153 @@ from torch import Tensor, nn
 from robustkd.errors import UsageError
 from robustkd.models.net import eval_no_grad
 
-Size = tuple[int, int]  # h, w
-Shape = tuple[int, int, int]  # C, H, W
-SUGGESTED_SIDES = (16, 32, 64, 96, 128, 224, 299)  # tried when a net refuses the images, to say what it would take
+MapSize = tuple[int, int]  # h, w
+ImageShape = tuple[int, int, int]  # C, H, W
+SUGGESTED_SIDES = (
+    16,
+    32,
+    64,
+    96,
+    128,
+    224,
+    299,
+)  # tried when a network rejects the images, to suggest a size it accepts
 
 
 class FeatureTap(NamedTuple):
-    """Where a map is read: a module, and which of its calls in one forward (a shared ReLU has many)."""
+    """Where a feature map is computed: a module, and which of its calls in one forward pass (a shared ReLU has many)."""
 
     path: str
-    turn: int
+    call_index: int
 
 
 class ModuleCall(NamedTuple):
-    """A call of a module in a dry run, and the resolutions (h, w) it read and gave; None where that is no map."""
+    """A call of a module during a forward pass, with the sizes (h, w) of its input and output; None for what is no map."""
 
     module: nn.Module
     path: str
-    turn: int
-    before: Size | None
-    after: Size | None
+    call_index: int
+    input_size: MapSize | None
+    output_size: MapSize | None
     output: Any
 
     @property
-    def pools(self) -> bool:
-        """It learns nothing and changes the resolution."""
-        return None not in (self.before, self.after) and self.before != self.after and not _learns(self.module)
+    def is_pooling(self) -> bool:
+        """Whether the module changes the resolution and has no parameters."""
+        changes_size = None not in (self.input_size, self.output_size) and self.input_size != self.output_size
+        return changes_size and not _has_parameters(self.module)
 
 
-def find_feature_taps(model: nn.Module, shape: Shape) -> tuple[list[FeatureTap], str]:
-    """The last map at each resolution, in order, and the path of the last nn.Linear, which reads the embedding.
+def find_feature_taps(model: nn.Module, shape: ImageShape) -> tuple[list[FeatureTap], str]:
+    """Find the last map at each resolution, in order, and the path of the last nn.Linear, whose input is the embedding.
 
     Raises:
-        UsageError: the network cannot take images of this shape, or has no maps, or no nn.Linear.
+        UsageError: the network does not accept images of this shape, or has no feature maps or no nn.Linear.
     """
-    calls = _dry_run(model, shape)
-    taps, heads = _taps(calls), [call.path for call in calls if isinstance(call.module, nn.Linear)]
+    calls = _record_calls(model, shape)
+    taps, heads = _select_taps(calls), [call.path for call in calls if isinstance(call.module, nn.Linear)]
     if not heads or not taps:
-        missing = "nn.Linear, whose input would be its embedding" if taps else "layer that gives maps (B, c, h, w)"
+        missing = "nn.Linear, whose input would be its embedding" if taps else "layer that returns maps (B, c, h, w)"
         raise UsageError(f"{type(model).__name__} has no {missing}")
     return taps, heads[-1]
 
 
-def _dry_run(model: nn.Module, shape: Shape) -> list[ModuleCall]:
-    """Every call of every module on two black images, in the order in which they end."""
+def check_logits(model: nn.Module, output: Any) -> None:
+    """Check that a model's output is a tensor of logits (B, K), not a tuple with auxiliary logits, a dictionary or a map.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise UsageError(
+            f"{type(model).__name__} returns a {type(output).__name__} that is not logits (B, K); it must be a classifier "
+            "without auxiliary heads (aux_logits=False in torchvision)"
+        )
+
+
+def _record_calls(model: nn.Module, shape: ImageShape) -> list[ModuleCall]:
+    """Record the calls of all modules for two black images, in the order in which they return."""
     calls: list[ModuleCall] = []
 
-    def note(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        turn = sum(call.path == path for call in calls)
-        before = _resolution(inputs[0], shape) if inputs else None
-        calls.append(ModuleCall(module, path, turn, before, _resolution(output, shape), output))
+    def record(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        call_index = sum(call.path == path for call in calls)
+        input_size = _map_size(inputs[0], shape) if inputs else None
+        calls.append(ModuleCall(module, path, call_index, input_size, _map_size(output, shape), output))
 
-    hooks = [part.register_forward_hook(partial(note, path)) for path, part in model.named_modules()]
+    hooks = [module.register_forward_hook(partial(record, path)) for path, module in model.named_modules()]
     try:
-        answer = _attempt(model, shape)
+        output = _try_forward(model, shape)
     finally:
         for hook in hooks:
             hook.remove()
-    if isinstance(answer, Exception):
+    if isinstance(output, Exception):
         larger = (side for side in SUGGESTED_SIDES if side > min(shape[1:]))
-        fits = next((side for side in larger if isinstance(_attempt(model, (shape[0], side, side)), Tensor)), None)
-        hint = f"; it takes {fits}x{fits}" if fits else ""
-        reason = str(answer).split("\n")[0]
-        raise UsageError(f"{type(model).__name__} cannot take images of {shape[1]}x{shape[2]} ({reason}){hint}")
-    check_logits(model, answer)
+        accepted = (side for side in larger if isinstance(_try_forward(model, (shape[0], side, side)), Tensor))
+        side = next(accepted, None)
+        hint = f"; it accepts {side}x{side}" if side else ""
+        reason = str(output).split("\n")[0]
+        raise UsageError(f"{type(model).__name__} does not accept images of {shape[1]}x{shape[2]} ({reason}){hint}")
+    check_logits(model, output)
     return calls
 
 
-def _attempt(model: nn.Module, shape: Shape) -> Any:
-    """The answer to two black images, or the exception in its stead."""
+def _try_forward(model: nn.Module, shape: ImageShape) -> Any:
+    """Return the model's output for two black images, or the exception that it raises."""
     example = next(model.parameters(), torch.empty(0))
     with eval_no_grad(model):
         try:
             return model(example.new_zeros(2, *shape))
-        except Exception as error:  # foreign code refuses a size in its own ways
+        except Exception as error:  # each library rejects an unsuitable image size with exceptions of its own
             return error
 
 
-def check_logits(model: nn.Module, answer: Any) -> None:
-    """Refuse what is not logits (B, K): a tuple with auxiliary heads, a dictionary, a segmentation."""
-    if not isinstance(answer, Tensor) or answer.ndim != 2:
-        raise UsageError(
-            f"{type(model).__name__} answers with a {type(answer).__name__} that is not logits (B, K): it must be a "
-            "classifier, without auxiliary heads (aux_logits=False in torchvision)"
-        )
-
-
-def _taps(calls: list[ModuleCall]) -> list[FeatureTap]:
-    """The last map at each resolution, in the order in which they are computed."""
-    pooled = {id(call.output) for call in calls if call.pools}  # given by a Sequential that ends in a pool, too
+def _select_taps(calls: list[ModuleCall]) -> list[FeatureTap]:
+    """Select the last map at each resolution, in the order of computation."""
+    # By output, because a Sequential that ends in a pooling layer returns the pooled tensor as well.
+    pooled = {id(call.output) for call in calls if call.is_pooling}
     maps = [
         (i, call)
         for i, call in enumerate(calls)
-        if call.path and call.after and id(call.output) not in pooled and not _leaving(call, calls)
+        if call.path
+        and call.output_size
+        and id(call.output) not in pooled
+        and not _is_in_downsampling_block(call, calls)
     ]
-    # 1x1 is a map only where the trunk itself shrinks so far: not inside squeeze-and-excite, nor after the last pool.
-    trunk = max((i for i, call in maps if call.after != (1, 1)), default=-1)
-    if any(call.pools and call.after == (1, 1) for call in calls[trunk + 1 :]):
+    # A 1x1 map counts only if the trunk itself is reduced that far: not within squeeze-and-excite, nor after the last pool.
+    trunk = max((i for i, call in maps if call.output_size != (1, 1)), default=-1)
+    if any(call.is_pooling and call.output_size == (1, 1) for call in calls[trunk + 1 :]):
         trunk = len(calls)
-    ends = {call.after: i for i, call in maps if call.after != (1, 1) or i > trunk}
-    return [FeatureTap(calls[i].path, calls[i].turn) for i in sorted(ends.values())]
+    last = {call.output_size: i for i, call in maps if call.output_size != (1, 1) or i > trunk}
+    return [FeatureTap(calls[i].path, calls[i].call_index) for i in sorted(last.values())]
 
 
-def _leaving(call: ModuleCall, calls: list[ModuleCall]) -> bool:
-    """Whether it is a step of a block that halves the resolution: the next stage's work, and not the end of this one.
+def _is_in_downsampling_block(call: ModuleCall, calls: list[ModuleCall]) -> bool:
+    """Return whether a call precedes the downsampling within a block: it then belongs to the next stage, not to the end of one.
 
-    Such as the expansion before the strided convolution of a bottleneck. Plain Sequentials are folders, not blocks.
+    An example is the expansion before the strided convolution of a bottleneck. A plain Sequential is a container, not a block.
     """
     return any(
         block.path and call.path.startswith(f"{block.path}.") and type(block.module) is not nn.Sequential
         for block in calls
-        if block.before == call.after and block.after and _halves(call.after, block.after)
+        if block.input_size == call.output_size
+        and block.output_size
+        and _is_downsampling(call.output_size, block.output_size)
     )
 
 
-def _halves(before: Size | None, after: Size) -> bool:
+def _is_downsampling(before: MapSize | None, after: MapSize) -> bool:
+    """Return whether a size is reduced, by a factor of at most 2 per side."""
     return before is not None and after != before and all(2 * a >= b for a, b in zip(after, before, strict=True))
 
 
-def _resolution(x: Any, image: Shape) -> Size | None:
-    """(h, w) of a map (B, c, h, w), if it is the image's, reduced alike on both sides: not (B, h, w, c)."""
+def _map_size(x: Any, image: ImageShape) -> MapSize | None:
+    """Return (h, w) of a map (B, c, h, w); None if the sides are not reduced alike from the image's, as in (B, h, w, c)."""
     if not isinstance(x, Tensor) or x.ndim != 4:
         return None
     (h, w), (_, height, width) = x.shape[2:], image
-    alike = 1 in (h, w) or 2 / 3 <= (height * w) / (h * width) <= 3 / 2
-    return (h, w) if h <= height and w <= width and alike else None
+    same_aspect = 1 in (h, w) or 2 / 3 <= (height * w) / (h * width) <= 3 / 2
+    return (h, w) if h <= height and w <= width and same_aspect else None
 
 
-def _learns(module: nn.Module) -> bool:
+def _has_parameters(module: nn.Module) -> bool:
     return any(True for _ in module.parameters())

@@ -1,4 +1,4 @@
-"""The parts that networks share."""
+"""Layers that networks share, and their initialisation."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,14 @@ from robustkd.errors import UsageError, did_you_mean
 
 
 class CosineLinear(nn.Linear):
-    """A scaled cosine classifier: logits = scale * cos(embedding, weight of the class). No bias, so no class is louder.
+    """A scaled cosine classifier: logits = scale * cos(embedding, class weight), (B, D) -> (B, K).
 
-    In float32 even inside autocast: (B, D) -> (B, K).
+    Without a bias and with normalised weights, no class is favoured by the size of its weights. Computes in float32 even
+    inside autocast.
     """
 
-    def __init__(self, width: int, classes: int, scale: float = 30.0) -> None:
-        super().__init__(width, classes, bias=False)
+    def __init__(self, in_features: int, classes: int, scale: float = 30.0) -> None:
+        super().__init__(in_features, classes, bias=False)
         self.scale = scale
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -28,20 +29,24 @@ class CosineLinear(nn.Linear):
 HEADS: dict[str, Callable[[int, int], nn.Linear]] = {"linear": nn.Linear, "cosine": CosineLinear}
 
 
-def build_head(kind: str, width: int, classes: int) -> nn.Linear:
-    """What turns an embedding into logits: 'linear' or 'cosine'."""
+def build_head(kind: str, in_features: int, classes: int) -> nn.Linear:
+    """Build a classification head, 'linear' or 'cosine'.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
     if kind not in HEADS:
         raise UsageError(f"no head is called '{kind}'{did_you_mean(kind, HEADS)}; there are: {', '.join(HEADS)}")
-    return HEADS[kind](width, classes)
+    return HEADS[kind](in_features, classes)
 
 
-def build_conv(inside: int, outside: int, stride: int = 1, size: int = 3) -> nn.Conv2d:
-    """A convolution without bias that divides height and width by its stride, rounding up."""
-    return nn.Conv2d(inside, outside, size, stride, padding=size // 2, bias=False)
+def build_conv(in_channels: int, out_channels: int, stride: int = 1, size: int = 3) -> nn.Conv2d:
+    """Build a convolution without bias that divides height and width by its stride, rounding up."""
+    return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
 
 
 def init_conv_weights(net: nn.Module) -> None:
-    """He et al. (2015), by fan out: what both families of CIFAR networks start from."""
-    for part in net.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    """Initialise all convolutions as He et al. (2015), by fan-out: the usual choice for CIFAR ResNets and WRNs."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

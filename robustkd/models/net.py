@@ -1,7 +1,7 @@
-"""Networks: one anatomy, one forward, no flags.
+"""The interface of networks, and the implementation for networks made of stages.
 
-A network takes images in [0, 1] and answers with an Output in float32, whatever it computed in. Normalisation is its
-first layer, so every image, and every attack on one, lives in [0, 1].
+A network takes images in [0, 1] and returns an Output in float32, whatever precision it computes in. Normalisation is its
+first layer, so images, and attacks on them, are always in [0, 1].
 """
 
 import hashlib
@@ -20,42 +20,42 @@ from robustkd.types import Output
 
 
 class FeatureMaps(Sequence[Tensor]):
-    """Maps in float32, each converted when it is first read: most methods read none, and all four cost 2-4 % of a step.
+    """Feature maps in float32, each converted on first access: most methods use none, and converting all costs 2-4 % of a step.
 
-    Under half they are copies. The gradient of a loss flows through them into the network as always; but the logits do
-    not depend on the copies, so ask for no derivative of a logit by a map.
+    With bf16 the converted maps are copies. Losses on them back-propagate into the network as usual. Logits do not depend on
+    the copies, so the derivative of a logit with respect to a map is not available.
     """
 
     def __init__(self, maps: Iterable[Tensor]) -> None:
         self._maps = list(maps)
 
     @overload
-    def __getitem__(self, at: int) -> Tensor: ...
+    def __getitem__(self, index: int) -> Tensor: ...
     @overload
-    def __getitem__(self, at: slice) -> tuple[Tensor, ...]: ...
-    def __getitem__(self, at: int | slice) -> Tensor | tuple[Tensor, ...]:
-        if isinstance(at, slice):
-            return tuple(self[i] for i in range(*at.indices(len(self))))
-        x = self._maps[at]
-        # A first reader under no_grad must not cut the graph for a second who learns.
+    def __getitem__(self, index: slice) -> tuple[Tensor, ...]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | tuple[Tensor, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        x = self._maps[index]
+        # A first access under no_grad must not detach the map for a later access that needs gradients.
         with torch.set_grad_enabled(x.requires_grad):
-            self._maps[at] = at_least_float32(x)
-        return self._maps[at]
+            self._maps[index] = at_least_float32(x)
+        return self._maps[index]
 
     def __len__(self) -> int:
         return len(self._maps)
 
 
 class Network(nn.Module, ABC):
-    """What every method may count on, of our own networks and of foreign ones.
+    """The interface that methods rely on, for the networks of this package and for wrapped classifiers.
 
-    With `half` the network computes in bfloat16 autocast, opened and closed inside its forward, and hands out float32:
-    every loss is in float32 by construction.
+    With `bf16` the network computes in bfloat16 autocast, which is entered and left inside its forward, and returns float32.
+    Losses are therefore always computed in float32.
     """
 
     mean: Tensor  # (1, C, 1, 1), or (1, 1, 1, 1) for all channels
     std: Tensor
-    head: nn.Linear  # reads the embedding
+    head: nn.Linear  # its input is the embedding
 
     def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), bf16: bool = False) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Network(nn.Module, ABC):
         self.register_buffer("std", per_channel(std))
         self.bf16 = bf16
 
-    if TYPE_CHECKING:  # nn.Module's own says Any
+    if TYPE_CHECKING:  # nn.Module's __call__ returns Any
 
         def __call__(self, images: Tensor) -> Output: ...
 
@@ -73,24 +73,24 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
-        """The maps of forward, one after another."""
+        """Yield the feature maps of forward, one after another."""
 
     @abstractmethod
     def replace_head(self, head: nn.Linear) -> None:
-        """Put another head in the place of the present one."""
+        """Replace the classification head."""
 
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
     def autocast(self, x: Tensor) -> torch.autocast:
-        """What the network computes in. An autocast of the caller's is overruled in both directions."""
+        """Return the autocast context that the network computes in. It overrides the caller's, enabled or not."""
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 class StagedNetwork(Network):
-    """normalise -> stem -> stages -> neck -> global average pool -> head, keeping what each stage produced.
+    """normalise -> stem -> stages -> neck -> global average pool -> head. The feature maps are those of stem and stages.
 
-    The neck is what stands between the last map and the pool: the last BN-ReLU of a pre-activation net.
+    The neck comes between the last map and the pool, such as the last BN-ReLU of a pre-activation network.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class StagedNetwork(Network):
         return Output(logits, embedding, FeatureMaps(maps))
 
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
-        """The maps of forward as they are computed: who stops early never runs the upper part."""
+        """Yield the feature maps of forward as they are computed; later stages run only if the iteration continues."""
         return map(at_least_float32, self._iter_stage_outputs(images))
 
     def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """From the last map to the answer: (B, c, h, w) -> logits (B, K), embedding (B, D)."""
+        """Compute logits (B, K) and embedding (B, D) from the last map (B, c, h, w)."""
         with self.autocast(x):
             x = self.neck(x)
-        # Pool and head in float32 even under half: it costs nothing, and bfloat16 would keep 3 digits of a logit.
+        # Pool and head run in float32 also with bf16: it costs nothing, and bfloat16 would keep 3 digits of a logit.
         with torch.autocast(x.device.type, enabled=False):
             embedding = x.mean((2, 3), dtype=torch.float32 if x.dtype is torch.bfloat16 else None)
             return self.head(embedding), embedding
@@ -130,19 +130,19 @@ class StagedNetwork(Network):
         self.head = head
 
     def _iter_stage_outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """The maps in the precision they were computed in; autocast is closed before each yield, or it would leak."""
+        """Yield the maps in the precision they are computed in. Autocast is left before each yield, or it would leak."""
         x = self.normalise(images)
-        for part in (self.stem, *self.stages):
+        for module in (self.stem, *self.stages):
             with self.autocast(x):
-                x = part(x)
+                x = module(x)
             yield x
 
 
 class Frozen:
-    """The teacher: eval for ever, no parameter gradients, input gradients intact.
+    """A teacher: always in evaluation mode, without parameter gradients; gradients with respect to its input are available.
 
-    A plain callable and not a module: a method that holds one registers nothing, so that its parameters are not found,
-    its weights stay out of the method's state, and train() and to() do not reach it (put the net on its device first).
+    This is a plain callable and not a module. A method that holds one therefore does not register its parameters or save its
+    weights, and train() and to() do not reach it: move the network to its device first.
     """
 
     def __init__(self, net: Network) -> None:
@@ -153,17 +153,17 @@ class Frozen:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex letters that stand for all parameters and buffers."""
-        total = hashlib.sha256()
+        """A digest of all parameters and buffers, 16 hexadecimal digits."""
+        sha256 = hashlib.sha256()
         for name, tensor in (*self.net.named_parameters(), *self.net.named_buffers()):
-            plain = tensor.detach().cpu().contiguous().reshape(-1)  # one layout, whatever the memory format
-            total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            total.update(plain.view(torch.uint8).numpy().tobytes())
-        return total.hexdigest()[:16]
+            flat = tensor.detach().cpu().contiguous().reshape(-1)  # the same bytes for every memory format
+            sha256.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            sha256.update(flat.view(torch.uint8).numpy().tobytes())
+        return sha256.hexdigest()[:16]
 
 
 class OutputShapes(NamedTuple):
-    """The sizes of an Output, without the batch: what adapters are built from."""
+    """The shapes of an Output without the batch dimension, from which methods build their adapters."""
 
     logits: tuple[int]
     embedding: tuple[int]
@@ -171,46 +171,47 @@ class OutputShapes(NamedTuple):
 
 
 def infer_shapes(net: Network, shape: tuple[int, int, int]) -> OutputShapes:
-    """What the net answers to images of (C, H, W), found by a dry run that leaves no trace."""
+    """Return a network's output shapes for images of (C, H, W), by a forward pass that leaves its state unchanged."""
     with eval_no_grad(net):
         logits, embedding, maps = net(net.mean.new_zeros(2, *shape))
-    sizes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps)
-    return OutputShapes((logits.shape[1],), (embedding.shape[1],), sizes)
+    map_shapes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps)
+    return OutputShapes((logits.shape[1],), (embedding.shape[1],), map_shapes)
 
 
 def stage_widths(
     method: str, student: Network, teacher: Network, shape: tuple[int, int, int]
 ) -> tuple[list[int], list[int]]:
-    """The channels after each stage of both nets, for a method that pairs them.
+    """Return the channels of each stage's output, for both networks of a method that pairs their stages.
 
     Raises:
-        UsageError: they have not as many stages.
+        UsageError: the numbers of stages differ.
     """
     ours, theirs = ([m[0] for m in infer_shapes(net, shape).maps[1:]] for net in (student, teacher))
     if len(ours) != len(theirs):
         raise UsageError(
-            f"{method}: the student has {len(ours)} stages and the teacher {len(theirs)}: they should be as many"
+            f"{method}: the student has {len(ours)} stages and the teacher {len(theirs)}; the numbers must be equal"
         )
     return ours, theirs
 
 
 @contextmanager
 def eval_no_grad(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients for a while; afterwards each part is in the mode it was in."""
-    modes = {part: part.training for part in model.modules()}
+    """Use evaluation mode without gradients; on exit, restore the mode of each submodule."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for part, training in modes.items():
-            part.training = training
+        for module, training in modes.items():
+            module.training = training
 
 
 @contextmanager
-def freeze_bn_stats(model: nn.Module, on: bool = True) -> Iterator[None]:
-    """Batch norm goes by the batch, as in training, but keeps no statistics of it; off, nothing is different."""
-    layers = [part for part in model.modules() if on and isinstance(part, nn.modules.batchnorm._BatchNorm)]
+def freeze_bn_stats(model: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """Let batch norm use batch statistics, as in training, without updating its running statistics. No effect if disabled."""
+    modules = model.modules() if enabled else ()
+    layers = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
@@ -222,25 +223,25 @@ def freeze_bn_stats(model: nn.Module, on: bool = True) -> Iterator[None]:
 
 
 def parameters_up_to(net: Network, depth: int, shape: tuple[int, int, int]) -> list[nn.Parameter]:
-    """The parameters that map number `depth` hangs on, found by following the graph of a dry run on (C, H, W)."""
+    """Return the parameters that feature map number `depth` depends on, by following the autograd graph of a forward pass."""
     with eval_no_grad(net), torch.enable_grad():
-        top = next(islice(net.iter_features(net.mean.new_zeros(2, *shape)), depth, None))
-    found, waiting, seen = set(), [top.grad_fn], set()
-    while waiting:
-        step = waiting.pop()
-        if step is None or step in seen:
+        feature_map = next(islice(net.iter_features(net.mean.new_zeros(2, *shape)), depth, None))
+    leaves, pending, visited = set(), [feature_map.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in visited:
             continue
-        seen.add(step)
-        found.add(id(getattr(step, "variable", None)))
-        waiting += [before for before, _ in step.next_functions]
-    return [parameter for parameter in net.parameters() if id(parameter) in found]
+        visited.add(node)
+        leaves.add(id(getattr(node, "variable", None)))
+        pending += [previous for previous, _ in node.next_functions]
+    return [parameter for parameter in net.parameters() if id(parameter) in leaves]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """The tensor in float32 if it was computed in less; float64 stays what it is."""
+    """Convert half-precision tensors to float32; float64 is kept."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def per_channel(values: Sequence[float]) -> Tensor:
-    """A value per channel, (C,) -> (1, C, 1, 1)."""
+    """Arrange one value per channel for broadcasting over images: (C,) -> (1, C, 1, 1)."""
     return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)

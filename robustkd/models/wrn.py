@@ -1,7 +1,7 @@
 """Wide residual networks. Zagoruyko, Komodakis: Wide residual networks, BMVC 2016 (arXiv 1605.07146).
 
-Pre-activation blocks, depth 6n + 4, stem 16 and stages 16k, 32k, 64k. The shortcut that changes the size is a 1x1
-convolution without BN, and reads what the block's first BN-ReLU gives. No dropout.
+Pre-activation blocks, depth 6n + 4, stem 16 and stages 16k, 32k, 64k. In blocks that change the size, the shortcut is a 1x1
+convolution without BN, applied to the output of the block's first BN-ReLU. No dropout.
 """
 
 from torch import Tensor, nn
@@ -14,37 +14,41 @@ from robustkd.types import Count
 
 
 class PreActBlock(nn.Module):
-    """BN-ReLU-conv-BN-ReLU-conv, plus the shortcut: a raw sum."""
+    """A pre-activation residual block: BN-ReLU-conv-BN-ReLU-conv, plus the shortcut, without a final activation."""
 
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(inside), build_conv(inside, outside, stride)
-        self.bn2, self.conv2 = nn.BatchNorm2d(outside), build_conv(outside, outside)
-        same = stride == 1 and inside == outside
-        self.shortcut = None if same else build_conv(inside, outside, stride, size=1)
+        self.bn1, self.conv1 = nn.BatchNorm2d(in_channels), build_conv(in_channels, out_channels, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(out_channels), build_conv(out_channels, out_channels)
+        is_identity = stride == 1 and in_channels == out_channels
+        self.shortcut = None if is_identity else build_conv(in_channels, out_channels, stride, size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(x))
-        rest: Tensor = self.conv2(F.relu(self.bn2(self.conv1(y))))
-        return rest + (x if self.shortcut is None else self.shortcut(y))
+        residual: Tensor = self.conv2(F.relu(self.bn2(self.conv1(y))))
+        return residual + (x if self.shortcut is None else self.shortcut(y))
 
 
 def wrn(channels: int, classes: int, *, depth: int, width: Count) -> StagedNetwork:
-    """A WRN of the given depth and widening factor; its maps are raw sums, before the next BN-ReLU."""
-    blocks, rest = divmod(depth - 4, 6)
-    if rest or blocks < 1:
-        close = 6 * max(round((depth - 4) / 6), 1) + 4
+    """Build a WRN of the given depth and widening factor. Feature maps are block outputs, before the next BN-ReLU.
+
+    Raises:
+        UsageError: the depth is not 6n + 4.
+    """
+    blocks, remainder = divmod(depth - 4, 6)
+    if remainder or blocks < 1:
+        nearest = 6 * max(round((depth - 4) / 6), 1) + 4
         raise UsageError(
             f"wrn_{depth}_{width}: the depth must be 6n+4 (10, 16, 22, 28, 34, 40, ...); "
-            f"the nearest is wrn_{close}_{width}"
+            f"the nearest is wrn_{nearest}_{width}"
         )
-    inside, stages = 16, []
-    for outside, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
-        first = PreActBlock(inside, outside, stride)
-        stages.append(nn.Sequential(first, *(PreActBlock(outside, outside, 1) for _ in range(blocks - 1))))
-        inside = outside
-    neck = nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU())
-    net = StagedNetwork(build_conv(channels, 16), stages, build_head("linear", inside, classes), neck=neck)
+    in_channels, stages = 16, []
+    for out_channels, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
+        first = PreActBlock(in_channels, out_channels, stride)
+        stages.append(nn.Sequential(first, *(PreActBlock(out_channels, out_channels, 1) for _ in range(blocks - 1))))
+        in_channels = out_channels
+    neck = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU())
+    net = StagedNetwork(build_conv(channels, 16), stages, build_head("linear", in_channels, classes), neck=neck)
     init_conv_weights(net)
     nn.init.zeros_(net.head.bias)
     return net

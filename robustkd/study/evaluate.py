@@ -15,7 +15,7 @@ from robustkd.data.class_groups import many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Labels, Source, View
-from robustkd.evaluation import calibration, corruptions, metrics, robustness
+from robustkd.evaluation import attack_specs, calibration, corruptions, metrics, robustness
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
@@ -280,7 +280,7 @@ def evaluate_robustness(net: Network, test: Loader, settings: Settings, previous
     robust: dict[str, AttackMetrics] = {}
     versions: dict[str, str] = {}
     for word in dict.fromkeys([*before, *settings.attacks]):
-        current = robustness.attack_version(word)
+        current = attack_specs.attack_version(word)
         if previous and word in before and current in ("", before[word]):  # a user's file may be gone: its metrics stay
             robust |= {name: of for name, of in previous.robust.items() if of.attack == word}
             versions[word] = before[word]

@@ -22,7 +22,7 @@ from robustkd.data import manifest, sources
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
 from robustkd.errors import ExecutionError, UsageError
-from robustkd.evaluation import corruptions, robustness
+from robustkd.evaluation import attack_specs, corruptions
 from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
 from robustkd.study.options import DataOptions
@@ -127,7 +127,7 @@ def is_finished(plan: Plan, run: Run) -> bool:
     if not path.exists() or not is_trained(plan, run):
         return False
     result = read_document(path, RunResult)
-    wanted = {word: robustness.attack_version(word) for word in plan.settings.attacks}
+    wanted = {word: attack_specs.attack_version(word) for word in plan.settings.attacks}
     wanted |= {"corruptions": corruptions.corruption_version()} if plan.settings.corruptions else {}
     current = evaluation_version(load_source(plan.options))
     return result.evaluation_version == current and wanted.items() <= result.robustness_versions.items()

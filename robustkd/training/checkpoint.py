@@ -1,4 +1,7 @@
-"""Files of networks and of unfinished runs. A net lies beside the card that rebuilds it; both load without pickled code."""
+"""Files of networks and of unfinished runs. All load without unpickling code.
+
+A network is saved with its model card: the name, shape, classes, normalisation and head that rebuild it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -21,22 +24,22 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path | IO[bytes]) -> dict[str, Any]:
-    """What `write` saved, on the CPU.
+    """Load what `save_checkpoint` saved, onto the CPU.
 
     Raises:
-        UsageError: the file is missing or is not of ours.
+        UsageError: the file does not exist or robustkd did not save it.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file") from None
-    except Exception as error:  # torch raises a different type for each way a file can be foreign
-        raise UsageError(f"{path}: this is no file that robustkd saved ({type(error).__name__})") from None
+    except Exception as error:  # the exception's type depends on what else the file contains
+        raise UsageError(f"{path}: this file was not saved by robustkd ({type(error).__name__})") from None
     return content
 
 
 def save_net(path: Path | IO[bytes], weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Save a net's weights with the card that rebuilds it: its word, shape, classes, normalisation and head."""
+    """Save a network's weights with its model card, to a file or a binary stream."""
     content = {"card": json.dumps(card), "weights": dict(weights)}
     if isinstance(path, Path):
         save_checkpoint(path, content)
@@ -45,14 +48,14 @@ def save_net(path: Path | IO[bytes], weights: Mapping[str, Tensor], card: Mappin
 
 
 def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[str, Any]]:
-    """A saved net, in evaluation mode on the CPU, and its card.
+    """Load a saved network, in evaluation mode on the CPU, and its model card.
 
     Raises:
-        UsageError: the file is missing or holds no net.
+        UsageError: the file does not exist or contains no network.
     """
     content = load_checkpoint(path)
     if not {"card", "weights"} <= content.keys():
-        raise UsageError(f"{path}: this file holds no net")
+        raise UsageError(f"{path}: this file contains no net")
     card = json.loads(content["card"])
     net = build_network(
         MODELS.parse(card["model"]),
@@ -69,7 +72,7 @@ def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[
 
 
 class ServingModel(nn.Module):
-    """A net as others call it: (B, H, W, C) uint8 in, (B, K) probabilities out; normalisation inside."""
+    """A network for use outside this package: images (B, H, W, C) uint8 in, probabilities (B, K) out."""
 
     def __init__(self, net: Network) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Training: for each phase, epoch, batch and objective, one update. No method's name stands here.
+"""The training loop: an update for each phase, epoch, batch and objective. It does not depend on any particular method.
 
-A run can be stopped after any epoch and taken up again with equal weights: what a method remembers is in its state, the
-data's order hangs on the epoch's number, and the rest is saved beside.
+A run can be interrupted after any epoch and resumed with bit-equal weights: the method's state includes its memories, the
+order of the data depends only on the epoch's number, and Epoch.state contains everything else.
 """
 
 import math
@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
@@ -22,11 +23,11 @@ from robustkd.types import Clock, Objective
 
 
 class DivergedError(RuntimeError):
-    """A term of the loss is no longer a finite number."""
+    """A term of the loss is not finite."""
 
 
 class Meter:
-    """Means of terms and notes over an epoch, summed where they are: the step never waits for the host."""
+    """Means of terms and notes over an epoch. Sums stay on the device, so that no step synchronises with the host."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -38,22 +39,22 @@ class Meter:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        values = torch.stack(list(self.sums.values())).tolist()  # the epoch's one wait
+        values = torch.stack(list(self.sums.values())).tolist()  # synchronises with the device
         return {name: value / self.counts[name] for name, value in zip(self.sums, values, strict=True)}
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch leaves behind."""
+    """The result of an epoch."""
 
     phase: str
     number: int  # counted from 1 over all phases
     terms: dict[str, float]
-    state: Callable[[], dict[str, Any]]  # all that `fit` needs to go on from here
+    state: Callable[[], dict[str, Any]]  # returns what `fit` needs to resume after this epoch
 
 
 def total_epochs(method: Method, recipe: Recipe) -> int:
-    """Epochs over all phases."""
+    """Return the number of epochs over all phases."""
     return sum(recipe.phase_epochs(phase) for phase in method.phases())
 
 
@@ -65,26 +66,26 @@ def fit(
     random: torch.Generator | None = None,
     state: dict[str, Any] | None = None,
 ) -> Iterator[Epoch]:
-    """Train a method, handing back after every epoch; it stays in training mode only while it trains.
+    """Train a method and yield after every epoch, with the method in evaluation mode.
 
     Args:
         method: on the loader's device.
-        loader: the training set.
-        recipe: how.
-        random: the method's own generator, whose state is part of the run's.
-        state: an Epoch's, to go on from.
+        loader: of the training set.
+        recipe: the schedule, the optimiser's parameters and the number of epochs.
+        random: the generator that the method draws from; its state is part of the run's state.
+        state: the state of an Epoch, to resume after it.
 
     Raises:
-        Diverged: a term is not finite; the message names it, its phase and epoch.
+        DivergedError: a term is not finite; the message names the term, its phase and epoch.
     """
     if state is not None:
         method.load_state_dict(state["method"])
         if random is not None:
             random.set_state(state["random"])
     number = 0
-    for which, phase in enumerate(method.phases()):
+    for index, phase in enumerate(method.phases()):
         epochs = recipe.phase_epochs(phase)
-        first = 0 if state is None or which > state["phase"] else epochs if which < state["phase"] else state["epoch"]
+        first = _completed_epochs(state, index, epochs)
         number += first
         if first == epochs:
             continue
@@ -95,18 +96,28 @@ def fit(
             phase.begin()
         for epoch in range(first, epochs):
             number += 1
-            terms = _epoch(method, phase, optimiser, loader, recipe, Clock(epoch, epochs), number)
+            terms = _train_epoch(method, phase, optimiser, loader, recipe, Clock(epoch, epochs), number)
+            yield Epoch(phase.name, number, terms, partial(_run_state, method, optimiser, random, index, epoch + 1))
 
-            def saved(which: int = which, epoch: int = epoch, optimiser: torch.optim.SGD = optimiser) -> dict[str, Any]:
-                return {
-                    "phase": which,
-                    "epoch": epoch + 1,
-                    "method": method.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "random": None if random is None else random.get_state(),
-                }
 
-            yield Epoch(phase.name, number, terms, saved)
+def _completed_epochs(state: dict[str, Any] | None, phase: int, epochs: int) -> int:
+    """Return how many of a phase's epochs are completed in a saved state."""
+    if state is None or phase > state["phase"]:
+        return 0
+    completed: int = state["epoch"]
+    return epochs if phase < state["phase"] else completed
+
+
+def _run_state(
+    method: Method, optimiser: torch.optim.SGD, random: torch.Generator | None, phase: int, epoch: int
+) -> dict[str, Any]:
+    return {
+        "phase": phase,
+        "epoch": epoch,
+        "method": method.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "random": None if random is None else random.get_state(),
+    }
 
 
 def iter_updates(
@@ -118,7 +129,13 @@ def iter_updates(
     number: int,
     meter: Meter,
 ) -> Iterator[None]:
-    """One epoch, handing back after each batch."""
+    """Train for one epoch and yield after each batch.
+
+    Args:
+        clock: the progress within the phase.
+        number: of the epoch over all phases, from 0; it determines the order of the data.
+        meter: accumulates the terms.
+    """
     for step, batch in enumerate(loader.iter_epoch(number, clock)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate((clock.epoch + step / len(loader)) / clock.epochs)
@@ -128,7 +145,7 @@ def iter_updates(
         yield
 
 
-def _epoch(
+def _train_epoch(
     method: Method, phase: Phase, optimiser: torch.optim.SGD, loader: Loader, recipe: Recipe, clock: Clock, number: int
 ) -> dict[str, float]:
     method.train()
@@ -145,13 +162,11 @@ def _epoch(
 
 
 def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:
-    """Seconds that a batch of this phase takes, the median of a few after one that warms up."""
+    """Measure the seconds that a batch of a phase takes: the median of a few, after one for warming up."""
     method.train()
-    times, meter = [time.perf_counter()], Meter()
-    for _ in islice(
-        iter_updates(phase, build_optimiser(phase, recipe), loader, recipe, Clock(0, 1), 0, meter), steps + 1
-    ):
-        meter.means()  # waits for the device
+    times, meter, optimiser = [time.perf_counter()], Meter(), build_optimiser(phase, recipe)
+    for _ in islice(iter_updates(phase, optimiser, loader, recipe, Clock(0, 1), 0, meter), steps + 1):
+        meter.means()  # synchronises with the device
         times.append(time.perf_counter())
-    each = [later - earlier for earlier, later in pairwise(times)]
-    return statistics.median(each[1:] or each)
+    durations = [later - earlier for earlier, later in pairwise(times)]
+    return statistics.median(durations[1:] or durations)

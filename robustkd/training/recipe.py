@@ -11,20 +11,20 @@ from robustkd.method import Phase
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every phase is trained: SGD with momentum, a schedule in fractions of the phase."""
+    """How each phase is trained: SGD with momentum, and a learning-rate schedule over the fraction of the phase completed."""
 
     epochs: int = 30
     lr: float = 0.1
     schedule: Literal["step", "cosine", "constant"] = "step"
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)  # where "step" multiplies by `factor`
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)  # where "step" multiplies the rate by `factor`
     factor: float = 0.2
-    warmup: float = 0.0
+    warmup: float = 0.0  # fraction of the phase over which the rate increases linearly from 0
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
 
     def learning_rate(self, progress: float) -> float:
-        """The learning rate after a fraction of the phase.
+        """Return the learning rate after a fraction of the phase.
 
         >>> Recipe(lr=1.0, factor=0.5).learning_rate(0.7)
         0.25
@@ -37,12 +37,12 @@ class Recipe:
         return self.lr * self.factor**passed
 
     def phase_epochs(self, phase: Phase) -> int:
-        """A phase's epochs: the run's budget, or its own fraction of that, at least one."""
+        """Return the number of epochs of a phase: those of the run, or the phase's own fraction of them, at least one."""
         return self.epochs if phase.epochs is None else max(1, round(phase.epochs * self.epochs))
 
 
 def build_optimiser(phase: Phase, recipe: Recipe) -> torch.optim.SGD:
-    """A phase's own optimiser, over the parameters that the phase moves."""
+    """Build the optimiser of a phase, over the parameters that the phase trains."""
     return torch.optim.SGD(
         phase.parameters,
         lr=recipe.lr,

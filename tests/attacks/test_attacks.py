@@ -28,7 +28,7 @@ def gap(images: Tensor) -> float:
     return (z[0, 0] - z[0, 1]).item()
 
 
-def test_the_golden_walk_of_a_linear_teacher():
+def test_golden_values_on_a_linear_teacher():
     gaps = [1.0, 0.57569350, 0.33140501, 0.19075935, 0.10978458, 0.06316450, 0.03632365, 0.02087040, 0.01197341]
     gaps += [0.00685110, 0.00390200]
     one = torch.tensor([0]), torch.tensor([1])
@@ -38,7 +38,7 @@ def test_the_golden_walk_of_a_linear_teacher():
         assert not walked.in_target.any()
 
 
-def test_it_rests_once_another_class_is_said():
+def test_an_image_stops_once_another_class_is_predicted():
     walked = perturb_towards(linear, point(2, 1), torch.tensor([0]), torch.tensor([1]), steps=40, step=0.8, bounds=None)
     assert walked.in_target.item()
     assert -0.2 < gap(walked.images) < 0
@@ -46,7 +46,7 @@ def test_it_rests_once_another_class_is_said():
     assert torch.equal(further.images, walked.images)
 
 
-def test_units_are_those_of_the_normalisation():
+def test_steps_are_in_units_of_the_normalisation():
     # Images a tenth as large before a net that divides by a tenth: the same walk, a tenth as long.
     def scaled(images: Tensor) -> Tensor:
         return linear(images / 0.1)
@@ -57,7 +57,7 @@ def test_units_are_those_of_the_normalisation():
     torch.testing.assert_close(10 * small.images, plain.images)
 
 
-def test_images_walk_each_on_its_own_and_stay_in_bounds():
+def test_images_are_perturbed_independently_and_stay_in_bounds():
     net = make_network("resnet8").eval()
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     base = net(images).logits.argmax(dim=1)
@@ -73,7 +73,7 @@ def test_images_walk_each_on_its_own_and_stay_in_bounds():
     assert not torch.equal(together, images)
 
 
-def test_the_network_is_left_as_it_was():
+def test_the_network_is_unchanged():
     net = make_network("resnet8").eval()
     before, images = copy.deepcopy(net.state_dict()), torch.rand(4, 1, 8, 8)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_the_network_is_left_as_it_was():
     assert not images.requires_grad
 
 
-def test_where_nothing_slopes_nothing_moves():
+def test_a_zero_gradient_gives_finite_images():
     flat = perturb_towards(
         lambda x: 0 * x.flatten(1)[:, :2] + torch.tensor([1.0, 0]),
         torch.rand(2, 2, 1, 1),
@@ -95,7 +95,7 @@ def test_where_nothing_slopes_nothing_moves():
     assert torch.isfinite(flat.images).all()
 
 
-def test_a_third_class_is_told_from_the_one_aimed_at():
+def test_target_and_third_class_are_distinguished():
     # Logits (0.1, -0.19, 0.09): a short step down for class 0 leaves class 2 the largest, a long one class 1.
     one = torch.tensor([0]), torch.tensor([1])
     short = perturb_towards(linear, point(0.1, -0.19), *one, steps=1, step=0.3, bounds=None)
@@ -104,7 +104,7 @@ def test_a_third_class_is_told_from_the_one_aimed_at():
     assert (long.in_target.item(), long.in_third.item()) == (True, False)
 
 
-def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_right():
+def test_boundary_samples_are_a_fixed_share_of_which_correct_ones_are_valid():
     net, random = make_network("resnet8").eval(), torch.Generator()
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     theirs = net(images).logits.detach()
@@ -128,7 +128,7 @@ def test_supporting_samples_are_a_fixed_share_walked_from_what_both_nets_have_ri
     assert strict.valid.tolist() == [bool(arrived), False, False, False]
 
 
-def test_exactly_one_candidate_is_walked_and_the_others_fill_up():
+def test_a_single_candidate_is_perturbed_and_the_batch_is_filled():
     # Three points of the linear teacher; the student has only the second right. Nobody squeezes it away.
     images = torch.cat([point(0.9, 0.2), point(0.3, 0.8), point(0.7, 0.1)])
     theirs = linear(images)
@@ -145,7 +145,7 @@ def test_exactly_one_candidate_is_walked_and_the_others_fill_up():
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_batch_of_one_is_walked(right: bool):
+def test_a_batch_of_one_is_perturbed(right: bool):
     images = point(0.9, 0.2)
     shown = Batch(images, torch.tensor([0 if right else 2]), torch.arange(1), Clock(0, 1))
     logits = linear(images)
@@ -155,7 +155,7 @@ def test_a_batch_of_one_is_walked(right: bool):
     assert all(torch.isfinite(note) for note in near.notes.values())
 
 
-def test_a_teacher_that_slopes_nowhere_or_is_sure_beyond_measure_makes_no_nan():
+def test_a_constant_and_saturated_teacher_gives_no_nan():
     def flat(x: Tensor) -> Tensor:
         return 0 * x.flatten(1).sum(dim=1, keepdim=True) + torch.tensor([1e4, 0.0, -1e4])
 
@@ -172,7 +172,7 @@ def answered(net: Network, images: Tensor) -> Tensor:
     return net(images).logits
 
 
-def test_the_students_gradient_is_the_same_with_and_without_an_attack_before_it():
+def test_student_gradients_are_unaffected_by_a_preceding_attack():
     # The authors' code calls backward within the attack, and so leaves gradients in every parameter it meets.
     gradients = []
     for attacked in (True, False):

@@ -23,7 +23,7 @@ def test_by_hand():
     assert losses.tolist() == pytest.approx([0.2876821, 1.3862944], abs=1e-6)
 
 
-def test_as_a_loop_has_it():
+def test_matches_a_loop():
     counts = (50, 20, 7, 3, 1)
     losses = balanced(*counts)(S, make_batch()).tolist()
     for z, label, loss in zip(S.tolist(), LABELS.tolist(), losses, strict=True):
@@ -32,7 +32,7 @@ def test_as_a_loop_has_it():
 
 
 @pytest.mark.parametrize("count", [1, 7, 5000])
-def test_equal_counts_make_it_cross_entropy(count):
+def test_equal_counts_give_the_cross_entropy(count):
     assert torch.allclose(balanced(*[count] * 5)(S, make_batch()), CE(FIVE)(S, make_batch()), rtol=1e-6)
 
 
@@ -41,13 +41,13 @@ def test_only_the_proportions_of_counts_matter():
     assert torch.allclose(one, tenfold, rtol=1e-6)
 
 
-def test_a_shift_of_logits_changes_nothing():
+def test_invariance_to_a_shift_of_logits():
     shift = golden((4, 1), 2.3, 0.2, 50)
     criterion = balanced(5, 4, 3, 2, 1)
     assert torch.allclose(criterion(S + shift, make_batch()), criterion(S, make_batch()))
 
 
-def test_a_class_without_samples_is_never_foretold():
+def test_a_class_without_samples_is_never_predicted():
     logits = S.clone().requires_grad_()
     losses = balanced(4, 3, 2, 0, 1)(logits, make_batch())  # LABELS holds no 3
     losses.sum().backward()
@@ -59,13 +59,13 @@ def test_a_class_without_samples_is_never_foretold():
     assert torch.allclose(losses, fewer)
 
 
-def test_counts_travel_with_the_state():
+def test_counts_are_part_of_the_state():
     other = balanced(1, 1, 1, 1, 1)
     other.load_state_dict(balanced(5, 4, 3, 2, 1).state_dict())
     assert torch.equal(other(S, make_batch()), balanced(5, 4, 3, 2, 1)(S, make_batch()))
 
 
-def test_its_gradient():
+def test_gradient():
     def loss(logits: Tensor) -> Tensor:
         return balanced(5, 4, 3, 2, 1)(logits, make_batch())
 

@@ -9,7 +9,7 @@ from helpers import FIVE, LABELS, S, golden, make_batch
 from robustkd.criteria.ce import CE
 
 
-def test_the_golden_value():
+def test_golden_value():
     losses = CE(FIVE)(S, make_batch())
     assert losses.mean().item() == pytest.approx(2.3362513733, abs=1e-10)
     for z, label, loss in zip(S.tolist(), LABELS.tolist(), losses.tolist(), strict=True):
@@ -22,12 +22,12 @@ def test_by_hand():
     assert losses.tolist() == pytest.approx([0.2876821, 1.3862944], abs=1e-6)
 
 
-def test_a_sure_answer_costs_nothing_and_a_shift_changes_nothing():
+def test_a_confident_prediction_has_zero_loss_and_invariance_to_a_shift():
     sure = 100 * torch.nn.functional.one_hot(LABELS, 5).double()
     assert CE(FIVE)(sure, make_batch()).abs().max() < 1e-12
     shift = golden((4, 1), 2.3, 0.2, 50)
     assert torch.allclose(CE(FIVE)(S + shift, make_batch()), CE(FIVE)(S, make_batch()))
 
 
-def test_its_gradient():
+def test_gradient():
     assert torch.autograd.gradcheck(lambda z: CE(FIVE)(z, make_batch()), (S.clone().requires_grad_(),))

@@ -14,8 +14,8 @@ from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock, Output
 
 LOGITS = golden((6, 3), 1.9, 0.4, 3)  # a batch of six, three classes
-THERE = golden((2, 3), 0.8, 0.2, 2)
-NEAR = BoundarySamples(
+STUDENT_BOUNDARY = golden((2, 3), 0.8, 0.2, 2)
+BOUNDARY = BoundarySamples(
     images=torch.zeros(2, 1, 8, 8),
     logits=golden((2, 3), 1.1, 0.7, 2),
     rows=torch.tensor([4, 1]),
@@ -26,16 +26,16 @@ NEAR = BoundarySamples(
 )
 
 
-def answered(logits: Tensor) -> Output:
+def output(logits: Tensor) -> Output:
     return Output(logits, logits, ())
 
 
-def made(word: str = "amkd", **chosen: object) -> BuiltMethod:
-    values = ", ".join(f"{name}={value}" for name, value in chosen.items())
+def build(word: str = "amkd", **options: object) -> BuiltMethod:
+    values = ", ".join(f"{name}={value}" for name, value in options.items())
     return build_method(METHODS.parse(f"{word}({values})"))
 
 
-def shown(epoch: int = 0, epochs: int = 100) -> Batch:
+def first_batch(epoch: int = 0, epochs: int = 100) -> Batch:
     """The twelve images with the labels that the teacher gives, so that it is right about all of them."""
     (batch,) = make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs))
     return Batch(batch.images, make_teacher()(batch.images).logits.argmax(dim=1), batch.index, batch.clock)
@@ -50,86 +50,86 @@ def agreeing(made: BuiltMethod) -> AMKD:
     return made.method.eval()
 
 
-def test_negatives_are_of_neither_class():
+def test_negatives_exclude_both_classes():
     classes, base, target = torch.tensor([0, 1, 2, 0, 2]), torch.tensor([0, 2]), torch.tensor([1, 0])
     assert negative_mask(classes, base, target, target).int().tolist() == [[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(("how", "expected"), [("hardest", 2), ("semihard", 3)])
-def test_which_negative_is_taken(how, expected):
+def test_each_strategy_selects_its_negative(how, expected):
     # The nearest valid one is at 1; the nearest valid one beyond the positive, at 2, is at 4. The one at 0.5 is not valid.
     distance, valid = torch.tensor([[0.5, 9.0, 1.0, 4.0]]), torch.tensor([[False, True, True, True]])
     negative, any_other = select_negatives(distance, torch.tensor([2.0]), valid, how, torch.Generator())
     assert (negative.tolist(), any_other.tolist()) == ([expected], [True])
 
 
-def test_where_none_is_beyond_the_positive_semihard_takes_the_farthest():
+def test_semihard_falls_back_to_the_farthest():
     distance, valid = torch.tensor([[1.0, 3.0, 2.0, 8.0]]), torch.tensor([[True, True, True, False]])
     negative, _ = select_negatives(distance, torch.tensor([5.0]), valid, "semihard", torch.Generator())
     assert negative.tolist() == [1]
 
 
 @pytest.mark.parametrize("how", ["random", "hardest", "semihard"])
-def test_without_a_negative_none_counts(how):
+def test_anchors_without_a_negative_are_invalid(how):
     _, any_other = select_negatives(torch.ones(1, 4), torch.ones(1), torch.zeros(1, 4).bool(), how, torch.Generator())
     assert any_other.tolist() == [False]
 
 
-def test_a_random_negative_is_any_valid_one_alike():
+def test_random_negatives_are_uniform_over_valid_ones():
     valid = torch.tensor([[True, False, True, True]]).repeat(3000, 1)
     distance = torch.ones(3000, 4)
     negative, _ = select_negatives(distance, torch.ones(3000), valid, "random", torch.Generator().manual_seed(0))
     assert (negative.bincount(minlength=4) / 3000).tolist() == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.03)
 
 
-def placed_by_hand(reading: str, i: int, j: int, theirs: Tensor) -> float:
+def triplet_by_hand(reading: str, i: int, j: int, theirs: Tensor) -> float:
     """max(0, |a - p| - |a - n| + 5) of supporting sample i with sample j as its negative, coordinate by coordinate."""
     a, p, n = {
-        "I1": (NEAR.logits[i], THERE[i], LOGITS[j]),
-        "I2": (THERE[i], NEAR.logits[i], theirs[j]),
-        "I3": (THERE[i], LOGITS[NEAR.rows[i]], LOGITS[j]),
+        "I1": (BOUNDARY.logits[i], STUDENT_BOUNDARY[i], LOGITS[j]),
+        "I2": (STUDENT_BOUNDARY[i], BOUNDARY.logits[i], theirs[j]),
+        "I3": (STUDENT_BOUNDARY[i], LOGITS[BOUNDARY.rows[i]], LOGITS[j]),
     }[reading]
     near, far = (sum((x - y) ** 2 for x, y in zip(a.tolist(), b.tolist(), strict=True)) ** 0.5 for b in (p, n))
     return max(0.0, near - far + 5)
 
 
 @pytest.mark.parametrize("reading", ["I1", "I2", "I3"])
-def test_the_three_readings(reading):
+def test_each_reading_matches_a_loop(reading):
     # Of six samples the teacher gives class 2 to the last two and class 0 to one: the negatives, whatever their labels.
     said = torch.tensor([1, 1, 0, 1, 2, 2])
     theirs = LOGITS + 20 * torch.eye(3, dtype=torch.float64)[said]
-    method = made(reading=reading, negatives="hardest").method
-    loss, counted = method.triplet_losses(answered(LOGITS), answered(theirs), answered(THERE), NEAR)
+    method = build(reading=reading, negatives="hardest").method
+    loss, counted = method.triplet_losses(output(LOGITS), output(theirs), output(STUDENT_BOUNDARY), BOUNDARY)
     possible = {0: (4, 5), 1: (2,)}  # neither 0 nor 1; neither 1 nor 2
-    hardest = [max(placed_by_hand(reading, i, j, theirs) for j in possible[i]) for i in (0, 1)]
+    hardest = [max(triplet_by_hand(reading, i, j, theirs) for j in possible[i]) for i in (0, 1)]
     assert counted.tolist() == [True, True]
     assert loss.tolist() == pytest.approx(hardest, abs=1e-5)
 
 
-def test_gradients_go_where_the_reading_says():
+def test_gradients_reach_only_what_the_reading_trains():
     said = torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
     reached = {}
     for reading in ("I1", "I2", "I3"):
-        student, there = LOGITS.clone().requires_grad_(), THERE.clone().requires_grad_()
-        method = made(reading=reading).method
-        loss, _ = method.triplet_losses(answered(student), answered(2 * said), answered(there), NEAR)
+        student, there = LOGITS.clone().requires_grad_(), STUDENT_BOUNDARY.clone().requires_grad_()
+        method = build(reading=reading).method
+        loss, _ = method.triplet_losses(output(student), output(2 * said), output(there), BOUNDARY)
         loss.sum().backward()
         reached[reading] = (student.grad is not None and bool(student.grad.any()), bool(there.grad.any()))
     assert reached == {"I1": (True, True), "I2": (False, True), "I3": (True, True)}
 
 
-def test_the_gradient_of_the_first_reading():
+def test_gradient_of_the_first_reading():
     negatives = torch.tensor([4, 2])
 
     def loss(student: Tensor, there: Tensor) -> Tensor:
-        return triplet_loss(NEAR.logits, there, student[negatives], 5.0)
+        return triplet_loss(BOUNDARY.logits, there, student[negatives], 5.0)
 
-    assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(), THERE.clone().requires_grad_()))
+    assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(), STUDENT_BOUNDARY.clone().requires_grad_()))
 
 
 @pytest.mark.parametrize("space", ["unit", "embedding"])
-def test_lengths_do_not_matter_in_the_other_spaces(space):
-    method = made(space=space, margin=0.5, negatives="hardest").method
+def test_unit_and_embedding_space_are_invariant_to_length(space):
+    method = build(space=space, margin=0.5, negatives="hardest").method
     size = {"unit": 3, "embedding": method.student.head.in_features}[space]
     ours, theirs = golden((6, size), 0.9, 0.3).float(), golden((6, 64 if space == "embedding" else 3), 1.3, 0.1).float()
     if space == "embedding":
@@ -141,7 +141,7 @@ def test_lengths_do_not_matter_in_the_other_spaces(space):
         pool, teacher_pool = (x * scale for x in (ours, theirs))
         there = pool[:2] + scale
         student, at = Output(pool[:, :3], pool, ()), Output(there[:, :3], there, ())
-        near = NEAR._replace(logits=NEAR.logits.float())
+        near = BOUNDARY._replace(logits=BOUNDARY.logits.float())
         return method.triplet_losses(student, Output(said, teacher_pool, ()), at, near)[0].tolist()
 
     assert loss(1.0) == pytest.approx(loss(7.0), rel=1e-4)
@@ -149,12 +149,12 @@ def test_lengths_do_not_matter_in_the_other_spaces(space):
 
 
 @pytest.mark.parametrize("space", ["unit", "embedding"])
-def test_a_margin_that_cannot_be_kept_is_refused(space):
+def test_a_margin_of_at_least_2_is_rejected_for_unit_vectors(space):
     with pytest.raises(UsageError, match=r"margin is 5 but should be below 2 .* at most 2 apart"):
-        made(space=space)
+        build(space=space)
 
 
-def test_two_classes_leave_none_to_keep_away_from():
+def test_two_classes_are_rejected():
     two = build_method(METHODS.parse("hinton"))
     with pytest.raises(UsageError, match="needs at least 3 classes, but the data set has 2"):
         AMKD(
@@ -166,18 +166,18 @@ def test_two_classes_leave_none_to_keep_away_from():
         )
 
 
-def test_the_terms_by_schedule_and_word():
+def test_terms_depend_on_schedule_and_preset():
     def terms(word: str, epoch: int) -> set[str]:
-        return set(made(word).method.objective(shown(epoch)).terms)
+        return set(build(word).method.objective(first_batch(epoch)).terms)
 
     assert terms("amkd", 0) == {"ce", "kd", "triplet"}
     assert terms("amkd_bss", 0) == {"ce", "kd", "triplet", "boundary"}
     assert terms("amkd", 74) == terms("amkd_bss", 80) == {"ce", "kd"}
 
 
-def test_a_student_that_is_its_teacher_agrees_at_the_boundary():
-    method = agreeing(made("amkd_bss"))
-    objective = method.objective(shown())
+def test_a_student_equal_to_its_teacher_agrees_at_the_boundary():
+    method = agreeing(build("amkd_bss"))
+    objective = method.objective(first_batch())
     loss = objective.terms["boundary"]
     (slope,) = (
         torch.autograd.grad(loss, method.student.head.bias, allow_unused=True, materialize_grads=True)
@@ -188,9 +188,9 @@ def test_a_student_that_is_its_teacher_agrees_at_the_boundary():
     assert slope.abs().max() < 1e-5
 
 
-def test_no_candidate_no_term_and_no_nan():
-    method = made("amkd_bss").method
-    wrong = shown()
+def test_without_candidates_the_terms_are_zero():
+    method = build("amkd_bss").method
+    wrong = first_batch()
     wrong = Batch(wrong.images, (wrong.labels + 1) % 3, wrong.index, wrong.clock)  # the teacher is right about none
     objective = method.objective(wrong)
     assert objective.terms["triplet"] == objective.terms["boundary"] == objective.notes["candidates"] == 0
@@ -198,45 +198,45 @@ def test_no_candidate_no_term_and_no_nan():
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
 
 
-def test_batch_norm_keeps_no_statistics_of_the_walked_images():
-    one, other = made("amkd").method.train(), made("amkd").method.train()
-    one.objective(shown())
-    other.student(shown().images)
+def test_batch_norm_collects_no_statistics_of_perturbed_images():
+    one, other = build("amkd").method.train(), build("amkd").method.train()
+    one.objective(first_batch())
+    other.student(first_batch().images)
     pairs = zip(one.student.named_buffers(), other.student.buffers(), strict=True)
     assert all(torch.equal(a, b) for (name, a), b in pairs if "num_batches" not in name)
 
 
-def test_the_attack_leaves_the_students_gradients_as_they_were():
-    method, still = made("amkd").method.train(), {}
+def test_the_attack_leaves_existing_gradients_unchanged():
+    method, still = build("amkd").method.train(), {}
     for name, parameter in method.student.named_parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
         still[name] = parameter.grad
-    method.objective(shown())
+    method.objective(first_batch())
     assert all((p.grad is still[name]) and (p.grad == 2).all() for name, p in method.student.named_parameters())
     assert all(p.grad is None for p in method.teacher.net.parameters())
 
 
-def test_a_sample_without_a_negative_does_not_count():
-    method = made(negatives="hardest").method
+def test_a_sample_without_a_negative_is_invalid():
+    method = build(negatives="hardest").method
     said = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([0, 1, 1, 0, 1, 1])]
-    loss, counted = method.triplet_losses(answered(LOGITS), answered(said), answered(THERE), NEAR)
+    loss, counted = method.triplet_losses(output(LOGITS), output(said), output(STUDENT_BOUNDARY), BOUNDARY)
     assert counted.tolist() == [False, True]  # nobody is of class 2; class 0 is left for the second
     assert loss.isfinite().all()
 
 
-def test_a_class_that_the_walk_came_to_is_no_negative():
-    method = made(negatives="hardest").method
+def test_the_predicted_class_of_a_perturbed_image_is_no_negative():
+    method = build(negatives="hardest").method
     said = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
-    astray = NEAR._replace(
+    astray = BOUNDARY._replace(
         logits=torch.tensor([[0.0, 0, 1], [0, 0, 1]], dtype=torch.float64)
     )  # both are now of class 2
-    _, counted = method.triplet_losses(answered(LOGITS), answered(said), answered(THERE), astray)
+    _, counted = method.triplet_losses(output(LOGITS), output(said), output(STUDENT_BOUNDARY), astray)
     assert counted.tolist() == [False, True]  # walked from 0 towards 1: class 2 was all there was left
 
 
-def test_the_triplets_are_averaged_over_the_batch():
+def test_triplets_are_averaged_over_the_batch():
     # Twelve images, three of them walked: a sum over those three that count, by twelve, by beta at the first of 100 epochs.
-    method, batch = made(negatives="hardest").method.eval(), shown()
+    method, batch = build(negatives="hardest").method.eval(), first_batch()
     seen = {}
     whole = method.triplet_losses
 

@@ -21,7 +21,7 @@ def loss(logits: Tensor) -> Tensor:
     return Baseline(net, lambda: CE(FIVE)).objective(make_batch()).loss
 
 
-def test_the_golden_value():
+def test_golden_value():
     assert loss(S).item() == pytest.approx(2.3362513733, abs=1e-10)
 
 
@@ -31,15 +31,15 @@ def test_by_hand():
     assert method.objective(make_batch(torch.tensor([0, 1]))).loss.item() == pytest.approx(0.8369882, abs=1e-6)
 
 
-def test_who_knows_nothing_pays_log_k():
+def test_uniform_predictions_cost_log_k():
     assert loss(torch.zeros_like(S)).item() == pytest.approx(math.log(5))
 
 
-def test_a_shift_of_logits_changes_nothing():
+def test_invariance_to_a_shift_of_logits():
     assert loss(S + golden((4, 1), 2.3, 0.2, 50)).item() == pytest.approx(loss(S).item(), rel=1e-12)
 
 
-def test_its_gradient():
+def test_gradient():
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
 
@@ -48,7 +48,7 @@ class Tenfold(Criterion):
         return 10.0 * batch.index + 0 * logits.sum(dim=1)
 
 
-def test_it_is_the_mean_of_what_its_criterion_says():
+def test_loss_is_the_mean_of_the_criterion():
     assert (
         Baseline(ConstantNetwork(S), lambda: Tenfold(FIVE)).objective(make_batch()).loss.item() == 15
     )  # 0, 10, 20 and 30

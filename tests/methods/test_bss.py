@@ -24,11 +24,11 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_the_golden_soft_cross_entropy():
+def test_golden_soft_cross_entropy():
     assert soft_ce(T, S, 3.0).mean().item() == pytest.approx(1.6344142776, abs=1e-10)
 
 
-def test_candidates_are_right_in_both_and_those_that_differ_most_come_first():
+def test_base_samples_are_correct_in_both_and_ranked_by_difference():
     teacher = torch.stack([SURE[0], SURE[0] + torch.tensor([0, 4.0, 0]), SURE[0], SURE[1]])
     student = torch.stack([SURE[0], SURE[0], SURE[2], SURE[1]])
     labels = torch.tensor([0, 0, 0, 0])  # the third is wrong for the student, the fourth for both
@@ -37,13 +37,13 @@ def test_candidates_are_right_in_both_and_those_that_differ_most_come_first():
     assert counted.tolist() == [True, True, False]
 
 
-def test_with_no_candidate_none_counts():
+def test_without_candidates_no_row_is_valid():
     rows, counted = select_base_samples(SURE, SURE.roll(1, 0), ONE, 2)
     assert len(rows) == 2
     assert not counted.any()
 
 
-def test_targets_follow_the_teacher_and_are_never_its_first():
+def test_targets_follow_the_teachers_probabilities_except_its_prediction():
     teacher = torch.log(torch.tensor([[0.6, 0.3, 0.1]])).repeat(4000, 1)
     share = sample_target_classes(teacher, seeded()).bincount(minlength=3) / 4000
     assert share.tolist() == pytest.approx([0, 0.75, 0.25], abs=0.03)
@@ -51,9 +51,9 @@ def test_targets_follow_the_teacher_and_are_never_its_first():
     assert sample_target_classes(certain, seeded()).tolist() == [1], "all else is lost to rounding: the second-ranked"
 
 
-def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **chosen: object):
+def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **options: object):
     made = build_method(
-        METHODS.parse("bss" if not chosen else "bss(" + ", ".join(f"{k}={v}" for k, v in chosen.items()) + ")")
+        METHODS.parse("bss" if not options else "bss(" + ", ".join(f"{k}={v}" for k, v in options.items()) + ")")
     )
     (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs)))
     return made.method, made.method.objective(shown)
@@ -62,7 +62,7 @@ def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **cho
 @pytest.mark.parametrize(
     ("epoch", "alpha", "beta"), [(1, 3.9625, 1.9667), (20, 3.25, 1.3333), (40, 2.5, 0.6667), (60, 1.75, 0), (80, 1, 0)]
 )
-def test_the_schedule_is_the_authors(epoch: int, alpha: float, beta: float):
+def test_schedule_matches_the_authors(epoch: int, alpha: float, beta: float):
     method, made = objective(epoch - 1, 80)
     (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch - 1, 80)))
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_the_schedule_is_the_authors(epoch: int, alpha: float, beta: float):
     assert ("boundary" in made.terms) == (beta > 0)
 
 
-def test_where_nobody_is_right_the_boundary_is_no_term_and_no_nan():
+def test_without_correct_samples_the_boundary_term_is_zero():
     method, _ = objective(0, 10)
     (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     wrong = (method.teacher(shown.images).logits.argmin(dim=1)).detach()
@@ -83,14 +83,14 @@ def test_where_nobody_is_right_the_boundary_is_no_term_and_no_nan():
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
 
 
-def test_the_paper_counts_only_what_crossed():
+def test_reject_paper_counts_only_crossed_samples():
     _, everything = objective(0, 10, steps=1)
     _, strict = objective(0, 10, steps=1, reject="paper")
     assert strict.notes["candidates"] <= everything.notes["candidates"]
     assert strict.notes["crossed"].item() in (0.0, 1.0)
 
 
-def test_the_attack_leaves_no_gradient_behind():
+def test_the_attack_leaves_no_gradients():
     method, _ = objective(0, 10)
     assert all(parameter.grad is None for parameter in method.parameters())
     assert all(parameter.grad is None for parameter in method.teacher.net.parameters())
@@ -121,10 +121,10 @@ class Plane(Network):
 POINTS = [(0.8, 0.2), (0.1, 0.6), (0.9, 0.3), (0.7, 0.4)]
 
 
-def planes(labels: list[int], epoch: int = 0, **chosen: object) -> dict[str, float]:
+def planes(labels: list[int], epoch: int = 0, **options: object) -> dict[str, float]:
     """What bss makes of POINTS under these labels; the teacher says 0, 1, 0, 0 and so does the student, less surely."""
     known = DatasetInfo(4, (1, 1, 2), (1, 1, 2))
-    method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(known), seeded(), **chosen)
+    method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(known), seeded(), **options)
     images = torch.tensor(POINTS, dtype=torch.float64).reshape(4, 1, 1, 2)
     made = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
     made.loss.backward()
@@ -132,7 +132,7 @@ def planes(labels: list[int], epoch: int = 0, **chosen: object) -> dict[str, flo
     return {name: value.item() for name, value in {**made.terms, **made.notes}.items()}
 
 
-def at_the_boundary(x: float, y: float, temperature: float = 3.0) -> float:
+def boundary_loss_by_hand(x: float, y: float, temperature: float = 3.0) -> float:
     """H(p_t, p_s) where the walk ends. The third class is too far down to be drawn or to count."""
     own, other = max(x, y), min(x, y)
     while own >= other:  # a step is 0.3 of the gap, plus 1e-4, along the unit vector (1, -1) / sqrt 2
@@ -151,23 +151,25 @@ def at_the_boundary(x: float, y: float, temperature: float = 3.0) -> float:
         ([1, 0, 1, 2], []),
     ],
 )
-def test_the_boundary_is_the_mean_over_those_that_both_nets_have_right(labels: list[int], right: list[int]):
+def test_boundary_is_the_mean_over_samples_correct_in_both_networks(labels: list[int], right: list[int]):
     said = planes(labels, share=0.5)
-    expected = sum(at_the_boundary(*POINTS[row]) for row in right) / max(1, len(right))
+    expected = sum(boundary_loss_by_hand(*POINTS[row]) for row in right) / max(1, len(right))
     assert said["boundary"] == pytest.approx((2 - 8 / 3 / 10) * expected, rel=1e-6)
     assert said["candidates"] == len(right) / 2
     assert said["crossed"] == (len(right) > 0)
 
 
-def test_of_more_candidates_than_its_share_those_count_on_which_the_nets_differ_most():
+def test_excess_candidates_are_ranked_by_the_difference_of_the_networks():
     # Pixels that are d apart are given 1 / (1 + e^(-4 d)) by the teacher and 1 / (1 + e^(-2 d)) by the student: 0.769 and
     # 0.646 for d = 0.3, 0.881 and 0.731 for 0.5, 0.917 and 0.769 for 0.6. The second point it is.
-    assert planes([0, 1, 0, 0], share=0.25)["boundary"] == pytest.approx(26 / 15 * at_the_boundary(0.1, 0.6), rel=1e-6)
+    assert planes([0, 1, 0, 0], share=0.25)["boundary"] == pytest.approx(
+        26 / 15 * boundary_loss_by_hand(0.1, 0.6), rel=1e-6
+    )
 
 
-def test_the_temperature_is_that_of_both_soft_terms_and_has_no_square():
+def test_temperature_applies_to_both_soft_terms_without_its_square():
     warm, cold = planes([0, 1, 0, 0]), planes([0, 1, 0, 0], temperature=1.0)
-    assert cold["boundary"] == pytest.approx(26 / 15 * at_the_boundary(0.1, 0.6, 1.0), rel=1e-6)
+    assert cold["boundary"] == pytest.approx(26 / 15 * boundary_loss_by_hand(0.1, 0.6, 1.0), rel=1e-6)
     images = torch.tensor(POINTS, dtype=torch.float64)
     for said, temperature in ((warm, 3.0), (cold, 1.0)):
         p, q = (1 / (1 + torch.exp(-slope * (images[:, 0] - images[:, 1]) / temperature)) for slope in (4, 2))
@@ -175,7 +177,7 @@ def test_the_temperature_is_that_of_both_soft_terms_and_has_no_square():
         assert said["kd"] == pytest.approx(3.7 * plain, rel=1e-6)
 
 
-def test_with_one_sample_and_nothing_crossed_the_paper_counts_none():
+def test_reject_paper_with_no_crossed_sample_counts_none():
     # A step of a hundredth: ten of them do not reach the boundary.
     assert planes([0, 2, 2, 2], step=0.01)["candidates"] == 1
     assert planes([0, 2, 2, 2], step=0.01)["boundary"] > 0
@@ -187,7 +189,7 @@ def test_with_one_sample_and_nothing_crossed_the_paper_counts_none():
 # --- what the attack leaves alone -----------------------------------------------------------------------------------
 
 
-def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypatch: pytest.MonkeyPatch):
+def test_student_gradients_are_equal_with_and_without_the_attack(monkeypatch: pytest.MonkeyPatch):
     (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     gradients = []
     for beta in (0.0, 2.0):
@@ -205,7 +207,7 @@ def test_the_students_gradient_is_the_same_with_and_without_the_attack(monkeypat
 
 
 @pytest.mark.parametrize("statistics", [True, False])
-def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(statistics: bool):
+def test_batch_norm_collects_statistics_of_perturbed_images_if_enabled(statistics: bool):
     (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     with_attack, without = (
         build_method(METHODS.parse(f"bss(statistics={statistics})")).method.train() for _ in range(2)
@@ -219,7 +221,7 @@ def test_batch_norm_keeps_statistics_of_the_walked_images_where_it_is_told_to(st
     assert states_equal(*states) == (not statistics)
 
 
-def test_a_batch_of_one_class_is_attacked_like_any_other():
+def test_a_batch_of_one_class_is_attacked():
     method = build_method(METHODS.parse("bss")).method.train()
     (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     alike = Batch(shown.images[:1].repeat(4, 1, 1, 1), shown.labels[:1].repeat(4), shown.index[:4], shown.clock)

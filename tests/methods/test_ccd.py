@@ -21,17 +21,17 @@ from robustkd.types import Batch, DatasetInfo
 S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second look
 
 
-def ccd(student: Tensor, teacher: Tensor, **chosen: float) -> CCD:
+def ccd(student: Tensor, teacher: Tensor, **options: float) -> CCD:
     """Of nets that answer with these logits: first those for the images, then those for the second look."""
-    return CCD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **chosen)
+    return CCD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **options)
 
 
-def shown(labels: Tensor = LABELS) -> Batch:
+def paired_batch(labels: Tensor = LABELS) -> Batch:
     images = torch.zeros(len(labels), 1, 2, 2)
     return replace(make_batch(labels, images), views=(images + 1,))
 
 
-def both(one: Tensor, other: Tensor) -> Tensor:
+def concat(one: Tensor, other: Tensor) -> Tensor:
     return torch.cat([one, other])
 
 
@@ -40,7 +40,9 @@ def softened(z: list[float], temperature: float) -> list[float]:
     return [v / sum(top) for v in top]
 
 
-def looped(looks: list[tuple[Tensor, Tensor]], labels: Tensor, balance: float = 0.5, temperature: float = 4.0) -> float:
+def reference_loss(
+    looks: list[tuple[Tensor, Tensor]], labels: Tensor, balance: float = 0.5, temperature: float = 4.0
+) -> float:
     """The whole loss, sample by sample; each look is (student, teacher)."""
     ce = soft = 0.0
     for b, label in enumerate(labels.tolist()):
@@ -62,60 +64,62 @@ def test_by_hand():
     # soft = (k + (2k + k) / 2) / 2 = 1.25 k;  L = log 2 + 1.25 k = 0.6931472 + 0.1635150
     a, b = [math.log(3), 0.0], [0.0, math.log(3)]
     method = ccd(torch.zeros(4, 2), torch.tensor([a, a, a, b]), temperature=1.0)
-    objective = method.objective(shown(torch.tensor([0, 1])))
+    objective = method.objective(paired_batch(torch.tensor([0, 1])))
     assert {name: term.item() for name, term in objective.terms.items()} == pytest.approx(
         {"ce": 0.6931472, "kd": 0.1635150}, abs=1e-6
     )
     assert objective.notes["confidence"].item() == pytest.approx(1.5)
 
 
-def test_the_golden_value():
+def test_golden_value():
     # Its pairs, rows 0 and 1, 2 and 3, have labels of their own, so its cross entropy is taken apart from them.
     c = cosine_confidence(T[[0, 2]], T[[1, 3]])
     soft = (kl(T[[0, 2]], S[[0, 2]], 4) + (c * kl_per_sample(T[[1, 3]], S[[1, 3]], 4)).mean()) / 2
     assert (F.cross_entropy(S, LABELS) + 16 * soft).item() == pytest.approx(4.3380815681, abs=1e-10)
-    method = ccd(both(S[[0, 2]], S[[1, 3]]), both(T[[0, 2]], T[[1, 3]]))
-    assert method.objective(shown(LABELS[[0, 2]])).terms["kd"].item() == pytest.approx(16 * soft.item(), rel=1e-12)
+    method = ccd(concat(S[[0, 2]], S[[1, 3]]), concat(T[[0, 2]], T[[1, 3]]))
+    assert method.objective(paired_batch(LABELS[[0, 2]])).terms["kd"].item() == pytest.approx(
+        16 * soft.item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(("balance", "temperature"), [(0.5, 4.0), (0.2, 4.0), (0.5, 1.5), (0.0, 4.0), (1.0, 2.0)])
-def test_the_whole_loss_as_a_loop_has_it(balance, temperature):
-    method = ccd(both(S, S2), both(T, T2), balance=balance, temperature=temperature)
-    expected = looped([(S, T), (S2, T2)], LABELS, balance, temperature)
-    assert method.objective(shown()).loss.item() == pytest.approx(expected, rel=1e-10)
+def test_loss_matches_a_loop(balance, temperature):
+    method = ccd(concat(S, S2), concat(T, T2), balance=balance, temperature=temperature)
+    expected = reference_loss([(S, T), (S2, T2)], LABELS, balance, temperature)
+    assert method.objective(paired_batch()).loss.item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_a_student_that_answers_as_the_teacher_is_taught_by_labels_alone():
-    method = ccd(both(T, T2), both(T, T2) + golden((8, 1), 2.3, 0.2, 5))  # a shift of logits changes no answer
-    terms = method.objective(shown()).terms
+def test_a_student_equal_to_its_teacher_has_zero_soft_loss():
+    method = ccd(concat(T, T2), concat(T, T2) + golden((8, 1), 2.3, 0.2, 5))  # a shift of logits changes no answer
+    terms = method.objective(paired_batch()).terms
     assert terms["kd"].item() == pytest.approx(0, abs=1e-12)
     terms["kd"].backward()
     assert method.student.logits.grad.abs().max() < 1e-12
 
 
-def test_confidence_goes_by_direction_from_zero_to_two():
+def test_confidence_depends_on_direction_and_lies_between_zero_and_two():
     assert cosine_confidence(T, 7 * T).tolist() == pytest.approx([2] * 4)
     assert cosine_confidence(T, -T).tolist() == pytest.approx([0] * 4, abs=1e-12)
     assert torch.allclose(cosine_confidence(T, T2), cosine_confidence(0.1 * T2, 3 * T))
     assert cosine_confidence(torch.zeros(1, 5), T[:1]).item() == 1  # of no mind at all
 
 
-def test_a_look_at_which_the_teacher_contradicts_itself_teaches_nothing_soft():
+def test_a_view_with_opposite_teacher_logits_has_zero_weight():
     for second in (S2, -S2):
-        terms = ccd(both(S, second), both(T, -T)).objective(shown()).terms
+        terms = ccd(concat(S, second), concat(T, -T)).objective(paired_batch()).terms
         assert terms["kd"].item() == pytest.approx(8 * kl(T, S, 4).item(), rel=1e-12)
 
 
-def test_the_order_of_rows_does_not_matter():
+def test_invariance_to_the_order_of_rows():
     there = torch.tensor([2, 0, 3, 1])
-    turned = ccd(both(S[there], S2[there]), both(T[there], T2[there]))
-    loss = ccd(both(S, S2), both(T, T2)).objective(shown()).loss.item()
-    assert turned.objective(shown(LABELS[there])).loss.item() == pytest.approx(loss, rel=1e-12)
-    mixed = ccd(both(S, S2[there]), both(T, T2[there]))  # other pairs
-    assert abs(mixed.objective(shown()).loss.item() - loss) > 0.01
+    turned = ccd(concat(S[there], S2[there]), concat(T[there], T2[there]))
+    loss = ccd(concat(S, S2), concat(T, T2)).objective(paired_batch()).loss.item()
+    assert turned.objective(paired_batch(LABELS[there])).loss.item() == pytest.approx(loss, rel=1e-12)
+    mixed = ccd(concat(S, S2[there]), concat(T, T2[there]))  # other pairs
+    assert abs(mixed.objective(paired_batch()).loss.item() - loss) > 0.01
 
 
-def test_its_gradient():
+def test_gradient():
     weights = cosine_confidence(T, T2)
 
     def loss(one: Tensor, other: Tensor) -> Tensor:
@@ -124,19 +128,19 @@ def test_its_gradient():
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(), S2.clone().requires_grad_()))
 
 
-def test_confidence_is_a_constant():
+def test_confidence_is_detached():
     assert not cosine_confidence(T.clone().requires_grad_(), T2.clone().requires_grad_()).requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rows", [slice(0, 1), [1, 1, 1], slice(None)])
-def test_it_is_finite(rows, dtype):
+def test_losses_are_finite(rows, dtype):
     t, t2, s = (z[rows].to(dtype) for z in (20 * T, 20 * T2, 20 * S))
     assert (cosine_confidence(t, t2) * kl_per_sample(t2, s, 4.0)).mean().isfinite()
     assert (cosine_confidence(t, t) * kl_per_sample(t, t, 4.0)).mean() == 0
 
 
-class Watching(CE):
+class RecordingCE(CE):
     """Keeps what it was asked."""
 
     def __init__(self, data: DatasetInfo) -> None:
@@ -148,14 +152,17 @@ class Watching(CE):
         return super().forward(logits, batch)
 
 
-def test_each_look_has_a_criterion_of_its_own():
-    crew: list[Watching] = []
+def test_each_view_has_its_own_criterion():
+    crew: list[RecordingCE] = []
 
-    def criterion() -> Watching:
-        crew.append(Watching(FIVE))
+    def criterion() -> RecordingCE:
+        crew.append(RecordingCE(FIVE))
         return crew[-1]
 
-    method, given = CCD(ConstantNetwork(both(S, S2)), Frozen(ConstantNetwork(both(T, T2))), criterion), shown()
+    method, given = (
+        CCD(ConstantNetwork(concat(S, S2)), Frozen(ConstantNetwork(concat(T, T2))), criterion),
+        paired_batch(),
+    )
     method.objective(given)
     assert [len(one.asked) for one in crew] == [1, 1]
     (first, own), (second, other) = (one.asked[0] for one in crew)
@@ -167,7 +174,7 @@ def test_each_look_has_a_criterion_of_its_own():
     assert other.labels is given.labels
 
 
-def test_both_nets_are_asked_once_for_both_looks():
+def test_both_networks_run_once_for_both_views():
     made = build_method(METHODS.parse("ccd"))
     seen: dict[object, list[tuple[Tensor, bool, bool]]] = {}
 
@@ -179,7 +186,7 @@ def test_both_nets_are_asked_once_for_both_looks():
     _, _, given = next(made.walk(small_view()))
     made.method.objective(given)
     ((learning, *student),), ((taught, *teacher),) = seen[made.method.model], seen[made.teacher.net]
-    assert torch.equal(learning, both(given.images, given.views[0]))
+    assert torch.equal(learning, concat(given.images, given.views[0]))
     assert torch.equal(taught, learning)
     assert (student, teacher) == ([True, True], [False, False])
 
@@ -188,13 +195,13 @@ def test_both_nets_are_asked_once_for_both_looks():
     ("word", "probability"),
     [("ccd", 0.5), ("ccd0.3", 0.3), ("ccd0", 0.0), ("ccd(probability=1)", 1.0), ("ccd1e-5", 1e-5)],
 )
-def test_its_view_is_joint_augmentation_by_its_own_share(word, probability):
+def test_its_view_is_joint_augmentation_with_its_probability(word, probability):
     (view,) = build_method(METHODS.parse(word)).method.views
     read = PAIRED_VIEWS.parse(view)
     assert (read.load(), read.kwargs()) == (JDA, {"probability": probability})
 
 
-def test_without_augmentation_both_looks_are_one():
+def test_without_augmentation_both_views_are_equal():
     made = build_method(METHODS.parse("ccd0"))
     _, _, given = next(made.walk(small_view()))
     assert torch.equal(given.views[0], given.images)
@@ -203,7 +210,7 @@ def test_without_augmentation_both_looks_are_one():
     assert made.method.objective(changed).notes["confidence"].item() < 1.99
 
 
-def test_the_student_that_is_shipped_is_the_only_one():
+def test_the_model_is_the_student():
     method = CCD(make_network(), Frozen(make_network("resnet8")), lambda: CE(DatasetInfo(4, (2, 1, 1), (1, 8, 8))))
     assert method.model is method.student
     assert {id(p) for p in method.parameters()} == {id(p) for p in method.model.parameters()}

@@ -22,7 +22,7 @@ ALL = torch.ones(4, 6, dtype=torch.bool)
 OWN, OTHERS = golden((4,), 0.7, 0.3, 14), golden((4, 6), 1.3, 0.1, 14)  # cosines at tau 0.07 reach 14
 
 
-def crd(teacher: Tensor = MIXED, **chosen: object) -> CRD:
+def crd(teacher: Tensor = MIXED, **options: object) -> CRD:
     """The logits are the embeddings too; four rows, all of them in the batch."""
     random = torch.Generator().manual_seed(0)
     return CRD(
@@ -31,7 +31,7 @@ def crd(teacher: Tensor = MIXED, **chosen: object) -> CRD:
         FIVE,
         lambda: CE(FIVE),
         random,
-        **{"dimension": 3, **chosen},
+        **{"dimension": 3, **options},
     ).double()
 
 
@@ -48,7 +48,7 @@ def test_by_hand():
     assert loss.tolist() == pytest.approx([1.2685113], abs=1e-6)
 
 
-def test_what_is_like_all_else_is_one_in_all():
+def test_equal_scores_give_a_uniform_probability():
     # Where all scores are alike Z = N exp(score), h = 1 / (1 + m) for every row, and a shift of the scores changes nothing.
     for score in (0.0, 3.0, 80.0):
         own, others = torch.full((4,), score), torch.full((4, 6), score)
@@ -58,7 +58,7 @@ def test_what_is_like_all_else_is_one_in_all():
         assert loss.tolist() == pytest.approx([math.log(7) + 6 * math.log(7 / 6)] * 4, rel=1e-5)
 
 
-def test_its_gradient_and_none_for_what_does_not_count():
+def test_gradient_is_zero_for_invalid_negatives():
     counted = ALL.clone()
     counted[1], counted[2, ::2] = False, False
     others = OTHERS.clone().requires_grad_()
@@ -71,7 +71,7 @@ def test_its_gradient_and_none_for_what_does_not_count():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", [1, 1000])
-def test_it_is_finite_where_exponentials_are_not_and_where_nothing_counts(dtype, scale):
+def test_large_scores_and_no_negatives_are_finite(dtype, scale):
     own, others = (x.to(dtype).mul(scale).requires_grad_() for x in (OWN, OTHERS))
     for counted in (ALL, ~ALL, ALL.tril()):
         log_z = estimate_log_z(own, others, counted, 9).detach()
@@ -81,7 +81,7 @@ def test_it_is_finite_where_exponentials_are_not_and_where_nothing_counts(dtype,
     assert nce_loss(OWN, OTHERS, ~ALL, NONE, 1).tolist() == pytest.approx(np.log1p(np.exp(-OWN.numpy())).tolist())
 
 
-def looped(
+def reference_loss(
     method: CRD, everyone: bool, index: list[int], rows: list[int], log_z: list[float]
 ) -> tuple[list[float], list[float], float]:
     """Both terms, both log Z and the share removed, anchor by anchor with bare exponentials."""
@@ -108,19 +108,19 @@ def looped(
 
 @pytest.mark.parametrize("draws", [4096, 3])
 @pytest.mark.parametrize("negatives", ["teacher", "all"])
-def test_three_steps_as_loops_have_them(negatives, draws):
+def test_three_steps_match_loops(negatives, draws):
     method, random = crd(negatives=negatives, draws=draws), torch.Generator().manual_seed(0)
     log_z = [math.inf, math.inf]
     for index in ([0, 1, 2, 3], [3, 1, 0, 2], [0, 1, 2, 3]):
         rows = torch.randperm(4, generator=random)[:draws].tolist()
-        wanted, log_z, removed = looped(method, negatives == "all", index, rows, log_z)
+        wanted, log_z, removed = reference_loss(method, negatives == "all", index, rows, log_z)
         objective = method.objective(some(make_batch(), *index))
         assert [objective.terms[name].item() for name in ("student", "teacher")] == pytest.approx(wanted, rel=1e-5)
         assert objective.notes["removed"].item() == pytest.approx(removed)
         assert method.log_z.tolist() == pytest.approx(log_z, rel=1e-6)  # of the first batch for ever
 
 
-def test_what_is_remembered():
+def test_memory_banks_are_updated_with_momentum():
     method = crd()
     ours, s = method.student_bank.clone(), method.embed_s(S).detach()
     s = s / s.norm(dim=1, keepdim=True)
@@ -146,7 +146,7 @@ def test_each_term_reaches_its_own_side_only():
 
 
 @pytest.mark.parametrize(("term", "layer"), [("student", "embed_s"), ("teacher", "embed_t")])
-def test_the_gradient_of_a_step(term, layer):
+def test_gradient_of_a_step(term, layer):
     method = crd(
         momentum=1.0, negatives="all"
     )  # memories that stay: from the second step on, Z and all else is a constant
@@ -161,13 +161,13 @@ def test_the_gradient_of_a_step(term, layer):
     assert torch.autograd.gradcheck(loss, (start.requires_grad_(),))
 
 
-def test_with_hinton_on_top():
+def test_optional_kd_term():
     assert "kd" not in crd().objective(make_batch()).terms
     assert crd(T, kd=0.5).objective(make_batch()).terms["kd"].item() == pytest.approx(1.1528813057 / 2, abs=1e-10)
 
 
 @pytest.mark.parametrize("word", ["crd", "crd(negatives=all)", "crd(draws=1)"])
-def test_classes_may_be_as_unequal_as_a_hundred_to_one(word):
+def test_class_imbalance_of_a_hundred_to_one(word):
     labels = make_source(100).labels
     ragged = View.of(make_source(100)).take(
         np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate((100, 9, 1))])
@@ -178,7 +178,7 @@ def test_classes_may_be_as_unequal_as_a_hundred_to_one(word):
         assert all(math.isfinite(value) for value in epoch.terms.values())
 
 
-def test_a_teacher_that_says_one_class_leaves_nothing_to_tell_apart():
+def test_a_teacher_with_constant_predictions_leaves_no_negatives():
     made = build_method(METHODS.parse("crd"))
     with torch.no_grad():
         made.teacher.net.head.weight.zero_()

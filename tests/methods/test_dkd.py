@@ -13,11 +13,11 @@ from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock, Output
 
 
-def dkd(**chosen: float) -> DKD:
-    return DKD(ConstantNetwork(S), Frozen(ConstantNetwork(T)), lambda: CE(FIVE), **chosen)
+def dkd(**options: float) -> DKD:
+    return DKD(ConstantNetwork(S), Frozen(ConstantNetwork(T)), lambda: CE(FIVE), **options)
 
 
-def answer(logits: torch.Tensor) -> Output:
+def output(logits: torch.Tensor) -> Output:
     return Output(logits, logits, ())
 
 
@@ -34,27 +34,27 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_with_the_teachers_doubt_as_weight_it_is_hinton(temperature: float):
+def test_weighted_by_the_remaining_probability_it_equals_hinton(temperature: float):
     sure, ranks = decoupled_kl(T, S, LABELS, temperature)
     doubt = 1 - (T / temperature).softmax(dim=1)[torch.arange(4), LABELS]
     assert (sure + doubt * ranks).mean().item() == pytest.approx(kl(T, S, temperature).item(), abs=1e-12)
 
 
-def test_agreement_is_zero_and_flat():
+def test_equal_logits_have_zero_loss_and_gradient():
     student = T.clone().requires_grad_()
-    terms = dkd().transfer(answer(student), answer(T), make_batch())
+    terms = dkd().transfer(output(student), output(T), make_batch())
     sum(terms.values()).backward()
     assert sum(terms.values()).item() == pytest.approx(0, abs=1e-12)
     assert student.grad.abs().max() < 1e-12
 
 
-def test_a_shift_of_the_logits_changes_nothing():
+def test_invariance_to_a_shift_of_logits():
     moved = decoupled_kl(T + 3, S - 2, LABELS, 4)
     for one, other in zip(moved, decoupled_kl(T, S, LABELS, 4), strict=True):
         torch.testing.assert_close(one, other)
 
 
-def test_the_gradient_is_right():
+def test_gradient():
     student = S.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: decoupled_kl(T, z, LABELS, 4.0), student)
 
@@ -68,7 +68,7 @@ def test_the_gradient_is_right():
         (0 * T, 0 * S, [0, 1, 2, 3]),
         (T[:, :2], S[:, :2], [0, 1, 1, 0]),
     ],
-    ids=["sure of the opposite", "one", "alike", "flat", "two classes"],
+    ids=["sure of the opposite", "one", "identical", "flat", "two classes"],
 )
 def test_degenerate_batches_are_finite(target: torch.Tensor, logits: torch.Tensor, labels: list[int]):
     student = logits.clone().requires_grad_()
@@ -78,35 +78,35 @@ def test_degenerate_batches_are_finite(target: torch.Tensor, logits: torch.Tenso
     assert student.grad.isfinite().all()
 
 
-def test_of_two_classes_there_is_nothing_to_rank():
+def test_with_two_classes_the_non_target_part_is_zero():
     sure, ranks = decoupled_kl(T[:, :2], S[:, :2], LABELS % 2)
     assert ranks.abs().max().item() == 0
     assert sure.mean().item() == pytest.approx(kl(T[:, :2], S[:, :2]).item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
+def test_half_precision_is_finite_and_close(dtype: torch.dtype):
     # Nets hand out float32; this is for who feeds it otherwise.
     exact, coarse = (decoupled_kl(T.to(to), S.to(to), LABELS) for to in (torch.float64, dtype))
     for one, other in zip(coarse, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.02)
 
 
-def test_it_warms_up_over_a_fraction_of_the_run():
+def test_warm_up_covers_a_fraction_of_the_run():
     def weight(epoch: int, epochs: int) -> float:
         now = Batch(torch.zeros(4, 1, 8, 8), LABELS, torch.arange(4), Clock(epoch, epochs))
-        part = dkd().transfer(answer(S), answer(T), now)["sure"]
-        return (part / dkd(warmup=0).transfer(answer(S), answer(T), now)["sure"]).item()
+        part = dkd().transfer(output(S), output(T), now)["sure"]
+        return (part / dkd(warmup=0).transfer(output(S), output(T), now)["sure"]).item()
 
     assert [weight(epoch, 24) for epoch in (0, 1, 2, 23)] == pytest.approx([0.5, 1, 1, 1])
     assert weight(0, 240) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
-    "chosen", [{}, {"temperature": 1.0}, {"alpha": 0.0, "beta": 2.0}, {"alpha": 3.0, "beta": 0.0, "temperature": 2.0}]
+    "options", [{}, {"temperature": 1.0}, {"alpha": 0.0, "beta": 2.0}, {"alpha": 3.0, "beta": 0.0, "temperature": 2.0}]
 )
-def test_the_whole_loss_as_a_loop_has_it(chosen: dict[str, float]):
-    values = {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, **chosen}
+def test_loss_matches_a_loop(options: dict[str, float]):
+    values = {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, **options}
     wide, losses = values["temperature"], {"ce": [], "sure": [], "ranks": []}
     for t, s, y in zip(T.tolist(), S.tolist(), LABELS.tolist(), strict=True):
         p, q = ([math.exp(z / wide) / sum(math.exp(v / wide) for v in row) for z in row] for row in (t, s))
@@ -116,7 +116,7 @@ def test_the_whole_loss_as_a_loop_has_it(chosen: dict[str, float]):
         losses["ce"].append(math.log(sum(map(math.exp, s))) - s[y])
         losses["sure"].append(values["alpha"] * wide**2 * sure)
         losses["ranks"].append(values["beta"] * wide**2 * ranks)
-    terms = dkd(**chosen, warmup=0.0).objective(make_batch()).terms
+    terms = dkd(**options, warmup=0.0).objective(make_batch()).terms
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {name: sum(values) / 4 for name, values in losses.items()}, abs=1e-12
     )

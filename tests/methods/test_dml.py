@@ -16,9 +16,9 @@ from robustkd.study import run
 THIRD = golden((4, 5), 0.5, 0.9)
 
 
-def dml(*logits: Tensor, **chosen: object) -> DML:
+def dml(*logits: Tensor, **options: object) -> DML:
     nets = [ConstantNetwork(z) for z in logits or (S, T)]
-    return DML(lambda count: nets[:count], lambda: CE(FIVE), **{"networks": len(nets), **chosen})
+    return DML(lambda count: nets[:count], lambda: CE(FIVE), **{"networks": len(nets), **options})
 
 
 def kl(p: list[float], q: list[float]) -> float:
@@ -27,7 +27,7 @@ def kl(p: list[float], q: list[float]) -> float:
     return sum(x / sum(a) * math.log((x / sum(a)) / (y / sum(b))) for x, y in zip(a, b, strict=True))
 
 
-def looped(own: Tensor, *peers: Tensor, temperature: float = 1.0) -> float:
+def reference_loss(own: Tensor, *peers: Tensor, temperature: float = 1.0) -> float:
     """A network's loss against its peers, sample by sample."""
     total = 0.0
     for b, label in enumerate(LABELS.tolist()):
@@ -39,7 +39,7 @@ def looped(own: Tensor, *peers: Tensor, temperature: float = 1.0) -> float:
 
 
 @pytest.mark.parametrize("order", ["synchronous", "sequential"])
-def test_the_golden_values(order):
+def test_golden_values(order):
     losses = [objective.loss.item() for objective in dml(order=order).step(make_batch())]
     assert losses == pytest.approx([3.1252757967, 3.0909600030], abs=1e-10)
 
@@ -54,20 +54,20 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("temperature", [1, 3])
-def test_three_networks_take_the_mean_of_their_peers(temperature):
+def test_three_networks_use_the_mean_over_peers(temperature):
     losses = [objective.loss.item() for objective in dml(S, T, THIRD, temperature=temperature).step(make_batch())]
     orders = ((S, T, THIRD), (T, S, THIRD), (THIRD, S, T))
-    assert losses == pytest.approx([looped(*logits, temperature=temperature) for logits in orders], rel=1e-10)
+    assert losses == pytest.approx([reference_loss(*logits, temperature=temperature) for logits in orders], rel=1e-10)
 
 
-def test_networks_that_agree_teach_one_another_nothing():
+def test_equal_networks_have_zero_kl():
     for objective in dml(S, S + golden((4, 1), 2.3, 0.2, 50)).step(make_batch()):  # a shift of logits changes no answer
         mimicry = next(term for name, term in objective.terms.items() if name.startswith("kl"))
         assert mimicry.item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("order", ["synchronous", "sequential"])
-def test_each_loss_reaches_its_own_student_only(order):
+def test_each_loss_reaches_only_its_own_student(order):
     method = dml(S, T, THIRD, order=order)
     for k, objective in enumerate(method.step(make_batch())):
         method.zero_grad(set_to_none=True)
@@ -75,7 +75,7 @@ def test_each_loss_reaches_its_own_student_only(order):
         assert [number for number, net in enumerate(method.students) if net.logits.grad is not None] == [k]
 
 
-def test_synchronous_networks_are_asked_once_and_answer_as_they_were():
+def test_synchronous_networks_run_once_before_all_updates():
     method, losses = dml(), []
     for objective in method.step(make_batch()):
         losses.append(objective.loss.item())
@@ -85,7 +85,7 @@ def test_synchronous_networks_are_asked_once_and_answer_as_they_were():
     assert [net.asked for net in method.students] == [1, 1]
 
 
-def test_sequential_networks_meet_their_peers_as_they_are_by_then():
+def test_sequential_networks_use_updated_peers():
     method = dml(order="sequential")
     optimiser = torch.optim.SGD(method.parameters(), lr=1.0)
     steps = method.step(make_batch())
@@ -93,24 +93,24 @@ def test_sequential_networks_meet_their_peers_as_they_are_by_then():
     moved = method.students[0].logits.detach().clone()
     second = next(steps).loss.item()
     assert not torch.equal(moved, S)
-    assert second == pytest.approx(looped(T, moved), rel=1e-10)
+    assert second == pytest.approx(reference_loss(T, moved), rel=1e-10)
     assert abs(second - 3.0909600030) > 0.01
 
 
-def test_sequential_peers_are_asked_without_a_gradient():
+def test_sequential_peers_run_without_gradients():
     method = dml(S, T, THIRD, order="sequential")
     list(method.step(make_batch()))
     assert [net.learning for net in method.students] == [1, 1, 1]
 
 
-def test_sequential_asks_nobody_for_nothing():
+def test_sequential_runs_each_network_once_per_update():
     method = dml(S, T, THIRD, order="sequential")
     list(method.step(make_batch()))
     assert [net.asked for net in method.students] == [3, 3, 3]  # once to learn, and once for each peer
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_its_gradient(temperature):
+def test_gradient(temperature):
     method = dml(temperature=temperature)
 
     def loss(own: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def test_the_first_network_is_the_model():
     assert method.model is method.students[0]
 
 
-def test_an_update_of_one_student_leaves_the_other_as_it_was():
+def test_an_update_of_one_student_leaves_the_others_unchanged():
     # A weight decay or a momentum that reached beyond the gradient would move both.
     method = DML(lambda count: [make_network(seed=n) for n in range(count)], lambda: CE(FIVE))
     optimiser = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
@@ -138,7 +138,7 @@ def test_an_update_of_one_student_leaves_the_other_as_it_was():
                 assert still == (number != k)
 
 
-def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_path):
+def test_only_the_first_student_shares_the_initial_weights_of_the_baseline(tmp_path):
     def built(method: str, seed: int = 0) -> Method:
         return run.construct(make_plan(tmp_path), study.Run("student", method, seed), small_view(), torch.Generator())
 
@@ -153,7 +153,7 @@ def test_the_first_student_starts_as_the_baseline_and_the_second_elsewhere(tmp_p
 @pytest.mark.parametrize(
     ("first", "second"),
     [(S[:1], T[:1]), (S[:1].repeat(4, 1), T), (S, S), (1e4 * S, -1e4 * T), (S[:, :1], T[:, :1])],
-    ids=["one", "alike", "agreed", "sure", "one class"],
+    ids=["one", "identical", "agreed", "sure", "one class"],
 )
 def test_degenerate_batches_are_finite(first: Tensor, second: Tensor, order: str):
     method = dml(first, second, order=order)

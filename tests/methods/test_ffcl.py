@@ -19,25 +19,25 @@ EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def ffcl(half: bool = False, word: str = "wrn_10_1", **chosen: float) -> FFCL:
+def ffcl(half: bool = False, word: str = "wrn_10_1", **options: float) -> FFCL:
     return FFCL(
-        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen
+        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **options
     )
 
 
-def says(*logits: Tensor, **chosen: float) -> FFCL:
+def with_logits(*logits: Tensor, **options: float) -> FFCL:
     """Its heads say what they are told to."""
-    method = ffcl(**chosen)
+    method = ffcl(**options)
     method.forward_heads = lambda images: logits
     return method
 
 
-def late(images: Tensor | None = None, labels: Tensor = LABELS) -> Batch:
+def late_batch(images: Tensor | None = None, labels: Tensor = LABELS) -> Batch:
     """A batch of an epoch in which w is 1."""
     return replace(make_batch(labels, images), clock=Clock(9, 10))
 
 
-def test_the_mutual_part_by_hand():
+def test_mutual_loss_by_hand():
     # T = 2. p_1 = (3, 1)/4, p_2 = (1, 3)/4, so p_12 = (1, 1)/2; p_f = (9, 1)/10.
     # KL(p_f || p_1) = 9/10 log(6/5) + 1/10 log(2/5), KL(p_f || p_2) = 9/10 log(18/5) + 1/10 log(2/15),
     # KL(p_12 || p_f) = 1/2 log(5/9) + 1/2 log 5: 0.0724603 + 0.9513501 + 0.5108256 = 1.5346360, times T^2
@@ -46,7 +46,7 @@ def test_the_mutual_part_by_hand():
     assert mutual_loss(first, second, fused, 2.0).item() == pytest.approx(4 * 1.5346360, abs=1e-5)
 
 
-def test_the_virtual_teacher_by_hand():
+def test_virtual_teacher_loss_by_hand():
     # Three classes: u ~ (0.99, 0.005, 0.005) to the power 1/20 = (0.999498, 0.767270, 0.767270), over their sum
     # (0.394429, 0.302785, 0.302785). Against a third each: 0.394429 log 1.183288 + 0.605570 log 0.908356 = 0.0081743,
     # times 20^2
@@ -54,7 +54,7 @@ def test_the_virtual_teacher_by_hand():
     assert loss.item() == pytest.approx(400 * 0.0081743, abs=1e-3)
 
 
-def test_who_is_as_sure_as_the_virtual_teacher_learns_nothing_of_it():
+def test_a_student_equal_to_the_virtual_teacher_has_zero_loss_and_gradient():
     logits = torch.full((4, 5), math.log(0.01 / 4), dtype=torch.float64)
     logits[torch.arange(4), LABELS] = math.log(0.99)
     logits = (logits + golden((4, 1), 2.3, 0.2, 50)).requires_grad_()  # a shift of logits changes no answer
@@ -64,8 +64,8 @@ def test_who_is_as_sure_as_the_virtual_teacher_learns_nothing_of_it():
     assert logits.grad.abs().max() < 1e-12
 
 
-def test_the_whole_loss():
-    objective = says(S, T, FUSED, temperature=2, virtual=0.5).objective(late())
+def test_loss_matches_a_loop():
+    objective = with_logits(S, T, FUSED, temperature=2, virtual=0.5).objective(late_batch())
     assert list(objective.terms) == ["ce/1", "ce/2", "ce/fused", "mutual", "virtual"]
     expected = 0.0
     u = torch.full((4, 5), 0.0025, dtype=torch.float64).scatter(1, LABELS[:, None], 0.99)
@@ -82,22 +82,22 @@ def test_the_whole_loss():
     assert objective.loss.item() == pytest.approx(expected / 4, rel=1e-9)
 
 
-def test_the_ramp_weighs_the_mutual_part_alone_and_no_weight_leaves_the_virtual_teacher_out():
-    method = says(S, T, FUSED, ramp=0.5, virtual=0)
-    early, full = (method.objective(replace(late(), clock=Clock(epoch, 10))).terms for epoch in (2, 5))
+def test_the_ramp_affects_only_the_mutual_loss():
+    method = with_logits(S, T, FUSED, ramp=0.5, virtual=0)
+    early, full = (method.objective(replace(late_batch(), clock=Clock(epoch, 10))).terms for epoch in (2, 5))
     assert "virtual" not in full
     assert early["mutual"].item() == pytest.approx(full["mutual"].item() * math.exp(-5 * 0.6**2), rel=1e-10)
     assert all(early[name].item() == full[name].item() for name in ("ce/1", "ce/2", "ce/fused"))
     assert sigmoid_rampup(Clock(0, 10), 0) == sigmoid_rampup(Clock(80, 300), 80 / 300) == 1
 
 
-def test_the_two_networks_may_change_places():
-    one, other = (says(*logits, FUSED).objective(late()).loss.item() for logits in ((S, T), (T, S)))
+def test_invariance_to_swapping_the_networks():
+    one, other = (with_logits(*logits, FUSED).objective(late_batch()).loss.item() for logits in ((S, T), (T, S)))
     assert one == pytest.approx(other, rel=1e-12)
     assert mutual_loss(S, S + 1, S - 2, 3.0).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_whoever_teaches_is_a_constant():
+def test_targets_are_detached():
     # 2 log-gradients: z_1 and z_2 are pulled to p_f, z_f to p_12, by T (p - target) / B
     first, second, fused = (z.clone().requires_grad_() for z in (S, T, FUSED))
     mutual_loss(first, second, fused, 3.0).backward()
@@ -113,8 +113,8 @@ def test_gradients():
     assert torch.autograd.gradcheck(lambda z: kl(FUSED, z, 3.0), (logits,))
 
 
-def test_the_supervised_fusion_reaches_both_networks_and_the_fusion():
-    method, shown = ffcl(), late(IMAGES, torch.tensor([0, 1, 2, 0]))
+def test_the_supervised_loss_of_the_fusion_reaches_both_networks():
+    method, shown = ffcl(), late_batch(IMAGES, torch.tensor([0, 1, 2, 0]))
     reach = {"ce/1": (True, False, False), "ce/2": (False, True, False), "ce/fused": (True, True, True)}
     for term, expected in reach.items():
         method.zero_grad(set_to_none=True)
@@ -126,7 +126,7 @@ def test_the_supervised_fusion_reaches_both_networks_and_the_fusion():
 
 @pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
 @pytest.mark.parametrize("half", [False, True])
-def test_the_fusion_reads_the_last_maps_of_both_one_upon_the_other(half, word):
+def test_the_fusion_takes_the_concatenated_last_maps(half, word):
     method = ffcl(half, word)
     seen = []
     method.fusion.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
@@ -138,7 +138,7 @@ def test_the_fusion_reads_the_last_maps_of_both_one_upon_the_other(half, word):
     assert [z.shape for z in logits] == [(4, 3)] * 3
 
 
-def test_the_head_of_the_fusion_is_of_the_students_kind():
+def test_the_fusion_has_the_students_type_of_head():
     assert type(ffcl().fusion.head) is nn.Linear
 
     def cosine(count: int) -> list[nn.Module]:
@@ -152,22 +152,22 @@ def test_the_head_of_the_fusion_is_of_the_students_kind():
     assert (head.in_features, head.out_features) == (64, 3)
 
 
-def test_the_size_of_the_fusion():
+def test_number_of_parameters_of_the_fusion():
     # c = 4: depthwise 9 * 8, BN 2 * 8, pointwise 8 * 4, BN 2 * 4, head 4 * 3 + 3
     net = build_fusion(4, nn.Linear(4, 3), bf16=False)
     assert sum(p.numel() for p in net.parameters()) == 72 + 16 + 32 + 8 + 15
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_few_digits_few_samples_and_equal_ones_are_finite(dtype):
+def test_half_precision_and_degenerate_batches_are_finite(dtype):
     for rows, labels in (([0], [3]), ([1, 1, 1], [2, 2, 2])):
         logits = [(20 * z[rows]).to(dtype) for z in (S, T, FUSED)]
         assert mutual_loss(*logits, 3.0).isfinite()
         assert virtual_teacher_loss(logits[0], torch.tensor(labels)).isfinite()
 
 
-def test_what_is_measured_beside():
-    beside = says(S, T, FUSED).auxiliary_logits(IMAGES)
+def test_auxiliary_logits():
+    beside = with_logits(S, T, FUSED).auxiliary_logits(IMAGES)
     assert beside.keys() == {"fused", "ensemble"}
     assert torch.equal(beside["fused"], FUSED)
     assert torch.equal(beside["ensemble"], (S + T) / 2)

@@ -34,7 +34,7 @@ from robustkd.types import Output
 FITNET = METHODS.parse("fitnet")
 
 
-class Shows(Network):
+class ConstantMaps(Network):
     """Answers with maps of its own; each hangs on a parameter."""
 
     def __init__(self, maps: Sequence[Tensor], logits: Tensor = S) -> None:
@@ -62,8 +62,8 @@ def net(*stages: tuple[int, int], channels: int = 1) -> StagedNetwork:
     return StagedNetwork(nn.Conv2d(channels, 2, 3, padding=1), parts, nn.Linear(inside, 5))
 
 
-def fitnet(student: Network, teacher: Network, shape: tuple[int, int, int] = (1, 8, 8), **chosen: float) -> FitNet:
-    return FitNet(student, Frozen(teacher), replace(FIVE, shape=shape), lambda: CE(FIVE), **chosen)
+def fitnet(student: Network, teacher: Network, shape: tuple[int, int, int] = (1, 8, 8), **options: float) -> FitNet:
+    return FitNet(student, Frozen(teacher), replace(FIVE, shape=shape), lambda: CE(FIVE), **options)
 
 
 def hint(method: FitNet) -> Tensor:
@@ -72,12 +72,12 @@ def hint(method: FitNet) -> Tensor:
     return objective.loss
 
 
-def test_the_hint_by_hand():
+def test_hint_loss_by_hand():
     # Student 1..9 on 3x3, teacher 2x2, r sums 2x2 windows: 12, 16, 24, 28. Against 10, 16, 24, 32 it is 2, 0, 0, -4 off:
     # (4 + 0 + 0 + 16) / 4 / 2 = 2.5
     student = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
     teacher = torch.tensor([[[[10.0, 16], [24, 32]]]])
-    method = fitnet(Shows([student]), Shows([teacher]), hint=0)
+    method = fitnet(ConstantMaps([student]), ConstantMaps([teacher]), hint=0)
     with torch.no_grad():
         method.regressor.weight.fill_(1)
         method.regressor.bias.fill_(0)
@@ -86,10 +86,10 @@ def test_the_hint_by_hand():
 
 def three(student: Tensor, teacher: Tensor) -> FitNet:
     """Both nets with three maps, of which the hint is the last."""
-    return fitnet(*(Shows([torch.zeros(1, 1, 4, 4)] * 2 + [x]) for x in (student, teacher))).double()
+    return fitnet(*(ConstantMaps([torch.zeros(1, 1, 4, 4)] * 2 + [x]) for x in (student, teacher))).double()
 
 
-def test_the_hint_as_a_loop_has_it():
+def test_hint_loss_matches_a_loop():
     student, teacher = golden((2, 3, 4, 5), 0.37, 0.2), golden((2, 2, 2, 4), 0.53, 0.5)
     method = three(student, teacher)
     weight, bias = method.regressor.weight, method.regressor.bias
@@ -104,7 +104,7 @@ def test_the_hint_as_a_loop_has_it():
     assert hint(method).item() == pytest.approx(total / 32 / 2, rel=1e-12)
 
 
-def test_a_hint_foretold_is_zero_and_flat():
+def test_a_perfect_hint_has_zero_loss_and_gradient():
     student = golden((2, 3, 4, 4), 0.37, 0.2)
     method = three(student, torch.zeros(2, 2, 4, 4, dtype=torch.float64))
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_a_hint_foretold_is_zero_and_flat():
     assert method.regressor.weight.grad.abs().max() == 0
 
 
-def test_the_hint_ignores_labels_and_a_batch_twice_over_has_the_same():
+def test_hint_loss_ignores_labels_and_repeated_samples():
     student, teacher = golden((2, 3, 4, 4), 0.37, 0.2), golden((2, 2, 4, 4), 0.53, 0.5)
     method, twice = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
     twice.regressor = method.regressor
@@ -125,7 +125,7 @@ def test_the_hint_ignores_labels_and_a_batch_twice_over_has_the_same():
     assert other.loss.item() == hint(method).item()
 
 
-def test_the_gradient_of_the_hint():
+def test_gradient_of_the_hint_loss():
     method = three(golden((1, 2, 3, 3), 0.37, 0.2), golden((1, 2, 2, 2), 0.53, 0.5))
 
     def loss(student: Tensor) -> Tensor:
@@ -141,8 +141,8 @@ def test_the_gradient_of_the_hint():
 
 def test_the_second_phase_is_hinton():
     maps = [torch.zeros(1, 1, 2, 2)] * 3
-    ours = fitnet(Shows(maps), Shows(maps, T)).objective(make_batch()).terms
-    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE)).objective(make_batch()).terms
+    ours = fitnet(ConstantMaps(maps), ConstantMaps(maps, T)).objective(make_batch()).terms
+    theirs = Hinton(ConstantMaps(maps), Frozen(ConstantMaps(maps, T)), lambda: CE(FIVE)).objective(make_batch()).terms
     assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in theirs.items()}
     assert sum(ours.values()).item() == pytest.approx(1.2712183125, abs=1e-10)
 
@@ -150,7 +150,7 @@ def test_the_second_phase_is_hinton():
 @pytest.mark.parametrize(
     ("stages", "kernel"), [([(4, 1), (6, 1)], (5, 5)), ([(4, 1), (6, 2)], (1, 1)), ([(4, 2), (6, 1)], (1, 1))]
 )
-def test_the_regressor_makes_sizes_meet(stages, kernel):
+def test_the_regressor_matches_the_map_sizes(stages, kernel):
     method = fitnet(net(*stages), net((3, 1), (7, 2)))
     assert (method.regressor.in_channels, method.regressor.out_channels) == (6, 7)
     assert method.regressor.kernel_size == kernel
@@ -158,14 +158,14 @@ def test_the_regressor_makes_sizes_meet(stages, kernel):
     assert [objective.loss.shape for objective in method.hint_step(make_batch(images=images))] == [()]
 
 
-def test_the_regressor_may_be_longer_than_wide():
-    student, teacher = Shows([torch.zeros(1, 1, 5, 3)]), Shows([torch.zeros(1, 1, 2, 3)])
+def test_the_regressor_may_be_non_square():
+    student, teacher = ConstantMaps([torch.zeros(1, 1, 5, 3)]), ConstantMaps([torch.zeros(1, 1, 2, 3)])
     assert fitnet(student, teacher, hint=0).regressor.kernel_size == (4, 1)
 
 
 @pytest.mark.parametrize("shape", [(3, 6), (6, 3)])
-def test_a_teacher_with_the_larger_map_is_refused(shape):
-    student, teacher = Shows([torch.zeros(1, 1, 4, 4)] * 3), Shows([torch.zeros(1, 1, *shape)] * 3)
+def test_a_teacher_with_a_larger_map_is_rejected(shape):
+    student, teacher = ConstantMaps([torch.zeros(1, 1, 4, 4)] * 3), ConstantMaps([torch.zeros(1, 1, *shape)] * 3)
     with pytest.raises(
         UsageError, match=rf"after stage 2 the teacher's map is {shape[0]}x{shape[1]} but should be at most .* 4x4"
     ):
@@ -173,7 +173,7 @@ def test_a_teacher_with_the_larger_map_is_refused(shape):
 
 
 @pytest.mark.parametrize("asked", [2, 3, 9])
-def test_a_hint_above_the_last_stage_is_refused(asked):
+def test_a_hint_above_the_last_stage_is_rejected(asked):
     small, large = net((4, 2)), net((4, 2), (6, 2), (6, 1))
     for student, teacher in ((small, large), (large, small)):
         with pytest.raises(UsageError, match=f"hint is {asked} but should be at most 1, the number of stages"):
@@ -181,7 +181,7 @@ def test_a_hint_above_the_last_stage_is_refused(asked):
         assert fitnet(student, teacher, hint=1).hint == 1
 
 
-def test_the_first_phase_leaves_all_above_the_hint_as_it_was():
+def test_the_first_phase_leaves_everything_above_the_hint_unchanged():
     made = build_method(FITNET)
     before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
     epochs = made.train(small_view(), epochs=1)
@@ -195,7 +195,7 @@ def test_the_first_phase_leaves_all_above_the_hint_as_it_was():
     assert moved == before.keys() - upper - fixed
 
 
-def test_the_second_phase_moves_the_whole_student_and_no_regressor():
+def test_the_second_phase_updates_the_whole_student_but_not_the_regressor():
     made = build_method(FITNET)
     before, regressor = {}, None
     for epoch in made.train(small_view(), epochs=1):
@@ -207,7 +207,7 @@ def test_the_second_phase_moves_the_whole_student_and_no_regressor():
     assert torch.equal(made.method.regressor.weight, regressor)
 
 
-def test_the_second_phase_starts_afresh(monkeypatch):
+def test_the_second_phase_has_a_new_optimiser_and_schedule(monkeypatch):
     made, seen = build_method(FITNET), []
     phases = made.method.phases()
 
@@ -227,7 +227,7 @@ def test_the_second_phase_starts_afresh(monkeypatch):
     assert seen[-1][1] > 0
 
 
-def test_the_first_phase_comes_on_top_of_the_budget_and_each_phase_has_its_own_to_move():
+def test_epochs_and_parameters_of_the_phases():
     method = build_method(FITNET).method
     names = {id(p): name for name, p in method.named_parameters(remove_duplicate=False) if not name.startswith("model")}
     first, second = method.phases()
@@ -238,23 +238,27 @@ def test_the_first_phase_comes_on_top_of_the_budget_and_each_phase_has_its_own_t
     assert lower == whole - upper | {"regressor.weight", "regressor.bias"}
 
 
-@pytest.mark.parametrize("chosen", [{"alpha": 0.3}, {"temperature": 2.0}, {"alpha": 1.0, "temperature": 1.0}])
-def test_the_second_phase_takes_hintons_values(chosen: dict[str, float]):
+@pytest.mark.parametrize("options", [{"alpha": 0.3}, {"temperature": 2.0}, {"alpha": 1.0, "temperature": 1.0}])
+def test_the_second_phase_uses_the_hyperparameters_of_hinton(options: dict[str, float]):
     maps = [torch.zeros(1, 1, 2, 2)] * 3
-    ours = fitnet(Shows(maps), Shows(maps, T), **chosen).objective(make_batch()).terms
-    theirs = Hinton(Shows(maps), Frozen(Shows(maps, T)), lambda: CE(FIVE), **chosen).objective(make_batch()).terms
+    ours = fitnet(ConstantMaps(maps), ConstantMaps(maps, T), **options).objective(make_batch()).terms
+    theirs = (
+        Hinton(ConstantMaps(maps), Frozen(ConstantMaps(maps, T)), lambda: CE(FIVE), **options)
+        .objective(make_batch())
+        .terms
+    )
     assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in theirs.items()}
     assert theirs["kd"].item() != pytest.approx(0.9 * 1.1528813057, rel=1e-3)
 
 
 @pytest.mark.parametrize(("first", "epochs"), [(0.5, 5), (0.0, 1)])
-def test_the_first_phase_has_its_share_of_the_budget_and_one_epoch_at_least(first: float, epochs: int):
+def test_the_first_phase_has_at_least_one_epoch(first: float, epochs: int):
     phase, _ = fitnet(net((4, 2), (6, 2)), net((4, 2), (6, 2)), first=first).phases()
     assert replace(RECIPE, epochs=10).phase_epochs(phase) == epochs
 
 
 @pytest.mark.parametrize("student", [golden((1, 3, 4, 4), 0.37, 0.2), torch.zeros(2, 3, 4, 4).double()])
-def test_degenerate_hints_are_finite(student: Tensor):
+def test_degenerate_hints_have_finite_gradients(student: Tensor):
     method = three(student, torch.zeros(len(student), 2, 4, 4, dtype=torch.float64))
     hint(method).backward()
     assert method.student.maps[2].grad.isfinite().all()

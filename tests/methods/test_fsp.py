@@ -26,12 +26,12 @@ P1, P2 = golden((4, 3, 4, 4), 0.37, 0.2), golden((4, 5, 2, 2), 0.61, 0.4)
 Q1, Q2 = golden((4, 3, 4, 4), 0.29, 0.7), golden((4, 5, 2, 2), 0.83, 0.9)
 
 
-def fsp(student: str = "resnet8", teacher: str = "resnet14", **chosen: object) -> FSP:
+def fsp(student: str = "resnet8", teacher: str = "resnet14", **options: object) -> FSP:
     known = dataset_info(small_view())
-    return FSP(make_network(student), Frozen(make_network(teacher, seed=1)), known, lambda: CE(known), **chosen)
+    return FSP(make_network(student), Frozen(make_network(teacher, seed=1)), known, lambda: CE(known), **options)
 
 
-def test_the_golden_values():
+def test_golden_values():
     difference = fsp_matrix(P1, P2) - fsp_matrix(Q1, Q2)
     assert difference.square().mean().item() == pytest.approx(0.112114697887, abs=1e-11)
     assert difference.square().sum((1, 2)).mean().item() == pytest.approx(1.681720468307, abs=1e-11)
@@ -49,18 +49,18 @@ def test_by_hand_and_by_loops():
         assert made[b, i, j] == pytest.approx(expected)
 
 
-def test_flows_do_not_move_with_the_order_of_places():
+def test_invariance_to_the_order_of_positions():
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
     shuffled = [x.flatten(2)[:, :, order].reshape(x.shape) for x in (P1, Q1)]
     torch.testing.assert_close(fsp_matrix(*shuffled), fsp_matrix(P1, Q1))
 
 
-def test_the_gradient_is_right():
+def test_gradient():
     x = P1[:2].clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: fsp_matrix(x, P2[:2]), x)
 
 
-def test_nets_alike_have_nothing_to_learn_from_one_another():
+def test_equal_networks_have_zero_loss():
     method = fsp("resnet8", "resnet8")
     method.student.load_state_dict(method.teacher.net.state_dict())
     method.eval()
@@ -68,7 +68,7 @@ def test_nets_alike_have_nothing_to_learn_from_one_another():
     assert objective.loss.item() == 0
 
 
-def test_the_first_phase_moves_the_stages_and_not_the_head():
+def test_the_first_phase_updates_the_stages_but_not_the_head():
     method = fsp()
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     flow_phase, train = method.phases()
@@ -85,12 +85,12 @@ def test_the_second_phase_is_hinton_or_plain():
     assert set(plain.objective(shown).terms) == {"ce"}
 
 
-def test_other_channels_are_refused():
+def test_different_channels_are_rejected():
     with pytest.raises(UsageError, match=r"the student's maps have \[16, 16, 32, 64\] channels .* \[16, 32, 64, 128\]"):
         fsp("wrn_10_1", "wrn_10_2")
 
 
-def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
+def test_all_consecutive_maps_are_paired_including_the_stem():
     method = fsp()
     method.eval()
     images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -114,7 +114,7 @@ def test_all_neighbouring_maps_are_paired_and_the_stem_is_one_of_them():
         assert objective.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_first_phase_leaves_neck_and_head_as_they_were():
+def test_the_first_phase_leaves_neck_and_head_unchanged():
     made = build_method(METHODS.parse("fsp"))
     before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
     assert next(made.train(small_view())).phase == "flow"
@@ -126,7 +126,7 @@ def test_the_first_phase_leaves_neck_and_head_as_they_were():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"),
+    ("options", "expected"),
     [
         ({}, 1.2712183125),
         ({"alpha": 1.0}, 1.1528813057),
@@ -134,22 +134,22 @@ def test_the_first_phase_leaves_neck_and_head_as_they_were():
         ({"second": "plain"}, 2.3362513733),
     ],
 )
-def test_the_second_phase_is_golden(chosen: dict[str, object], expected: float):
-    method = FSP(ConstantNetwork(S), Frozen(ConstantNetwork(T)), FIVE, lambda: CE(FIVE), **chosen)
+def test_golden_values_of_the_second_phase(options: dict[str, object], expected: float):
+    method = FSP(ConstantNetwork(S), Frozen(ConstantNetwork(T)), FIVE, lambda: CE(FIVE), **options)
     assert method.objective(make_batch()).loss.item() == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize(
-    "maps", [P1[:1], 0 * P1, P1[:1].repeat(4, 1, 1, 1), 1e4 * P1], ids=["one", "zero", "alike", "large"]
+    "maps", [P1[:1], 0 * P1, P1[:1].repeat(4, 1, 1, 1), 1e4 * P1], ids=["one", "zero", "identical", "large"]
 )
-def test_degenerate_maps_are_finite(maps: torch.Tensor):
+def test_degenerate_maps_have_finite_gradients(maps: torch.Tensor):
     maps = maps.float().requires_grad_()
     (fsp_matrix(maps, P2[: len(maps)].float()) - fsp_matrix(Q1, Q2)[: len(maps)].float()).square().mean().backward()
     assert maps.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
+def test_half_precision_is_finite_and_close(dtype: torch.dtype):
     # Nets hand out float32, and should: in float16 maps of a few hundred overflow.
     torch.testing.assert_close(
         fsp_matrix(P1.to(dtype), P2.to(dtype)).double(), fsp_matrix(P1, P2), rtol=0.05, atol=0.01

@@ -13,16 +13,16 @@ from robustkd.models.net import Frozen
 from robustkd.types import Output
 
 
-def hinton(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> Hinton:
-    return Hinton(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **chosen)
+def hinton(student: Tensor = S, teacher: Tensor = T, **options: float) -> Hinton:
+    return Hinton(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **options)
 
 
-def kd(student: Tensor, teacher: Tensor = T, **chosen: float) -> Tensor:
+def kd(student: Tensor, teacher: Tensor = T, **options: float) -> Tensor:
     answers = (Output(logits, logits, ()) for logits in (student, teacher))
-    return hinton(**chosen).transfer(*answers, make_batch())["kd"]
+    return hinton(**options).transfer(*answers, make_batch())["kd"]
 
 
-def test_the_golden_value():
+def test_golden_value():
     objective = hinton().objective(make_batch())
     assert objective.loss.item() == pytest.approx(1.2712183125, abs=1e-10)
     assert objective.terms["ce"].item() == pytest.approx(0.1 * 2.3362513733, abs=1e-10)
@@ -51,7 +51,7 @@ def test_a_high_temperature_matches_centred_logits():
     assert loss.item() == pytest.approx(squares.item() / 10 / 4, rel=1e-3)
 
 
-def test_agreement_is_zero_and_flat():
+def test_equal_logits_have_zero_loss_and_gradient():
     student = T.clone().requires_grad_()
     loss = kd(student)
     loss.backward()
@@ -59,23 +59,23 @@ def test_agreement_is_zero_and_flat():
     assert student.grad.abs().max() < 1e-12
 
 
-def test_a_shift_of_logits_changes_nothing():
+def test_invariance_to_a_shift_of_logits():
     shift = golden((4, 1), 2.3, 0.2, 50)
     assert kd(S + shift, T - shift).item() == pytest.approx(kd(S).item(), rel=1e-10)
 
 
-def test_its_gradient():
+def test_gradient():
     assert torch.autograd.gradcheck(kd, (S.clone().requires_grad_(),))
 
 
-def test_alpha_is_the_share_of_the_teacher():
+def test_alpha_weights_the_teacher():
     plain = hinton(alpha=0).objective(make_batch()).loss
     taught = hinton(alpha=1).objective(make_batch())
     assert plain.item() == pytest.approx(2.3362513733, abs=1e-10)
     assert taught.loss.item() == taught.terms["kd"].item()
 
 
-def test_the_teacher_is_asked_once_and_gets_no_gradient():
+def test_the_teacher_runs_once_without_gradients():
     method = hinton()
     method.objective(make_batch()).loss.backward()
     assert (method.teacher.net.asked, method.teacher.net.learning) == (1, 0)
@@ -83,14 +83,14 @@ def test_the_teacher_is_asked_once_and_gets_no_gradient():
     assert method.student.logits.grad.abs().min() > 0
 
 
-def test_a_state_belongs_to_its_teacher():
+def test_a_state_requires_the_same_teacher():
     state = hinton().state_dict()
     hinton(S + 1).load_state_dict(state)
     with pytest.raises(ValueError, match="another teacher"):
         hinton(teacher=T + 1).load_state_dict(state)
 
 
-def test_the_labels_are_those_of_the_batch():
+def test_labels_are_those_of_the_batch():
     wrong = hinton(alpha=0).objective(make_batch((LABELS + 1) % 5)).loss
     assert abs(wrong.item() - 2.3362513733) > 0.1
 
@@ -98,7 +98,7 @@ def test_the_labels_are_those_of_the_batch():
 @pytest.mark.parametrize(
     ("student", "teacher"),
     [(S[:1], T[:1]), (S[:1].repeat(4, 1), T), (0 * S, 0 * T), (1e4 * S, -1e4 * T), (S[:, :1], T[:, :1])],
-    ids=["one", "alike", "flat", "sure", "one class"],
+    ids=["one", "identical", "flat", "sure", "one class"],
 )
 def test_degenerate_batches_are_finite(student: Tensor, teacher: Tensor):
     method = hinton(student, teacher)
@@ -109,6 +109,6 @@ def test_degenerate_batches_are_finite(student: Tensor, teacher: Tensor):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_in_half_precision_it_is_finite_and_near(dtype: torch.dtype):
+def test_half_precision_is_finite_and_close(dtype: torch.dtype):
     # Nets hand out float32; this is for who feeds it otherwise.
     assert kd(S.to(dtype), T.to(dtype)).item() == pytest.approx(0.9 * 1.1528813057, rel=0.02)

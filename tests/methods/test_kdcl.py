@@ -16,9 +16,9 @@ THIRD = golden((4, 5), 0.5, 0.9)
 ALL = (S, T, THIRD)
 
 
-def kdcl(*logits: Tensor, **chosen: object) -> KDCL:
+def kdcl(*logits: Tensor, **options: object) -> KDCL:
     nets = [ConstantNetwork(z) for z in logits or (S, T)]
-    return KDCL(lambda count: nets[:count], lambda: CE(FIVE), **{"networks": len(nets), **chosen})
+    return KDCL(lambda count: nets[:count], lambda: CE(FIVE), **{"networks": len(nets), **options})
 
 
 def losses(*logits: Tensor, labels: Tensor = LABELS) -> list[Tensor]:
@@ -38,20 +38,20 @@ def test_by_hand():
     assert terms["ce/1"].item() == pytest.approx(math.log(11 / 9), abs=1e-6)
 
 
-def test_the_targets_as_a_loop_has_them():
-    low, chosen = minlogit_target(ALL, LABELS), naive_target(ALL, losses(*ALL))
-    picked = set()
+def test_targets_match_a_loop():
+    minlogit, naive = minlogit_target(ALL, LABELS), naive_target(ALL, losses(*ALL))
+    selected = set()
     for b, label in enumerate(LABELS.tolist()):
         rows = [z[b].tolist() for z in ALL]
-        assert low[b].tolist() == pytest.approx([min(row[k] - row[label] for row in rows) for k in range(5)])
+        assert minlogit[b].tolist() == pytest.approx([min(row[k] - row[label] for row in rows) for k in range(5)])
         entropy = [math.log(sum(map(math.exp, row))) - row[label] for row in rows]
-        picked.add(entropy.index(min(entropy)))
-        assert chosen[b].tolist() == rows[entropy.index(min(entropy))]
-    assert len(picked) > 1  # not one network for the whole batch
+        selected.add(entropy.index(min(entropy)))
+        assert naive[b].tolist() == rows[entropy.index(min(entropy))]
+    assert len(selected) > 1  # not one network for the whole batch
 
 
 @pytest.mark.parametrize(("target", "temperature"), [("minlogit", 2.0), ("naive", 2.0), ("minlogit", 3.0)])
-def test_the_loss_as_a_loop_has_it(target, temperature):
+def test_loss_matches_a_loop(target, temperature):
     method = kdcl(*ALL, target=target, temperature=temperature, weight=0.5)
     aim = (minlogit_target(ALL, LABELS) if target == "minlogit" else naive_target(ALL, losses(*ALL))) / temperature
     for m, z in enumerate(ALL, 1):
@@ -63,14 +63,14 @@ def test_the_loss_as_a_loop_has_it(target, temperature):
         assert term == pytest.approx(0.5 * temperature**2 * total, rel=1e-9)
 
 
-def test_the_least_lead_is_surer_of_the_label_than_any_network():
+def test_minlogit_target_gives_the_label_more_than_any_network():
     aim, *each = losses(minlogit_target(ALL, LABELS), *ALL)
     assert (aim <= torch.stack(each).amin(dim=0)).all()
     assert (losses(naive_target(ALL, each))[0] - torch.stack(each).amin(dim=0)).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("target", ["minlogit", "naive"])
-def test_a_shift_of_a_networks_logits_changes_nothing_and_agreement_teaches_nothing(target):
+def test_invariance_to_shifts_and_zero_kl_of_equal_networks(target):
     plain, moved = kdcl(S, T, target=target), kdcl(S + golden((4, 1), 2.3, 0.2, 50), T - 7, target=target)
     assert moved.objective(make_batch()).loss.item() == pytest.approx(
         plain.objective(make_batch()).loss.item(), rel=1e-10
@@ -80,7 +80,7 @@ def test_a_shift_of_a_networks_logits_changes_nothing_and_agreement_teaches_noth
 
 
 @pytest.mark.parametrize("target", ["minlogit", "naive"])
-def test_the_target_is_a_constant_and_each_loss_reaches_its_own_network(target):
+def test_the_target_is_detached_and_each_loss_reaches_its_own_network(target):
     method = kdcl(*ALL, target=target)
     for kind in ("ce", "kl"):
         for m in range(3):
@@ -89,7 +89,7 @@ def test_the_target_is_a_constant_and_each_loss_reaches_its_own_network(target):
             assert [n for n, net in enumerate(method.students) if net.logits.grad is not None] == [m]
 
 
-def test_the_gradient_of_the_mimicry():
+def test_gradient_of_the_kl_term():
     # p_t is a constant: the derivative by z_m is lambda T (p_m - p_t) / B, whatever p_t owes to z_m
     method = kdcl(*ALL, temperature=2.0, weight=3.0)
     method.objective(make_batch()).terms["kl/2"].backward()
@@ -97,12 +97,12 @@ def test_the_gradient_of_the_mimicry():
     assert torch.allclose(method.students[1].logits.grad, exact, atol=1e-12)
 
 
-def test_the_gradient_of_the_least_lead():
+def test_gradient_of_the_minlogit_target():
     inputs = tuple(z.clone().requires_grad_() for z in ALL)
     assert torch.autograd.gradcheck(lambda *z: minlogit_target(z, LABELS), inputs)
 
 
-class Sees(ConstantNetwork):
+class RecordingNetwork(ConstantNetwork):
     """Remembers what it was shown."""
 
     def forward(self, images: Tensor) -> Output:
@@ -110,8 +110,8 @@ class Sees(ConstantNetwork):
         return super().forward(images)
 
 
-def test_every_other_network_sees_the_second_augmentation():
-    nets = [Sees(z) for z in ALL]
+def test_every_other_network_receives_the_second_augmentation():
+    nets = [RecordingNetwork(z) for z in ALL]
     method = KDCL(lambda count: nets, lambda: CE(FIVE), networks=3)
     assert tuple(method.views) == ("again",)
     shown = replace(make_batch(), views=(torch.ones(4, 1, 2, 2),))
@@ -120,7 +120,7 @@ def test_every_other_network_sees_the_second_augmentation():
     assert nets[1].seen is shown.views[0]
 
 
-def test_the_naive_target_hears_the_criterion_alone_and_the_least_lead_the_label():
+def test_naive_uses_only_the_criterion_and_minlogit_only_the_label():
     class Backwards(CE):
         def forward(self, logits: Tensor, batch: Batch) -> Tensor:
             return -super().forward(logits, batch)
@@ -136,7 +136,7 @@ def test_the_naive_target_hears_the_criterion_alone_and_the_least_lead_the_label
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("target", ["minlogit", "naive"])
-def test_few_digits_few_samples_and_equal_ones_are_finite(dtype, target):
+def test_half_precision_and_degenerate_batches_are_finite(dtype, target):
     for rows, labels in (([0], [3]), ([1, 1, 1], [2, 2, 2])):
         logits = [(20 * z[rows]).to(dtype) for z in ALL]
         assert kdcl(*logits, target=target).objective(make_batch(torch.tensor(labels))).loss.isfinite()

@@ -28,8 +28,8 @@ from robustkd.methods.mean_teacher import MeanTeacher, squared_error
 from robustkd.types import Batch, Clock
 
 
-def mean_teacher(student: Tensor = S, average: Tensor = T, **chosen: object) -> MeanTeacher:
-    method = MeanTeacher(ConstantNetwork(student), lambda: CE(FIVE), **{"ramp": 0.0, **chosen})
+def mean_teacher(student: Tensor = S, average: Tensor = T, **options: object) -> MeanTeacher:
+    method = MeanTeacher(ConstantNetwork(student), lambda: CE(FIVE), **{"ramp": 0.0, **options})
     method.average.logits.copy_(average)
     return method
 
@@ -53,7 +53,7 @@ def test_by_hand():
     )
 
 
-def test_the_defaults_are_the_authors():
+def test_defaults_match_the_authors():
     method = MeanTeacher(ConstantNetwork(S), lambda: CE(FIVE))
     assert (method.mse, method.kl, method.decay, method.consistent) == (100, 0, 0.99, "all")
     assert method.ramp == 40_000 / 150_000
@@ -68,20 +68,20 @@ def test_the_defaults_are_the_authors():
     assert objective.terms["mse"].item() == pytest.approx(100 * total / 20, rel=1e-12)
 
 
-def test_the_divergence_is_from_the_average_to_the_student():
+def test_kl_is_from_the_average_to_the_student():
     assert kl_per_sample(T, S).mean().item() == pytest.approx(0.7890244234, abs=1e-10)  # KL(Tch || S)
     assert mean_teacher(kl=10).objective(paired()).terms["kl"].item() == pytest.approx(7.890244234, abs=1e-9)
 
 
 @pytest.mark.parametrize("far", [squared_error, kl_per_sample])
-def test_agreement_is_zero_and_a_shift_of_logits_changes_nothing(far):
+def test_equal_logits_have_zero_loss_up_to_a_shift(far):
     shifted = S + golden((4, 1), 2.3, 0.2, 50)
     assert far(S, shifted).abs().max() < 1e-12
     assert torch.allclose(far(T, shifted), far(T, S), rtol=1e-10)
 
 
 @pytest.mark.parametrize("far", [squared_error, kl_per_sample])
-def test_their_gradients_and_small_numbers(far):
+def test_gradients_and_half_precision(far):
     assert torch.autograd.gradcheck(lambda z: far(T, z), (S.clone().requires_grad_(),))
     for dtype in (torch.float16, torch.bfloat16):
         assert far(30 * T.to(dtype), 30 * S.to(dtype)).isfinite().all()
@@ -103,7 +103,7 @@ def test_no_gradient_reaches_the_average():
     assert (method.average.asked, method.average.learning) == (1, 0)
 
 
-def test_the_average_sees_the_second_view(monkeypatch):
+def test_the_average_receives_the_second_view(monkeypatch):
     method = MeanTeacher(make_network(), lambda: CE(FIVE), ramp=0.0)
     shown, seen = paired(torch.tensor([0, 1, 2, 0]), torch.rand(4, *SHAPE)), []
     for net in (method.model, method.average):
@@ -124,13 +124,13 @@ def followed(decay: float, updates: int) -> tuple[list[Tensor], Tensor]:
     return been, method.average.logits
 
 
-def test_the_average_begins_as_a_plain_mean():
+def test_the_average_starts_as_an_arithmetic_mean():
     been, average = followed(decay=0.99, updates=6)  # 1 - 1 / (t + 1) is 6/7 at most
     assert torch.allclose(average, sum(been) / 7, rtol=1e-6)
     assert (been[0] - been[-1]).abs().max() > 0.1
 
 
-def test_the_average_goes_on_at_its_decay():
+def test_the_average_continues_with_its_decay():
     been, average = followed(decay=0.6, updates=6)  # 1/2 at the first update, 0.6 from the second on
     expected = (been[0] + been[1]) / 2
     for student in been[2:]:
@@ -138,7 +138,7 @@ def test_the_average_goes_on_at_its_decay():
     assert torch.allclose(average, expected, rtol=1e-6)
 
 
-def test_batch_norm_of_the_average_gathers_statistics_of_its_own():
+def test_batch_norm_of_the_average_collects_its_own_statistics():
     made = build_method(METHODS.parse("mean_teacher"))
     made.trained(small_view(), epochs=1)
     (ours, theirs) = (dict(net.named_buffers()) for net in (made.method.average, made.method.model))
@@ -150,7 +150,7 @@ def test_batch_norm_of_the_average_gathers_statistics_of_its_own():
     assert torch.equal(made.method.auxiliary_logits(images)["average"], made.method.average(images).logits)
 
 
-def test_only_labels_that_the_average_does_not_give_ask_for_consistency():
+def test_unreliable_applies_consistency_where_average_and_label_differ():
     given = T.argmax(dim=1)
     labels = torch.where(torch.tensor([True, False, False, True]), given, (given + 1) % 5)
     objective = mean_teacher(consistent="unreliable", kl=10).objective(paired(labels))
@@ -160,7 +160,7 @@ def test_only_labels_that_the_average_does_not_give_ask_for_consistency():
     assert objective.notes["doubted"].item() == 0.5
 
 
-def test_nobody_doubted_is_zero_and_flat_and_all_doubted_is_all():
+def test_unreliable_with_no_and_with_all_labels_unreliable():
     given = T.argmax(dim=1)
     none, everyone = (
         mean_teacher(consistent="unreliable").objective(paired(labels)).terms["mse"]
@@ -172,7 +172,7 @@ def test_nobody_doubted_is_zero_and_flat_and_all_doubted_is_all():
 
 @pytest.mark.parametrize("consistent", ["all", "unreliable"])
 @pytest.mark.parametrize("labels", [LABELS[:1], torch.full((4,), 2)])
-def test_one_sample_and_one_class(consistent, labels):
+def test_a_single_sample_and_a_single_class(consistent, labels):
     rows = (z[:1].expand(len(labels), 5) for z in (S, T))  # identical rows
     objective = mean_teacher(*rows, consistent=consistent).objective(paired(labels))
     objective.loss.backward()

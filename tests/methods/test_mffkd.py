@@ -21,7 +21,7 @@ VS, VT = golden((4, 6), 0.9, 0.1), golden((4, 6), 0.41, 0.6, 2)
 MAPS = [golden((4, 2, 8, 8), 0.37, 0.2), golden((4, 3, 4, 4), 0.61, 0.4), golden((4, 5, 2, 2), 0.29, 0.7)]
 
 
-def found(student: Tensor, teacher: Tensor, tau: float, classes: Sequence[int] | None = None) -> float:
+def reference_info_nce(student: Tensor, teacher: Tensor, tau: float, classes: Sequence[int] | None = None) -> float:
     """InfoNCE pair by pair."""
     s, t = ([row - v.numpy().mean(axis=0) for row in v.numpy()] for v in (student, teacher))
     total = 0.0
@@ -37,14 +37,14 @@ def fusion(side: int = 8, width: int = 3) -> TopDownFusion:
     return TopDownFusion([2, 3, 5], width, side).double()
 
 
-def answer(maps: Sequence[Tensor], logits: Tensor) -> Output:
+def output(maps: Sequence[Tensor], logits: Tensor) -> Output:
     return Output(logits, logits, [maps[0], *maps])  # the stem's map is not asked for
 
 
-def mffkd(**chosen: object) -> MFFKD:
+def mffkd(**options: object) -> MFFKD:
     facts = DatasetInfo(10, (5, 5, 0), SHAPE)
     torch.manual_seed(0)
-    return MFFKD(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: CE(facts), **chosen)
+    return MFFKD(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: CE(facts), **options)
 
 
 # --- the contrast --------------------------------------------------------------------------------------------------
@@ -59,21 +59,21 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.7])
-def test_as_a_loop_has_it(tau):
-    assert info_nce(VS, VT, tau).item() == pytest.approx(found(VS, VT, tau), rel=1e-10)
+def test_matches_a_loop(tau):
+    assert info_nce(VS, VT, tau).item() == pytest.approx(reference_info_nce(VS, VT, tau), rel=1e-10)
     for classes in ([0, 1, 0, 2], [1, 1, 1, 0]):
-        expected = found(VS, VT, tau, classes)
+        expected = reference_info_nce(VS, VT, tau, classes)
         assert info_nce(VS, VT, tau, torch.tensor(classes)).item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_classes_take_negatives_away_and_leave_nothing_where_all_are_one():
+def test_samples_of_the_same_class_are_no_negatives():
     plain = info_nce(VS, VT)
     assert info_nce(VS, VT, classes=torch.arange(4)).item() == plain.item()
     assert info_nce(VS, VT, classes=torch.tensor([0, 1, 0, 2])) < plain
     assert info_nce(VS, VT, classes=torch.zeros(4)).item() == 0
 
 
-def test_it_does_not_move_with_shift_scale_rotation_and_order():
+def test_invariance_to_shift_scale_rotation_and_order():
     turn, _ = torch.linalg.qr(golden((6, 6), 1.7, 0.3))
     order = torch.tensor([2, 0, 3, 1])
     moved = 3 * VS @ turn + 5, 0.5 * VT @ turn - golden((6,), 0.7, 0.1)
@@ -82,11 +82,11 @@ def test_it_does_not_move_with_shift_scale_rotation_and_order():
     assert info_nce(VS[order], VT) > info_nce(VS, VS)
 
 
-def test_to_know_nothing_costs_log_b():
+def test_unrelated_vectors_cost_log_b():
     assert info_nce(VS, VT[:1].repeat(4, 1)).item() == pytest.approx(math.log(4))
 
 
-def test_gradients_are_right():
+def test_gradients():
     s, t = VS.clone().requires_grad_(), VT.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda s, t: info_nce(s, t, 0.5), (s, t))
     assert torch.autograd.gradcheck(lambda s, t: info_nce(s, t, 0.5, torch.tensor([0, 1, 0, 2])), (s, t))
@@ -96,12 +96,12 @@ def test_gradients_are_right():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("rows", ["one", "two", "alike", "two alike", "zero"])
+@pytest.mark.parametrize("rows", ["one", "two", "identical", "two alike", "zero"])
 def test_degenerate_batches_have_small_gradients(rows: str, dtype: torch.dtype):
     student = {
         "one": VS[:1],
         "two": VS[:2],
-        "alike": VS[:1].repeat(4, 1),
+        "identical": VS[:1].repeat(4, 1),
         "two alike": torch.cat([VS[:3], VS[:1]]),
         "zero": torch.zeros(4, 6),
     }[rows].to(dtype).requires_grad_()  # fmt: skip
@@ -116,7 +116,7 @@ def test_degenerate_batches_have_small_gradients(rows: str, dtype: torch.dtype):
 # --- the fusion ----------------------------------------------------------------------------------------------------
 
 
-def test_a_fusion_with_open_gates_by_hand():
+def test_fusion_with_constant_gates_by_hand():
     # One channel. Top: mean 2, times 1 + 1/2 twice: 4.5. Below: 10 + 2 = 12 on average, 27.
     towers = TopDownFusion([1, 1], 1, 8)
     for p in towers.parameters():
@@ -128,7 +128,7 @@ def test_a_fusion_with_open_gates_by_hand():
     assert [v.item() for v in towers([low, top])] == [27, 4.5]
 
 
-def test_with_gates_that_say_nothing_stages_add_up_whatever_the_side():
+def test_fusion_with_constant_gates_sums_the_stages_for_any_side():
     # A mean of sums is a sum of means: J_l mean F_l and all above it, times 1.5 for each of two gates.
     for side in (1, 2, 8):
         method = fusion(side)
@@ -144,7 +144,7 @@ def test_with_gates_that_say_nothing_stages_add_up_whatever_the_side():
             np.testing.assert_allclose(vectors.detach().numpy(), expected, rtol=1e-10)
 
 
-def test_gates_weigh_channels_and_places_as_loops_have_it():
+def test_gates_match_loops_over_positions():
     stage = fusion().stages[1]
     fused, vectors = stage(MAPS[1], golden((4, 3, 2, 2), 0.83, 0.9))
     for p, vector in zip(fused.detach().numpy(), vectors, strict=True):
@@ -160,7 +160,7 @@ def test_gates_weigh_channels_and_places_as_loops_have_it():
         np.testing.assert_allclose(vector.detach().numpy(), expected, rtol=1e-10)
 
 
-def test_a_stage_takes_in_what_is_above_it_and_nothing_below():
+def test_a_stage_depends_on_the_stages_above_it_only():
     maps = [x.clone().requires_grad_() for x in MAPS]
     vectors = fusion()(maps)
     for l, vector in enumerate(vectors):
@@ -168,7 +168,7 @@ def test_a_stage_takes_in_what_is_above_it_and_nothing_below():
         assert [g is not None and bool(g.any()) for g in gradients] == [k >= l for k in range(3)]
 
 
-def test_maps_are_fused_at_no_more_than_the_side():
+def test_maps_are_pooled_to_at_most_the_side():
     for side, sizes in ((8, (8, 4, 2)), (4, (4, 4, 2)), (1, (1, 1, 1))):
         seen = []
         method = fusion(side)
@@ -181,14 +181,14 @@ def test_maps_are_fused_at_no_more_than_the_side():
 # --- the method ----------------------------------------------------------------------------------------------------
 
 
-def test_its_terms():
-    student, teacher = answer(MAPS, S), answer([2 * x.cos() for x in MAPS], T)
+def test_terms():
+    student, teacher = output(MAPS, S), output([2 * x.cos() for x in MAPS], T)
     torch.manual_seed(0)
     method = mffkd(width=3, kd=0.5, temperature=4, weight=0.3, tau=0.2)
     method.student_fusion, method.teacher_fusion = fusion(), fusion()
     terms = method.transfer(student, teacher, make_batch())
     pairs = zip(method.student_fusion(student.maps[1:]), method.teacher_fusion(teacher.maps[1:]), strict=True)
-    expected = sum(found(s.detach(), t.detach(), 0.2) for s, t in pairs)
+    expected = sum(reference_info_nce(s.detach(), t.detach(), 0.2) for s, t in pairs)
     assert terms["contrast"].item() == pytest.approx(0.3 * expected, rel=1e-9)
     assert terms["kd"].item() == pytest.approx(0.5 * 1.1528813057, abs=1e-9)
     assert terms["kd"].item() == pytest.approx(8 * kl(T, S, 4).item())
@@ -197,18 +197,18 @@ def test_its_terms():
     ) == ["contrast"]
 
 
-def test_negatives_go_by_the_teachers_answer():
+def test_negatives_follow_the_teachers_predictions():
     method, losses = mffkd(negatives="teacher"), []
     method.student_fusion, method.teacher_fusion = fusion(), fusion()
     for said in ([0, 1, 2, 3], [0, 1, 0, 2], [3, 3, 3, 3]):  # all differ; two are alike; all are
-        teacher = answer([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[said])
-        losses.append(method.transfer(answer(MAPS, S), teacher, make_batch())["contrast"].item())
+        teacher = output([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[said])
+        losses.append(method.transfer(output(MAPS, S), teacher, make_batch())["contrast"].item())
     method.negatives = "all"
-    assert method.transfer(answer(MAPS, S), teacher, make_batch())["contrast"].item() == losses[0]
+    assert method.transfer(output(MAPS, S), teacher, make_batch())["contrast"].item() == losses[0]
     assert losses[0] > losses[1] > losses[2] == 0
 
 
-def test_both_sides_learn_and_the_teacher_does_not():
+def test_both_fusions_are_trained():
     made = build_method(METHODS.parse("mffkd"))
     before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if "_fusion" in name}
     made.trained(small_view())
@@ -217,7 +217,7 @@ def test_both_sides_learn_and_the_teacher_does_not():
     assert not any(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_the_same_image_is_found_again_after_training():
+def test_training_reduces_the_contrastive_loss():
     made = build_method(METHODS.parse("mffkd"), view=large_view())
     *_, last = made.train(large_view(), epochs=6, size=12)
     ignorance = made.method.weight * 3 * math.log(12)
@@ -230,9 +230,9 @@ def test_a_batch_of_one_has_no_negatives():
     assert method.objective(shown).terms["contrast"].item() == 0
 
 
-def test_nets_with_other_stages_are_refused():
+def test_networks_with_different_numbers_of_stages_are_rejected():
     facts, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
     teacher.stages = teacher.stages[:2]
     teacher.replace_head(nn.Linear(32, len(CLASSES)))
-    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
+    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
         MFFKD(make_network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))

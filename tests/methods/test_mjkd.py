@@ -20,8 +20,8 @@ def scalar(value: float) -> nn.Parameter:
     return nn.Parameter(torch.tensor(value, dtype=torch.float64))
 
 
-def mjkd(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> MJKD:
-    return MJKD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), FIVE, lambda: CE(FIVE), **chosen).double()
+def mjkd(student: Tensor = S, teacher: Tensor = T, **options: float) -> MJKD:
+    return MJKD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), FIVE, lambda: CE(FIVE), **options).double()
 
 
 @pytest.mark.parametrize(("nesterov", "first", "second"), [(False, 9.3, 7.9695), (True, 8.6625, 6.766096875)])
@@ -36,7 +36,7 @@ def test_two_steps_by_hand(nesterov, first, second):
         assert theta.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_who_is_reached_by_what_as_a_loop_has_it():
+def test_parameters_reached_by_some_of_the_losses_match_a_loop():
     # Loss k pulls parameter i towards aims[k][i]; None: it does not know it. The last is reached by none.
     aims = {
         "ce": [1.0, -2.0, None, None, 1.0, None],
@@ -68,7 +68,7 @@ def test_who_is_reached_by_what_as_a_loop_has_it():
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
+def test_with_zero_spread_it_is_sgd_on_the_sum(nesterov):
     results = []
     for update in (None, backward_and_step):
         method = build_method(METHODS.parse("mjkd(spread=0)")).method.double().train()
@@ -81,7 +81,7 @@ def test_with_no_spread_it_is_sgd_on_the_sum(nesterov):
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
 
 
-def test_with_a_spread_it_is_not():
+def test_with_a_spread_it_differs_from_sgd():
     moved = []
     for spread in (0.0, 0.075):
         method = mjkd(spread=spread)
@@ -96,7 +96,7 @@ def test_with_a_spread_it_is_not():
 
 @pytest.mark.parametrize("momentum", [0.0, 0.05, 0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize("spread", [0.0, 0.075, 1.0])
-def test_momenta_stay_momenta(momentum, spread):
+def test_momenta_stay_in_range(momentum, spread):
     ce, feature, logit = spread_momenta(momentum, spread).values()
     assert 0 <= ce <= feature <= logit < 1
     assert feature == momentum
@@ -105,7 +105,7 @@ def test_momenta_stay_momenta(momentum, spread):
         assert (ce, logit) == pytest.approx((0.825, 0.975))
 
 
-def test_without_momentum_it_is_plain_descent():
+def test_with_zero_momentum_it_is_gradient_descent():
     one, other = scalar(3), scalar(3)
     for p, update in ((one, lambda o, s: step_with_momenta(o, s, 0.075)), (other, backward_and_step)):
         optimiser = SGD([p], lr=0.1)
@@ -114,7 +114,7 @@ def test_without_momentum_it_is_plain_descent():
     assert one.item() == pytest.approx(other.item(), rel=1e-12)
 
 
-def test_momenta_are_kept_where_an_optimiser_is_saved():
+def test_momentum_buffers_are_saved_in_the_optimiser_state():
     made = build_method(METHODS.parse("mjkd"))
     method, again = made.method.train(), build_method(METHODS.parse("mjkd"), seed=1).method.train()
     shown = list(make_loader(small_view()).iter_epoch(0, Clock(0, 1)))
@@ -134,7 +134,7 @@ def test_momenta_are_kept_where_an_optimiser_is_saved():
     assert all(torch.equal(p, q) for p, q in zip(method.parameters(), again.parameters(), strict=True))
 
 
-def test_gradients_are_left_as_after_backward():
+def test_gradients_are_set_as_by_backward():
     method = build_method(METHODS.parse("mjkd")).method.train()
     (shown,) = make_loader(small_view(), 12).iter_epoch(0, Clock(0, 1))
     objective = method.objective(shown)
@@ -144,7 +144,7 @@ def test_gradients_are_left_as_after_backward():
         torch.testing.assert_close(p.grad, g, rtol=1e-4, atol=1e-6)
 
 
-def test_the_feature_loss_by_hand():
+def test_feature_loss_by_hand():
     # W = (1 0; 0 2), b = (0, 1): W (3, 1) + b = (3, 3) against (1, 4): (4 + 1) / 2, times 0.5
     method = mjkd(torch.tensor([[3.0, 1]]), torch.tensor([[1.0, 4]]), feature=0.5)
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_without_the_feature_loss_it_is_hinton():
     assert list(mjkd().objective(make_batch()).terms) == ["ce", "feature", "logit"]
 
 
-def test_what_agrees_is_not_moved_and_order_does_not_matter():
+def test_equal_networks_have_zero_loss_and_order_does_not_matter():
     method = mjkd(S, S)
     with torch.no_grad():
         method.adapter.weight.copy_(torch.eye(5))
@@ -177,7 +177,7 @@ def test_what_agrees_is_not_moved_and_order_does_not_matter():
         )
 
 
-def test_its_gradient():
+def test_gradient():
     method = mjkd(golden((3, 4), 0.7, 0.3), golden((3, 4), 1.3, 0.1, 2))
     shown = make_batch(torch.tensor([0, 3, 1]))
     inputs = (method.student.logits, method.adapter.weight, method.adapter.bias)

@@ -23,7 +23,7 @@ OURS = [golden((4, c, n, n), 0.37, c) for c, n in ((2, 4), (3, 4), (4, 2), (5, 2
 THEIRS = [golden((4, c, n, n), 0.53, c, 2) for c, n in ((2, 4), (4, 4), (6, 2), (5, 2))]
 
 
-class Shows(Network):
+class ConstantMaps(Network):
     """Answers with maps and logits of its own, which are what it learns; counts the maps it was walked for."""
 
     def __init__(self, maps: Sequence[Tensor], logits: Tensor) -> None:
@@ -44,10 +44,10 @@ class Shows(Network):
         raise NotImplementedError
 
 
-def mtkd_ssr(ours: Sequence[Tensor] = OURS, theirs: Sequence[Tensor] = THEIRS, **chosen: float) -> MTKDSSR:
+def mtkd_ssr(ours: Sequence[Tensor] = OURS, theirs: Sequence[Tensor] = THEIRS, **options: float) -> MTKDSSR:
     torch.manual_seed(0)
-    student, teacher = Shows(ours, S), Shows(theirs, T)
-    return MTKDSSR(student, Frozen(teacher), FIVE, lambda: CE(FIVE), **chosen).double()
+    student, teacher = ConstantMaps(ours, S), ConstantMaps(theirs, T)
+    return MTKDSSR(student, Frozen(teacher), FIVE, lambda: CE(FIVE), **options).double()
 
 
 def kl(target: np.ndarray, logits: np.ndarray, temperature: float) -> float:
@@ -59,7 +59,7 @@ def kl(target: np.ndarray, logits: np.ndarray, temperature: float) -> float:
     return temperature**2 * total / len(target)
 
 
-def said(head: nn.Linear, x: np.ndarray) -> np.ndarray:
+def head_logits(head: nn.Linear, x: np.ndarray) -> np.ndarray:
     """A head's answer to a map, averaged over its places and brought to one size."""
     rows = []
     for sample in x:
@@ -75,12 +75,12 @@ def test_by_hand():
     assert normalised_distance(student, teacher).item() == pytest.approx((0.4 + 4) / 2, abs=1e-6)
 
 
-def test_the_three_targets_as_loops_have_them():
+def test_the_three_targets_match_loops():
     method = mtkd_ssr(channels=0.7, responses=0.3, review=2.0, temperature=3)
     terms = method.objective(make_batch()).terms
     ours, theirs = [x.numpy() for x in OURS[1:]], [x.numpy() for x in THEIRS[1:]]
-    z_s = [*(said(h, x) for h, x in zip(method.heads, ours[:2], strict=True)), S.numpy()]
-    z_t = [*(said(h, x) for h, x in zip(method.teacher_heads, theirs[:2], strict=True)), T.numpy()]
+    z_s = [*(head_logits(h, x) for h, x in zip(method.heads, ours[:2], strict=True)), S.numpy()]
+    z_t = [*(head_logits(h, x) for h, x in zip(method.teacher_heads, theirs[:2], strict=True)), T.numpy()]
     distance = 0.0
     for project, s, t in zip(method.projections, ours, theirs, strict=True):
         for b in range(4):
@@ -93,7 +93,7 @@ def test_the_three_targets_as_loops_have_them():
     assert terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
 
 
-def test_the_last_stage_answers_with_the_net_itself():
+def test_the_last_stage_uses_the_logits_of_the_network():
     # With heads that agree there is left what Hinton's method has: the golden T^2 KL at T = 4.
     method = mtkd_ssr()
     for part in (*method.heads, *method.teacher_heads):
@@ -102,7 +102,7 @@ def test_the_last_stage_answers_with_the_net_itself():
     assert method.objective(make_batch()).terms["responses"].item() == pytest.approx(1.1528813057, abs=1e-10)
 
 
-def test_who_is_as_the_teacher_has_only_the_review_to_learn():
+def test_a_student_equal_to_its_teacher_has_only_the_review_loss():
     method = mtkd_ssr(THEIRS, THEIRS)
     method.student.load_state_dict(method.teacher.net.state_dict())
     method.heads.load_state_dict(method.teacher_heads.state_dict())
@@ -115,7 +115,7 @@ def test_who_is_as_the_teacher_has_only_the_review_to_learn():
     assert terms["review"].item() > 0.1
 
 
-def test_neither_the_size_nor_the_places_of_a_teachers_map_matter():
+def test_invariance_to_scale_and_position_of_the_teachers_maps():
     moved = [3 * x.flip(2).transpose(2, 3) for x in THEIRS]
     one, other = (mtkd_ssr(theirs=theirs).objective(make_batch()).terms for theirs in (THEIRS, moved))
     for name in one:
@@ -124,7 +124,7 @@ def test_neither_the_size_nor_the_places_of_a_teachers_map_matter():
         )  # the heads' scaling has an epsilon
 
 
-def test_who_learns_from_what():
+def test_which_parameters_each_term_trains():
     method = mtkd_ssr()
 
     def reached(term: str) -> set[str]:
@@ -141,25 +141,25 @@ def test_who_learns_from_what():
     assert reached("ce") == {"model.logits"}
 
 
-def test_the_teachers_heads_learn_from_labels_and_the_students_do_not():
+def test_only_the_teachers_heads_are_trained_on_labels():
     method, wrong = mtkd_ssr(), make_batch((LABELS + 1) % 5)
     (one,), (other,) = method.heads_step(make_batch()), method.heads_step(wrong)
     assert list(one.terms) == ["head/1", "head/2"]
     assert one.loss.item() != other.loss.item()
-    first = said(method.teacher_heads[0], THEIRS[1].numpy())
+    first = head_logits(method.teacher_heads[0], THEIRS[1].numpy())
     expected = np.mean([math.log(np.exp(z).sum()) - z[y] for z, y in zip(first, LABELS, strict=True)])
     assert one.terms["head/1"].item() == pytest.approx(expected, rel=1e-9)
     terms = [method.objective(shown).terms for shown in (make_batch(), wrong)]
     assert all(terms[0][name].item() == terms[1][name].item() for name in ("channels", "responses", "review"))
 
 
-def test_the_first_phase_runs_nothing_above_the_highest_head():
+def test_the_first_phase_runs_no_stage_above_the_highest_head():
     method = mtkd_ssr()
     list(method.heads_step(make_batch()))
     assert method.teacher.net.walked == 3  # the stem and two of three stages
 
 
-def test_each_phase_moves_its_own():
+def test_each_phase_updates_its_own_parameters():
     made = build_method(MTKD_SSR)
     states = {"before": copy.deepcopy(made.method.state_dict())}
     for epoch in made.train(small_view()):
@@ -176,13 +176,13 @@ def test_each_phase_moves_its_own():
     assert moved("heads", "train") == {"model", "student", "heads", "projections"}
 
 
-def test_without_responses_nobody_asks_the_teachers_heads():
+def test_without_responses_there_is_no_heads_phase():
     method = mtkd_ssr(responses=0)
     assert [phase.name for phase in method.phases()] == ["train"]
     assert method.objective(make_batch()).terms["responses"].item() == 0
 
 
-def test_its_gradient():
+def test_gradient():
     maps = [x[:2, :, :2, :2].clone().requires_grad_() for x in OURS[1:]]
     method = mtkd_ssr()
     teacher = Output(T[:2], T[:2], [x[:2] for x in THEIRS])
@@ -199,16 +199,18 @@ def test_its_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("rows", ["one", "alike", "zero"])
-def test_degenerate_vectors_are_finite_and_flat_enough(rows: str, dtype: torch.dtype):
-    student = {"one": S[:1], "alike": S[:1].repeat(4, 1), "zero": torch.zeros(4, 5)}[rows].to(dtype).requires_grad_()
+@pytest.mark.parametrize("rows", ["one", "identical", "zero"])
+def test_degenerate_vectors_have_bounded_gradients(rows: str, dtype: torch.dtype):
+    student = (
+        {"one": S[:1], "identical": S[:1].repeat(4, 1), "zero": torch.zeros(4, 5)}[rows].to(dtype).requires_grad_()
+    )
     loss = normalised_distance(student, T[: len(student)].to(dtype))
     loss.backward()
     assert loss.isfinite()
     assert student.grad.abs().max() < 1e4
 
 
-def test_nets_of_other_stages_or_of_one_are_refused():
+def test_unsupported_numbers_of_stages_are_rejected():
     facts = DatasetInfo(10, (5, 5, 0), SHAPE)
 
     def cut(stages: int, width: int) -> Network:
@@ -217,13 +219,13 @@ def test_nets_of_other_stages_or_of_one_are_refused():
         net.replace_head(nn.Linear(width, len(CLASSES)))
         return net
 
-    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2: they should be as many"):
+    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
         MTKDSSR(make_network("wrn_10_1"), Frozen(cut(2, 32)), facts, lambda: CE(facts))
     with pytest.raises(UsageError, match="have one stage but need at least 2"):
         MTKDSSR(cut(1, 16), Frozen(cut(1, 16)), facts, lambda: CE(facts))
 
 
-def test_its_heads_are_of_the_criterions_kind():
+def test_heads_match_the_criterion():
     class Picky(CE):
         head = "cosine"
 

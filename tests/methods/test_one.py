@@ -22,26 +22,26 @@ EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def one(word: str = "wrn_10_1", half: bool = False, **chosen: float) -> ONE:
+def one(word: str = "wrn_10_1", half: bool = False, **options: float) -> ONE:
     return ONE(
-        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **chosen
+        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **options
     )
 
 
-def says(*logits: Tensor, shares: Tensor = SHARES, **chosen: float) -> ONE:
+def with_logits(*logits: Tensor, shares: Tensor = SHARES, **options: float) -> ONE:
     """Its heads say what they are told to."""
-    method = one(branches=len(logits), **chosen)
+    method = one(branches=len(logits), **options)
     method.forward_heads = lambda images: (list(logits), shares)
     return method
 
 
-def late(images: Tensor | None = None, labels: Tensor = LABELS):
+def late_batch(images: Tensor | None = None, labels: Tensor = LABELS):
     """A batch of an epoch in which w is 1."""
     return replace(make_batch(labels, images), clock=Clock(9, 10))
 
 
-def test_the_golden_values():
-    terms = says(*BRANCHES).objective(late()).terms
+def test_golden_values():
+    terms = with_logits(*BRANCHES).objective(late_batch()).terms
     assert list(terms) == ["ce/1", "ce/2", "ce/3", "ce/ensemble", "kl"]
     *supervised, kl = terms.values()
     assert sum(supervised).item() == pytest.approx(7.3610898367, abs=1e-10)
@@ -58,24 +58,24 @@ def test_by_hand():
     assert ensemble_kl(ensemble, logits, 1.0).item() == pytest.approx(1.2832753, abs=1e-6)
 
 
-def test_the_weight_of_the_mimicry_rises():
+def test_the_weight_of_the_kl_term_rises():
     # the authors' run: 300 epochs, of which it rises for 80
     risen = {epoch: sigmoid_rampup(Clock(epoch, 300), 80 / 300) for epoch in (0, 20, 40, 80, 299)}
     assert risen == pytest.approx({0: 0.0067379, 20: 0.0600547, 40: 0.2865048, 80: 1, 299: 1}, abs=1e-7)
     assert sigmoid_rampup(Clock(0, 10), 0) == 1
     early, full = (
-        says(*BRANCHES, ramp=0.5).objective(replace(late(), clock=Clock(epoch, 10))).terms["kl"].item()
+        with_logits(*BRANCHES, ramp=0.5).objective(replace(late_batch(), clock=Clock(epoch, 10))).terms["kl"].item()
         for epoch in (2, 5)
     )
     assert early == pytest.approx(full * math.exp(-5 * 0.6**2), rel=1e-10)
 
 
-def test_branches_that_agree_are_taught_nothing():
+def test_equal_branches_have_zero_kl():
     shifted = [S + shift for shift in (0.0, 3.0, -50.0)]  # a shift of logits changes no answer
-    assert says(*shifted).objective(late()).terms["kl"].item() == pytest.approx(0, abs=1e-12)
+    assert with_logits(*shifted).objective(late_batch()).terms["kl"].item() == pytest.approx(0, abs=1e-12)
 
 
-def test_one_branch_alone_is_taught_by_itself_as_hinton_would():
+def test_a_single_branch_has_zero_kl_with_itself():
     alone = gated_logits(torch.ones(4, 1, dtype=torch.float64), [S])
     assert torch.equal(alone, S)
     student = S.clone().requires_grad_()
@@ -85,35 +85,35 @@ def test_one_branch_alone_is_taught_by_itself_as_hinton_would():
     assert student.grad.abs().max() < 1e-15
 
 
-def test_the_order_of_the_branches_does_not_matter():
+def test_invariance_to_the_order_of_branches():
     turned = [2, 0, 1]
-    terms = says(*BRANCHES).objective(late())
-    other = says(*(BRANCHES[m] for m in turned), shares=SHARES[:, turned]).objective(late())
+    terms = with_logits(*BRANCHES).objective(late_batch())
+    other = with_logits(*(BRANCHES[m] for m in turned), shares=SHARES[:, turned]).objective(late_batch())
     assert other.loss.item() == pytest.approx(terms.loss.item(), rel=1e-12)
 
 
-def test_the_gradient_of_the_mimicry():
+def test_gradient_of_the_kl_term():
     shares, target = SHARES, gated_logits(SHARES, BRANCHES)
     inputs = tuple(z.clone().requires_grad_() for z in BRANCHES)
     assert torch.autograd.gradcheck(lambda *z: ensemble_kl(target, z, 3.0), inputs)
     assert torch.autograd.gradcheck(lambda g, *z: gated_logits(g, z), (shares.clone().requires_grad_(), *inputs))
 
 
-def test_the_ensemble_is_a_constant_for_those_it_teaches():
+def test_the_ensemble_is_detached_as_a_target():
     method = one()
-    method.objective(late(IMAGES, torch.tensor([0, 1, 2, 0]))).terms["kl"].backward()
+    method.objective(late_batch(IMAGES, torch.tensor([0, 1, 2, 0]))).terms["kl"].backward()
     assert all(p.grad is None for p in method.gate.parameters())
-    method.objective(late(IMAGES, torch.tensor([0, 1, 2, 0]))).terms["ce/ensemble"].backward()
+    method.objective(late_batch(IMAGES, torch.tensor([0, 1, 2, 0]))).terms["ce/ensemble"].backward()
     assert all(p.grad.any() for p in method.gate.parameters())
 
 
-def test_each_branch_has_a_top_of_its_own_and_all_share_the_rest():
+def test_branches_share_everything_below_the_last_stage():
     method, labels = one(), torch.tensor([0, 1, 2, 0])
     tops = [[method.model.stages[-1], method.model.neck, method.model.head], *([b] for b in method.branches)]
     assert len(tops) == 3
     for branch in range(3):
         method.zero_grad(set_to_none=True)
-        method.objective(late(IMAGES, labels)).terms[f"ce/{branch + 1}"].backward()
+        method.objective(late_batch(IMAGES, labels)).terms[f"ce/{branch + 1}"].backward()
         reached = [any(p.grad is not None for part in top for p in part.parameters()) for top in tops]
         assert reached == [number == branch for number in range(3)]
         assert method.model.stem.weight.grad.any()
@@ -121,7 +121,7 @@ def test_each_branch_has_a_top_of_its_own_and_all_share_the_rest():
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
-def test_a_branch_answers_as_the_whole_net_would(word, half):
+def test_a_branch_equals_the_whole_network(word, half):
     # With the first branch's weights the others are the model, and what is kept of them is in the model's layout.
     method = one(word, half)
     for branch in method.branches:
@@ -140,7 +140,7 @@ def test_a_branch_answers_as_the_whole_net_would(word, half):
     assert shares.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
 
 
-def test_the_gate_alone():
+def test_gate_by_hand():
     # One channel, weights 1, 0, -1 on pooled 1 and 3: BN gives -1, 1 for the first branch and 1, -1 for the last, 0 between.
     gate = Gate(1, 3)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_the_gate_alone():
     assert gate(x).flatten().tolist() == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_single_sample_is_gated_by_the_running_statistics():
+def test_a_single_sample_is_gated_with_running_statistics():
     gate = Gate(2, 3)
     for _ in range(3):
         gate(torch.rand(8, 2, 2, 2))
@@ -163,20 +163,20 @@ def test_a_single_sample_is_gated_by_the_running_statistics():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_few_digits_and_few_samples_are_finite(dtype):
+def test_half_precision_and_single_samples_are_finite(dtype):
     logits = [20 * z[:1].to(dtype) for z in BRANCHES]
     ensemble = gated_logits(SHARES[:1].to(dtype), logits)
     assert ensemble.isfinite().all()
     assert ensemble_kl(ensemble, logits, 3.0).isfinite()
 
 
-def test_the_ensemble_is_measured_beside_and_the_gate_is_noted():
-    method = says(*BRANCHES)
+def test_auxiliary_logits_and_notes():
+    method = with_logits(*BRANCHES)
     assert torch.equal(method.auxiliary_logits(IMAGES)["ensemble"], gated_logits(SHARES, BRANCHES))
-    assert method.objective(late()).notes["gate"].item() == pytest.approx(SHARES.mean(dim=0).max().item())
+    assert method.objective(late_batch()).notes["gate"].item() == pytest.approx(SHARES.mean(dim=0).max().item())
 
 
-def test_the_model_is_the_first_student_whole():
+def test_the_model_is_the_complete_first_student():
     method = one()
     assert method.model.state_dict().keys() == make_network().state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(method.model.parameters(), make_network().parameters(), strict=True))
@@ -185,14 +185,14 @@ def test_the_model_is_the_first_student_whole():
     assert len(method.criteria) == 4
 
 
-def test_a_net_that_cannot_be_cut_is_refused():
+def test_an_external_network_is_rejected():
     parts = (nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     foreign = wrap_classifier(nn.Sequential(*parts), (1, 8, 8))
     with pytest.raises(UsageError, match=r"^one: .* cannot be split"):
         ONE(lambda count: [foreign] * count, EIGHT, lambda: CE(EIGHT))
 
 
-def test_a_net_of_one_stage_is_refused():
+def test_a_network_of_one_stage_is_rejected():
     def short() -> StagedNetwork:
         return StagedNetwork(nn.Conv2d(1, 2, 3), [nn.Identity()], nn.Linear(2, 3))
 

@@ -17,10 +17,10 @@ from robustkd.methods.psd import PSD
 from robustkd.types import Batch, Clock
 
 
-def psd(now: Tensor = S, before: Tensor | None = T, **chosen: float) -> PSD:
+def psd(now: Tensor = S, before: Tensor | None = T, **options: float) -> PSD:
     """A student that says `now` and said `before`, which is None in its first epoch."""
     facts = replace(FIVE, samples=len(now), counts=(1,) * now.shape[1])
-    method = PSD(ConstantNetwork(now), facts, lambda: CE(facts), **chosen).to(now.dtype)
+    method = PSD(ConstantNetwork(now), facts, lambda: CE(facts), **options).to(now.dtype)
     if before is not None:
         method.previous_logits.copy_(before)
         method.seen.fill_(True)
@@ -50,7 +50,7 @@ def test_with_equal_weights_it_is_ps_kd(epoch):
     assert objective.loss.item() == pytest.approx(F.cross_entropy(S, target).item(), abs=1e-6)
 
 
-def test_sample_by_sample():
+def test_matches_a_loop_over_samples():
     answers = torch.stack([T[0], 3 * F.one_hot(LABELS, 5)[1], T[2], T[3]]).double()
     alpha, right, wrong, temperature = 0.6, 0.9, 0.2, 3.0
     objective = psd(S, answers, alpha=alpha, right=right, wrong=wrong, temperature=temperature).objective(at(1, 4))
@@ -67,7 +67,7 @@ def test_sample_by_sample():
     assert objective.notes["right"].item() == agreed / 4
 
 
-def test_rows_not_seen_before_are_plainly_trained():
+def test_unseen_rows_have_only_the_supervised_loss():
     method = psd(before=None)
     objective = method.objective(at(0, 1))  # of the last epoch's weight, even
     assert objective.terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
@@ -76,7 +76,7 @@ def test_rows_not_seen_before_are_plainly_trained():
     assert method.seen.all()
 
 
-def test_a_row_keeps_its_own_answer_until_it_is_seen_again():
+def test_previous_logits_are_kept_per_row():
     other = golden((6, 5), 0.5, 0.9)
     method = psd(torch.cat([other, other]), None)
     method.student = method.model = ConstantNetwork(S)
@@ -93,7 +93,7 @@ def test_a_row_keeps_its_own_answer_until_it_is_seen_again():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_its_gradient(temperature):
+def test_gradient(temperature):
     def loss(now: Tensor) -> Tensor:
         method = psd(temperature=temperature)
         del method.student.logits
@@ -103,20 +103,20 @@ def test_its_gradient(temperature):
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
 
-def test_what_was_said_is_a_constant_and_agreement_is_flat():
+def test_previous_logits_are_detached():
     method = psd(before=S, right=1.0, wrong=1.0, temperature=4.0)
     method.objective(at(0, 1)).terms["self"].backward()
     assert method.student.logits.grad.abs().max() < 1e-7
     assert not method.previous_logits.requires_grad
 
 
-def test_labels_decide_who_is_right_beyond_the_criterion():
+def test_correctness_is_with_respect_to_the_label():
     same = psd(T).objective(at(0, 1, T.argmax(dim=1)))
     moved = psd(T).objective(at(0, 1, T.argmin(dim=1)))
     assert moved.terms["self"].item() == pytest.approx(0.3 * same.terms["self"].item())
 
 
-def test_its_second_epoch_has_a_target_for_every_row():
+def test_the_second_epoch_has_a_target_for_every_row():
     made = made_of(METHODS.parse("psd"))
     first, second = made.train(small_view(), epochs=2)
     assert first.terms["self"] == 0
@@ -124,6 +124,6 @@ def test_its_second_epoch_has_a_target_for_every_row():
     assert made.method.seen.all()
 
 
-def test_wrong_answers_must_not_weigh_more():
+def test_a_larger_weight_for_wrong_predictions_is_rejected():
     with pytest.raises(UsageError, match=r"wrong is 1 but should be at most right, which is 0\.5"):
         psd(right=0.5, wrong=1.0)

@@ -33,11 +33,11 @@ from robustkd.training.recipe import Recipe
 SELF_KD = METHODS.parse("self_kd")
 
 
-def self_kd(student: Tensor = S, teacher: Tensor = T, **chosen: float) -> SelfKD:
-    return SelfKD(lambda count: [ConstantNetwork(z) for z in (student, teacher)][:count], lambda: CE(FIVE), **chosen)
+def self_kd(student: Tensor = S, teacher: Tensor = T, **options: float) -> SelfKD:
+    return SelfKD(lambda count: [ConstantNetwork(z) for z in (student, teacher)][:count], lambda: CE(FIVE), **options)
 
 
-def test_the_golden_values():
+def test_golden_values():
     method = self_kd()
     terms = method.objective(make_batch()).terms
     assert terms["ce"].item() == pytest.approx(0.1 * 2.3362513733, abs=1e-10)
@@ -55,14 +55,14 @@ def test_by_hand():
     assert first.loss.item() == pytest.approx(2.3025851, abs=1e-6)
 
 
-@pytest.mark.parametrize("chosen", [{}, {"alpha": 0.3, "temperature": 7.0}])
-def test_the_second_phase_is_hinton_with_another_teacher(chosen):
-    theirs = Hinton(ConstantNetwork(S), Frozen(ConstantNetwork(T)), lambda: CE(FIVE), **chosen)
-    ours, expected = self_kd(**chosen).objective(make_batch()).terms, theirs.objective(make_batch()).terms
+@pytest.mark.parametrize("options", [{}, {"alpha": 0.3, "temperature": 7.0}])
+def test_the_second_phase_is_hinton_with_another_teacher(options):
+    theirs = Hinton(ConstantNetwork(S), Frozen(ConstantNetwork(T)), lambda: CE(FIVE), **options)
+    ours, expected = self_kd(**options).objective(make_batch()).terms, theirs.objective(make_batch()).terms
     assert {name: term.item() for name, term in ours.items()} == {name: term.item() for name, term in expected.items()}
 
 
-def test_agreement_teaches_nothing_and_a_shift_of_logits_changes_nothing():
+def test_equal_logits_up_to_a_shift_have_zero_loss_and_gradient():
     method = self_kd(T, T + torch.tensor([[3.0], [-40.0], [0.0], [7.0]]), alpha=1)
     objective = method.objective(make_batch())
     objective.loss.backward()
@@ -70,7 +70,7 @@ def test_agreement_teaches_nothing_and_a_shift_of_logits_changes_nothing():
     assert method.model.logits.grad.abs().max() < 1e-12
 
 
-def test_its_gradient():
+def test_gradient():
     method = self_kd()
 
     def loss(student: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def test_its_gradient():
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
 
-def test_each_phase_reaches_and_moves_its_own_net():
+def test_each_phase_updates_its_own_network():
     method = self_kd()
     moved = [phase.parameters for phase in method.phases()]
     assert [[id(p) for p in some] for some in moved] == [[id(method.teacher.logits)], [id(method.model.logits)]]
@@ -97,13 +97,13 @@ def test_each_phase_reaches_and_moves_its_own_net():
 
 
 @pytest.mark.parametrize("labels", [LABELS[:1], torch.full((4,), 2)])
-def test_one_sample_and_one_class(labels):
+def test_a_single_sample_and_a_single_class(labels):
     method = self_kd(S[:1].expand(len(labels), 5), T[:1].expand(len(labels), 5))  # identical rows
     for objective in (*method.teacher_step(make_batch(labels)), method.objective(make_batch(labels))):
         assert objective.loss.isfinite()
 
 
-def test_the_teacher_is_at_rest_while_it_teaches_and_lasts_as_long_as_the_student():
+def test_the_teacher_is_fixed_in_the_second_phase_of_equal_length():
     made = build_method(SELF_KD)
     # A teacher's every number, its running statistics too.
     rows = [
@@ -115,7 +115,7 @@ def test_the_teacher_is_at_rest_while_it_teaches_and_lasts_as_long_as_the_studen
     assert [Recipe(epochs=7).phase_epochs(phase) for phase in made.method.phases()] == [7, 7]
 
 
-def test_the_student_is_untouched_by_the_first_phase_and_moves_in_the_second():
+def test_the_student_is_updated_only_in_the_second_phase():
     made = build_method(SELF_KD)
     before = reload_state(made.method.model.state_dict())
     states = [reload_state(made.method.model.state_dict()) for _ in made.train(small_view(), epochs=1)]
@@ -123,7 +123,7 @@ def test_the_student_is_untouched_by_the_first_phase_and_moves_in_the_second():
     assert not states_equal(before, states[1])
 
 
-def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
+def test_only_the_student_shares_the_initial_weights_of_the_baseline(tmp_path):
     def weights(method: str) -> list[Tensor]:
         made = run.construct(make_plan(tmp_path), study.Run("student", method, 0), small_view(), torch.Generator())
         nets = [made.model, *([made.teacher] if method == "self_kd" else [])]
@@ -134,7 +134,7 @@ def test_the_student_starts_as_the_baseline_and_its_teacher_elsewhere(tmp_path):
     assert not torch.equal(student, teacher)
 
 
-def test_what_is_measured_beside_it_is_a_trained_teacher():
+def test_auxiliary_logits_are_those_of_the_trained_teacher():
     made = build_method(SELF_KD, view=large_view())
     made.trained(large_view(), epochs=6, size=12)
     ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()

@@ -51,8 +51,8 @@ class Linear(Network):
         self.head = head
 
 
-def smooth(net: Network | None = None, seed: int = 0, **chosen: float) -> Smooth:
-    return Smooth(net or ConstantNetwork(S), lambda: CE(FIVE), torch.Generator().manual_seed(seed), **chosen)
+def smooth(net: Network | None = None, seed: int = 0, **options: float) -> Smooth:
+    return Smooth(net or ConstantNetwork(S), lambda: CE(FIVE), torch.Generator().manual_seed(seed), **options)
 
 
 def test_by_hand():
@@ -68,7 +68,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("labels", [0.1, 0.7])
-def test_it_is_cross_entropy_with_labels_that_are_less_sure(labels):
+def test_it_equals_cross_entropy_with_label_smoothing(labels):
     assert smooth().labels == 0.1
     loss = smooth(labels=labels).objective(make_batch()).loss.item()
     assert loss == pytest.approx(F.cross_entropy(S, LABELS, label_smoothing=labels).item(), rel=1e-12)
@@ -82,7 +82,7 @@ def test_without_smoothing_it_is_the_baseline():
     assert ours["ce"].item() == theirs["ce"].item()
 
 
-def test_all_smoothed_hears_no_label_and_wants_all_classes_alike():
+def test_full_smoothing_ignores_labels_and_favours_uniform_predictions():
     one, other = (smooth(labels=1.0).objective(make_batch(labels)).loss for labels in (LABELS, (LABELS + 1) % 5))
     assert one.item() == other.item()
     level = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
@@ -91,13 +91,13 @@ def test_all_smoothed_hears_no_label_and_wants_all_classes_alike():
     assert (uniform_ce(S) > math.log(5)).all()
 
 
-def test_a_shift_of_logits_changes_nothing():
+def test_invariance_to_a_shift_of_logits():
     shift = golden((4, 1), 2.3, 0.2, 50)
     assert torch.allclose(uniform_ce(S + shift), uniform_ce(S), rtol=1e-10)
     assert torch.allclose(squared_distance(S + shift, T + shift), squared_distance(S, T), rtol=1e-10)
 
 
-def test_their_gradients_and_small_numbers():
+def test_gradients_and_half_precision():
     assert torch.autograd.gradcheck(uniform_ce, (S.clone().requires_grad_(),))
     assert torch.autograd.gradcheck(squared_distance, (S.clone().requires_grad_(), T.clone().requires_grad_()))
     for dtype in (torch.float16, torch.bfloat16):
@@ -105,7 +105,7 @@ def test_their_gradients_and_small_numbers():
         assert squared_distance(30 * S.to(dtype), 30 * T.to(dtype)).isfinite().all()
 
 
-def test_another_criterion_takes_the_place_of_cross_entropy():
+def test_another_criterion_replaces_the_cross_entropy():
     method = Smooth(make_network(), lambda: Balanced(dataset_info(small_view())), torch.Generator(), labels=0.25)
     method.criterion.log_counts += torch.tensor([0.0, 1.0, 2.0])
     shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
@@ -115,7 +115,7 @@ def test_another_criterion_takes_the_place_of_cross_entropy():
 
 
 @pytest.mark.parametrize("distance", [0.15, 0.6])
-def test_the_noise_is_gaussian_in_units_of_the_normalisation(distance):
+def test_noise_is_gaussian_in_units_of_the_normalisation(distance):
     # With z = w (x - mean) / std and d = distance * std * n, z(x + d) - z(x) = distance * w n: E || . ||^2 = distance^2 ||w||^2
     net, rows = Linear(std=(0.02,)), torch.full((4000, *SHAPE), 0.5)
     terms = smooth(net, consistency=2.0, distance=distance).objective(make_batch(torch.zeros(4000).long(), rows)).terms
@@ -127,7 +127,7 @@ def test_the_noise_is_gaussian_in_units_of_the_normalisation(distance):
     assert noise.pow(4).mean() == pytest.approx(3, abs=0.1)  # a Gaussian's
 
 
-def test_images_and_noise_go_through_one_forward_and_labels_see_the_images():
+def test_one_forward_for_clean_and_noisy_images_and_labels_for_clean_only():
     net = Linear()
     shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
     terms = smooth(net, consistency=1.0, labels=0.0).objective(shown).terms
@@ -136,7 +136,7 @@ def test_images_and_noise_go_through_one_forward_and_labels_see_the_images():
     assert terms["ce"].item() == pytest.approx(F.cross_entropy(net(IMAGES).logits, shown.labels).item(), rel=1e-6)
 
 
-def test_both_answers_learn_and_an_image_that_is_not_moved_is_flat():
+def test_the_consistency_gradient_flows_through_both_outputs():
     # The term is of second degree in the weights, so <gradient, w> is twice its value; with one answer held it is less.
     net = Linear()
     term = smooth(net, consistency=1.0).objective(make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms["consistency"]
@@ -145,7 +145,7 @@ def test_both_answers_learn_and_an_image_that_is_not_moved_is_flat():
     assert squared_distance(S, S).abs().max() == 0
 
 
-def test_noise_is_drawn_anew_from_its_own_stream_and_only_where_it_is_wanted():
+def test_noise_is_resampled_from_its_own_generator_only_if_needed():
     def drawn(seed: int) -> list[float]:
         method = smooth(Linear(), seed, consistency=1.0)
         nn.init.ones_(method.model.head.weight)
@@ -161,7 +161,7 @@ def test_noise_is_drawn_anew_from_its_own_stream_and_only_where_it_is_wanted():
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([1]), torch.full((4,), 2)])
-def test_one_sample_and_one_class(labels):
+def test_a_single_sample_and_a_single_class(labels):
     images = IMAGES[:1].expand(len(labels), *SHAPE)  # identical rows
     objective = smooth(make_network(), consistency=1.0).objective(make_batch(labels, images))
     objective.loss.backward()

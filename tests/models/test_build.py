@@ -87,9 +87,9 @@ def test_words_that_mean_nothing(build, word, said):
 
 
 def test_images_that_are_too_small(build):
-    with pytest.raises(UsageError, match="net 'resnet8': images of 7x32 are too small: 8x8 is the least"):
+    with pytest.raises(UsageError, match="net 'resnet8': images of 7x32 are too small; the minimum is 8x8"):
         build("resnet8", (3, 7, 32))
-    with pytest.raises(UsageError, match=r"AlexNet cannot take images of 32x32 .*; it takes 64x64"):
+    with pytest.raises(UsageError, match=r"AlexNet does not accept images of 32x32 .*; it accepts 64x64"):
         build("torchvision:alexnet")
 
 
@@ -107,7 +107,7 @@ def test_nets_of_a_users_own():
     table.add("nothing", nothing)
     kwargs = {"shape": (3, 16, 16), "mean": [0.0] * 3, "std": [1.0] * 3, "seed": 0}
     assert build_network(table.parse("stubborn"), classes=7, **kwargs)(torch.rand(2, 3, 16, 16)).logits.shape == (2, 7)
-    with pytest.raises(UsageError, match="net 'stubborn' gives 7 logits for 10 classes"):
+    with pytest.raises(UsageError, match="net 'stubborn' returns 7 logits for 10 classes; its builder must use"):
         build_network(table.parse("stubborn"), classes=10, **kwargs)
     with pytest.raises(UsageError, match=r"net 'nothing' builds a str, not a torch\.nn\.Module"):
         build_network(table.parse("nothing"), classes=10, **kwargs)

@@ -87,10 +87,10 @@ def test_nothing_is_left_over_between_forwards():
         assert not net(images).maps[0].requires_grad
     assert net(images).maps[0].requires_grad
     net.model(images)  # hooks keep nothing for who calls the model itself
-    assert not net._seen
+    assert not net._recorded
     with pytest.raises(RuntimeError):
         net(torch.rand(2, 5, 32, 32))
-    assert not net._seen
+    assert not net._recorded
 
 
 def test_a_copy_is_independent():
@@ -126,18 +126,16 @@ def test_it_learns_in_training_mode():
 def test_networks_that_cannot_be_tapped():
     with pytest.raises(UsageError, match=r"SqueezeNet has no nn\.Linear, whose input would be its embedding"):
         wrap_classifier(plain("squeezenet1_1"), (3, 32, 32))
-    with pytest.raises(UsageError, match=r"Sequential has no layer that gives maps"):
+    with pytest.raises(UsageError, match=r"Sequential has no layer that returns maps"):
         wrap_classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), (3, 8, 8))
-    with pytest.raises(UsageError, match="ResNet reads images of 3 channels and these have 2"):
+    with pytest.raises(UsageError, match="ResNet expects images of 3 channels, but these have 2"):
         wrap_classifier(plain("resnet18"), (2, 32, 32))
-    with pytest.raises(UsageError, match=r"Sequential answers with a Tensor that is not logits"):
+    with pytest.raises(UsageError, match=r"Sequential returns a Tensor that is not logits"):
         wrap_classifier(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 32, 32))
 
 
 def test_auxiliary_heads_are_refused_when_they_first_answer():
     net = wrap_classifier(plain("googlenet", init_weights=False, aux_logits=True), (3, 64, 64))
     net.eval()(torch.rand(2, 3, 64, 64))
-    with pytest.raises(
-        UsageError, match=r"GoogLeNet answers with a GoogLeNetOutputs that is not logits .*aux_logits=False"
-    ):
+    with pytest.raises(UsageError, match=r"GoogLeNet returns a GoogLeNetOutputs that is not logits .*aux_logits=False"):
         net.train()(torch.rand(2, 3, 64, 64))

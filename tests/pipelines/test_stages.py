@@ -241,7 +241,7 @@ def test_one_failure_does_not_take_the_others_down(data: Path, capsys: pytest.Ca
     Path("mine.py").write_text(
         "import torch\n"
         "from robustkd.methods.baseline import Baseline\n"
-        "from robustkd.records import Objective\n"
+        "from robustkd.types import Objective\n"
         "class Burst(Baseline):\n"
         "    def objective(self, batch):\n"
         "        return Objective({'ce': super().objective(batch).loss * float('nan')})\n"

@@ -1,4 +1,4 @@
-"""What every word for label noise keeps to: exact cells, nested rates, keyed draws, the same digests everywhere."""
+"""Properties of all label noise by matrix: exact counts, nested rates, draws by key and stable digests."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import REAL, counted, even, view
+from labelled import REAL, balanced_view, count_transitions, make_view
 
 import scenarios
 from robustkd import seeds
@@ -23,7 +23,7 @@ from scenarios.pair import Pair
 
 
 class Skewed(MatrixNoise):
-    """A matrix of any shares, as a file may hold one, at a rate."""
+    """Noise with an arbitrary transition matrix."""
 
     def __init__(self, rate: float, draws: Draws) -> None:
         self.rate, self.draws = rate, draws
@@ -47,29 +47,29 @@ WORDS: dict[str, Callable[[float, Draws], MatrixNoise]] = {
     "tail": lambda rate, draws: FrequencyNoise(0.9 * rate, -0.5, draws=draws),
     "head": lambda rate, draws: FrequencyNoise(0.9 * rate, 0.5, draws=draws),
 }
-LABELS = st.sampled_from([5, 10, 15]).flatmap(  # legacy maps go by fives
+LABELS = st.sampled_from([5, 10, 15]).flatmap(  # legacy maps need a multiple of five
     lambda classes: st.tuples(st.just(classes), st.lists(st.integers(0, classes - 1), min_size=2, max_size=150))
 )
 every_word = pytest.mark.parametrize("word", WORDS)
-both = pytest.mark.parametrize("draws", ["exact", "independent"])
+all_draws = pytest.mark.parametrize("draws", ["exact", "independent"])
 
 
-def many(labels: list[int]) -> bool:
-    """Whether targets by frequency have where to go."""
+def has_targets(labels: list[int]) -> bool:
+    """Return whether targets by frequency exist."""
     return len(set(labels)) > 1
 
 
 @every_word
 @given(drawn=LABELS, rate=st.floats(0, 1), seed=st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_every_cell_is_what_was_asked_to_rounding(
+def test_counts_match_the_matrix_up_to_rounding(
     word: str, drawn: tuple[int, list[int]], rate: float, seed: int
 ) -> None:
     classes, labels = drawn
-    if not many(labels):
+    if not has_targets(labels):
         labels = [*labels, (labels[0] + 1) % classes]
-    before, scenario = view(labels, classes, seed), WORDS[word](rate, "exact")
-    asked, found = scenario.transition_matrix(before), counted(before, scenario(before))
+    before, scenario = make_view(labels, classes, seed), WORDS[word](rate, "exact")
+    asked, found = scenario.transition_matrix(before), count_transitions(before, scenario(before))
     assert np.allclose(asked.sum(axis=1), 1)
     assert asked.min() >= 0
     for i in range(classes):
@@ -81,33 +81,33 @@ def test_every_cell_is_what_was_asked_to_rounding(
             if j == i:
                 continue
             if j not in targets:
-                assert found[i][j] == 0, "nothing goes where nothing was asked to go"
+                assert found[i][j] == 0, "no label goes to a class of probability zero"
                 continue
             share = asked[i, j] / sum(asked[i, k] for k in targets)
-            # The first half is the rounding of the wrong labels' number, of which j has its share.
+            # The first term is the rounding of the number of wrong labels, of which j has its share.
             bound = share / 2 + (1 - share if alike else 1 + (len(targets) - 2) * share)
             assert abs(found[i][j] - asked[i, j] * total) <= bound + 1e-6
             assert not alike or bound < 1
 
 
 @every_word
-@both
+@all_draws
 @given(drawn=LABELS, rates=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
 def test_a_larger_rate_corrupts_a_superset_to_the_same_wrong_labels(
     word: str, draws: Draws, drawn: tuple[int, list[int]], rates: tuple[float, float], seed: int
 ) -> None:
     classes, labels = drawn
-    before = view(labels if many(labels) else [*labels, (labels[0] + 1) % classes], classes, seed)
+    before = make_view(labels if has_targets(labels) else [*labels, (labels[0] + 1) % classes], classes, seed)
     low, high = (WORDS[word](rate, draws)(before).labels for rate in sorted(rates))
     wrong = low != before.labels
     assert np.array_equal(low[wrong], high[wrong])
 
 
 @every_word
-@both
+@all_draws
 def test_rates_nest_over_many_labels_too(word: str, draws: Draws) -> None:
-    before = view(np.repeat(np.arange(10), np.arange(10, 1010, 100)), 10)
+    before = make_view(np.repeat(np.arange(10), np.arange(10, 1010, 100)), 10)
     steps = [WORDS[word](rate, draws)(before).labels for rate in (0.05, 0.1, 0.3, 0.45, 0.9)]
     for low, high in pairwise(steps):
         wrong = low != before.labels
@@ -116,11 +116,11 @@ def test_rates_nest_over_many_labels_too(word: str, draws: Draws) -> None:
 
 
 @every_word
-@both
-def test_seeds_and_places_differ_and_the_order_of_rows_does_not_matter(word: str, draws: Draws) -> None:
-    scenario, shown = WORDS[word](0.3, draws), even(40, 10, seed=1)
-    assert scenario(shown).digest == scenario(even(40, 10, seed=1)).digest
-    digests = {scenario(even(40, 10, seed)).digest for seed in range(4)} | {scenario(scenario(shown)).digest}
+@all_draws
+def test_draws_depend_on_seed_and_place_but_not_on_the_order_of_rows(word: str, draws: Draws) -> None:
+    scenario, shown = WORDS[word](0.3, draws), balanced_view(40, 10, seed=1)
+    assert scenario(shown).digest == scenario(balanced_view(40, 10, seed=1)).digest
+    digests = {scenario(balanced_view(40, 10, seed)).digest for seed in range(4)} | {scenario(scenario(shown)).digest}
     assert len(digests) == 5
     order = np.random.default_rng(0).permutation(len(shown))
     assert np.array_equal(scenario(shown.take(order)).labels, scenario(shown).labels[order])
@@ -128,93 +128,95 @@ def test_seeds_and_places_differ_and_the_order_of_rows_does_not_matter(word: str
 
 @every_word
 def test_independent_draws_are_binomial(word: str) -> None:
-    before = view(np.repeat(np.arange(10), np.arange(20000, 40000, 2000)), 10)
+    before = make_view(np.repeat(np.arange(10), np.arange(20000, 40000, 2000)), 10)
     scenario = WORDS[word](0.3, "independent")
     asked, after = scenario.transition_matrix(before), scenario(before)
     found = np.zeros((10, 10))
     np.add.at(found, (before.labels, after.labels), 1)
     expected = asked * before.counts[:, None]
     spread = np.sqrt(expected * (1 - asked))
-    assert (np.abs(found - expected) <= 4.5 * spread + 3).all()  # of rare ones the tail is longer than a normal's
+    assert (
+        np.abs(found - expected) <= 4.5 * spread + 3
+    ).all()  # rare cells have longer tails than a normal distribution
     off = ~np.eye(10, dtype=bool) & (spread > 0)
-    assert np.abs(found - expected)[off].max() > 1, "as no exact draw would miss it"
+    assert np.abs(found - expected)[off].max() > 1, "exact draws would deviate less"
     chosen = np.abs((found - expected)[off] / spread[off])
     assert chosen.mean() > 0.3, "a binomial's mean deviation is 0.8 of its spread"
 
 
-@both
-def test_a_label_changes_once_and_from_what_was_shown(draws: Draws) -> None:
-    # At rate 1 all cats are dogs and all dogs are cats: whoever relabels in place moves some back.
-    before = even(100, ("cat", "dog", "eel"))
+@all_draws
+def test_a_label_changes_once_from_the_label_shown(draws: Draws) -> None:
+    # At rate 1 all cats become dogs and all dogs cats. Relabelling in place would move some back.
+    before = balanced_view(100, ("cat", "dog", "eel"))
     after = Asymmetric(1.0, "cat:dog, dog:cat", draws)(before)
-    assert counted(before, after) == [[0, 100, 0], [100, 0, 0], [0, 0, 100]]
+    assert count_transitions(before, after) == [[0, 100, 0], [100, 0, 0], [0, 0, 100]]
 
 
 @given(rates=st.lists(st.floats(0, 1), min_size=4, max_size=4), drawn=st.lists(st.integers(0, 3), max_size=80))
 @settings(max_examples=60, deadline=None)
-def test_who_is_flipped_has_the_smallest_keys_of_a_class(rates: list[float], drawn: list[int]) -> None:
-    shown = view(drawn, 4)
+def test_flipped_samples_have_the_smallest_keys_of_their_class(rates: list[float], drawn: list[int]) -> None:
+    shown = make_view(drawn, 4)
     keys = shown.keys("flip").tolist()
     chosen, starts = select_corrupted(shown, np.array(rates), "exact")
     bounds = [*starts.tolist(), len(chosen)]
     for label, rate in enumerate(rates):
-        mine = sorted((keys[row], row) for row in range(len(drawn)) if drawn[row] == label)
-        wanted = [row for _, row in mine[: round(round(rate * len(mine), 6))]]
-        assert chosen[bounds[label] : bounds[label + 1]].tolist() == wanted
-    lucky = {row for row, label in enumerate(drawn) if keys[row] / 2**64 < rates[label]}
-    assert set(select_corrupted(shown, np.array(rates), "independent")[0].tolist()) == lucky
+        members = sorted((keys[row], row) for row in range(len(drawn)) if drawn[row] == label)
+        expected = [row for _, row in members[: round(round(rate * len(members), 6))]]
+        assert chosen[bounds[label] : bounds[label + 1]].tolist() == expected
+    selected = {row for row, label in enumerate(drawn) if keys[row] / 2**64 < rates[label]}
+    assert set(select_corrupted(shown, np.array(rates), "independent")[0].tolist()) == selected
 
 
 @given(
     weights=st.lists(st.floats(1e-3, 1), min_size=1, max_size=12), seats=st.integers(0, 80), seed=st.integers(0, 2**63)
 )
 @settings(max_examples=200, deadline=None)
-def test_dealing_keeps_within_its_bound_at_every_seat(weights: list[float], seats: int, seed: int) -> None:
+def test_apportionment_is_within_its_bound_at_every_seat(weights: list[float], seats: int, seed: int) -> None:
     sequence = apportion(np.array([0.0, *weights]), seats, seed).tolist()
     assert len(sequence) == seats
-    assert 0 not in sequence, "no weight, no seat"
-    for dealt in range(seats + 1):
+    assert 0 not in sequence, "zero weights get no seat"
+    for assigned in range(seats + 1):
         for j, weight in enumerate(weights, start=1):
             share = weight / sum(weights)
-            missed = abs(sequence[:dealt].count(j) - share * dealt)
-            assert missed < max(1 + (len(weights) - 2) * share, 1e-6)
+            deviation = abs(sequence[:assigned].count(j) - share * assigned)
+            assert deviation < max(1 + (len(weights) - 2) * share, 1e-6)
     assert apportion(np.array([0.0, *weights]), seats // 2, seed).tolist() == sequence[: seats // 2]
 
 
 @given(n=st.integers(2, 40), seats=st.integers(0, 200), seed=st.integers(0, 2**63))
 @settings(max_examples=100, deadline=None)
-def test_equal_weights_take_turns(n: int, seats: int, seed: int) -> None:
+def test_equal_weights_alternate(n: int, seats: int, seed: int) -> None:
     sequence = apportion(np.full(n, 0.3), seats, seed).tolist()
     for start in range(0, seats - n + 1, n):
         assert sorted(sequence[start : start + n]) == list(range(n))
         assert sequence[start : start + n] == sequence[:n]
 
 
-def test_small_weights_are_dealt_what_is_theirs() -> None:
-    # Half of the wrong labels go to one class, half to 99: Sainte-Lague would deal the one all of the first 49.
+def test_small_weights_get_their_share() -> None:
+    # Half of the weight is in one class, half in 99 others. Sainte-Lague would give the first 49 seats to the one class.
     weights = np.array([0.5, *[0.5 / 99] * 99])
     total = sum(np.bincount(apportion(weights, 20, seeds.derive(seed, "row")), minlength=100) for seed in range(2000))
     assert np.asarray(total)[0] / 2000 == pytest.approx(10, abs=0.2)
     worst = [abs(int((apportion(weights, seats, seats) == 0).sum()) - seats / 2) for seats in range(200)]
-    assert max(worst) <= 3, "on all the seats together the others have what is theirs, to about one"
+    assert max(worst) <= 3, "the other classes together have their share, up to rounding"
 
 
-@pytest.mark.skipif(not (REAL / "cifar10n").is_dir(), reason="no shared data beside the repository")
-def test_a_matrix_of_human_labels_is_met_in_cells_and_columns(tmp_path: "os.PathLike[str]") -> None:
-    told = np.load(REAL / "cifar10n" / "cifar100n_labels.npz")
+@pytest.mark.skipif(not (REAL / "cifar10n").is_dir(), reason="the shared data is missing")
+def test_a_matrix_of_human_labels_is_matched_in_cells_and_columns(tmp_path: "os.PathLike[str]") -> None:
+    columns = np.load(REAL / "cifar10n" / "cifar100n_labels.npz")
     matrix = np.zeros((100, 100))
-    np.add.at(matrix, (told["clean_label"], told["noisy_label"]), 1 / 500)
+    np.add.at(matrix, (columns["clean_label"], columns["noisy_label"]), 1 / 500)
     file = os.path.join(tmp_path, "T.csv")
     np.savetxt(file, matrix, delimiter=",")
     for each in (450, 50):
-        before = even(each, 100)
+        before = balanced_view(each, 100)
         after = scenarios.parse(f'matrix(file="{file}")')(before)
-        found = np.array(counted(before, after))
+        found = np.array(count_transitions(before, after))
         assert np.abs(found - matrix * each).max() < 2.5
-        assert np.abs(after.counts - matrix.sum(axis=0) * each).max() < 15, "a hundred roundings, of no one sign"
+        assert np.abs(after.counts - matrix.sum(axis=0) * each).max() < 15, "a hundred rounding errors of either sign"
 
 
-# A thousand labels of ten classes under seed 7. What is drawn is part of what a study is: these change for no reason.
+# A thousand labels of ten classes with seed 7. Draws define a study, so these digests must never change.
 GOLDEN = {
     "noise0.4": "2481752983cf147c",
     "noise(0.4, convention=inclusive)": "ef2bba3f029ed479",
@@ -238,21 +240,21 @@ GOLDEN = {
 }
 
 
-def thousand() -> View:
-    return view(seeds.row_keys(1, np.arange(1000)).astype(np.uint64) % 10, 10, seed=7)
+def thousand_labels() -> View:
+    return make_view(seeds.row_keys(1, np.arange(1000)).astype(np.uint64) % 10, 10, seed=7)
 
 
 def digests() -> dict[str, str]:
-    """Digests of all words on those labels, in a folder with the matrix."""
+    """Return the digests of all scenarios of GOLDEN; write their matrix to the working folder."""
     with open("T.csv", "w", encoding="utf-8") as file:
         for i in range(10):
             row = ["0.6" if j == i else "0" for j in range(10)]
             row[(i + 3) % 10], row[(i + 7) % 10] = "0.3", "0.1"
             file.write(",".join(row) + "\n")
-    return {words: scenarios.parse(words)(thousand()).digest for words in GOLDEN}
+    return {words: scenarios.parse(words)(thousand_labels()).digest for words in GOLDEN}
 
 
-def test_digests_stay_what_they_were(tmp_path: "os.PathLike[str]", monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digests_are_stable(tmp_path: "os.PathLike[str]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert digests() == GOLDEN
 

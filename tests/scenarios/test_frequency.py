@@ -1,10 +1,10 @@
-"""tail_noise and head_noise: the rate of all labels is met, the law is kept, and nobody is above the cap."""
+"""tail_noise and head_noise: the overall rate, the power law and the cap."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import counted, even, refused, view
+from labelled import assert_rejected, balanced_view, count_transitions, make_view
 
 import scenarios
 from scenarios.frequency import capped_power_rates
@@ -15,7 +15,7 @@ COUNTS = st.lists(st.integers(0, 400), min_size=2, max_size=12).filter(any)
 
 @given(counts=COUNTS, rate=st.floats(0, 1), power=st.floats(-4, 4), most=st.floats(0.05, 1))
 @settings(max_examples=300, deadline=None)
-def test_all_labels_have_the_rate_and_classes_the_law(
+def test_rates_follow_the_power_law_and_average_to_the_overall_rate(
     counts: list[int], rate: float, power: float, most: float
 ) -> None:
     rate *= most
@@ -24,32 +24,34 @@ def test_all_labels_have_the_rate_and_classes_the_law(
     assert max(rates) <= most
     assert all(r == 0 for n, r in zip(counts, rates, strict=True) if n == 0)
     free = [(n, r) for n, r in zip(counts, rates, strict=True) if n and r < most * (1 - 1e-9)]
-    for n, r in free:  # below the cap all go with the power, by one factor
+    for n, r in free:  # below the cap all rates follow the power law with one factor
         assert r * free[0][0] ** power == pytest.approx(free[0][1] * n**power, rel=1e-6, abs=1e-300)
-    for n, r in zip(counts, rates, strict=True):  # who is at the cap would by that factor be above it
+    for n, r in zip(counts, rates, strict=True):  # the power law with that factor would exceed the cap
         if n and free and r >= most * (1 - 1e-9):
             assert free[0][1] * (n / free[0][0]) ** power >= most * (1 - 1e-6)
 
 
 @given(counts=COUNTS, rates=st.tuples(st.floats(0, 0.9), st.floats(0, 0.9)), power=st.sampled_from([-0.5, 0.5, -2]))
 @settings(max_examples=100, deadline=None)
-def test_a_larger_rate_lowers_no_classs(counts: list[int], rates: tuple[float, float], power: float) -> None:
+def test_class_rates_are_monotone_in_the_overall_rate(
+    counts: list[int], rates: tuple[float, float], power: float
+) -> None:
     low, high = (capped_power_rates(np.array(counts), rate, power, 0.9) for rate in sorted(rates))
     assert (low <= high + 1e-12).all()
 
 
-def test_a_rate_at_the_cap_is_the_cap_for_all() -> None:
-    # The one label of the last class is left after a million: what rounding leaves of it must not undo the others.
+def test_at_the_cap_all_classes_have_the_cap() -> None:
+    # The last class has one label of over a million: rounding errors in its share must not affect the others.
     counts = np.array([10**6, 333_333, 7, 1])
     for power in (-0.5, 0.5):
         assert capped_power_rates(counts, 0.9, power, 0.9).tolist() == pytest.approx([0.9] * 4, rel=1e-6)
 
 
-# 1,680 of 8,400 labels, shared out as 80 : 40 : 20 (n^(1/2)) or as 512 : 64 : 8 (n^(3/2), in thousands).
+# 1,680 of 8,400 labels, distributed as 80 : 40 : 20 (n^(1/2)) or as 512 : 64 : 8 (n^(3/2), in thousands).
 @pytest.mark.parametrize(("words", "wrong"), [("tail_noise0.2", [960, 480, 240]), ("head_noise0.2", [1473, 184, 23])])
-def test_counts_are_those_worked_by_hand(words: str, wrong: list[int]) -> None:
-    before = view(np.repeat(np.arange(3), [6400, 1600, 400]), 3)
-    found = counted(before, scenarios.parse(words)(before))
+def test_counts_match_those_computed_by_hand(words: str, wrong: list[int]) -> None:
+    before = make_view(np.repeat(np.arange(3), [6400, 1600, 400]), 3)
+    found = count_transitions(before, scenarios.parse(words)(before))
     for i in range(3):
         others = [found[i][j] for j in range(3) if j != i]
         assert sum(others) == wrong[i]
@@ -59,8 +61,8 @@ def test_counts_are_those_worked_by_hand(words: str, wrong: list[int]) -> None:
 @pytest.mark.parametrize("word", ["tail_noise", "head_noise"])
 @pytest.mark.parametrize("draws", ["exact", "independent"])
 @pytest.mark.parametrize("rate", [0, 0.2, 0.45, 0.9])
-def test_it_is_noise_where_all_classes_are_alike(word: str, draws: str, rate: float) -> None:
-    before = even(40, 10)
+def test_equals_noise_for_equal_class_sizes(word: str, draws: str, rate: float) -> None:
+    before = balanced_view(40, 10)
     same = scenarios.parse(f"noise({rate}, draws={draws})")(before)
     assert scenarios.parse(f"{word}({rate}, draws={draws})")(before).digest == same.digest
     assert np.allclose(
@@ -68,10 +70,10 @@ def test_it_is_noise_where_all_classes_are_alike(word: str, draws: str, rate: fl
     )
 
 
-def test_the_tail_has_more_of_it_in_tail_noise_and_the_head_in_head_noise() -> None:
-    before = scenarios.parse("longtail(100, cap=own)")(even(5000, 10))
+def test_rates_increase_towards_the_tail_in_tail_noise_and_the_head_in_head_noise() -> None:
+    before = scenarios.parse("longtail(100, cap=own)")(balanced_view(5000, 10))
     tail, head = (scenarios.parse(f"{word}0.4").corruption_rates(before) for word in ("tail_noise", "head_noise"))
-    assert tail[-1] == pytest.approx(0.9), "the rarest are capped"
+    assert tail[-1] == pytest.approx(0.9), "the rarest class is at the cap"
     assert tail[0] < 0.4 < head[0]
     assert (np.diff(tail) >= 0).all()
     assert (np.diff(head) <= 0).all()
@@ -80,10 +82,10 @@ def test_the_tail_has_more_of_it_in_tail_noise_and_the_head_in_head_noise() -> N
         assert (after.labels != before.labels).mean() == pytest.approx(0.4, abs=5 / len(before))
 
 
-def test_what_cannot_be_is_refused() -> None:
-    before = even(10, 3)
-    refused("tail_noise0.95", before, "tail_noise", "rate 0.95 is above", "most=0.9", "raise most")
-    refused("head_noise(0.5, most=0.4)", before, "head_noise", "most=0.4")
-    refused("tail_noise(0.2, power=9)", before, "less than or equal to 4")
-    refused("tail_noise(0.2, power=nan)", before, "power is")
-    assert len(scenarios.parse("tail_noise0.2")(view([], 3))) == 0
+def test_invalid_values_are_rejected() -> None:
+    before = balanced_view(10, 3)
+    assert_rejected("tail_noise0.95", before, "tail_noise", "rate 0.95 is above", "most=0.9", "raise most")
+    assert_rejected("head_noise(0.5, most=0.4)", before, "head_noise", "most=0.4")
+    assert_rejected("tail_noise(0.2, power=9)", before, "less than or equal to 4")
+    assert_rejected("tail_noise(0.2, power=nan)", before, "power is")
+    assert len(scenarios.parse("tail_noise0.2")(make_view([], 3))) == 0

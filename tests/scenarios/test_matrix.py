@@ -1,21 +1,21 @@
-"""matrix: any shares from a file, in whatever order it names the classes, and each way in which one can be wrong."""
+"""matrix: transition matrices from files, with classes in any order, and all kinds of invalid files."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from labelled import counted, even, refused
+from labelled import assert_rejected, balanced_view, count_transitions
 
 import scenarios
 from scenarios.matrix import Matrix
 
 PETS = ("cat", "red fox", "dog")
 T = [[0.7, 0.3, 0], [0.1, 0.8, 0.1], [0, 0.25, 0.75]]
-WANTED = [[140, 60, 0], [20, 160, 20], [0, 50, 150]]
+EXPECTED = [[140, 60, 0], [20, 160, 20], [0, 50, 150]]
 
 
-def written(folder: Path, text: str, encoding: str = "utf-8") -> str:
+def write_matrix(folder: Path, text: str, encoding: str = "utf-8") -> str:
     path = folder / "T.csv"
     path.write_bytes(text.encode(encoding))
     return f'matrix(file="{path}")'
@@ -37,29 +37,31 @@ PLAIN = "0.7,0.3,0\n0.1,0.8,0.1\n0,0.25,0.75\n"
         '"","cat","red fox","dog"\n"cat","0.7","0.3","0"\n"red fox",0.1,0.8,0.1\n"dog",0,0.25,0.75\n',
     ],
 )
-def test_plain_numbers_and_named_ones_in_any_order_are_read(tmp_path: Path, text: str) -> None:
-    before = even(200, PETS)
-    assert counted(before, scenarios.parse(written(tmp_path, text))(before)) == WANTED
+def test_tables_with_and_without_class_names_are_read(tmp_path: Path, text: str) -> None:
+    before = balanced_view(200, PETS)
+    assert count_transitions(before, scenarios.parse(write_matrix(tmp_path, text))(before)) == EXPECTED
 
 
-def test_classes_called_by_numbers_are_told_from_numbers(tmp_path: Path) -> None:
+def test_class_names_that_are_numbers(tmp_path: Path) -> None:
     frame = pd.DataFrame(T, index=["2", "0", "1"], columns=["2", "0", "1"])
     frame.to_csv(tmp_path / "T.csv")
-    found = Matrix(str(tmp_path / "T.csv")).transition_matrix(even(1, 3))
+    found = Matrix(str(tmp_path / "T.csv")).transition_matrix(balanced_view(1, 3))
     assert found[2].tolist() == pytest.approx([0.3, 0, 0.7])
 
 
-def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> None:
-    written(tmp_path, "0.3333333,0.3333333,0.3333333\n0,1,0\n0,0,1.0000009")
-    matrix = Matrix(str(tmp_path / "T.csv")).transition_matrix(even(1, PETS))
+def test_rows_are_normalised_to_sum_to_one(tmp_path: Path) -> None:
+    write_matrix(tmp_path, "0.3333333,0.3333333,0.3333333\n0,1,0\n0,0,1.0000009")
+    matrix = Matrix(str(tmp_path / "T.csv")).transition_matrix(balanced_view(1, PETS))
     assert matrix.sum(axis=1).tolist() == pytest.approx([1, 1, 1], abs=1e-15)
-    before = even(10**6, PETS)  # of a million, what rounding left over must not look for a target
+    before = balanced_view(
+        10**6, PETS
+    )  # with a million labels the rounding error must not select a label without targets
     after = Matrix(str(tmp_path / "T.csv"))(before)
     assert np.array_equal(after.labels[10**6 :], before.labels[10**6 :])
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "parts"),
     [
         ("0.7,0.3\n0.1,0.9\n", ["2 lines of 2 values", "3 classes need 3 of 3"]),
         ("0.7,0.3,0\n0.1,0.8\n0,0,1\n", ["line 2 of ", "has 2 values, but line 1 has 3"]),
@@ -85,14 +87,14 @@ def test_rows_that_sum_to_one_but_for_rounding_are_taken_to(tmp_path: Path) -> N
         ),
     ],
 )
-def test_a_bad_file_is_refused_with_what_is_wrong_in_it(tmp_path: Path, text: str, said: list[str]) -> None:
-    refused(written(tmp_path, text), even(1, PETS), "T.csv", *said)
+def test_an_invalid_file_is_rejected_with_its_problem(tmp_path: Path, text: str, parts: list[str]) -> None:
+    assert_rejected(write_matrix(tmp_path, text), balanced_view(1, PETS), "T.csv", *parts)
 
 
-def test_a_missing_file_is_met_with_the_nearest(tmp_path: Path) -> None:
-    written(tmp_path, PLAIN)
-    refused(f'matrix(file="{tmp_path}/t.csv")', even(1, PETS), "there is no", "did you mean 'T.csv'?")
-    refused(f'matrix(file="{tmp_path}")', even(1, PETS), "is a folder, not a file")
-    refused("matrix", even(1, PETS), "needs a value for file")
+def test_a_missing_file_is_rejected_with_the_nearest_name(tmp_path: Path) -> None:
+    write_matrix(tmp_path, PLAIN)
+    assert_rejected(f'matrix(file="{tmp_path}/t.csv")', balanced_view(1, PETS), "there is no", "did you mean 'T.csv'?")
+    assert_rejected(f'matrix(file="{tmp_path}")', balanced_view(1, PETS), "is a folder, not a file")
+    assert_rejected("matrix", balanced_view(1, PETS), "needs a value for file")
     (tmp_path / "U.csv").write_bytes(b"\xff\xfe0\x00")
-    refused(f'matrix(file="{tmp_path}/U.csv")', even(1, PETS), "is not UTF-8")
+    assert_rejected(f'matrix(file="{tmp_path}/U.csv")', balanced_view(1, PETS), "is not UTF-8")

@@ -287,7 +287,7 @@ BAD = {
     "alias alone": ("{net} --to {new} --alias candidate", ["--alias candidate", "--register"]),
     "format": ("{net} --to {new} --formats onx", ["no format 'onx' (did you mean 'onnx'?); there are: onnx, torch"]),
     "no file": ("{here}/gone.pt --to {new}", ["gone.pt: there is no such file or folder", "MLflow run id"]),
-    "no net": ("{here}/text.pt --to {new}", ["text.pt: this is no file that robustkd saved"]),
+    "no net": ("{here}/text.pt --to {new}", ["text.pt: this file was not saved by robustkd"]),
     "empty folder": ("{here}/empty --to {new}", ["empty: this folder holds neither a study", "nor a net"]),
     "method of a file": (
         "{net} --to {new} --method hinton",

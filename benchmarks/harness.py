@@ -1,0 +1,38 @@
+"""Parts shared by the benchmarks: networks at CIFAR's image size and the timing of steps."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+
+from robustkd.models import MODELS
+from robustkd.models.build import build_network
+from robustkd.models.net import Network
+
+SHAPE, CLASSES = (3, 32, 32), 10
+
+
+def build_untrained(word: str, arguments: argparse.Namespace, seed: int = 0) -> Network:
+    """Build an untrained network with the device and precision of the command line."""
+    net = build_network(
+        MODELS.parse(word),
+        shape=SHAPE,
+        classes=CLASSES,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        bf16=arguments.precision == "bf16",
+        seed=seed,
+    )
+    return net.to(arguments.device)
+
+
+def time_steps(steps: Iterator[None], count: int, device: str) -> float:
+    """Advance an iterator by `count` steps; return the seconds, with the device synchronised at the end."""
+    start = time.perf_counter()
+    for _ in islice(steps, count):
+        pass
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
