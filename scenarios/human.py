@@ -216,7 +216,7 @@ def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
-    header, *rows = csv_reader.read_csv_rows("human", path, gaps=True).rows
+    header, *rows = csv_reader.read_csv_rows("human", path, keep_blank=True).rows
     names = [name.strip() for name in header]
     if repeated := next((name for name in names if names.count(name) > 1 and name), None):
         raise UsageError(f"human: two columns of {path} are called '{repeated}'")

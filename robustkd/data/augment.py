@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: each image is moved and mirrored on its own, without a loop over images."""
+"""Augmentation of whole batches: random shifts and mirroring of each image, without a loop over images."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def max_shift(size: int) -> int:
-    """How far an image of this side is moved at most, in pixels: 4 of 32, as the CIFAR protocols have it.
+    """Return the largest shift of an image of this side in pixels: 4 for 32, as in the CIFAR protocols.
 
     >>> max_shift(32), max_shift(8)
     (4, 1)
@@ -15,11 +15,11 @@ def max_shift(size: int) -> int:
 
 
 def shift(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
-    """Zero-pad by `pad` on every side and crop each image at an offset of its own.
+    """Zero-pad by `pad` on every side and crop each image at its own offset.
 
     Args:
         images: (B, H, W, C), any dtype.
-        offsets: (B, 2) int64, rows and columns in 0 to 2 pad; (pad, pad) leaves an image where it is.
+        offsets: (B, 2) int64, rows and columns in 0 to 2 pad; (pad, pad) leaves an image unchanged.
         pad: pixels.
 
     Returns:
@@ -33,5 +33,5 @@ def shift(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
 
 
 def mirror(images: Tensor, flipped: Tensor) -> Tensor:
-    """Mirror the images that are named, left to right: (B, H, W, C), (B,) bool -> (B, H, W, C)."""
+    """Mirror the selected images left to right: (B, H, W, C), (B,) bool -> (B, H, W, C)."""
     return torch.where(flipped[:, None, None, None], images.flip(2), images)

@@ -1,6 +1,6 @@
-"""Groups of classes by how many training images were published as theirs: many, medium and few; and thirds by rank.
+"""Groups of classes by their number of published training images: many, medium and few; and thirds by rank.
 
-A group is the classes that bear its name; where there are none it is empty, which is not a figure of 0.
+A group may contain no class. Figures of such a group are undefined rather than 0.
 """
 
 import numpy as np
@@ -13,16 +13,16 @@ RANK_GROUPS = ("head", "middle", "tail")
 
 
 def published_counts(view: View) -> Labels:
-    """Images per class by the label they were published with, foreign ones left out: (K,).
+    """Count the images per class by published label, foreign images excluded: (K,).
 
-    Of a published set these are the true counts. Criteria see the labels shown instead, which are view.counts.
+    For a published data set these are the true counts. Criteria receive the counts of the labels shown, view.counts, instead.
     """
     published = view.published_labels
     return np.bincount(published[published >= 0], minlength=len(view.classes))
 
 
 def many_medium_few(counts: Labels) -> NDArray[np.str_]:
-    """The group of each class: many above 100 images, medium from 20 to 100, few below 20: (K,) -> (K,).
+    """Return each class's group: many above 100 images, medium from 20 to 100, few below 20: (K,) -> (K,).
 
     >>> many_medium_few(np.array([101, 100, 20, 19])).tolist()
     ['many', 'medium', 'medium', 'few']
@@ -31,9 +31,9 @@ def many_medium_few(counts: Labels) -> NDArray[np.str_]:
 
 
 def thirds(counts: Labels) -> NDArray[np.str_]:
-    """The third of each class by its rank, the largest classes the head, of equal ones the lower number first: (K,) -> (K,).
+    """Return each class's third by rank: the largest classes are the head, ties go by class number: (K,) -> (K,).
 
-    Where 3 does not divide K the head takes the first class left over and the middle the second.
+    If K is not divisible by 3, the head gets the first remaining class and the middle the second.
 
     >>> thirds(np.array([5, 9, 9, 1])).tolist()
     ['middle', 'head', 'head', 'tail']

@@ -1,7 +1,7 @@
-"""CSV files, read in one way wherever one is taken.
+"""CSV files: one reader for all tables that users provide.
 
-UTF-8 with or without a byte order mark; commas, or semicolons or tabs as some spreadsheets write them; quotes that close; and
-in each line as many values as in the first. Nothing is guessed: a cell is a text as it stands there.
+Files are UTF-8 with or without a byte order mark, separated by commas, semicolons or tabs. Quotes must be closed, and every
+line must have as many values as the first. No types are inferred: a cell is text, exactly as written.
 """
 
 import csv
@@ -16,56 +16,56 @@ from robustkd.errors import UsageError
 
 
 class CsvRows(NamedTuple):
-    """What a file holds, at least one line of it."""
+    """The rows of a CSV file, at least one."""
 
     rows: list[list[str]]  # the first may be a header
-    numbers: list[int]  # the line of the file that each begins in, from 1
+    line_numbers: list[int]  # the line in which each row starts, from 1
 
 
-def read_csv_rows(word: str, path: Path, *, gaps: bool = False) -> CsvRows:
-    """The lines of a CSV file.
+def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False) -> CsvRows:
+    """Read the rows of a CSV file.
 
     Args:
-        word: what an error begins with.
-        gaps: whether a line in which nothing stands is a row too, as it must be where the order of lines counts: a line of
-            separators alone, and below a single column a blank one. Else such lines, which spreadsheets leave, are skipped.
+        context: what error messages start with.
+        keep_blank: keep rows whose values are all blank, for files in which the order of rows matters. An empty line is such
+            a row if the file has a single column. Otherwise these lines, which spreadsheets tend to leave, are skipped.
 
     Raises:
-        UsageError: the file is missing, empty or no UTF-8, a quote does not close, or a line is longer or shorter than the
-            first.
+        UsageError: the file is missing, empty or not UTF-8, a quote is not closed, or a line has more or fewer values than
+            the first.
     """
-    text = _read_text(word, path)
-    # A name in quotes may hold any separator.
+    text = _read_text(context, path)
+    # Separators within quoted names do not count.
     first = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows: list[list[str]] = []
-    numbers, line = [], 1
+    line_numbers, line = [], 1
     try:
         for row in reader:
-            hollow = not any(map(str.strip, row))
-            if not hollow or (gaps and rows and (row or len(rows[0]) == 1)):
+            blank = not any(map(str.strip, row))
+            if not blank or (keep_blank and rows and (row or len(rows[0]) == 1)):
                 rows.append(row or [""])
-                numbers.append(line)
+                line_numbers.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UsageError(f"{word}: {path} is not a table: line {line} breaks off ({error})") from None
+        raise UsageError(f"{context}: {path} is not a valid CSV file: line {line} is malformed ({error})") from None
     if not rows:
-        raise UsageError(f"{word}: {path} is empty")
-    for row, line in zip(rows, numbers, strict=True):
+        raise UsageError(f"{context}: {path} is empty")
+    for row, line in zip(rows, line_numbers, strict=True):
         if len(row) != len(rows[0]):
             raise UsageError(
-                f"{word}: line {line} of {path} has {len(row)} values, but line {numbers[0]} has {len(rows[0])}"
+                f"{context}: line {line} of {path} has {len(row)} values, but line {line_numbers[0]} has {len(rows[0])}"
             )
-    return CsvRows(rows, numbers)
+    return CsvRows(rows, line_numbers)
 
 
-def _read_text(word: str, path: Path) -> str:
+def _read_text(context: str, path: Path) -> str:
     try:
-        return require_file(word, path).read_bytes().decode("utf-8-sig")
+        return require_file(context, path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{word}: {path} cannot be read ({describe_error(error)})") from error
+        raise UsageError(f"{context}: {path} cannot be read ({describe_error(error)})") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(
-            f"{word}: {path} is not UTF-8 (line {line}): save it as such, which spreadsheets call 'CSV UTF-8'"
+            f"{context}: {path} is not UTF-8 (line {line}): save it in this encoding, called 'CSV UTF-8' in spreadsheets"
         ) from None

@@ -1,4 +1,4 @@
-"""From image files to one array: each decoded once, in parallel, into a memory-mapped cache."""
+"""Decode image files into square arrays, in parallel."""
 
 import sys
 import warnings
@@ -6,46 +6,50 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robustkd.data.resize import Pixels, fit_image
 from robustkd.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
+FILES_PER_TASK = 32  # a future for each of a million files would cost more than decoding small images does
 
-FILES_PER_TASK = 32  # images per task: a future for each of a million would cost more than small images do
-
-# What is decoded, whatever the name says. Pillow knows more, but some of it (EPS) starts other programs.
+# Formats that are decoded, whatever the file's name. Pillow knows more, but some of them (EPS) start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
 
 def decode_image(file: Path | BytesIO, size: int, channels: int = 3) -> Pixels:
-    """One image file as a square: upright, 8 bits, the shorter side scaled, the centre of the longer: (C, S, S).
+    """Decode an image as an upright square of 8 bits: the shorter side is scaled, the longer cropped centrally: (C, S, S).
 
-    Its content may stand in for the file. Transparent pixels show white. Of 16 bits the upper 8 are kept, as Pillow does
-    for colours.
+    Args:
+        file: a path, or the content of an image file.
+        size: side of the square, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+
+    Transparent pixels become white. Of 16-bit values the upper 8 bits are kept, as Pillow does for colour images.
+
+    Raises:
+        ValueError: it is not a regular file, contains several images, or has values that are not integers of up to 16 bits.
+        Exception: whatever Pillow raises for a damaged or unknown file.
     """
     from PIL import Image, ImageOps
 
     if isinstance(file, Path) and file.exists() and not file.is_file():
-        raise ValueError("it is no file")  # a pipe would be waited for
-    Image.init()  # all formats; it is done once
+        raise ValueError("not a regular file")  # opening a pipe would block
+    Image.init()  # loads all formats, on the first call only
     with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
-        # A telephone's JPEG may carry a second view of the same scene (MPO); any other second picture is a question.
+        # A phone's JPEG may contain a second view of the same scene (MPO); in other formats a second image is ambiguous.
         if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
-            raise ValueError("it holds more than one picture")
+            raise ValueError("it contains more than one image")
         opened.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at a fraction of its size
         image: Image.Image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise ValueError("its values take more than 16 bits")
+            raise ValueError("its values need more than 16 bits")
         image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
-        raise ValueError("its values are no whole numbers")
+        raise ValueError("its values are not integers")
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("L" if image.mode in ("1", "L") else "RGB")
@@ -53,65 +57,71 @@ def decode_image(file: Path | BytesIO, size: int, channels: int = 3) -> Pixels:
 
 
 def decode_files(
-    root: Path, files: Sequence[str], into: Pixels, contents: Mapping[str, bytes] | None = None
+    root: Path, files: Sequence[str], out: Pixels, contents: Mapping[str, bytes] | None = None
 ) -> dict[str, str]:
-    """Fill an array with the images of files below root: (N, C, S, S). Those in `contents` are at hand already.
+    """Decode image files into an array.
+
+    Args:
+        root: the folder that the file names are relative to.
+        files: N names.
+        out: (N, C, S, S), filled in place.
+        contents: file contents by name; files named here are not read from disk.
 
     Returns:
-        The files that cannot be read, and why; their rows are left as they were.
+        The reason for each file that cannot be read; the rows of these files are unchanged.
     """
     from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
-    Image.init()  # all formats before the threads start, which would otherwise race to load them
-    held = contents or {}
+    Image.init()  # before the threads start, which would otherwise race to load the formats
+    contents = contents or {}
 
-    def some(start: int) -> dict[str, str]:
-        bad = {}
+    def decode_chunk(start: int) -> dict[str, str]:
+        failures = {}
         for row, file in enumerate(files[start : start + FILES_PER_TASK], start):
             try:
-                opened = BytesIO(held[file]) if file in held else root / file
-                into[row] = decode_image(opened, into.shape[-1], into.shape[1])
+                opened = BytesIO(contents[file]) if file in contents else root / file
+                out[row] = decode_image(opened, out.shape[-1], out.shape[1])
             except MemoryError:
                 raise
             except Exception as error:  # what a damaged file raises depends on format and damage
-                bad[file] = describe_error(error)
-        return bad
+                failures[file] = describe_error(error)
+        return failures
 
     starts = range(0, len(files), FILES_PER_TASK)
     quiet = len(files) <= 500 or not sys.stderr.isatty()
-    pool = ThreadPoolExecutor()  # Pillow lets go of the interpreter's lock while it decodes
+    pool = ThreadPoolExecutor()  # Pillow releases the interpreter lock while it decodes
     try:
-        with warnings.catch_warnings(action="ignore"):  # Pillow on notes in a file that do not touch its pixels
-            tasks: Iterable[dict[str, str]] = pool.map(some, starts)
-            done = track(tasks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
-            return {file: why for bad in done for file, why in bad.items()}
+        with warnings.catch_warnings(action="ignore"):  # Pillow's warnings about metadata that does not affect pixels
+            chunks: Iterable[dict[str, str]] = pool.map(decode_chunk, starts)
+            chunks = track(chunks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
+            return {file: reason for failures in chunks for file, reason in failures.items()}
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun need not
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, tasks that have not started are dropped
 
 
-def raise_if_unreadable(word: str, total: int, bad: dict[str, str], skip_bad_images: bool) -> None:
-    """Refuse unreadable image files, unless they are to be left out."""
-    if bad and not skip_bad_images:
+def raise_if_unreadable(name: str, total: int, unreadable: dict[str, str], skip_bad_images: bool) -> None:
+    """Raise a UsageError if some of `total` image files are unreadable, unless they are to be skipped."""
+    if unreadable and not skip_bad_images:
         raise UsageError(
-            f"{word}: {len(bad)} of {total} image files cannot be read: {summarise_unreadable(bad)};"
-            " mend or remove them, or leave them out with --skip-bad-images"
+            f"{name}: {len(unreadable)} of {total} image files cannot be read: {summarise_unreadable(unreadable)};"
+            " repair or remove them, or skip them with --skip-bad-images"
         )
 
 
-def summarise_unreadable(bad: dict[str, str]) -> str:
-    """Which files are unreadable, the first three by name.
+def summarise_unreadable(unreadable: dict[str, str]) -> str:
+    """List the first three unreadable files with reasons, and the number of others.
 
-    >>> summarise_unreadable({"a.jpg": "cut off", "b.jpg": "no image"})
-    'a.jpg (cut off), b.jpg (no image)'
+    >>> summarise_unreadable({"a.jpg": "truncated", "b.jpg": "no image"})
+    'a.jpg (truncated), b.jpg (no image)'
     """
-    first = ", ".join(f"{file} ({why})" for file, why in list(bad.items())[:3])
-    return f"{first} and {len(bad) - 3} more" if len(bad) > 3 else first
+    first = ", ".join(f"{file} ({reason})" for file, reason in list(unreadable.items())[:3])
+    return f"{first} and {len(unreadable) - 3} more" if len(unreadable) > 3 else first
 
 
 def describe_error(error: Exception) -> str:
-    """What an error says, without a path that the sentence around it has already."""
+    """Return an error's message without a path, which the sentence around it names already."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):

@@ -1,4 +1,4 @@
-"""A cache of decoded image files."""
+"""A cache of decoded image files: one memory-mapped array per list of files."""
 
 import json
 import os
@@ -6,25 +6,28 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 
 from robustkd.data.decode import decode_files, describe_error, summarise_unreadable
 from robustkd.data.resize import Pixels
 from robustkd.errors import UsageError
 from robustkd.hashing import digest
 
-CACHE_VERSION = 1  # of what a cached array holds: raise it whenever picture() answers differently
+MappedPixels = np.memmap[tuple[Any, ...], np.dtype[np.uint8]]
+
+CACHE_VERSION = 1  # part of every key: increase it when decode_image returns other pixels
 
 
 class DecodedImages(NamedTuple):
-    """What became of a list of image files."""
+    """The result of decoding a list of image files."""
 
-    images: Pixels  # (n, C, S, S), memory-mapped; C is 1 where all of them are grey
+    images: Pixels  # (n, C, S, S), memory-mapped; C is 1 if all images are grey
     digest: str  # of the images
-    skipped: dict[str, str]  # the files that cannot be read, and why
+    skipped: dict[str, str]  # the files that cannot be read, with reasons
 
 
 def decode_with_cache(
@@ -34,23 +37,29 @@ def decode_with_cache(
     cache_dir: Path | None = None,
     contents: Mapping[str, bytes] | None = None,
 ) -> DecodedImages:
-    """The images of files below root, decoded unless these very files have been before, at this size.
+    """Return the images of files, decoded unless the same files are in the cache at this size.
 
-    Where a file's content is at hand in `contents`, nothing is looked for below root, and its name is but a name.
+    Args:
+        root: the folder that the file names are relative to.
+        files: the file names.
+        size: side of the images, in pixels.
+        cache_dir: the cache folder; None: $ROBUSTKD_CACHE or the user's cache folder.
+        contents: file contents by name; files named here are not read from disk.
 
     Raises:
-        UsageError: the cache folder cannot be written or is full, or no file can be read.
+        UsageError: the cache folder is full or not writable, or no file can be read.
     """
     folder = cache_dir or _default_cache_dir()
-    # The place is part of the key: names, sizes and times alone agree in two unpackings of uncompressed images.
-    held = contents or {}
-    listing = [(file, *(_content_stamp(held[file]) if file in held else _file_stamp(root / file))) for file in files]
-    key = digest(text=json.dumps([CACHE_VERSION, size, str(root.resolve()), listing]))
+    contents = contents or {}
+    # The root is part of the key: two unpacked archives of uncompressed images may agree in names, sizes and times.
+    stamps = [
+        (file, *(_content_stamp(contents[file]) if file in contents else _file_stamp(root / file))) for file in files
+    ]
+    key = digest(text=json.dumps([CACHE_VERSION, size, str(root.resolve()), stamps]))
     images, record = folder / f"{key}.npy", folder / f"{key}.json"
-    if not (images.is_file() and record.is_file()) or _any_readable(
-        root, _skipped_files(record).keys() - held.keys(), size
-    ):
-        _write_cache(root, files, size, images, record, held)
+    complete = images.is_file() and record.is_file()
+    if not complete or _any_readable(root, _skipped_files(record).keys() - contents.keys(), size):
+        _write_cache(root, files, size, images, record, contents)
     return DecodedImages(
         np.load(images, mmap_mode="r"), json.loads(record.read_text())["digest"], _skipped_files(record)
     )
@@ -59,32 +68,43 @@ def decode_with_cache(
 def _write_cache(
     root: Path, files: Sequence[str], size: int, images: Path, record: Path, contents: Mapping[str, bytes]
 ) -> None:
-    """Decode into a folder of its own and move what is complete: what is interrupted is never taken for a cache."""
+    """Decode into a scratch folder and move the complete result, so that an interrupted run leaves no partial cache."""
     with _scratch_dir(images.parent) as scratch:
         needed, free = 2 * len(files) * 3 * size * size, shutil.disk_usage(scratch).free
-        if free < needed:  # a memory-mapped file that meets a full disk ends the process without a word
+        if free < needed:  # writing to a memory map on a full disk would crash the process
             raise UsageError(
                 f"decoding {len(files)} images takes {needed / 1e9:.1f} GB in {images.parent}, which has"
-                f" {free / 1e9:.1f} GB free: the environment variable ROBUSTKD_CACHE names another folder"
+                f" {free / 1e9:.1f} GB free: the environment variable ROBUSTKD_CACHE sets another folder"
             )
-        whole = open_memmap(Path(scratch, "whole.npy"), "w+", np.uint8, (len(files), 3, size, size))
-        bad = decode_files(root, files, whole, contents)
-        if all(file in bad for file in files):
-            raise UsageError(f"none of the {len(files)} image files in {root} can be read: {summarise_unreadable(bad)}")
-        good = np.flatnonzero([file not in bad for file in files])
-        blocks = [good[start : start + 1024] for start in range(0, len(good), 1024)]
-        grey = all((whole[block] == whole[block, :1]).all() for block in blocks)
-        shape = (len(good), 1 if grey else 3, size, size)
-        kept = whole if shape == whole.shape else open_memmap(Path(scratch, "kept.npy"), "w+", np.uint8, shape)
-        if kept is not whole:
-            for number, block in enumerate(blocks):
-                kept[number * 1024 : number * 1024 + len(block)] = whole[block, : shape[1]]
-        kept.flush()
-        Path(scratch, "record.json").write_text(json.dumps({"digest": digest(kept), "skipped": bad}, indent=1))
-        done = Path(scratch, "whole.npy" if kept is whole else "kept.npy")
-        del whole, kept  # some systems move no file that is mapped
-        done.replace(images)
-        Path(scratch, "record.json").replace(record)  # last: with it the cache is valid
+        decoded = open_memmap(Path(scratch, "decoded.npy"), "w+", np.uint8, (len(files), 3, size, size))
+        unreadable = decode_files(root, files, decoded, contents)
+        if all(file in unreadable for file in files):
+            raise UsageError(
+                f"none of the {len(files)} image files in {root} can be read: {summarise_unreadable(unreadable)}"
+            )
+        compact = _compact(
+            decoded, np.flatnonzero([file not in unreadable for file in files]), Path(scratch, "compact.npy")
+        )
+        compact.flush()
+        content = json.dumps({"digest": digest(compact), "skipped": unreadable}, indent=1)
+        Path(scratch, "record.json").write_text(content)
+        result = Path(scratch, "decoded.npy" if compact is decoded else "compact.npy")
+        del decoded, compact  # some systems cannot move a mapped file
+        result.replace(images)
+        Path(scratch, "record.json").replace(record)  # last, since it makes the cache valid
+
+
+def _compact(decoded: MappedPixels, good: NDArray[np.int64], path: Path) -> MappedPixels:
+    """Keep the readable rows, and a single channel if all of them are grey, in a new file if that changes anything."""
+    blocks = [good[start : start + 1024] for start in range(0, len(good), 1024)]
+    grey = all((decoded[block] == decoded[block, :1]).all() for block in blocks)
+    shape = (len(good), 1 if grey else 3, *decoded.shape[2:])
+    if shape == decoded.shape:
+        return decoded
+    compact = open_memmap(path, "w+", np.uint8, shape)
+    for number, block in enumerate(blocks):
+        compact[number * 1024 : number * 1024 + len(block)] = decoded[block, : shape[1]]
+    return compact
 
 
 def _default_cache_dir() -> Path:
@@ -100,21 +120,21 @@ def _scratch_dir(folder: Path) -> TemporaryDirectory[str]:
     except OSError as error:
         raise UsageError(
             f"the cache folder {folder} cannot be written ({describe_error(error)}):"
-            " the environment variable ROBUSTKD_CACHE names another"
+            " the environment variable ROBUSTKD_CACHE sets another"
         ) from error
 
 
 def _file_stamp(file: Path) -> tuple[int, int]:
-    """Size and time; of a link that leads nowhere neither, which decoding will say."""
+    """Return a file's size and modification time, or (-1, -1) for a broken link, which decoding reports."""
     try:
         stat = file.stat()
-    except (OSError, ValueError):  # a name may hold what no file's does
+    except (OSError, ValueError):  # ValueError: the name contains a null character
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 
 
 def _content_stamp(content: bytes) -> tuple[int, str]:
-    """Size and digest of what is at hand."""
+    """Return the size and digest of a file's content."""
     return len(content), digest(np.frombuffer(content, np.uint8))
 
 
@@ -123,6 +143,6 @@ def _skipped_files(record: Path) -> dict[str, str]:
 
 
 def _any_readable(root: Path, skipped: Iterable[str], size: int) -> bool:
-    """Whether a file that could not be read now can: permissions and network drives leave no trace in a stamp."""
-    one = np.empty((1, 3, size, size), np.uint8)
-    return any(not decode_files(root, [file], one) for file in skipped)
+    """Return whether a skipped file can be read now: permissions and network drives do not change a file's stamp."""
+    pixels = np.empty((1, 3, size, size), np.uint8)
+    return any(not decode_files(root, [file], pixels) for file in skipped)

@@ -1,11 +1,12 @@
-"""What a user says of each image, as numbers: its label, its clean label, its group and its part.
+"""Encode what a user provides about each image: its label, clean label, group and part.
 
-A label is kept as given and is never taken for the truth. Where clean labels are given, for some rows or for all, they are
-the truth of those rows; the truth of every other row is unknown, -1.
+Labels are kept as given and are not assumed to be true. Clean labels, given for some rows or for all, are the true labels of
+those rows; the true label of every other row is unknown, -1.
 
-Two data sets are the same where images, labels, class names, parts and mirroring are, wherever they lie and however they
-are written down: all that is trained on. Clean labels decide what is measured, not what is shown, so that a manifest stays
-valid while more labels are reviewed. Groups decide what is drawn, which a manifest holds row by row.
+Two data sets have the same fingerprint if they agree in images, labels, class names, parts and mirroring, which determine the
+training, regardless of location and format. Clean labels determine what is measured and not what is shown; without them in the
+fingerprint, a manifest remains valid while more labels are reviewed. Groups determine what is drawn, which a manifest lists row
+by row.
 """
 
 import json
@@ -21,11 +22,11 @@ from robustkd.data.view import PART_ALIASES, PARTS, Labels, Source
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
 
-RawValues = NDArray[Any]  # (N,) whole numbers or texts; as objects also None, where there is nothing
+RawValues = NDArray[Any]  # (N,) integers or texts; an array of objects may contain None for a missing value
 
 
 class ColumnNames(NamedTuple):
-    """What the user calls what is given."""
+    """The user's names for the inputs, for error messages."""
 
     label: str = "label"
     clean: str = "clean_label"
@@ -34,7 +35,7 @@ class ColumnNames(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """What is said of N images; see Source."""
+    """Encoded labels, parts and groups of N images; see Source."""
 
     labels: Labels
     classes: tuple[str, ...]
@@ -42,30 +43,30 @@ class Annotations(NamedTuple):
     parts: NDArray[np.str_] | None = None
     groups: Labels | None = None
 
-    def fingerprint(self, pixels: str, flips: bool) -> str:
-        """What makes this data set itself, from a digest of its images."""
+    def fingerprint(self, images_digest: str, flips: bool) -> str:
+        """Compute the data set's fingerprint from a digest of its images."""
         parts = np.full(len(self.labels), "train") if self.parts is None else self.parts
-        return digest(self.labels, _part_codes(parts), text=json.dumps([pixels, self.classes, bool(flips)]))
+        return digest(self.labels, _part_codes(parts), text=json.dumps([images_digest, self.classes, bool(flips)]))
 
-    def source(
+    def to_source(
         self,
         name: str,
         images: Pixels,
         *,
         flips: bool,
-        pixels: str = "",
+        images_digest: str = "",
         files: tuple[str, ...] | None = None,
         skipped: tuple[str, ...] = (),
     ) -> Source:
-        """The data set that this makes with its images; `pixels` is their digest, where it is known already."""
-        for kind in self.classes:
-            if any(unicodedata.category(letter) == "Cc" for letter in kind):
-                raise UsageError(f"{name}: the class {kind!r} has a control character in its name: call it otherwise")
-        print_ = self.fingerprint(pixels or digest(images), flips)
-        return Source(name, images, *self, flips=flips, files=files, fingerprint=print_, skipped=skipped)
+        """Combine with the images to a data set; `images_digest` saves computing it if it is known."""
+        for class_name in self.classes:
+            if any(unicodedata.category(letter) == "Cc" for letter in class_name):
+                raise UsageError(f"{name}: the class {class_name!r} has a control character in its name: rename it")
+        fingerprint = self.fingerprint(images_digest or digest(images), flips)
+        return Source(name, images, *self, flips=flips, files=files, fingerprint=fingerprint, skipped=skipped)
 
     def take(self, chosen: NDArray[np.bool_]) -> "Annotations":
-        """What is said of some of the images: (N,)."""
+        """Select some of the images by a mask: (N,)."""
         return Annotations(
             self.labels[chosen],
             self.classes,
@@ -74,103 +75,106 @@ class Annotations(NamedTuple):
             None if self.groups is None else self.groups[chosen],
         )
 
-    def untrained(self) -> list[str]:
-        """The classes without a training row."""
+    def classes_without_training_rows(self) -> list[str]:
+        """Return the names of the classes that have no training row."""
         train = self.labels if self.parts is None else self.labels[self.parts == "train"]
         return [self.classes[label] for label in np.flatnonzero(np.bincount(train, minlength=len(self.classes)) == 0)]
 
 
 def encode_labels(
-    word: str,
+    name: str,
     labels: RawValues,
     *,
-    called: RawValues | None = None,
+    class_names: RawValues | None = None,
     clean: RawValues | None = None,
     groups: RawValues | None = None,
     parts: RawValues | None = None,
-    names: ColumnNames | None = None,
-    at: Callable[[int], str] = "row {}".format,
+    columns: ColumnNames | None = None,
+    locate: Callable[[int], str] = "row {}".format,
 ) -> Annotations:
-    """Numbers for what a user says of N images.
+    """Encode the user's labels, clean labels, groups and parts of N images as numbers.
 
     Args:
-        word: what the user named the data set by, for errors; `names` are the names of the rest, `at` says where a row is.
-        labels: (N,); classes are the labels in order, numbers by size, texts by letter.
-        called: (K,) names for labels that are numbers from 0 on.
-        clean: (N,) among the labels; None, "" or -1 where unknown.
+        name: the data set's name, for error messages.
+        labels: (N,); the classes are the distinct labels, sorted numerically or alphabetically.
+        class_names: (K,) names, for labels that are integers from 0.
+        clean: (N,) clean labels among the labels; None, "" or -1 if unknown.
         groups: (N,); a row with None or "" is a group of its own.
         parts: (N,) of train, val (or valid, or validation) and test, in any case.
+        columns: the user's names for the inputs, for error messages.
+        locate: describes a row's location, for error messages.
 
-    What is empty throughout is as if it were not there.
+    An input in which every value is missing is ignored.
 
     Raises:
-        UsageError: a row without a label, fewer than two classes, one that is not trained on, a clean label that no
-            row has as its label, a part of another name, or a group in two parts.
+        UsageError: a row has no label, there are fewer than two classes or a class without training rows, a clean label is
+            not among the labels, a part is unknown, or a group is in two parts.
     """
-    names = names or ColumnNames()
+    columns = columns or ColumnNames()
     codes, values = _factorize(labels)
     if (codes < 0).any():
-        raise UsageError(f"{word}: {at(int(np.argmin(codes)))} has no {names.label}")
+        raise UsageError(f"{name}: {locate(int(np.argmin(codes)))} has no {columns.label}")
     if len(values) < 2:
-        raise UsageError(f"{word}: {names.label} is '{values[0]}' throughout, but telling apart takes two classes")
-    classes = _name_classes(word, names.label, values, called)
-    made = Annotations(
+        raise UsageError(f"{name}: {columns.label} is '{values[0]}' in all rows, but at least two classes are needed")
+    classes = _name_classes(name, columns.label, values, class_names)
+    annotations = Annotations(
         codes,
         classes,
-        None if clean is None else _encode_clean_labels(word, names, clean, values, at),
-        None if parts is None else _parse_parts(word, names.part, parts, at),
+        None if clean is None else _encode_clean_labels(name, columns, clean, values, locate),
+        None if parts is None else _parse_parts(name, columns.part, parts, locate),
         None if groups is None else _encode_groups(groups),
     )
-    if made.parts is not None:
-        if "train" not in made.parts:
-            raise UsageError(f"{word}: {names.part} leaves no row to train on")
-        if strange := made.untrained():
-            raise UsageError(f"{word}: val or test has classes that train has not: {', '.join(strange)}")
-        if groups is not None and made.groups is not None:
-            _check_groups_undivided(word, names.group, made.groups, made.parts, groups)
-    return made
+    if annotations.parts is not None:
+        if "train" not in annotations.parts:
+            raise UsageError(f"{name}: {columns.part} leaves no row for training")
+        if untrained := annotations.classes_without_training_rows():
+            raise UsageError(f"{name}: val or test has classes that train does not have: {', '.join(untrained)}")
+        if groups is not None and annotations.groups is not None:
+            _check_groups_undivided(name, columns.group, annotations.groups, annotations.parts, groups)
+    return annotations
 
 
 def _factorize(values: RawValues) -> tuple[Labels, RawValues]:
-    """A number for each value, -1 where there is none; and the values in order: (N,), (K,)."""
+    """Return a code for each value, -1 if it is missing or blank, and the sorted distinct values: (N,), (K,)."""
     import pandas as pd
 
     codes, distinct = pd.factorize(values, sort=True)
     distinct = np.asarray(distinct)
-    empty = np.array([isinstance(value, str) and not value.strip() for value in distinct], bool)
-    rank = np.where(empty, -1, np.cumsum(~empty) - 1)
-    return np.append(rank, -1)[codes].astype(np.int64), distinct[~empty]
+    blank = np.array([isinstance(value, str) and not value.strip() for value in distinct], bool)
+    rank = np.where(blank, -1, np.cumsum(~blank) - 1)
+    return np.append(rank, -1)[codes].astype(np.int64), distinct[~blank]
 
 
-def _name_classes(word: str, name: str, values: RawValues, called: RawValues | None) -> tuple[str, ...]:
-    """The class names: what `called` calls the numbers, or else the labels themselves."""
-    if called is None or isinstance(values[0], str):
+def _name_classes(name: str, column: str, values: RawValues, class_names: RawValues | None) -> tuple[str, ...]:
+    """Return the class names: those given for integer labels, or else the labels themselves."""
+    if class_names is None or isinstance(values[0], str):
         return tuple(str(value) for value in values)
-    if values[0] < 0 or values[-1] >= len(called):
+    if values[0] < 0 or values[-1] >= len(class_names):
         raise UsageError(
-            f"{word}: classes names 0 to {len(called) - 1}, but {name} goes from {values[0]} to {values[-1]}"
+            f"{name}: classes has names for 0 to {len(class_names) - 1}, but {column} ranges from {values[0]} to"
+            f" {values[-1]}"
         )
-    classes = tuple(str(called[int(value)]) for value in values)
+    classes = tuple(str(class_names[int(value)]) for value in values)
     if len(set(classes)) < len(classes):
-        twice = next(name for name in classes if classes.count(name) > 1)
-        raise UsageError(f"{word}: classes names two of them '{twice}'")
+        repeated = next(class_name for class_name in classes if classes.count(class_name) > 1)
+        raise UsageError(f"{name}: classes contains the name '{repeated}' twice")
     return classes
 
 
 def _encode_clean_labels(
-    word: str, names: ColumnNames, clean: RawValues, values: RawValues, at: Callable[[int], str]
+    name: str, columns: ColumnNames, clean: RawValues, values: RawValues, locate: Callable[[int], str]
 ) -> Labels | None:
-    """The clean labels by number: (N,); None where there are none."""
-    number = {value: label for label, value in enumerate(values.tolist())}
+    """Return the clean labels by class number, -1 if unknown: (N,); None if all are."""
+    numbers = {value: label for label, value in enumerate(values.tolist())}
     codes, distinct = _factorize(clean)
-    labels = np.full(len(distinct) + 1, -1)  # the last is for what is empty
+    labels = np.full(len(distinct) + 1, -1)  # the last is for missing values, whose code is -1
     for code, value in enumerate(distinct.tolist()):
-        if value in number:
-            labels[code] = number[value]
+        if value in numbers:
+            labels[code] = numbers[value]
         elif value != -1:
             row = int(np.argmax(codes == code))
-            hint = did_you_mean(str(value), map(str, number))
-            raise UsageError(f"{word}: {at(row)}: {names.clean} '{value}' is not among the labels{hint}")
+            hint = did_you_mean(str(value), map(str, numbers))
+            raise UsageError(f"{name}: {locate(row)}: {columns.clean} '{value}' is not among the labels{hint}")
     truth: Labels = labels[codes]
     return truth if (truth >= 0).any() else None
 
@@ -179,35 +183,39 @@ def _encode_groups(groups: RawValues) -> Labels | None:
     codes, distinct = _factorize(groups)
     if not len(distinct):
         return None
-    alone = codes < 0
-    return np.where(alone, len(distinct) - 1 + np.cumsum(alone), codes)
+    ungrouped = codes < 0
+    return np.where(ungrouped, len(distinct) - 1 + np.cumsum(ungrouped), codes)
 
 
-def _parse_parts(word: str, name: str, parts: RawValues, at: Callable[[int], str]) -> NDArray[np.str_] | None:
+def _parse_parts(name: str, column: str, parts: RawValues, locate: Callable[[int], str]) -> NDArray[np.str_] | None:
     codes, distinct = _factorize(parts)
     if not len(distinct):
         return None
     if (codes < 0).any():
-        raise UsageError(f"{word}: {at(int(np.argmin(codes)))} has no {name}, but other rows have one")
-    told = [PART_ALIASES.get(str(value).lower(), "") for value in distinct]
-    if "" in told:
-        row = int(np.argmax(codes == told.index("")))
-        value = str(distinct[told.index("")])
+        raise UsageError(f"{name}: {locate(int(np.argmin(codes)))} has no {column}, but other rows have one")
+    parsed = [PART_ALIASES.get(str(value).lower(), "") for value in distinct]
+    if "" in parsed:
+        row = int(np.argmax(codes == parsed.index("")))
+        value = str(distinct[parsed.index("")])
         hint = did_you_mean(value.lower(), PART_ALIASES)
-        raise UsageError(f"{word}: {at(row)}: {name} '{value}' is none of {', '.join(PARTS)}{hint}")
-    return np.array(told)[codes]
+        raise UsageError(f"{name}: {locate(row)}: {column} '{value}' is none of {', '.join(PARTS)}{hint}")
+    return np.array(parsed)[codes]
 
 
 def _part_codes(parts: NDArray[np.str_]) -> Labels:
-    """Parts by their place in the alphabet: (N,)."""
+    """Return the index of each part in alphabetical order: (N,)."""
     return np.searchsorted(sorted(PARTS), parts).astype(np.int64)
 
 
-def _check_groups_undivided(word: str, name: str, groups: Labels, parts: NDArray[np.str_], texts: RawValues) -> None:
-    pairs = np.unique(groups * len(PARTS) + _part_codes(parts)) // len(PARTS)
-    twice = pairs[1:][pairs[1:] == pairs[:-1]]
-    if len(twice):
-        group = twice[0]
-        where = [part for part in PARTS if (parts[groups == group] == part).any()]
-        text = texts[int(np.argmax(groups == group))]
-        raise UsageError(f"{word}: {name} '{text}' stands in {' and '.join(where)}, but no split divides a group")
+def _check_groups_undivided(
+    name: str, column: str, groups: Labels, parts: NDArray[np.str_], group_names: RawValues
+) -> None:
+    group_of_pair = np.unique(groups * len(PARTS) + _part_codes(parts)) // len(PARTS)
+    divided = group_of_pair[1:][group_of_pair[1:] == group_of_pair[:-1]]
+    if len(divided):
+        members = groups == divided[0]
+        its_parts = [part for part in PARTS if (parts[members] == part).any()]
+        group_name = group_names[int(np.argmax(members))]
+        raise UsageError(
+            f"{name}: {column} '{group_name}' is in {' and '.join(its_parts)}, but a group must not be divided"
+        )

@@ -1,8 +1,8 @@
-"""Batches of a view: images on the device as uint8, gathered, moved and mirrored as whole tensors.
+"""Batches of a view: uint8 images on the device, gathered, shifted and mirrored as whole tensors.
 
-A set that fits lives on the device; a larger one stays where it is mapped, and one thread gathers the next batch while the
-present one is computed with. The order and the augmentation of epoch e hang on (seed, e) alone: all methods of a seed
-see the same images in the same order, and there is no state to save.
+A data set that fits is kept on the device. A larger one stays memory-mapped, and a thread gathers the next batch during the
+computation on the present one. Order and augmentation of epoch e depend on (seed, e) only: all methods see the same images in
+the same order for a seed, and there is no state to save.
 """
 
 import os
@@ -19,11 +19,11 @@ from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import View
 from robustkd.types import Batch, Clock
 
-BatchTransform = Callable[[Tensor, Tensor], Tensor]
+BatchTransform = Callable[[Tensor, Tensor], Tensor]  # images (B, H, W, C) and their rows (B,) -> images
 
 
 def memory_budget(device: torch.device) -> int:
-    """Bytes that a set may take on a device: half of what is free."""
+    """Return the bytes that a data set may occupy on a device: half of its free memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] // 2)
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
@@ -32,22 +32,23 @@ def memory_budget(device: torch.device) -> int:
 
 
 class Loader:
-    """A view's batches, epoch by epoch.
+    """Batches of a view, epoch by epoch.
 
     Args:
-        view: what is shown.
-        batch: samples per batch; an epoch is cut into equal batches of at most this many, and none is left out.
-        device: where batches are wanted.
-        seed: what order and augmentation hang on.
-        augment: whether images are moved, and mirrored where the source says that keeps the class.
-        views: further augmentations of each image, words of `robustkd.data.paired_views`; each is moved and mirrored anew.
-        budget: bytes the set may take on the device; None: half of what is free.
+        view: the samples.
+        batch_size: largest number of samples per batch; an epoch is divided into batches of equal size (to within one sample)
+            and uses every sample.
+        device: where batches are created.
+        seed: determines order and augmentation.
+        augment: whether images are shifted, and mirrored if the source says that this keeps the class.
+        views: additional views of each image, named as in `robustkd.data.paired_views`; each is shifted and mirrored by itself.
+        budget: bytes that the data set may occupy on the device; None: half of the free memory.
     """
 
     def __init__(
         self,
         view: View,
-        batch: int,
+        batch_size: int,
         device: torch.device,
         *,
         seed: int = 0,
@@ -55,81 +56,80 @@ class Loader:
         views: Sequence[str] = (),
         budget: int | None = None,
     ) -> None:
-        self.view, self.batch, self.device, self.seed = view, batch, device, seed
+        self.view, self.batch_size, self.device, self.seed = view, batch_size, device, seed
         self.augment, self.flips = augment, augment and view.sources[0].flips
         self.views = tuple(views)
         self.labels = torch.from_numpy(view.labels).to(device)
         size = len(view) * int(np.prod(view.sources[0].shape))
-        self.resident = (
-            self._stored(view.images()) if size <= (memory_budget(device) if budget is None else budget) else None
-        )
+        fits = size <= (memory_budget(device) if budget is None else budget)
+        self.resident = self._to_device(view.images()) if fits else None
 
     def __len__(self) -> int:
-        """Batches per epoch."""
-        return -(-len(self.view) // self.batch)
+        """Return the number of batches per epoch."""
+        return -(-len(self.view) // self.batch_size)
 
-    def _stored(self, images: np.ndarray) -> Tensor:
-        # Channels last from the start: a gathered batch then has the memory format that convolutions want.
+    def _to_device(self, images: np.ndarray) -> Tensor:
+        # Channels last from the start: a gathered batch then has the memory format that convolutions prefer.
         return torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 2, 3, 1).contiguous()
 
-    def _gathered(self, rows: Tensor) -> Iterator[Tensor]:
-        """The uint8 images of an epoch, batch by batch: (B, H, W, C)."""
+    def _gather(self, rows: Tensor) -> Iterator[Tensor]:
+        """Yield the uint8 images of an epoch, batch by batch: (B, H, W, C)."""
         chunks = rows.tensor_split(len(self))
         if self.resident is not None:
             for chunk in chunks:
                 yield self.resident[chunk]
             return
-        fetch = [np.sort(chunk.cpu().numpy()) for chunk in chunks]
-        with ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(self.view.take(fetch[0]).images)
+        sorted_rows = [np.sort(chunk.cpu().numpy()) for chunk in chunks]
+        with ThreadPoolExecutor(1) as executor:
+            pending = executor.submit(self.view.take(sorted_rows[0]).images)
             for number in range(len(chunks)):
-                images = waiting.result()
+                images = pending.result()
                 if number + 1 < len(chunks):
-                    waiting = ahead.submit(self.view.take(fetch[number + 1]).images)
-                # Read in the order of the disk, handed out in the order of the epoch.
-                place = torch.from_numpy(np.searchsorted(fetch[number], chunks[number].cpu().numpy()))
-                yield self._stored(images)[place.to(self.device)]
+                    pending = executor.submit(self.view.take(sorted_rows[number + 1]).images)
+                # Read in the order of the disk, returned in the order of the epoch.
+                order = torch.from_numpy(np.searchsorted(sorted_rows[number], chunks[number].cpu().numpy()))
+                yield self._to_device(images)[order.to(self.device)]
 
     def iter_epoch(self, number: int, clock: Clock) -> Iterator[Batch]:
-        """The batches of epoch `number`, counted over all phases of a run."""
-        random = torch.Generator().manual_seed(seeds.derive(self.seed, "order", number))
-        rows = torch.randperm(len(self.view), generator=random).to(self.device)
-        moved, *others = self._moves("augment", number), *(self._paired(view, number) for view in self.views)
-        for index, images in zip(rows.tensor_split(len(self)), self._gathered(rows), strict=True):
-            views = tuple(to_float_images(other(images, index)) for other in others)
-            yield Batch(to_float_images(moved(images, index)), self.labels[index], index, clock, views)
+        """Yield the batches of epoch `number`, counted over all phases of a run."""
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, "order", number))
+        rows = torch.randperm(len(self.view), generator=generator).to(self.device)
+        first, *others = self._shift_and_mirror("augment", number), *(self._paired_view(v, number) for v in self.views)
+        for index, images in zip(rows.tensor_split(len(self)), self._gather(rows), strict=True):
+            views = tuple(to_float_images(transform(images, index)) for transform in others)
+            yield Batch(to_float_images(first(images, index)), self.labels[index], index, clock, views)
 
-    def _moves(self, name: str, number: int) -> BatchTransform:
-        """An epoch's moving and mirroring: images (B, H, W, C) and their rows -> images."""
+    def _shift_and_mirror(self, purpose: str, number: int) -> BatchTransform:
+        """Draw the shifts and flips of an epoch and return their application."""
         n, side = len(self.view), min(self.view.sources[0].shape[1:])
-        random = torch.Generator().manual_seed(seeds.derive(self.seed, name, number))
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, purpose, number))
         pad = max_shift(side)
-        # One draw per epoch, indexed by row: nothing random is left to do inside a step.
-        offsets = torch.randint(0, 2 * pad + 1, (n, 2), generator=random).to(self.device)
-        flipped = (torch.rand(n, generator=random) < 0.5).to(self.device)
+        # One draw per epoch, indexed by row, so that a step involves no randomness.
+        offsets = torch.randint(0, 2 * pad + 1, (n, 2), generator=generator).to(self.device)
+        flipped = (torch.rand(n, generator=generator) < 0.5).to(self.device)
 
-        def change(images: Tensor, index: Tensor) -> Tensor:
+        def transform(images: Tensor, index: Tensor) -> Tensor:
             images = shift(images, offsets[index], pad) if self.augment else images
             return mirror(images, flipped[index]) if self.flips else images
 
-        return change
+        return transform
 
-    def _paired(self, text: str, number: int) -> BatchTransform:
-        """An epoch of another view: changed as the word says, then moved and mirrored by draws of its own."""
-        word = PAIRED_VIEWS.parse(text)
-        view = word.load()(**word.kwargs())
-        random = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
-        draws = torch.rand(len(self.view), view.draws, generator=random).to(self.device)
-        moved = self._moves(text, number)
-        return lambda images, index: moved(view(images, draws[index]), index)
+    def _paired_view(self, text: str, number: int) -> BatchTransform:
+        """Draw an epoch of an additional view and return its application; shifts and flips follow, with their own draws."""
+        spec = PAIRED_VIEWS.parse(text)
+        view = spec.load()(**spec.kwargs())
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
+        draws = torch.rand(len(self.view), view.draws, generator=generator).to(self.device)
+        shift_and_mirror = self._shift_and_mirror(text, number)
+        return lambda images, index: shift_and_mirror(view(images, draws[index]), index)
 
     def iter_plain(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images in [0, 1] and labels as they stand, in order, for evaluation: (B, C, H, W), (B,)."""
+        """Yield images in [0, 1] and labels in order and without augmentation, for evaluation: (B, C, H, W), (B,)."""
         rows = torch.arange(len(self.view), device=self.device)
-        for index, images in zip(rows.tensor_split(len(self)), self._gathered(rows), strict=True):
+        for index, images in zip(rows.tensor_split(len(self)), self._gather(rows), strict=True):
             yield to_float_images(images), self.labels[index]
 
 
 def to_float_images(images: Tensor) -> Tensor:
-    """uint8 (B, H, W, C) to float (B, C, H, W) in [0, 1], channels last in memory."""
+    """Convert uint8 (B, H, W, C) to float (B, C, H, W) in [0, 1], channels last in memory."""
     return images.permute(0, 3, 1, 2).float().div_(255)

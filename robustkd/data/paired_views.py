@@ -1,14 +1,15 @@
-"""Paired views: how each image of a batch is changed for a second look. The table of contents.
+"""Registry of paired views: how each image of a batch is transformed for an additional view.
 
-A view is called on bytes (B, H, W, C) and numbers drawn evenly from [0, 1), `draws` of them per image, and gives back bytes;
-the loader then moves and mirrors each image anew. The draws come from (seed, word, epoch), so a view has no state.
+A view is called with uint8 images (B, H, W, C) and uniform random numbers in [0, 1), `draws` of them per image, and returns
+uint8 images. The loader then shifts and mirrors each of these, independently of the first view. The random numbers are derived
+from (seed, name, epoch), so a view has no state.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from robustkd.registry import Entry, Registry
 
-if TYPE_CHECKING:  # the table is read before torch is loaded
+if TYPE_CHECKING:  # the registry is read before torch is loaded
     from torch import Tensor
 
 PAIRED_VIEWS = Registry(
@@ -16,16 +17,16 @@ PAIRED_VIEWS = Registry(
     "robustkd.data",
     "robustkd.views",
     {
-        "again": Entry("paired_views:Again", "nothing but the loader's own moving and mirroring, drawn anew"),
-        "jda": Entry("jda:JDA", "fourteen operations on pixels and places, each by chance (Li et al., ACCV 2022)"),
+        "again": Entry("paired_views:Again", "the same image, shifted and mirrored independently of the first view"),
+        "jda": Entry("jda:JDA", "fourteen random operations on colours and geometry (Li et al., ACCV 2022)"),
     },
 )
 
 
 class PairedView(Protocol):
-    """A second look at images."""
+    """A transform of images for an additional view."""
 
-    draws: int  # numbers that one image takes
+    draws: int  # uniform random numbers needed per image
 
     def __call__(self, images: "Tensor", draws: "Tensor") -> "Tensor":
         """(B, H, W, C) uint8, (B, draws) in [0, 1) -> (B, H, W, C) uint8."""
@@ -33,7 +34,7 @@ class PairedView(Protocol):
 
 
 class Again:
-    """The image as it is."""
+    """The identity: the image itself."""
 
     draws: ClassVar[int] = 0
 

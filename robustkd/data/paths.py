@@ -1,23 +1,26 @@
-"""Paths that users name: what is reported of those that lead nowhere."""
+"""Checks of paths given by the user."""
 
 from pathlib import Path
 
 from robustkd.errors import UsageError, did_you_mean
 
 
-def require_file(word: str, path: Path) -> Path:
-    """A user's file, which must be one.
+def require_file(context: str, path: Path) -> Path:
+    """Return the path if it is a regular file.
+
+    Args:
+        context: what the error message starts with.
 
     Raises:
-        UsageError: it is not there, or it is a folder.
+        UsageError: the path does not exist, or it is a folder or a special file such as a pipe.
     """
     if path.is_file():
         return path
-    kind = "a folder, not a file" if path.is_dir() else "no file that can be read again"
-    raise UsageError(f"{word}: {path} is {kind}" if path.exists() else describe_missing_path(word, path))
+    problem = "is a folder, not a file" if path.is_dir() else "is not a regular file"
+    raise UsageError(f"{context}: {path} {problem}" if path.exists() else describe_missing_path(context, path))
 
 
-def describe_missing_path(word: str, path: Path) -> str:
-    """The sentence for a path that leads nowhere, with the nearest name beside it."""
-    beside = [near.name for near in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"{word}: there is no {path}{did_you_mean(path.name, beside)}"
+def describe_missing_path(context: str, path: Path) -> str:
+    """Return the message for a path that does not exist, with the closest name in its folder."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return f"{context}: there is no {path}{did_you_mean(path.name, names)}"

@@ -1,4 +1,4 @@
-"""Readers: a word or a path becomes a Source. Only this file and its helpers (folders, tables, arrays, decode) open data."""
+"""Load a data set by its name or path: published data sets, and the user's folders, tables and arrays."""
 
 import inspect
 from collections.abc import Iterator
@@ -24,18 +24,18 @@ from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
 
 DATASETS = {
-    "digits": "1,797 grey digits of 8x8 that come with scikit-learn",
-    "mnist": "70,000 grey digits of 28x28",
-    "fashion-mnist": "70,000 grey pieces of clothing of 28x28",
-    "kmnist": "70,000 grey cursive Japanese letters of 28x28",
+    "digits": "1,797 greyscale digits of 8x8, included in scikit-learn",
+    "mnist": "70,000 greyscale digits of 28x28",
+    "fashion-mnist": "70,000 greyscale pieces of clothing of 28x28",
+    "kmnist": "70,000 greyscale cursive Japanese letters of 28x28",
     "svhn": "99,289 house numbers of 32x32, in colour and naturally imbalanced",
     "cifar10": "60,000 photographs of 32x32 in 10 classes",
     "cifar100": "60,000 photographs of 32x32 in 100 classes",
     "stl10": "13,000 labelled photographs of 96x96 in 10 classes",
-    "folder:PATH": "your image files in a folder per class, with train, val and test above them or without",
-    "csv:PATH": "your table of image files: columns image, label, if you like split, group and clean_label",
+    "folder:PATH": "your image files in one folder per class, optionally below train, val and test",
+    "csv:PATH": "your table of image files: columns image and label, optionally split, group and clean_label",
     "parquet:PATH": "the same columns, the images as paths or as encoded bytes, as Hugging Face writes them",
-    "npz:PATH": "your arrays X and y, if you like X_test, y_test, classes, clean, group and more",
+    "npz:PATH": "your arrays X and y, optionally X_test, y_test, classes, clean, group and more",
 }
 
 __all__ = [
@@ -50,12 +50,12 @@ __all__ = [
 
 
 class _TorchvisionDataset(NamedTuple):
-    """A data set that torchvision reads."""
+    """A data set that torchvision loads."""
 
-    reader: str
-    place: str  # below the data folder
+    class_name: str  # in torchvision.datasets
+    path: str  # relative to the data folder
     flips: bool = False
-    digits: bool = False  # whether the classes are called 0 to 9; otherwise as torchvision calls them
+    digits: bool = False  # whether the classes are called 0 to 9; otherwise torchvision's names are used
 
 
 _TORCHVISION = {
@@ -70,7 +70,7 @@ _TORCHVISION = {
 
 
 def load_dataset(
-    word: str,
+    name: str,
     *,
     data_dir: str | None = None,
     download: bool = False,
@@ -78,91 +78,93 @@ def load_dataset(
     skip_bad_images: bool = False,
     cache_dir: Path | None = None,
 ) -> Source:
-    """The data set that a word of DATASETS names.
+    """Load a data set.
 
     Args:
-        word: the word; for a user's own data with the path, as in folder:PATH.
-        data_dir: where published data lies or is fetched to; "data" unless told.
-        download: whether published data may be fetched.
-        image_size: the side that image files are scaled and cropped to; arrays keep theirs.
-        skip_bad_images: leave out image files that cannot be read, instead of refusing.
-        cache_dir: where decoded image files are kept; the user's cache folder unless told.
+        name: a name in DATASETS; for user data with the path, as in folder:PATH.
+        data_dir: the folder of published data sets; None: "data".
+        download: whether a published data set may be downloaded.
+        image_size: the side that image files are scaled and cropped to; arrays keep their size.
+        skip_bad_images: skip image files that cannot be read instead of raising an error.
+        cache_dir: where decoded image files are cached; None: the user's cache folder.
 
     Raises:
-        UsageError: there is no such data set, it is not there, or it is not what it should be.
+        UsageError: the name is unknown, or the data are missing or invalid.
     """
-    found = _load_by_kind(word, data_dir, download, image_size, skip_bad_images, cache_dir)
-    beside = {"data_dir": data_dir, "download": download, "skip_bad_images": skip_bad_images, "cache_dir": cache_dir}
-    return replace(found, read_options=tuple(beside.items()))
+    source = _load_by_kind(name, data_dir, download, DecodeOptions(image_size, skip_bad_images, cache_dir))
+    options = {"data_dir": data_dir, "download": download, "skip_bad_images": skip_bad_images, "cache_dir": cache_dir}
+    return replace(source, read_options=tuple(options.items()))
 
 
-def _load_by_kind(
-    word: str, data_dir: str | None, download: bool, image_size: int, skip_bad_images: bool, cache_dir: Path | None
-) -> Source:
-    kind, _, place = word.partition(":")
-    if word == "digits":
+def _load_by_kind(name: str, data_dir: str | None, download: bool, options: DecodeOptions) -> Source:
+    kind, _, path = name.partition(":")
+    if name == "digits":
         return _load_digits()
-    if word in _TORCHVISION:
-        return _load_torchvision(word, Path(data_dir or "data").expanduser(), download)
-    if kind == "folder" and place:
-        return _load_folder(word, Path(place).expanduser(), image_size, skip_bad_images, cache_dir)
-    if kind in ("csv", "parquet") and place:
-        reader = load_csv if kind == "csv" else load_parquet
-        return reader(word, Path(place).expanduser(), DecodeOptions(image_size, skip_bad_images, cache_dir))
-    if kind == "npz" and place:
-        return load_npz(word, Path(place).expanduser())
-    own = _guess_kind(Path(word).expanduser())
+    if name in _TORCHVISION:
+        return _load_torchvision(name, Path(data_dir or "data").expanduser(), download)
+    if kind == "folder" and path:
+        return _load_folder(name, Path(path).expanduser(), options)
+    if kind in ("csv", "parquet") and path:
+        load = load_csv if kind == "csv" else load_parquet
+        return load(name, Path(path).expanduser(), options)
+    if kind == "npz" and path:
+        return load_npz(name, Path(path).expanduser())
+    guess = _guess_kind(Path(name).expanduser())
     hint = (
-        f" (did you mean '{own}:{word}'?)" if own else did_you_mean(f"{kind}:PATH" if place else word.lower(), DATASETS)
+        f" (did you mean '{guess}:{name}'?)"
+        if guess
+        else did_you_mean(f"{kind}:PATH" if path else name.lower(), DATASETS)
     )
-    raise UsageError(f"no data set is called '{word}'{hint}; there are: {', '.join(DATASETS)}")
+    raise UsageError(f"no data set is called '{name}'{hint}; there are: {', '.join(DATASETS)}")
 
 
 def _guess_kind(path: Path) -> str:
-    """What a path would be read as, if there is something."""
+    """Return the kind of data set that an existing path probably is, or an empty string."""
     if path.is_file():
         return {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}.get(path.suffix.lower(), "npz")
     return "folder" if path.is_dir() else ""
 
 
-def load_foreign_dataset(word: str, beside: Source) -> Source:
-    """Another data set, read as the one was that it lends images to; a view brings these to its own shape.
+def load_foreign_dataset(name: str, own: Source) -> Source:
+    """Load another data set for foreign images, with the options that the own one was loaded with.
+
+    A view resizes its images to the own shape.
 
     Raises:
-        UsageError: it cannot be read, or it is the same data set.
+        UsageError: it cannot be loaded, or it is the same data set.
     """
-    found = _load_foreign(word, beside.shape, beside.read_options)
-    if found.fingerprint == _foreign_fingerprint(beside.fingerprint, beside.shape):
-        raise UsageError(f"'{word}' is the data set itself: foreign images come from another")
-    return found
+    source = _load_foreign(name, own.shape, own.read_options)
+    if source.fingerprint == _foreign_fingerprint(own.fingerprint, own.shape):
+        raise UsageError(f"'{name}' is the data set itself: foreign images must come from another")
+    return source
 
 
 @lru_cache(maxsize=2)
-def _load_foreign(word: str, shape: tuple[int, int, int], reading: tuple[tuple[str, Any], ...]) -> Source:
-    found = load_dataset(word, image_size=max(shape[1:]), **dict(reading))
-    return replace(found, fingerprint=_foreign_fingerprint(found.fingerprint, shape))
+def _load_foreign(name: str, shape: tuple[int, int, int], read_options: tuple[tuple[str, Any], ...]) -> Source:
+    source = load_dataset(name, image_size=max(shape[1:]), **dict(read_options))
+    return replace(source, fingerprint=_foreign_fingerprint(source.fingerprint, shape))
 
 
 def _foreign_fingerprint(fingerprint: str, shape: tuple[int, int, int]) -> str:
-    """What a data set is as a lender: what it shows hangs on the shape too."""
+    """Return the fingerprint of a data set as a foreign one: its images depend on the shape, too."""
     return digest(text=f"{fingerprint} as {shape}")
 
 
 def load_images(
     path: str | Path, *, image_size: int, channels: int, skip_bad_images: bool = False
 ) -> tuple[list[str], Pixels]:
-    """The image files below a folder, or a single one, without labels: their names and (N, C, S, S)."""
+    """Load the image files of a folder at any depth, or a single one, without labels: their names and (N, C, S, S)."""
     path = Path(path).expanduser()
     if not path.exists():
         raise UsageError(describe_missing_path("images", path))
     root, files = (path, list_image_files(path)) if path.is_dir() else (path.parent, [path.name])
     if not files:
-        raise UsageError(f"images: {path} holds no image files")
+        raise UsageError(f"images: {path} contains no image files")
     images = np.empty((len(files), channels, image_size, image_size), np.uint8)
-    bad = decode_files(root, files, images)
-    raise_if_unreadable(f"images: {path}", len(files), bad, skip_bad_images)
-    good = [number for number, file in enumerate(files) if file not in bad]
-    return [files[number] for number in good], images[good] if bad else images
+    unreadable = decode_files(root, files, images)
+    raise_if_unreadable(f"images: {path}", len(files), unreadable, skip_bad_images)
+    readable = [row for row, file in enumerate(files) if file not in unreadable]
+    return [files[row] for row in readable], images[readable] if unreadable else images
 
 
 def _load_digits() -> Source:
@@ -171,80 +173,87 @@ def _load_digits() -> Source:
     sixteenths, labels = load_digits(return_X_y=True)
     images = np.rint(sixteenths * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = labels.astype(np.int64)
-    return Annotations(labels, tuple("0123456789"), labels).source("digits", images, flips=False)
+    return Annotations(labels, tuple("0123456789"), labels).to_source("digits", images, flips=False)
 
 
-def _load_torchvision(word: str, root: Path, download: bool) -> Source:
-    import torchvision.datasets as library
+def _load_torchvision(name: str, root: Path, download: bool) -> Source:
+    import torchvision.datasets
 
-    told = _TORCHVISION[word]
-    kind: Any = getattr(library, told.reader)
-    near = root / Path(told.place).name  # an MNIST's own folder may be named as well as the one around it
-    place = near if near.exists() and not (root / told.place).exists() else root / told.place
-    if not place.exists() and not download:
-        raise UsageError(f"dataset '{word}': {place} is missing; --data-dir names another place, --download fetches it")
+    dataset = _TORCHVISION[name]
+    loader: Any = getattr(torchvision.datasets, dataset.class_name)
+    inner = root / Path(dataset.path).name  # the data folder may be MNIST's own folder instead of its parent
+    path = inner if inner.exists() and not (root / dataset.path).exists() else root / dataset.path
+    if not path.exists() and not download:
+        raise UsageError(f"dataset '{name}': {path} is missing; --data-dir sets another folder, --download fetches it")
     try:
-        halves = _load_train_and_test(kind, root, place, download)
-    except Exception as error:  # no network, a half-written archive: what torchvision raises depends on the format
-        cure = "" if download else ": delete what is there and fetch it with --download"
+        halves = _load_train_and_test(loader, root, path, download)
+    except Exception as error:  # no network, a partial archive: what torchvision raises depends on the format
+        hint = "" if download else ": delete it and download it again with --download"
         raise UsageError(
-            f"dataset '{word}' cannot be {'fetched to or ' * download}read from {place} ({describe_error(error)}){cure}"
+            f"dataset '{name}' cannot be {'downloaded to or ' * download}read from {path} ({describe_error(error)}){hint}"
         ) from error
     images = np.concatenate([to_channels_first(np.asarray(half.data)) for half in halves])
     labels = [np.asarray(half.targets if hasattr(half, "targets") else half.labels, np.int64) for half in halves]
     parts = np.repeat(["train", "test"], [len(half) for half in labels])
-    both = np.concatenate(labels)
-    if len(both) != len(images):
-        raise UsageError(f"dataset '{word}' in {place} is damaged: {len(images)} images but {len(both)} labels")
-    classes = tuple("0123456789") if told.digits else tuple(halves[0].classes)
-    return Annotations(both, classes, both, parts).source(word, images, flips=told.flips)
+    truth = np.concatenate(labels)
+    if len(truth) != len(images):
+        raise UsageError(f"dataset '{name}' in {path} is damaged: {len(images)} images but {len(truth)} labels")
+    classes = tuple("0123456789") if dataset.digits else tuple(halves[0].classes)
+    return Annotations(truth, classes, truth, parts).to_source(name, images, flips=dataset.flips)
 
 
-def _load_train_and_test(kind: Any, root: Path, place: Path, download: bool) -> list[Any]:
-    """The training and the test half as torchvision reads them."""
-    asked: list[dict[str, Any]] = [{"split": "train"}, {"split": "test"}]
-    if "train" in inspect.signature(kind).parameters:
-        asked = [{"train": True}, {"train": False}]
-    if not hasattr(kind, "resources"):
-        return [kind(root, download=download, **half) for half in asked]
-    with _unpacked_mnist(kind, place) as raw:  # an MNIST, which by itself looks below a folder of its own name only
-        here = type(kind.__name__, (kind,), {"raw_folder": raw})
-        return [here(root, download=download, **half) for half in asked]
+def _load_train_and_test(loader: Any, root: Path, path: Path, download: bool) -> list[Any]:
+    """Load the training and the test half with torchvision."""
+    halves: list[dict[str, Any]] = [{"split": "train"}, {"split": "test"}]
+    if "train" in inspect.signature(loader).parameters:
+        halves = [{"train": True}, {"train": False}]
+    if not hasattr(loader, "resources"):
+        return [loader(root, download=download, **half) for half in halves]
+    with _unpacked_mnist(loader, path) as raw:  # MNIST's loader only looks for a folder named after its class
+        subclass = type(loader.__name__, (loader,), {"raw_folder": raw})
+        return [subclass(root, download=download, **half) for half in halves]
 
 
 @contextmanager
-def _unpacked_mnist(kind: Any, raw: Path) -> Iterator[str]:
-    """The folder with an MNIST's files: where they are published ones still packed, an unpacked copy for as long."""
+def _unpacked_mnist(loader: Any, raw: Path) -> Iterator[str]:
+    """Provide the folder with MNIST's unpacked files: a temporary one if the published files are still packed."""
     from torchvision.datasets.utils import check_integrity, extract_archive
 
-    packed = [raw / name for name, _ in kind.resources]
+    packed = [raw / name for name, _ in loader.resources]
     if all(file.with_suffix("").is_file() for file in packed) or not all(file.is_file() for file in packed):
         yield str(raw)
         return
     with TemporaryDirectory() as scratch:  # their own folder may be read-only
-        for file, (_, checksum) in zip(packed, kind.resources, strict=True):
+        for file, (_, checksum) in zip(packed, loader.resources, strict=True):
             if not check_integrity(file, checksum):
                 raise ValueError(f"{file.name} is not the published file")
             extract_archive(str(file), scratch)
         yield scratch
 
 
-def _load_folder(word: str, root: Path, size: int, skip_bad_images: bool, cache_dir: Path | None) -> Source:
-    files, kinds, split = list_folder(word, root)
-    _check_every_class_has_images(word, kinds, files, "images")
-    images, pixels, bad = decode_with_cache(root, [file.path for file in files], size, cache_dir)
-    raise_if_unreadable(word, len(files), bad, skip_bad_images)
-    files = [file for file in files if file.path not in bad]
-    _check_every_class_has_images(word, kinds, files, "readable images")
-    label = {kind: number for number, kind in enumerate(kinds)}
-    labels = np.array([label[file.class_folder] for file in files])
-    parts = np.array([file.part for file in files]) if split else None
-    return Annotations(labels, read_class_names(root, kinds), parts=parts).source(
-        word, images, flips=True, pixels=pixels, files=tuple(file.path for file in files), skipped=tuple(bad)
+def _load_folder(name: str, root: Path, options: DecodeOptions) -> Source:
+    files, class_folders, has_parts = list_folder(name, root)
+    _check_every_class_has_images(name, class_folders, files, "images")
+    images, images_digest, unreadable = decode_with_cache(
+        root, [file.path for file in files], options.image_size, options.cache_dir
+    )
+    raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
+    files = [file for file in files if file.path not in unreadable]
+    _check_every_class_has_images(name, class_folders, files, "readable images")
+    numbers = {class_folder: number for number, class_folder in enumerate(class_folders)}
+    labels = np.array([numbers[file.class_folder] for file in files])
+    parts = np.array([file.part for file in files]) if has_parts else None
+    return Annotations(labels, read_class_names(root, class_folders), parts=parts).to_source(
+        name,
+        images,
+        flips=True,
+        images_digest=images_digest,
+        files=tuple(file.path for file in files),
+        skipped=tuple(unreadable),
     )
 
 
-def _check_every_class_has_images(word: str, kinds: list[str], files: list[ImageFile], what: str) -> None:
-    empty = sorted(set(kinds) - {file.class_folder for file in files if file.part == "train"})
+def _check_every_class_has_images(name: str, class_folders: list[str], files: list[ImageFile], what: str) -> None:
+    empty = sorted(set(class_folders) - {file.class_folder for file in files if file.part == "train"})
     if empty:
-        raise UsageError(f"{word}: there are no {what} to train on of {', '.join(empty)}")
+        raise UsageError(f"{name}: there are no {what} to train on of {', '.join(empty)}")

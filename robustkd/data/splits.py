@@ -1,4 +1,4 @@
-"""The split into training, held-out and test rows: as published, and by key where nobody published one."""
+"""The split into training, held-out and test rows: as published, or else drawn reproducibly."""
 
 import warnings
 from fractions import Fraction
@@ -10,12 +10,12 @@ from robustkd import seeds
 from robustkd.data.view import Keys, Labels, Source, select_smallest_keys
 from robustkd.errors import UsageError
 
-TEST_SHARE = 0.25  # the share of each class that becomes the test split where none is given
-MAX_SINGLETON_GROUPS = 2000  # about how many groups of one row are told apart, 20 of each class at least
+TEST_SHARE = 0.25  # of each class, if the source has no test part
+MAX_SINGLETON_GROUPS = 2000  # approximate; more groups of a single row are merged, but at least 20 are left per class
 
 
 class SplitRows(NamedTuple):
-    """Rows of a source, each split sorted; none is in two of them."""
+    """Rows of a source, sorted within each split; the splits are disjoint."""
 
     train: Labels
     held_out: Labels
@@ -23,16 +23,16 @@ class SplitRows(NamedTuple):
 
 
 def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
-    """Divide a source.
+    """Split a source.
 
     Args:
-        source: its own test part stays the test split, and its val part the held-out one.
-        held_out: the share of each class's other rows held out where there is no val part; 0 holds nothing out and
+        source: its test part becomes the test split, and its val part the held-out split.
+        held_out: the share of each class's remaining rows that is held out if there is no val part; 0 holds nothing out and
             leaves a val part unused.
-        seed: what the draw hangs on; the same rows are drawn on every machine.
+        seed: determines the draw, which is the same on every machine.
 
-    Without a test part a quarter of each class becomes one. Where there are groups, whole ones are drawn, so shares are
-    met as nearly as groups allow.
+    If there is no test part, a quarter of each class is drawn as one. If there are groups, whole groups are drawn, so shares
+    are approximate.
 
     Raises:
         UsageError: the share is out of range, or a class is too small to be divided.
@@ -42,34 +42,37 @@ def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
     parts = np.full(len(source.labels), "train") if source.parts is None else source.parts
     train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
     if not len(test):
-        test = _draw_share(source, train, TEST_SHARE, seeds.derive(seed, "split", "test"), least=1)
+        test = _draw_share(source, train, TEST_SHARE, seeds.derive(seed, "split", "test"), minimum=1)
         train = np.setdiff1d(train, test)
     if not held_out:
         return SplitRows(train, val[:0], test)
     if not len(val):
-        val = _draw_share(source, train, held_out, seeds.derive(seed, "split", "held-out"), least=0)
+        val = _draw_share(source, train, held_out, seeds.derive(seed, "split", "held-out"), minimum=0)
         train = np.setdiff1d(train, val)
     return SplitRows(train, val, test)
 
 
-def _draw_share(source: Source, rows: Labels, share: float, seed: int, least: int) -> Labels:
-    """A share of each class among these rows, at least so many of each and never all: (m,), sorted."""
+def _draw_share(source: Source, rows: Labels, share: float, seed: int, minimum: int) -> Labels:
+    """Draw a share of each class among these rows, at least `minimum` of each and never all: (m,), sorted."""
     counts = np.bincount(source.labels[rows], minlength=len(source.classes))
-    if least and counts.min() < 2:
-        few = int(counts.argmin())
+    if minimum and counts.min() < 2:
+        smallest = int(counts.argmin())
         raise UsageError(
-            f"{source.name}: class '{source.classes[few]}' has {counts[few]} images, but without a test split given"
-            " at least 2 are needed, one to train on and one to test on"
+            f"{source.name}: class '{source.classes[smallest]}' has {counts[smallest]} images, but at least 2 are needed"
+            " if no test split is given, one for training and one for testing"
         )
     if source.groups is not None:
-        return _draw_groups(source, rows, share, seed, everywhere=bool(least))
-    sizes = np.rint(share * counts).astype(np.int64).clip(least).clip(max=np.maximum(counts - 1, 0))
-    taken, _ = select_smallest_keys(source.labels[rows], seeds.row_keys(seed, rows), sizes)
-    return np.sort(rows[taken])
+        return _draw_groups(source, rows, share, seed, every_class=bool(minimum))
+    sizes = np.rint(share * counts).astype(np.int64).clip(minimum).clip(max=np.maximum(counts - 1, 0))
+    drawn, _ = select_smallest_keys(source.labels[rows], seeds.row_keys(seed, rows), sizes)
+    return np.sort(rows[drawn])
 
 
-def _draw_groups(source: Source, rows: Labels, share: float, seed: int, everywhere: bool) -> Labels:
-    """About a share of each class, in whole groups; every class stays, and if told every class goes: (m,), sorted."""
+def _draw_groups(source: Source, rows: Labels, share: float, seed: int, every_class: bool) -> Labels:
+    """Draw about a share of each class in whole groups: (m,), sorted.
+
+    Every class keeps a row; with `every_class`, a row of every class is drawn too.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
     assert source.groups is not None
@@ -79,54 +82,54 @@ def _draw_groups(source: Source, rows: Labels, share: float, seed: int, everywhe
     )
     ratio = _to_folds(share)
     fold = np.zeros(len(rows), np.int64)
-    folder = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
+    splitter = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes smaller than the number of folds
-            for number, (_, members) in enumerate(folder.split(rows, labels, groups)):
+            for number, (_, members) in enumerate(splitter.split(rows, labels, groups)):
                 fold[members] = number
     except ValueError:  # more folds than groups, or than images of any class
         raise UsageError(_indivisible_message(source, rows, share)) from None
     for first in range(ratio.denominator):
-        gone = (fold - first) % ratio.denominator < ratio.numerator
-        stays, goes = (len(np.unique(labels[chosen])) for chosen in (~gone, gone))
-        if stays == len(np.unique(labels)) and (goes == stays or not everywhere):
-            return rows[gone]
+        drawn = (fold - first) % ratio.denominator < ratio.numerator
+        kept_classes, drawn_classes = (len(np.unique(labels[chosen])) for chosen in (~drawn, drawn))
+        if kept_classes == len(np.unique(labels)) and (drawn_classes == kept_classes or not every_class):
+            return rows[drawn]
     raise UsageError(_indivisible_message(source, rows, share))
 
 
 def _to_folds(share: float) -> Fraction:
-    """A share as so many of a number of folds: few, since each takes time and a group, where that is near enough.
+    """Approximate a share by a number of folds out of all, with few folds if possible, since each costs time and a group.
 
     >>> _to_folds(0.25), _to_folds(0.137), _to_folds(0.01)
     (Fraction(1, 4), Fraction(2, 15), Fraction(1, 100))
     """
-    tries = (max(Fraction(share).limit_denominator(most), Fraction(1, most)) for most in (20, 100))
-    first, second = tries
-    return first if abs(first - share) < share / 10 else second
+    candidates = (max(Fraction(share).limit_denominator(most), Fraction(1, most)) for most in (20, 100))
+    coarse, fine = candidates
+    return coarse if abs(coarse - share) < share / 10 else fine
 
 
 def merge_singleton_groups(labels: Labels, groups: Labels, keys: Keys, parts: int = 20) -> Labels:
-    """The groups; where many rows are groups of their own, some of these put together, of one class and by key: (n,).
+    """Merge groups of a single row, within a class and by key, if there are many: (n,) -> (n,).
 
-    Each class stays in `parts` of them at least, where it has as many. Finding folds takes a time that grows with the
-    number of groups, 7 s for 20,000.
+    Each class keeps at least `parts` of these groups, if it has as many. The time to find folds grows with the number of groups
+    and is 7 s for 20,000.
     """
     _, where, size = np.unique(groups, return_inverse=True, return_counts=True)
-    alone = np.flatnonzero(size[where] == 1)
-    counts = np.bincount(labels[alone])
-    taken, rank = select_smallest_keys(labels[alone], keys[alone], counts)
-    many = np.maximum(1, np.minimum(len(alone) // MAX_SINGLETON_GROUPS, counts // parts))[labels[alone][taken]]
-    bundled = groups.copy()
-    bundled[alone[taken]] = groups.max() + np.cumsum(rank % many == 0)
-    return bundled
+    singletons = np.flatnonzero(size[where] == 1)
+    counts = np.bincount(labels[singletons])
+    order, rank = select_smallest_keys(labels[singletons], keys[singletons], counts)
+    sizes = np.maximum(1, np.minimum(len(singletons) // MAX_SINGLETON_GROUPS, counts // parts))
+    merged = groups.copy()
+    merged[singletons[order]] = groups.max() + np.cumsum(rank % sizes[labels[singletons[order]]] == 0)
+    return merged
 
 
 def _indivisible_message(source: Source, rows: Labels, share: float) -> str:
-    """The sentence for groups that cannot be divided, with the class that has the fewest."""
+    """Return the message for groups that cannot be divided, naming the class with the fewest groups."""
     assert source.groups is not None
     pairs = np.unique(np.stack([source.labels[rows], source.groups[rows]]), axis=1)[0]
     fewest = min(np.unique(pairs), key=lambda label: np.count_nonzero(pairs == label))
     return (
-        f"{source.name}: no {share:.0%} can be cut without dividing a group or losing a class: class"
+        f"{source.name}: {share:.0%} cannot be drawn without dividing a group or losing a class: class"
         f" '{source.classes[fewest]}' is in {np.count_nonzero(pairs == fewest)} of the groups"
     )

@@ -1,13 +1,13 @@
-"""Tables as a data set: a line per image, in a CSV or Parquet file or in a pandas frame.
+"""Image data sets as tables with one row per image: a CSV file, a Parquet file or a pandas data frame.
 
-    image        a path below the table's folder; in Parquet and frames also the encoded bytes themselves, or both as Hugging
-                 Face writes them
-    label        as given, and kept as text: 007, NA and None are names of classes
-    split        if wanted: train, val or test
-    group        if wanted: what no split divides
-    clean_label  if wanted: the label that is known to be right, empty where none is
+    image        a path relative to the table's folder; in Parquet files and data frames also the encoded bytes, or both as
+                 written by Hugging Face
+    label        as given, and kept as text: 007, NA and None are class names
+    split        optional: train, val or test
+    group        optional: rows of a group are never divided between splits
+    clean_label  optional: the label if it is known to be correct, or empty
 
-Other columns are of no concern here.
+Other columns are ignored.
 """
 
 import json
@@ -36,7 +36,7 @@ REQUIRED_COLUMNS = TABLE_COLUMNS[:2]
 
 
 class DecodeOptions(NamedTuple):
-    """How image files are read; see sources.read."""
+    """How image files are decoded; see robustkd.data.sources.load_dataset."""
 
     image_size: int = 32
     skip_bad_images: bool = False
@@ -44,12 +44,12 @@ class DecodeOptions(NamedTuple):
 
 
 class ImageTable(NamedTuple):
-    """What the columns of a table hold, None where nothing is."""
+    """The columns of a table, with None for missing values."""
 
-    columns: dict[str, list[Any]]  # those of COLUMNS that there are
-    root: Path  # where relative paths begin
-    at: Callable[[int], str] = "row {}".format  # where a row is
-    called: RawValues | None = None  # the names of labels that are numbers
+    columns: dict[str, list[Any]]  # those of TABLE_COLUMNS that exist
+    root: Path  # the folder that paths are relative to
+    locate: Callable[[int], str] = "row {}".format  # describes a row's location
+    class_names: RawValues | None = None  # for labels that are integers
 
 
 def from_frame(
@@ -62,19 +62,19 @@ def from_frame(
     flips: bool = True,
     name: str = "frame",
 ) -> Source:
-    """A data set from a pandas frame with the columns above.
+    """Create a data set from a pandas data frame with the columns above.
 
     Args:
-        frame: a row per image; label and clean_label may be texts or whole numbers.
-        root: the folder that paths in its column `image` begin at, and may not leave.
+        frame: a row per image; label and clean_label may be texts or integers.
+        root: the folder that paths in the column `image` are relative to; they must not leave it.
         image_size: the side that images are scaled and cropped to.
-        skip_bad_images: leave out images that cannot be read, instead of refusing.
-        cache_dir: where decoded images are kept; the user's cache folder unless told.
+        skip_bad_images: skip images that cannot be read instead of raising an error.
+        cache_dir: where decoded images are cached; None: the user's cache folder.
         flips: whether a mirrored image keeps its class.
-        name: what errors and reports call it.
+        name: the data set's name in errors and reports.
 
     Raises:
-        UsageError: a column is missing or a value is not as it should be.
+        UsageError: a column is missing or contains an invalid value.
 
     >>> import pandas as pd
     >>> from_frame(pd.DataFrame({"Image": ["a.png"], "label": ["cat"]}))
@@ -84,136 +84,141 @@ def from_frame(
     """
     _check_header(name, [str(column) for column in frame.columns])
     columns = {column: _column_values(frame[column]) for column in TABLE_COLUMNS if column in frame.columns}
-    reading = DecodeOptions(image_size, skip_bad_images, cache_dir)
-    return _build_source(name, ImageTable(columns, Path(root).expanduser()), reading, flips)
+    options = DecodeOptions(image_size, skip_bad_images, cache_dir)
+    return _build_source(name, ImageTable(columns, Path(root).expanduser()), options, flips)
 
 
-def load_csv(word: str, path: Path, reading: DecodeOptions) -> Source:
-    """The data set in a CSV file; see lines.read."""
-    (header, *rows), lines = read_csv_rows(word, path)
-    _check_header(word, header)
-    columns = {name: [row[header.index(name)] for row in rows] for name in TABLE_COLUMNS if name in header}
-    return _build_source(word, ImageTable(columns, path.parent, lambda row: f"line {lines[row + 1]}"), reading)
+def load_csv(name: str, path: Path, options: DecodeOptions) -> Source:
+    """Load the data set in a CSV file; see robustkd.data.csv_reader."""
+    (header, *rows), line_numbers = read_csv_rows(name, path)
+    _check_header(name, header)
+    columns = {column: [row[header.index(column)] for row in rows] for column in TABLE_COLUMNS if column in header}
+    return _build_source(name, ImageTable(columns, path.parent, lambda row: f"line {line_numbers[row + 1]}"), options)
 
 
-def load_parquet(word: str, path: Path, reading: DecodeOptions) -> Source:
-    """The data set in a Parquet file."""
+def load_parquet(name: str, path: Path, options: DecodeOptions) -> Source:
+    """Load the data set in a Parquet file."""
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
-        file = pq.ParquetFile(require_file(word, path))
+        file = pq.ParquetFile(require_file(name, path))
         schema = file.schema_arrow
-        table = file.read(columns=[name for name in TABLE_COLUMNS if name in schema.names])
+        table = file.read(columns=[column for column in TABLE_COLUMNS if column in schema.names])
     except UsageError:
         raise
-    except Exception as error:  # no Parquet file, a damaged one, one that may not be read
-        why = describe_error(error).splitlines()[0]
-        raise UsageError(f"{word}: {path} is no Parquet file that can be read ({why})") from error
-    _check_header(word, schema.names)
-    columns = {name: table[name].to_pylist() for name in table.column_names if name == "image"}
-    columns |= {name: _column_values(table[name].to_pandas()) for name in table.column_names if name != "image"}
-    try:  # what Hugging Face notes of the classes; notes of another form are nobody's fault
+    except Exception as error:  # not a Parquet file, a damaged one, or one without read permission
+        reason = describe_error(error).splitlines()[0]
+        raise UsageError(f"{name}: {path} is not a readable Parquet file ({reason})") from error
+    _check_header(name, schema.names)
+    columns = {column: table[column].to_pylist() for column in table.column_names if column == "image"}
+    columns |= {column: _column_values(table[column].to_pandas()) for column in table.column_names if column != "image"}
+    try:  # class names in Hugging Face's metadata; metadata of another form is ignored
         names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]["names"]
-        called = np.array([str(name) for name in names]) if isinstance(names, list) else None
+        class_names = np.array([str(class_name) for class_name in names]) if isinstance(names, list) else None
     except (KeyError, TypeError, ValueError):
-        called = None
-    return _build_source(word, ImageTable(columns, path.parent, called=called), reading)
+        class_names = None
+    return _build_source(name, ImageTable(columns, path.parent, class_names=class_names), options)
 
 
-def _check_header(word: str, header: Sequence[str]) -> None:
-    """Refuse a header that lacks a column, has it twice, or has an optional one under almost its name."""
+def _check_header(name: str, header: Sequence[str]) -> None:
+    """Raise a UsageError if a column is missing, repeated, or optional and misspelt in case or punctuation."""
     listed = ", ".join(header[:20]) + (" and more" if len(header) > 20 else "")
-    plain = {re.sub(r"[\W_]", "", name).lower(): name for name in header}
-    for name in TABLE_COLUMNS:
-        if header.count(name) > 1:
-            raise UsageError(f"{word}: two columns are called '{name}'")
-        near = plain.get(name.replace("_", ""))
-        if name in header or (name not in REQUIRED_COLUMNS and near is None):
+    normalised = {re.sub(r"[\W_]", "", column).lower(): column for column in header}
+    for column in TABLE_COLUMNS:
+        if header.count(column) > 1:
+            raise UsageError(f"{name}: two columns are called '{column}'")
+        similar = normalised.get(column.replace("_", ""))
+        if column in header or (column not in REQUIRED_COLUMNS and similar is None):
             continue
-        hint = f" (did you mean '{near}'?)" if near is not None else did_you_mean(name, header)
+        hint = f" (did you mean '{similar}'?)" if similar is not None else did_you_mean(column, header)
         raise UsageError(
-            f"{word}: there is no column '{name}'{hint}; there are: {listed}"
-            if name in REQUIRED_COLUMNS
-            else f"{word}: the column '{near}' would be read if it were called '{name}'"
+            f"{name}: there is no column '{column}'{hint}; there are: {listed}"
+            if column in REQUIRED_COLUMNS
+            else f"{name}: the column '{similar}' must be called '{column}'"
         )
 
 
 def _column_values(series: "pd.Series[Any]") -> list[Any]:
-    """A column's values as Python's own, None where there is nothing; 1.0 is 1 where only a gap made it so."""
+    """Return a column as Python values, with None for missing ones; integers that a gap made floats are integers again."""
     series = series.convert_dtypes()
     values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
     return values
 
 
-def _build_source(word: str, table: ImageTable, reading: DecodeOptions, flips: bool = True) -> Source:
+def _build_source(name: str, table: ImageTable, options: DecodeOptions, flips: bool = True) -> Source:
     if not table.columns["label"]:
-        raise UsageError(f"{word}: it has a header, but no rows")
-    values = {name: _to_raw_values(word, name, column) for name, column in table.columns.items() if name != "image"}
-    said = encode_labels(
-        word,
+        raise UsageError(f"{name}: it has a header, but no rows")
+    values = {column: _to_raw_values(name, column, v) for column, v in table.columns.items() if column != "image"}
+    annotations = encode_labels(
+        name,
         values["label"],
-        called=table.called,
+        class_names=table.class_names,
         clean=values.get("clean_label"),
         groups=values.get("group"),
         parts=values.get("split"),
-        at=table.at,
+        locate=table.locate,
     )
-    files, contents = _list_table_images(word, table)
-    images, pixels, bad = decode_with_cache(table.root, files, reading.image_size, reading.cache_dir, contents)
-    raise_if_unreadable(word, len(files), bad, reading.skip_bad_images)
-    good = np.array([file not in bad for file in files])
-    said = said.take(good)
-    if lost := said.untrained():
-        raise UsageError(f"{word}: there are no readable images to train on of {', '.join(lost)}")
-    left = tuple(file for file in files if file not in bad)
-    return said.source(word, images, flips=flips, pixels=pixels, files=left, skipped=tuple(bad))
+    files, contents = _list_table_images(name, table)
+    images, images_digest, unreadable = decode_with_cache(
+        table.root, files, options.image_size, options.cache_dir, contents
+    )
+    raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
+    annotations = annotations.take(np.array([file not in unreadable for file in files]))
+    if untrained := annotations.classes_without_training_rows():
+        raise UsageError(f"{name}: there are no readable images to train on of {', '.join(untrained)}")
+    readable = tuple(file for file in files if file not in unreadable)
+    return annotations.to_source(
+        name, images, flips=flips, images_digest=images_digest, files=readable, skipped=tuple(unreadable)
+    )
 
 
-def _to_raw_values(word: str, name: str, column: list[Any]) -> RawValues:
-    """A column of texts or of whole numbers, with gaps: (N,)."""
-    kinds = set(map(type, column)) - {type(None)}
-    if kinds - {str} and kinds - {int} and kinds - {bool}:
-        found = " and ".join(sorted(kind.__name__ for kind in kinds))
-        raise UsageError(f"{word}: the column '{name}' holds {found}, but texts or whole numbers are wanted")
-    values = np.empty(len(column), object)
-    values[:] = column
-    return values
+def _to_raw_values(name: str, column: str, values: list[Any]) -> RawValues:
+    """Return a column of texts, integers or booleans as an array of objects: (N,)."""
+    types = set(map(type, values)) - {type(None)}
+    if types - {str} and types - {int} and types - {bool}:
+        found = " and ".join(sorted(kind.__name__ for kind in types))
+        raise UsageError(f"{name}: the column '{column}' contains {found}, but must contain texts or integers only")
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
 
 
-def _list_table_images(word: str, table: ImageTable) -> tuple[list[str], dict[str, bytes]]:
-    """The file of each row, relative to the root; and what is in those that the table itself holds, by name.
+def _list_table_images(name: str, table: ImageTable) -> tuple[list[str], dict[str, bytes]]:
+    """Return the file name of each row, relative to the root, and the contents by file name that the table holds itself.
 
-    What has no path, or one that another row has too, is named by its row.
+    A content without a path, or with a path that another row has too, is named by its row.
     """
-    roots = [place.as_posix() for place in (table.root.absolute(), table.root.resolve())]
-    files, held = [], {}
+    roots = [root.as_posix() for root in (table.root.absolute(), table.root.resolve())]
+    files, content_of_row = [], {}
     for row, value in enumerate(table.columns["image"]):
-        both = value if isinstance(value, dict) else {"bytes" if isinstance(value, bytes) else "path": value}
-        path, content = both.get("path"), both.get("bytes")
+        image = value if isinstance(value, dict) else {"bytes" if isinstance(value, bytes) else "path": value}
+        path, content = image.get("path"), image.get("bytes")
         if content is not None:
             files.append(path or f"row {row}")
-            held[row] = content
+            content_of_row[row] = content
         elif isinstance(path, str) and path.strip():
-            files.append(_relative_to_root(word, table, roots, row, path))
+            files.append(_relative_to_root(name, table, roots, row, path))
         elif path:
             raise UsageError(
-                f"{word}: {table.at(row)}: the image is of type {type(path).__name__}, neither path nor bytes"
+                f"{name}: {table.locate(row)}: the image is of type {type(path).__name__}, neither path nor bytes"
             )
         else:
-            raise UsageError(f"{word}: {table.at(row)} has no image")
+            raise UsageError(f"{name}: {table.locate(row)} has no image")
     times = Counter(files)
-    for row in held:
+    for row in content_of_row:
         if times[files[row]] > 1:
             files[row] = f"row {row}"
-    return files, {files[row]: content for row, content in held.items()}
+    return files, {files[row]: content for row, content in content_of_row.items()}
 
 
-def _relative_to_root(word: str, table: ImageTable, roots: Sequence[str], row: int, path: str) -> str:
-    """A path below the root, with slashes."""
+def _relative_to_root(name: str, table: ImageTable, roots: Sequence[str], row: int, path: str) -> str:
+    """Return a path relative to the root, with slashes."""
     file = path.replace("\\", "/")
     for root in roots:
         file = file.removeprefix(f"{root}/")
     file = posixpath.normpath(file)
     if file == ".." or file.startswith(("/", "../")) or re.match("[A-Za-z]:", file):
-        raise UsageError(f"{word}: {table.at(row)}: '{path}' leaves {table.root}, where the images have to be")
+        raise UsageError(
+            f"{name}: {table.locate(row)}: '{path}' is outside {table.root}, the folder that all images must be in"
+        )
     return file

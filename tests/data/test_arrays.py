@@ -54,7 +54,7 @@ def test_npz_with_a_test_part_and_groups(arrays):
     assert list(source.groups) == [1, 1, 0, 0, 2, 2, 3, 4]  # of the last two nothing is said: each for itself
     told = {"X_test": more, "y_test": np.array([9, 3], np.uint8), "group": group}
     assert list(load_dataset(arrays(**told, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
-    refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' stands in train and test")
+    refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' is in train and test")
 
 
 def test_npz_class_names(arrays):
@@ -62,7 +62,7 @@ def test_npz_class_names(arrays):
     assert load_dataset(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
     assert load_dataset(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
     assert load_dataset(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
-    refused(arrays(classes=np.array(["a", "b"])), "classes names 0 to 1", "3 to 9")
+    refused(arrays(classes=np.array(["a", "b"])), "classes has names for 0 to 1", "3 to 9")
     refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
 
 
@@ -77,13 +77,13 @@ def test_npz_class_names(arrays):
         ({"X": np.zeros((6, 3, 4, 4), np.uint8)}, ("X has shape (6, 3, 4, 4)", "(N, H, W, 1 or 3)")),
         ({"X": np.zeros((0, 4, 4), np.uint8)}, ("X has shape (0, 4, 4)",)),
         ({"y": np.arange(5)}, ("y has shape (5,)", "(6,)")),
-        ({"y": np.arange(6.0)}, ("y is float64", "whole numbers")),
-        ({"y": np.zeros(6, int)}, ("y is '0' throughout", "two classes")),
-        ({"y": np.array(["cat"] * 6, object)}, ("no file of plain arrays", "pickle")),
+        ({"y": np.arange(6.0)}, ("y is float64", "integers")),
+        ({"y": np.zeros(6, int)}, ("y is '0' in all rows", "two classes")),
+        ({"y": np.array(["cat"] * 6, object)}, ("not a file of plain arrays", "pickle")),
         ({"group": np.arange(4)}, ("group has shape (4,)",)),
         ({"X_test": np.zeros((1, 5, 4, 3), np.uint8), "y_test": np.array([3])}, ("X_test", "(3, 5, 4)", "(3, 4, 4)")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])}, ("test has classes", "has not: 4")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])}, ("y_test holds texts", "numbers")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])}, ("test has classes", "does not have: 4")),
+        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])}, ("y_test contains texts", "integers")),
     ],
 )
 def test_npz_that_is_not_as_it_should_be(arrays, others, said):
@@ -95,9 +95,9 @@ def test_npz_that_is_no_npz(arrays, tmp_path):
     refused(f"npz:{tmp_path}", "is a folder, not a file")
     path = Path(arrays().removeprefix("npz:"))
     path.write_bytes(path.read_bytes()[:100])
-    refused(f"npz:{path}", "no file of plain arrays")
+    refused(f"npz:{path}", "not a file of plain arrays")
     path.write_text("not an archive")
-    refused(f"npz:{path}", "no file of plain arrays")
+    refused(f"npz:{path}", "not a file of plain arrays")
 
 
 # What is said beyond labels
@@ -124,26 +124,26 @@ def test_a_split_for_every_row(arrays):
     [
         ({"clean": np.array([3, 8, 3, 9, 3, 9])}, ("row 1: clean '8' is not among the labels",)),
         ({"clean": np.array(["3"] * 6)}, ("clean '3' is not among",)),
-        ({"clean_test": np.array([3])}, ("clean_test is there, but nothing to test on",)),
-        ({"group_test": np.array([3])}, ("group_test is there",)),
+        ({"clean_test": np.array([3])}, ("clean_test is given, but there are no test images",)),
+        ({"group_test": np.array([3])}, ("group_test is given",)),
         ({"split": np.array(["train"] * 4 + ["tset"] * 2)}, ("row 4: split 'tset'", "did you mean 'test'")),
         ({"split": np.array(["train"] * 4 + [""] * 2)}, ("row 4 has no split",)),
-        ({"split": np.array(["test"] * 6)}, ("split leaves no row to train on",)),
-        ({"split": np.array(["train", "test"] * 3)}, ("test has classes that train has not: 9",)),
+        ({"split": np.array(["test"] * 6)}, ("split leaves no row for training",)),
+        ({"split": np.array(["train", "test"] * 3)}, ("test has classes that train does not have: 9",)),
         (
             {
                 "split": np.array(["train"] * 4 + ["test"] * 2),
                 "X_test": np.zeros((1, 4, 4, 3), np.uint8),
                 "y_test": [3],
             },
-            ("split and X_test cannot both",),
+            ("split and X_test both define the test rows",),
         ),
         (
             {"split": np.array(["train", "train", "val", "val", "test", "test"]), "group": np.array(list("abacdd"))},
-            ("group 'a' stands in train and val",),
+            ("group 'a' is in train and val",),
         ),
         ({"y": np.array(["cat", "", "dog"] * 2)}, ("row 1 has no y",)),
-        ({"classes": np.array(["a"] * 10)}, ("classes names two of them 'a'",)),
+        ({"classes": np.array(["a"] * 10)}, ("classes contains the name 'a' twice",)),
         ({"Clean": np.arange(6)}, ("an array 'Clean' (did you mean 'clean'?)",)),
     ],
 )
@@ -161,9 +161,9 @@ def test_python_names_its_own_arguments():
         (lambda: from_arrays(images, labels, groups=[1]), "arrays: groups has shape"),
         (
             lambda: from_arrays(images, labels, test=test, name="mine"),
-            r"mine: test\[1\] holds whole numbers, but labels",
+            r"mine: test\[1\] contains integers, but labels",
         ),
-        (lambda: from_arrays(images, ["a"] * 4), "arrays: labels is 'a' throughout"),
+        (lambda: from_arrays(images, ["a"] * 4), "arrays: labels is 'a' in all rows"),
     ):
         with pytest.raises(UsageError, match=said):
             given()
@@ -247,7 +247,7 @@ def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
 def test_labels_that_no_number_or_text_holds_are_refused(tmp_path):
     images = np.zeros((2, 8, 8), np.uint8)
     for labels, said in (
-        (np.array([2**63, 1], np.uint64), "up to 2**63 - 1"),
+        (np.array([2**63, 1], np.uint64), "at most 2**63 - 1"),
         (np.array([b"\xff", b"a"]), "not UTF-8"),
     ):
         with pytest.raises(UsageError) as caught:

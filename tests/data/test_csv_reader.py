@@ -25,7 +25,7 @@ CELLS = [["name", "size"], ["red, brown", "3"], ["b", "4"]]
 
 
 @pytest.mark.parametrize(
-    ("content", "numbers"),
+    ("content", "integers"),
     [
         (PLAIN, [1, 2, 3]),
         ("\ufeff" + PLAIN.replace("\n", "\r\n"), [1, 2, 3]),
@@ -46,7 +46,7 @@ def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "rows", "numbers"),
+    ("content", "rows", "integers"),
     [
         ('a\n1\n\n""\n2\n', [["a"], ["1"], [""], [""], ["2"]], [1, 2, 3, 4, 5]),
         ("\na\n1\n\n", [["a"], ["1"], [""]], [2, 3, 4]),
@@ -56,7 +56,7 @@ def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
 def test_where_the_order_counts_gaps_stay(
     tmp_path: Path, content: str, rows: list[list[str]], numbers: list[int]
 ) -> None:
-    assert csv_reader.read_csv_rows("toy", written(tmp_path, content), gaps=True) == (rows, numbers)
+    assert csv_reader.read_csv_rows("toy", written(tmp_path, content), keep_blank=True) == (rows, numbers)
     assert [row for row in rows if any(row)] == csv_reader.read_csv_rows("toy", tmp_path / "a.csv").rows
 
 
@@ -65,8 +65,8 @@ AMISS: list[tuple[str | bytes, str]] = [
     ("\n\n", "a.csv is empty"),
     ("a,b\n1,2\n\n3,4,\n", "line 4 of {} has 3 values, but line 1 has 2"),
     ("a,b\n1,2\n3\n", "line 3 of {} has 1 values, but line 1 has 2"),
-    ('a,b\n"1\n,2\n', "is not a table: line 2 breaks off"),
-    ('a,b\n"1"x,2\n', "is not a table: line 2 breaks off"),
+    ('a,b\n"1\n,2\n', "is not a valid CSV file: line 2 is malformed"),
+    ('a,b\n"1"x,2\n', "is not a valid CSV file: line 2 is malformed"),
     ("a,b\n1,ö\n".encode("latin-1"), "is not UTF-8 (line 2)"),
 ]
 

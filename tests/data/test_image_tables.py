@@ -126,31 +126,31 @@ def test_clean_labels_groups_and_parts(table):
         (LINES.replace("label", "LABEL"), ("no column 'label' (did you mean 'LABEL'?)",)),
         (LINES.replace("label", "lable"), ("did you mean 'lable'?",)),
         (LINES.replace("image", "file"), ("no column 'image'; there are: file, label",)),
-        (columns(Split=["train"] * 4), ("'Split' would be read if it were called 'split'",)),
-        (columns(**{"Clean Label": ["cat"] * 4}), ("'Clean Label' would be read if it were called 'clean_label'",)),
+        (columns(Split=["train"] * 4), ("'Split' must be called 'split'",)),
+        (columns(**{"Clean Label": ["cat"] * 4}), ("'Clean Label' must be called 'clean_label'",)),
         (columns(x=["1"] * 4).replace("x", "label"), ("two columns are called 'label'",)),
         (LINES.replace(",dog", ",", 1), ("line 4 has no label",)),
         (LINES.replace(",dog", ",  "), ("line 4 has no label",)),
         (LINES.replace(",dog", ",dog, brown"), ("line 4 of ", "mine.csv has 3 values, but line 1 has 2")),
         (LINES.replace("cat/1.png", ""), ("line 3 has no image",)),
         (LINES.replace("cat/1.png,cat", "cat/1.png"), ("line 3 of ", "mine.csv has 1 values, but line 1 has 2")),
-        (LINES.replace(",dog", ",cat"), ("label is 'cat' throughout", "two classes")),
-        (LINES.replace("cat/1.png", "../cat/1.png"), ("line 3: '../cat/1.png' leaves",)),
-        (LINES.replace("cat/1.png", "cat\\..\\..\\1.png"), ("line 3", "leaves")),
-        (LINES.replace("cat/1.png", "/etc/1.png"), ("line 3: '/etc/1.png' leaves",)),
-        (LINES.replace("cat/1.png", "C:\\photos\\1.png"), ("line 3: 'C:\\photos\\1.png' leaves",)),
+        (LINES.replace(",dog", ",cat"), ("label is 'cat' in all rows", "two classes")),
+        (LINES.replace("cat/1.png", "../cat/1.png"), ("line 3: '../cat/1.png' is outside",)),
+        (LINES.replace("cat/1.png", "cat\\..\\..\\1.png"), ("line 3", "is outside")),
+        (LINES.replace("cat/1.png", "/etc/1.png"), ("line 3: '/etc/1.png' is outside",)),
+        (LINES.replace("cat/1.png", "C:\\photos\\1.png"), ("line 3: 'C:\\photos\\1.png' is outside",)),
         (LINES.replace("cat/1.png", "cat/7.png"), ("1 of 4", "cat/7.png (No such file", "--skip-bad-images")),
         (columns(split=["train", "trian", "train", "test"]), ("line 3: split 'trian'", "did you mean 'train'")),
         (columns(split=["train", "", "train", "test"]), ("line 3 has no split",)),
-        (columns(split=["val", "test", "val", "test"]), ("split leaves no row to train on",)),
-        (columns(split=["train", "train", "test", "test"]), ("test has classes that train has not: dog",)),
+        (columns(split=["val", "test", "val", "test"]), ("split leaves no row for training",)),
+        (columns(split=["train", "train", "test", "test"]), ("test has classes that train does not have: dog",)),
         (
             columns(split=["train", "test", "train", "test"], group=["a", "b", "c", "a"]),
-            ("group 'a' stands in train and test", "no split divides a group"),
+            ("group 'a' is in train and test", "a group must not be divided"),
         ),
         (columns(clean_label=["cat", "cot", "", ""]), ("line 3: clean_label 'cot'", "did you mean 'cat'")),
-        ('image,label\n"cat/0.png,cat\n', ("is not a table: line 2",)),
-        ('image,label\n"cat/0.png"x,cat\n', ("is not a table: line 2",)),
+        ('image,label\n"cat/0.png,cat\n', ("is not a valid CSV file: line 2",)),
+        ('image,label\n"cat/0.png"x,cat\n', ("is not a valid CSV file: line 2",)),
         (LINES.replace("dog", "dög").encode("latin-1"), ("is not UTF-8 (line 4)", "CSV UTF-8")),
         (LINES.encode("utf-16"), ("is not UTF-8",)),
         (b"\x89PNG\r\n\x1a\n\0\0", ("is not UTF-8",)),
@@ -177,7 +177,7 @@ def test_whole_paths_may_lead_into_the_folder_only(table, tmp_path):
     table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))
     assert load_dataset(f"csv:{link / 'mine.csv'}").files == FILES
     for path in ("../outside.png", str(tmp_path.parent / "outside.png"), f"{tmp_path}/../outside.png", f"{tmp_path}-x"):
-        refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "leaves")
+        refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "is outside")
 
 
 def test_names_say_nothing_of_what_is_in_a_file(table, tmp_path):
@@ -270,7 +270,7 @@ def test_parquet_as_hugging_face_writes_it(tmp_path):
     assert source.classes == ("zebra", "cat", "dog")
     assert list(source.labels) == [2, 1, 0, 2]
     assert load_dataset(parquet(tmp_path, data)).classes == ("0", "1", "2")
-    refused(parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes), "classes names 0 to 2, but label goes from -1")
+    refused(parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes), "classes has names for 0 to 2, but label ranges from -1")
     given = {**data, "label": [10, 9, 10, 9], "clean_label": [9, None, None, 10]}
     source = load_dataset(parquet(tmp_path, given))
     assert source.classes == ("9", "10")
@@ -299,12 +299,12 @@ def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
     [
         ({"image": None}, ("no column 'image'; there are: label",)),
         ({"label": [0, None, 1, 1]}, ("row 1 has no label",)),
-        ({"label": [0.5, 1.5, 0.5, 1.5]}, ("the column 'label' holds float",)),
-        ({"label": [[0], [1], [0], [1]]}, ("the column 'label' holds",)),
+        ({"label": [0.5, 1.5, 0.5, 1.5]}, ("the column 'label' contains float",)),
+        ({"label": [[0], [1], [0], [1]]}, ("the column 'label' contains",)),
         ({"image": [None, *FILES[1:]]}, ("row 0 has no image",)),
         ({"image": [{"bytes": None, "path": ""}] * 4}, ("row 0 has no image",)),
         ({"image": [1, 2, 3, 4]}, ("row 0: the image is of type int, neither path nor bytes",)),
-        ({"image": ["../0.png", *FILES[1:]]}, ("row 0: '../0.png' leaves",)),
+        ({"image": ["../0.png", *FILES[1:]]}, ("row 0: '../0.png' is outside",)),
         ({"image": [], "label": pa.array([], pa.string())}, ("no rows",)),
     ],
 )
@@ -317,9 +317,9 @@ def test_parquet_amiss(tmp_path, others, said):
 def test_no_parquet(tmp_path):
     file = tmp_path / "mine.parquet"
     file.write_text("image,label\n")
-    refused(f"parquet:{file}", "is no Parquet file that can be read")
+    refused(f"parquet:{file}", "is not a readable Parquet file")
     file.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
-    refused(f"parquet:{file}", "is no Parquet file that can be read")
+    refused(f"parquet:{file}", "is not a readable Parquet file")
     refused(f"parquet:{tmp_path}", "is a folder, not a file")
 
 
@@ -342,7 +342,7 @@ def test_frames(tmp_path):
     assert from_frame(held, image_size=8).fingerprint == same.fingerprint
     with pytest.raises(UsageError, match=r"mine: row 1 has no label"):
         from_frame(frame.assign(label=["cat", None, "dog", "dog"]), tmp_path, name="mine")
-    with pytest.raises(UsageError, match=r"frame: the column 'label' holds int and str"):
+    with pytest.raises(UsageError, match=r"frame: the column 'label' contains int and str"):
         from_frame(frame.assign(label=["cat", 1, "dog", "dog"]), tmp_path)
 
 
@@ -404,8 +404,8 @@ def test_real_photographs(tmp_path):
 def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
     root = folder(tmp_path)
     os.mkfifo(root / "cat" / "pipe.png")
-    refused(f"folder:{root}", "cat/pipe.png (it is no file)")
-    refused(f"csv:{root / 'cat' / 'pipe.png'}", "is no file that can be read again")
+    refused(f"folder:{root}", "cat/pipe.png (not a regular file)")
+    refused(f"csv:{root / 'cat' / 'pipe.png'}", "is not a regular file")
 
 
 @pytest.mark.parametrize("notes", ["no json", "[]", "null", '{"info": null}', '{"info": {"features": []}}'])

@@ -174,7 +174,7 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", offline)
-    refused("cifar10", "cannot be fetched", "no route to host", data_dir=str(tmp_path), download=True)
+    refused("cifar10", "cannot be downloaded", "no route to host", data_dir=str(tmp_path), download=True)
 
 
 # Single images
@@ -274,7 +274,7 @@ def test_moving_pictures_and_stacks_are_named(tmp_path, name):
     more = [noise(2, (16, 16, 3))]
     save(noise(1, (16, 16, 3)), tmp_path / "cat" / name, save_all=True, append_images=more)
     folder(tmp_path)
-    refused(f"folder:{tmp_path}", f"cat/{name} (it holds more than one picture)")
+    refused(f"folder:{tmp_path}", f"cat/{name} (it contains more than one image)")
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif", "a.bmp", "a.ppm", "a.jp2", "a.jpg"])
@@ -452,24 +452,24 @@ def test_tiny_imagenet(tmp_path):
 def test_folders_that_say_too_little(tmp_path):
     refused(f"folder:{folder(tmp_path / 'photos').parent}/photo", "there is no", "did you mean 'photos'")
     (tmp_path / "empty").mkdir()
-    refused(f"folder:{tmp_path / 'empty'}", "holds no class folders")
-    refused(f"folder:{folder(tmp_path / 'one', ['cat'])}", "one class only", "'cat'")
+    refused(f"folder:{tmp_path / 'empty'}", "contains no class folders")
+    refused(f"folder:{folder(tmp_path / 'one', ['cat'])}", "only one class", "'cat'")
     refused(f"folder:{tmp_path / 'one' / 'cat' / '0.png'}", "is a file, not a folder")
     (folder(tmp_path / "hollow") / "bird").mkdir()
     refused(f"folder:{tmp_path / 'hollow'}", "no images", "bird")
     folder(tmp_path / "flat", ("train", "test"))
-    refused(f"folder:{tmp_path / 'flat'}", "train holds no class folders")
+    refused(f"folder:{tmp_path / 'flat'}", "train contains no class folders")
     folder(tmp_path / "tested", ("cat", "dog", "test"))
-    refused(f"folder:{tmp_path / 'tested'}", "'test'", "no 'train' beside it")
+    refused(f"folder:{tmp_path / 'tested'}", "'test'", "but no 'train'")
 
 
 def test_parts_that_disagree(tmp_path):
     folder(tmp_path, part="train")
     folder(tmp_path, ("cat", "dog", "newt"), part="test")
-    refused(f"folder:{tmp_path}", "test has classes that train has not", "newt")
+    refused(f"folder:{tmp_path}", "test has classes that train does not have", "newt")
     shutil.rmtree(tmp_path / "test")
     folder(tmp_path, part="tests")
-    refused(f"folder:{tmp_path}", "'tests' stands beside 'train'")
+    refused(f"folder:{tmp_path}", "'tests' is next to 'train'")
 
 
 # The cache
@@ -608,7 +608,7 @@ def test_images_of_a_folder_and_of_one_file(tmp_path):
 
 def test_images_of_nothing_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    for path, said in ((tmp_path / "emty", "did you mean 'empty'"), (tmp_path / "empty", "holds no image files")):
+    for path, said in ((tmp_path / "emty", "did you mean 'empty'"), (tmp_path / "empty", "contains no image files")):
         with pytest.raises(UsageError, match=said):
             load_images(path, image_size=8, channels=3)
     root = spoilt(folder(tmp_path / "photos"))
@@ -677,7 +677,7 @@ def test_a_data_set_lends_nothing_to_itself(tmp_path):
     rows = [f"{file},{file[:3]}" for file in photos.files]
     (tmp_path / "copy.csv").write_text("\n".join(["image,label", *rows]))
     for word in (f"folder:{tmp_path}", f"npz:{tmp_path / 'copy.npz'}", f"csv:{tmp_path / 'copy.csv'}"):
-        with pytest.raises(UsageError, match="is the data set itself: foreign images come from another"):
+        with pytest.raises(UsageError, match="is the data set itself: foreign images must come from another"):
             sources.load_foreign_dataset(word, photos)
     with pytest.raises(UsageError, match="no data set is called 'digit'"):
         sources.load_foreign_dataset("digit", photos)

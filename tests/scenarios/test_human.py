@@ -284,7 +284,7 @@ def test_what_cannot_be_is_refused(tmp_path, toy):
         ("anna,bert,anna\n" + "0,1,1\n" * 8, "two columns of"),
         ("anna\n" + "0\n" * 8 + "\n", "has 9 labels, but toy has 8 images"),
         ("", "ours.csv is empty"),
-        ('anna\n"', "is not a table: line 2"),
+        ('anna\n"', "is not a valid CSV file: line 2"),
     ):
         refused(f"human(anna, file={write(path, text)})", view, said)
     refused(f"human(anna, file={write(tmp_path / 'a.txt', 'anna')})", view, "is not a .pt, .npz, .csv file")

@@ -156,7 +156,7 @@ def test_at_rate_nought_nothing_is_there():
 
 def test_what_cannot_be_is_refused(small):
     view = View.of(sources.load_dataset("digits"))
-    with pytest.raises(UsageError, match="'digits' is the data set itself: foreign images come from another"):
+    with pytest.raises(UsageError, match="'digits' is the data set itself: foreign images must come from another"):
         scenarios.parse("openset(0.2, source=digits)")(view)
     with pytest.raises(UsageError, match=r"did you mean 'digits'"):
         scenarios.parse("openset(0.2, source=digit)")(View.of(source()))

@@ -242,7 +242,7 @@ def test_counts_are_dealt_in_another_order_if_told(tmp_path: Path) -> None:
         (LINES.replace("1\n", "1,\n"), "has 3 values, but line 1 has 2"),
         ("class,count\n0,NA,4\n1,007,2\n", "line 2 of "),
         ("", "is empty"),
-        ('class,count\n"NA,4\n', "is not a table: line 2"),
+        ('class,count\n"NA,4\n', "is not a valid CSV file: line 2"),
     ],
 )
 def test_a_file_of_counts_that_is_not_one_is_refused_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:

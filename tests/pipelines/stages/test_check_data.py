@@ -96,7 +96,7 @@ def test_a_broken_folder_is_told_in_one_go(capsys):
     assert told["names alike"]["examples"] == ["'Hat ' and 'hat'"]
     why = dict(text.split(": ") for text in told["unreadable"]["examples"])
     assert "truncated" in why["train/dress/cut.png"]
-    assert why["train/dress/moving.gif"] == "it holds more than one picture"
+    assert why["train/dress/moving.gif"] == "it contains more than one image"
     assert why["train/dress/gone.png"] == "No such file or directory"
     assert report["images"] == 75 + 4
     _, out, _ = typed(capsys, "folder:data")
@@ -160,4 +160,4 @@ def test_a_folder_that_is_wrong_in_another_way_keeps_its_sentence(capsys):
     picture(0).save("data/hat/0.png")
     code, out, err = typed(capsys, "folder:data")
     assert (code, out) == (2, "")
-    assert "one class only" in err
+    assert "only one class" in err
