@@ -82,8 +82,14 @@ def test_npz_class_names(arrays):
         ({"y": np.array(["cat"] * 6, object)}, ("not a file of plain arrays", "pickle")),
         ({"group": np.arange(4)}, ("group has shape (4,)",)),
         ({"X_test": np.zeros((1, 5, 4, 3), np.uint8), "y_test": np.array([3])}, ("X_test", "(3, 5, 4)", "(3, 4, 4)")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])}, ("test has classes", "does not have: 4")),
-        ({"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])}, ("y_test contains texts", "integers")),
+        (
+            {"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array([4])},
+            ("test has classes", "does not have: 4"),
+        ),
+        (
+            {"X_test": np.zeros((1, 4, 4, 3), np.uint8), "y_test": np.array(["3"])},
+            ("y_test contains texts", "integers"),
+        ),
     ],
 )
 def test_npz_that_is_not_as_it_should_be(arrays, others, said):

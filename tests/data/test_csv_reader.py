@@ -25,7 +25,7 @@ CELLS = [["name", "size"], ["red, brown", "3"], ["b", "4"]]
 
 
 @pytest.mark.parametrize(
-    ("content", "integers"),
+    ("content", "numbers"),
     [
         (PLAIN, [1, 2, 3]),
         ("\ufeff" + PLAIN.replace("\n", "\r\n"), [1, 2, 3]),
@@ -46,7 +46,7 @@ def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "rows", "integers"),
+    ("content", "rows", "numbers"),
     [
         ('a\n1\n\n""\n2\n', [["a"], ["1"], [""], [""], ["2"]], [1, 2, 3, 4, 5]),
         ("\na\n1\n\n", [["a"], ["1"], [""]], [2, 3, 4]),

@@ -270,7 +270,10 @@ def test_parquet_as_hugging_face_writes_it(tmp_path):
     assert source.classes == ("zebra", "cat", "dog")
     assert list(source.labels) == [2, 1, 0, 2]
     assert load_dataset(parquet(tmp_path, data)).classes == ("0", "1", "2")
-    refused(parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes), "classes has names for 0 to 2, but label ranges from -1")
+    refused(
+        parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes),
+        "classes has names for 0 to 2, but label ranges from -1",
+    )
     given = {**data, "label": [10, 9, 10, 9], "clean_label": [9, None, None, 10]}
     source = load_dataset(parquet(tmp_path, given))
     assert source.classes == ("9", "10")
