@@ -117,7 +117,7 @@ def test_rates_nest_over_many_labels_too(word: str, draws: Draws) -> None:
 
 @every_word
 @all_draws
-def test_draws_depend_on_seed_and_place_but_not_on_the_order_of_rows(word: str, draws: Draws) -> None:
+def test_draws_depend_on_seed_and_position_but_not_on_the_order_of_rows(word: str, draws: Draws) -> None:
     scenario, shown = WORDS[word](0.3, draws), balanced_view(40, 10, seed=1)
     assert scenario(shown).digest == scenario(balanced_view(40, 10, seed=1)).digest
     digests = {scenario(balanced_view(40, 10, seed)).digest for seed in range(4)} | {scenario(scenario(shown)).digest}

@@ -1,4 +1,4 @@
-"""human: the published files as they are, one's own, and every way in which they may not belong to the data."""
+"""human: the published files, custom files, and files that do not belong to the data set."""
 
 import io
 import pickle
@@ -28,7 +28,7 @@ def source(labels, classes, tested=0, name="toy", parts=None):
 
 
 def cifar(classes):
-    """The published labels of CIFAR-10 or CIFAR-100 under blank images, 10,000 for testing behind them."""
+    """Return the published labels of CIFAR-10 or CIFAR-100 with blank images, followed by 10,000 test rows."""
     if not REAL.exists():
         pytest.skip(f"CIFAR-N is not at {REAL}")
     with np.load(REAL / f"cifar{classes}n_labels.npz") as file:
@@ -41,15 +41,15 @@ def train(shown):
     return View.of(shown, np.flatnonzero(shown.parts == "train") if shown.parts is not None else None)
 
 
-def refused(words, view, *said):
+def assert_rejected(words, view, *parts):
     with pytest.raises(UsageError) as caught:
         scenarios.parse(words)(view)
     assert "\n" not in str(caught.value)
-    for text in said:
-        assert text in str(caught.value), str(caught.value)
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
 
 
-# The published files: rates and ranges over classes as counted in the field notes.
+# The published files: noise rates, and their range over the classes.
 
 
 @pytest.mark.parametrize("file", ["CIFAR-10_human.pt", "cifar10n_labels.npz"])
@@ -70,19 +70,19 @@ def test_cifar10n(file, column, rate, least, most):
     after = scenario(view)
     wrong = after.labels != view.labels
     assert round(wrong.mean(), 4) == rate
-    asked = scenario.corruption_rates(view)
-    assert asked == pytest.approx([wrong[view.labels == label].mean() for label in range(10)])
+    rates = scenario.corruption_rates(view)
+    assert rates == pytest.approx([wrong[view.labels == label].mean() for label in range(10)])
     if least:
-        assert (round(asked.min(), 3), round(asked.max(), 3)) == (least, most)
+        assert (round(rates.min(), 3), round(rates.max(), 3)) == (least, most)
     assert np.array_equal(after.rows, view.rows)
 
 
-def test_what_people_confuse():
+def test_frequent_human_confusions():
     view = train(cifar(10))
     after = scenarios.parse(f"human(worse, file={REAL / 'CIFAR-10_human.pt'})")(view)
     for true, shown, share in (("truck", "automobile", 0.282), ("automobile", "truck", 0.247), ("cat", "dog", 0.206)):
-        mine = after.labels[view.labels == TEN.index(true)]
-        assert round((mine == TEN.index(shown)).mean(), 3) == share
+        labels = after.labels[view.labels == TEN.index(true)]
+        assert round((labels == TEN.index(shown)).mean(), 3) == share
     assert (after.counts.min(), after.counts.max()) == (4040, 6053)
 
 
@@ -96,46 +96,48 @@ def test_cifar100n():
         0.874,
     )
     assert (after.counts.min(), after.counts.max()) == (199, 865)
-    refused(
+    assert_rejected(
         f"human(noisy_coarse_label, file={REAL / 'cifar100n_labels.npz'})", view, "names 20 superclasses", "'noisy'"
     )
 
 
-def test_a_part_of_the_rows_has_its_own_labels():
+def test_a_subset_of_rows_gets_its_own_labels():
     shown = cifar(10)
     whole = scenarios.parse(f"human(worse, file={REAL / 'cifar10n_labels.npz'})")
     rows = np.random.default_rng(0).permutation(50000)[:4000]
     assert np.array_equal(whole(View.of(shown, rows)).labels, whole(train(shown)).labels[rows])
 
 
-def test_the_same_images_in_another_order_are_refused():
-    """TensorFlow's CIFAR-10 is such a one."""
+def test_a_different_order_of_images_is_rejected():
+    """TensorFlow's copy of CIFAR-10 has a different order."""
     shown = cifar(10)
     order = np.random.default_rng(0).permutation(50000)
     other = source(shown.labels[order], TEN, 10000, "cifar10")
     differ = int((other.labels[:50000] != shown.labels[:50000]).sum())
-    refused(f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(other), f"for {differ} of 50000 images", "order")
-    refused(
+    assert_rejected(
+        f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(other), f"for {differ} of 50000 images", "order"
+    )
+    assert_rejected(
         f"human(worse, file={REAL / 'CIFAR-10_human.pt'})", train(cifar(100)), "the labels of cifar100 for", "of 50000"
     )
 
 
-def test_other_content_under_a_published_name_is_refused(tmp_path):
+def test_other_labels_under_a_published_name_are_rejected(tmp_path):
     shown = cifar(10)
     with np.load(REAL / "cifar10n_labels.npz") as file:
         columns = dict(file)
     columns["worse_label"][7] += 1
     np.savez(tmp_path / "mine.npz", **columns)
-    refused(f"human(worse, file={tmp_path / 'mine.npz'})", train(shown), "'worse_label'", "rename the column")
+    assert_rejected(f"human(worse, file={tmp_path / 'mine.npz'})", train(shown), "'worse_label'", "rename the column")
     assert len(scenarios.parse(f"human(aggre, file={tmp_path / 'mine.npz'})")(train(shown))) == 50000
     columns["mine"] = columns.pop("worse_label")
     del columns["clean_label"]
     np.savez(tmp_path / "mine.npz", **columns)
     assert len(scenarios.parse(f"human(mine, file={tmp_path / 'mine.npz'})")(train(shown))) == 50000
-    refused(f"human(aggre, file={tmp_path / 'mine.npz'})", train(shown), "has no column 'clean_label'", "order")
+    assert_rejected(f"human(aggre, file={tmp_path / 'mine.npz'})", train(shown), "has no column 'clean_label'", "order")
 
 
-# Files of one's own
+# Custom files
 
 
 @pytest.fixture
@@ -159,10 +161,10 @@ CSVS = {
 
 
 @pytest.mark.parametrize("text", CSVS.values(), ids=CSVS)
-def test_a_csv_of_ones_own(tmp_path, toy, text):
+def test_a_custom_csv(tmp_path, toy, text):
     scenario = Human("anna", str(write(tmp_path / "ours.csv", text)))
     after = scenario(View.of(toy))
-    assert after.labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1], "who has no label keeps the one shown"
+    assert after.labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1], "a row without a label keeps the one shown"
     assert scenario.corruption_rates(View.of(toy)) == pytest.approx([1 / 3, 0, 0])
 
 
@@ -175,7 +177,7 @@ def test_a_csv_of_ones_own(tmp_path, toy, text):
         np.array([b"dog", b"dog", b"eel", b"", b"dog", b"eel", b"cat", b"dog"]),
     ],
 )
-def test_an_npz_of_ones_own(tmp_path, toy, labels):
+def test_a_custom_npz(tmp_path, toy, labels):
     np.savez(tmp_path / "ours.npz", anna=labels, bert=np.arange(8))
     assert Human("anna", str(tmp_path / "ours.npz"))(View.of(toy)).labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1]
 
@@ -185,35 +187,37 @@ def test_class_names_that_look_like_numbers_are_names(tmp_path):
     path = write(tmp_path / "ours.csv", "anna,clean_label\n5,3\n5,5\n7,7\n3,3\n")
     assert Human("anna", str(path))(View.of(shown)).labels.tolist() == [1, 1, 2, 0]
     write(path, "anna,clean_label\n1,0\n1,1\n2,2\n0,0\n")
-    assert Human("anna", str(path))(View.of(shown)).labels.tolist() == [1, 1, 2, 0], "read again, as it has changed"
+    assert Human("anna", str(path))(View.of(shown)).labels.tolist() == [1, 1, 2, 0], "a changed file is read again"
 
 
-def test_a_file_may_reach_all_rows_those_not_tested_or_those_trained_on(tmp_path):
+def test_a_file_may_have_labels_for_all_non_test_or_training_rows(tmp_path):
     shown = source(np.zeros(10), ["a", "b"], parts=np.array(["test", "val", "train", "train", "val"] * 2))
-    for length, told in ((10, range(10)), (8, [1, 2, 3, 4, 6, 7, 8, 9]), (4, [2, 3, 7, 8])):
+    for length, rows in ((10, range(10)), (8, [1, 2, 3, 4, 6, 7, 8, 9]), (4, [2, 3, 7, 8])):
         path = write(tmp_path / "ours.csv", "anna\n" + "1\n" * length)
-        assert np.flatnonzero(Human("anna", str(path))(View.of(shown)).labels).tolist() == list(told)
+        assert np.flatnonzero(Human("anna", str(path))(View.of(shown)).labels).tolist() == list(rows)
     write(path, "anna\n1\n1\n")
-    refused(f"human(anna, file={path})", View.of(shown), "has 2 labels, but toy has 4 or 8 or 10 images")
+    assert_rejected(f"human(anna, file={path})", View.of(shown), "has 2 labels, but toy has 4 or 8 or 10 images")
 
 
 def test_foreign_images_and_earlier_steps(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(100) % 4
     shown = Source("toy", rng.integers(0, 256, (100, 1, 8, 8), dtype=np.uint8), labels, tuple("abcd"), truth=labels)
-    told = (labels + (np.arange(100) % 2)) % 4
-    np.savez(tmp_path / "ours.npz", anna=told)
+    human = (labels + (np.arange(100) % 2)) % 4
+    np.savez(tmp_path / "ours.npz", anna=human)
     text = f"human(anna, file={tmp_path / 'ours.npz'})"
     view = View.of(shown)
-    assert np.array_equal(scenarios.parse(f"noise0.5+{text}")(view).labels, told), "people see the image, not the label"
+    assert np.array_equal(scenarios.parse(f"noise0.5+{text}")(view).labels, human), (
+        "annotators see the image, not the label"
+    )
     middle = scenarios.parse("openset(0.3, source=digits)+noise0.5")(view)
     after = scenarios.parse(f"openset(0.3, source=digits)+noise0.5+{text}")(view)
-    assert np.array_equal(after.labels, np.where(middle.foreign, middle.labels, told))
+    assert np.array_equal(after.labels, np.where(middle.foreign, middle.labels, human))
 
 
 @pytest.mark.parametrize("before", ["noise0.4", "noise0.4+longtail10", "openset(0.3, source=digits)+noise0.4"])
-def test_what_is_asked_is_what_changes_of_the_labels_shown(tmp_path, before):
-    """People see the image: after noise they change nearly every label that noise changed, not one in five."""
+def test_corruption_rates_are_relative_to_the_labels_shown(tmp_path, before):
+    """Annotators see the image: after noise they change nearly every label that the noise changed, not one in five."""
     rng = np.random.default_rng(0)
     labels = np.arange(1000) % 5
     shown = Source("toy", rng.integers(0, 256, (1000, 1, 8, 8), dtype=np.uint8), labels, tuple("abcde"), truth=labels)
@@ -222,13 +226,13 @@ def test_what_is_asked_is_what_changes_of_the_labels_shown(tmp_path, before):
     )
     scenario = Human("anna", str(tmp_path / "ours.npz"))
     view = scenarios.parse(before)(View.of(shown))
-    after, asked = scenario(view), scenario.corruption_rates(view)
+    after, rates = scenario(view), scenario.corruption_rates(view)
     realised = [(after.labels != view.labels)[view.labels == label].mean() for label in range(5)]
-    assert asked == pytest.approx(realised)
-    assert asked[1:].mean() > 0.25
+    assert rates == pytest.approx(realised)
+    assert rates[1:].mean() > 0.25
 
 
-def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
+def test_a_file_is_read_once_per_source(tmp_path, toy, monkeypatch):
     from scenarios import human
 
     text = "anna\ndog\ndog\neel\n\ndog\neel\ncat\ndog\n"
@@ -243,7 +247,9 @@ def test_a_file_is_read_once_for_a_source(tmp_path, toy, monkeypatch):
         scenario.corruption_rates(view)
         first = scenario(view).labels[:3].tolist()
     assert (len(reads), first) == (1, [1, 1, 2])
-    assert scenario(View.of(source(toy.labels, ["eel", "dog", "cat"]))).labels[2] == 0, "of other names, other numbers"
+    assert scenario(View.of(source(toy.labels, ["eel", "dog", "cat"]))).labels[2] == 0, (
+        "class numbers depend on the class names"
+    )
     write(path, text.replace("dog", "eel", 1))
     assert scenario(View.of(toy)).labels[:3].tolist() == [2, 1, 2]
     assert len(reads) == 3
@@ -261,15 +267,17 @@ def test_a_million_labels_in_a_second(tmp_path):
     assert (after.labels == (labels + 1) % 10).all()
 
 
-def test_what_cannot_be_is_refused(tmp_path, toy):
+def test_invalid_files_are_rejected(tmp_path, toy):
     view = View.of(toy)
     path = write(tmp_path / "ours.csv", CSVS["names"])
     with pytest.raises(UsageError, match="needs a value for file"):
         scenarios.parse("human(column=worse)")
-    refused(f"human(ana, file={path})", view, "has no column 'ana' (did you mean 'anna'?); it has: anna, clean_label")
-    refused(f"human(anna, file={tmp_path / 'our.csv'})", view, "there is no", "did you mean 'ours.csv'?")
-    refused(f"human(anna, file={tmp_path})", view, "is a folder, not a file")
-    for text, said in (
+    assert_rejected(
+        f"human(ana, file={path})", view, "has no column 'ana' (did you mean 'anna'?); it has: anna, clean_label"
+    )
+    assert_rejected(f"human(anna, file={tmp_path / 'our.csv'})", view, "there is no", "did you mean 'ours.csv'?")
+    assert_rejected(f"human(anna, file={tmp_path})", view, "is a folder, not a file")
+    for text, part in (
         (
             "anna\n" + "cow\n" * 8,
             "there is no class 'cow'; there are: cat, dog, eel; nor is it a class number from 0 to 2",
@@ -286,28 +294,28 @@ def test_what_cannot_be_is_refused(tmp_path, toy):
         ("", "ours.csv is empty"),
         ('anna\n"', "is not a valid CSV file: line 2"),
     ):
-        refused(f"human(anna, file={write(path, text)})", view, said)
-    refused(f"human(anna, file={write(tmp_path / 'a.txt', 'anna')})", view, "is not a .pt, .npz, .csv file")
+        assert_rejected(f"human(anna, file={write(path, text)})", view, part)
+    assert_rejected(f"human(anna, file={write(tmp_path / 'a.txt', 'anna')})", view, "is not a .pt, .npz, .csv file")
     np.savez(tmp_path / "a.npz", anna=np.zeros((8, 2), int))
-    refused(f"human(anna, file={tmp_path / 'a.npz'})", view, "columns of one length", "anna (8, 2)")
+    assert_rejected(f"human(anna, file={tmp_path / 'a.npz'})", view, "columns of one length", "anna (8, 2)")
     np.savez(tmp_path / "a.npz", anna=np.zeros(8, int), bert=np.zeros(7, int))
-    refused(f"human(anna, file={tmp_path / 'a.npz'})", view, "columns of one length", "bert (7,)")
+    assert_rejected(f"human(anna, file={tmp_path / 'a.npz'})", view, "columns of one length", "bert (7,)")
     np.savez(tmp_path / "a.npz", anna=np.array([{}] * 8))
-    refused(f"human(anna, file={tmp_path / 'a.npz'})", view, "cannot be read as columns of labels")
+    assert_rejected(f"human(anna, file={tmp_path / 'a.npz'})", view, "cannot be read as columns of labels")
 
 
 # Pickles
 
 
-def packed(path, content, protocol=2):
-    """As torch.save does it: a pickle in a zip."""
+def write_pt(path, content, protocol=2):
+    """Write a pickle in a zip file, as torch.save does."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", content if isinstance(content, bytes) else pickle.dumps(content, protocol))
         archive.writestr("archive/version", "3\n")
     return path
 
 
-class Evil:
+class MaliciousCall:
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments
 
@@ -317,41 +325,43 @@ class Evil:
 
 @pytest.mark.parametrize("kind", ["<i8", "u1", ">i4", "<i2"])
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_arrays_of_whole_numbers_come_out_as_they_went_in(tmp_path, toy, kind, protocol):
+def test_arrays_of_integers_round_trip(tmp_path, toy, kind, protocol):
     labels = np.array([1, 1, 2, 0, 1, 2, 0, 1], kind)
-    path = packed(tmp_path / "ours.pt", {"anna": labels, "clean_label": toy.labels}, protocol)
+    path = write_pt(tmp_path / "ours.pt", {"anna": labels, "clean_label": toy.labels}, protocol)
     assert Human("anna", str(path))(View.of(toy)).labels.tolist() == labels.tolist()
 
 
-def test_what_torch_saves_can_be_read(tmp_path, toy):
+def test_files_of_torch_save_can_be_read(tmp_path, toy):
     import torch
 
     torch.save({"anna": np.array([1, 1, 2, 0, 1, 2, 0, 1])}, tmp_path / "ours.pt")
     assert Human("anna", str(tmp_path / "ours.pt"))(View.of(toy)).labels.tolist() == [1, 1, 2, 0, 1, 2, 0, 1]
     torch.save({"anna": torch.zeros(8)}, tmp_path / "ours.pt")
-    refused(
+    assert_rejected(
         f"human(anna, file={tmp_path / 'ours.pt'})", View.of(toy), "the pickle uses torch._utils._rebuild_tensor_v2"
     )
 
 
-def test_a_pickle_runs_nothing(tmp_path, toy, monkeypatch):
+def test_a_pickle_runs_no_code(tmp_path, toy, monkeypatch):
     import os
 
     ran = []
     monkeypatch.setattr("builtins.eval", lambda *_: ran.append("eval"))
     marker = tmp_path / "ran"
     attacks = {
-        "posix.system": {"anna": Evil(os.system, f"touch {marker}")},
+        "posix.system": {"anna": MaliciousCall(os.system, f"touch {marker}")},
         "builtins.eval": b"c__builtin__\neval\n(S'1'\ntR.",
-        "builtins.getattr": {"anna": Evil(getattr, np.zeros(1), "tofile")},
-        "numpy.save": {"anna": Evil(np.save, str(marker), np.zeros(1))},
-        "_pickle.loads": {"anna": Evil(pickle.loads, pickle.dumps(Evil(os.system, f"touch {marker}")))},
+        "builtins.getattr": {"anna": MaliciousCall(getattr, np.zeros(1), "tofile")},
+        "numpy.save": {"anna": MaliciousCall(np.save, str(marker), np.zeros(1))},
+        "_pickle.loads": {
+            "anna": MaliciousCall(pickle.loads, pickle.dumps(MaliciousCall(os.system, f"touch {marker}")))
+        },
         "numpy.ndarray.tofile": b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
         "codecs.open": b"c_codecs\nopen\n(S'x'\ntR.",
-        "copyreg._reconstructor": pickle.dumps(Evil(object.__new__, Evil), 0),
+        "copyreg._reconstructor": pickle.dumps(MaliciousCall(object.__new__, MaliciousCall), 0),
     }
     for name, attack in attacks.items():
-        path = packed(tmp_path / f"{name}.pt", attack)
+        path = write_pt(tmp_path / f"{name}.pt", attack)
         with pytest.raises(UsageError, match="which labels do not need") as caught:
             Human("anna", str(path))(View.of(toy))
         assert "\n" not in str(caught.value)
@@ -367,20 +377,20 @@ def test_a_pickle_runs_nothing(tmp_path, toy, monkeypatch):
         pickle.dumps({"anna": np.zeros(8)}, 2),
         pickle.dumps({"anna": np.array([{}] * 8)}, 2),
         pickle.dumps({"anna": np.zeros(8, int)}, 2)[:-20],
-        re.sub(b"K\x08\x85", b"K\x09\x85", pickle.dumps({"anna": np.zeros(8, int)}, 2)),  # nine, it says
+        re.sub(b"K\x08\x85", b"K\x09\x85", pickle.dumps({"anna": np.zeros(8, int)}, 2)),  # declares nine values
         b"",
     ],
 )
-def test_what_is_no_dictionary_of_whole_numbers_is_refused(tmp_path, toy, content):
-    path = packed(tmp_path / "ours.pt", content)
-    refused(f"human(anna, file={path})", View.of(toy), f"{path} cannot be read as columns of labels")
+def test_anything_but_a_dictionary_of_integers_is_rejected(tmp_path, toy, content):
+    path = write_pt(tmp_path / "ours.pt", content)
+    assert_rejected(f"human(anna, file={path})", View.of(toy), f"{path} cannot be read as columns of labels")
 
 
-def test_what_is_no_zip_is_refused(tmp_path, toy):
+def test_a_file_that_is_not_a_zip_is_rejected(tmp_path, toy):
     path = tmp_path / "ours.pt"
     path.write_bytes(pickle.dumps({"anna": np.zeros(8, int)}))
-    refused(f"human(anna, file={path})", View.of(toy), "cannot be read as columns of labels")
+    assert_rejected(f"human(anna, file={path})", View.of(toy), "cannot be read as columns of labels")
     content = io.BytesIO()
     zipfile.ZipFile(content, "w").close()
     path.write_bytes(content.getvalue())
-    refused(f"human(anna, file={path})", View.of(toy), "cannot be read as columns of labels")
+    assert_rejected(f"human(anna, file={path})", View.of(toy), "cannot be read as columns of labels")

@@ -1,4 +1,4 @@
-"""instance: whom it flips is chance, what to the image decides."""
+"""instance: the flipped samples are random, their wrong labels depend on the image."""
 
 import subprocess
 import sys
@@ -46,15 +46,15 @@ def test_rates_are_exact_and_nest(labels, rates, seed, draws):
     assert set(high) <= set(range(4))
 
 
-def test_it_is_the_equation():
-    """With a loop over samples: standardise, multiply, draw."""
+def test_matches_the_equation():
+    """Compare with a loop over samples: standardise, multiply, draw."""
     shown = source(classes=3)
     view = View.of(shown, np.arange(50, 200), seed=5)
     scenario = Instance(1.0, scale=2.0)
     after = scenario(view)
     pixels = shown.images.reshape(200, 25).astype(float)
     uniform = seeds.keys_to_uniform(view.keys("target"))
-    told = 0
+    compared = 0
     for n, row in enumerate(view.rows):
         x = (pixels[row] - pixels.mean(axis=0)) / pixels.std(axis=0)
         y = int(view.labels[n])
@@ -63,14 +63,14 @@ def test_it_is_the_equation():
         low = 0.0
         for k, weight in enumerate(weights):
             share = weight / sum(weights)
-            if low + 1e-3 < uniform[n] < low + share - 1e-3:  # away from an edge that rounding x may move
+            if low + 1e-3 < uniform[n] < low + share - 1e-3:  # away from boundaries that the rounding of x may shift
                 assert after.labels[n] == k
-                told += 1
+                compared += 1
             low += share
-    assert told > 140
+    assert compared > 140
 
 
-def test_the_product_is_of_whole_numbers():
+def test_the_product_is_exact_in_integers():
     shown = source(
         images=np.random.default_rng(3).integers(0, 256, (500, 3, 32, 32), dtype=np.uint8), labels=[0, 1] * 250
     )
@@ -83,26 +83,26 @@ def test_the_product_is_of_whole_numbers():
     assert np.abs(x).sum(axis=1).max() < 2**53
 
 
-def test_constant_places_and_pieces_do_not_matter(monkeypatch):
+def test_constant_pixels_and_chunk_size_do_not_matter(monkeypatch):
     images = np.random.default_rng(1).integers(0, 256, (200, 1, 5, 5), dtype=np.uint8)
     images[:, :, 0] = 7
     shown = source(images=images)
-    once = Instance(0.5)(View.of(shown)).digest
+    digest = Instance(0.5)(View.of(shown)).digest
     monkeypatch.setattr("scenarios.instance.CHUNK_PIXELS", 60)  # two images at a time
-    assert Instance(0.5)(View.of(source(images=images))).digest == once
+    assert Instance(0.5)(View.of(source(images=images))).digest == digest
     assert pixel_moments(shown).deviation[:5].tolist() == [1.0] * 5
     assert pixel_moments(shown).deviation[5:] == pytest.approx(images.reshape(200, 25).std(axis=0)[5:], rel=1e-12)
 
 
-def test_blank_images_give_even_targets():
+def test_blank_images_give_uniform_targets():
     blank = source([0] * 9000, images=np.zeros((9000, 1, 2, 2), np.uint8))
     counts = np.bincount(Instance(1.0)(View.of(blank)).labels, minlength=4)
     assert counts[0] == 0
     assert np.abs(counts[1:] - 3000).max() < 200
 
 
-def test_the_same_image_has_the_same_chances():
-    """Many copies of two images: each has shares of its own, which its copies follow."""
+def test_copies_of_an_image_have_the_same_target_distribution():
+    """Of many copies of two images, each image has its own distribution."""
     two = np.random.default_rng(4).integers(0, 256, (2, 1, 6, 6), dtype=np.uint8)
     shown = source(np.zeros(4000, np.int64), images=np.repeat(two, 2000, axis=0))
     labels = Instance(1.0, scale=2.0)(View.of(shown, seed=2)).labels
@@ -112,8 +112,8 @@ def test_the_same_image_has_the_same_chances():
     assert np.abs(first - third).max() > 0.15
 
 
-def test_the_digest_is_the_same_everywhere():
-    """Of a process of its own, and of the day this was written: what it says must never change."""
+def test_the_digest_is_stable():
+    """The digest in a new process equals the recorded one, which must never change."""
     code = (
         "import numpy as np, scenarios\n"
         "from robustkd.data.view import Source, View\n"
@@ -121,10 +121,10 @@ def test_the_digest_is_the_same_everywhere():
         "source = Source('toy', images, np.arange(300) % 5, tuple('abcde'))\n"
         "print(scenarios.parse('instance0.4')(View.of(source)).digest)"
     )
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
-    assert said.stdout.strip() == "d2fc96f5e0e9b6e5"
+    assert result.stdout.strip() == "d2fc96f5e0e9b6e5"
 
 
 @pytest.fixture(scope="module")
@@ -140,28 +140,28 @@ def test_real_images(fashion, seed):
     view = View.of(fashion.sources[0], fashion.rows, seed)
     after = scenarios.parse("instance0.4")(view)
     wrong = after.labels != view.labels
-    assert abs(wrong.mean() - 0.4) < 1e-9, "the asked rate to the last sample: 2,400 of each 6,000"
+    assert abs(wrong.mean() - 0.4) < 1e-9, "the rate is exact: 2,400 of each 6,000"
     for label in range(10):
         targets = Counter(after.labels[wrong & (view.labels == label)].tolist())
         assert max(targets.values()) / sum(targets.values()) < 0.5
         assert len(targets) == 9
 
 
-def test_real_images_decide(fashion):
-    """A linear probe tells the target from the image better than the commonest target does, and not who is flipped."""
+def test_targets_depend_on_real_images(fashion):
+    """A linear probe predicts the target from the image above chance, but not which samples are flipped."""
     from sklearn.linear_model import RidgeClassifier
 
-    def probed(mine, given):
-        """How often a probe of half of the rows is right on the other half, class by class of what is given."""
-        probe = RidgeClassifier(alpha=30, class_weight="balanced").fit(pixels[mine[::2]], given[mine[::2]])
-        told, given = probe.predict(pixels[mine[1::2]]), given[mine[1::2]]
-        return np.mean([(told[given == one] == one).mean() for one in np.unique(given)])
+    def probe_recall(rows, targets):
+        """Return the balanced accuracy on half of the rows of a probe trained on the other half."""
+        probe = RidgeClassifier(alpha=30, class_weight="balanced").fit(pixels[rows[::2]], targets[rows[::2]])
+        predicted, expected = probe.predict(pixels[rows[1::2]]), targets[rows[1::2]]
+        return np.mean([(predicted[expected == label] == label).mean() for label in np.unique(expected)])
 
-    some, every = (scenarios.parse(f"instance{rate}")(fashion).labels for rate in (0.4, 1))
+    partial, full = (scenarios.parse(f"instance{rate}")(fashion).labels for rate in (0.4, 1))
     images = fashion.images().reshape(len(fashion), 14, 2, 14, 2)
     pixels = images.mean(axis=(2, 4)).reshape(len(fashion), -1) / 255
     each = [np.flatnonzero(fashion.labels == label) for label in range(0, 10, 3)]
-    what = [probed(mine, every) for mine in each]
-    who = [probed(mine, (some != fashion.labels).astype(int)) for mine in each]
-    assert min(what) > 0.15, "nine targets: blind, it is right once in nine"
-    assert np.abs(np.array(who) - 0.5).max() < 0.03, "blind, it is right every other time"
+    target_recall = [probe_recall(rows, full) for rows in each]
+    flip_recall = [probe_recall(rows, (partial != fashion.labels).astype(int)) for rows in each]
+    assert min(target_recall) > 0.15, "chance is one in nine"
+    assert np.abs(np.array(flip_recall) - 0.5).max() < 0.03, "chance is one half"

@@ -1,4 +1,4 @@
-"""openset: foreign images under kept labels, in any chain."""
+"""openset: foreign images under unchanged labels, alone and in chains."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def source(n=200, classes=4, seed=0, shape=(1, 8, 8), labels=None):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A foreign set of 30 images in colour, larger than ours: fewer than the samples it is lent to."""
+    """Return a foreign data set of 30 larger colour images, fewer than the samples to replace."""
     path = tmp_path_factory.mktemp("foreign") / "small.npz"
     rng = np.random.default_rng(9)
     np.savez(path, X=rng.integers(0, 256, (30, 12, 12, 3), dtype=np.uint8), y=np.arange(30) % 3)
@@ -41,13 +41,13 @@ def triples(view):
 def test_the_rate_is_exact_in_each_class_and_nests(labels, rates, seed):
     view = View.of(source(labels=labels), seed=seed)
     low, high = (OpenSet(rate, "digits")(view) for rate in sorted(rates))
-    assert np.array_equal(high.labels, view.labels), "labels stay"
+    assert np.array_equal(high.labels, view.labels), "labels are unchanged"
     for label in range(4):
         shown = view.labels == label
         assert high.foreign[shown].sum() == round(round(max(rates) * int(shown.sum()), 6))
     assert set(np.flatnonzero(low.foreign)) <= set(np.flatnonzero(high.foreign))
-    assert np.array_equal(low.rows[low.foreign], high.rows[low.foreign]), "and the same images stay"
-    assert len({*high.rows[high.foreign].tolist()}) == high.foreign.sum(), "no image comes twice"
+    assert np.array_equal(low.rows[low.foreign], high.rows[low.foreign]), "the same samples show the same images"
+    assert len({*high.rows[high.foreign].tolist()}) == high.foreign.sum(), "no image is repeated"
 
 
 def test_images_are_the_foreign_ones_and_their_truth_is_unknown():
@@ -57,7 +57,9 @@ def test_images_are_the_foreign_ones_and_their_truth_is_unknown():
     assert after.foreign.sum() == 40
     for n, (origin, row, _) in enumerate(triples(after)):
         if origin:
-            assert np.array_equal(after.images()[n], np.repeat(digits.images[row], 3, axis=0)), "grey became colour"
+            assert np.array_equal(after.images()[n], np.repeat(digits.images[row], 3, axis=0)), (
+                "grey is converted to colour"
+            )
             assert after.truth[n] == after.published_labels[n] == -1
         else:
             assert row == view.rows[n]
@@ -71,34 +73,38 @@ def test_training_and_held_out_rows_share_no_image():
     assert not set(train.rows) & set(held_out.rows)
 
 
-def test_a_smaller_foreign_set_comes_again_as_evenly_as_can_be(small):
+def test_images_of_a_smaller_foreign_set_repeat_evenly(small):
     after = OpenSet(1.0, small)(View.of(source(200)))
-    times = np.bincount(after.source_rows, minlength=30)
-    assert len(set(after.rows.tolist())) == 200, "each sample is one of its own all the same"
-    assert times.min() == 6
-    assert times.max() == 7
+    repetitions = np.bincount(after.source_rows, minlength=30)
+    assert len(set(after.rows.tolist())) == 200, "each sample still has its own identity"
+    assert repetitions.min() == 6
+    assert repetitions.max() == 7
     assert after.images().shape == (200, 1, 8, 8)
 
 
-def test_two_steps_with_two_sets_add_up(small):
+def test_two_steps_with_two_foreign_sets_add_up(small):
     view = View.of(source(), seed=2)
     after = scenarios.parse(f'openset(0.2, source=digits)+openset(0.2, source="{small}")')(view)
     assert np.bincount(after.origin).tolist() == [120, 40, 40]
     assert [other.name for other in after.sources] == ["toy", "digits", small]
     first = scenarios.parse("openset(0.2, source=digits)")(view)
-    assert np.array_equal(after.rows[first.foreign], first.rows[first.foreign]), "what was foreign stays as it was"
-    more = scenarios.parse(f'openset(0.1, source=digits)+openset(0.1, source="{small}")+openset(0.3, source="{small}")')
-    assert np.bincount(more(view).origin).tolist() == [100, 20, 80]
+    assert np.array_equal(after.rows[first.foreign], first.rows[first.foreign]), (
+        "images that were foreign are unchanged"
+    )
+    chain = scenarios.parse(
+        f'openset(0.1, source=digits)+openset(0.1, source="{small}")+openset(0.3, source="{small}")'
+    )
+    assert np.bincount(chain(view).origin).tolist() == [100, 20, 80]
 
 
-def test_two_steps_with_one_set_share_it_and_no_image():
+def test_two_steps_with_one_foreign_set_share_no_image():
     view = View.of(source(400), seed=2)
     after = scenarios.parse("openset(0.4, source=digits)+openset(0.5, source=digits)")(view)
     assert np.bincount(after.origin).tolist() == [40, 360]
     assert len(after.sources) == 2
     assert len({row for origin, row, _ in triples(after) if origin}) == 360
-    everything = scenarios.parse("openset(0.6, source=digits)+openset(0.6, source=digits)")(view)
-    assert everything.foreign.all(), "there is no more than all"
+    all_foreign = scenarios.parse("openset(0.6, source=digits)+openset(0.6, source=digits)")(view)
+    assert all_foreign.foreign.all(), "the rate is capped at 1"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_two_steps_with_one_set_share_it_and_no_image():
         ("openset(0.2, source=digits)+step10", None, 0),
     ],
 )
-def test_it_composes(chain, foreign, wrong):
+def test_openset_composes(chain, foreign, wrong):
     view = View.of(source(), seed=4)
     after = scenarios.parse(chain)(view)
     if foreign is not None:
@@ -121,12 +127,12 @@ def test_it_composes(chain, foreign, wrong):
     if wrong is not None:
         assert (after.truth[own] != after.labels[own]).sum() == wrong
     if "step" in chain:
-        assert after.counts.tolist() == [50, 50, 5, 5], "thinning goes by labels, foreign or not"
+        assert after.counts.tolist() == [50, 50, 5, 5], "subsampling uses labels, foreign or not"
     shuffled = view.take(np.random.default_rng(0).permutation(200))
     assert sorted(triples(scenarios.parse(chain)(shuffled))) == sorted(triples(after))
 
 
-def test_noise_after_it_reaches_foreign_images_too():
+def test_later_noise_relabels_foreign_images_too():
     view = View.of(source(), seed=4)
     middle = scenarios.parse("openset(0.2, source=digits)")(view)
     after = scenarios.parse("openset(0.2, source=digits)+noise1")(view)
@@ -134,7 +140,7 @@ def test_noise_after_it_reaches_foreign_images_too():
     assert np.array_equal(after.rows, middle.rows)
 
 
-def test_independent_draws_meet_the_rate_on_average():
+def test_independent_draws_have_the_rate_on_average():
     total = [
         OpenSet(0.3, "digits", "independent")(View.of(source(400), seed=seed)).foreign.mean() for seed in range(30)
     ]
@@ -142,19 +148,19 @@ def test_independent_draws_meet_the_rate_on_average():
     assert len(set(total)) > 10
 
 
-def test_seeds_differ_in_who_and_in_what():
+def test_seeds_change_samples_and_images():
     one, two = (OpenSet(0.5, "digits")(View.of(source(), seed=seed)) for seed in (0, 1))
     both = one.foreign & two.foreign
     assert 0 < both.sum() < 100
     assert (one.rows[both] != two.rows[both]).mean() > 0.9
 
 
-def test_at_rate_nought_nothing_is_there():
+def test_rate_zero_changes_nothing():
     view = View.of(source())
     assert OpenSet(0.0, "digits")(view).digest == view.digest
 
 
-def test_what_cannot_be_is_refused(small):
+def test_invalid_values_are_rejected(small):
     view = View.of(sources.load_dataset("digits"))
     with pytest.raises(UsageError, match="'digits' is the data set itself: foreign images must come from another"):
         scenarios.parse("openset(0.2, source=digits)")(view)
@@ -168,12 +174,12 @@ def test_what_cannot_be_is_refused(small):
         scenarios.parse("openset(2, source=digits)")
 
 
-def test_noise_draws_for_each_sample_that_shows_the_same_foreign_image(small):
+def test_noise_draws_separately_for_samples_with_the_same_foreign_image(small):
     chain = scenarios.parse(f'openset(1.0, source="{small}")+noise(0.5, draws=independent)')
     view = View.of(source(600), seed=1)
     after = chain(view)
     wrong = [(after.labels != view.labels)[after.source_rows == place].mean() for place in range(30)]
-    assert 0 < min(wrong) < max(wrong) < 1, "all who show one image flip together"
+    assert 0 < min(wrong) < max(wrong) < 1, "samples with the same image flip together"
     moved = np.random.default_rng(0).permutation(600)
     assert triples(chain(view.take(moved))) == [triples(after)[n] for n in moved] or sorted(
         triples(chain(view.take(moved)))
