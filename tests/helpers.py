@@ -1,4 +1,4 @@
-"""Toys that tests share: a data set that anyone can learn, small nets, and methods made of them."""
+"""Shared test helpers: an easily learned data set, small networks, and methods built from them."""
 
 import copy
 import io
@@ -33,16 +33,16 @@ from robustkd.types import Batch, Clock, DatasetInfo, Output
 
 SHAPE, CLASSES = (1, 8, 8), ("left", "middle", "right")
 CPU = torch.device("cpu")
-# One family of sizes, so that methods that need maps alike can be built; two kinds of maps, raw sums and after a ReLU.
+# Equal map sizes, for methods that require them, but two kinds of maps: raw sums and after a ReLU.
 STUDENT, TEACHER = "wrn_10_1", "resnet8"
-# Small steps that end softly: what is learned of the toy data then stays learned.
+# Small learning rates that decay to zero, so that training on the toy data converges.
 RECIPE = Recipe(epochs=1, lr=0.03, schedule="cosine")
-EARLY = Clock(0, 8)  # early in a run, when what is only done for a part of it is done
+EARLY = Clock(0, 8)  # early in a run, when terms with a decaying weight are active
 
 
-def make_source(each: int = 20, truth: bool = True) -> Source:
-    """`each` images of each class: a bright stripe at the class's place, under noise."""
-    labels = np.arange(each * len(CLASSES)) % len(CLASSES)
+def make_source(per_class: int = 20, truth: bool = True) -> Source:
+    """Return `per_class` images of each class: a bright stripe at a position that depends on the class, with noise."""
+    labels = np.arange(per_class * len(CLASSES)) % len(CLASSES)
     images = np.random.default_rng(0).integers(0, 90, (len(labels), *SHAPE), dtype=np.uint8)
     for row, label in enumerate(labels):
         images[row, :, :, 3 * label : 3 * label + 2] += 120
@@ -51,13 +51,13 @@ def make_source(each: int = 20, truth: bool = True) -> Source:
 
 @cache
 def large_view() -> View:
-    """Enough to learn from."""
+    """Return a view that is large enough to train on."""
     return View.of(make_source(20))
 
 
 @cache
 def small_view() -> View:
-    """Two batches of six, every class in both."""
+    """Return a view of two batches of six, each with all classes."""
     return View.of(make_source(4))
 
 
@@ -75,7 +75,7 @@ def _cached_network(word: str, seed: int, half: bool) -> Network:
 
 
 def make_network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:
-    """A net for the toy data, of its own weights."""
+    """Return a new network for the toy data."""
     return copy.deepcopy(_cached_network(word, seed, half))
 
 
@@ -88,7 +88,7 @@ def _trained_teacher_state() -> dict[str, Tensor]:
 
 
 def make_teacher(half: bool = False) -> Frozen:
-    """A teacher that knows the toy data."""
+    """Return a teacher trained on the toy data."""
     net = make_network(TEACHER, half=half)
     net.load_state_dict(_trained_teacher_state())
     return Frozen(net)
@@ -96,26 +96,26 @@ def make_teacher(half: bool = False) -> Frozen:
 
 @dataclass(frozen=True)
 class BuiltMethod:
-    """A method and what it was made of."""
+    """A method and the ingredients it was built from."""
 
     method: Method
     teacher: Frozen
     random: torch.Generator
 
     def train(self, view: View, *, epochs: int = 2, state: Any = None, size: int = 6) -> Iterator[Epoch]:
-        """Through the engine, epoch by epoch."""
+        """Train with the engine, epoch by epoch."""
         recipe = replace(RECIPE, epochs=epochs)
         loader = make_loader(view, size, views=self.method.views)
         return fit(self.method, loader, recipe, random=self.random, state=state)
 
-    def trained(self, view: View, **options: Any) -> dict[str, Any]:
-        """All that the method has become after training."""
+    def train_fully(self, view: View, **options: Any) -> dict[str, Any]:
+        """Train and return the final state of the method."""
         for _ in self.train(view, **options):
             pass
         return self.method.state_dict()
 
-    def walk(self, view: View, size: int = 6) -> Iterator[tuple[Phase, torch.optim.SGD, Batch]]:
-        """Every batch of an epoch of every phase, for a test that wants to take the steps itself."""
+    def iter_batches(self, view: View, size: int = 6) -> Iterator[tuple[Phase, torch.optim.SGD, Batch]]:
+        """Iterate over the batches of one epoch of each phase, for tests that perform the updates themselves."""
         self.method.train()
         for phase in self.method.phases():
             optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
@@ -133,10 +133,10 @@ def build_method(
     view: View | None = None,
     criterion: Callable[[DatasetInfo], Criterion] = CE,
 ) -> BuiltMethod:
-    """A method as a study makes it, of toys."""
+    """Build a method as a study does, from toy ingredients."""
     data = dataset_info(small_view() if view is None else view)
     frozen, random = make_teacher(half), torch.Generator().manual_seed(seed)
-    # What a constructor itself draws (an adapter's first weights) hangs on the seed too.
+    # Initial weights of adapters, drawn in the constructor, depend on the seed too.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeds.derive(seed, "init", "method"))
         method = build.build(
@@ -154,7 +154,7 @@ def build_method(
 
 
 def make_plan(folder: Path) -> study.Plan:
-    """A study of the embedded data with small nets, nothing of it written yet."""
+    """Return the plan of a study of the embedded data with small networks; nothing is written."""
     options = StudyOptions(scenario="clean", student=STUDENT, teacher=TEACHER)
     return study.Plan(
         options, folder, device="cpu", half=False, mean=(0.3,), std=(0.4,), teacher=None, init=None, jobs=1, threads=1
@@ -162,21 +162,21 @@ def make_plan(folder: Path) -> study.Plan:
 
 
 def toy_spec(kind: str, target: Callable[..., Any]) -> Spec:
-    """A word for a thing that is in no table."""
+    """Return a spec of a target that is in no registry."""
     return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).parse("toy")
 
 
 def states_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two states are equal bit for bit."""
+    """Return whether two states are bit-equal."""
 
-    def alike(a: Any, b: Any) -> bool:
+    def equal(a: Any, b: Any) -> bool:
         return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
 
-    return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
 
 
 def reload_state(state: dict[str, Any]) -> dict[str, Any]:
-    """A state as it comes back from a file."""
+    """Save a state and load it again."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -185,26 +185,26 @@ def reload_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def golden(shape: tuple[int, ...], a: float, b: float, scale: float = 1.0) -> Tensor:
-    """The deterministic tensors that methods.md gives its values for: scale * sin(a k + b), k the flat index."""
+    """Return the tensor that golden values are computed for: scale * sin(a k + b), k the flat index."""
     return scale * torch.sin(a * torch.arange(int(np.prod(shape)), dtype=torch.float64) + b).reshape(shape)
 
 
 S, T, LABELS = golden((4, 5), 0.7, 0.3), golden((4, 5), 1.3, 0.1, 2), torch.tensor([0, 2, 4, 1])
-FIVE = DatasetInfo(4, (1, 1, 1, 0, 1), (1, 2, 2))  # what a method may know of those labels
+FIVE = DatasetInfo(4, (1, 1, 1, 0, 1), (1, 2, 2))  # what a method may know about these labels
 
 
 class ConstantNetwork(Network):
-    """Answers with logits of its own, whatever it is shown; they are what it learns."""
+    """A network that returns its parameter `logits` for all images."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
         self.logits = nn.Parameter(logits.detach().clone())
-        self.asked = self.learning = 0  # how often it was asked, and how often with a gradient in view
+        self.calls = self.calls_with_grad = 0  # forward passes, and those with gradients enabled
 
     def forward(self, images: Tensor) -> Output:
-        self.asked += 1
-        self.learning += torch.is_grad_enabled()
-        logits = 1 * self.logits  # an answer stays what it was when the parameter moves
+        self.calls += 1
+        self.calls_with_grad += torch.is_grad_enabled()
+        logits = 1 * self.logits  # a copy, so that outputs do not change with the parameter
         return Output(logits, logits, ())
 
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
@@ -215,6 +215,7 @@ class ConstantNetwork(Network):
 
 
 def make_batch(labels: Tensor = LABELS, images: Tensor | None = None) -> Batch:
-    """Labels with images that do not matter."""
-    shown = torch.zeros(len(labels), 1, 2, 2) if images is None else images
-    return Batch(shown, labels, torch.arange(len(labels)), Clock(0, 1))
+    """Return a batch of labels, with arbitrary images by default."""
+    if images is None:
+        images = torch.zeros(len(labels), 1, 2, 2)
+    return Batch(images, labels, torch.arange(len(labels)), Clock(0, 1))

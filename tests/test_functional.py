@@ -1,4 +1,4 @@
-"""The mathematics that methods share."""
+"""Loss functions and tensor operations shared by methods."""
 
 import math
 
@@ -9,8 +9,8 @@ from helpers import S, T, golden
 from robustkd.functional import kl, masked_mean, sample_valid_columns
 
 
-def looped(target, logits, temperature):
-    """KL(target || logits), averaged over samples, one number at a time."""
+def reference_kl(target, logits, temperature):
+    """KL(target || logits), averaged over samples, computed with scalars."""
     total = 0.0
     for t, s in zip(target.tolist(), logits.tolist(), strict=True):
         p, q = ([math.exp(z / temperature) for z in row] for row in (t, s))
@@ -21,7 +21,7 @@ def looped(target, logits, temperature):
 
 @pytest.mark.parametrize(("temperature", "value"), [(1, 0.7890244234), (4, 0.0720550816)])
 def test_golden_values(temperature, value):
-    assert kl(T, S, temperature).item() == pytest.approx(value, abs=1e-10)  # divided by K it would be a fifth of it
+    assert kl(T, S, temperature).item() == pytest.approx(value, abs=1e-10)  # not divided by K
 
 
 def test_by_hand():
@@ -31,11 +31,11 @@ def test_by_hand():
 
 @pytest.mark.parametrize("temperature", [0.5, 1, 3])
 def test_matches_a_loop(temperature):
-    assert kl(T, S, temperature).item() == pytest.approx(looped(T, S, temperature), rel=1e-12)
+    assert kl(T, S, temperature).item() == pytest.approx(reference_kl(T, S, temperature), rel=1e-12)
 
 
 def test_kl_is_from_target_to_logits():
-    assert kl(S, T).item() == pytest.approx(looped(S, T, 1), rel=1e-12)
+    assert kl(S, T).item() == pytest.approx(reference_kl(S, T, 1), rel=1e-12)
     assert abs(kl(S, T) - kl(T, S)) > 0.01
 
 
@@ -61,7 +61,7 @@ def test_large_logits_are_finite():
     far = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     value = kl(far.detach().flip(1), far)
     value.backward()
-    assert value.item() == pytest.approx(1e4)  # the target's class has a logit 10000 below the best
+    assert value.item() == pytest.approx(1e4)  # the logit of the target's class is 10000 below the highest
     assert far.grad.isfinite().all()
 
 
@@ -71,8 +71,8 @@ def test_gradient():
 
 def test_valid_columns_are_sampled_uniformly():
     valid = torch.tensor([[True, False, True], [False, False, False]]).repeat(2000, 1)
-    column, found = sample_valid_columns(valid, torch.Generator().manual_seed(0))
-    assert found.tolist() == [True, False] * 2000
+    column, has_valid = sample_valid_columns(valid, torch.Generator().manual_seed(0))
+    assert has_valid.tolist() == [True, False] * 2000
     assert (column[::2].bincount(minlength=3) / 2000).tolist() == pytest.approx([0.5, 0, 0.5], abs=0.03)
 
 

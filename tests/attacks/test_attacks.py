@@ -1,4 +1,4 @@
-"""The walk to a decision boundary, on teachers whose answer is known."""
+"""Perturbation towards a decision boundary, on teachers with known logits."""
 
 import copy
 from functools import partial
@@ -33,21 +33,23 @@ def test_golden_values_on_a_linear_teacher():
     gaps += [0.00685110, 0.00390200]
     one = torch.tensor([0]), torch.tensor([1])
     for steps, expected in enumerate(gaps):
-        walked = perturb_towards(linear, point(2, 1), *one, steps=steps, bounds=None)
-        assert gap(walked.images) == pytest.approx(expected, abs=1e-8)
-        assert not walked.in_target.any()
+        perturbed = perturb_towards(linear, point(2, 1), *one, steps=steps, bounds=None)
+        assert gap(perturbed.images) == pytest.approx(expected, abs=1e-8)
+        assert not perturbed.in_target.any()
 
 
 def test_an_image_stops_once_another_class_is_predicted():
-    walked = perturb_towards(linear, point(2, 1), torch.tensor([0]), torch.tensor([1]), steps=40, step=0.8, bounds=None)
-    assert walked.in_target.item()
-    assert -0.2 < gap(walked.images) < 0
-    further = perturb_towards(linear, walked.images, torch.tensor([0]), torch.tensor([1]), steps=10, bounds=None)
-    assert torch.equal(further.images, walked.images)
+    perturbed = perturb_towards(
+        linear, point(2, 1), torch.tensor([0]), torch.tensor([1]), steps=40, step=0.8, bounds=None
+    )
+    assert perturbed.in_target.item()
+    assert -0.2 < gap(perturbed.images) < 0
+    further = perturb_towards(linear, perturbed.images, torch.tensor([0]), torch.tensor([1]), steps=10, bounds=None)
+    assert torch.equal(further.images, perturbed.images)
 
 
 def test_steps_are_in_units_of_the_normalisation():
-    # Images a tenth as large before a net that divides by a tenth: the same walk, a tenth as long.
+    # Images scaled by 0.1 and a network that divides by 0.1: the same perturbation, scaled by 0.1.
     def scaled(images: Tensor) -> Tensor:
         return linear(images / 0.1)
 
@@ -107,52 +109,59 @@ def test_target_and_third_class_are_distinguished():
 def test_boundary_samples_are_a_fixed_share_of_which_correct_ones_are_valid():
     net, random = make_network("resnet8").eval(), torch.Generator()
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    theirs = net(images).logits.detach()
-    said = theirs.argmax(dim=1)
-    student = theirs.clone()
-    student[1:] = -student[1:]  # right about the first only
-    shown = Batch(images, said, torch.arange(9), Clock(0, 9))
-    near = find_boundary_samples(
-        lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std
+    teacher_logits = net(images).logits.detach()
+    predictions = teacher_logits.argmax(dim=1)
+    student = teacher_logits.clone()
+    student[1:] = -student[1:]  # correct for the first only
+    batch = Batch(images, predictions, torch.arange(9), Clock(0, 9))
+    samples = find_boundary_samples(
+        lambda x: net(x).logits, batch, teacher_logits, student, random.manual_seed(0), share=0.5, unit=net.std
     )
-    assert len(near.images) == 4
-    assert near.valid.tolist() == [True, False, False, False]
-    assert near.rows[0] == 0
-    assert torch.equal(near.base, said[near.rows])
-    assert not (near.target == near.base).any()
-    torch.testing.assert_close(near.logits, net(near.images).logits.detach())
-    arrived = near.logits[0].argmax() == near.target[0]
+    assert len(samples.images) == 4
+    assert samples.valid.tolist() == [True, False, False, False]
+    assert samples.rows[0] == 0
+    assert torch.equal(samples.base, predictions[samples.rows])
+    assert not (samples.target == samples.base).any()
+    torch.testing.assert_close(samples.logits, net(samples.images).logits.detach())
+    reached = samples.logits[0].argmax() == samples.target[0]
     strict = find_boundary_samples(
-        lambda x: net(x).logits, shown, theirs, student, random.manual_seed(0), share=0.5, unit=net.std, strict=True
+        lambda x: net(x).logits,
+        batch,
+        teacher_logits,
+        student,
+        random.manual_seed(0),
+        share=0.5,
+        unit=net.std,
+        strict=True,
     )
-    assert strict.valid.tolist() == [bool(arrived), False, False, False]
+    assert strict.valid.tolist() == [bool(reached), False, False, False]
 
 
 def test_a_single_candidate_is_perturbed_and_the_batch_is_filled():
-    # Three points of the linear teacher; the student has only the second right. Nobody squeezes it away.
+    # Three points of the linear teacher; the student is correct only for the second.
     images = torch.cat([point(0.9, 0.2), point(0.3, 0.8), point(0.7, 0.1)])
-    theirs = linear(images)
+    teacher_logits = linear(images)
     student = torch.tensor([[0.0, 1, 0], [0, 2, 0], [0, 0, 3]])
-    shown = Batch(images, theirs.argmax(dim=1), torch.arange(3), Clock(0, 1))
-    near = find_boundary_samples(
-        linear, shown, theirs, student, torch.Generator().manual_seed(0), share=1.0, steps=40, step=0.8
+    batch = Batch(images, teacher_logits.argmax(dim=1), torch.arange(3), Clock(0, 1))
+    samples = find_boundary_samples(
+        linear, batch, teacher_logits, student, torch.Generator().manual_seed(0), share=1.0, steps=40, step=0.8
     )
-    assert near.images.shape == images.shape
-    assert near.rows[0] == 1
-    assert near.valid.tolist() == [True, False, False]
-    assert near.notes["candidates"].item() == pytest.approx(1 / 3)
-    assert near.logits[0].argmax() != 1
+    assert samples.images.shape == images.shape
+    assert samples.rows[0] == 1
+    assert samples.valid.tolist() == [True, False, False]
+    assert samples.notes["candidates"].item() == pytest.approx(1 / 3)
+    assert samples.logits[0].argmax() != 1
 
 
 @pytest.mark.parametrize("right", [True, False])
 def test_a_batch_of_one_is_perturbed(right: bool):
     images = point(0.9, 0.2)
-    shown = Batch(images, torch.tensor([0 if right else 2]), torch.arange(1), Clock(0, 1))
+    batch = Batch(images, torch.tensor([0 if right else 2]), torch.arange(1), Clock(0, 1))
     logits = linear(images)
-    near = find_boundary_samples(linear, shown, logits, logits, torch.Generator().manual_seed(0), share=0.25)
-    assert near.images.shape == images.shape
-    assert near.valid.tolist() == [right]
-    assert all(torch.isfinite(note) for note in near.notes.values())
+    samples = find_boundary_samples(linear, batch, logits, logits, torch.Generator().manual_seed(0), share=0.25)
+    assert samples.images.shape == images.shape
+    assert samples.valid.tolist() == [right]
+    assert all(torch.isfinite(note) for note in samples.notes.values())
 
 
 def test_a_constant_and_saturated_teacher_gives_no_nan():
@@ -160,29 +169,29 @@ def test_a_constant_and_saturated_teacher_gives_no_nan():
         return 0 * x.flatten(1).sum(dim=1, keepdim=True) + torch.tensor([1e4, 0.0, -1e4])
 
     images, random = torch.rand(4, 1, 2, 2), torch.Generator().manual_seed(0)
-    shown = Batch(images, torch.zeros(4, dtype=torch.long), torch.arange(4), Clock(0, 1))
-    near = find_boundary_samples(flat, shown, flat(images), flat(images), random, share=1.0)
-    torch.testing.assert_close(near.images, images[near.rows])
-    assert near.target.tolist() == [1, 1, 1, 1]
-    assert near.valid.all()
-    assert near.notes["crossed"].item() == 0
+    batch = Batch(images, torch.zeros(4, dtype=torch.long), torch.arange(4), Clock(0, 1))
+    samples = find_boundary_samples(flat, batch, flat(images), flat(images), random, share=1.0)
+    torch.testing.assert_close(samples.images, images[samples.rows])
+    assert samples.target.tolist() == [1, 1, 1, 1]
+    assert samples.valid.all()
+    assert samples.notes["crossed"].item() == 0
 
 
-def answered(net: Network, images: Tensor) -> Tensor:
+def logits_of(net: Network, images: Tensor) -> Tensor:
     return net(images).logits
 
 
 def test_student_gradients_are_unaffected_by_a_preceding_attack():
-    # The authors' code calls backward within the attack, and so leaves gradients in every parameter it meets.
+    # The authors' code calls backward in the attack, which leaves gradients in all parameters.
     gradients = []
     for attacked in (True, False):
         student, teacher = make_network("resnet8", seed=1).train(), make_network("resnet8").eval()
         images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-        ours, theirs = student(images).logits, teacher(images).logits
-        shown = Batch(images, theirs.argmax(dim=1), torch.arange(6), Clock(0, 1))
+        ours, teacher_logits = student(images).logits, teacher(images).logits
+        batch = Batch(images, teacher_logits.argmax(dim=1), torch.arange(6), Clock(0, 1))
         if attacked:
             find_boundary_samples(
-                partial(answered, teacher), shown, theirs, ours, torch.Generator().manual_seed(0), share=0.5
+                partial(logits_of, teacher), batch, teacher_logits, ours, torch.Generator().manual_seed(0), share=0.5
             )
             assert all(parameter.grad is None for net in (student, teacher) for parameter in net.parameters())
         ours.square().mean().backward()

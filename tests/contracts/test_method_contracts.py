@@ -103,7 +103,7 @@ class Impostor(Distiller):
 
 def what_is_measured_beside_it_answers_like_the_model(word: Spec) -> None:
     made = build_method(word)
-    made.trained(small_view())
+    made.train_fully(small_view())
     made.method.eval()
     before = reload_state(made.method.state_dict())
     with torch.no_grad():
@@ -130,7 +130,7 @@ class Crowded(Baseline):
 
 def terms_are_finite_scalars(word: Spec, **options: Any) -> None:
     made = build_method(word, **options)
-    for phase, optimiser, batch in made.walk(small_view()):
+    for phase, optimiser, batch in made.iter_batches(small_view()):
         for objective in phase.step(batch):
             assert objective.terms, f"nothing is minimised in {phase.name}"
             for name, value in {**objective.terms, **objective.notes}.items():
@@ -163,7 +163,7 @@ def everything_that_learns_is_reached(word: Spec) -> None:
     made = build_method(word)
     learning = {id(p): name for name, p in made.method.named_parameters() if p.requires_grad}
     reached: set[int] = set()
-    for phase, optimiser, batch in made.walk(small_view()):
+    for phase, optimiser, batch in made.iter_batches(small_view()):
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
             reached |= {id(p) for p in phase.parameters if p.grad is not None and p.grad.any()}
@@ -194,7 +194,7 @@ def leaves(loss: Tensor) -> list[Tensor]:
 
 def every_leaf_of_the_loss_is_moved(word: Spec) -> None:
     made = build_method(word)
-    for phase, optimiser, batch in made.walk(small_view()):
+    for phase, optimiser, batch in made.iter_batches(small_view()):
         moved = {id(p) for p in phase.parameters}
         for objective in phase.step(batch):
             found = leaves(objective.loss)
@@ -220,7 +220,7 @@ def a_tail_of_one_or_two_does_not_break_it(word: Spec) -> None:
     rows = small_view().take(np.arange(3))
     made = build_method(word, view=rows)
     for size in (1, 2):
-        for phase, optimiser, batch in made.walk(rows, size):
+        for phase, optimiser, batch in made.iter_batches(rows, size):
             for objective in phase.step(batch):
                 assert objective.loss.isfinite(), f"with {len(batch.labels)} samples the loss is {objective.loss}"
                 phase.update(objective, optimiser)
@@ -241,7 +241,7 @@ class Sociable(Baseline):
 def the_teacher_stays_as_it_is(word: Spec) -> None:
     made = build_method(word)
     net, digest = made.teacher.net, made.teacher.digest
-    made.trained(small_view())
+    made.train_fully(small_view())
     assert not any(part.training for part in net.modules()), "the teacher is in training mode"
     assert not any(p.requires_grad or p.grad is not None for p in net.parameters()), "the teacher is given gradients"
     assert Frozen(net).digest == digest, "the teacher has changed"
@@ -261,7 +261,7 @@ def modes_do_not_leak(word: Spec) -> None:
         return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()
 
     made, seen = build_method(word), set()
-    for phase, optimiser, batch in made.walk(small_view()):
+    for phase, optimiser, batch in made.iter_batches(small_view()):
         for objective in phase.step(batch):
             seen.add(now())
             with torch.enable_grad():  # so that who leaks gets to the end, and takes the leak back
@@ -283,7 +283,7 @@ def the_global_generators_are_left_alone(word: Spec) -> None:
         return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()
 
     before = now()
-    build_method(word).trained(small_view())
+    build_method(word).train_fully(small_view())
     assert now() == before, "a global generator was drawn from"
 
 
@@ -296,7 +296,7 @@ class Gambler(Baseline):
 
 
 def the_same_seed_gives_the_same_weights(word: Spec) -> None:
-    one, again, other = (build_method(word, seed=seed).trained(small_view()) for seed in (0, 0, 1))
+    one, again, other = (build_method(word, seed=seed).train_fully(small_view()) for seed in (0, 0, 1))
     assert states_equal(one, again), "one seed, two results"
     assert not states_equal(one, other)
 
@@ -317,7 +317,7 @@ def phases_may_be_asked_for_twice(word: Spec) -> None:
     before = reload_state(method.state_dict())
     asked.append(method.phases())
     assert states_equal(method.state_dict(), before), "asking for phases changes the method"
-    made.trained(small_view())
+    made.train_fully(small_view())
     asked.append(method.phases())
     first, *others = map(told, asked)
     assert len({name for name, _, _ in first}) == len(first), "two phases of one name"
@@ -331,7 +331,7 @@ class Restless(Baseline):
 
 
 def one_update_more(made: BuiltMethod) -> dict[str, Any]:
-    for phase, optimiser, batch in made.walk(small_view(), size=12):
+    for phase, optimiser, batch in made.iter_batches(small_view(), size=12):
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
     return made.method.state_dict()
@@ -339,7 +339,7 @@ def one_update_more(made: BuiltMethod) -> dict[str, Any]:
 
 def the_state_is_all_there_is(word: Spec) -> None:
     one, other = build_method(word), build_method(word, seed=1)
-    other.method.load_state_dict(reload_state(one.trained(small_view())))
+    other.method.load_state_dict(reload_state(one.train_fully(small_view())))
     other.random.set_state(one.random.get_state())
     assert states_equal(one.method.state_dict(), other.method.state_dict())
     assert states_equal(one_update_more(one), one_update_more(other)), "something that matters is not in the state"
@@ -363,7 +363,7 @@ def it_can_be_taken_up_after_every_epoch(word: Spec) -> None:
     states = [reload_state(epoch.state()) for epoch in made.train(small_view(), epochs=2)]
     assert len(states) >= 2
     for number, state in enumerate(states, 1):
-        final = build_method(word, seed=1).trained(small_view(), epochs=2, state=state)
+        final = build_method(word, seed=1).train_fully(small_view(), epochs=2, state=state)
         assert states_equal(final, made.method.state_dict()), f"taken up after epoch {number}, it ends elsewhere"
 
 
@@ -391,7 +391,7 @@ def labels_are_believed_through_the_criterion(word: Spec) -> None:
     swapped = small_view().relabel((small_view().labels + 1) % 3)  # as many of each class as before
     assert (swapped.counts == small_view().counts).all()
     hears, deaf = (
-        [build_method(word, criterion=criterion).trained(view) for view in (small_view(), swapped)]
+        [build_method(word, criterion=criterion).train_fully(view) for view in (small_view(), swapped)]
         for criterion in (CE, Deaf)
     )
     assert states_equal(*deaf), "labels come in by another way than the criterion"
@@ -423,7 +423,7 @@ def no_two_outputs_share_a_criterion(word: Spec) -> None:
     made = build_method(word, criterion=criterion)
     assert crew
     assert all(any(part is one for part in made.method.modules()) for one in crew), "a criterion's memory is not kept"
-    for phase, optimiser, batch in made.walk(small_view()):
+    for phase, optimiser, batch in made.iter_batches(small_view()):
         before = [one.asked for one in crew]
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
@@ -443,7 +443,7 @@ def the_truth_is_not_seen(word: Spec) -> None:
     told, untold = (View.of(make_source(4, truth=known)).relabel(wrong) for known in (True, False))
     assert told.truth is not None
     assert untold.truth is None
-    one, other = (build_method(word).trained(view) for view in (told, untold))
+    one, other = (build_method(word).train_fully(view) for view in (told, untold))
     assert states_equal(one, other), "what is true makes a difference"
 
 
@@ -465,7 +465,7 @@ class Peeping(Baseline):
 def it_learns_what_is_easy(word: Spec) -> None:
     # Clean and balanced: this is about optimisation, not about robustness.
     made = build_method(word, view=large_view())
-    made.trained(large_view(), epochs=10, size=12)
+    made.train_fully(large_view(), epochs=10, size=12)
     ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()
     right = (made.method.model(images).logits.argmax(dim=1) == labels).float().mean()
     assert right >= 0.95, f"only {right:.0%} of the toy are learned"

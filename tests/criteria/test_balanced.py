@@ -18,7 +18,7 @@ def balanced(*counts: int) -> Balanced:
 
 def test_by_hand():
     # Equal logits, 30 samples of class 0 and 10 of class 1: p = (3/4, 1/4), so labels 0 and 1 cost log(4/3) and log 4:
-    # a frequent label is what class sizes alone foretell, a rare one is what must be learned.
+    # a frequent label is predicted by the class sizes alone, a rare one must be learned.
     losses = balanced(30, 10)(torch.zeros(2, 2), make_batch(torch.tensor([0, 1])))
     assert losses.tolist() == pytest.approx([0.2876821, 1.3862944], abs=1e-6)
 
@@ -49,7 +49,7 @@ def test_invariance_to_a_shift_of_logits():
 
 def test_a_class_without_samples_is_never_predicted():
     logits = S.clone().requires_grad_()
-    losses = balanced(4, 3, 2, 0, 1)(logits, make_batch())  # LABELS holds no 3
+    losses = balanced(4, 3, 2, 0, 1)(logits, make_batch())  # LABELS contains no 3
     losses.sum().backward()
     assert losses.isfinite().all()
     assert logits.grad.isfinite().all()

@@ -1,4 +1,4 @@
-"""amkd: at the teacher's boundary, near its answer and far from what is said of other classes."""
+"""amkd: triplet loss on boundary samples, boundary the teacher's logits and far from samples of other classes."""
 
 import pytest
 import torch
@@ -36,18 +36,18 @@ def build(word: str = "amkd", **options: object) -> BuiltMethod:
 
 
 def first_batch(epoch: int = 0, epochs: int = 100) -> Batch:
-    """The twelve images with the labels that the teacher gives, so that it is right about all of them."""
+    """Twelve images labelled with the teacher's predictions, so that all of these are correct."""
     (batch,) = make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs))
     return Batch(batch.images, make_teacher()(batch.images).logits.argmax(dim=1), batch.index, batch.clock)
 
 
-def agreeing(made: BuiltMethod) -> AMKD:
-    """A student that answers as the teacher does: every sample is a candidate."""
-    made.method.student = made.method.model = type(made.teacher.net)(
-        made.teacher.net.stem, made.teacher.net.stages, made.teacher.net.head, neck=made.teacher.net.neck
+def agreeing(built: BuiltMethod) -> AMKD:
+    """A student equal to the teacher: every sample is a candidate."""
+    built.method.student = built.method.model = type(built.teacher.net)(
+        built.teacher.net.stem, built.teacher.net.stages, built.teacher.net.head, neck=built.teacher.net.neck
     )
-    made.method.student.mean, made.method.student.std = made.teacher.net.mean, made.teacher.net.std
-    return made.method.eval()
+    built.method.student.mean, built.method.student.std = built.teacher.net.mean, built.teacher.net.std
+    return built.method.eval()
 
 
 def test_negatives_exclude_both_classes():
@@ -57,7 +57,7 @@ def test_negatives_exclude_both_classes():
 
 @pytest.mark.parametrize(("how", "expected"), [("hardest", 2), ("semihard", 3)])
 def test_each_strategy_selects_its_negative(how, expected):
-    # The nearest valid one is at 1; the nearest valid one beyond the positive, at 2, is at 4. The one at 0.5 is not valid.
+    # The nearest valid one is at 1; the nearest valid one farther than the positive (at 2) is at 4. The one at 0.5 is invalid.
     distance, valid = torch.tensor([[0.5, 9.0, 1.0, 4.0]]), torch.tensor([[False, True, True, True]])
     negative, any_other = select_negatives(distance, torch.tensor([2.0]), valid, how, torch.Generator())
     assert (negative.tolist(), any_other.tolist()) == ([expected], [True])
@@ -83,46 +83,48 @@ def test_random_negatives_are_uniform_over_valid_ones():
 
 
 def triplet_by_hand(reading: str, i: int, j: int, theirs: Tensor) -> float:
-    """max(0, |a - p| - |a - n| + 5) of supporting sample i with sample j as its negative, coordinate by coordinate."""
+    """max(0, |a - p| - |a - n| + 5) of boundary sample i with sample j as its negative, coordinate by coordinate."""
     a, p, n = {
         "I1": (BOUNDARY.logits[i], STUDENT_BOUNDARY[i], LOGITS[j]),
         "I2": (STUDENT_BOUNDARY[i], BOUNDARY.logits[i], theirs[j]),
         "I3": (STUDENT_BOUNDARY[i], LOGITS[BOUNDARY.rows[i]], LOGITS[j]),
     }[reading]
-    near, far = (sum((x - y) ** 2 for x, y in zip(a.tolist(), b.tolist(), strict=True)) ** 0.5 for b in (p, n))
-    return max(0.0, near - far + 5)
+    to_positive, to_negative = (
+        sum((x - y) ** 2 for x, y in zip(a.tolist(), b.tolist(), strict=True)) ** 0.5 for b in (p, n)
+    )
+    return max(0.0, to_positive - to_negative + 5)
 
 
 @pytest.mark.parametrize("reading", ["I1", "I2", "I3"])
 def test_each_reading_matches_a_loop(reading):
-    # Of six samples the teacher gives class 2 to the last two and class 0 to one: the negatives, whatever their labels.
-    said = torch.tensor([1, 1, 0, 1, 2, 2])
-    theirs = LOGITS + 20 * torch.eye(3, dtype=torch.float64)[said]
+    # The teacher predicts class 2 for the last two of six samples and class 0 for one: the negatives, whatever their labels.
+    predictions = torch.tensor([1, 1, 0, 1, 2, 2])
+    theirs = LOGITS + 20 * torch.eye(3, dtype=torch.float64)[predictions]
     method = build(reading=reading, negatives="hardest").method
-    loss, counted = method.triplet_losses(output(LOGITS), output(theirs), output(STUDENT_BOUNDARY), BOUNDARY)
-    possible = {0: (4, 5), 1: (2,)}  # neither 0 nor 1; neither 1 nor 2
-    hardest = [max(triplet_by_hand(reading, i, j, theirs) for j in possible[i]) for i in (0, 1)]
-    assert counted.tolist() == [True, True]
+    loss, valid = method.triplet_losses(output(LOGITS), output(theirs), output(STUDENT_BOUNDARY), BOUNDARY)
+    candidates = {0: (4, 5), 1: (2,)}  # neither 0 nor 1; neither 1 nor 2
+    hardest = [max(triplet_by_hand(reading, i, j, theirs) for j in candidates[i]) for i in (0, 1)]
+    assert valid.tolist() == [True, True]
     assert loss.tolist() == pytest.approx(hardest, abs=1e-5)
 
 
 def test_gradients_reach_only_what_the_reading_trains():
-    said = torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
+    predictions = torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
     reached = {}
     for reading in ("I1", "I2", "I3"):
-        student, there = LOGITS.clone().requires_grad_(), STUDENT_BOUNDARY.clone().requires_grad_()
+        student, perturbed = LOGITS.clone().requires_grad_(), STUDENT_BOUNDARY.clone().requires_grad_()
         method = build(reading=reading).method
-        loss, _ = method.triplet_losses(output(student), output(2 * said), output(there), BOUNDARY)
+        loss, _ = method.triplet_losses(output(student), output(2 * predictions), output(perturbed), BOUNDARY)
         loss.sum().backward()
-        reached[reading] = (student.grad is not None and bool(student.grad.any()), bool(there.grad.any()))
+        reached[reading] = (student.grad is not None and bool(student.grad.any()), bool(perturbed.grad.any()))
     assert reached == {"I1": (True, True), "I2": (False, True), "I3": (True, True)}
 
 
 def test_gradient_of_the_first_reading():
     negatives = torch.tensor([4, 2])
 
-    def loss(student: Tensor, there: Tensor) -> Tensor:
-        return triplet_loss(BOUNDARY.logits, there, student[negatives], 5.0)
+    def loss(student: Tensor, perturbed: Tensor) -> Tensor:
+        return triplet_loss(BOUNDARY.logits, perturbed, student[negatives], 5.0)
 
     assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(), STUDENT_BOUNDARY.clone().requires_grad_()))
 
@@ -135,14 +137,14 @@ def test_unit_and_embedding_space_are_invariant_to_length(space):
     if space == "embedding":
         with torch.no_grad():
             method.projection.bias.zero_()
-    said = 9 * torch.eye(3)[torch.tensor([1, 1, 0, 1, 2, 2])]
+    predictions = 9 * torch.eye(3)[torch.tensor([1, 1, 0, 1, 2, 2])]
 
     def loss(scale: float) -> list[float]:
         pool, teacher_pool = (x * scale for x in (ours, theirs))
-        there = pool[:2] + scale
-        student, at = Output(pool[:, :3], pool, ()), Output(there[:, :3], there, ())
-        near = BOUNDARY._replace(logits=BOUNDARY.logits.float())
-        return method.triplet_losses(student, Output(said, teacher_pool, ()), at, near)[0].tolist()
+        perturbed = pool[:2] + scale
+        student, at = Output(pool[:, :3], pool, ()), Output(perturbed[:, :3], perturbed, ())
+        boundary = BOUNDARY._replace(logits=BOUNDARY.logits.float())
+        return method.triplet_losses(student, Output(predictions, teacher_pool, ()), at, boundary)[0].tolist()
 
     assert loss(1.0) == pytest.approx(loss(7.0), rel=1e-4)
     assert any(value > 0 for value in loss(1.0))
@@ -190,9 +192,10 @@ def test_a_student_equal_to_its_teacher_agrees_at_the_boundary():
 
 def test_without_candidates_the_terms_are_zero():
     method = build("amkd_bss").method
-    wrong = first_batch()
-    wrong = Batch(wrong.images, (wrong.labels + 1) % 3, wrong.index, wrong.clock)  # the teacher is right about none
-    objective = method.objective(wrong)
+    batch = first_batch()
+    # All predictions of the teacher are wrong.
+    mislabelled = Batch(batch.images, (batch.labels + 1) % 3, batch.index, batch.clock)
+    objective = method.objective(mislabelled)
     assert objective.terms["triplet"] == objective.terms["boundary"] == objective.notes["candidates"] == 0
     objective.loss.backward()
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
@@ -207,46 +210,46 @@ def test_batch_norm_collects_no_statistics_of_perturbed_images():
 
 
 def test_the_attack_leaves_existing_gradients_unchanged():
-    method, still = build("amkd").method.train(), {}
+    method, before = build("amkd").method.train(), {}
     for name, parameter in method.student.named_parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
-        still[name] = parameter.grad
+        before[name] = parameter.grad
     method.objective(first_batch())
-    assert all((p.grad is still[name]) and (p.grad == 2).all() for name, p in method.student.named_parameters())
+    assert all((p.grad is before[name]) and (p.grad == 2).all() for name, p in method.student.named_parameters())
     assert all(p.grad is None for p in method.teacher.net.parameters())
 
 
 def test_a_sample_without_a_negative_is_invalid():
     method = build(negatives="hardest").method
-    said = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([0, 1, 1, 0, 1, 1])]
-    loss, counted = method.triplet_losses(output(LOGITS), output(said), output(STUDENT_BOUNDARY), BOUNDARY)
-    assert counted.tolist() == [False, True]  # nobody is of class 2; class 0 is left for the second
+    predictions = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([0, 1, 1, 0, 1, 1])]
+    loss, valid = method.triplet_losses(output(LOGITS), output(predictions), output(STUDENT_BOUNDARY), BOUNDARY)
+    assert valid.tolist() == [False, True]  # no sample is of class 2; class 0 remains for the second
     assert loss.isfinite().all()
 
 
 def test_the_predicted_class_of_a_perturbed_image_is_no_negative():
     method = build(negatives="hardest").method
-    said = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
-    astray = BOUNDARY._replace(
+    predictions = 20 * torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
+    in_third = BOUNDARY._replace(
         logits=torch.tensor([[0.0, 0, 1], [0, 0, 1]], dtype=torch.float64)
-    )  # both are now of class 2
-    _, counted = method.triplet_losses(output(LOGITS), output(said), output(STUDENT_BOUNDARY), astray)
-    assert counted.tolist() == [False, True]  # walked from 0 towards 1: class 2 was all there was left
+    )  # both are now predicted as class 2
+    _, valid = method.triplet_losses(output(LOGITS), output(predictions), output(STUDENT_BOUNDARY), in_third)
+    assert valid.tolist() == [False, True]  # perturbed from 0 towards 1: only class 2 would be left
 
 
 def test_triplets_are_averaged_over_the_batch():
-    # Twelve images, three of them walked: a sum over those three that count, by twelve, by beta at the first of 100 epochs.
+    # Three of twelve images are perturbed: the sum over the valid ones, divided by twelve, times beta of epoch 1 of 100.
     method, batch = build(negatives="hardest").method.eval(), first_batch()
     seen = {}
-    whole = method.triplet_losses
+    original = method.triplet_losses
 
     def metric(*args: object) -> tuple[Tensor, Tensor]:
-        seen["loss"], seen["counted"] = whole(*args)
-        return seen["loss"], seen["counted"]
+        seen["loss"], seen["valid"] = original(*args)
+        return seen["loss"], seen["valid"]
 
     method.triplet_losses = metric
     term = method.objective(batch).terms["triplet"].item()
     assert len(seen["loss"]) == 3
-    expected = sum(l for l, c in zip(seen["loss"].tolist(), seen["counted"].tolist(), strict=True) if c)
+    expected = sum(l for l, c in zip(seen["loss"].tolist(), seen["valid"].tolist(), strict=True) if c)
     assert expected > 0
     assert term == pytest.approx(2 * (1 - 4 / 300) * expected / 12, rel=1e-5)

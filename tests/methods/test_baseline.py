@@ -14,7 +14,7 @@ from robustkd.types import Batch
 
 
 def loss(logits: Tensor) -> Tensor:
-    """What the baseline makes of these logits, with a gradient to them."""
+    """The loss of the baseline for these logits, differentiable with respect to them."""
     net = ConstantNetwork(logits)
     del net.logits
     net.logits = logits

@@ -1,4 +1,4 @@
-"""bss: who is walked, where to, and what counts."""
+"""bss: selection, perturbation and weighting of boundary samples."""
 
 import math
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def test_golden_soft_cross_entropy():
 def test_base_samples_are_correct_in_both_and_ranked_by_difference():
     teacher = torch.stack([SURE[0], SURE[0] + torch.tensor([0, 4.0, 0]), SURE[0], SURE[1]])
     student = torch.stack([SURE[0], SURE[0], SURE[2], SURE[1]])
-    labels = torch.tensor([0, 0, 0, 0])  # the third is wrong for the student, the fourth for both
+    labels = torch.tensor([0, 0, 0, 0])  # the student misclassifies the third, both the fourth
     rows, counted = select_base_samples(teacher, student, labels, 3)
     assert rows[:2].tolist() == [1, 0]
     assert counted.tolist() == [True, True, False]
@@ -48,55 +48,55 @@ def test_targets_follow_the_teachers_probabilities_except_its_prediction():
     share = sample_target_classes(teacher, seeded()).bincount(minlength=3) / 4000
     assert share.tolist() == pytest.approx([0, 0.75, 0.25], abs=0.03)
     certain = torch.tensor([[500.0, 1.0, 0.0]])
-    assert sample_target_classes(certain, seeded()).tolist() == [1], "all else is lost to rounding: the second-ranked"
+    assert sample_target_classes(certain, seeded()).tolist() == [1]  # all others are rounded to zero
 
 
-def objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **options: object):
-    made = build_method(
+def run_objective(epoch: int, epochs: int, images: torch.Tensor | None = None, **options: object):
+    built = build_method(
         METHODS.parse("bss" if not options else "bss(" + ", ".join(f"{k}={v}" for k, v in options.items()) + ")")
     )
-    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs)))
-    return made.method, made.method.objective(shown)
+    (batch,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch, epochs)))
+    return built.method, built.method.objective(batch)
 
 
 @pytest.mark.parametrize(
     ("epoch", "alpha", "beta"), [(1, 3.9625, 1.9667), (20, 3.25, 1.3333), (40, 2.5, 0.6667), (60, 1.75, 0), (80, 1, 0)]
 )
 def test_schedule_matches_the_authors(epoch: int, alpha: float, beta: float):
-    method, made = objective(epoch - 1, 80)
-    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch - 1, 80)))
+    method, objective = run_objective(epoch - 1, 80)
+    (batch,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(epoch - 1, 80)))
     with torch.no_grad():
         method.eval()
-        plain = soft_ce(method.teacher(shown.images).logits, method.student(shown.images).logits, 3.0).mean()
-        again = method.objective(shown)
+        plain = soft_ce(method.teacher(batch.images).logits, method.student(batch.images).logits, 3.0).mean()
+        again = method.objective(batch)
     assert again.terms["kd"].item() == pytest.approx(alpha * plain.item(), rel=1e-4)
-    assert ("boundary" in made.terms) == (beta > 0)
+    assert ("boundary" in objective.terms) == (beta > 0)
 
 
 def test_without_correct_samples_the_boundary_term_is_zero():
-    method, _ = objective(0, 10)
-    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
-    wrong = (method.teacher(shown.images).logits.argmin(dim=1)).detach()
-    made = method.objective(Batch(shown.images, wrong, shown.index, shown.clock))
-    assert made.terms["boundary"].item() == 0
-    made.loss.backward()
+    method, _ = run_objective(0, 10)
+    (batch,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
+    wrong = (method.teacher(batch.images).logits.argmin(dim=1)).detach()
+    objective = method.objective(Batch(batch.images, wrong, batch.index, batch.clock))
+    assert objective.terms["boundary"].item() == 0
+    objective.loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
 
 
 def test_reject_paper_counts_only_crossed_samples():
-    _, everything = objective(0, 10, steps=1)
-    _, strict = objective(0, 10, steps=1, reject="paper")
+    _, everything = run_objective(0, 10, steps=1)
+    _, strict = run_objective(0, 10, steps=1, reject="paper")
     assert strict.notes["candidates"] <= everything.notes["candidates"]
     assert strict.notes["crossed"].item() in (0.0, 1.0)
 
 
 def test_the_attack_leaves_no_gradients():
-    method, _ = objective(0, 10)
+    method, _ = run_objective(0, 10)
     assert all(parameter.grad is None for parameter in method.parameters())
     assert all(parameter.grad is None for parameter in method.teacher.net.parameters())
 
 
-# --- one walk, worked by hand ---------------------------------------------------------------------------------------
+# --- a perturbation by hand -----------------------------------------------------------------------------------------
 
 
 class Plane(Network):
@@ -121,19 +121,19 @@ class Plane(Network):
 POINTS = [(0.8, 0.2), (0.1, 0.6), (0.9, 0.3), (0.7, 0.4)]
 
 
-def planes(labels: list[int], epoch: int = 0, **options: object) -> dict[str, float]:
-    """What bss makes of POINTS under these labels; the teacher says 0, 1, 0, 0 and so does the student, less surely."""
-    known = DatasetInfo(4, (1, 1, 2), (1, 1, 2))
-    method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(known), seeded(), **options)
+def evaluate_planes(labels: list[int], epoch: int = 0, **options: object) -> dict[str, float]:
+    """Terms and notes of bss for POINTS with these labels. Both networks predict 0, 1, 0, 0, the student less confidently."""
+    info = DatasetInfo(4, (1, 1, 2), (1, 1, 2))
+    method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(info), seeded(), **options)
     images = torch.tensor(POINTS, dtype=torch.float64).reshape(4, 1, 1, 2)
-    made = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
-    made.loss.backward()
+    objective = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
+    objective.loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
-    return {name: value.item() for name, value in {**made.terms, **made.notes}.items()}
+    return {name: value.item() for name, value in {**objective.terms, **objective.notes}.items()}
 
 
 def boundary_loss_by_hand(x: float, y: float, temperature: float = 3.0) -> float:
-    """H(p_t, p_s) where the walk ends. The third class is too far down to be drawn or to count."""
+    """H(p_t, p_s) of the perturbed image. The logit of the third class is too low to be sampled or to contribute."""
     own, other = max(x, y), min(x, y)
     while own >= other:  # a step is 0.3 of the gap, plus 1e-4, along the unit vector (1, -1) / sqrt 2
         stride = 0.3 * (4 * (own - other) + 1e-4) / math.sqrt(2)
@@ -152,55 +152,55 @@ def boundary_loss_by_hand(x: float, y: float, temperature: float = 3.0) -> float
     ],
 )
 def test_boundary_is_the_mean_over_samples_correct_in_both_networks(labels: list[int], right: list[int]):
-    said = planes(labels, share=0.5)
+    results = evaluate_planes(labels, share=0.5)
     expected = sum(boundary_loss_by_hand(*POINTS[row]) for row in right) / max(1, len(right))
-    assert said["boundary"] == pytest.approx((2 - 8 / 3 / 10) * expected, rel=1e-6)
-    assert said["candidates"] == len(right) / 2
-    assert said["crossed"] == (len(right) > 0)
+    assert results["boundary"] == pytest.approx((2 - 8 / 3 / 10) * expected, rel=1e-6)
+    assert results["candidates"] == len(right) / 2
+    assert results["crossed"] == (len(right) > 0)
 
 
 def test_excess_candidates_are_ranked_by_the_difference_of_the_networks():
-    # Pixels that are d apart are given 1 / (1 + e^(-4 d)) by the teacher and 1 / (1 + e^(-2 d)) by the student: 0.769 and
-    # 0.646 for d = 0.3, 0.881 and 0.731 for 0.5, 0.917 and 0.769 for 0.6. The second point it is.
-    assert planes([0, 1, 0, 0], share=0.25)["boundary"] == pytest.approx(
+    # For pixels that differ by d, the teacher's probability is 1 / (1 + e^(-4 d)), the student's 1 / (1 + e^(-2 d)):
+    # 0.769 and 0.646 for d = 0.3, 0.881 and 0.731 for 0.5, 0.917 and 0.769 for 0.6. The second point is selected.
+    assert evaluate_planes([0, 1, 0, 0], share=0.25)["boundary"] == pytest.approx(
         26 / 15 * boundary_loss_by_hand(0.1, 0.6), rel=1e-6
     )
 
 
 def test_temperature_applies_to_both_soft_terms_without_its_square():
-    warm, cold = planes([0, 1, 0, 0]), planes([0, 1, 0, 0], temperature=1.0)
+    warm, cold = evaluate_planes([0, 1, 0, 0]), evaluate_planes([0, 1, 0, 0], temperature=1.0)
     assert cold["boundary"] == pytest.approx(26 / 15 * boundary_loss_by_hand(0.1, 0.6, 1.0), rel=1e-6)
     images = torch.tensor(POINTS, dtype=torch.float64)
-    for said, temperature in ((warm, 3.0), (cold, 1.0)):
+    for results, temperature in ((warm, 3.0), (cold, 1.0)):
         p, q = (1 / (1 + torch.exp(-slope * (images[:, 0] - images[:, 1]) / temperature)) for slope in (4, 2))
         plain = -(p * q.log() + (1 - p) * (1 - q).log()).mean().item()
-        assert said["kd"] == pytest.approx(3.7 * plain, rel=1e-6)
+        assert results["kd"] == pytest.approx(3.7 * plain, rel=1e-6)
 
 
 def test_reject_paper_with_no_crossed_sample_counts_none():
-    # A step of a hundredth: ten of them do not reach the boundary.
-    assert planes([0, 2, 2, 2], step=0.01)["candidates"] == 1
-    assert planes([0, 2, 2, 2], step=0.01)["boundary"] > 0
-    strict = planes([0, 2, 2, 2], step=0.01, reject="paper")
+    # Ten steps of 0.01 do not reach the boundary.
+    assert evaluate_planes([0, 2, 2, 2], step=0.01)["candidates"] == 1
+    assert evaluate_planes([0, 2, 2, 2], step=0.01)["boundary"] > 0
+    strict = evaluate_planes([0, 2, 2, 2], step=0.01, reject="paper")
     assert (strict["candidates"], strict["boundary"]) == (0, 0)
-    assert planes([0, 2, 2, 2], reject="paper")["candidates"] == 1
+    assert evaluate_planes([0, 2, 2, 2], reject="paper")["candidates"] == 1
 
 
-# --- what the attack leaves alone -----------------------------------------------------------------------------------
+# --- side effects of the attack -------------------------------------------------------------------------------------
 
 
 def test_student_gradients_are_equal_with_and_without_the_attack(monkeypatch: pytest.MonkeyPatch):
-    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
+    (batch,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     gradients = []
     for beta in (0.0, 2.0):
         monkeypatch.setattr(bss, "boundary_weights", lambda clock, beta=beta: (1.0, beta))
         method = build_method(METHODS.parse("bss")).method.train()
         for parameter in method.student.parameters():
             parameter.grad = torch.ones_like(parameter)
-        made = method.objective(shown)
+        objective = method.objective(batch)
         assert all((parameter.grad == 1).all() for parameter in method.student.parameters())
-        assert ("boundary" in made.terms) == (beta > 0)
-        (made.terms["ce"] + made.terms["kd"]).backward()
+        assert ("boundary" in objective.terms) == (beta > 0)
+        (objective.terms["ce"] + objective.terms["kd"]).backward()
         gradients.append([parameter.grad for parameter in method.student.parameters()])
         assert all(p.grad is None and not p.requires_grad for p in method.teacher.net.parameters())
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
@@ -208,12 +208,12 @@ def test_student_gradients_are_equal_with_and_without_the_attack(monkeypatch: py
 
 @pytest.mark.parametrize("statistics", [True, False])
 def test_batch_norm_collects_statistics_of_perturbed_images_if_enabled(statistics: bool):
-    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
+    (batch,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
     with_attack, without = (
         build_method(METHODS.parse(f"bss(statistics={statistics})")).method.train() for _ in range(2)
     )
-    with_attack.objective(shown)
-    without.student(shown.images)
+    with_attack.objective(batch)
+    without.student(batch.images)
     states = (
         {k: v for k, v in reload_state(m.student.state_dict()).items() if "running" in k}
         for m in (with_attack, without)
@@ -223,8 +223,8 @@ def test_batch_norm_collects_statistics_of_perturbed_images_if_enabled(statistic
 
 def test_a_batch_of_one_class_is_attacked():
     method = build_method(METHODS.parse("bss")).method.train()
-    (shown,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
-    alike = Batch(shown.images[:1].repeat(4, 1, 1, 1), shown.labels[:1].repeat(4), shown.index[:4], shown.clock)
-    made = method.objective(alike)
-    made.loss.backward()
+    (batch,) = list(make_loader(small_view(), 12).iter_epoch(0, Clock(0, 10)))
+    alike = Batch(batch.images[:1].repeat(4, 1, 1, 1), batch.labels[:1].repeat(4), batch.index[:4], batch.clock)
+    objective = method.objective(alike)
+    objective.loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in method.student.parameters())

@@ -1,4 +1,4 @@
-"""ccd: 2 ((1 - b) CE + b T^2 soft) over both looks, soft = (mean KL + mean c KL') / 2, c = 1 + cos of the teacher's two."""
+"""ccd: 2 ((1 - b) CE + b T^2 soft) over both views, soft = (mean KL + mean c KL') / 2, c = 1 + cos of the teacher's."""
 
 import math
 from dataclasses import replace
@@ -18,11 +18,11 @@ from robustkd.methods.ccd import CCD, cosine_confidence
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, DatasetInfo
 
-S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second look
+S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second view
 
 
 def ccd(student: Tensor, teacher: Tensor, **options: float) -> CCD:
-    """Of nets that answer with these logits: first those for the images, then those for the second look."""
+    """A method of networks with these logits: first those for the images, then those for the second view."""
     return CCD(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), **options)
 
 
@@ -41,15 +41,15 @@ def softened(z: list[float], temperature: float) -> list[float]:
 
 
 def reference_loss(
-    looks: list[tuple[Tensor, Tensor]], labels: Tensor, balance: float = 0.5, temperature: float = 4.0
+    views: list[tuple[Tensor, Tensor]], labels: Tensor, balance: float = 0.5, temperature: float = 4.0
 ) -> float:
-    """The whole loss, sample by sample; each look is (student, teacher)."""
+    """The whole loss, sample by sample; each view is (student, teacher)."""
     ce = soft = 0.0
     for b, label in enumerate(labels.tolist()):
-        one, other = looks[0][1][b].tolist(), looks[1][1][b].tolist()
+        one, other = views[0][1][b].tolist(), views[1][1][b].tolist()
         dot = sum(x * y for x, y in zip(one, other, strict=True))
         c = 1 + dot / math.hypot(*one) / math.hypot(*other)
-        for weight, (student, teacher) in zip((1, c), looks, strict=True):
+        for weight, (student, teacher) in zip((1, c), views, strict=True):
             z = student[b].tolist()
             ce -= math.log(softened(z, 1)[label])
             pairs = zip(softened(teacher[b].tolist(), temperature), softened(z, temperature), strict=True)
@@ -60,7 +60,7 @@ def reference_loss(
 
 def test_by_hand():
     # p_s = (1/2, 1/2) and p_t = (3/4, 1/4) or its reverse: each KL is k = 3/4 log(3/2) + 1/4 log(1/2) = 0.1308120.
-    # The teacher keeps its mind about the first image, c = 2, and is at right angles about the second, c = 1:
+    # The teacher's logits of the two views are equal for the first image, c = 2, and orthogonal for the second, c = 1:
     # soft = (k + (2k + k) / 2) / 2 = 1.25 k;  L = log 2 + 1.25 k = 0.6931472 + 0.1635150
     a, b = [math.log(3), 0.0], [0.0, math.log(3)]
     method = ccd(torch.zeros(4, 2), torch.tensor([a, a, a, b]), temperature=1.0)
@@ -72,7 +72,7 @@ def test_by_hand():
 
 
 def test_golden_value():
-    # Its pairs, rows 0 and 1, 2 and 3, have labels of their own, so its cross entropy is taken apart from them.
+    # The two rows of a pair, 0 and 1, 2 and 3, have different labels here, so the cross entropy is computed separately.
     c = cosine_confidence(T[[0, 2]], T[[1, 3]])
     soft = (kl(T[[0, 2]], S[[0, 2]], 4) + (c * kl_per_sample(T[[1, 3]], S[[1, 3]], 4)).mean()) / 2
     assert (F.cross_entropy(S, LABELS) + 16 * soft).item() == pytest.approx(4.3380815681, abs=1e-10)
@@ -90,7 +90,7 @@ def test_loss_matches_a_loop(balance, temperature):
 
 
 def test_a_student_equal_to_its_teacher_has_zero_soft_loss():
-    method = ccd(concat(T, T2), concat(T, T2) + golden((8, 1), 2.3, 0.2, 5))  # a shift of logits changes no answer
+    method = ccd(concat(T, T2), concat(T, T2) + golden((8, 1), 2.3, 0.2, 5))  # softmax is invariant to a shift
     terms = method.objective(paired_batch()).terms
     assert terms["kd"].item() == pytest.approx(0, abs=1e-12)
     terms["kd"].backward()
@@ -101,7 +101,7 @@ def test_confidence_depends_on_direction_and_lies_between_zero_and_two():
     assert cosine_confidence(T, 7 * T).tolist() == pytest.approx([2] * 4)
     assert cosine_confidence(T, -T).tolist() == pytest.approx([0] * 4, abs=1e-12)
     assert torch.allclose(cosine_confidence(T, T2), cosine_confidence(0.1 * T2, 3 * T))
-    assert cosine_confidence(torch.zeros(1, 5), T[:1]).item() == 1  # of no mind at all
+    assert cosine_confidence(torch.zeros(1, 5), T[:1]).item() == 1  # zero logits have no direction
 
 
 def test_a_view_with_opposite_teacher_logits_has_zero_weight():
@@ -111,11 +111,11 @@ def test_a_view_with_opposite_teacher_logits_has_zero_weight():
 
 
 def test_invariance_to_the_order_of_rows():
-    there = torch.tensor([2, 0, 3, 1])
-    turned = ccd(concat(S[there], S2[there]), concat(T[there], T2[there]))
+    order = torch.tensor([2, 0, 3, 1])
+    turned = ccd(concat(S[order], S2[order]), concat(T[order], T2[order]))
     loss = ccd(concat(S, S2), concat(T, T2)).objective(paired_batch()).loss.item()
-    assert turned.objective(paired_batch(LABELS[there])).loss.item() == pytest.approx(loss, rel=1e-12)
-    mixed = ccd(concat(S, S2[there]), concat(T, T2[there]))  # other pairs
+    assert turned.objective(paired_batch(LABELS[order])).loss.item() == pytest.approx(loss, rel=1e-12)
+    mixed = ccd(concat(S, S2[order]), concat(T, T2[order]))  # other pairs
     assert abs(mixed.objective(paired_batch()).loss.item() - loss) > 0.01
 
 
@@ -141,31 +141,31 @@ def test_losses_are_finite(rows, dtype):
 
 
 class RecordingCE(CE):
-    """Keeps what it was asked."""
+    """Records the arguments of each call."""
 
     def __init__(self, data: DatasetInfo) -> None:
         super().__init__(data)
-        self.asked: list[tuple[Tensor, Batch]] = []
+        self.calls: list[tuple[Tensor, Batch]] = []
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        self.asked.append((logits, batch))
+        self.calls.append((logits, batch))
         return super().forward(logits, batch)
 
 
 def test_each_view_has_its_own_criterion():
-    crew: list[RecordingCE] = []
+    criteria: list[RecordingCE] = []
 
     def criterion() -> RecordingCE:
-        crew.append(RecordingCE(FIVE))
-        return crew[-1]
+        criteria.append(RecordingCE(FIVE))
+        return criteria[-1]
 
     method, given = (
         CCD(ConstantNetwork(concat(S, S2)), Frozen(ConstantNetwork(concat(T, T2))), criterion),
         paired_batch(),
     )
     method.objective(given)
-    assert [len(one.asked) for one in crew] == [1, 1]
-    (first, own), (second, other) = (one.asked[0] for one in crew)
+    assert [len(one.calls) for one in criteria] == [1, 1]
+    (first, own), (second, other) = (criterion.calls[0] for criterion in criteria)
     assert torch.equal(first, S)
     assert torch.equal(second, S2)
     assert own is given
@@ -175,17 +175,17 @@ def test_each_view_has_its_own_criterion():
 
 
 def test_both_networks_run_once_for_both_views():
-    made = build_method(METHODS.parse("ccd"))
+    built = build_method(METHODS.parse("ccd"))
     seen: dict[object, list[tuple[Tensor, bool, bool]]] = {}
 
     def spy(net: torch.nn.Module, arguments: tuple[Tensor]) -> None:
         seen.setdefault(net, []).append((arguments[0].clone(), net.training, torch.is_grad_enabled()))
 
-    for net in (made.method.model, made.teacher.net):
+    for net in (built.method.model, built.teacher.net):
         net.register_forward_pre_hook(spy)
-    _, _, given = next(made.walk(small_view()))
-    made.method.objective(given)
-    ((learning, *student),), ((taught, *teacher),) = seen[made.method.model], seen[made.teacher.net]
+    _, _, given = next(built.iter_batches(small_view()))
+    built.method.objective(given)
+    ((learning, *student),), ((taught, *teacher),) = seen[built.method.model], seen[built.teacher.net]
     assert torch.equal(learning, concat(given.images, given.views[0]))
     assert torch.equal(taught, learning)
     assert (student, teacher) == ([True, True], [False, False])
@@ -202,12 +202,12 @@ def test_its_view_is_joint_augmentation_with_its_probability(word, probability):
 
 
 def test_without_augmentation_both_views_are_equal():
-    made = build_method(METHODS.parse("ccd0"))
-    _, _, given = next(made.walk(small_view()))
+    built = build_method(METHODS.parse("ccd0"))
+    _, _, given = next(built.iter_batches(small_view()))
     assert torch.equal(given.views[0], given.images)
-    assert made.method.objective(given).notes["confidence"].item() == pytest.approx(2)
-    _, _, changed = next(build_method(METHODS.parse("ccd1")).walk(small_view()))
-    assert made.method.objective(changed).notes["confidence"].item() < 1.99
+    assert built.method.objective(given).notes["confidence"].item() == pytest.approx(2)
+    _, _, changed = next(build_method(METHODS.parse("ccd1")).iter_batches(small_view()))
+    assert built.method.objective(changed).notes["confidence"].item() < 1.99
 
 
 def test_the_model_is_the_student():

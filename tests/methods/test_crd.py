@@ -1,4 +1,4 @@
-"""crd: each net's embedding is told from noise by the other's memory, L = CE + weight (N(s, M_t) + N(t, M_s))."""
+"""crd: contrastive loss between embeddings and memory banks, L = CE + weight (N(s, M_t) + N(t, M_s))."""
 
 import math
 from dataclasses import replace
@@ -17,13 +17,13 @@ from robustkd.models.net import Frozen
 from robustkd.types import Batch
 
 NONE = torch.tensor(0.0, dtype=torch.float64)
-MIXED = golden((4, 5), 0.61, 0.4, 2)  # a teacher that says the classes 2, 0, 2, 0
+MIXED = golden((4, 5), 0.61, 0.4, 2)  # a teacher that predicts the classes 2, 0, 2, 0
 ALL = torch.ones(4, 6, dtype=torch.bool)
 OWN, OTHERS = golden((4,), 0.7, 0.3, 14), golden((4, 6), 1.3, 0.1, 14)  # cosines at tau 0.07 reach 14
 
 
 def crd(teacher: Tensor = MIXED, **options: object) -> CRD:
-    """The logits are the embeddings too; four rows, all of them in the batch."""
+    """A method whose embeddings are the logits, with four rows, all of them in the batch."""
     random = torch.Generator().manual_seed(0)
     return CRD(
         ConstantNetwork(S),
@@ -35,13 +35,13 @@ def crd(teacher: Tensor = MIXED, **options: object) -> CRD:
     ).double()
 
 
-def some(shown: Batch, *rows: int) -> Batch:
-    """The same four answers, given for other rows."""
-    return replace(shown, index=torch.tensor(rows))
+def with_rows(batch: Batch, *rows: int) -> Batch:
+    """The same batch with other row numbers."""
+    return replace(batch, index=torch.tensor(rows))
 
 
 def test_by_hand():
-    # Two of three rows count, N = 2 and Z = 1, so that m / N = 1 and h = q / (q + 1).
+    # Two of three rows are valid, N = 2 and Z = 1, so that m / N = 1 and h = q / (q + 1).
     # own q = 3: -log 3/4;  q = 1: -log(1 - 1/2);  q = 1/3: -log(1 - 1/4);  together 2 log 4/3 + log 2 = 1.2685113
     own, others = torch.tensor([math.log(3)]), torch.tensor([[0.0, 77.0, -math.log(3)]])
     loss = nce_loss(own, others, torch.tensor([[True, False, True]]), torch.tensor(0.0), 2)
@@ -49,7 +49,7 @@ def test_by_hand():
 
 
 def test_equal_scores_give_a_uniform_probability():
-    # Where all scores are alike Z = N exp(score), h = 1 / (1 + m) for every row, and a shift of the scores changes nothing.
+    # If all scores are equal, Z = N exp(score), h = 1 / (1 + m) for every row, whatever the score.
     for score in (0.0, 3.0, 80.0):
         own, others = torch.full((4,), score), torch.full((4, 6), score)
         log_z = estimate_log_z(own, others, ALL, 50)
@@ -59,47 +59,48 @@ def test_equal_scores_give_a_uniform_probability():
 
 
 def test_gradient_is_zero_for_invalid_negatives():
-    counted = ALL.clone()
-    counted[1], counted[2, ::2] = False, False
+    valid = ALL.clone()
+    valid[1], valid[2, ::2] = False, False
     others = OTHERS.clone().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda own, others: nce_loss(own, others, counted, NONE + 5, 9), (OWN.clone().requires_grad_(), others)
+        lambda own, others: nce_loss(own, others, valid, NONE + 5, 9), (OWN.clone().requires_grad_(), others)
     )
-    nce_loss(OWN, others, counted, NONE, 9).sum().backward()
-    assert torch.equal(others.grad != 0, counted)
+    nce_loss(OWN, others, valid, NONE, 9).sum().backward()
+    assert torch.equal(others.grad != 0, valid)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", [1, 1000])
 def test_large_scores_and_no_negatives_are_finite(dtype, scale):
     own, others = (x.to(dtype).mul(scale).requires_grad_() for x in (OWN, OTHERS))
-    for counted in (ALL, ~ALL, ALL.tril()):
-        log_z = estimate_log_z(own, others, counted, 9).detach()
-        loss = nce_loss(own, others, counted, log_z, 9)
+    for valid in (ALL, ~ALL, ALL.tril()):
+        log_z = estimate_log_z(own, others, valid, 9).detach()
+        loss = nce_loss(own, others, valid, log_z, 9)
         assert loss.isfinite().all()
         assert all(g.isfinite().all() for g in torch.autograd.grad(loss.sum(), (own, others)))
     assert nce_loss(OWN, OTHERS, ~ALL, NONE, 1).tolist() == pytest.approx(np.log1p(np.exp(-OWN.numpy())).tolist())
 
 
 def reference_loss(
-    method: CRD, everyone: bool, index: list[int], rows: list[int], log_z: list[float]
+    method: CRD, all_rows: bool, index: list[int], rows: list[int], log_z: list[float]
 ) -> tuple[list[float], list[float], float]:
-    """Both terms, both log Z and the share removed, anchor by anchor with bare exponentials."""
+    """Both terms, both log Z and the fraction removed, anchor by anchor with plain exponentials."""
     unit = [layer(z).detach().numpy() for layer, z in ((method.embed_s, S), (method.embed_t, MIXED))]
     unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in unit]
-    says, left, terms = MIXED.numpy().argmax(axis=1), 0, []
+    predictions, left, terms = MIXED.numpy().argmax(axis=1), 0, []
     for which, (anchors, bank) in enumerate(
         zip(unit, (method.teacher_bank.numpy(), method.student_bank.numpy()), strict=True)
     ):
-        met = []
+        scores = []
         for b, anchor in enumerate(anchors):
-            told = [k for k in rows if k != index[b] and (everyone or method.teacher_classes[k].item() != says[b])]
-            met.append([math.exp(anchor @ bank[k] / method.tau) for k in (index[b], *told)])
-            left += len(told)
+            same_class = method.teacher_classes == predictions[b]
+            negatives = [k for k in rows if k != index[b] and (all_rows or not same_class[k])]
+            scores.append([math.exp(anchor @ bank[k] / method.tau) for k in (index[b], *negatives)])
+            left += len(negatives)
         if math.isinf(log_z[which]):
-            log_z[which] = math.log(len(bank) * np.mean([q for one in met for q in one]))
+            log_z[which] = math.log(len(bank) * np.mean([q for one in scores for q in one]))
         total = 0.0
-        for own, *others in met:
+        for own, *others in scores:
             c = max(len(others), 1) / len(bank) * math.exp(log_z[which])
             total -= math.log(own / (own + c)) + sum(math.log(1 - q / (q + c)) for q in others)
         terms.append(method.weight * total / len(anchors))
@@ -113,43 +114,43 @@ def test_three_steps_match_loops(negatives, draws):
     log_z = [math.inf, math.inf]
     for index in ([0, 1, 2, 3], [3, 1, 0, 2], [0, 1, 2, 3]):
         rows = torch.randperm(4, generator=random)[:draws].tolist()
-        wanted, log_z, removed = reference_loss(method, negatives == "all", index, rows, log_z)
-        objective = method.objective(some(make_batch(), *index))
-        assert [objective.terms[name].item() for name in ("student", "teacher")] == pytest.approx(wanted, rel=1e-5)
+        expected, log_z, removed = reference_loss(method, negatives == "all", index, rows, log_z)
+        objective = method.objective(with_rows(make_batch(), *index))
+        assert [objective.terms[name].item() for name in ("student", "teacher")] == pytest.approx(expected, rel=1e-5)
         assert objective.notes["removed"].item() == pytest.approx(removed)
-        assert method.log_z.tolist() == pytest.approx(log_z, rel=1e-6)  # of the first batch for ever
+        assert method.log_z.tolist() == pytest.approx(log_z, rel=1e-6)  # fixed after the first batch
 
 
 def test_memory_banks_are_updated_with_momentum():
     method = crd()
     ours, s = method.student_bank.clone(), method.embed_s(S).detach()
     s = s / s.norm(dim=1, keepdim=True)
-    method.objective(some(make_batch(), 2, 0, 1, 3))
+    method.objective(with_rows(make_batch(), 2, 0, 1, 3))
     mixed = ours[[2, 0, 1, 3]] / 2 + s / 2
     assert method.student_bank[[2, 0, 1, 3]].numpy() == pytest.approx((mixed / mixed.norm(dim=1, keepdim=True)).numpy())
     assert method.teacher_classes[[2, 0, 1, 3]].tolist() == MIXED.argmax(dim=1).tolist()
-    for momentum, kept in ((0.0, s), (1.0, ours)):
+    for momentum, expected in ((0.0, s), (1.0, ours)):
         other = crd(momentum=momentum)
         other.load_state_dict({**method.state_dict(), "student_bank": ours})
         other.objective(make_batch())
-        assert other.student_bank.numpy() == pytest.approx(kept.numpy())
+        assert other.student_bank.numpy() == pytest.approx(expected.numpy())
 
 
 def test_each_term_reaches_its_own_side_only():
     method = crd()
     terms = method.objective(make_batch()).terms
-    for name, mine in (("student", {"model", "embed_s"}), ("teacher", {"embed_t"})):
+    for name, expected in (("student", {"model", "embed_s"}), ("teacher", {"embed_t"})):
         method.zero_grad(set_to_none=True)
         terms[name].backward(retain_graph=True)
         reached = {name.split(".")[0] for name, p in method.named_parameters() if p.grad is not None and p.grad.any()}
-        assert reached == mine  # the model is the student
+        assert reached == expected  # the model is the student
 
 
 @pytest.mark.parametrize(("term", "layer"), [("student", "embed_s"), ("teacher", "embed_t")])
 def test_gradient_of_a_step(term, layer):
     method = crd(
         momentum=1.0, negatives="all"
-    )  # memories that stay: from the second step on, Z and all else is a constant
+    )  # constant memory banks: from the second step on, Z and everything else is constant
     method.objective(make_batch())
 
     def loss(weight: Tensor) -> Tensor:
@@ -169,20 +170,20 @@ def test_optional_kd_term():
 @pytest.mark.parametrize("word", ["crd", "crd(negatives=all)", "crd(draws=1)"])
 def test_class_imbalance_of_a_hundred_to_one(word):
     labels = make_source(100).labels
-    ragged = View.of(make_source(100)).take(
+    imbalanced = View.of(make_source(100)).take(
         np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate((100, 9, 1))])
     )
-    assert tuple(ragged.counts) == (100, 9, 1)
-    made = build_method(METHODS.parse(word), view=ragged)
-    for epoch in made.train(ragged, epochs=2, size=55):
+    assert tuple(imbalanced.counts) == (100, 9, 1)
+    built = build_method(METHODS.parse(word), view=imbalanced)
+    for epoch in built.train(imbalanced, epochs=2, size=55):
         assert all(math.isfinite(value) for value in epoch.terms.values())
 
 
 def test_a_teacher_with_constant_predictions_leaves_no_negatives():
-    made = build_method(METHODS.parse("crd"))
+    built = build_method(METHODS.parse("crd"))
     with torch.no_grad():
-        made.teacher.net.head.weight.zero_()
-    first, second = made.train(small_view(), epochs=2)
+        built.teacher.net.head.weight.zero_()
+    first, second = built.train(small_view(), epochs=2)
     assert first.terms["removed"] < 1
     assert second.terms["removed"] == 1
     assert math.isfinite(second.terms["student"])

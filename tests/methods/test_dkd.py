@@ -1,4 +1,4 @@
-"""dkd: the label's part and the others' part of a softened answer."""
+"""dkd: separate KL terms for the label and for the other classes."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_by_hand():
     sure, ranks = decoupled_kl(target, logits, torch.tensor([0]))
     assert sure.item() == pytest.approx(0.5 * math.log(1.5) + 0.5 * math.log(0.75))
     assert ranks.item() == pytest.approx(0, abs=1e-7)
-    # Label 1: b_t = (1/4, 3/4), b_s = (1/3, 2/3); of the others the teacher thinks (2/3, 1/3).
+    # Label 1: b_t = (1/4, 3/4), b_s = (1/3, 2/3); over the others the teacher has (2/3, 1/3).
     sure, ranks = decoupled_kl(target, logits, torch.tensor([1]))
     assert sure.item() == pytest.approx(0.25 * math.log(0.75) + 0.75 * math.log(9 / 8))
     assert ranks.item() == pytest.approx(2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3))
@@ -36,8 +36,8 @@ def test_by_hand():
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_weighted_by_the_remaining_probability_it_equals_hinton(temperature: float):
     sure, ranks = decoupled_kl(T, S, LABELS, temperature)
-    doubt = 1 - (T / temperature).softmax(dim=1)[torch.arange(4), LABELS]
-    assert (sure + doubt * ranks).mean().item() == pytest.approx(kl(T, S, temperature).item(), abs=1e-12)
+    remaining = 1 - (T / temperature).softmax(dim=1)[torch.arange(4), LABELS]
+    assert (sure + remaining * ranks).mean().item() == pytest.approx(kl(T, S, temperature).item(), abs=1e-12)
 
 
 def test_equal_logits_have_zero_loss_and_gradient():
@@ -86,7 +86,7 @@ def test_with_two_classes_the_non_target_part_is_zero():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_finite_and_close(dtype: torch.dtype):
-    # Nets hand out float32; this is for who feeds it otherwise.
+    # Networks return float32; this covers other callers.
     exact, coarse = (decoupled_kl(T.to(to), S.to(to), LABELS) for to in (torch.float64, dtype))
     for one, other in zip(coarse, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.02)
@@ -107,15 +107,17 @@ def test_warm_up_covers_a_fraction_of_the_run():
 )
 def test_loss_matches_a_loop(options: dict[str, float]):
     values = {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, **options}
-    wide, losses = values["temperature"], {"ce": [], "sure": [], "ranks": []}
+    temperature, losses = values["temperature"], {"ce": [], "sure": [], "ranks": []}
     for t, s, y in zip(T.tolist(), S.tolist(), LABELS.tolist(), strict=True):
-        p, q = ([math.exp(z / wide) / sum(math.exp(v / wide) for v in row) for z in row] for row in (t, s))
+        p, q = (
+            [math.exp(z / temperature) / sum(math.exp(v / temperature) for v in row) for z in row] for row in (t, s)
+        )
         others = [k for k in range(5) if k != y]
         sure = p[y] * math.log(p[y] / q[y]) + (1 - p[y]) * math.log((1 - p[y]) / (1 - q[y]))
         ranks = sum(p[k] / (1 - p[y]) * math.log(p[k] / (1 - p[y]) / q[k] * (1 - q[y])) for k in others)
         losses["ce"].append(math.log(sum(map(math.exp, s))) - s[y])
-        losses["sure"].append(values["alpha"] * wide**2 * sure)
-        losses["ranks"].append(values["beta"] * wide**2 * ranks)
+        losses["sure"].append(values["alpha"] * temperature**2 * sure)
+        losses["ranks"].append(values["beta"] * temperature**2 * ranks)
     terms = dkd(**options, warmup=0.0).objective(make_batch()).terms
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {name: sum(values) / 4 for name, values in losses.items()}, abs=1e-12

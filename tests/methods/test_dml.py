@@ -1,4 +1,4 @@
-"""dml: L_k = CE(z_k, y) + mean over l != k of T^2 KL(p_l || p_k), with p_l a constant."""
+"""dml: L_k = CE(z_k, y) + mean over l != k of T^2 KL(p_l || p_k), with p_l detached."""
 
 import math
 
@@ -28,7 +28,7 @@ def kl(p: list[float], q: list[float]) -> float:
 
 
 def reference_loss(own: Tensor, *peers: Tensor, temperature: float = 1.0) -> float:
-    """A network's loss against its peers, sample by sample."""
+    """The loss of a network with its peers, sample by sample."""
     total = 0.0
     for b, label in enumerate(LABELS.tolist()):
         z = own[b].tolist()
@@ -61,7 +61,7 @@ def test_three_networks_use_the_mean_over_peers(temperature):
 
 
 def test_equal_networks_have_zero_kl():
-    for objective in dml(S, S + golden((4, 1), 2.3, 0.2, 50)).step(make_batch()):  # a shift of logits changes no answer
+    for objective in dml(S, S + golden((4, 1), 2.3, 0.2, 50)).step(make_batch()):  # softmax is invariant to a shift
         mimicry = next(term for name, term in objective.terms.items() if name.startswith("kl"))
         assert mimicry.item() == pytest.approx(0, abs=1e-12)
 
@@ -82,7 +82,7 @@ def test_synchronous_networks_run_once_before_all_updates():
         with torch.no_grad():
             method.students[0].logits += 1 + torch.arange(5)
     assert losses == pytest.approx([3.1252757967, 3.0909600030], abs=1e-10)
-    assert [net.asked for net in method.students] == [1, 1]
+    assert [net.calls for net in method.students] == [1, 1]
 
 
 def test_sequential_networks_use_updated_peers():
@@ -90,23 +90,23 @@ def test_sequential_networks_use_updated_peers():
     optimiser = torch.optim.SGD(method.parameters(), lr=1.0)
     steps = method.step(make_batch())
     backward_and_step(next(steps), optimiser)
-    moved = method.students[0].logits.detach().clone()
+    updated = method.students[0].logits.detach().clone()
     second = next(steps).loss.item()
-    assert not torch.equal(moved, S)
-    assert second == pytest.approx(reference_loss(T, moved), rel=1e-10)
+    assert not torch.equal(updated, S)
+    assert second == pytest.approx(reference_loss(T, updated), rel=1e-10)
     assert abs(second - 3.0909600030) > 0.01
 
 
 def test_sequential_peers_run_without_gradients():
     method = dml(S, T, THIRD, order="sequential")
     list(method.step(make_batch()))
-    assert [net.learning for net in method.students] == [1, 1, 1]
+    assert [net.calls_with_grad for net in method.students] == [1, 1, 1]
 
 
 def test_sequential_runs_each_network_once_per_update():
     method = dml(S, T, THIRD, order="sequential")
     list(method.step(make_batch()))
-    assert [net.asked for net in method.students] == [3, 3, 3]  # once to learn, and once for each peer
+    assert [net.calls for net in method.students] == [3, 3, 3]  # once with gradients, and once for each peer
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -125,17 +125,17 @@ def test_the_first_network_is_the_model():
 
 
 def test_an_update_of_one_student_leaves_the_others_unchanged():
-    # A weight decay or a momentum that reached beyond the gradient would move both.
+    # Weight decay or momentum applied to parameters without a gradient would update both.
     method = DML(lambda count: [make_network(seed=n) for n in range(count)], lambda: CE(FIVE))
     optimiser = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    shown = make_batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
-    for _ in range(2):  # the second time there is a momentum
-        for k, objective in enumerate(method.step(shown)):
+    batch = make_batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    for _ in range(2):  # the second time with momentum
+        for k, objective in enumerate(method.step(batch)):
             before = [[p.detach().clone() for p in net.parameters()] for net in method.students]
             backward_and_step(objective, optimiser)
             for number, net in enumerate(method.students):
-                still = all(torch.equal(p, was) for p, was in zip(net.parameters(), before[number], strict=True))
-                assert still == (number != k)
+                unchanged = all(torch.equal(p, was) for p, was in zip(net.parameters(), before[number], strict=True))
+                assert unchanged == (number != k)
 
 
 def test_only_the_first_student_shares_the_initial_weights_of_the_baseline(tmp_path):

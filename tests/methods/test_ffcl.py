@@ -26,7 +26,7 @@ def ffcl(half: bool = False, word: str = "wrn_10_1", **options: float) -> FFCL:
 
 
 def with_logits(*logits: Tensor, **options: float) -> FFCL:
-    """Its heads say what they are told to."""
+    """A method whose heads return these logits."""
     method = ffcl(**options)
     method.forward_heads = lambda images: logits
     return method
@@ -57,7 +57,7 @@ def test_virtual_teacher_loss_by_hand():
 def test_a_student_equal_to_the_virtual_teacher_has_zero_loss_and_gradient():
     logits = torch.full((4, 5), math.log(0.01 / 4), dtype=torch.float64)
     logits[torch.arange(4), LABELS] = math.log(0.99)
-    logits = (logits + golden((4, 1), 2.3, 0.2, 50)).requires_grad_()  # a shift of logits changes no answer
+    logits = (logits + golden((4, 1), 2.3, 0.2, 50)).requires_grad_()  # softmax is invariant to a shift
     loss = virtual_teacher_loss(logits, LABELS)
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-10)
@@ -98,12 +98,12 @@ def test_invariance_to_swapping_the_networks():
 
 
 def test_targets_are_detached():
-    # 2 log-gradients: z_1 and z_2 are pulled to p_f, z_f to p_12, by T (p - target) / B
+    # z_1 and z_2 are pulled to p_f, z_f to p_12, with gradient T (p - target) / B
     first, second, fused = (z.clone().requires_grad_() for z in (S, T, FUSED))
     mutual_loss(first, second, fused, 3.0).backward()
-    aims = ((first, FUSED), (second, FUSED), (fused, (S + T) / 2))
-    for own, aim in aims:
-        exact = 3 * (torch.softmax(own.detach() / 3, 1) - torch.softmax(aim / 3, 1)) / 4
+    targets = ((first, FUSED), (second, FUSED), (fused, (S + T) / 2))
+    for own, target in targets:
+        exact = 3 * (torch.softmax(own.detach() / 3, 1) - torch.softmax(target / 3, 1)) / 4
         assert torch.allclose(own.grad, exact, atol=1e-12)
 
 
@@ -114,11 +114,11 @@ def test_gradients():
 
 
 def test_the_supervised_loss_of_the_fusion_reaches_both_networks():
-    method, shown = ffcl(), late_batch(IMAGES, torch.tensor([0, 1, 2, 0]))
-    reach = {"ce/1": (True, False, False), "ce/2": (False, True, False), "ce/fused": (True, True, True)}
-    for term, expected in reach.items():
+    method, batch = ffcl(), late_batch(IMAGES, torch.tensor([0, 1, 2, 0]))
+    reached = {"ce/1": (True, False, False), "ce/2": (False, True, False), "ce/fused": (True, True, True)}
+    for term, expected in reached.items():
         method.zero_grad(set_to_none=True)
-        method.objective(shown).terms[term].backward()
+        method.objective(batch).terms[term].backward()
         parts = (*(net.stem for net in method.students), method.fusion)
         assert tuple(any(p.grad is not None for p in part.parameters()) for part in parts) == expected
     assert method.fusion.head.weight.grad.any()
@@ -167,10 +167,10 @@ def test_half_precision_and_degenerate_batches_are_finite(dtype):
 
 
 def test_auxiliary_logits():
-    beside = with_logits(S, T, FUSED).auxiliary_logits(IMAGES)
-    assert beside.keys() == {"fused", "ensemble"}
-    assert torch.equal(beside["fused"], FUSED)
-    assert torch.equal(beside["ensemble"], (S + T) / 2)
+    auxiliary = with_logits(S, T, FUSED).auxiliary_logits(IMAGES)
+    assert auxiliary.keys() == {"fused", "ensemble"}
+    assert torch.equal(auxiliary["fused"], FUSED)
+    assert torch.equal(auxiliary["ensemble"], (S + T) / 2)
 
 
 def test_the_first_student_is_the_model():

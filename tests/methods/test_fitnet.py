@@ -1,4 +1,4 @@
-"""fitnet: first a hint for the lower half, L = 1/2 || r(v_g) - u_h ||^2; then Hinton's loss for all of it."""
+"""fitnet: first a hint loss for the lower stages, L = 1/2 || r(v_g) - u_h ||^2; then Hinton's loss for the whole student."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ FITNET = METHODS.parse("fitnet")
 
 
 class ConstantMaps(Network):
-    """Answers with maps of its own; each hangs on a parameter."""
+    """A network whose maps and logits are parameters."""
 
     def __init__(self, maps: Sequence[Tensor], logits: Tensor = S) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class ConstantMaps(Network):
 
 
 def net(*stages: tuple[int, int], channels: int = 1) -> StagedNetwork:
-    """A stem and stages of (channels, stride) each."""
+    """Build a network of a stem and stages of (channels, stride) each."""
     parts, inside = [], 2
     for outside, stride in stages:
         parts.append(nn.Sequential(nn.Conv2d(inside, outside, 3, stride, padding=1), nn.BatchNorm2d(outside)))
@@ -73,7 +73,7 @@ def hint(method: FitNet) -> Tensor:
 
 
 def test_hint_loss_by_hand():
-    # Student 1..9 on 3x3, teacher 2x2, r sums 2x2 windows: 12, 16, 24, 28. Against 10, 16, 24, 32 it is 2, 0, 0, -4 off:
+    # Student 1..9 on 3x3, teacher 2x2, r sums 2x2 windows: 12, 16, 24, 28. The differences to 10, 16, 24, 32 are 2, 0, 0, -4:
     # (4 + 0 + 0 + 16) / 4 / 2 = 2.5
     student = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
     teacher = torch.tensor([[[[10.0, 16], [24, 32]]]])
@@ -85,7 +85,7 @@ def test_hint_loss_by_hand():
 
 
 def three(student: Tensor, teacher: Tensor) -> FitNet:
-    """Both nets with three maps, of which the hint is the last."""
+    """A method of two networks with three maps, of which the last is the hint."""
     return fitnet(*(ConstantMaps([torch.zeros(1, 1, 4, 4)] * 2 + [x]) for x in (student, teacher))).double()
 
 
@@ -99,8 +99,8 @@ def test_hint_loss_matches_a_loop():
         for c in range(2):
             for y in range(2):
                 for x in range(4):
-                    foretold = bias[c] + (weight[c] * student[b, :, y : y + 3, x : x + 2]).sum()
-                    total += (foretold - teacher[b, c, y, x]).item() ** 2
+                    predicted = bias[c] + (weight[c] * student[b, :, y : y + 3, x : x + 2]).sum()
+                    total += (predicted - teacher[b, c, y, x]).item() ** 2
     assert hint(method).item() == pytest.approx(total / 32 / 2, rel=1e-12)
 
 
@@ -118,9 +118,9 @@ def test_a_perfect_hint_has_zero_loss_and_gradient():
 
 def test_hint_loss_ignores_labels_and_repeated_samples():
     student, teacher = golden((2, 3, 4, 4), 0.37, 0.2), golden((2, 2, 4, 4), 0.53, 0.5)
-    method, twice = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
-    twice.regressor = method.regressor
-    assert hint(twice).item() == pytest.approx(hint(method).item(), rel=1e-12)
+    method, repeated = three(student, teacher), three(torch.cat([student] * 2), torch.cat([teacher] * 2))
+    repeated.regressor = method.regressor
+    assert hint(repeated).item() == pytest.approx(hint(method).item(), rel=1e-12)
     (other,) = method.hint_step(make_batch((LABELS + 1) % 5))
     assert other.loss.item() == hint(method).item()
 
@@ -172,44 +172,44 @@ def test_a_teacher_with_a_larger_map_is_rejected(shape):
         fitnet(student, teacher)
 
 
-@pytest.mark.parametrize("asked", [2, 3, 9])
-def test_a_hint_above_the_last_stage_is_rejected(asked):
+@pytest.mark.parametrize("number", [2, 3, 9])
+def test_a_hint_above_the_last_stage_is_rejected(number):
     small, large = net((4, 2)), net((4, 2), (6, 2), (6, 1))
     for student, teacher in ((small, large), (large, small)):
-        with pytest.raises(UsageError, match=f"hint is {asked} but should be at most 1, the number of stages"):
-            fitnet(student, teacher, hint=asked)
+        with pytest.raises(UsageError, match=f"hint is {number} but should be at most 1, the number of stages"):
+            fitnet(student, teacher, hint=number)
         assert fitnet(student, teacher, hint=1).hint == 1
 
 
 def test_the_first_phase_leaves_everything_above_the_hint_unchanged():
-    made = build_method(FITNET)
-    before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
-    epochs = made.train(small_view(), epochs=1)
+    built = build_method(FITNET)
+    before = {name: tensor.clone() for name, tensor in built.method.model.state_dict().items()}
+    epochs = built.train(small_view(), epochs=1)
     assert next(epochs).phase == "hint"
-    # Buffers too: running statistics that moved would show that the upper half was run.
-    moved = {name for name, tensor in made.method.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    # Including buffers: changed running statistics would show that the upper stages were run.
+    moved = {name for name, tensor in built.method.model.state_dict().items() if not torch.equal(tensor, before[name])}
     upper = {name for name in before if name.startswith(("stages.2", "neck", "head"))}
     fixed = {"mean", "std"}
-    assert (STUDENT, TEACHER, made.method.hint) == ("wrn_10_1", "resnet8", 2)
+    assert (STUDENT, TEACHER, built.method.hint) == ("wrn_10_1", "resnet8", 2)
     assert any("running_mean" in name for name in upper)
     assert moved == before.keys() - upper - fixed
 
 
 def test_the_second_phase_updates_the_whole_student_but_not_the_regressor():
-    made = build_method(FITNET)
+    built = build_method(FITNET)
     before, regressor = {}, None
-    for epoch in made.train(small_view(), epochs=1):
+    for epoch in built.train(small_view(), epochs=1):
         if epoch.phase == "hint":
-            before = {name: tensor.clone() for name, tensor in made.method.student.state_dict().items()}
-            regressor = made.method.regressor.weight.detach().clone()
-    after = made.method.student.state_dict()
+            before = {name: tensor.clone() for name, tensor in built.method.student.state_dict().items()}
+            regressor = built.method.regressor.weight.detach().clone()
+    after = built.method.student.state_dict()
     assert {name for name in after if torch.equal(after[name], before[name])} == {"mean", "std"}
-    assert torch.equal(made.method.regressor.weight, regressor)
+    assert torch.equal(built.method.regressor.weight, regressor)
 
 
 def test_the_second_phase_has_a_new_optimiser_and_schedule(monkeypatch):
-    made, seen = build_method(FITNET), []
-    phases = made.method.phases()
+    built, seen = build_method(FITNET), []
+    phases = built.method.phases()
 
     def watched(phase: Phase) -> Phase:
         def update(objective, optimiser):
@@ -218,11 +218,11 @@ def test_the_second_phase_has_a_new_optimiser_and_schedule(monkeypatch):
 
         return replace(phase, update=update)
 
-    monkeypatch.setattr(made.method, "phases", lambda: tuple(map(watched, phases)))
+    monkeypatch.setattr(built.method, "phases", lambda: tuple(map(watched, phases)))
     recipe = replace(RECIPE, epochs=2, schedule="cosine", lr=0.1)
-    assert [epoch.phase for epoch in fit(made.method, make_loader(small_view()), recipe)] == ["hint", "train", "train"]
+    assert [epoch.phase for epoch in fit(built.method, make_loader(small_view()), recipe)] == ["hint", "train", "train"]
     first = seen[[name for name, *_ in seen].index("train")]
-    assert first == ("train", 0, 0.1)  # no momentum of the first phase, and the schedule from its beginning
+    assert first == ("train", 0, 0.1)  # no momentum from the first phase, and the schedule from its start
     assert seen[0] == ("hint", 0, 0.1)
     assert seen[-1][1] > 0
 

@@ -1,4 +1,4 @@
-"""fsp: flows between neighbouring maps, learned first."""
+"""fsp: FSP matrices of consecutive maps in the first phase, then Hinton's loss."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ Q1, Q2 = golden((4, 3, 4, 4), 0.29, 0.7), golden((4, 5, 2, 2), 0.83, 0.9)
 
 
 def fsp(student: str = "resnet8", teacher: str = "resnet14", **options: object) -> FSP:
-    known = dataset_info(small_view())
-    return FSP(make_network(student), Frozen(make_network(teacher, seed=1)), known, lambda: CE(known), **options)
+    info = dataset_info(small_view())
+    return FSP(make_network(student), Frozen(make_network(teacher, seed=1)), info, lambda: CE(info), **options)
 
 
 def test_golden_values():
@@ -43,10 +43,10 @@ def test_by_hand_and_by_loops():
     assert fsp_matrix(a, torch.tensor([10.0]).reshape(1, 1, 1, 1)).item() == pytest.approx(
         2.5 * 10
     )  # pooled to its mean
-    made, x, y = fsp_matrix(P1, Q1).numpy(), P1.numpy(), Q1.numpy()
+    built, x, y = fsp_matrix(P1, Q1).numpy(), P1.numpy(), Q1.numpy()
     for b, i, j in np.ndindex(4, 3, 3):
         expected = sum(x[b, i, h, w] * y[b, j, h, w] for h in range(4) for w in range(4)) / 16
-        assert made[b, i, j] == pytest.approx(expected)
+        assert built[b, i, j] == pytest.approx(expected)
 
 
 def test_invariance_to_the_order_of_positions():
@@ -81,8 +81,8 @@ def test_the_second_phase_is_hinton_or_plain():
     method, plain = fsp(alpha=0.7), fsp(second="plain")
     assert method.ce == pytest.approx(0.3)
     assert plain.ce == 1
-    shown = make_batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8))
-    assert set(plain.objective(shown).terms) == {"ce"}
+    batch = make_batch(torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 8, 8))
+    assert set(plain.objective(batch).terms) == {"ce"}
 
 
 def test_different_channels_are_rejected():
@@ -109,17 +109,17 @@ def test_all_consecutive_maps_are_paired_including_the_stem():
         ]
         expected += float(np.mean((flows[0] - flows[1]) ** 2))
     assert [m.shape[2] for m in ours] == [8, 8, 4, 2]
-    for labels in ([0, 1, 2], [2, 2, 2]):  # which nobody asks for
+    for labels in ([0, 1, 2], [2, 2, 2]):  # labels are not used
         (objective,) = method.flow_step(make_batch(torch.tensor(labels), images))
         assert objective.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_first_phase_leaves_neck_and_head_unchanged():
-    made = build_method(METHODS.parse("fsp"))
-    before = {name: tensor.clone() for name, tensor in made.method.model.state_dict().items()}
-    assert next(made.train(small_view())).phase == "flow"
-    after = made.method.model.state_dict()
-    # Running statistics too: the neck is not run at all.
+    built = build_method(METHODS.parse("fsp"))
+    before = {name: tensor.clone() for name, tensor in built.method.model.state_dict().items()}
+    assert next(built.train(small_view())).phase == "flow"
+    after = built.method.model.state_dict()
+    # Including running statistics: the neck is not run.
     upper = {name for name in before if name.startswith(("neck", "head"))}
     assert upper
     assert {name for name in before if torch.equal(after[name], before[name])} == upper | {"mean", "std"}
@@ -150,7 +150,7 @@ def test_degenerate_maps_have_finite_gradients(maps: torch.Tensor):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_finite_and_close(dtype: torch.dtype):
-    # Nets hand out float32, and should: in float16 maps of a few hundred overflow.
+    # Networks return float32, which is required: in float16 maps of a few hundred overflow.
     torch.testing.assert_close(
         fsp_matrix(P1.to(dtype), P2.to(dtype)).double(), fsp_matrix(P1, P2), rtol=0.05, atol=0.01
     )

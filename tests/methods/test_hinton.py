@@ -39,7 +39,7 @@ def test_by_hand():
 
 
 def test_a_high_temperature_matches_centred_logits():
-    # T^2 KL -> sum_k (c_s - c_t)^2 / 2K for c = z - mean(z), and its gradient by z_s -> (c_s - c_t) / K
+    # T^2 KL -> sum_k (c_s - c_t)^2 / 2K for c = z - mean(z), and its gradient with respect to z_s -> (c_s - c_t) / K
     student = S.clone().requires_grad_()
     loss = kd(student, alpha=1, temperature=1e4)
     loss.backward()
@@ -70,15 +70,15 @@ def test_gradient():
 
 def test_alpha_weights_the_teacher():
     plain = hinton(alpha=0).objective(make_batch()).loss
-    taught = hinton(alpha=1).objective(make_batch())
+    distilled = hinton(alpha=1).objective(make_batch())
     assert plain.item() == pytest.approx(2.3362513733, abs=1e-10)
-    assert taught.loss.item() == taught.terms["kd"].item()
+    assert distilled.loss.item() == distilled.terms["kd"].item()
 
 
 def test_the_teacher_runs_once_without_gradients():
     method = hinton()
     method.objective(make_batch()).loss.backward()
-    assert (method.teacher.net.asked, method.teacher.net.learning) == (1, 0)
+    assert (method.teacher.net.calls, method.teacher.net.calls_with_grad) == (1, 0)
     assert method.teacher.net.logits.grad is None
     assert method.student.logits.grad.abs().min() > 0
 
@@ -110,5 +110,5 @@ def test_degenerate_batches_are_finite(student: Tensor, teacher: Tensor):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_finite_and_close(dtype: torch.dtype):
-    # Nets hand out float32; this is for who feeds it otherwise.
+    # Networks return float32; this covers other callers.
     assert kd(S.to(dtype), T.to(dtype)).item() == pytest.approx(0.9 * 1.1528813057, rel=0.02)

@@ -1,4 +1,4 @@
-"""kdcl: L = sum_m CE(z_m, y) + lambda T^2 sum_m KL(p_t || p_m), with p_t made of all answers and a constant."""
+"""kdcl: L = sum_m CE(z_m, y) + lambda T^2 sum_m KL(p_t || p_m), with p_t computed from all logits and detached."""
 
 import math
 from dataclasses import replace
@@ -26,8 +26,8 @@ def losses(*logits: Tensor, labels: Tensor = LABELS) -> list[Tensor]:
 
 
 def test_by_hand():
-    # z_1 = (2 log 3, 0, 0), z_2 = (0, 0, -2 log 3), label 0. Leads over it: (0, -2 log 3, -2 log 3) and (0, 0, -2 log 3);
-    # the least: (0, -2 log 3, -2 log 3). At T = 2 that is p_t = p_1 = (3, 1, 1)/5, and p_2 = (3, 3, 1)/7.
+    # z_1 = (2 log 3, 0, 0), z_2 = (0, 0, -2 log 3), label 0. Minus the logit of the label: (0, -2 log 3, -2 log 3) and
+    # (0, 0, -2 log 3); the minimum: (0, -2 log 3, -2 log 3). At T = 2 that is p_t = p_1 = (3, 1, 1)/5, and p_2 = (3, 3, 1)/7.
     # KL_1 = 0, KL_2 = 3/5 log(7/5) + 1/5 log(7/15) + 1/5 log(7/5) = 0.1167498; times lambda T^2 = 4
     a = 2 * math.log(3)
     method = kdcl(torch.tensor([[a, 0, 0]]), torch.tensor([[0, 0, -a]]))
@@ -47,25 +47,27 @@ def test_targets_match_a_loop():
         entropy = [math.log(sum(map(math.exp, row))) - row[label] for row in rows]
         selected.add(entropy.index(min(entropy)))
         assert naive[b].tolist() == rows[entropy.index(min(entropy))]
-    assert len(selected) > 1  # not one network for the whole batch
+    assert len(selected) > 1  # not the same network for the whole batch
 
 
 @pytest.mark.parametrize(("target", "temperature"), [("minlogit", 2.0), ("naive", 2.0), ("minlogit", 3.0)])
 def test_loss_matches_a_loop(target, temperature):
     method = kdcl(*ALL, target=target, temperature=temperature, weight=0.5)
-    aim = (minlogit_target(ALL, LABELS) if target == "minlogit" else naive_target(ALL, losses(*ALL))) / temperature
+    target_logits = (
+        minlogit_target(ALL, LABELS) if target == "minlogit" else naive_target(ALL, losses(*ALL))
+    ) / temperature
     for m, z in enumerate(ALL, 1):
         total = 0.0
         for b in range(4):
-            p, q = ([math.exp(v) for v in row[b].tolist()] for row in (aim, z / temperature))
+            p, q = ([math.exp(v) for v in row[b].tolist()] for row in (target_logits, z / temperature))
             total += sum(x / sum(p) * math.log((x / sum(p)) / (y / sum(q))) for x, y in zip(p, q, strict=True)) / 4
         term = method.objective(make_batch()).terms[f"kl/{m}"].item()
         assert term == pytest.approx(0.5 * temperature**2 * total, rel=1e-9)
 
 
 def test_minlogit_target_gives_the_label_more_than_any_network():
-    aim, *each = losses(minlogit_target(ALL, LABELS), *ALL)
-    assert (aim <= torch.stack(each).amin(dim=0)).all()
+    target_logits, *each = losses(minlogit_target(ALL, LABELS), *ALL)
+    assert (target_logits <= torch.stack(each).amin(dim=0)).all()
     assert (losses(naive_target(ALL, each))[0] - torch.stack(each).amin(dim=0)).abs().max() < 1e-12
 
 
@@ -90,7 +92,7 @@ def test_the_target_is_detached_and_each_loss_reaches_its_own_network(target):
 
 
 def test_gradient_of_the_kl_term():
-    # p_t is a constant: the derivative by z_m is lambda T (p_m - p_t) / B, whatever p_t owes to z_m
+    # p_t is detached: the derivative with respect to z_m is lambda T (p_m - p_t) / B, although p_t depends on z_m
     method = kdcl(*ALL, temperature=2.0, weight=3.0)
     method.objective(make_batch()).terms["kl/2"].backward()
     exact = 3 * 2 * (torch.softmax(T / 2, 1) - torch.softmax(minlogit_target(ALL, LABELS) / 2, 1)) / 4
@@ -103,10 +105,10 @@ def test_gradient_of_the_minlogit_target():
 
 
 class RecordingNetwork(ConstantNetwork):
-    """Remembers what it was shown."""
+    """Records its input."""
 
     def forward(self, images: Tensor) -> Output:
-        self.seen = images
+        self.inputs = images
         return super().forward(images)
 
 
@@ -114,10 +116,10 @@ def test_every_other_network_receives_the_second_augmentation():
     nets = [RecordingNetwork(z) for z in ALL]
     method = KDCL(lambda count: nets, lambda: CE(FIVE), networks=3)
     assert tuple(method.views) == ("again",)
-    shown = replace(make_batch(), views=(torch.ones(4, 1, 2, 2),))
-    method.objective(shown)
-    assert [net.seen is shown.images for net in nets] == [True, False, True]
-    assert nets[1].seen is shown.views[0]
+    batch = replace(make_batch(), views=(torch.ones(4, 1, 2, 2),))
+    method.objective(batch)
+    assert [net.inputs is batch.images for net in nets] == [True, False, True]
+    assert nets[1].inputs is batch.views[0]
 
 
 def test_naive_uses_only_the_criterion_and_minlogit_only_the_label():
@@ -126,10 +128,13 @@ def test_naive_uses_only_the_criterion_and_minlogit_only_the_label():
             return -super().forward(logits, batch)
 
     worst = [loss.neg() for loss in losses(S, T)]
-    for target, aim in (("naive", naive_target((S, T), worst)), ("minlogit", minlogit_target((S, T), LABELS))):
+    for target, target_logits in (
+        ("naive", naive_target((S, T), worst)),
+        ("minlogit", minlogit_target((S, T), LABELS)),
+    ):
         method = KDCL(lambda count: [ConstantNetwork(S), ConstantNetwork(T)], lambda: Backwards(FIVE), target=target)
         exact = 4 * torch.nn.functional.kl_div(
-            torch.log_softmax(S / 2, 1), torch.softmax(aim / 2, 1), reduction="batchmean"
+            torch.log_softmax(S / 2, 1), torch.softmax(target_logits / 2, 1), reduction="batchmean"
         )
         assert method.objective(make_batch()).terms["kl/1"].item() == pytest.approx(exact.item(), rel=1e-10)
 

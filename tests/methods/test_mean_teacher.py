@@ -1,4 +1,4 @@
-"""mean_teacher: L = CE(z_s, y) + r(e) (mse 1/K ||p_s - p_a||^2 + kl KL(p_a || p_s)), a the average of the students so far."""
+"""mean_teacher: L = CE(z_s, y) + r(e) (mse 1/K ||p_s - p_a||^2 + kl KL(p_a || p_s)), a the moving average of the student."""
 
 import math
 from dataclasses import replace
@@ -36,8 +36,8 @@ def mean_teacher(student: Tensor = S, average: Tensor = T, **options: object) ->
 
 def paired(labels: Tensor = LABELS, images: Tensor | None = None, clock: tuple[int, int] = (0, 1)) -> Batch:
     """A batch with its second view."""
-    shown = make_batch(labels, images)
-    return replace(shown, views=(shown.images.flip(0),), clock=Clock(*clock))
+    batch = make_batch(labels, images)
+    return replace(batch, views=(batch.images.flip(0),), clock=Clock(*clock))
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -73,18 +73,18 @@ def test_kl_is_from_the_average_to_the_student():
     assert mean_teacher(kl=10).objective(paired()).terms["kl"].item() == pytest.approx(7.890244234, abs=1e-9)
 
 
-@pytest.mark.parametrize("far", [squared_error, kl_per_sample])
-def test_equal_logits_have_zero_loss_up_to_a_shift(far):
+@pytest.mark.parametrize("distance", [squared_error, kl_per_sample])
+def test_equal_logits_have_zero_loss_up_to_a_shift(distance):
     shifted = S + golden((4, 1), 2.3, 0.2, 50)
-    assert far(S, shifted).abs().max() < 1e-12
-    assert torch.allclose(far(T, shifted), far(T, S), rtol=1e-10)
+    assert distance(S, shifted).abs().max() < 1e-12
+    assert torch.allclose(distance(T, shifted), distance(T, S), rtol=1e-10)
 
 
-@pytest.mark.parametrize("far", [squared_error, kl_per_sample])
-def test_gradients_and_half_precision(far):
-    assert torch.autograd.gradcheck(lambda z: far(T, z), (S.clone().requires_grad_(),))
+@pytest.mark.parametrize("distance", [squared_error, kl_per_sample])
+def test_gradients_and_half_precision(distance):
+    assert torch.autograd.gradcheck(lambda z: distance(T, z), (S.clone().requires_grad_(),))
     for dtype in (torch.float16, torch.bfloat16):
-        assert far(30 * T.to(dtype), 30 * S.to(dtype)).isfinite().all()
+        assert distance(30 * T.to(dtype), 30 * S.to(dtype)).isfinite().all()
 
 
 def test_the_weight_rises_over_a_fraction_of_the_run():
@@ -100,74 +100,74 @@ def test_no_gradient_reaches_the_average():
     method.objective(paired()).loss.backward()
     assert method.model.logits.grad is not None
     assert method.average.logits.grad is None
-    assert (method.average.asked, method.average.learning) == (1, 0)
+    assert (method.average.calls, method.average.calls_with_grad) == (1, 0)
 
 
 def test_the_average_receives_the_second_view(monkeypatch):
     method = MeanTeacher(make_network(), lambda: CE(FIVE), ramp=0.0)
-    shown, seen = paired(torch.tensor([0, 1, 2, 0]), torch.rand(4, *SHAPE)), []
+    batch, seen = paired(torch.tensor([0, 1, 2, 0]), torch.rand(4, *SHAPE)), []
     for net in (method.model, method.average):
         net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
-    method.objective(shown)
-    assert seen[0] is shown.images
-    assert seen[1] is shown.views[0]
+    method.objective(batch)
+    assert seen[0] is batch.images
+    assert seen[1] is batch.views[0]
 
 
-def followed(decay: float, updates: int) -> tuple[list[Tensor], Tensor]:
-    """What the student was, at the start and after each update, and its average at the end."""
+def run_updates(decay: float, updates: int) -> tuple[list[Tensor], Tensor]:
+    """The student at the start and after each update, and its average at the end."""
     method = MeanTeacher(ConstantNetwork(S), lambda: CE(FIVE), decay=decay)
-    optimiser, been = torch.optim.SGD(method.parameters(), lr=1.0, weight_decay=0.1), [S]
+    optimiser, students = torch.optim.SGD(method.parameters(), lr=1.0, weight_decay=0.1), [S]
     for _ in range(updates):
         for objective in method.step(paired()):
             backward_and_step(objective, optimiser)
-        been.append(method.model.logits.detach().clone())
-    return been, method.average.logits
+        students.append(method.model.logits.detach().clone())
+    return students, method.average.logits
 
 
 def test_the_average_starts_as_an_arithmetic_mean():
-    been, average = followed(decay=0.99, updates=6)  # 1 - 1 / (t + 1) is 6/7 at most
-    assert torch.allclose(average, sum(been) / 7, rtol=1e-6)
-    assert (been[0] - been[-1]).abs().max() > 0.1
+    students, average = run_updates(decay=0.99, updates=6)  # 1 - 1 / (t + 1) is at most 6/7
+    assert torch.allclose(average, sum(students) / 7, rtol=1e-6)
+    assert (students[0] - students[-1]).abs().max() > 0.1
 
 
 def test_the_average_continues_with_its_decay():
-    been, average = followed(decay=0.6, updates=6)  # 1/2 at the first update, 0.6 from the second on
-    expected = (been[0] + been[1]) / 2
-    for student in been[2:]:
+    students, average = run_updates(decay=0.6, updates=6)  # 1/2 at the first update, 0.6 from the second on
+    expected = (students[0] + students[1]) / 2
+    for student in students[2:]:
         expected = expected + 0.4 * (student - expected)
     assert torch.allclose(average, expected, rtol=1e-6)
 
 
 def test_batch_norm_of_the_average_collects_its_own_statistics():
-    made = build_method(METHODS.parse("mean_teacher"))
-    made.trained(small_view(), epochs=1)
-    (ours, theirs) = (dict(net.named_buffers()) for net in (made.method.average, made.method.model))
+    built = build_method(METHODS.parse("mean_teacher"))
+    built.train_fully(small_view(), epochs=1)
+    (ours, theirs) = (dict(net.named_buffers()) for net in (built.method.average, built.method.model))
     means = [name for name in ours if name.endswith("running_mean")]
     assert means
     assert all(ours[name].any() and not torch.equal(ours[name], theirs[name]) for name in means)
-    assert made.method.updates == 2  # an epoch of two batches
+    assert built.method.updates == 2  # an epoch of two batches
     images = torch.rand(2, *SHAPE)
-    assert torch.equal(made.method.auxiliary_logits(images)["average"], made.method.average(images).logits)
+    assert torch.equal(built.method.auxiliary_logits(images)["average"], built.method.average(images).logits)
 
 
 def test_unreliable_applies_consistency_where_average_and_label_differ():
     given = T.argmax(dim=1)
     labels = torch.where(torch.tensor([True, False, False, True]), given, (given + 1) % 5)
     objective = mean_teacher(consistent="unreliable", kl=10).objective(paired(labels))
-    far, differ = squared_error(T, S), kl_per_sample(T, S)
-    assert objective.terms["mse"].item() == pytest.approx(100 * (far[1] + far[2]).item() / 4, rel=1e-12)
+    distance, differ = squared_error(T, S), kl_per_sample(T, S)
+    assert objective.terms["mse"].item() == pytest.approx(100 * (distance[1] + distance[2]).item() / 4, rel=1e-12)
     assert objective.terms["kl"].item() == pytest.approx(10 * (differ[1] + differ[2]).item() / 4, rel=1e-12)
     assert objective.notes["doubted"].item() == 0.5
 
 
 def test_unreliable_with_no_and_with_all_labels_unreliable():
     given = T.argmax(dim=1)
-    none, everyone = (
+    no, all_ = (
         mean_teacher(consistent="unreliable").objective(paired(labels)).terms["mse"]
         for labels in (given, (given + 1) % 5)
     )
-    assert none.item() == 0
-    assert everyone.item() == mean_teacher().objective(paired()).terms["mse"].item()
+    assert no.item() == 0
+    assert all_.item() == mean_teacher().objective(paired()).terms["mse"].item()
 
 
 @pytest.mark.parametrize("consistent", ["all", "unreliable"])

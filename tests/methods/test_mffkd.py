@@ -1,4 +1,4 @@
-"""mffkd: stages fused from the top down, attended to, and contrasted: L = CE + weight sum_l InfoNCE(s_l, t_l)."""
+"""mffkd: stages fused from the top down with attention, and a contrastive loss: L = CE + weight sum_l InfoNCE(s_l, t_l)."""
 
 import math
 from collections.abc import Sequence
@@ -38,23 +38,23 @@ def fusion(side: int = 8, width: int = 3) -> TopDownFusion:
 
 
 def output(maps: Sequence[Tensor], logits: Tensor) -> Output:
-    return Output(logits, logits, [maps[0], *maps])  # the stem's map is not asked for
+    return Output(logits, logits, [maps[0], *maps])  # the map of the stem is not used
 
 
 def mffkd(**options: object) -> MFFKD:
-    facts = DatasetInfo(10, (5, 5, 0), SHAPE)
+    info = DatasetInfo(10, (5, 5, 0), SHAPE)
     torch.manual_seed(0)
-    return MFFKD(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: CE(facts), **options)
+    return MFFKD(make_network("wrn_10_1"), Frozen(make_network("resnet8")), info, lambda: CE(info), **options)
 
 
-# --- the contrast --------------------------------------------------------------------------------------------------
+# --- the contrastive loss -------------------------------------------------------------------------------------------
 
 
 def test_by_hand():
-    # Of two images each is u = 1 or -1 once the mean is out, wherever they lay: log(1 + exp(-1 - 1)) = 0.126928
+    # Two centred vectors have u = 1 and u = -1, wherever they are: log(1 + exp(-1 - 1)) = 0.126928
     student, teacher = torch.tensor([[7.0], [3.0]]), torch.tensor([[-1.0], [-2.0]])
     assert info_nce(student, teacher, 1.0).item() == pytest.approx(0.126928, abs=1e-6)
-    # The other way round each finds the other: 2 more.
+    # In the reverse order each is closest to the other one: 2 more.
     assert info_nce(student, -teacher, 1.0).item() == pytest.approx(2.126928, abs=1e-6)
 
 
@@ -200,8 +200,8 @@ def test_terms():
 def test_negatives_follow_the_teachers_predictions():
     method, losses = mffkd(negatives="teacher"), []
     method.student_fusion, method.teacher_fusion = fusion(), fusion()
-    for said in ([0, 1, 2, 3], [0, 1, 0, 2], [3, 3, 3, 3]):  # all differ; two are alike; all are
-        teacher = output([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[said])
+    for predictions in ([0, 1, 2, 3], [0, 1, 0, 2], [3, 3, 3, 3]):  # all different; two equal; all equal
+        teacher = output([2 * x.cos() for x in MAPS], torch.eye(5, dtype=torch.float64)[predictions])
         losses.append(method.transfer(output(MAPS, S), teacher, make_batch())["contrast"].item())
     method.negatives = "all"
     assert method.transfer(output(MAPS, S), teacher, make_batch())["contrast"].item() == losses[0]
@@ -209,30 +209,30 @@ def test_negatives_follow_the_teachers_predictions():
 
 
 def test_both_fusions_are_trained():
-    made = build_method(METHODS.parse("mffkd"))
-    before = {name: tensor.clone() for name, tensor in made.method.state_dict().items() if "_fusion" in name}
-    made.trained(small_view())
-    after = made.method.state_dict()
+    built = build_method(METHODS.parse("mffkd"))
+    before = {name: tensor.clone() for name, tensor in built.method.state_dict().items() if "_fusion" in name}
+    built.train_fully(small_view())
+    after = built.method.state_dict()
     assert {name.split(".")[0] for name in before} == {"student_fusion", "teacher_fusion"}
     assert not any(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_training_reduces_the_contrastive_loss():
-    made = build_method(METHODS.parse("mffkd"), view=large_view())
-    *_, last = made.train(large_view(), epochs=6, size=12)
-    ignorance = made.method.weight * 3 * math.log(12)
-    assert last.terms["contrast"] < 0.7 * ignorance
+    built = build_method(METHODS.parse("mffkd"), view=large_view())
+    *_, last = built.train(large_view(), epochs=6, size=12)
+    random_guess = built.method.weight * 3 * math.log(12)
+    assert last.terms["contrast"] < 0.7 * random_guess
 
 
 def test_a_batch_of_one_has_no_negatives():
     method = mffkd()
-    shown = make_batch(torch.tensor([1]), torch.rand(1, *SHAPE))
-    assert method.objective(shown).terms["contrast"].item() == 0
+    batch = make_batch(torch.tensor([1]), torch.rand(1, *SHAPE))
+    assert method.objective(batch).terms["contrast"].item() == 0
 
 
 def test_networks_with_different_numbers_of_stages_are_rejected():
-    facts, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
+    info, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
     teacher.stages = teacher.stages[:2]
     teacher.replace_head(nn.Linear(32, len(CLASSES)))
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
-        MFFKD(make_network("wrn_10_1"), Frozen(teacher), facts, lambda: CE(FIVE))
+        MFFKD(make_network("wrn_10_1"), Frozen(teacher), info, lambda: CE(FIVE))

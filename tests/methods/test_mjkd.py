@@ -26,7 +26,7 @@ def mjkd(student: Tensor = S, teacher: Tensor = T, **options: float) -> MJKD:
 
 @pytest.mark.parametrize(("nesterov", "first", "second"), [(False, 9.3, 7.9695), (True, 8.6625, 6.766096875)])
 def test_two_steps_by_hand(nesterov, first, second):
-    # Gradients 1, 2, 3; momenta 0.825, 0.9, 0.975; decay 0.1 of theta = 10 joins the first.
+    # Gradients 1, 2, 3; momenta 0.825, 0.9, 0.975; weight decay 0.1 of theta = 10 is added to the first.
     # Plain: v = 2, 2, 3, theta = 10 - 0.7; then v = 0.825 * 2 + 1.93, 3.8, 5.925, theta = 9.3 - 1.3305.
     # Nesterov: g + m v = 3.65, 3.8, 5.925, theta = 10 - 1.3375; then 4.76715625, 5.42, 8.776875.
     theta = scalar(10)
@@ -37,8 +37,8 @@ def test_two_steps_by_hand(nesterov, first, second):
 
 
 def test_parameters_reached_by_some_of_the_losses_match_a_loop():
-    # Loss k pulls parameter i towards aims[k][i]; None: it does not know it. The last is reached by none.
-    aims = {
+    # Loss k pulls parameter i towards targets[k][i]; None: it does not depend on it. No loss depends on the last.
+    targets = {
         "ce": [1.0, -2.0, None, None, 1.0, None],
         "feature": [3.0, None, 2.0, None, None, None],
         "logit": [-1.0, 0.5, None, 4.0, None, None],
@@ -46,19 +46,19 @@ def test_parameters_reached_by_some_of_the_losses_match_a_loop():
     start, rates, mu, decay = [5.0, 4.0, -3.0, 2.0, 6.0, 7.0], [0.1, 0.1, 0.02, 0.3], 0.9, 0.05
     parameters = [scalar(value) for value in start]
     optimiser = SGD(parameters, lr=1.0, momentum=mu, weight_decay=decay)
-    theta, v = list(start), {name: [0.0] * 6 for name in aims}
+    theta, v = list(start), {name: [0.0] * 6 for name in targets}
     for lr in rates:
         optimiser.param_groups[0]["lr"] = lr
         terms = {}
-        for name, aim in aims.items():
-            terms[name] = sum((p - a).square() / 2 for p, a in zip(parameters, aim, strict=True) if a is not None)
+        for name, target in targets.items():
+            terms[name] = sum((p - a).square() / 2 for p, a in zip(parameters, target, strict=True) if a is not None)
         step_with_momenta(Objective(terms), optimiser, 0.075)
         for i in range(6):
-            reaching = [name for name in aims if aims[name][i] is not None]
-            past, total = theta[i], 0.0
+            reaching = [name for name in targets if targets[name][i] is not None]
+            previous, total = theta[i], 0.0
             for name in reaching:
                 m = {"ce": mu - 0.075, "feature": mu, "logit": mu + 0.075}[name] if len(reaching) > 1 else mu
-                g = past - aims[name][i] + (decay * past if name == reaching[0] else 0.0)
+                g = previous - targets[name][i] + (decay * previous if name == reaching[0] else 0.0)
                 v[name][i] = m * v[name][i] + g
                 total += v[name][i]
             theta[i] -= lr * total
@@ -75,8 +75,8 @@ def test_with_zero_spread_it_is_sgd_on_the_sum(nesterov):
         method.teacher.net.double()
         optimiser = SGD(method.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
         for number in range(3):
-            for shown in make_loader(small_view()).iter_epoch(number, Clock(number, 3)):
-                (update or method.update)(method.objective(replace(shown, images=shown.images.double())), optimiser)
+            for batch in make_loader(small_view()).iter_epoch(number, Clock(number, 3)):
+                (update or method.update)(method.objective(replace(batch, images=batch.images.double())), optimiser)
         results.append(torch.cat([p.detach().flatten() for p in method.parameters()]))
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
 
@@ -115,29 +115,29 @@ def test_with_zero_momentum_it_is_gradient_descent():
 
 
 def test_momentum_buffers_are_saved_in_the_optimiser_state():
-    made = build_method(METHODS.parse("mjkd"))
-    method, again = made.method.train(), build_method(METHODS.parse("mjkd"), seed=1).method.train()
-    shown = list(make_loader(small_view()).iter_epoch(0, Clock(0, 1)))
+    built = build_method(METHODS.parse("mjkd"))
+    method, again = built.method.train(), build_method(METHODS.parse("mjkd"), seed=1).method.train()
+    batch = list(make_loader(small_view()).iter_epoch(0, Clock(0, 1)))
 
     def optimiser(of: nn.Module) -> SGD:
         return SGD(of.parameters(), lr=0.03, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
 
     first, second = optimiser(method), optimiser(again)
-    method.update(method.objective(shown[0]), first)
+    method.update(method.objective(batch[0]), first)
     assert set(first.state[method.student.head.weight]) == {"momentum/ce", "momentum/logit"}
     assert set(first.state[method.adapter.weight]) == {"momentum/feature"}
     assert set(first.state[next(method.student.parameters())]) == {"momentum/ce", "momentum/feature", "momentum/logit"}
     again.load_state_dict(reload_state(method.state_dict()))
     second.load_state_dict(reload_state(first.state_dict()))
     for net, own in ((method, first), (again, second)):
-        net.update(net.objective(shown[1]), own)
+        net.update(net.objective(batch[1]), own)
     assert all(torch.equal(p, q) for p, q in zip(method.parameters(), again.parameters(), strict=True))
 
 
 def test_gradients_are_set_as_by_backward():
     method = build_method(METHODS.parse("mjkd")).method.train()
-    (shown,) = make_loader(small_view(), 12).iter_epoch(0, Clock(0, 1))
-    objective = method.objective(shown)
+    (batch,) = make_loader(small_view(), 12).iter_epoch(0, Clock(0, 1))
+    objective = method.objective(batch)
     expected = torch.autograd.grad(objective.loss, list(method.parameters()), retain_graph=True)
     method.update(objective, SGD(method.parameters(), lr=0.1))
     for p, g in zip(method.parameters(), expected, strict=True):
@@ -179,6 +179,6 @@ def test_equal_networks_have_zero_loss_and_order_does_not_matter():
 
 def test_gradient():
     method = mjkd(golden((3, 4), 0.7, 0.3), golden((3, 4), 1.3, 0.1, 2))
-    shown = make_batch(torch.tensor([0, 3, 1]))
+    batch = make_batch(torch.tensor([0, 3, 1]))
     inputs = (method.student.logits, method.adapter.weight, method.adapter.bias)
-    assert torch.autograd.gradcheck(lambda *_: method.objective(shown).loss, inputs)
+    assert torch.autograd.gradcheck(lambda *_: method.objective(batch).loss, inputs)

@@ -1,4 +1,4 @@
-"""mtkd_ssr: channels and answers of every stage, L = CE + SCD + SRD + CRD, after the teacher's heads have learned."""
+"""mtkd_ssr: channels and logits of every stage, L = CE + SCD + SRD + CRD, after training of the teacher's heads."""
 
 import copy
 import math
@@ -19,25 +19,25 @@ from robustkd.models.net import Frozen, Network
 from robustkd.types import DatasetInfo, Output
 
 MTKD_SSR = METHODS.parse("mtkd_ssr")
-OURS = [golden((4, c, n, n), 0.37, c) for c, n in ((2, 4), (3, 4), (4, 2), (5, 2))]  # the stem's map and three stages'
+OURS = [golden((4, c, n, n), 0.37, c) for c, n in ((2, 4), (3, 4), (4, 2), (5, 2))]  # of the stem and three stages
 THEIRS = [golden((4, c, n, n), 0.53, c, 2) for c, n in ((2, 4), (4, 4), (6, 2), (5, 2))]
 
 
 class ConstantMaps(Network):
-    """Answers with maps and logits of its own, which are what it learns; counts the maps it was walked for."""
+    """A network whose maps and logits are parameters; counts the maps that are iterated over."""
 
     def __init__(self, maps: Sequence[Tensor], logits: Tensor) -> None:
         super().__init__()
         self.maps = nn.ParameterList(x.clone() for x in maps)
         self.logits = nn.Parameter(logits.clone())
-        self.walked = 0
+        self.iterated = 0
 
     def forward(self, images: Tensor) -> Output:
         return Output(1 * self.logits, self.logits, tuple(1 * x for x in self.maps))
 
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         for x in self.maps:
-            self.walked += 1
+            self.iterated += 1
             yield 1 * x
 
     def replace_head(self, head: nn.Linear) -> None:
@@ -51,7 +51,7 @@ def mtkd_ssr(ours: Sequence[Tensor] = OURS, theirs: Sequence[Tensor] = THEIRS, *
 
 
 def kl(target: np.ndarray, logits: np.ndarray, temperature: float) -> float:
-    """T^2 KL of softened answers, sample by sample."""
+    """T^2 KL of softened logits, sample by sample."""
     total = 0.0
     for z_t, z_s in zip(target / temperature, logits / temperature, strict=True):
         p, q = np.exp(z_t) / np.exp(z_t).sum(), np.exp(z_s) / np.exp(z_s).sum()
@@ -60,7 +60,7 @@ def kl(target: np.ndarray, logits: np.ndarray, temperature: float) -> float:
 
 
 def head_logits(head: nn.Linear, x: np.ndarray) -> np.ndarray:
-    """A head's answer to a map, averaged over its places and brought to one size."""
+    """The logits of a head for a map, averaged over positions and normalised."""
     rows = []
     for sample in x:
         f = np.array([channel.mean() for channel in sample])
@@ -70,7 +70,7 @@ def head_logits(head: nn.Linear, x: np.ndarray) -> np.ndarray:
 
 
 def test_by_hand():
-    # (3, 4) and (0, 2): u = (0.6, 0.8) and (0, 1), 0.36 + 0.04 apart. (1, 0) and (-5, 0) point away from each other: 4.
+    # (3, 4) and (0, 2): u = (0.6, 0.8) and (0, 1), 0.36 + 0.04 apart. (1, 0) and (-5, 0) are opposite: 4.
     student, teacher = torch.tensor([[3.0, 4], [1, 0]]), torch.tensor([[0.0, 2], [-5, 0]])
     assert normalised_distance(student, teacher).item() == pytest.approx((0.4 + 4) / 2, abs=1e-6)
 
@@ -94,7 +94,7 @@ def test_the_three_targets_match_loops():
 
 
 def test_the_last_stage_uses_the_logits_of_the_network():
-    # With heads that agree there is left what Hinton's method has: the golden T^2 KL at T = 4.
+    # With equal heads, only Hinton's loss is left: the golden T^2 KL at T = 4.
     method = mtkd_ssr()
     for part in (*method.heads, *method.teacher_heads):
         nn.init.zeros_(part.weight)
@@ -116,12 +116,12 @@ def test_a_student_equal_to_its_teacher_has_only_the_review_loss():
 
 
 def test_invariance_to_scale_and_position_of_the_teachers_maps():
-    moved = [3 * x.flip(2).transpose(2, 3) for x in THEIRS]
-    one, other = (mtkd_ssr(theirs=theirs).objective(make_batch()).terms for theirs in (THEIRS, moved))
+    changed = [3 * x.flip(2).transpose(2, 3) for x in THEIRS]
+    one, other = (mtkd_ssr(theirs=theirs).objective(make_batch()).terms for theirs in (THEIRS, changed))
     for name in one:
         assert other[name].item() == pytest.approx(one[name].item(), rel=1e-4), (
             name
-        )  # the heads' scaling has an epsilon
+        )  # the normalisation before the heads has an epsilon
 
 
 def test_which_parameters_each_term_trains():
@@ -137,7 +137,7 @@ def test_which_parameters_each_term_trains():
     linear = {f"projections.{l}.{kind}" for l in (0, 1, 2) for kind in ("weight", "bias")}
     assert reached("channels") == linear | lower | last
     assert reached("responses") == both | lower | {"model.logits"}
-    assert reached("review") == both | lower  # the last answer is a constant
+    assert reached("review") == both | lower  # the final logits are detached
     assert reached("ce") == {"model.logits"}
 
 
@@ -149,31 +149,31 @@ def test_only_the_teachers_heads_are_trained_on_labels():
     first = head_logits(method.teacher_heads[0], THEIRS[1].numpy())
     expected = np.mean([math.log(np.exp(z).sum()) - z[y] for z, y in zip(first, LABELS, strict=True)])
     assert one.terms["head/1"].item() == pytest.approx(expected, rel=1e-9)
-    terms = [method.objective(shown).terms for shown in (make_batch(), wrong)]
+    terms = [method.objective(batch).terms for batch in (make_batch(), wrong)]
     assert all(terms[0][name].item() == terms[1][name].item() for name in ("channels", "responses", "review"))
 
 
 def test_the_first_phase_runs_no_stage_above_the_highest_head():
     method = mtkd_ssr()
     list(method.heads_step(make_batch()))
-    assert method.teacher.net.walked == 3  # the stem and two of three stages
+    assert method.teacher.net.iterated == 3  # the stem and two of three stages
 
 
 def test_each_phase_updates_its_own_parameters():
-    made = build_method(MTKD_SSR)
-    states = {"before": copy.deepcopy(made.method.state_dict())}
-    for epoch in made.train(small_view()):
-        states[epoch.phase] = copy.deepcopy(made.method.state_dict())
+    built = build_method(MTKD_SSR)
+    states = {"before": copy.deepcopy(built.method.state_dict())}
+    for epoch in built.train(small_view()):
+        states[epoch.phase] = copy.deepcopy(built.method.state_dict())
 
-    def moved(one: str, other: str) -> set[str]:
+    def changed(one: str, other: str) -> set[str]:
         a, b = states[one], states[other]
         return {name.split(".")[0] for name in a if name != "_extra_state" and not torch.equal(a[name], b[name])}
 
-    heads, train = made.method.phases()
+    heads, train = built.method.phases()
     assert (heads.epochs, train.epochs) == (0.1, None)
     assert not {id(p) for p in heads.parameters} & {id(p) for p in train.parameters}
-    assert moved("before", "heads") == {"teacher_heads"}
-    assert moved("heads", "train") == {"model", "student", "heads", "projections"}
+    assert changed("before", "heads") == {"teacher_heads"}
+    assert changed("heads", "train") == {"model", "student", "heads", "projections"}
 
 
 def test_without_responses_there_is_no_heads_phase():
@@ -186,7 +186,7 @@ def test_gradient():
     maps = [x[:2, :, :2, :2].clone().requires_grad_() for x in OURS[1:]]
     method = mtkd_ssr()
     teacher = Output(T[:2], T[:2], [x[:2] for x in THEIRS])
-    # The review's target is a constant, which finite differences of the logits would move: the maps alone are varied.
+    # The target of the review is detached, but finite differences of the logits would change it: only the maps are varied.
     fixed = S[:2].clone()
 
     def loss(*maps: Tensor) -> Tensor:
@@ -211,24 +211,24 @@ def test_degenerate_vectors_have_bounded_gradients(rows: str, dtype: torch.dtype
 
 
 def test_unsupported_numbers_of_stages_are_rejected():
-    facts = DatasetInfo(10, (5, 5, 0), SHAPE)
+    info = DatasetInfo(10, (5, 5, 0), SHAPE)
 
-    def cut(stages: int, width: int) -> Network:
+    def truncated(stages: int, width: int) -> Network:
         net = make_network("resnet8")
         net.stages = net.stages[:stages]
         net.replace_head(nn.Linear(width, len(CLASSES)))
         return net
 
     with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
-        MTKDSSR(make_network("wrn_10_1"), Frozen(cut(2, 32)), facts, lambda: CE(facts))
+        MTKDSSR(make_network("wrn_10_1"), Frozen(truncated(2, 32)), info, lambda: CE(info))
     with pytest.raises(UsageError, match="have one stage but need at least 2"):
-        MTKDSSR(cut(1, 16), Frozen(cut(1, 16)), facts, lambda: CE(facts))
+        MTKDSSR(truncated(1, 16), Frozen(truncated(1, 16)), info, lambda: CE(info))
 
 
 def test_heads_match_the_criterion():
-    class Picky(CE):
+    class CosineCE(CE):
         head = "cosine"
 
-    facts = replace(FIVE, shape=SHAPE)
-    method = MTKDSSR(make_network("wrn_10_1"), Frozen(make_network("resnet8")), facts, lambda: Picky(facts))
+    info = replace(FIVE, shape=SHAPE)
+    method = MTKDSSR(make_network("wrn_10_1"), Frozen(make_network("resnet8")), info, lambda: CosineCE(info))
     assert {type(part).__name__ for part in (*method.heads, *method.teacher_heads)} == {"CosineLinear"}

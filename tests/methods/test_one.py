@@ -1,4 +1,4 @@
-"""one: branches on one trunk and their gated ensemble; L = CE of each head + w(e) T^2 sum_m KL(p_e || p_m)."""
+"""one: branches on a shared trunk and their gated ensemble; L = CE of each head + w(e) T^2 sum_m KL(p_e || p_m)."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ from robustkd.models.net import StagedNetwork
 from robustkd.types import Clock
 
 BRANCHES = (S, golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4))
-SHARES = torch.softmax(torch.relu(golden((4, 3), 0.8, 0.2)), dim=1)
+GATES = torch.softmax(torch.relu(golden((4, 3), 0.8, 0.2)), dim=1)
 EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -28,10 +28,10 @@ def one(word: str = "wrn_10_1", half: bool = False, **options: float) -> ONE:
     )
 
 
-def with_logits(*logits: Tensor, shares: Tensor = SHARES, **options: float) -> ONE:
-    """Its heads say what they are told to."""
+def with_logits(*logits: Tensor, gates: Tensor = GATES, **options: float) -> ONE:
+    """A method whose heads return these logits and gates."""
     method = one(branches=len(logits), **options)
-    method.forward_heads = lambda images: (list(logits), shares)
+    method.forward_heads = lambda images: (list(logits), gates)
     return method
 
 
@@ -59,7 +59,7 @@ def test_by_hand():
 
 
 def test_the_weight_of_the_kl_term_rises():
-    # the authors' run: 300 epochs, of which it rises for 80
+    # the authors' run: it rises over 80 of 300 epochs
     risen = {epoch: sigmoid_rampup(Clock(epoch, 300), 80 / 300) for epoch in (0, 20, 40, 80, 299)}
     assert risen == pytest.approx({0: 0.0067379, 20: 0.0600547, 40: 0.2865048, 80: 1, 299: 1}, abs=1e-7)
     assert sigmoid_rampup(Clock(0, 10), 0) == 1
@@ -71,7 +71,7 @@ def test_the_weight_of_the_kl_term_rises():
 
 
 def test_equal_branches_have_zero_kl():
-    shifted = [S + shift for shift in (0.0, 3.0, -50.0)]  # a shift of logits changes no answer
+    shifted = [S + shift for shift in (0.0, 3.0, -50.0)]  # softmax is invariant to a shift
     assert with_logits(*shifted).objective(late_batch()).terms["kl"].item() == pytest.approx(0, abs=1e-12)
 
 
@@ -88,15 +88,15 @@ def test_a_single_branch_has_zero_kl_with_itself():
 def test_invariance_to_the_order_of_branches():
     turned = [2, 0, 1]
     terms = with_logits(*BRANCHES).objective(late_batch())
-    other = with_logits(*(BRANCHES[m] for m in turned), shares=SHARES[:, turned]).objective(late_batch())
+    other = with_logits(*(BRANCHES[m] for m in turned), gates=GATES[:, turned]).objective(late_batch())
     assert other.loss.item() == pytest.approx(terms.loss.item(), rel=1e-12)
 
 
 def test_gradient_of_the_kl_term():
-    shares, target = SHARES, gated_logits(SHARES, BRANCHES)
+    gates, target = GATES, gated_logits(GATES, BRANCHES)
     inputs = tuple(z.clone().requires_grad_() for z in BRANCHES)
     assert torch.autograd.gradcheck(lambda *z: ensemble_kl(target, z, 3.0), inputs)
-    assert torch.autograd.gradcheck(lambda g, *z: gated_logits(g, z), (shares.clone().requires_grad_(), *inputs))
+    assert torch.autograd.gradcheck(lambda g, *z: gated_logits(g, z), (gates.clone().requires_grad_(), *inputs))
 
 
 def test_the_ensemble_is_detached_as_a_target():
@@ -122,7 +122,7 @@ def test_branches_share_everything_below_the_last_stage():
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
 def test_a_branch_equals_the_whole_network(word, half):
-    # With the first branch's weights the others are the model, and what is kept of them is in the model's layout.
+    # With the weights of the first branch the others equal the model, in the same memory layout.
     method = one(word, half)
     for branch in method.branches:
         branch.stem.load_state_dict(method.model.stages[-1].state_dict())
@@ -130,14 +130,14 @@ def test_a_branch_equals_the_whole_network(word, half):
         branch.head.load_state_dict(method.model.head.state_dict())
     seen = []
     method.branches[0].stem.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
-    logits, shares = method.forward_heads(IMAGES.contiguous(memory_format=torch.channels_last))
+    logits, gates = method.forward_heads(IMAGES.contiguous(memory_format=torch.channels_last))
     assert torch.equal(logits[0], method.model(IMAGES).logits)
     for z in logits[1:]:
         assert z.dtype is torch.float32
         assert (z - logits[0]).abs().max() < (0.05 if half else 1e-5)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert all(branch.bf16 == half for branch in method.branches)
-    assert shares.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
+    assert gates.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
 
 
 def test_gate_by_hand():
@@ -156,24 +156,24 @@ def test_a_single_sample_is_gated_with_running_statistics():
     for _ in range(3):
         gate(torch.rand(8, 2, 2, 2))
     before = gate.norm.running_mean.clone()
-    lone = gate(torch.ones(1, 2, 2, 2))
+    single = gate(torch.ones(1, 2, 2, 2))
     assert gate.training
     assert torch.equal(gate.norm.running_mean, before)
-    assert torch.equal(lone, gate.eval()(torch.ones(1, 2, 2, 2)))
+    assert torch.equal(single, gate.eval()(torch.ones(1, 2, 2, 2)))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_and_single_samples_are_finite(dtype):
     logits = [20 * z[:1].to(dtype) for z in BRANCHES]
-    ensemble = gated_logits(SHARES[:1].to(dtype), logits)
+    ensemble = gated_logits(GATES[:1].to(dtype), logits)
     assert ensemble.isfinite().all()
     assert ensemble_kl(ensemble, logits, 3.0).isfinite()
 
 
 def test_auxiliary_logits_and_notes():
     method = with_logits(*BRANCHES)
-    assert torch.equal(method.auxiliary_logits(IMAGES)["ensemble"], gated_logits(SHARES, BRANCHES))
-    assert method.objective(late_batch()).notes["gate"].item() == pytest.approx(SHARES.mean(dim=0).max().item())
+    assert torch.equal(method.auxiliary_logits(IMAGES)["ensemble"], gated_logits(GATES, BRANCHES))
+    assert method.objective(late_batch()).notes["gate"].item() == pytest.approx(GATES.mean(dim=0).max().item())
 
 
 def test_the_model_is_the_complete_first_student():

@@ -1,4 +1,4 @@
-"""psd: L_i = (1 - a_i) CE + a_i w_i T^2 H(p_i', p_i), p' the student's answer of the epoch before."""
+"""psd: L_i = (1 - a_i) CE + a_i w_i T^2 H(p_i', p_i), p' the student's prediction of the previous epoch."""
 
 import math
 from dataclasses import replace
@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, small_view
-from helpers import build_method as made_of
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, build_method, golden, make_batch, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -18,42 +17,44 @@ from robustkd.types import Batch, Clock
 
 
 def psd(now: Tensor = S, before: Tensor | None = T, **options: float) -> PSD:
-    """A student that says `now` and said `before`, which is None in its first epoch."""
-    facts = replace(FIVE, samples=len(now), counts=(1,) * now.shape[1])
-    method = PSD(ConstantNetwork(now), facts, lambda: CE(facts), **options).to(now.dtype)
+    """A student with logits `now` and previous logits `before`, None in the first epoch."""
+    info = replace(FIVE, samples=len(now), counts=(1,) * now.shape[1])
+    method = PSD(ConstantNetwork(now), info, lambda: CE(info), **options).to(now.dtype)
     if before is not None:
         method.previous_logits.copy_(before)
         method.seen.fill_(True)
     return method
 
 
-def at(epoch: int, epochs: int, labels: Tensor = LABELS) -> Batch:
+def batch_at(epoch: int, epochs: int, labels: Tensor = LABELS) -> Batch:
     return replace(make_batch(labels), clock=Clock(epoch, epochs))
 
 
 def test_by_hand():
     # Now (1/4, 3/4), before (3/4, 1/4); a = 0.8 5/8 = 1/2; H = 3/4 log 4 + 1/4 log 4/3 = 1.1116410
-    # label 0, which it said: (log 4 + H) / 2 = 1.2489677;  label 1: (log 4/3 + 0.3 H) / 2 = 0.3105872
+    # label 0, as predicted: (log 4 + H) / 2 = 1.2489677;  label 1: (log 4/3 + 0.3 H) / 2 = 0.3105872
     now, before = torch.tensor([[0, math.log(3)]]), torch.tensor([[math.log(3), 0]])
     for label, loss, right in ((0, 1.2489677, 1), (1, 0.3105872, 0)):
-        objective = psd(now, before).objective(at(4, 8, torch.tensor([label])))
+        objective = psd(now, before).objective(batch_at(4, 8, torch.tensor([label])))
         assert objective.loss.item() == pytest.approx(loss, abs=1e-6)
         assert objective.notes["right"].item() == right
 
 
 @pytest.mark.parametrize("epoch", [0, 3, 9])
 def test_with_equal_weights_it_is_ps_kd(epoch):
-    # The cross entropy against labels softened by the past answer, whose share rises to 0.8 in the last epoch.
+    # The cross entropy with labels softened by the previous prediction, whose weight rises to 0.8 in the last epoch.
     a = 0.8 * (epoch + 1) / 10
     target = (1 - a) * F.one_hot(LABELS, 5) + a * T.softmax(dim=1)
-    objective = psd(right=1.0, wrong=1.0).objective(at(epoch, 10))
+    objective = psd(right=1.0, wrong=1.0).objective(batch_at(epoch, 10))
     assert objective.loss.item() == pytest.approx(F.cross_entropy(S, target).item(), abs=1e-6)
 
 
 def test_matches_a_loop_over_samples():
     answers = torch.stack([T[0], 3 * F.one_hot(LABELS, 5)[1], T[2], T[3]]).double()
     alpha, right, wrong, temperature = 0.6, 0.9, 0.2, 3.0
-    objective = psd(S, answers, alpha=alpha, right=right, wrong=wrong, temperature=temperature).objective(at(1, 4))
+    objective = psd(S, answers, alpha=alpha, right=right, wrong=wrong, temperature=temperature).objective(
+        batch_at(1, 4)
+    )
     total = agreed = 0.0
     for now, before, label in zip(S.tolist(), answers.tolist(), LABELS.tolist(), strict=True):
         p, q = ([math.exp(z / temperature) for z in row] for row in (before, now))
@@ -69,7 +70,7 @@ def test_matches_a_loop_over_samples():
 
 def test_unseen_rows_have_only_the_supervised_loss():
     method = psd(before=None)
-    objective = method.objective(at(0, 1))  # of the last epoch's weight, even
+    objective = method.objective(batch_at(0, 1))  # even with the weight of the last epoch
     assert objective.terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
     assert objective.terms["self"].item() == objective.notes["right"].item() == 0
     assert torch.equal(method.previous_logits, S)
@@ -80,16 +81,16 @@ def test_previous_logits_are_kept_per_row():
     other = golden((6, 5), 0.5, 0.9)
     method = psd(torch.cat([other, other]), None)
     method.student = method.model = ConstantNetwork(S)
-    shown = replace(at(0, 2), index=torch.tensor([7, 0, 3, 9]))
-    method.objective(shown)
+    batch = replace(batch_at(0, 2), index=torch.tensor([7, 0, 3, 9]))
+    method.objective(batch)
     assert method.seen.nonzero()[:, 0].tolist() == [0, 3, 7, 9]
     with torch.no_grad():
         method.student.logits.copy_(T)  # an update
-    assert torch.equal(method.previous_logits[shown.index], S)
-    mixed = method.objective(replace(shown, index=torch.tensor([7, 0, 1, 2]), clock=Clock(1, 2)))
+    assert torch.equal(method.previous_logits[batch.index], S)
+    mixed = method.objective(replace(batch, index=torch.tensor([7, 0, 1, 2]), clock=Clock(1, 2)))
     ce, a = F.cross_entropy(T, LABELS, reduction="none"), torch.tensor([0.8, 0.8, 0, 0])
     assert mixed.terms["ce"].item() == pytest.approx(((1 - a) * ce).mean().item(), rel=1e-6)
-    assert torch.equal(method.previous_logits[shown.index], torch.stack([T[0], T[1], S[2], S[3]]))
+    assert torch.equal(method.previous_logits[batch.index], torch.stack([T[0], T[1], S[2], S[3]]))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -98,30 +99,30 @@ def test_gradient(temperature):
         method = psd(temperature=temperature)
         del method.student.logits
         method.student.logits = now
-        return method.objective(at(0, 1)).loss
+        return method.objective(batch_at(0, 1)).loss
 
     assert torch.autograd.gradcheck(loss, (S.clone().requires_grad_(),))
 
 
 def test_previous_logits_are_detached():
     method = psd(before=S, right=1.0, wrong=1.0, temperature=4.0)
-    method.objective(at(0, 1)).terms["self"].backward()
+    method.objective(batch_at(0, 1)).terms["self"].backward()
     assert method.student.logits.grad.abs().max() < 1e-7
     assert not method.previous_logits.requires_grad
 
 
 def test_correctness_is_with_respect_to_the_label():
-    same = psd(T).objective(at(0, 1, T.argmax(dim=1)))
-    moved = psd(T).objective(at(0, 1, T.argmin(dim=1)))
+    same = psd(T).objective(batch_at(0, 1, T.argmax(dim=1)))
+    moved = psd(T).objective(batch_at(0, 1, T.argmin(dim=1)))
     assert moved.terms["self"].item() == pytest.approx(0.3 * same.terms["self"].item())
 
 
 def test_the_second_epoch_has_a_target_for_every_row():
-    made = made_of(METHODS.parse("psd"))
-    first, second = made.train(small_view(), epochs=2)
+    built = build_method(METHODS.parse("psd"))
+    first, second = built.train(small_view(), epochs=2)
     assert first.terms["self"] == 0
     assert second.terms["self"] > 0
-    assert made.method.seen.all()
+    assert built.method.seen.all()
 
 
 def test_a_larger_weight_for_wrong_predictions_is_rejected():

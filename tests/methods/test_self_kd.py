@@ -1,4 +1,4 @@
-"""self_kd: a net of the student's shape is trained plainly, then L = (1 - alpha) CE + alpha T^2 KL(p_t || p_s)."""
+"""self_kd: a network of the student's architecture is trained first, then L = (1 - alpha) CE + alpha T^2 KL(p_t || p_s)."""
 
 import math
 
@@ -88,12 +88,12 @@ def test_each_phase_updates_its_own_network():
     (first,) = method.teacher_step(make_batch())
     first.loss.backward()
     assert method.teacher.logits.grad is not None
-    assert (method.model.asked, method.model.logits.grad) == (0, None)
+    assert (method.model.calls, method.model.logits.grad) == (0, None)
     method.zero_grad()
     method.objective(make_batch()).loss.backward()
     assert method.model.logits.grad is not None
     assert method.teacher.logits.grad is None
-    assert method.teacher.learning == 1, "the teacher is asked without a gradient in the second phase"
+    assert method.teacher.calls_with_grad == 1, "the teacher runs without gradients in the second phase"
 
 
 @pytest.mark.parametrize("labels", [LABELS[:1], torch.full((4,), 2)])
@@ -104,29 +104,29 @@ def test_a_single_sample_and_a_single_class(labels):
 
 
 def test_the_teacher_is_fixed_in_the_second_phase_of_equal_length():
-    made = build_method(SELF_KD)
-    # A teacher's every number, its running statistics too.
+    built = build_method(SELF_KD)
+    # The complete state of the teacher, including running statistics.
     rows = [
-        (epoch.phase, reload_state(made.method.teacher.state_dict())) for epoch in made.train(small_view(), epochs=2)
+        (epoch.phase, reload_state(built.method.teacher.state_dict())) for epoch in built.train(small_view(), epochs=2)
     ]
     assert [phase for phase, _ in rows] == ["teacher", "teacher", "train", "train"]
     assert states_equal(rows[1][1], rows[3][1])
     assert not states_equal(rows[0][1], rows[1][1])
-    assert [Recipe(epochs=7).phase_epochs(phase) for phase in made.method.phases()] == [7, 7]
+    assert [Recipe(epochs=7).phase_epochs(phase) for phase in built.method.phases()] == [7, 7]
 
 
 def test_the_student_is_updated_only_in_the_second_phase():
-    made = build_method(SELF_KD)
-    before = reload_state(made.method.model.state_dict())
-    states = [reload_state(made.method.model.state_dict()) for _ in made.train(small_view(), epochs=1)]
+    built = build_method(SELF_KD)
+    before = reload_state(built.method.model.state_dict())
+    states = [reload_state(built.method.model.state_dict()) for _ in built.train(small_view(), epochs=1)]
     assert states_equal(before, states[0])
     assert not states_equal(before, states[1])
 
 
 def test_only_the_student_shares_the_initial_weights_of_the_baseline(tmp_path):
     def weights(method: str) -> list[Tensor]:
-        made = run.construct(make_plan(tmp_path), study.Run("student", method, 0), small_view(), torch.Generator())
-        nets = [made.model, *([made.teacher] if method == "self_kd" else [])]
+        built = run.construct(make_plan(tmp_path), study.Run("student", method, 0), small_view(), torch.Generator())
+        nets = [built.model, *([built.teacher] if method == "self_kd" else [])]
         return [torch.cat([p.flatten() for p in net.parameters()]) for net in nets]
 
     (baseline,), (student, teacher) = weights("baseline"), weights("self_kd")
@@ -135,10 +135,10 @@ def test_only_the_student_shares_the_initial_weights_of_the_baseline(tmp_path):
 
 
 def test_auxiliary_logits_are_those_of_the_trained_teacher():
-    made = build_method(SELF_KD, view=large_view())
-    made.trained(large_view(), epochs=6, size=12)
+    built = build_method(SELF_KD, view=large_view())
+    built.train_fully(large_view(), epochs=6, size=12)
     ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()
-    beside = made.method.auxiliary_logits(images)
-    assert torch.equal(beside["teacher"], made.method.teacher(images).logits)
-    assert not torch.equal(beside["teacher"], made.method.model(images).logits)
-    assert (beside["teacher"].argmax(dim=1) == labels).float().mean() > 0.9
+    auxiliary = built.method.auxiliary_logits(images)
+    assert torch.equal(auxiliary["teacher"], built.method.teacher(images).logits)
+    assert not torch.equal(auxiliary["teacher"], built.method.model(images).logits)
+    assert (auxiliary["teacher"].argmax(dim=1) == labels).float().mean() > 0.9

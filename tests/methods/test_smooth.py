@@ -37,10 +37,10 @@ class Linear(Network):
     def __init__(self, std: tuple[float, ...] = (0.5,)) -> None:
         super().__init__((0.3,), std)
         self.head = nn.Linear(64, 3, bias=False)
-        self.shown: list[Tensor] = []
+        self.batch: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Output:
-        self.shown.append(images)
+        self.batch.append(images)
         embedding = self.normalise(images).flatten(1)
         return Output(self.head(embedding), embedding, ())
 
@@ -85,9 +85,9 @@ def test_without_smoothing_it_is_the_baseline():
 def test_full_smoothing_ignores_labels_and_favours_uniform_predictions():
     one, other = (smooth(labels=1.0).objective(make_batch(labels)).loss for labels in (LABELS, (LABELS + 1) % 5))
     assert one.item() == other.item()
-    level = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
-    uniform_ce(level).sum().backward()
-    assert level.grad.abs().max() < 1e-12
+    uniform = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
+    uniform_ce(uniform).sum().backward()
+    assert uniform.grad.abs().max() < 1e-12
     assert (uniform_ce(S) > math.log(5)).all()
 
 
@@ -108,9 +108,9 @@ def test_gradients_and_half_precision():
 def test_another_criterion_replaces_the_cross_entropy():
     method = Smooth(make_network(), lambda: Balanced(dataset_info(small_view())), torch.Generator(), labels=0.25)
     method.criterion.log_counts += torch.tensor([0.0, 1.0, 2.0])
-    shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
-    terms, logits = method.objective(shown).terms, method.model(IMAGES).logits
-    assert terms["ce"].item() == pytest.approx(0.75 * method.criterion(logits, shown).mean().item(), rel=1e-5)
+    batch = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
+    terms, logits = method.objective(batch).terms, method.model(IMAGES).logits
+    assert terms["ce"].item() == pytest.approx(0.75 * method.criterion(logits, batch).mean().item(), rel=1e-5)
     assert terms["labels"].item() == pytest.approx(0.25 * uniform_ce(logits).mean().item(), rel=1e-5)
 
 
@@ -121,23 +121,23 @@ def test_noise_is_gaussian_in_units_of_the_normalisation(distance):
     terms = smooth(net, consistency=2.0, distance=distance).objective(make_batch(torch.zeros(4000).long(), rows)).terms
     expected = 2 * distance**2 * net.head.weight.square().sum().item()
     assert terms["consistency"].item() == pytest.approx(expected, rel=0.1)
-    noise = (net.shown[0][4000:] - 0.5) / 0.02 / distance
+    noise = (net.batch[0][4000:] - 0.5) / 0.02 / distance
     assert abs(noise.mean()) < 0.01
     assert noise.std() == pytest.approx(1, abs=0.01)
-    assert noise.pow(4).mean() == pytest.approx(3, abs=0.1)  # a Gaussian's
+    assert noise.pow(4).mean() == pytest.approx(3, abs=0.1)  # as for a Gaussian
 
 
 def test_one_forward_for_clean_and_noisy_images_and_labels_for_clean_only():
     net = Linear()
-    shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
-    terms = smooth(net, consistency=1.0, labels=0.0).objective(shown).terms
-    assert [len(images) for images in net.shown] == [8]
-    assert torch.equal(net.shown[0][:4], IMAGES)
-    assert terms["ce"].item() == pytest.approx(F.cross_entropy(net(IMAGES).logits, shown.labels).item(), rel=1e-6)
+    batch = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
+    terms = smooth(net, consistency=1.0, labels=0.0).objective(batch).terms
+    assert [len(images) for images in net.batch] == [8]
+    assert torch.equal(net.batch[0][:4], IMAGES)
+    assert terms["ce"].item() == pytest.approx(F.cross_entropy(net(IMAGES).logits, batch.labels).item(), rel=1e-6)
 
 
 def test_the_consistency_gradient_flows_through_both_outputs():
-    # The term is of second degree in the weights, so <gradient, w> is twice its value; with one answer held it is less.
+    # The term is quadratic in the weights, so <gradient, w> is twice its value; with one output detached it would be less.
     net = Linear()
     term = smooth(net, consistency=1.0).objective(make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)).terms["consistency"]
     term.backward()
@@ -149,8 +149,8 @@ def test_noise_is_resampled_from_its_own_generator_only_if_needed():
     def drawn(seed: int) -> list[float]:
         method = smooth(Linear(), seed, consistency=1.0)
         nn.init.ones_(method.model.head.weight)
-        shown = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
-        return [method.objective(shown).terms["consistency"].item() for _ in range(2)]
+        batch = make_batch(torch.tensor([0, 1, 2, 0]), IMAGES)
+        return [method.objective(batch).terms["consistency"].item() for _ in range(2)]
 
     assert drawn(0) == drawn(0) != drawn(1)
     assert drawn(0)[0] != drawn(0)[1]

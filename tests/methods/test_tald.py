@@ -1,4 +1,4 @@
-"""tald: the squared gap between two losses, on images and on particles about them."""
+"""tald: the squared gap between the losses of student and teacher, on images and on particles around them."""
 
 import math
 
@@ -42,7 +42,7 @@ def first_batch(size: int = 12) -> Batch:
 
 
 def images(count: int = 3) -> Tensor:
-    """Some of whose pixels lie on the edges of the range."""
+    """Images of which some pixels are 0 or 1."""
     return (1.4 * torch.rand(count, 1, 8, 8, generator=seeded()) - 0.2).clamp(0, 1)
 
 
@@ -51,7 +51,7 @@ def logits_of(x: Tensor) -> Tensor:
 
 
 def constant(x: Tensor) -> Tensor:
-    """Answers the same to everything."""
+    """A network with constant logits."""
     return torch.arange(3.0) + 0 * x.flatten(1).sum(dim=1, keepdim=True)
 
 
@@ -85,7 +85,7 @@ def test_gradient_of_the_gap():
 
 
 def test_two_particles_by_hand():
-    # Two apart, h = 2: K = exp(-1/2) = 0.6065307. Repulsion K (u - u') / h = 0.6065307, halved; scores 1 and 0 are shared.
+    # Distance 2, h = 2: K = exp(-1/2) = 0.6065307. Repulsion K (u - u') / h = 0.6065307, halved; scores 1 and 0 are averaged.
     u = torch.tensor([[[0.0], [2.0]]])
     assert svgd_direction(u, torch.zeros_like(u), 1.0).flatten().tolist() == pytest.approx(
         [-0.3032653, 0.3032653], abs=1e-6
@@ -180,7 +180,7 @@ def test_images_do_not_affect_each_other():
 
 
 def test_released_particles_match_a_loop():
-    # One direction after another: the gradient at x + 10 d, in the net's normalisation, 5e-4 long. No repulsion.
+    # For each direction: the gradient at x + 10 d, in the network's normalisation, of length 5e-4. No repulsion.
     net, x = make_network("resnet8").eval().requires_grad_(False), 0.2 + 0.6 * images()
     particles = sample_particles(logits_of, x, seeded(), count=4, step=1.0, unit=net.std, **RELEASED)
     start = 2 * torch.rand(12, 1, 8, 8, generator=seeded()) - 1
@@ -208,9 +208,7 @@ def test_a_share_of_the_batch_gets_particles(size, share, attacked):
         assert extended.labels[row] == clean.labels[row // 3]
         assert extended.index[row] == clean.index[row // 3]
         offset = (extended.images[row] - clean.images[row // 3]).abs().max()
-        assert offset.item() == pytest.approx(
-            8 / 255, rel=1e-3
-        )  # of the image's own range, whatever the net divides by
+        assert offset.item() == pytest.approx(8 / 255, rel=1e-3)  # in image units, not in those of the normalisation
 
 
 def test_the_released_radius_is_in_units_of_the_normalisation():
@@ -218,7 +216,7 @@ def test_the_released_radius_is_in_units_of_the_normalisation():
     offsets = (method.add_particles(clean).images[:12] - clean.images) / method.teacher.net.std
     lengths = offsets.flatten(1).norm(dim=1)
     assert method.teacher.net.std.item() == 0.25
-    assert (lengths > 4e-4).all()  # what would leave the range is cut off
+    assert (lengths > 4e-4).all()  # clipped where the image would leave the range
     assert (lengths < 5.1e-4).all()
 
 
@@ -240,10 +238,10 @@ def test_ce_and_kd_use_clean_rows_and_the_gap_uses_all_rows():
     own, theirs = ([-row.log_softmax(0)[y].item() for row, y in zip(x, extended.labels, strict=True)] for x in (z, t))
     assert terms["ce"].item() == pytest.approx(0.5 * np.mean(own[-12:]), rel=1e-5)
     assert terms["gap"].item() == pytest.approx(np.mean((np.array(own) - np.array(theirs)) ** 2), rel=1e-4)
-    said = t.argmax(dim=1).tolist()
-    first = len(said) - 12
+    predictions = t.argmax(dim=1).tolist()
+    first = len(predictions) - 12
     assert objective.notes["flipped"].item() == pytest.approx(
-        np.mean([said[row] != said[first + row // 4] for row in range(first)])
+        np.mean([predictions[row] != predictions[first + row // 4] for row in range(first)])
     )
     p, q = ((x[-12:] / 4).log_softmax(dim=1) for x in (t, z))
     assert terms["kd"].item() == pytest.approx(0.5 * 16 * (p.exp() * (p - q)).sum().item() / 12, rel=1e-4)

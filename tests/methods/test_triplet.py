@@ -1,4 +1,4 @@
-"""triplet: the teacher's logits as anchor, the student's as positive, and as negative those of another class."""
+"""triplet: the teacher's logits as the anchor, the student's as the positive, those of another class as the negative."""
 
 import pytest
 import torch
@@ -47,9 +47,9 @@ def test_matches_a_loop():
     for i in range(4):
         for j in range(4):
             if labels[i] != labels[j]:
-                near = sum((a - b) ** 2 for a, b in zip(T[i].tolist(), S[i].tolist(), strict=True)) ** 0.5
-                far = sum((a - b) ** 2 for a, b in zip(T[i].tolist(), S[j].tolist(), strict=True)) ** 0.5
-                total.append(max(0.0, near - far + 5))
+                to_positive = sum((a - b) ** 2 for a, b in zip(T[i].tolist(), S[i].tolist(), strict=True)) ** 0.5
+                to_negative = sum((a - b) ** 2 for a, b in zip(T[i].tolist(), S[j].tolist(), strict=True)) ** 0.5
+                total.append(max(0.0, to_positive - to_negative + 5))
     method = triplet(weight=1.0)
     drawn = [term(method, labels).item() for _ in range(400)]
     assert len(set(drawn)) > 1
@@ -57,8 +57,8 @@ def test_matches_a_loop():
 
 
 def test_a_student_equal_to_its_teacher_beyond_the_margin_has_zero_gradient():
-    apart = 100 * torch.eye(4, 5, dtype=torch.float64)
-    method = triplet(apart, apart)
+    distinct = 100 * torch.eye(4, 5, dtype=torch.float64)
+    method = triplet(distinct, distinct)
     loss = term(method)
     loss.backward()
     assert loss.item() == 0
@@ -73,14 +73,14 @@ def test_invariance_to_a_common_shift_and_rotation():
 
 @pytest.mark.parametrize("negatives", ["label", "teacher"])
 def test_negatives_are_never_of_the_anchors_class(negatives):
-    # Only sample 3 differs. Its logits tell whose distance was taken.
+    # Only sample 3 has another class. The distances show which negatives were selected.
     labels = torch.tensor([0, 0, 0, 1])
     teacher = 9 * torch.eye(5, dtype=torch.float64)[labels]
-    shown = labels if negatives == "label" else torch.arange(4)  # every label another: the teacher does not think so
+    batch = labels if negatives == "label" else torch.arange(4)  # all labels differ, but not the teacher's predictions
     expected = torch.stack([triplet_loss(teacher[:3], S[:3], S[[3, 3, 3]], 5.0).sum()])
     for seed in range(5):
         method = triplet(S, teacher, seed, negatives=negatives, weight=1.0)
-        loss = 4 * term(method, shown)
+        loss = 4 * term(method, batch)
         last = [triplet_loss(teacher[3:], S[3:], S[[i]], 5.0).item() for i in range(3)]
         assert min(abs((loss - expected).item() - value) for value in last) < 1e-9
 
