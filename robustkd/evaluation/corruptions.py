@@ -13,7 +13,7 @@ from robustkd.evaluation.robustness import seeded_generator
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
 
-MIN_SIDE = (
+MIN_CORRUPTION_SIDE = (
     32  # pixels of the shorter side; in smaller images, a blur or a JPEG block would hide what tells classes apart
 )
 # Severities 1 to 5. They differ from those of CIFAR-C (Hendrycks & Dietterich, ICLR 2019), so the accuracies cannot be
@@ -34,7 +34,7 @@ def corruption_version() -> str:
 
 def supports_shape(shape: tuple[int, ...]) -> bool:
     """Return whether corruptions are defined for images of (C, H, W): grey or colour, at least 32x32."""
-    return shape[0] in (1, 3) and min(shape[1:]) >= MIN_SIDE
+    return shape[0] in (1, 3) and min(shape[1:]) >= MIN_CORRUPTION_SIDE
 
 
 def evaluate_corruptions(net: Network, loader: Loader) -> dict[str, dict[str, float]]:
@@ -73,7 +73,7 @@ def corrupt_images(images: Tensor, name: str, severity: int, random: torch.Gener
         return (images + level * noise).clamp(0, 1)
     corrupted: Tensor
     if name == "blur":
-        sigma = level * min(images.shape[2:]) / MIN_SIDE
+        sigma = level * min(images.shape[2:]) / MIN_CORRUPTION_SIDE
         corrupted = F.gaussian_blur(images, kernel_size=[2 * round(3 * sigma + 0.5) + 1] * 2, sigma=[sigma, sigma])
     elif name == "contrast":
         corrupted = F.adjust_contrast(images, level)

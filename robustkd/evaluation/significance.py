@@ -23,16 +23,16 @@ MIN_BOOTSTRAP_SEEDS = (
 )
 EQUALITY_TOLERANCE = 1e-12  # differences closer than this are equal: sums of floats differ in their last digits
 
-FloatArray = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 
 
 class PairedTTest(NamedTuple):
     """Mean differences, their 95 % intervals, and the p-values of the hypothesis that the mean is 0: (m,) each."""
 
-    mean: FloatArray
-    low: FloatArray
-    high: FloatArray
-    p: FloatArray
+    mean: Float64Array
+    low: Float64Array
+    high: Float64Array
+    p: Float64Array
 
 
 def paired_t_test(differences: ArrayLike) -> PairedTTest:
@@ -69,7 +69,7 @@ def paired_t_test(differences: ArrayLike) -> PairedTTest:
     return PairedTTest(mean, low, high, p)
 
 
-def bootstrap_interval(differences: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def bootstrap_interval(differences: ArrayLike) -> tuple[Float64Array, Float64Array]:
     """Compute the 95 % interval of the mean by the bias-corrected and accelerated bootstrap (Efron 1987): (n, m) -> (m,), (m,).
 
     The interval is NaN below 10 seeds, where it would be too short, and for columns whose differences are all equal.
@@ -82,7 +82,7 @@ def bootstrap_interval(differences: ArrayLike) -> tuple[FloatArray, FloatArray]:
     return low, high
 
 
-def holm(p: ArrayLike) -> FloatArray:
+def holm(p: ArrayLike) -> Float64Array:
     """Correct p-values to bound the probability of any false positive (Holm 1979): (m,) -> (m,); NaN is kept.
 
     >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
@@ -97,7 +97,7 @@ def holm(p: ArrayLike) -> FloatArray:
     return corrected
 
 
-def benjamini_hochberg(p: ArrayLike) -> FloatArray:
+def benjamini_hochberg(p: ArrayLike) -> Float64Array:
     """Convert p-values to q-values that bound the false discovery rate (Benjamini & Hochberg 1995): (m,) -> (m,); NaN is kept.
 
     >>> benjamini_hochberg([0.01, 0.04, 0.03, float("nan")]).round(3).tolist()
