@@ -4,8 +4,7 @@ import copy
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from robustkd import seeds
+from robustkd.criteria import CRITERIA
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.method import Method, Phase
+from robustkd.method_spec import MethodSpec
 from robustkd.methods.baseline import Baseline
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.net import Frozen, Network
 from robustkd.registry import Entry, Registry
 from robustkd.specs import Spec
-from robustkd.study import plan as study
 from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Run, Settings
+from robustkd.study.run import construct_method
 from robustkd.training import build
 from robustkd.training.engine import Epoch, fit
 from robustkd.training.recipe import Recipe
@@ -70,13 +72,13 @@ def make_loader(view: View, size: int = 6, **options: Any) -> Loader:
 
 
 @cache
-def _cached_network(word: str, seed: int, half: bool) -> Network:
-    return build_network(MODELS.parse(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, bf16=half)
+def _cached_network(word: str, seed: int, bf16: bool) -> Network:
+    return build_network(MODELS.parse(word), shape=SHAPE, classes=3, mean=[0.3], std=[0.25], seed=seed, bf16=bf16)
 
 
-def make_network(word: str = STUDENT, seed: int = 0, half: bool = False) -> Network:
+def make_network(word: str = STUDENT, seed: int = 0, bf16: bool = False) -> Network:
     """Return a new network for the toy data."""
-    return copy.deepcopy(_cached_network(word, seed, half))
+    return copy.deepcopy(_cached_network(word, seed, bf16))
 
 
 @cache
@@ -87,9 +89,9 @@ def _trained_teacher_state() -> dict[str, Tensor]:
     return net.state_dict()
 
 
-def make_teacher(half: bool = False) -> Frozen:
+def make_teacher(bf16: bool = False) -> Frozen:
     """Return a teacher trained on the toy data."""
-    net = make_network(TEACHER, half=half)
+    net = make_network(TEACHER, bf16=bf16)
     net.load_state_dict(_trained_teacher_state())
     return Frozen(net)
 
@@ -126,24 +128,24 @@ class BuiltMethod:
 
 
 def build_method(
-    word: Spec,
+    spec: Spec,
     *,
     seed: int = 0,
-    half: bool = False,
+    bf16: bool = False,
     view: View | None = None,
     criterion: Callable[[DatasetInfo], Criterion] = CE,
 ) -> BuiltMethod:
     """Build a method as a study does, from toy ingredients."""
     data = dataset_info(small_view() if view is None else view)
-    frozen, random = make_teacher(half), torch.Generator().manual_seed(seed)
+    frozen, random = make_teacher(bf16), torch.Generator().manual_seed(seed)
     # Initial weights of adapters, drawn in the constructor, depend on the seed too.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeds.derive(seed, "init", "method"))
-        method = build.build(
-            word,
+        method = build.build_method(
+            MethodSpec(spec.text, spec, CRITERIA.parse("ce")),
             {
-                "student": lambda: make_network(seed=seed, half=half),
-                "students": lambda: lambda count: [make_network(seed=seed + n, half=half) for n in range(count)],
+                "student": lambda: make_network(seed=seed, bf16=bf16),
+                "students": lambda: lambda count: [make_network(seed=seed + n, bf16=bf16) for n in range(count)],
                 "teacher": lambda: frozen,
                 "data": lambda: data,
                 "criterion": lambda: lambda: criterion(data),
@@ -153,11 +155,18 @@ def build_method(
     return BuiltMethod(method, frozen, random)
 
 
-def make_plan(folder: Path) -> study.Plan:
-    """Return the plan of a study of the embedded data with small networks; nothing is written."""
+def make_settings() -> Settings:
+    """Return the settings of a study with small networks."""
     options = StudyOptions(scenario="clean", student=STUDENT, teacher=TEACHER)
-    return study.Plan(
-        options, folder, device="cpu", half=False, mean=(0.3,), std=(0.4,), teacher=None, init=None, jobs=1, threads=1
+    return Settings.of(options, device="cpu", bf16=False, mean=(0.3,), std=(0.4,))
+
+
+def build_study_method(method: str, seed: int = 0, view: View | None = None) -> Method:
+    """Build the method of a student's run, as a study with small networks does."""
+    spec = Run("student", MethodSpec.parse(method), seed)
+    teacher = partial(make_network, TEACHER)
+    return construct_method(
+        small_view() if view is None else view, spec, make_settings(), torch.Generator(), teacher=teacher
     )
 
 

@@ -1,4 +1,4 @@
-"""What every criterion keeps to, asked of each entry of CRITERIA; and for each contract a criterion that it rejects."""
+"""Contracts of all criteria, checked for each entry of CRITERIA; and for each contract a criterion that violates it."""
 
 import inspect
 from collections.abc import Callable
@@ -22,8 +22,8 @@ DATA = DatasetInfo(60, (30, 20, 10, 0), SHAPE)  # the last class has no samples
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2])
 
 
-def made(word: Spec, data: DatasetInfo = DATA) -> Criterion:
-    criterion: Criterion = word.load()(data, **word.kwargs())
+def build_criterion(spec: Spec, data: DatasetInfo = DATA) -> Criterion:
+    criterion: Criterion = spec.load()(data, **spec.kwargs())
     return criterion
 
 
@@ -31,8 +31,8 @@ def logits(seed: int = 0) -> Tensor:
     return golden((B, K), 0.7, seed, 2).float()
 
 
-def it_asks_for_the_facts_alone(word: Spec) -> None:
-    target = word.load()
+def constructor_takes_dataset_info_only(spec: Spec) -> None:
+    target = spec.load()
     hints = get_type_hints(target.__init__, include_extras=True)
     for name, parameter in inspect.signature(target).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -40,18 +40,18 @@ def it_asks_for_the_facts_alone(word: Spec) -> None:
             assert parameter.default is not parameter.empty, f"{name} has no default"
             assert types.validate(name, hints[name], parameter.default) == parameter.default
         else:
-            assert name == "data", f"{name} is nothing a criterion is given"
+            assert name == "data", f"{name} is not an argument of criteria"
     assert target.head in HEADS
 
 
-class Curious(CE):
+class TrueLabelsArgument(CE):
     def __init__(self, data: DatasetInfo, truth: Tensor) -> None:
         super().__init__(data)
 
 
-def each_sample_has_a_finite_loss_of_its_own(word: Spec) -> None:
+def each_sample_has_its_own_finite_loss(spec: Spec) -> None:
     z = logits().requires_grad_()
-    losses = made(word)(z, make_batch(LABELS))
+    losses = build_criterion(spec)(z, make_batch(LABELS))
     assert losses.shape == (B,), f"{B} samples, losses of shape {tuple(losses.shape)}"
     assert losses.isfinite().all()
     assert losses.dtype is torch.float32
@@ -59,65 +59,68 @@ def each_sample_has_a_finite_loss_of_its_own(word: Spec) -> None:
         (gradient,) = torch.autograd.grad(losses[i], z, retain_graph=True)
         assert gradient.isfinite().all()
         touched = gradient.abs().sum(dim=1).nonzero().flatten().tolist()
-        assert touched == [i], f"the loss of sample {i} moves the logits of {touched}"
+        assert touched == [i], f"the loss of sample {i} depends on the logits of {touched}"
 
 
-class Averaging(CE):
+class MeanLoss(CE):
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         return super().forward(logits, batch).mean()
 
 
-def a_label_is_something_to_agree_with(word: Spec) -> None:
+def predicting_the_label_has_the_lowest_loss(spec: Spec) -> None:
     confident = 8 * torch.eye(K)[:3]
     for label in range(3):
-        losses = [made(word)(confident[[said]], make_batch(torch.tensor([label]))).item() for said in range(3)]
-        assert min(range(3), key=losses.__getitem__) == label, f"label {label} is best met by another answer"
+        losses = [
+            build_criterion(spec)(confident[[predicted]], make_batch(torch.tensor([label]))).item()
+            for predicted in range(3)
+        ]
+        assert min(range(3), key=losses.__getitem__) == label, f"another prediction has a lower loss for label {label}"
 
 
-class Contrary(CE):
+class NegativeLoss(CE):
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         return -super().forward(logits, batch)
 
 
-def half_nets_change_nothing(word: Spec) -> None:
-    net = make_network(half=True)
+def bf16_networks_change_nothing(spec: Spec) -> None:
+    net = make_network(bf16=True)
     data = DatasetInfo(3, (1, 1, 1), SHAPE)
     z = net(torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))).logits
     labels = make_batch(torch.tensor([0, 1, 2]))
-    losses, exact = made(word, data)(z, labels), made(word, data).double()(z.double(), labels)
+    losses, exact = build_criterion(spec, data)(z, labels), build_criterion(spec, data).double()(z.double(), labels)
     assert (net.bf16, losses.dtype) == (True, torch.float32)
-    assert torch.allclose(losses.double(), exact, rtol=0, atol=1e-5), "more is lost than float32 has to lose"
+    assert torch.allclose(losses.double(), exact, rtol=0, atol=1e-5), "the loss is less precise than float32"
     losses.sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
-class Coarse(CE):
+class Bfloat16Loss(CE):
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         return super().forward(logits.bfloat16().float() if logits.dtype is torch.float32 else logits, batch)
 
 
-def what_it_is_given_stays_as_it_was(word: Spec) -> None:
-    z, given = logits(), make_batch(LABELS)
-    made(word)(z, given)
+def arguments_are_unchanged(spec: Spec) -> None:
+    z, labels = logits(), make_batch(LABELS)
+    build_criterion(spec)(z, labels)
     assert torch.equal(z, logits()), "the logits have changed"
-    assert torch.equal(given.labels, LABELS)
+    assert torch.equal(labels.labels, LABELS)
 
 
-class Rude(CE):
+class InPlace(CE):
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         return super().forward(logits.mul_(2), batch)
 
 
-def its_state_is_all_it_remembers(word: Spec) -> None:
-    one, other = made(word), made(word)
+def the_state_is_complete(spec: Spec) -> None:
+    one, other = build_criterion(spec), build_criterion(spec)
     for seed in range(3):
         one(logits(seed), make_batch(LABELS))
     other.load_state_dict(reload_state(one.state_dict()))
-    answers = [criterion(logits(), make_batch(LABELS)) for criterion in (one, other)]
-    assert torch.equal(*answers), "it remembers what is not in its state"
+    losses = [criterion(logits(), make_batch(LABELS)) for criterion in (one, other)]
+    assert torch.equal(*losses), "the state is incomplete"
 
 
-class Forgetful(CE):
+class NonPersistentState(CE):
     before = 0.0
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -127,23 +130,23 @@ class Forgetful(CE):
 
 
 CONTRACTS: dict[Callable[[Spec], None], tuple[type[Criterion], str]] = {
-    it_asks_for_the_facts_alone: (Curious, "truth is nothing a criterion is given"),
-    each_sample_has_a_finite_loss_of_its_own: (Averaging, r"6 samples, losses of shape \(\)"),
-    a_label_is_something_to_agree_with: (Contrary, "label 0 is best met by another answer"),
-    half_nets_change_nothing: (Coarse, "more is lost than float32 has to lose"),
-    what_it_is_given_stays_as_it_was: (Rude, "the logits have changed"),
-    its_state_is_all_it_remembers: (Forgetful, "it remembers what is not in its state"),
+    constructor_takes_dataset_info_only: (TrueLabelsArgument, "truth is not an argument of criteria"),
+    each_sample_has_its_own_finite_loss: (MeanLoss, r"6 samples, losses of shape \(\)"),
+    predicting_the_label_has_the_lowest_loss: (NegativeLoss, "another prediction has a lower loss for label 0"),
+    bf16_networks_change_nothing: (Bfloat16Loss, "the loss is less precise than float32"),
+    arguments_are_unchanged: (InPlace, "the logits have changed"),
+    the_state_is_complete: (NonPersistentState, "the state is incomplete"),
 }
 
 
 @pytest.mark.parametrize("word", CRITERIA)
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
-def test_every_criterion_keeps_every_contract(contract, word):
+def test_every_criterion_fulfils_every_contract(contract, word):
     contract(CRITERIA.parse(word))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
-def test_every_contract_rejects_who_breaks_it(contract):
-    broken, said = CONTRACTS[contract]
-    with pytest.raises(AssertionError, match=said):
-        contract(toy_spec("criterion", broken))
+def test_every_contract_rejects_its_violation(contract):
+    violation, message = CONTRACTS[contract]
+    with pytest.raises(AssertionError, match=message):
+        contract(toy_spec("criterion", violation))

@@ -1,6 +1,6 @@
-"""What every method keeps to, asked of each entry of METHODS; and for each contract a broken method that it rejects.
+"""Contracts of all methods, checked for each entry of METHODS; and for each contract a method that violates it.
 
-A contract is a function of a word. A method that is listed is under all of them.
+A contract is a function of a spec. All registered methods are checked against all contracts.
 """
 
 import inspect
@@ -18,10 +18,9 @@ from helpers import (
     SHAPE,
     BuiltMethod,
     build_method,
+    build_study_method,
     large_view,
     make_loader,
-    make_network,
-    make_plan,
     make_source,
     reload_state,
     small_view,
@@ -36,15 +35,13 @@ from robustkd.criteria.ce import CE
 from robustkd.data.loader import Loader
 from robustkd.data.view import View
 from robustkd.method import Distiller, Method, Phase
+from robustkd.method_spec import INGREDIENTS
 from robustkd.methods import METHODS
 from robustkd.methods.baseline import Baseline
 from robustkd.methods.dml import DML
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Network
 from robustkd.specs import Spec
-from robustkd.study import plan as study
-from robustkd.study import run
-from robustkd.training.build import INGREDIENTS
 from robustkd.types import Batch, DatasetInfo, Objective, Output
 
 Criteria = Callable[[], Criterion]
@@ -53,44 +50,44 @@ Criteria = Callable[[], Criterion]
 # Hyperparameters and ingredients
 
 
-def hyperparameters_have_types_and_defaults(word: Spec) -> None:
-    target = word.load()
+def hyperparameters_have_types_and_defaults(spec: Spec) -> None:
+    target = spec.load()
     hints = get_type_hints(target.__init__, include_extras=True)
     for name, parameter in inspect.signature(target).parameters.items():
-        assert parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD), f"{name} takes what it is given"
+        assert parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD), f"{name} accepts any argument"
         if parameter.kind is parameter.KEYWORD_ONLY:
             assert name in hints, f"{name} has no type"
             assert parameter.default is not parameter.empty, f"{name} has no default"
             assert types.validate(name, hints[name], parameter.default) == parameter.default
 
 
-class Undecided(Baseline):
+class MissingDefault(Baseline):
     def __init__(self, student: Network, criterion: Criteria, *, weight: float) -> None:
         super().__init__(student, criterion)
 
 
-def ingredients_are_known(word: Spec) -> None:
-    for name, parameter in inspect.signature(word.load()).parameters.items():
+def ingredients_are_known(spec: Spec) -> None:
+    for name, parameter in inspect.signature(spec.load()).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            assert name in INGREDIENTS, f"{name} is no ingredient"
+            assert name in INGREDIENTS, f"{name} is not an ingredient"
             assert parameter.default is parameter.empty, f"the ingredient {name} has a default"
 
 
-class Stranger(Baseline):
+class UnknownIngredient(Baseline):
     def __init__(self, pupil: Network, criterion: Criteria) -> None:
         super().__init__(pupil, criterion)
 
 
-def it_ships_a_net_that_learns(word: Spec) -> None:
-    method = build_method(word).method
+def the_model_is_a_trained_network(spec: Spec) -> None:
+    method = build_method(spec).method
     assert isinstance(method.model, Network)
     ours, moved = set(method.parameters()), {p for phase in method.phases() for p in phase.parameters}
-    assert set(method.model.parameters()) <= ours & moved, "what is shipped does not learn"
+    assert set(method.model.parameters()) <= ours & moved, "the model is not trained"
     assert method.model(torch.rand(2, *SHAPE)).logits.shape == (2, 3)
 
 
-class Impostor(Distiller):
-    """Trains a student and ships the teacher."""
+class TeacherAsModel(Distiller):
+    """Trains a student but returns the teacher as the model."""
 
     def __init__(self, student: Network, teacher: Frozen, criterion: Criteria) -> None:
         super().__init__(student, teacher, criterion)
@@ -101,24 +98,24 @@ class Impostor(Distiller):
         return {}
 
 
-def what_is_measured_beside_it_answers_like_the_model(word: Spec) -> None:
-    made = build_method(word)
-    made.train_fully(small_view())
-    made.method.eval()
-    before = reload_state(made.method.state_dict())
+def auxiliary_logits_are_like_those_of_the_model(spec: Spec) -> None:
+    built = build_method(spec)
+    built.train_fully(small_view())
+    built.method.eval()
+    before = reload_state(built.method.state_dict())
     with torch.no_grad():
         images = torch.rand(5, *SHAPE)
-        whole = made.method.auxiliary_logits(images)
-        again = [made.method.auxiliary_logits(part) for part in (images[:2], images[2:])]
+        whole = built.method.auxiliary_logits(images)
+        again = [built.method.auxiliary_logits(part) for part in (images[:2], images[2:])]
     for name, logits in whole.items():
-        assert logits.shape == (5, 3), f"{name} is no answer of three classes"
+        assert logits.shape == (5, 3), f"{name} has the wrong shape"
         parts = torch.cat([part[name] for part in again])
-        assert torch.allclose(parts, logits, atol=1e-4), f"{name} hangs on what else is asked"
-    assert states_equal(made.method.state_dict(), before), "being measured changes the method"
+        assert torch.allclose(parts, logits, atol=1e-4), f"{name} depends on the rest of the batch"
+    assert states_equal(built.method.state_dict(), before), "evaluation changes the method"
 
 
-class Crowded(Baseline):
-    """Measures an answer that goes by the other images."""
+class BatchDependentLogits(Baseline):
+    """Returns logits that depend on the other images."""
 
     def auxiliary_logits(self, images: Tensor) -> dict[str, Tensor]:
         logits = self.model(images).logits
@@ -128,18 +125,18 @@ class Crowded(Baseline):
 # The loss and its gradient
 
 
-def terms_are_finite_scalars(word: Spec, **options: Any) -> None:
-    made = build_method(word, **options)
-    for phase, optimiser, batch in made.iter_batches(small_view()):
+def terms_are_finite_scalars(spec: Spec, **options: Any) -> None:
+    built = build_method(spec, **options)
+    for phase, optimiser, batch in built.iter_batches(small_view()):
         for objective in phase.step(batch):
-            assert objective.terms, f"nothing is minimised in {phase.name}"
+            assert objective.terms, f"{phase.name} has no terms"
             for name, value in {**objective.terms, **objective.notes}.items():
-                assert value.shape == (), f"{name} is no scalar"
+                assert value.shape == (), f"{name} is not a scalar"
                 assert value.isfinite(), f"{name} is {value}"
             assert all(value.dtype is torch.float32 for value in objective.terms.values()), "a term is not in float32"
             assert objective.loss.requires_grad
             phase.update(objective, optimiser)
-    assert all(p.isfinite().all() for p in made.method.parameters())
+    assert all(p.isfinite().all() for p in built.method.parameters())
 
 
 class PerSample(Baseline):
@@ -147,38 +144,38 @@ class PerSample(Baseline):
         return Objective({"ce": self.criterion(self.model(batch.images).logits, batch)})
 
 
-def losses_are_in_float32_when_nets_are_not(word: Spec) -> None:
-    terms_are_finite_scalars(word, half=True)
+def losses_are_in_float32_with_bf16_networks(spec: Spec) -> None:
+    terms_are_finite_scalars(spec, bf16=True)
 
 
-class Coarse(Hinton):
-    """Computes its loss in bfloat16 where the nets do."""
+class Bfloat16Loss(Hinton):
+    """Computes its loss in bfloat16 if the networks do."""
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.student.bf16):
             return {"kd": (student.logits.T @ teacher.logits).square().mean()}
 
 
-def everything_that_learns_is_reached(word: Spec) -> None:
-    made = build_method(word)
-    learning = {id(p): name for name, p in made.method.named_parameters() if p.requires_grad}
+def every_parameter_receives_a_gradient(spec: Spec) -> None:
+    built = build_method(spec)
+    trainable = {id(p): name for name, p in built.method.named_parameters() if p.requires_grad}
     reached: set[int] = set()
-    for phase, optimiser, batch in made.iter_batches(small_view()):
+    for phase, optimiser, batch in built.iter_batches(small_view()):
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
             reached |= {id(p) for p in phase.parameters if p.grad is not None and p.grad.any()}
-    assert learning
-    assert not learning.keys() - reached, f"no gradient reaches {[learning[i] for i in learning.keys() - reached]}"
+    assert trainable
+    assert not trainable.keys() - reached, f"no gradient reaches {[trainable[i] for i in trainable.keys() - reached]}"
 
 
-class Idle(Baseline):
+class UnusedAdapter(Baseline):
     def __init__(self, student: Network, criterion: Criteria) -> None:
         super().__init__(student, criterion)
         self.adapter = nn.Linear(3, 3)
 
 
 def leaves(loss: Tensor) -> list[Tensor]:
-    """Every tensor that a loss accumulates a gradient into."""
+    """Return all tensors that a loss accumulates gradients in."""
     seen: set[Any] = set()
     stack, found = [loss.grad_fn], []
     while stack:
@@ -192,20 +189,20 @@ def leaves(loss: Tensor) -> list[Tensor]:
     return found
 
 
-def every_leaf_of_the_loss_is_moved(word: Spec) -> None:
-    made = build_method(word)
-    for phase, optimiser, batch in made.iter_batches(small_view()):
+def every_leaf_of_the_loss_is_optimised(spec: Spec) -> None:
+    built = build_method(spec)
+    for phase, optimiser, batch in built.iter_batches(small_view()):
         moved = {id(p) for p in phase.parameters}
         for objective in phase.step(batch):
             found = leaves(objective.loss)
             assert found
-            stray = [tuple(leaf.shape) for leaf in found if id(leaf) not in moved]
-            assert not stray, f"{phase.name} does not move leaves of shape {stray}"
+            missing = [tuple(leaf.shape) for leaf in found if id(leaf) not in moved]
+            assert not missing, f"{phase.name} does not optimise leaves of shape {missing}"
             phase.update(objective, optimiser)
 
 
-class Hoarder(Baseline):
-    """Keeps an adapter where nobody finds it, as a known toolkit did."""
+class HiddenAdapters(Baseline):
+    """Keeps an adapter in a list, where it is not registered, as a known toolkit did."""
 
     def __init__(self, student: Network, criterion: Criteria) -> None:
         super().__init__(student, criterion)
@@ -215,138 +212,140 @@ class Hoarder(Baseline):
         return Objective({"ce": self.criterion(self.adapters[0](self.model(batch.images).logits), batch).mean()})
 
 
-def a_tail_of_one_or_two_does_not_break_it(word: Spec) -> None:
-    # On 8x8 images the last map is 2x2: batch norm over one of 1x1 is refused by torch itself, whatever the method.
+def batches_of_one_or_two_are_finite(spec: Spec) -> None:
+    # On 8x8 images the last map is 2x2; batch norm of a single 1x1 map would be rejected by torch for all methods.
     rows = small_view().take(np.arange(3))
-    made = build_method(word, view=rows)
+    built = build_method(spec, view=rows)
     for size in (1, 2):
-        for phase, optimiser, batch in made.iter_batches(rows, size):
+        for phase, optimiser, batch in built.iter_batches(rows, size):
             for objective in phase.step(batch):
                 assert objective.loss.isfinite(), f"with {len(batch.labels)} samples the loss is {objective.loss}"
                 phase.update(objective, optimiser)
-    assert all(p.isfinite().all() for p in made.method.parameters())
+    assert all(p.isfinite().all() for p in built.method.parameters())
 
 
-class Sociable(Baseline):
-    """Divides by what a sample alone does not have: another."""
+class UndefinedForOneSample(Baseline):
+    """Divides by the number of other samples."""
 
     def objective(self, batch: Batch) -> Objective:
         logits = self.model(batch.images).logits
         return Objective({"spread": (logits - logits.mean(dim=0)).square().sum() / (len(logits) - 1)})
 
 
-# What it leaves alone
+# Side effects
 
 
-def the_teacher_stays_as_it_is(word: Spec) -> None:
-    made = build_method(word)
-    net, digest = made.teacher.net, made.teacher.digest
-    made.train_fully(small_view())
+def the_teacher_is_unchanged(spec: Spec) -> None:
+    built = build_method(spec)
+    net, digest = built.teacher.net, built.teacher.digest
+    built.train_fully(small_view())
     assert not any(part.training for part in net.modules()), "the teacher is in training mode"
-    assert not any(p.requires_grad or p.grad is not None for p in net.parameters()), "the teacher is given gradients"
+    assert not any(p.requires_grad or p.grad is not None for p in net.parameters()), "the teacher has gradients"
     assert Frozen(net).digest == digest, "the teacher has changed"
 
 
-class Waking(Hinton):
-    """Wakes the teacher for each batch: its running statistics move."""
+class TrainingModeTeacher(Hinton):
+    """Sets the teacher to training mode, which changes its running statistics."""
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        lively = self.teacher.net.train()(batch.images)
+        output = self.teacher.net.train()(batch.images)
         self.teacher.net.eval()
-        return super().transfer(student, lively, batch)
+        return super().transfer(student, output, batch)
 
 
-def modes_do_not_leak(word: Spec) -> None:
+def modes_do_not_leak(spec: Spec) -> None:
     def now() -> tuple[bool, bool, bool]:
         return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()
 
-    made, seen = build_method(word), set()
-    for phase, optimiser, batch in made.iter_batches(small_view()):
+    built, seen = build_method(spec), set()
+    for phase, optimiser, batch in built.iter_batches(small_view()):
         for objective in phase.step(batch):
             seen.add(now())
-            with torch.enable_grad():  # so that who leaks gets to the end, and takes the leak back
+            with torch.enable_grad():  # so that a method that leaks can run to the end and undo the leak
                 phase.update(objective, optimiser)
         seen.add(now())
-        assert made.method.training
-    assert seen == {(True, False, False)}, "a step leaves its mode with the caller"
+        assert built.method.training
+    assert seen == {(True, False, False)}, "a step leaks its mode to the caller"
 
 
-class Leaking(Baseline):
+class LeakingNoGrad(Baseline):
     def step(self, batch: Batch) -> Iterator[Objective]:
         objective = self.objective(batch)
         with torch.no_grad():
             yield objective
 
 
-def the_global_generators_are_left_alone(word: Spec) -> None:
+def global_generators_are_not_used(spec: Spec) -> None:
     def now() -> tuple[bytes, str, object]:
         return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()
 
     before = now()
-    build_method(word).train_fully(small_view())
-    assert now() == before, "a global generator was drawn from"
+    build_method(spec).train_fully(small_view())
+    assert now() == before, "a global generator was used"
 
 
-class Gambler(Baseline):
+class GlobalRandomness(Baseline):
     def objective(self, batch: Batch) -> Objective:
         return super().objective(replace(batch, images=batch.images + 0.1 * torch.rand_like(batch.images)))
 
 
-# Once and again
+# Reproducibility
 
 
-def the_same_seed_gives_the_same_weights(word: Spec) -> None:
-    one, again, other = (build_method(word, seed=seed).train_fully(small_view()) for seed in (0, 0, 1))
-    assert states_equal(one, again), "one seed, two results"
+def the_same_seed_gives_the_same_weights(spec: Spec) -> None:
+    one, again, other = (build_method(spec, seed=seed).train_fully(small_view()) for seed in (0, 0, 1))
+    assert states_equal(one, again), "the same seed gives different results"
     assert not states_equal(one, other)
 
 
-class Moody(Baseline):
+class UnseededRandomness(Baseline):
     def objective(self, batch: Batch) -> Objective:
-        mood = torch.Generator()
-        mood.seed()
-        return super().objective(replace(batch, images=batch.images + torch.rand(batch.images.shape, generator=mood)))
+        random_ = torch.Generator()
+        random_.seed()
+        return super().objective(
+            replace(batch, images=batch.images + torch.rand(batch.images.shape, generator=random_))
+        )
 
 
-def phases_may_be_asked_for_twice(word: Spec) -> None:
-    def told(phases: tuple[Phase, ...]) -> list[tuple[str, float | None, list[int]]]:
+def phases_has_no_side_effects(spec: Spec) -> None:
+    def describe(phases: tuple[Phase, ...]) -> list[tuple[str, float | None, list[int]]]:
         return [(phase.name, phase.epochs, [id(p) for p in phase.parameters]) for phase in phases]
 
-    method = (made := build_method(word)).method
-    asked = [method.phases()]  # kept, so that no id is given away twice
+    method = (built := build_method(spec)).method
+    results = [method.phases()]  # kept, so that no id is reused
     before = reload_state(method.state_dict())
-    asked.append(method.phases())
-    assert states_equal(method.state_dict(), before), "asking for phases changes the method"
-    made.train_fully(small_view())
-    asked.append(method.phases())
-    first, *others = map(told, asked)
-    assert len({name for name, _, _ in first}) == len(first), "two phases of one name"
-    assert all(other == first for other in others), "phases differ when they are asked for again"
+    results.append(method.phases())
+    assert states_equal(method.state_dict(), before), "phases() changes the method"
+    built.train_fully(small_view())
+    results.append(method.phases())
+    first, *others = map(describe, results)
+    assert len({name for name, _, _ in first}) == len(first), "two phases have the same name"
+    assert all(other == first for other in others), "phases() returns different phases when called again"
 
 
-class Restless(Baseline):
+class NewParametersInPhases(Baseline):
     def phases(self) -> tuple[Phase, ...]:
         self.adapter = nn.Linear(3, 3)
         return (replace(super().phases()[0], parameters=[*self.model.parameters(), *self.adapter.parameters()]),)
 
 
-def one_update_more(made: BuiltMethod) -> dict[str, Any]:
-    for phase, optimiser, batch in made.iter_batches(small_view(), size=12):
+def one_more_epoch(built: BuiltMethod) -> dict[str, Any]:
+    for phase, optimiser, batch in built.iter_batches(small_view(), size=12):
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
-    return made.method.state_dict()
+    return built.method.state_dict()
 
 
-def the_state_is_all_there_is(word: Spec) -> None:
-    one, other = build_method(word), build_method(word, seed=1)
+def the_state_is_complete(spec: Spec) -> None:
+    one, other = build_method(spec), build_method(spec, seed=1)
     other.method.load_state_dict(reload_state(one.train_fully(small_view())))
     other.random.set_state(one.random.get_state())
     assert states_equal(one.method.state_dict(), other.method.state_dict())
-    assert states_equal(one_update_more(one), one_update_more(other)), "something that matters is not in the state"
+    assert states_equal(one_more_epoch(one), one_more_epoch(other)), "the state is incomplete"
 
 
-class Forgetful(Baseline):
-    """Remembers the last loss where no state is kept."""
+class NonPersistentState(Baseline):
+    """Keeps the last loss in a non-persistent buffer."""
 
     def __init__(self, student: Network, criterion: Criteria) -> None:
         super().__init__(student, criterion)
@@ -358,17 +357,17 @@ class Forgetful(Baseline):
         return Objective(scaled)
 
 
-def it_can_be_taken_up_after_every_epoch(word: Spec) -> None:
-    made = build_method(word)
-    states = [reload_state(epoch.state()) for epoch in made.train(small_view(), epochs=2)]
+def training_resumes_after_every_epoch(spec: Spec) -> None:
+    built = build_method(spec)
+    states = [reload_state(epoch.state()) for epoch in built.train(small_view(), epochs=2)]
     assert len(states) >= 2
     for number, state in enumerate(states, 1):
-        final = build_method(word, seed=1).train_fully(small_view(), epochs=2, state=state)
-        assert states_equal(final, made.method.state_dict()), f"taken up after epoch {number}, it ends elsewhere"
+        final = build_method(spec, seed=1).train_fully(small_view(), epochs=2, state=state)
+        assert states_equal(final, built.method.state_dict()), f"resuming after epoch {number} gives different weights"
 
 
-class Impatient(Baseline):
-    """Goes by the number of batches it has seen since it was made."""
+class CountingBatches(Baseline):
+    """Depends on the number of batches since it was constructed."""
 
     seen = 0
 
@@ -377,78 +376,80 @@ class Impatient(Baseline):
         return Objective({"ce": super().objective(batch).loss / self.seen})
 
 
-# What it makes of labels
+# Labels
 
 
-class Deaf(Criterion):
-    """Hears no label."""
+class LabelFreeCriterion(Criterion):
+    """Ignores labels."""
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         return logits.square().mean(dim=1)
 
 
-def labels_are_believed_through_the_criterion(word: Spec) -> None:
-    swapped = small_view().relabel((small_view().labels + 1) % 3)  # as many of each class as before
+def labels_are_used_only_by_the_criterion(spec: Spec) -> None:
+    swapped = small_view().relabel((small_view().labels + 1) % 3)  # the class counts are unchanged
     assert (swapped.counts == small_view().counts).all()
-    hears, deaf = (
-        [build_method(word, criterion=criterion).train_fully(view) for view in (small_view(), swapped)]
-        for criterion in (CE, Deaf)
+    with_labels, without_labels = (
+        [build_method(spec, criterion=criterion).train_fully(view) for view in (small_view(), swapped)]
+        for criterion in (CE, LabelFreeCriterion)
     )
-    assert states_equal(*deaf), "labels come in by another way than the criterion"
-    assert not states_equal(*hears)
+    assert states_equal(*without_labels), "labels are used outside the criterion"
+    assert not states_equal(*with_labels)
 
 
-class Direct(Baseline):
+class DirectCrossEntropy(Baseline):
     def objective(self, batch: Batch) -> Objective:
         return Objective({"ce": F.cross_entropy(self.model(batch.images).logits, batch.labels)})
 
 
-class Counted(CE):
-    """Counts how often it is asked."""
+class CountingCE(CE):
+    """Counts its calls."""
 
-    asked = 0
+    calls = 0
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        self.asked += 1
+        self.calls += 1
         return super().forward(logits, batch)
 
 
-def no_two_outputs_share_a_criterion(word: Spec) -> None:
-    crew: list[Counted] = []
+def every_output_has_its_own_criterion(spec: Spec) -> None:
+    criteria: list[CountingCE] = []
 
     def criterion(data: DatasetInfo) -> Criterion:
-        crew.append(Counted(data))
-        return crew[-1]
+        criteria.append(CountingCE(data))
+        return criteria[-1]
 
-    made = build_method(word, criterion=criterion)
-    assert crew
-    assert all(any(part is one for part in made.method.modules()) for one in crew), "a criterion's memory is not kept"
-    for phase, optimiser, batch in made.iter_batches(small_view()):
-        before = [one.asked for one in crew]
+    built = build_method(spec, criterion=criterion)
+    assert criteria
+    assert all(any(part is one for part in built.method.modules()) for one in criteria), (
+        "a criterion is not part of the method"
+    )
+    for phase, optimiser, batch in built.iter_batches(small_view()):
+        before = [one.calls for one in criteria]
         for objective in phase.step(batch):
             phase.update(objective, optimiser)
-        asked = [one.asked - was for one, was in zip(crew, before, strict=True)]
-        assert max(asked) <= 1, "two outputs of one batch are believed by one criterion"
-    assert all(one.asked for one in crew), "a criterion was made for nothing"
+        calls = [one.calls - earlier for one, earlier in zip(criteria, before, strict=True)]
+        assert max(calls) <= 1, "two outputs of one batch share a criterion"
+    assert all(one.calls for one in criteria), "a criterion is never used"
 
 
-class Sharing(DML):
+class SharedCriterion(DML):
     def __init__(self, students: Callable[[int], list[Network]], criterion: Criteria) -> None:
         shared = criterion()
         super().__init__(students, lambda: shared)
 
 
-def the_truth_is_not_seen(word: Spec) -> None:
+def true_labels_are_not_used(spec: Spec) -> None:
     wrong = (small_view().labels + 1) % 3
-    told, untold = (View.of(make_source(4, truth=known)).relabel(wrong) for known in (True, False))
-    assert told.truth is not None
-    assert untold.truth is None
-    one, other = (build_method(word).train_fully(view) for view in (told, untold))
-    assert states_equal(one, other), "what is true makes a difference"
+    labelled, unlabelled = (View.of(make_source(4, truth=known)).relabel(wrong) for known in (True, False))
+    assert labelled.truth is not None
+    assert unlabelled.truth is None
+    one, other = (build_method(spec).train_fully(view) for view in (labelled, unlabelled))
+    assert states_equal(one, other), "true labels affect the result"
 
 
-class Peeping(Baseline):
-    """Looks over the engine's shoulder."""
+class ReadingTrueLabels(Baseline):
+    """Reads the true labels from the stack frame of the engine."""
 
     def objective(self, batch: Batch) -> Objective:
         frame = sys._getframe()
@@ -459,94 +460,94 @@ class Peeping(Baseline):
         return super().objective(replace(batch, labels=labels))
 
 
-# What it is for
+# Training
 
 
-def it_learns_what_is_easy(word: Spec) -> None:
-    # Clean and balanced: this is about optimisation, not about robustness.
-    made = build_method(word, view=large_view())
-    made.train_fully(large_view(), epochs=10, size=12)
+def an_easy_problem_is_learned(spec: Spec) -> None:
+    # The data are clean and balanced: this tests optimisation, not robustness.
+    built = build_method(spec, view=large_view())
+    built.train_fully(large_view(), epochs=10, size=12)
     ((images, labels),) = make_loader(large_view(), len(large_view())).iter_plain()
-    right = (made.method.model(images).logits.argmax(dim=1) == labels).float().mean()
-    assert right >= 0.95, f"only {right:.0%} of the toy are learned"
+    right = (built.method.model(images).logits.argmax(dim=1) == labels).float().mean()
+    assert right >= 0.95, f"the training accuracy is only {right:.0%}"
 
 
-class Listless(Baseline):
+class ZeroLoss(Baseline):
     def objective(self, batch: Batch) -> Objective:
         return Objective({"ce": 0 * super().objective(batch).loss})
 
 
-# Each contract, a method that breaks it, and what is said of it.
+# Each contract, a method that violates it, and the message of the failure.
 CONTRACTS: dict[Callable[[Spec], None], tuple[type[Method], str]] = {
-    hyperparameters_have_types_and_defaults: (Undecided, "weight has no default"),
-    ingredients_are_known: (Stranger, "pupil is no ingredient"),
-    it_ships_a_net_that_learns: (Impostor, "what is shipped does not learn"),
-    what_is_measured_beside_it_answers_like_the_model: (Crowded, "centred hangs on what else is asked"),
-    terms_are_finite_scalars: (PerSample, "ce is no scalar"),
-    losses_are_in_float32_when_nets_are_not: (Coarse, "a term is not in float32"),
-    everything_that_learns_is_reached: (Idle, "no gradient reaches .*adapter.weight"),
-    every_leaf_of_the_loss_is_moved: (Hoarder, r"does not move leaves of shape \[.*\(3, 3\)"),
-    a_tail_of_one_or_two_does_not_break_it: (Sociable, "with 1 samples the loss is nan"),
-    the_teacher_stays_as_it_is: (Waking, "the teacher has changed"),
-    modes_do_not_leak: (Leaking, "a step leaves its mode with the caller"),
-    the_global_generators_are_left_alone: (Gambler, "a global generator was drawn from"),
-    the_same_seed_gives_the_same_weights: (Moody, "one seed, two results"),
-    phases_may_be_asked_for_twice: (Restless, "asking for phases changes the method"),
-    the_state_is_all_there_is: (Forgetful, "something that matters is not in the state"),
-    it_can_be_taken_up_after_every_epoch: (Impatient, "taken up after epoch 1, it ends elsewhere"),
-    labels_are_believed_through_the_criterion: (Direct, "labels come in by another way"),
-    no_two_outputs_share_a_criterion: (Sharing, "two outputs of one batch are believed by one criterion"),
-    the_truth_is_not_seen: (Peeping, "what is true makes a difference"),
-    it_learns_what_is_easy: (Listless, "of the toy are learned"),
+    hyperparameters_have_types_and_defaults: (MissingDefault, "weight has no default"),
+    ingredients_are_known: (UnknownIngredient, "pupil is not an ingredient"),
+    the_model_is_a_trained_network: (TeacherAsModel, "the model is not trained"),
+    auxiliary_logits_are_like_those_of_the_model: (BatchDependentLogits, "centred depends on the rest of the batch"),
+    terms_are_finite_scalars: (PerSample, "ce is not a scalar"),
+    losses_are_in_float32_with_bf16_networks: (Bfloat16Loss, "a term is not in float32"),
+    every_parameter_receives_a_gradient: (UnusedAdapter, "no gradient reaches .*adapter.weight"),
+    every_leaf_of_the_loss_is_optimised: (HiddenAdapters, r"does not optimise leaves of shape \[.*\(3, 3\)"),
+    batches_of_one_or_two_are_finite: (UndefinedForOneSample, "with 1 samples the loss is nan"),
+    the_teacher_is_unchanged: (TrainingModeTeacher, "the teacher has changed"),
+    modes_do_not_leak: (LeakingNoGrad, "a step leaks its mode to the caller"),
+    global_generators_are_not_used: (GlobalRandomness, "a global generator was used"),
+    the_same_seed_gives_the_same_weights: (UnseededRandomness, "the same seed gives different results"),
+    phases_has_no_side_effects: (NewParametersInPhases, "phases() changes the method"),
+    the_state_is_complete: (NonPersistentState, "the state is incomplete"),
+    training_resumes_after_every_epoch: (CountingBatches, "resuming after epoch 1 gives different weights"),
+    labels_are_used_only_by_the_criterion: (DirectCrossEntropy, "labels are used outside the criterion"),
+    every_output_has_its_own_criterion: (SharedCriterion, "two outputs of one batch share a criterion"),
+    true_labels_are_not_used: (ReadingTrueLabels, "true labels affect the result"),
+    an_easy_problem_is_learned: (ZeroLoss, "the training accuracy is only"),
 }
-# Words beside those of the table whose values take another path through the code.
+# Options that use other branches of the code, in addition to the registered names.
 VARIANTS = (
     *("dml(order=sequential)", "kdcl(target=naive)", "ffcl(virtual=0)"),
     *("triplet(negatives=teacher)", "amkd(space=embedding, margin=0.5)"),
     *("mjkd(spread=1)", "smooth(labels=0, consistency=1)"),
     *("mean_teacher(consistent=unreliable)", "mean_teacher(mse=0, kl=10)"),
 )
-BASE = "its base samples are those whose label both nets give"
-# (contract, word) -> why this one need not keep it.
+BASE = "its base samples are those that both networks classify as labelled"
+# (contract, method) -> why it is exempt.
 EXEMPT: dict[tuple[str, str], str] = {
-    ("labels_are_believed_through_the_criterion", "bss"): BASE,
-    ("labels_are_believed_through_the_criterion", "amkd"): BASE,
-    ("labels_are_believed_through_the_criterion", "amkd_bss"): BASE,
-    ("labels_are_believed_through_the_criterion", "amkd(space=embedding, margin=0.5)"): BASE,
+    ("labels_are_used_only_by_the_criterion", "bss"): BASE,
+    ("labels_are_used_only_by_the_criterion", "amkd"): BASE,
+    ("labels_are_used_only_by_the_criterion", "amkd_bss"): BASE,
+    ("labels_are_used_only_by_the_criterion", "amkd(space=embedding, margin=0.5)"): BASE,
     (
-        "labels_are_believed_through_the_criterion",
+        "labels_are_used_only_by_the_criterion",
         "triplet",
-    ): "its negatives are of another label, unless of another class",
-    ("labels_are_believed_through_the_criterion", "ffcl"): "its virtual teacher is sure of the label as given",
+    ): "its negatives are selected by label by default",
+    ("labels_are_used_only_by_the_criterion", "ffcl"): "its virtual teacher is defined by the label",
     (
-        "labels_are_believed_through_the_criterion",
+        "labels_are_used_only_by_the_criterion",
         "kdcl",
-    ): "its target takes each network's lead over the label as given",
-    ("labels_are_believed_through_the_criterion", "psd"): "whether an answer was right is judged by the label as given",
+    ): "its target is relative to the logit of the label",
+    ("labels_are_used_only_by_the_criterion", "psd"): "correctness is with respect to the label",
     (
-        "labels_are_believed_through_the_criterion",
+        "labels_are_used_only_by_the_criterion",
         "mean_teacher(consistent=unreliable)",
-    ): "it asks for consistency where the average does not give the label",
-    ("labels_are_believed_through_the_criterion", "dkd"): "it parts the teacher's answer at the label as given",
+    ): "it applies consistency where the average does not predict the label",
+    ("labels_are_used_only_by_the_criterion", "dkd"): "it splits the distribution at the label",
 }
 
 
 @pytest.mark.parametrize("word", [*METHODS, *VARIANTS])
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
-def test_every_method_keeps_every_contract(contract, word):
+def test_every_method_fulfils_every_contract(contract, word):
     if reason := EXEMPT.get((contract.__name__, word)):
         pytest.skip(reason)
     contract(METHODS.parse(word))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
-def test_every_contract_rejects_who_breaks_it(contract):
-    broken, said = CONTRACTS[contract]
-    with pytest.raises(AssertionError, match=said):
-        contract(toy_spec("method", broken))
+def test_every_contract_rejects_its_violation(contract):
+    violation, message = CONTRACTS[contract]
+    with pytest.raises(AssertionError, match=message):
+        contract(toy_spec("method", violation))
 
 
-def test_what_a_method_sees_has_no_room_for_the_truth():
+def test_batches_and_dataset_info_contain_no_true_labels():
     assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock", "views"]
     assert [field.name for field in fields(DatasetInfo)] == ["samples", "counts", "shape"]
 
@@ -558,20 +559,14 @@ def test_every_word_is_a_method(word):
 
 
 @pytest.mark.parametrize("word", METHODS)
-def test_a_study_builds_a_method_by_its_seed_and_draws_from_nothing_else(word, tmp_path):
+def test_a_study_builds_a_method_from_its_seed_alone(word):
     def built(disturbance: int, seed: int = 0) -> dict[str, Any]:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(disturbance)
             before = torch.get_rng_state()
-            made = run.construct(
-                make_plan(tmp_path),
-                study.Run("student", word, seed),
-                large_view(),
-                torch.Generator(),
-                teacher=make_network("resnet8"),
-            )
+            method = build_study_method(word, seed, large_view())
             assert torch.equal(torch.get_rng_state(), before)
-        return made.state_dict()
+        return method.state_dict()
 
     assert states_equal(built(0), built(1))
     assert not states_equal(built(0), built(0, seed=1))

@@ -176,7 +176,7 @@ def test_a_net_that_is_sure_of_itself_hides_nothing():
 
 def test_half_precision_hides_nothing():
     # The same weights, attacked in float32 either way: bfloat16 would round slopes and verdicts.
-    loader, half = make_loader(large_view(), 60), make_teacher(half=True).net
+    loader, half = make_loader(large_view(), 60), make_teacher(bf16=True).net
     assert half.bf16
     spec = "fgsm(eps=32/255),pgd(eps=32/255)"
     assert evaluate_attacks(half, loader, spec) == evaluate_attacks(make_teacher().net, loader, spec)

@@ -4,14 +4,12 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, make_network, make_plan, small_view
+from helpers import FIVE, LABELS, ConstantNetwork, S, T, build_study_method, golden, make_batch, make_network
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
-from robustkd.method import Method, backward_and_step
+from robustkd.method import backward_and_step
 from robustkd.methods.dml import DML
-from robustkd.study import plan as study
-from robustkd.study import run
 
 THIRD = golden((4, 5), 0.5, 0.9)
 
@@ -138,11 +136,8 @@ def test_an_update_of_one_student_leaves_the_others_unchanged():
                 assert unchanged == (number != k)
 
 
-def test_only_the_first_student_shares_the_initial_weights_of_the_baseline(tmp_path):
-    def built(method: str, seed: int = 0) -> Method:
-        return run.construct(make_plan(tmp_path), study.Run("student", method, seed), small_view(), torch.Generator())
-
-    baseline, both, others = built("baseline"), built("dml"), built("dml", seed=1)
+def test_only_the_first_student_shares_the_initial_weights_of_the_baseline():
+    baseline, both, others = (build_study_method(*args) for args in (("baseline",), ("dml",), ("dml", 1)))
     nets = (baseline.model, *both.students, *others.students)
     first, *weights = (torch.cat([p.flatten() for p in net.parameters()]) for net in nets)
     assert torch.equal(first, weights[0])

@@ -19,9 +19,9 @@ EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def ffcl(half: bool = False, word: str = "wrn_10_1", **options: float) -> FFCL:
+def ffcl(bf16: bool = False, word: str = "wrn_10_1", **options: float) -> FFCL:
     return FFCL(
-        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **options
+        lambda count: [make_network(word, seed, bf16) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **options
     )
 
 
@@ -125,15 +125,15 @@ def test_the_supervised_loss_of_the_fusion_reaches_both_networks():
 
 
 @pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
-@pytest.mark.parametrize("half", [False, True])
-def test_the_fusion_takes_the_concatenated_last_maps(half, word):
-    method = ffcl(half, word)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_fusion_takes_the_concatenated_last_maps(bf16, word):
+    method = ffcl(bf16, word)
     seen = []
     method.fusion.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
     logits = method.forward_heads(IMAGES)
     first, second = (net(IMAGES).maps[-1] for net in method.students)
     assert torch.equal(seen[0], torch.cat([first, second], dim=1))
-    assert method.fusion.bf16 == half
+    assert method.fusion.bf16 == bf16
     assert {z.dtype for z in logits} == {torch.float32}
     assert [z.shape for z in logits] == [(4, 3)] * 3
 

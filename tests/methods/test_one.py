@@ -22,9 +22,9 @@ EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def one(word: str = "wrn_10_1", half: bool = False, **options: float) -> ONE:
+def one(word: str = "wrn_10_1", bf16: bool = False, **options: float) -> ONE:
     return ONE(
-        lambda count: [make_network(word, seed, half) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **options
+        lambda count: [make_network(word, seed, bf16) for seed in range(count)], EIGHT, lambda: CE(EIGHT), **options
     )
 
 
@@ -119,11 +119,11 @@ def test_branches_share_everything_below_the_last_stage():
         assert method.model.stem.weight.grad.any()
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
-def test_a_branch_equals_the_whole_network(word, half):
+def test_a_branch_equals_the_whole_network(word, bf16):
     # With the weights of the first branch the others equal the model, in the same memory layout.
-    method = one(word, half)
+    method = one(word, bf16)
     for branch in method.branches:
         branch.stem.load_state_dict(method.model.stages[-1].state_dict())
         branch.neck.load_state_dict(method.model.neck.state_dict())
@@ -134,9 +134,9 @@ def test_a_branch_equals_the_whole_network(word, half):
     assert torch.equal(logits[0], method.model(IMAGES).logits)
     for z in logits[1:]:
         assert z.dtype is torch.float32
-        assert (z - logits[0]).abs().max() < (0.05 if half else 1e-5)
+        assert (z - logits[0]).abs().max() < (0.05 if bf16 else 1e-5)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
-    assert all(branch.bf16 == half for branch in method.branches)
+    assert all(branch.bf16 == bf16 for branch in method.branches)
     assert gates.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
 
 

@@ -11,10 +11,10 @@ from helpers import (
     S,
     T,
     build_method,
+    build_study_method,
     large_view,
     make_batch,
     make_loader,
-    make_plan,
     reload_state,
     small_view,
     states_equal,
@@ -26,8 +26,6 @@ from robustkd.methods import METHODS
 from robustkd.methods.hinton import Hinton
 from robustkd.methods.self_kd import SelfKD
 from robustkd.models.net import Frozen
-from robustkd.study import plan as study
-from robustkd.study import run
 from robustkd.training.recipe import Recipe
 
 SELF_KD = METHODS.parse("self_kd")
@@ -123,9 +121,9 @@ def test_the_student_is_updated_only_in_the_second_phase():
     assert not states_equal(before, states[1])
 
 
-def test_only_the_student_shares_the_initial_weights_of_the_baseline(tmp_path):
+def test_only_the_student_shares_the_initial_weights_of_the_baseline():
     def weights(method: str) -> list[Tensor]:
-        built = run.construct(make_plan(tmp_path), study.Run("student", method, 0), small_view(), torch.Generator())
+        built = build_study_method(method)
         nets = [built.model, *([built.teacher] if method == "self_kd" else [])]
         return [torch.cat([p.flatten() for p in net.parameters()]) for net in nets]
 

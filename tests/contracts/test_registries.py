@@ -1,4 +1,4 @@
-"""The tables of contents: complete, and read without torch."""
+"""The registries are complete and are used without importing torch."""
 
 import subprocess
 import sys
@@ -18,29 +18,29 @@ FOLDERS = {
     "methods": (METHODS, LIBRARY / "methods", set()),
     "criteria": (CRITERIA, LIBRARY / "criteria", {"base"}),
     "scenarios": (SCENARIOS, Path(scenarios.__file__).parent, {"base"}),
-    "models": (MODELS, LIBRARY / "models", {"net", "build", "layers", "feature_taps"}),
+    "models": (MODELS, LIBRARY / "models", {"net", "build", "layers", "feature_taps", "initialisation"}),
 }
 
 
-def differences(table, folder, others):
-    """Modules that no word leads to, and words that lead to no module."""
-    written = {file.stem for file in folder.glob("*.py")} - {"__init__"} - others
-    return written ^ {str(entry.target).split(":")[0] for entry in table.values() if isinstance(entry.target, str)}
+def unmatched_modules(table, folder, others):
+    """Return modules without an entry, and entries without a module."""
+    modules = {file.stem for file in folder.glob("*.py")} - {"__init__"} - others
+    return modules ^ {str(entry.target).split(":")[0] for entry in table.values() if isinstance(entry.target, str)}
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-def test_a_table_lists_every_module_of_its_folder(kind):
-    assert not differences(*FOLDERS[kind])
+def test_every_module_is_registered(kind):
+    assert not unmatched_modules(*FOLDERS[kind])
 
 
-def test_a_module_that_was_forgotten_is_found(tmp_path):
+def test_unregistered_modules_are_detected(tmp_path):
     (tmp_path / "baseline.py").touch()
     (tmp_path / "forgotten.py").touch()
-    assert differences(METHODS, tmp_path, set()) >= {"forgotten", "hinton"}
+    assert unmatched_modules(METHODS, tmp_path, set()) >= {"forgotten", "hinton"}
 
 
 @pytest.mark.parametrize(("table", "word"), [(t, w) for t, _, _ in FOLDERS.values() for w in t])
-def test_every_line_says_what_it_is_and_leads_somewhere(table, word):
+def test_every_entry_has_a_summary_and_a_target(table, word):
     entry = table[word]
     assert entry.summary
     for text in entry.examples or (word,):
@@ -48,12 +48,12 @@ def test_every_line_says_what_it_is_and_leads_somewhere(table, word):
 
 
 @pytest.mark.parametrize("word", [word for kind in ("methods", "criteria") for word in FOLDERS[kind][0]])
-def test_a_word_begins_as_its_module_is_called(word):
+def test_names_start_with_their_module(word):
     table = METHODS if word in METHODS else CRITERIA
     assert word.startswith(str(table[word].target).split(":")[0])
 
 
-def test_tables_are_listed_and_words_refused_before_torch_is_loaded():
+def test_registries_are_used_without_importing_torch():
     code = """
 import sys
 from robustkd.criteria import CRITERIA
@@ -69,8 +69,8 @@ for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED_VIEWS):
     except UsageError as error:
         assert "there are: " in str(error)
     else:
-        sys.exit("a word that does not exist was read")
+        sys.exit("an unknown name was accepted")
 sys.exit("torch" in sys.modules and "torch was loaded")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
