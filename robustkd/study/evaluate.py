@@ -15,7 +15,7 @@ from robustkd.data.class_groups import many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Labels, Source, View
-from robustkd.evaluation import attack_specs, calibration, corruptions, metrics, robustness
+from robustkd.evaluation import attack_specs, calibration, corruptions, net_metrics, robustness
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
@@ -112,7 +112,7 @@ def evaluate(
     for which, net in networks.items():
         logits = predict_logits(net, test)
         arrays[f"test-{which}"] = {"logits": logits, "labels": labels, "row": data.test.rows}
-        on_test = metrics.evaluate_predictions(labels, logits, names, groups)
+        on_test = net_metrics.evaluate_predictions(labels, logits, names, groups)
         tests[which] = on_test.model_copy(update={"scaled": scale_temperature(net, data, labels, logits, device)})
         clean[which] = evaluate_clean(logits, data.test, groups)
         if which == "last":
@@ -131,7 +131,7 @@ def evaluate(
         clean_early=clean.get("early"),
         fit=fit,
         auxiliary={
-            name: metrics.evaluate_predictions(labels, logits, names, groups)
+            name: net_metrics.evaluate_predictions(labels, logits, names, groups)
             for name, logits in (auxiliary or {}).items()
         },
         agreement=teacher_agreement(spec, predictions, teacher, data, device),
@@ -169,7 +169,7 @@ def evaluate_clean(logits: NDArray[np.float32], test: View, groups: ClassGroups)
     """Evaluate the test rows with a known true label by that label; None where the labels given are known to be clean."""
     if not test.may_have_label_noise or test.truth is None or not (known := test.truth >= 0).any():
         return None
-    return metrics.evaluate_predictions(test.truth[known], logits[known], test.classes, groups)
+    return net_metrics.evaluate_predictions(test.truth[known], logits[known], test.classes, groups)
 
 
 def has_truth(train: View) -> bool:
@@ -192,7 +192,7 @@ def evaluate_training_rows(net: Network, train: Loader) -> tuple[FitMetrics, Arr
         "probability": np.exp(log_p[rows, predicted]).astype(np.float32),
     }
     loss = -log_p[rows, view.labels]
-    return metrics.evaluate_fit(predicted, view.labels, truth, view.foreign, loss), arrays
+    return net_metrics.evaluate_fit(predicted, view.labels, truth, view.foreign, loss), arrays
 
 
 def true_labels(view: View) -> Labels:
@@ -233,7 +233,7 @@ def teacher_agreement(
         return None
     views = {"test": data.test, "corrupted": data.train.take(data.train.corrupted)}
     return {
-        rows: metrics.agreement(classes, teacher.predictions(rows, views[rows], device))
+        rows: net_metrics.agreement(classes, teacher.predictions(rows, views[rows], device))
         for rows, classes in predictions.items()
     }
 

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
-from robustkd.evaluation.metrics import agreement
+from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
 from robustkd.study.options import StudyOptions
 

@@ -1,6 +1,6 @@
 """Tables of made-up results, by hand."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +9,26 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from robustkd.study import comparison
-from robustkd.study.comparison import Comparison, Recorded
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
+from robustkd.study import comparison, conclusions
+from robustkd.study.across import compare_studies, study_labels
+from robustkd.study.comparison import Comparison
+from robustkd.study.results import LoadedStudy, RunResult, TrainingInfo, load_study, write_document
+from tests.records import make_cost, make_net, make_record, make_result
+
+CRITERIA = {"baseline": "ce", "hinton": "ce"}
 
 
-def result(role: str, method: str, seed: int, a: float, b: float, early: float | None = None) -> dict[str, Any]:
+def result(role: str, method: str, seed: int, a: float, b: float, early: float | None = None) -> RunResult:
     """A run with recalls a and b of two classes of one size."""
-    last = {
-        "accuracy": (a + b) / 2,
-        "balanced_accuracy": (a + b) / 2,
-        "worst_recall": min(a, b),
-        "recall": {"cat": a, "dog": b},
-        "support": {"cat": 40, "dog": 40},
-    }
-    made: dict[str, Any] = {
-        "cell": {"role": role, "method": method, "seed": seed},
-        "name": f"{role}-{method}-{seed}",
-        "last": last,
-    }
-    if early is not None:
-        made["early"] = {"accuracy": early, "balanced_accuracy": early, "worst_recall": early}
-    return made
+    net = make_net({"cat": a, "dog": b})
+    stopped = None if early is None else make_net({"cat": early, "dog": early})
+    return make_result(role, method, seed, net, early=stopped)
+
+
+def change(study: LoadedStudy, changed: Callable[[RunResult], dict[str, Any]]) -> LoadedStudy:
+    """The study with fields of its results changed."""
+    return study._replace(results=[r.model_copy(update=changed(r)) for r in study.results])
 
 
 RESULTS = [
@@ -44,20 +43,19 @@ RESULTS = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for made in RESULTS:
-        run = tmp_path / "runs" / made["name"]
+        run = tmp_path / "runs" / made.name
         run.mkdir(parents=True)
-        (run / "result.json").write_text(json.dumps(made))
-        base = made["last"]["accuracy"]
+        write_document(run / "result.json", made)
+        base = made.last.metrics["accuracy"]
         pd.DataFrame({"epoch": range(1, 9), "accuracy": [base + epoch / 100 for epoch in range(1, 9)]}).to_csv(
             run / "epochs.csv"
         )
-    card = {"methods": ["baseline", "hinton"], "seeds": 2, "truth_known": True}
-    (tmp_path / "study.json").write_text(json.dumps(card))
+    write_document(tmp_path / "study.json", make_record(["baseline", "hinton"], 2))
     return tmp_path
 
 
 def test_the_summary_is_means_and_deviations_over_seeds(folder: Path) -> None:
-    summary = comparison.compare(comparison.load_record(folder)).summary
+    summary = comparison.compare(load_study(folder)).summary
     assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early", "hinton"]
     assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.6)  # (0.7 + 0.5) / 2
     assert summary.loc["baseline", "accuracy_std"] == pytest.approx(0.2 / 2**0.5)
@@ -67,13 +65,13 @@ def test_the_summary_is_means_and_deviations_over_seeds(folder: Path) -> None:
 
 
 def test_differences_are_paired_by_seed(folder: Path) -> None:
-    table = comparison.compare(comparison.load_record(folder)).per_class
+    table = comparison.compare(load_study(folder)).per_class
     assert table.columns.tolist() == ["baseline recall", "hinton - baseline"]
     assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])  # cat: +0.1, +0.2; dog: -0.1, 0.0
 
 
 def test_a_seed_without_its_pair_is_left_out() -> None:
-    table = comparison.differences([*RESULTS, result("student", "hinton", 2, 0.0, 0.0)], ["baseline", "hinton"])
+    table = comparison.class_differences([*RESULTS, result("student", "hinton", 2, 0.0, 0.0)], CRITERIA)
     assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])
 
 
@@ -83,68 +81,75 @@ def test_the_reference_has_the_same_criterion() -> None:
         result("student", "hinton+balanced", 0, 0.9, 0.9),
         result("student", "baseline+balanced", 0, 0.8, 0.8),
     ]
-    table = comparison.differences(results, ["baseline", "baseline+balanced", "hinton+balanced"])
+    criteria = {"baseline": "ce", "baseline+balanced": "balanced", "hinton+balanced": "balanced"}
+    table = comparison.class_differences(results, criteria)
     assert table["hinton+balanced - baseline+balanced"].tolist() == pytest.approx([0.1, 0.1])
     assert "baseline+balanced - baseline" not in table, "it is a reference of its own"
-    assert comparison.reference("hinton+balanced", ["baseline", "hinton+balanced"]) == "baseline"
+    assert comparison.find_reference("hinton+balanced", {"baseline": "ce", "hinton+balanced": "balanced"}) == "baseline"
 
 
 def test_without_a_baseline_there_are_recalls() -> None:
-    table = comparison.differences(RESULTS, ["hinton"])
+    table = comparison.class_differences(RESULTS, {"hinton": "ce"})
     assert table.columns.tolist() == ["hinton recall"]
     assert table["hinton recall"].tolist() == pytest.approx([0.85, 0.45])
 
 
 def test_plain_training_is_told_along_the_run(folder: Path) -> None:
-    along = comparison.compare(comparison.load_record(folder)).along
+    along = comparison.compare(load_study(folder)).progress
     assert along.index.tolist() == ["epoch 2", "epoch 4", "epoch 8"]
     assert along["mean"].tolist() == pytest.approx([0.62, 0.64, 0.68])
 
 
-def test_what_was_measured_beside_a_model_has_a_row_after_it(folder: Path) -> None:
-    for seed in (0, 1):
-        path = folder / "runs" / f"student-baseline-{seed}" / "result.json"
-        made = json.loads(path.read_text())
-        made["beside"] = {"ensemble": {"accuracy": 0.3 + seed / 10, "balanced_accuracy": 0.3, "worst_recall": 0.1}}
-        path.write_text(json.dumps(made))
-    summary = comparison.compare(comparison.load_record(folder)).summary
+def test_auxiliary_predictions_have_a_row_after_their_model(folder: Path) -> None:
+    study = change(
+        load_study(folder),
+        lambda r: (
+            {"auxiliary": {"ensemble": make_net({"cat": 0.3, "dog": 0.3}, accuracy=0.3 + r.run.seed / 10)}}
+            if r.run.method == "baseline"
+            else {}
+        ),
+    )
+    summary = comparison.compare(study).summary
     assert list(summary.index) == ["teacher", "baseline", "baseline, ensemble", "baseline, stopped early", "hinton"]
     assert summary.loc["baseline, ensemble", "accuracy_mean"] == pytest.approx(0.35)
 
 
-def test_seeds_and_methods_that_were_not_asked_for_are_left_out(folder: Path) -> None:
-    (folder / "study.json").write_text(json.dumps({"methods": ["baseline"], "seeds": 1}))
-    summary = comparison.compare(comparison.load_record(folder)).summary
+def test_seeds_and_methods_that_were_not_requested_are_left_out(folder: Path) -> None:
+    write_document(folder / "study.json", make_record(["baseline"], 1))
+    summary = comparison.compare(load_study(folder)).summary
     assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early"]
     assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.7)
 
 
-def test_figures_against_the_truth_stand_where_they_are_known(folder: Path) -> None:
-    assert not [
-        name
-        for name in comparison.compare(comparison.load_record(folder)).summary
-        if "memorised" in name or "clean" in name
-    ]
-    for method, seed, memorised, cat in (("hinton", 0, 0.2, 0.25), ("hinton", 1, 0.4, 0.75), ("baseline", 0, 0.5, 0.5)):
-        path = folder / "runs" / f"student-{method}-{seed}" / "result.json"
-        made = json.loads(path.read_text())
-        made["fit"] = {"memorised": memorised, "recovered": None, "clean_fit": 0.9}
-        made["clean"] = {"rows": 7, **made["last"], "accuracy": 0.5, "recall": {"cat": cat, "dog": None}}
-        path.write_text(json.dumps(made))
-    made = comparison.compare(comparison.load_record(folder))
+def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) -> None:
+    study = load_study(folder)
+    assert not [name for name in comparison.compare(study).summary if "memorised" in name or "clean" in name]
+    known = {("hinton", 0): (0.2, 0.25), ("hinton", 1): (0.4, 0.75), ("baseline", 0): (0.5, 0.5)}
+
+    def clean(r: RunResult) -> dict[str, Any]:
+        if (r.run.method, r.run.seed) not in known:
+            return {}
+        memorised, cat = known[r.run.method, r.run.seed]
+        shares = {"memorised": memorised, "recovered": None, "clean_fit": 0.9}
+        return {
+            "fit": FitMetrics(known=9, corrupted=3, foreign=0, metrics=shares),
+            "clean": make_net({"cat": cat, "dog": None}, support=[7, 0], accuracy=0.5),
+        }
+
+    made = comparison.compare(change(study, clean))
     assert made.summary.loc["hinton", "memorised_mean"] == pytest.approx(0.3)
     assert made.summary.loc["hinton", "clean_accuracy_mean"] == 0.5
     assert made.summary.loc[["teacher", "baseline, stopped early"], "memorised_mean"].isna().all()
-    assert "recovered_mean" not in made.summary, "nobody measured it"
-    assert made.clean.loc["cat", "hinton - baseline"] == pytest.approx(-0.25), "seed 1 has no pair"
-    assert made.clean.loc["dog"].isna().all(), "no clean label is there to recall"
+    assert "recovered_mean" not in made.summary, "it was not measured"
+    assert made.per_class_clean.loc["cat", "hinton - baseline"] == pytest.approx(-0.25), "seed 1 has no pair"
+    assert made.per_class_clean.loc["dog"].isna().all(), "there is no clean label to recall"
 
 
 METHODS = ["baseline", "baseline+balanced", "hinton", "hinton+balanced", "sp"]
 LIFT = {"baseline": 0.0, "baseline+balanced": 0.05, "hinton": 0.04, "hinton+balanced": 0.05, "sp": -0.001}
 
 
-def five(methods: list[str] | None = None, seeds: int = 5, **study: Any) -> Recorded:
+def five(methods: list[str] | None = None, seeds: int = 5, **fields: Any) -> LoadedStudy:
     """A study of some seeds: hinton is better, hinton+balanced is its baseline to the last digit, sp does nothing."""
     methods, results = methods or METHODS, []
     wobble = np.random.default_rng(0).normal(scale=0.004, size=(len(METHODS), seeds, 2))
@@ -154,14 +159,12 @@ def five(methods: list[str] | None = None, seeds: int = 5, **study: Any) -> Reco
             a, b = np.array([0.8, 0.6]) + 0.03 * seed + LIFT[method] + wobble[METHODS.index(method), seed]
             early = 0.9 if method == "baseline" else None
             results.append(result("student", method, seed, float(a), float(b), early))
-    given = {"scenario": "noise0.4", "dataset": "pets"}
-    card = {"methods": methods, "seeds": seeds, "truth_known": True, "dataset": "pets", "given": given, **study}
-    return Recorded(card, results, {})
+    return LoadedStudy(make_record(methods, seeds, **fields), results, {})
 
 
-def values(record: Recorded, method: str) -> list[float]:
+def values(study: LoadedStudy, method: str) -> list[float]:
     """Balanced accuracies of a method, seed by seed."""
-    return [r["last"]["balanced_accuracy"] for r in record.results if r["cell"]["method"] == method]
+    return [r.last.metrics["balanced_accuracy"] for r in study.results if r.run.method == method]
 
 
 def test_verdicts_are_of_paired_tests_against_the_baseline_with_the_same_criterion() -> None:
@@ -199,7 +202,7 @@ def test_four_seeds_give_no_verdict() -> None:
     made = comparison.compare(five(seeds=4))
     assert set(made.verdicts["verdict"]) == {"too few seeds"}
     assert made.verdicts["low"].notna().any(), "their interval is told all the same"
-    assert "No verdict, because there are too few seeds: 1 of 3 lie above" in comparison.answer(made)[1]
+    assert "No verdict, because there are too few seeds: 1 of 3 are above" in conclusions.question_and_answer(made)[1]
 
 
 def test_ten_seeds_have_a_bootstrap_beside() -> None:
@@ -207,48 +210,49 @@ def test_ten_seeds_have_a_bootstrap_beside() -> None:
     assert row["low"] < row["boot_low"] < row["difference"] < row["boot_high"] < row["high"]
 
 
-def doubtful(rows: int, flip: float = 0.0) -> Recorded:
+def with_noisy_test_labels(rows: int, flip: float = 0.0) -> LoadedStudy:
     """A study whose test labels are as given, with a clean part on which hinton loses by `flip`."""
-    record = five(["baseline", "hinton"], truth_known=False, known_test=(2 * rows, 80))
-    for r in record.results if rows else ():
-        shift = flip if r["cell"]["method"] == "hinton" else 0.0
-        clean = {name: r["last"][name] - shift for name in ("accuracy", "balanced_accuracy", "worst_recall")}
-        recall = {name: value - shift for name, value in r["last"]["recall"].items()}
-        r["clean"] = {"rows": 2 * rows, **clean, "recall": recall, "support": {"cat": rows, "dog": rows + 1}}
-    return record
+    study = five(["baseline", "hinton"], truth_known=False, known_test=(2 * rows, 80))
+
+    def clean(r: RunResult) -> dict[str, Any]:
+        shift = flip if r.run.method == "hinton" else 0.0
+        recall = {name: value - shift for name, value in r.last.recall.items()}
+        return {"clean": make_net(recall, support=[rows, rows + 1])}
+
+    return change(study, clean) if rows else study
 
 
 @pytest.mark.parametrize("rows", [0, 29])
 def test_labels_as_given_withhold_the_verdict(rows: int) -> None:
-    made = comparison.compare(doubtful(rows))
+    made = comparison.compare(with_noisy_test_labels(rows))
     assert made.verdicts["verdict"].tolist() == ["withheld"]
     assert made.verdicts["metric"].tolist() == ["balanced_accuracy"]
-    assert "30 test rows of each class with a clean label, or --trust-test-labels" in comparison.rule(made)[0]
-    assert comparison.answer(made)[1].startswith("No verdict, because the test labels are as given")
-    assert comparison.caveat(made.study).startswith("test labels as given")
+    assert "30 test rows of each class with a clean label, or --trust-test-labels" in conclusions.verdict_rule(made)[0]
+    assert conclusions.question_and_answer(made)[1].startswith("No verdict, because the test labels are as given")
+    assert conclusions.test_label_caveat(made.record).startswith("test labels as given")
 
 
 def test_thirty_clean_rows_of_each_class_decide() -> None:
-    made = comparison.compare(doubtful(30, flip=0.2))
+    made = comparison.compare(with_noisy_test_labels(30, flip=0.2))
     assert made.verdicts.loc["hinton", "metric"] == "clean_balanced_accuracy"
     assert made.verdicts.loc["hinton", "verdict"] == "worse", "on labels as given it would be better"
-    assert "on the test rows with a clean label" in comparison.rule(made)[0]
+    assert "on the test rows with a clean label" in conclusions.verdict_rule(made)[0]
 
 
 def test_a_users_word_for_the_test_labels_is_taken_and_told() -> None:
-    made = comparison.compare(doubtful(0), trust=True)
+    made = comparison.compare(with_noisy_test_labels(0), trust=True)
     assert made.verdicts["verdict"].tolist() == ["better"]
-    assert "taken for clean, as asked" in comparison.rule(made, trust=True)[0]
+    assert "treated as clean, as requested" in conclusions.verdict_rule(made, trust=True)[0]
 
 
 def test_a_gain_over_an_overtrained_baseline_is_called_so() -> None:
     made = comparison.compare(five())
     assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(np.mean(values(five(), "hinton")) - 0.9)
     only = "only than an overtrained baseline: stopped early it does at least as well"
-    assert comparison.answer(made)[1].startswith("Better: hinton (+4.")
-    assert f"points), but {only};" in comparison.answer(made)[1]
+    assert conclusions.question_and_answer(made)[1].startswith("Better: hinton (+4.")
+    assert f"points), but {only};" in conclusions.question_and_answer(made)[1]
     table = made.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.0, -0.01])
-    assert f"points), but 2 of these {only} (" in comparison.answer(made._replace(verdicts=table))[1]
+    assert f"points), but 2 of these {only} (" in conclusions.question_and_answer(made._replace(verdicts=table))[1]
 
 
 def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
@@ -257,9 +261,7 @@ def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
     assert table[["method", "class"]].values.tolist() == [
         [method, name] for method in ("hinton", "hinton+balanced", "sp") for name in ("cat", "dog")
     ]
-    own, base = (
-        [r["last"]["recall"]["dog"] for r in record.results if r["cell"]["method"] == m] for m in ("sp", "baseline")
-    )
+    own, base = ([r.last.recall["dog"] for r in record.results if r.run.method == m] for m in ("sp", "baseline"))
     theirs = stats.ttest_rel(own, base)
     row = table[(table["method"] == "sp") & (table["class"] == "dog")].iloc[0]
     assert [row["p"], row["low"], row["high"]] == pytest.approx([theirs.pvalue, *theirs.confidence_interval()])
@@ -268,9 +270,7 @@ def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
 
 
 def test_a_class_without_test_rows_is_no_question() -> None:
-    record = five()
-    for r in record.results:
-        r["last"]["recall"]["dog"] = None
+    record = change(five(), lambda r: {"last": make_net({"cat": r.last.recall["cat"], "dog": None})})
     table = comparison.compare(record).classes
     assert table.loc[table["class"] == "dog", ["recall", "difference", "p", "q"]].isna().all(axis=None)
     cats = table[table["class"] == "cat"]
@@ -280,22 +280,27 @@ def test_a_class_without_test_rows_is_no_question() -> None:
 def test_nothing_to_compare_is_said() -> None:
     lone = comparison.compare(five(["hinton", "sp"]))
     assert len(lone.verdicts) == len(lone.classes) == 0
-    assert "no baseline" in comparison.answer(lone)[1]
-    assert comparison.rule(lone) == []
+    assert "no baseline" in conclusions.question_and_answer(lone)[1]
+    assert conclusions.verdict_rule(lone) == []
     nothing = comparison.compare(five()._replace(results=[]))
     assert len(nothing.summary) == 0
     assert nothing.verdicts["verdict"].tolist() == ["too few seeds"] * 3
-    assert "finished" in comparison.answer(nothing)[1]
+    assert "finished" in conclusions.question_and_answer(nothing)[1]
 
 
 def test_further_figures_have_columns_of_their_own() -> None:
-    record = five()
-    for r in record.results:
-        r["last"] |= {"nll": 0.5, "groups": {"many": 0.9}, "scaled": {"temperature": 2.0, "ece": 0.1, "nll": 0.4}}
-        r["agreement"] = {"test": 0.8, "corrupted": None}
-        r["robust"] = {"fgsm 8/255": {"accuracy": 0.25}}
-        r["corruptions"] = {"noise": {"1": 0.8, "5": 0.4}, "blur": {"1": 0.9, "5": 0.3}}
-        r["cost"] = {"seconds": 2.0 + r["cell"]["seed"], "macs": 100}
+    scaled = TemperatureScaling(temperature=2.0, ece=0.1, nll=0.4)
+    attacked = AttackMetrics(attack="fgsm", accuracy=0.25, balanced_accuracy=0.25, recall={})
+    record = change(
+        five(),
+        lambda r: {
+            "last": make_net(r.last.recall, nll=0.5, groups={"many": 0.9}, scaled=scaled),
+            "agreement": {"test": 0.8, "corrupted": None},
+            "robust": {"fgsm 8/255": attacked},
+            "corruptions": {"noise": {"1": 0.8, "5": 0.4}, "blur": {"1": 0.9, "5": 0.3}},
+            "cost": make_cost(seconds=2.0 + r.run.seed),
+        },
+    )
     made = comparison.compare(record)
     row = made.summary.loc["hinton"]
     figures = (
@@ -310,20 +315,17 @@ def test_further_figures_have_columns_of_their_own() -> None:
     )
     assert [row[f"{name}_mean"] for name in figures] == pytest.approx([0.5, 0.9, 2.0, 0.1, 0.8, 0.25, 0.6, 0.6])
     assert "agreement_corrupted_mean" not in made.summary
-    assert made.costs.loc["hinton"].to_dict() == {"seconds": 4.0, "macs": 100.0}
+    assert made.costs.loc["hinton", ["seconds", "macs"]].to_dict() == {"seconds": 4.0, "macs": 100.0}
 
 
 def study(scenario: str, lift: dict[str, float]) -> Comparison:
     results = [result("student", m, s, 0.5 + lift[m] + s / 100, 0.5 + lift[m]) for m in lift for s in range(5)]
     results.append(result("teacher", "baseline+ce", 0, 0.99, 0.99))
-    given = {"scenario": scenario, "dataset": "pets"}
-    return comparison.compare(
-        Recorded({"methods": [*lift], "seeds": 5, "truth_known": True, "given": given}, results, {})
-    )
+    return comparison.compare(LoadedStudy(make_record([*lift], 5, {"scenario": scenario}), results, {}))
 
 
 def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
-    made = comparison.across(
+    made = compare_studies(
         [
             study("clean", {"baseline": 0.0, "hinton": 0.1, "sp": 0.1}),
             study("noise0.4", {"baseline": 0.2, "hinton": 0.1}),
@@ -341,7 +343,10 @@ def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
 
 def test_a_verdict_stands_only_beside_its_own_figure() -> None:
     made = comparison.compare(five())
-    by_figure = {name: comparison.across([made], name).table.set_index("method") for name in comparison.FIGURES}
+    by_figure = {
+        name: compare_studies([made], name).table.set_index("method")
+        for name in ("accuracy", "balanced_accuracy", "worst_recall")
+    }
     assert by_figure["balanced_accuracy"].loc["hinton", "verdict"] == "better"
     assert by_figure["worst_recall"].loc["hinton", "verdict"] == ""
 
@@ -350,37 +355,69 @@ def test_an_unfinished_study_takes_no_verdict_back() -> None:
     """What is missing counts as if it had shown nothing, and methods asked for before count too."""
     whole = comparison.compare(five()).verdicts
     record = five()
-    part = record._replace(results=[r for r in record.results if r["cell"]["method"] not in ("sp", "hinton+balanced")])
+    part = record._replace(results=[r for r in record.results if r.run.method not in ("sp", "hinton+balanced")])
     assert comparison.compare(part).verdicts.loc["hinton", "p_holm"] == pytest.approx(whole.loc["hinton", "p_holm"])
-    fewer = record._replace(study={**record.study, "methods": ["baseline", "hinton"]})
+    fewer = record._replace(record=make_record(["baseline", "hinton"], 5))
     made = comparison.compare(fewer)
     assert made.verdicts.loc["hinton", "p_holm"] == pytest.approx(3 * made.verdicts.loc["hinton", "p"])
-    assert "correction over the 3 compared" in comparison.rule(made)[0]
+    assert "correction over the 3 compared" in conclusions.verdict_rule(made)[0]
 
 
 def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
     """Six seeds of two draws are two draws: averaged within each, they are too few for a verdict."""
-    record = five(seeds=6)
-    record.study["given"]["data_seeds"] = 2
+    record = five(seeds=6, options={"data_seeds": 2})
     made = comparison.compare(record)
     d = np.subtract(values(record, "hinton"), values(record, "baseline"))
     theirs = stats.ttest_1samp([d[::2].mean(), d[1::2].mean()], 0)
     assert made.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [2, "too few seeds"]
     assert made.verdicts.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
-    assert "seeds of one draw of the scenario averaged (2 draws)" in comparison.rule(made)[1]
-    record.study["given"]["data_seeds"] = 1
-    held = comparison.compare(record)
+    assert "seeds of one draw of the scenario averaged (2 draws)" in conclusions.verdict_rule(made)[1]
+    held = comparison.compare(five(seeds=6, options={"data_seeds": 1}))
     assert held.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [6, "better"]
-    assert "the randomness of training, for one draw of the scenario," in comparison.rule(held)[1]
+    assert "the randomness of training, for one draw of the scenario," in conclusions.verdict_rule(held)[1]
 
 
 def test_the_clean_part_decides_about_classes_and_the_early_stop_too() -> None:
-    record = doubtful(30, flip=0.2)
-    for r in record.results:
-        if "early" in r:
-            r["early"]["clean"] = {"balanced_accuracy": 0.99}
+    record = change(
+        with_noisy_test_labels(30, flip=0.2),
+        lambda r: {"clean_early": make_net({"cat": 0.99, "dog": 0.99})} if r.early is not None else {},
+    )
     made = comparison.compare(record)
     assert (made.classes["difference"] < 0).all(), "on labels as given they would be positive"
     assert made.classes["support"].tolist() == [30, 31]
     lost = np.mean(values(record, "hinton")) - 0.2 - 0.99
     assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(lost)
+
+
+def test_studies_are_labelled_by_what_distinguishes_them() -> None:
+    clean, noisy = (make_record(["baseline"], 1, {"scenario": name}) for name in ("clean", "noise0.4"))
+    assert study_labels([clean, noisy]) == ["clean", "noise0.4"]
+    longer = make_record(["baseline"], 1, {"scenario": "clean", "epochs": 60})
+    assert study_labels([clean, longer]) == ["clean, epochs 30", "clean, epochs 60"]
+    assert study_labels([clean, clean]) == ["clean (1)", "clean (2)"]
+
+
+def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
+    partly = five(known_training=(40, 100))
+    fit = FitMetrics(known=40, corrupted=0, foreign=0, metrics={})
+    some = comparison.compare(change(partly, lambda r: {"fit": fit}))
+    assert conclusions.may_have_noisy_training_labels(some), "60 rows are not known"
+    every = comparison.compare(change(five(), lambda r: {"fit": fit}))
+    assert not conclusions.may_have_noisy_training_labels(every)
+    wrong = fit.model_copy(update={"corrupted": 1})
+    assert conclusions.may_have_noisy_training_labels(comparison.compare(change(five(), lambda r: {"fit": wrong})))
+
+
+def test_the_early_stopping_point_is_of_all_seeds_or_of_none() -> None:
+    def training(seed: int) -> TrainingInfo:
+        return TrainingInfo(
+            **{"seconds": 1.0, "updates": 1, "samples": 1, "images_per_second": 1.0, "peak_memory": None},
+            **{"early_epoch": 10 + seed, "finished": 0.0, "precision": "fp32", "device": "cpu", "torch": "2"},
+            **{"version": "1.1.1", "hyperparameters": {}},
+        )
+
+    every = comparison.compare(change(five(), lambda r: {"training": training(r.run.seed)}))
+    assert comparison.early_stopping_point(every) == pytest.approx((12.0, 0.9))
+    some = change(five(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
+    assert comparison.early_stopping_point(comparison.compare(some)) is None
+    assert comparison.early_stopping_point(every, "hinton") is None, "it was not stopped early"

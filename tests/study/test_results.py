@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from robustkd.errors import UsageError
-from robustkd.evaluation import metrics
+from robustkd.evaluation import net_metrics
 from robustkd.study import results
 from robustkd.study.results import Cost, RunKey, RunResult
 
@@ -21,7 +21,7 @@ def make_result(
     role: str = "student", seed: int = 0, version: str = "now", agreement=None, **rows: list[int]
 ) -> RunResult:
     """A result with these predicted classes."""
-    net = metrics.evaluate_predictions(np.array([0, 1]), np.eye(2, dtype=np.float32), ("a", "b"))
+    net = net_metrics.evaluate_predictions(np.array([0, 1]), np.eye(2, dtype=np.float32), ("a", "b"))
     return RunResult(
         run=RunKey(role=role, method="hinton", criterion="ce", seed=seed),
         name=results.run_name(role, "hinton", seed),

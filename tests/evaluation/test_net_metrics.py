@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
-from robustkd.evaluation import calibration, metrics
+from robustkd.evaluation import calibration, net_metrics
 from robustkd.evaluation.metric_table import METRICS, find_metric
 from robustkd.evaluation.results import NetMetrics
 
@@ -34,7 +34,7 @@ def names(classes: int) -> tuple[str, ...]:
 
 def evaluate(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...], groups=()) -> dict:
     """The metrics as one flat dictionary."""
-    made = metrics.evaluate_predictions(labels, logits, classes, groups)
+    made = net_metrics.evaluate_predictions(labels, logits, classes, groups)
     assert NetMetrics.model_validate_json(made.model_dump_json()) == made
     return {
         **made.metrics,
@@ -166,7 +166,7 @@ def test_a_hundred_classes_and_ten_thousand_rows_take_well_below_a_second() -> N
     calibration.apply_temperature(labels, logits, calibration.fit_temperature(labels, logits))
     wrong = np.arange(10_000) % 3 == 0
     truth = np.where(wrong, (labels + 1) % 100, labels)
-    metrics.evaluate_fit(logits.argmax(1), labels, truth, np.zeros(10_000, bool), logits[:, 0].astype(float))
+    net_metrics.evaluate_fit(logits.argmax(1), labels, truth, np.zeros(10_000, bool), logits[:, 0].astype(float))
     assert time.process_time() - started < 1
 
 
@@ -174,7 +174,7 @@ def test_a_hundred_classes_and_ten_thousand_rows_take_well_below_a_second() -> N
 
 
 def fit_metrics(*args, **kwargs) -> dict:
-    made = metrics.evaluate_fit(*args, **kwargs)
+    made = net_metrics.evaluate_fit(*args, **kwargs)
     return {**made.model_dump(exclude={"metrics"}), **made.metrics}
 
 
@@ -224,15 +224,15 @@ def test_a_share_of_no_rows_is_absent_and_not_zero() -> None:
 
 
 def test_agreement_is_a_share_of_rows() -> None:
-    assert metrics.agreement(np.array([0, 1, 2, 2]), np.array([0, 2, 2, 2])) == 0.75
-    assert metrics.agreement(np.zeros(0, int), np.zeros(0, int)) is None
+    assert net_metrics.agreement(np.array([0, 1, 2, 2]), np.array([0, 2, 2, 2])) == 0.75
+    assert net_metrics.agreement(np.zeros(0, int), np.zeros(0, int)) is None
 
 
 # The table of metrics
 
 
 def test_every_metric_of_predictions_is_in_the_table_and_computed() -> None:
-    made = metrics.evaluate_predictions(np.array([0, 1]), sure([0, 1], 2), ("a", "b"))
+    made = net_metrics.evaluate_predictions(np.array([0, 1]), sure([0, 1], 2), ("a", "b"))
     assert set(made.metrics) == {name for name, metric in METRICS.items() if metric.compute is not None}
     for name, metric in METRICS.items():
         assert metric.name == name
