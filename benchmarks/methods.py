@@ -81,7 +81,7 @@ def block_view(teacher: Network, samples: int, device: str) -> View:
     return View.of(Source("blocks", images, labels, tuple("0123456789"), flips=True))
 
 
-def build_method(text: str, teacher: Network, view: View, arguments: argparse.Namespace) -> Method:
+def build_untrained_method(text: str, teacher: Network, view: View, arguments: argparse.Namespace) -> Method:
     """Build a method as a study does, with untrained nets."""
     method, criterion = build.read(text)
     data, chosen = facts(view), criterion.kwargs()
@@ -130,13 +130,13 @@ def measure_methods(
     texts: Sequence[str], view: View, teacher: Network, arguments: argparse.Namespace
 ) -> Iterator[StepCost]:
     """Measure each phase of the methods relative to one common hinton."""
-    hinton = build_method(REFERENCE, teacher, view, arguments)
+    hinton = build_untrained_method(REFERENCE, teacher, view, arguments)
     reference = phase_steps(hinton, *hinton.phases(), view, arguments.device)
     time_steps(reference, WARM_UP_STEPS, arguments.device)
     bytes_reference = peak_bytes(reference, arguments.device)
     for text in texts:
         try:
-            method = build_method(text, teacher, view, arguments)
+            method = build_untrained_method(text, teacher, view, arguments)
         except UsageError as error:  # the method does not support these nets
             print(f"{text}: skipped: {error}", flush=True)
             continue
@@ -172,7 +172,7 @@ def format_costs(costs: Sequence[StepCost], title: str) -> Table:
     return table
 
 
-def parse_arguments(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+def parse_command_line(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Parse the command line; return the arguments and the method specs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", default="resnet20")
@@ -196,7 +196,7 @@ def parse_arguments(words: Sequence[str] | None) -> tuple[argparse.Namespace, li
 
 
 def main(words: Sequence[str] | None = None) -> list[StepCost]:
-    arguments, texts = parse_arguments(words)
+    arguments, texts = parse_command_line(words)
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler on stderr
