@@ -33,11 +33,13 @@ from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.method import Method, Phase
+from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.specs import split_at
-from robustkd.study.plan import facts
-from robustkd.training import build, engine
+from robustkd.study.run import dataset_info
+from robustkd.training import engine
+from robustkd.training.build import Ingredients, build_method
 from robustkd.training.recipe import Recipe, build_optimiser
 from robustkd.types import Clock
 
@@ -83,19 +85,19 @@ def block_view(teacher: Network, samples: int, device: str) -> View:
 
 def build_untrained_method(text: str, teacher: Network, view: View, arguments: argparse.Namespace) -> Method:
     """Build a method as a study does, with untrained nets."""
-    method, criterion = build.read(text)
-    data, chosen = facts(view), criterion.kwargs()
+    spec = MethodSpec.parse(text)
+    data, criterion, kwargs = dataset_info(view), spec.criterion.load(), spec.criterion.kwargs()
     random = torch.Generator(arguments.device).manual_seed(0)
-    ingredients: build.Ingredients = {
+    ingredients: Ingredients = {
         "student": lambda: build_untrained(arguments.student, arguments),
         "students": lambda: lambda size: [build_untrained(arguments.student, arguments, seed) for seed in range(size)],
         "teacher": lambda: Frozen(teacher),
         "data": lambda: data,
-        "criterion": lambda: lambda: criterion.load()(data, **chosen),
+        "criterion": lambda: lambda: criterion(data, **kwargs),
         "random": lambda: random,
     }
     torch.manual_seed(0)
-    return build.build(method, ingredients).to(arguments.device).train()
+    return build_method(spec, ingredients).to(arguments.device).train()
 
 
 def phase_steps(method: Method, phase: Phase, view: View, device: str) -> Iterator[None]:
@@ -189,7 +191,7 @@ def parse_command_line(words: Sequence[str] | None) -> tuple[argparse.Namespace,
     try:
         texts = list(METHODS) if arguments.methods == "all" else split_at(arguments.methods, ",")
         for text in texts:
-            build.read(text)
+            MethodSpec.parse(text)
     except UsageError as error:
         parser.error(str(error))
     return arguments, texts
