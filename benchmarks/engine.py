@@ -19,9 +19,11 @@ from harness import build_untrained, time_steps
 from robustkd.criteria import CRITERIA
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
+from robustkd.method_spec import MethodSpec
 from robustkd.models.net import Frozen
-from robustkd.study.plan import facts
-from robustkd.training import build, engine
+from robustkd.study.run import dataset_info
+from robustkd.training import engine
+from robustkd.training.build import build_method
 from robustkd.training.recipe import Recipe, build_optimiser
 from robustkd.types import Clock
 
@@ -31,10 +33,10 @@ BATCH = 128
 
 def engine_steps(teacher: str, student: str, view: View, arguments: argparse.Namespace) -> Iterator[None]:
     """Yield after each update of the engine, including data loading and metrics."""
-    device, data = torch.device(arguments.device), facts(view)
+    device, data = torch.device(arguments.device), dataset_info(view)
     loader = Loader(view, BATCH, device)
-    method = build.build(
-        build.read("hinton")[0],
+    method = build_method(
+        MethodSpec.parse("hinton"),
         {
             "student": lambda: build_untrained(student, arguments),
             "teacher": lambda: Frozen(build_untrained(teacher, arguments)),

@@ -33,11 +33,13 @@ from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.method import Method, Phase
+from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.specs import split_at
-from robustkd.study.plan import facts
-from robustkd.training import build, engine
+from robustkd.study.run import dataset_info
+from robustkd.training import engine
+from robustkd.training.build import Ingredients, build_method
 from robustkd.training.recipe import Recipe, build_optimiser
 from robustkd.types import Clock
 
@@ -81,21 +83,21 @@ def block_view(teacher: Network, samples: int, device: str) -> View:
     return View.of(Source("blocks", images, labels, tuple("0123456789"), flips=True))
 
 
-def build_method(text: str, teacher: Network, view: View, arguments: argparse.Namespace) -> Method:
+def build_untrained_method(text: str, teacher: Network, view: View, arguments: argparse.Namespace) -> Method:
     """Build a method as a study does, with untrained nets."""
-    method, criterion = build.read(text)
-    data, chosen = facts(view), criterion.kwargs()
+    spec = MethodSpec.parse(text)
+    data, criterion, kwargs = dataset_info(view), spec.criterion.load(), spec.criterion.kwargs()
     random = torch.Generator(arguments.device).manual_seed(0)
-    ingredients: build.Ingredients = {
+    ingredients: Ingredients = {
         "student": lambda: build_untrained(arguments.student, arguments),
         "students": lambda: lambda size: [build_untrained(arguments.student, arguments, seed) for seed in range(size)],
         "teacher": lambda: Frozen(teacher),
         "data": lambda: data,
-        "criterion": lambda: lambda: criterion.load()(data, **chosen),
+        "criterion": lambda: lambda: criterion(data, **kwargs),
         "random": lambda: random,
     }
     torch.manual_seed(0)
-    return build.build(method, ingredients).to(arguments.device).train()
+    return build_method(spec, ingredients).to(arguments.device).train()
 
 
 def phase_steps(method: Method, phase: Phase, view: View, device: str) -> Iterator[None]:
@@ -130,13 +132,13 @@ def measure_methods(
     texts: Sequence[str], view: View, teacher: Network, arguments: argparse.Namespace
 ) -> Iterator[StepCost]:
     """Measure each phase of the methods relative to one common hinton."""
-    hinton = build_method(REFERENCE, teacher, view, arguments)
+    hinton = build_untrained_method(REFERENCE, teacher, view, arguments)
     reference = phase_steps(hinton, *hinton.phases(), view, arguments.device)
     time_steps(reference, WARM_UP_STEPS, arguments.device)
     bytes_reference = peak_bytes(reference, arguments.device)
     for text in texts:
         try:
-            method = build_method(text, teacher, view, arguments)
+            method = build_untrained_method(text, teacher, view, arguments)
         except UsageError as error:  # the method does not support these nets
             print(f"{text}: skipped: {error}", flush=True)
             continue
@@ -172,7 +174,7 @@ def format_costs(costs: Sequence[StepCost], title: str) -> Table:
     return table
 
 
-def parse_arguments(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+def parse_command_line(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Parse the command line; return the arguments and the method specs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", default="resnet20")
@@ -189,14 +191,14 @@ def parse_arguments(words: Sequence[str] | None) -> tuple[argparse.Namespace, li
     try:
         texts = list(METHODS) if arguments.methods == "all" else split_at(arguments.methods, ",")
         for text in texts:
-            build.read(text)
+            MethodSpec.parse(text)
     except UsageError as error:
         parser.error(str(error))
     return arguments, texts
 
 
 def main(words: Sequence[str] | None = None) -> list[StepCost]:
-    arguments, texts = parse_arguments(words)
+    arguments, texts = parse_command_line(words)
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler on stderr

@@ -23,7 +23,7 @@ from pipelines import tracking
 
 def begin_study(name: str) -> tracking.Tracker:
     """Return a tracker with a new, empty study."""
-    tracker = tracking.opened("mlflow")
+    tracker = tracking.open_tracker("mlflow")
     tracker.begin(name, {}, {}, {}, [], {"name": "none", "digest": "0", "source": "none"}, {})
     return tracker
 

@@ -49,7 +49,7 @@ class Chain(Scenario):
         yield from self.steps
 
     def __call__(self, view: View) -> View:
-        return self.apply(view)  # each step has already advanced the place by one
+        return self.apply(view)  # each step has already advanced the position by one
 
     def apply(self, view: View) -> View:
         for step in self.steps:

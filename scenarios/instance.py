@@ -34,7 +34,7 @@ from scenarios.base import Draws, Scenario, select_corrupted
 GRID = 256  # pixels are rounded to multiples of 1 / GRID standard deviations
 CHUNK_PIXELS = 2**22  # pixels converted to floats at a time: 32 MiB, so that a memory-mapped data set stays on disk
 
-FloatArray = NDArray[np.float64]
+PixelArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Instance(Scenario):
 class PixelMoments(NamedTuple):
     """Mean and standard deviation of each pixel over all images: (S,) each."""
 
-    mean: FloatArray
-    deviation: FloatArray  # 1 for constant pixels
+    mean: PixelArray
+    deviation: PixelArray  # 1 for constant pixels
 
 
 _PIXEL_MOMENTS: WeakKeyDictionary[Source, PixelMoments] = WeakKeyDictionary()  # one pass over all images per source
@@ -92,7 +92,7 @@ def pixel_moments(source: Source) -> PixelMoments:
     return _PIXEL_MOMENTS[source]
 
 
-def iter_standardised(view: View, chosen: Labels) -> Iterator[tuple[Labels, FloatArray]]:
+def iter_standardised(view: View, chosen: Labels) -> Iterator[tuple[Labels, PixelArray]]:
     """Iterate over selected rows in chunks: their indices (m,) and standardised pixels as integers in 1 / GRID: (m, S)."""
     mean, deviation = pixel_moments(view.sources[0])
     for start in range(0, len(chosen), _chunk_length(view.sources[0])):
@@ -101,7 +101,7 @@ def iter_standardised(view: View, chosen: Labels) -> Iterator[tuple[Labels, Floa
         yield chunk, np.rint(GRID * (x - mean) / deviation)
 
 
-def random_signs(seed: int, rows: int, columns: int) -> FloatArray:
+def random_signs(seed: int, rows: int, columns: int) -> PixelArray:
     """Draw a matrix of -1 and 1 by seed: (rows, columns)."""
     bits = (seeds.row_keys(seed, np.arange(rows * columns)) >> np.uint64(63)).astype(np.float64)
     return (2 * bits - 1).reshape(rows, columns)

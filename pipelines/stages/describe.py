@@ -27,7 +27,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class StepReport:
     """What one scenario of a chain did.
 
     Attributes:
@@ -67,7 +67,7 @@ class Account:
         digest: of what is shown.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[StepReport, ...]
     per_class: pd.DataFrame
     transitions: Labels
     known: int | None
@@ -175,7 +175,7 @@ def account(steps: Sequence[Scenario], views: Sequence[View]) -> Account:
     return Account(done, per_class, transitions, known, wrong, after.digest)
 
 
-def counted(step: Scenario, before: View, after: View) -> Step:
+def counted(step: Scenario, before: View, after: View) -> StepReport:
     """What one step did: a sample is corrupted that has another label than before, or a foreign image in its place."""
     place = origins(before, after)
     there = place >= 0
@@ -187,7 +187,7 @@ def counted(step: Scenario, before: View, after: View) -> Step:
     asked = step.corruption_rates(before)
     realised = np.full(len(size), np.nan)
     np.divide(np.bincount(label[corrupted], minlength=len(size)), size, out=realised, where=size > 0)
-    return Step(
+    return StepReport(
         str(step),
         len(before),
         len(after),
@@ -224,7 +224,7 @@ def told(title: str, found: Account, classes: tuple[str, ...]) -> None:
         console.print(f"class '{name}' is left without a sample: a study would refuse this scenario", markup=False)
 
 
-def said(step: Step) -> str:
+def said(step: StepReport) -> str:
     """A step in one line."""
     text = f"{step.name}: {step.before} -> {step.after} samples"
     if step.corrupts:

@@ -315,12 +315,12 @@ def phases_has_no_side_effects(spec: Spec) -> None:
     results = [method.phases()]  # kept, so that no id is reused
     before = reload_state(method.state_dict())
     results.append(method.phases())
-    assert states_equal(method.state_dict(), before), "phases() changes the method"
+    assert states_equal(method.state_dict(), before), "calling phases changes the method"
     built.train_fully(small_view())
     results.append(method.phases())
     first, *others = map(describe, results)
     assert len({name for name, _, _ in first}) == len(first), "two phases have the same name"
-    assert all(other == first for other in others), "phases() returns different phases when called again"
+    assert all(other == first for other in others), "repeated calls of phases differ"
 
 
 class NewParametersInPhases(Baseline):
@@ -492,7 +492,7 @@ CONTRACTS: dict[Callable[[Spec], None], tuple[type[Method], str]] = {
     modes_do_not_leak: (LeakingNoGrad, "a step leaks its mode to the caller"),
     global_generators_are_not_used: (GlobalRandomness, "a global generator was used"),
     the_same_seed_gives_the_same_weights: (UnseededRandomness, "the same seed gives different results"),
-    phases_has_no_side_effects: (NewParametersInPhases, "phases() changes the method"),
+    phases_has_no_side_effects: (NewParametersInPhases, "calling phases changes the method"),
     the_state_is_complete: (NonPersistentState, "the state is incomplete"),
     training_resumes_after_every_epoch: (CountingBatches, "resuming after epoch 1 gives different weights"),
     labels_are_used_only_by_the_criterion: (DirectCrossEntropy, "labels are used outside the criterion"),

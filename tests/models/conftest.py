@@ -12,10 +12,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def build() -> Callable[..., Network]:
-    """`make`, with what a test does not care about filled in."""
+    """`build_network` by name, with default values for what a test does not depend on."""
 
-    def built(word: str, shape: tuple[int, int, int] = (3, 32, 32), *, classes: int = 10, **kwargs: object) -> Network:
-        plain = {"mean": [0.5] * shape[0], "std": [0.25] * shape[0], "seed": 0}
-        return build_network(MODELS.parse(word), shape=shape, classes=classes, **{**plain, **kwargs})
+    def by_name(
+        name: str, shape: tuple[int, int, int] = (3, 32, 32), *, classes: int = 10, **kwargs: object
+    ) -> Network:
+        defaults = {"mean": [0.5] * shape[0], "std": [0.25] * shape[0], "seed": 0}
+        return build_network(MODELS.parse(name), shape=shape, classes=classes, **{**defaults, **kwargs})
 
-    return built
+    return by_name

@@ -1,3 +1,5 @@
+"""Wide ResNets: parameters, map sizes and blocks."""
+
 import pytest
 import torch
 
@@ -5,12 +7,12 @@ from robustkd.errors import UsageError
 from robustkd.models.net import infer_shapes
 from robustkd.models.wrn import PreActBlock
 
-COUNTS = {"wrn_10_2": 303_706, "wrn_16_2": 691_674, "wrn_28_2": 1_467_610, "wrn_40_2": 2_243_546}  # methods.md 0.1
+COUNTS = {"wrn_10_2": 303_706, "wrn_16_2": 691_674, "wrn_28_2": 1_467_610, "wrn_40_2": 2_243_546}
 
 
-@pytest.mark.parametrize("word", COUNTS)
-def test_parameters_as_counted_in_the_literature(build, word):
-    assert sum(p.numel() for p in build(word).parameters()) == COUNTS[word]
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts_are_those_of_the_literature(build, name):
+    assert sum(p.numel() for p in build(name).parameters()) == COUNTS[name]
 
 
 @pytest.mark.parametrize(
@@ -23,17 +25,17 @@ def test_parameters_as_counted_in_the_literature(build, word):
     ],
 )
 @pytest.mark.parametrize("width", [1, 2])
-def test_maps_at_every_image_size(build, shape, sides, width):
-    found = infer_shapes(build(f"wrn_10_{width}", shape), shape)
+def test_map_sizes_follow_the_image_size(build, shape, sides, width):
+    inferred = infer_shapes(build(f"wrn_10_{width}", shape), shape)
     channels = (16, 16 * width, 32 * width, 64 * width)
-    assert found.maps == tuple((c, *side) for c, side in zip(channels, sides, strict=True))
-    assert (found.logits, found.embedding) == ((10,), (64 * width,))
+    assert inferred.maps == tuple((c, *side) for c, side in zip(channels, sides, strict=True))
+    assert (inferred.logits, inferred.embedding) == ((10,), (64 * width,))
 
 
-def test_maps_are_raw_sums(build):
+def test_maps_are_block_outputs_before_the_activation(build):
     output = build("wrn_10_1")(torch.rand(4, 3, 32, 32))
     assert all(m.min() < 0 for m in output.maps)
-    assert output.embedding.min() >= 0  # the neck's ReLU stands between the last map and the pool
+    assert output.embedding.min() >= 0  # after the neck's ReLU
 
 
 def test_a_block_without_a_residual_is_its_shortcut():
@@ -46,12 +48,12 @@ def test_a_block_without_a_residual_is_its_shortcut():
         assert torch.equal(block(x), expected(block))
 
 
-@pytest.mark.parametrize(("word", "close"), [("wrn_15_2", "wrn_16_2"), ("wrn_4_1", "wrn_10_1")])
-def test_a_depth_that_does_not_exist(build, word, close):
-    with pytest.raises(UsageError, match=f"{word}: the depth must be 6n\\+4 .* the nearest is {close}$"):
-        build(word)
+@pytest.mark.parametrize(("name", "nearest"), [("wrn_15_2", "wrn_16_2"), ("wrn_4_1", "wrn_10_1")])
+def test_an_invalid_depth_is_refused(build, name, nearest):
+    with pytest.raises(UsageError, match=f"{name}: the depth must be 6n\\+4 .* the nearest is {nearest}$"):
+        build(name)
 
 
-def test_a_width_of_zero(build):
+def test_a_width_of_zero_is_refused(build):
     with pytest.raises(UsageError, match="width is 0 but should be greater than or equal to 1"):
         build("wrn_10_0")

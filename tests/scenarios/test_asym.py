@@ -26,14 +26,14 @@ def mapped_classes(words: str, classes: tuple[str, ...] | int, seed: int = 0) ->
 def test_on_cifar10_half_of_the_classes_are_mapped() -> None:
     before = balanced_view(5000, CIFAR10)
     after = scenarios.parse("asym0.4")(before)
-    found = count_transitions(before, after)
+    counts = count_transitions(before, after)
     for source, target in {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}.items():
-        assert found[source][target] == 2000
-        assert found[source][source] == 3000
+        assert counts[source][target] == 2000
+        assert counts[source][source] == 3000
     for untouched in (0, 1, 6, 7, 8):
-        assert found[untouched][untouched] == 5000
+        assert counts[untouched][untouched] == 5000
     assert (after.labels != before.labels).mean() == 0.20
-    assert found[3][5] / 5000 == 0.4, "a cat that became a dog does not become a cat again"
+    assert counts[3][5] / 5000 == 0.4, "a cat that became a dog does not become a cat again"
 
 
 def test_maps_are_recognised_by_class_names() -> None:
@@ -58,8 +58,8 @@ def test_numerals_are_recognised_by_the_name_of_the_data_set() -> None:
     expected = mapped_classes("asym(0.4, map=mnist)", DIGITS)
     assert expected == {7: 1, 2: 7, 3: 8, 5: 6, 6: 5}
     for name in ("digits", "mnist", "svhn"):
-        found = Asymmetric(0.4).target_classes(view_of_dataset(name, DIGITS)).tolist()
-        assert {i: j for i, j in enumerate(found) if i != j} == expected
+        targets = Asymmetric(0.4).target_classes(view_of_dataset(name, DIGITS)).tolist()
+        assert {i: j for i, j in enumerate(targets) if i != j} == expected
     for name in ("kmnist", "fashion-mnist", "npz:cifar10.npz", "folder:mnist", "toy"):
         assert_rejected(
             "asym0.4",

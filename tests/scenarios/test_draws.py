@@ -69,24 +69,24 @@ def test_counts_match_the_matrix_up_to_rounding(
     if not has_targets(labels):
         labels = [*labels, (labels[0] + 1) % classes]
     before, scenario = make_view(labels, classes, seed), WORDS[word](rate, "exact")
-    asked, found = scenario.transition_matrix(before), count_transitions(before, scenario(before))
-    assert np.allclose(asked.sum(axis=1), 1)
-    assert asked.min() >= 0
+    requested, counts = scenario.transition_matrix(before), count_transitions(before, scenario(before))
+    assert np.allclose(requested.sum(axis=1), 1)
+    assert requested.min() >= 0
     for i in range(classes):
         total = labels.count(i)
-        assert abs(found[i][i] - asked[i, i] * total) <= 0.5 + 1e-6, "the number of wrong labels is rounded once"
-        targets = [j for j in range(classes) if j != i and asked[i, j] > 0]
-        alike = len({round(asked[i, j], 12) for j in targets}) == 1
+        assert abs(counts[i][i] - requested[i, i] * total) <= 0.5 + 1e-6, "the number of wrong labels is rounded once"
+        targets = [j for j in range(classes) if j != i and requested[i, j] > 0]
+        alike = len({round(requested[i, j], 12) for j in targets}) == 1
         for j in range(classes):
             if j == i:
                 continue
             if j not in targets:
-                assert found[i][j] == 0, "no label goes to a class of probability zero"
+                assert counts[i][j] == 0, "no label goes to a class of probability zero"
                 continue
-            share = asked[i, j] / sum(asked[i, k] for k in targets)
+            share = requested[i, j] / sum(requested[i, k] for k in targets)
             # The first term is the rounding of the number of wrong labels, of which j has its share.
             bound = share / 2 + (1 - share if alike else 1 + (len(targets) - 2) * share)
-            assert abs(found[i][j] - asked[i, j] * total) <= bound + 1e-6
+            assert abs(counts[i][j] - requested[i, j] * total) <= bound + 1e-6
             assert not alike or bound < 1
 
 
@@ -130,17 +130,17 @@ def test_draws_depend_on_seed_and_position_but_not_on_the_order_of_rows(word: st
 def test_independent_draws_are_binomial(word: str) -> None:
     before = make_view(np.repeat(np.arange(10), np.arange(20000, 40000, 2000)), 10)
     scenario = WORDS[word](0.3, "independent")
-    asked, after = scenario.transition_matrix(before), scenario(before)
-    found = np.zeros((10, 10))
-    np.add.at(found, (before.labels, after.labels), 1)
-    expected = asked * before.counts[:, None]
-    spread = np.sqrt(expected * (1 - asked))
+    requested, after = scenario.transition_matrix(before), scenario(before)
+    counts = np.zeros((10, 10))
+    np.add.at(counts, (before.labels, after.labels), 1)
+    expected = requested * before.counts[:, None]
+    spread = np.sqrt(expected * (1 - requested))
     assert (
-        np.abs(found - expected) <= 4.5 * spread + 3
+        np.abs(counts - expected) <= 4.5 * spread + 3
     ).all()  # rare cells have longer tails than a normal distribution
     off = ~np.eye(10, dtype=bool) & (spread > 0)
-    assert np.abs(found - expected)[off].max() > 1, "exact draws would deviate less"
-    chosen = np.abs((found - expected)[off] / spread[off])
+    assert np.abs(counts - expected)[off].max() > 1, "exact draws would deviate less"
+    chosen = np.abs((counts - expected)[off] / spread[off])
     assert chosen.mean() > 0.3, "a binomial's mean deviation is 0.8 of its spread"
 
 
@@ -211,8 +211,8 @@ def test_a_matrix_of_human_labels_is_matched_in_cells_and_columns(tmp_path: "os.
     for each in (450, 50):
         before = balanced_view(each, 100)
         after = scenarios.parse(f'matrix(file="{file}")')(before)
-        found = np.array(count_transitions(before, after))
-        assert np.abs(found - matrix * each).max() < 2.5
+        counts = np.array(count_transitions(before, after))
+        assert np.abs(counts - matrix * each).max() < 2.5
         assert np.abs(after.counts - matrix.sum(axis=0) * each).max() < 15, "a hundred rounding errors of either sign"
 
 

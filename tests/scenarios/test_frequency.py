@@ -51,9 +51,9 @@ def test_at_the_cap_all_classes_have_the_cap() -> None:
 @pytest.mark.parametrize(("words", "wrong"), [("tail_noise0.2", [960, 480, 240]), ("head_noise0.2", [1473, 184, 23])])
 def test_counts_match_those_computed_by_hand(words: str, wrong: list[int]) -> None:
     before = make_view(np.repeat(np.arange(3), [6400, 1600, 400]), 3)
-    found = count_transitions(before, scenarios.parse(words)(before))
+    counts = count_transitions(before, scenarios.parse(words)(before))
     for i in range(3):
-        others = [found[i][j] for j in range(3) if j != i]
+        others = [counts[i][j] for j in range(3) if j != i]
         assert sum(others) == wrong[i]
         assert max(others) - min(others) <= 1
 

@@ -45,8 +45,8 @@ def test_tables_with_and_without_class_names_are_read(tmp_path: Path, text: str)
 def test_class_names_that_are_numbers(tmp_path: Path) -> None:
     frame = pd.DataFrame(T, index=["2", "0", "1"], columns=["2", "0", "1"])
     frame.to_csv(tmp_path / "T.csv")
-    found = Matrix(str(tmp_path / "T.csv")).transition_matrix(balanced_view(1, 3))
-    assert found[2].tolist() == pytest.approx([0.3, 0, 0.7])
+    matrix = Matrix(str(tmp_path / "T.csv")).transition_matrix(balanced_view(1, 3))
+    assert matrix[2].tolist() == pytest.approx([0.3, 0, 0.7])
 
 
 def test_rows_are_normalised_to_sum_to_one(tmp_path: Path) -> None:

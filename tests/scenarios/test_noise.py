@@ -25,10 +25,10 @@ THREE = [0] * 60 + [1] * 30 + [2] * 10
 )
 def test_counts_match_those_computed_by_hand(words: str, matrix: list[list[int]]) -> None:
     before = make_view(THREE, 3)
-    found = count_transitions(before, scenarios.parse(words)(before))
+    counts = count_transitions(before, scenarios.parse(words)(before))
     # Some cells of the frequency rows are not integers: 6/7 and 1.43 of 2, 2.57 and 4.5 of 5.
-    assert np.abs(np.array(found) - matrix).max() <= (1 if "frequency" in words else 0)
-    assert [sum(row) for row in found] == [60, 30, 10]
+    assert np.abs(np.array(counts) - matrix).max() <= (1 if "frequency" in words else 0)
+    assert [sum(row) for row in counts] == [60, 30, 10]
 
 
 @given(
@@ -58,8 +58,8 @@ def test_third_rule_of_rolt_is_inclusive_at_a_higher_rate() -> None:
     shares = before.counts / len(before)
     kept = 1 - float(shares @ shares)
     assert kept == pytest.approx(0.7465, abs=1e-4)
-    asked = Noise(0.4 / kept, "inclusive", "frequency").corruption_rates(before)
-    assert float(asked @ shares) == pytest.approx(0.4)
+    requested = Noise(0.4 / kept, "inclusive", "frequency").corruption_rates(before)
+    assert float(requested @ shares) == pytest.approx(0.4)
 
 
 def test_frequency_equals_uniform_for_equal_class_sizes() -> None:

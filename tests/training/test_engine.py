@@ -1,4 +1,4 @@
-"""Training: the schedule, the meter, resuming, and what is said when it diverges."""
+"""The training loop: updates, phases, the meter, resuming and divergence."""
 
 import math
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from robustkd.method import Method, Phase
 from robustkd.methods import METHODS
 from robustkd.methods.baseline import Baseline
-from robustkd.training.engine import DivergedError, Epoch, Meter, fit, total_epochs
+from robustkd.training.engine import DivergedError, Epoch, Meter, fit, seconds_per_step, total_epochs
 from robustkd.training.recipe import Recipe
 from robustkd.types import Batch, Clock, Objective
 
 
-class Point(Method):
-    """One number x, pulled towards zero: L = x^2 / 2, so its gradient is x."""
+class SquareLoss(Method):
+    """A method with one parameter x and the loss x^2 / 2, whose gradient is x."""
 
     def __init__(self) -> None:
         super().__init__()
         self.x = nn.Parameter(torch.ones(1, dtype=torch.float64))
-        self.seen: list[tuple[str, int, int]] = []
+        self.clocks: list[tuple[str, int, int]] = []
 
     def objective(self, batch: Batch) -> Objective:
-        self.seen.append(("train", *batch.clock))
+        self.clocks.append(("train", *batch.clock))
         return Objective({"square": self.x.square().sum() / 2})
 
 
@@ -34,55 +34,11 @@ def run(method: Method, recipe: Recipe, **options: object) -> list[Epoch]:
     return list(fit(method, make_loader(small_view()), recipe, **options))
 
 
-# The schedule
-
-
-@pytest.mark.parametrize(
-    ("done", "rate"), [(0, 1), (0.299, 1), (0.3, 0.2), (0.6, 0.04), (0.799, 0.04), (0.8, 0.008), (1, 0.008)]
-)
-def test_the_rate_falls_at_milestones(done, rate):
-    assert Recipe(lr=1).learning_rate(done) == pytest.approx(rate)
-
-
-@pytest.mark.parametrize("epochs", [10, 20, 30, 60, 200])
-def test_a_milestone_falls_on_the_first_batch_of_its_epoch(epochs):
-    recipe = Recipe(lr=1)
-    rates = [recipe.learning_rate(epoch / epochs) for epoch in range(epochs)]
-    changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
-    assert changes == [3 * epochs // 10, 6 * epochs // 10, 8 * epochs // 10]
-
-
-@pytest.mark.parametrize(("done", "rate"), [(0, 2), (1 / 3, 1.5), (0.5, 1), (2 / 3, 0.5), (1, 0)])
-def test_the_cosine_by_hand(done, rate):  # cos 60 degrees = 1/2
-    assert Recipe(lr=2, schedule="cosine").learning_rate(done) == pytest.approx(rate, abs=1e-12)
-
-
-@pytest.mark.parametrize("done", [0, 0.5, 1])
-def test_constant_is_constant(done):
-    assert Recipe(lr=0.3, schedule="constant").learning_rate(done) == 0.3
-
-
-@pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
-def test_the_warm_up_rises_from_nothing_in_a_line(schedule):
-    recipe = Recipe(lr=2, schedule=schedule, warmup=0.2)
-    assert [recipe.learning_rate(done) for done in (0, 0.05, 0.1, 0.15)] == pytest.approx([0, 0.5, 1, 1.5])
-    assert recipe.learning_rate(0.2) == pytest.approx(2)
-    assert recipe.learning_rate(0.1999) == pytest.approx(2, rel=1e-3)
-
-
-def test_the_cosine_fits_behind_the_warm_up():
-    recipe = Recipe(lr=2, schedule="cosine", warmup=0.2)
-    assert recipe.learning_rate(0.6) == pytest.approx(1)
-    assert recipe.learning_rate(1) == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize(("share", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 1), (1.5, 15)])
-def test_a_phase_has_its_share_of_epochs_and_one_at_least(share, epochs):
-    assert Recipe(epochs=10).phase_epochs(Phase("any", lambda batch: [], [], epochs=share)) == epochs
+# Phases and epochs
 
 
 @pytest.mark.parametrize("word", ["baseline", "fitnet"])
-def test_total_is_what_is_run(word):
+def test_total_epochs_is_the_number_of_epochs_run(word):
     made = build_method(METHODS.parse(word))
     recipe = replace(RECIPE, epochs=2)
     numbers = [epoch.number for epoch in run(made.method, recipe, random=made.random)]
@@ -94,15 +50,15 @@ def test_total_is_what_is_run(word):
 
 def test_sgd_by_hand():
     # lr 0.1, decay 0.5, no momentum: x <- x - 0.1 (x + 0.5 x) = 0.85 x, for two batches
-    method = Point()
+    method = SquareLoss()
     (epoch,) = run(method, Recipe(1, 0.1, "constant", momentum=0, weight_decay=0.5))
     assert method.x.item() == pytest.approx(0.85**2)
     assert epoch.terms == {"square": pytest.approx((1 + 0.85**2) / 2 / 2)}  # the mean of the two losses x^2 / 2
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_momentum_as_a_loop_has_it(nesterov):
-    method, x, v = Point(), 1.0, 0.0
+def test_momentum_is_that_of_a_plain_loop(nesterov):
+    method, x, v = SquareLoss(), 1.0, 0.0
     run(method, Recipe(2, 0.1, "constant", momentum=0.9, nesterov=nesterov, weight_decay=0))
     for _ in range(4):
         gradient = x
@@ -112,7 +68,7 @@ def test_momentum_as_a_loop_has_it(nesterov):
 
 
 def test_the_rate_is_set_before_every_batch():
-    method, x = Point(), 1.0
+    method, x = SquareLoss(), 1.0
     recipe = Recipe(2, 0.5, "cosine", warmup=0.25, momentum=0, weight_decay=0)
     run(method, recipe)
     for done in (0, 0.25, 0.5, 0.75):  # two epochs of two batches
@@ -122,13 +78,13 @@ def test_the_rate_is_set_before_every_batch():
 
 
 def test_the_clock_counts_the_epochs_of_a_phase():
-    method = Point()
+    method = SquareLoss()
     run(method, Recipe(3, 0.1))
-    assert method.seen == [("train", epoch, 3) for epoch in range(3) for _ in range(2)]
+    assert method.clocks == [("train", epoch, 3) for epoch in range(3) for _ in range(2)]
 
 
-class TwoFold(Point):
-    """Two phases over two numbers, and a beginning to each."""
+class TwoPhases(SquareLoss):
+    """Two phases, each with a parameter of its own and a `begin`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +92,7 @@ class TwoFold(Point):
         self.begun: list[str] = []
 
     def both(self, batch: Batch) -> Iterator[Objective]:
-        self.seen.append(("both", *batch.clock))
+        self.clocks.append(("both", *batch.clock))
         yield Objective({"both": self.x.square().sum() + self.y.square().sum()})
 
     def phases(self) -> tuple[Phase, ...]:
@@ -146,8 +102,8 @@ class TwoFold(Point):
         )
 
 
-def test_a_phase_moves_its_own_parameters_and_begins_once():
-    method, moved = TwoFold(), []
+def test_a_phase_trains_its_own_parameters_and_begins_once():
+    method, moved = TwoPhases(), []
     for epoch in fit(method, make_loader(small_view()), Recipe(2, 0.1, "constant")):
         moved.append((epoch.phase, epoch.number, method.x.item(), method.y.item()))
         assert method.begun == ["first", "second"][: 1 + (epoch.phase == "second")]
@@ -155,21 +111,21 @@ def test_a_phase_moves_its_own_parameters_and_begins_once():
     assert moved[0][3] == 1
     assert moved[0][2] == moved[1][2] == moved[2][2] < 1
     assert 1 > moved[1][3] > moved[2][3]
-    assert method.seen == [("both", 0, 1)] * 2 + [("both", 0, 2)] * 2 + [("both", 1, 2)] * 2
+    assert method.clocks == [("both", 0, 1)] * 2 + [("both", 0, 2)] * 2 + [("both", 1, 2)] * 2
 
 
-def test_every_epoch_has_its_own_order_counted_over_all_phases():
-    method, seen = TwoFold(), []
-    plain = method.both
-    method.both = lambda batch: (seen.append(batch.index.tolist()), plain(batch))[1]
+def test_every_epoch_of_all_phases_has_an_order_of_its_own():
+    method, seen = TwoPhases(), []
+    original = method.both
+    method.both = lambda batch: (seen.append(batch.index.tolist()), original(batch))[1]
     run(method, Recipe(2, 0.1))
     loader = make_loader(small_view())
     assert seen == [batch.index.tolist() for number in range(3) for batch in loader.iter_epoch(number, Clock(0, 1))]
     assert len(set(map(tuple, seen))) == 6
 
 
-def test_a_phase_may_bring_an_update_of_its_own():
-    method, calls = Point(), []
+def test_a_phase_may_define_its_own_update():
+    method, calls = SquareLoss(), []
     phase = replace(method.phases()[0], update=lambda objective, optimiser: calls.append(objective.loss.item()))
     method.phases = lambda: (phase,)
     run(method, Recipe(1, 0.1))
@@ -177,8 +133,8 @@ def test_a_phase_may_bring_an_update_of_its_own():
     assert method.x.item() == 1
 
 
-class Weighing(Baseline):
-    """Notes a weight that it does not minimise."""
+class WithNote(Baseline):
+    """Logs a value that it does not minimise."""
 
     def objective(self, batch: Batch) -> Objective:
         assert self.training
@@ -187,8 +143,8 @@ class Weighing(Baseline):
         return Objective(plain.terms, {"weight": heavy})
 
 
-def test_notes_are_kept_and_not_minimised():
-    noted, plain = build_method(toy_spec("method", Weighing)), build_method(METHODS.parse("baseline"))
+def test_notes_are_logged_and_not_minimised():
+    noted, plain = build_method(toy_spec("method", WithNote)), build_method(METHODS.parse("baseline"))
     (epoch,), (other,) = run(noted.method, RECIPE), run(plain.method, RECIPE)
     assert epoch.terms.keys() == {"ce", "weight"}
     assert epoch.terms["ce"] == other.terms["ce"]
@@ -196,10 +152,17 @@ def test_notes_are_kept_and_not_minimised():
     assert states_equal(noted.method.state_dict(), plain.method.state_dict())
 
 
-def test_between_epochs_a_method_is_in_evaluation():
+def test_a_method_is_in_evaluation_mode_between_epochs():
     made = build_method(METHODS.parse("baseline"))
     for _ in fit(made.method, make_loader(small_view()), replace(RECIPE, epochs=2)):
         assert not any(part.training for part in made.method.modules())
+
+
+def test_seconds_per_step_is_the_median_without_the_first_step(monkeypatch: pytest.MonkeyPatch):
+    method, times = SquareLoss(), iter([0.0, 10.0, 11.0, 13.0, 17.0])  # steps of 10, 1, 2 and 4 seconds
+    monkeypatch.setattr("robustkd.training.engine.time.perf_counter", lambda: next(times))
+    assert seconds_per_step(method, method.phases()[0], make_loader(small_view(), 3), Recipe(lr=0.1), 3) == 2
+    assert len(method.clocks) == 4
 
 
 # The meter
@@ -209,7 +172,7 @@ def objective(**terms: float) -> Objective:
     return Objective({name: torch.tensor(value, requires_grad=True) for name, value in terms.items()})
 
 
-def test_the_meter_takes_means_of_each_name_over_the_times_it_came():
+def test_the_meter_averages_each_term_over_its_occurrences():
     meter = Meter()
     meter.add(objective(a=1.0, b=10.0))
     meter.add(objective(a=2.0))
@@ -223,11 +186,11 @@ def test_the_meter_keeps_no_graph():
     assert not any(value.requires_grad for value in meter.sums.values())
 
 
-# Resuming, and being the same
+# Resuming and reproducibility
 
 
 @pytest.mark.parametrize("word", ["baseline", "dml", "fitnet"])
-def test_resuming_in_the_middle_changes_nothing(word):
+def test_a_resumed_run_has_equal_weights(word):
     def train(state: object = None, seed: int = 0) -> tuple[list[Epoch], list[dict], dict]:
         made, states, epochs = build_method(METHODS.parse(word), seed=seed), [], []
         loader = make_loader(small_view(), augment=True)
@@ -244,17 +207,17 @@ def test_resuming_in_the_middle_changes_nothing(word):
     assert all(states_equal(one["method"], other["method"]) for one, other in zip(after, states[middle:], strict=True))
 
 
-def test_a_phase_that_had_begun_does_not_begin_again():
-    states = [reload_state(epoch.state()) for epoch in fit(TwoFold(), make_loader(small_view()), Recipe(2, 0.1))]
+def test_a_phase_that_has_begun_does_not_begin_again():
+    states = [reload_state(epoch.state()) for epoch in fit(TwoPhases(), make_loader(small_view()), Recipe(2, 0.1))]
     begun = []
     for state in states:
-        method = TwoFold()
+        method = TwoPhases()
         run(method, Recipe(2, 0.1), state=state)
         begun.append(method.begun)
     assert begun == [["second"], [], []]
 
 
-class Dicing(Point):
+class RandomLoss(SquareLoss):
     """Draws from the method's own generator."""
 
     def __init__(self, random: torch.Generator) -> None:
@@ -268,7 +231,7 @@ class Dicing(Point):
 def test_the_methods_generator_is_part_of_the_state():
     def train(seed: int, state: object = None) -> tuple[float, list]:
         random = torch.Generator().manual_seed(seed)
-        method = Dicing(random)
+        method = RandomLoss(random)
         states = [
             reload_state(e.state())
             for e in fit(method, make_loader(small_view()), Recipe(3, 0.1), random=random, state=state)
@@ -280,7 +243,7 @@ def test_the_methods_generator_is_part_of_the_state():
     assert train(1)[0] != final
 
 
-def test_one_run_is_as_another_bit_for_bit():
+def test_training_is_reproducible_bit_for_bit():
     def train() -> tuple[list[dict[str, float]], dict]:
         made = build_method(METHODS.parse("hinton"))
         epochs = list(fit(made.method, make_loader(small_view(), augment=True), Recipe(2, 0.1), random=made.random))
@@ -294,32 +257,32 @@ def test_one_run_is_as_another_bit_for_bit():
 # Divergence
 
 
-class Exploding(TwoFold):
-    """Its second phase is not finite in its second epoch."""
+class Diverging(TwoPhases):
+    """A term is not finite in the second epoch of the second phase."""
 
     def both(self, batch: Batch) -> Iterator[Objective]:
-        bad = float("nan") if batch.clock.epochs == 2 and batch.clock.epoch == 1 else 0.0
-        yield Objective({"fine": self.y.sum() + self.x.sum(), "cracked": self.y.sum() + bad})
+        offset = float("nan") if batch.clock.epochs == 2 and batch.clock.epoch == 1 else 0.0
+        yield Objective({"fine": self.y.sum() + self.x.sum(), "bad": self.y.sum() + offset})
 
 
-def test_divergence_is_told_by_term_phase_and_epoch():
-    epochs = fit(Exploding(), make_loader(small_view()), Recipe(2, 0.1))
+def test_divergence_is_reported_with_term_phase_and_epoch():
+    epochs = fit(Diverging(), make_loader(small_view()), Recipe(2, 0.1))
     assert [next(epochs).phase for _ in range(2)] == ["first", "second"]
-    with pytest.raises(DivergedError, match="the term 'cracked' is nan in phase 'second', epoch 2"):
+    with pytest.raises(DivergedError, match="the term 'bad' is nan in phase 'second', epoch 2"):
         next(epochs)
 
 
-def test_a_rate_that_is_too_large_is_told():
+def test_divergence_by_a_large_learning_rate_is_reported():
     with pytest.raises(
         DivergedError, match=r"the term 'square' is (inf|nan) in phase 'train', epoch \d+: a smaller --lr"
     ):
-        run(Point(), Recipe(300, 1e3, "constant"))
+        run(SquareLoss(), Recipe(300, 1e3, "constant"))
 
 
-def test_an_infinite_note_is_told_too():
-    method = Point()
-    plain = method.objective
-    method.objective = lambda batch: Objective(plain(batch).terms, {"ratio": torch.tensor(math.inf)})
+def test_an_infinite_note_is_reported():
+    method = SquareLoss()
+    original = method.objective
+    method.objective = lambda batch: Objective(original(batch).terms, {"ratio": torch.tensor(math.inf)})
     with pytest.raises(DivergedError, match="'ratio' is inf"):
         run(method, Recipe(1, 0.1))
 

@@ -1,31 +1,48 @@
-"""What a machine is taken to have."""
+"""The device, the precision and the memory of the machine."""
 
 import mmap
+import os
 
 import pytest
 import torch
 
+from robustkd.errors import UsageError
 from robustkd.training import hardware
 
 
-def test_foreign_nets_are_not_trained_in_bf16_on_a_cpu_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_the_gpu_if_there_is_one_and_unknown_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for available, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert hardware.resolve_device("auto") == device
+    assert hardware.resolve_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="--device tpu0: torch cannot use it here"):
+        hardware.resolve_device("tpu0")
+
+
+def test_external_networks_use_bf16_on_a_cpu_only_if_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert hardware.use_bf16("auto", "cpu", "wrn_10_1", "resnet20(shortcut=pad)")
     assert not hardware.use_bf16("auto", "cpu", "wrn_10_1", "torchvision:mobilenet_v3_small")
     assert hardware.use_bf16("bf16", "cpu", "torchvision:mobilenet_v3_small")
+    assert not hardware.use_bf16("fp32", "cpu", "wrn_10_1")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
     assert not hardware.use_bf16("auto", "cpu", "wrn_10_1")
 
 
-@pytest.mark.skipif(not hardware.PROC_CLEAR_REFS.exists(), reason="only Linux tells a process its greatest size")
-def test_the_peak_is_that_since_it_was_last_forgotten() -> None:
-    with mmap.mmap(-1, 64 << 20) as big:  # pages of its own: what an allocator gives may have been used before
-        big[:] = bytes(64 << 20)
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3}, raising=False)
+    assert hardware.count_cores() == 2
+
+
+@pytest.mark.skipif(not hardware.PROC_CLEAR_REFS.exists(), reason="only Linux reports a process's peak memory")
+def test_peak_memory_is_measured_since_the_last_reset() -> None:
+    with mmap.mmap(-1, 64 << 20) as block:  # new pages: an allocator may return pages that were used before
+        block[:] = bytes(64 << 20)
         high = hardware.peak_memory("cpu")
     assert hardware.reset_peak_memory("cpu")
     low = hardware.peak_memory("cpu")
-    with mmap.mmap(-1, 8 << 20) as again:
-        again[:] = bytes(8 << 20)
+    with mmap.mmap(-1, 8 << 20) as block:
+        block[:] = bytes(8 << 20)
         middle = hardware.peak_memory("cpu")
     assert high is not None
     assert low is not None

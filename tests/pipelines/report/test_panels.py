@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pipelines.report import charts, panels
+from robustkd.evaluation.results import ReliabilityBin
 
 ODD = ["süß, sauer", "$50$ % \\frac", 'an id="x" d="0.123456" url(#y) #0072b2']
 
@@ -181,8 +182,8 @@ def test_the_cheapest_and_the_dearest_have_round_numbers_beneath_them():
 
 def test_reliability_draws_what_is_there():
     bins = [
-        {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
-        {"low": 0.5, "high": 1.0, "count": 4, "confidence": 0.75, "accuracy": 0.5},
+        ReliabilityBin(low=0.0, high=0.5, count=0, confidence=None, accuracy=None),
+        ReliabilityBin(low=0.5, high=1.0, count=4, confidence=0.75, accuracy=0.5),
     ]
     (axes,) = panels.reliability(bins, charts.BETTER).axes
     assert [round(bar.get_height(), 1) for bar in axes.patches] == [50.0, 12.0]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from pipelines import report
 from pipelines.report import charts, sections
 from pipelines.report import html as page
 from pipelines.report.study_files import Files
-from robustkd.study import comparison
-from robustkd.study.comparison import Comparison, Recorded
-from tests.pipelines import made_up
+from robustkd.evaluation.results import FitMetrics
+from robustkd.study import comparison, conclusions
+from robustkd.study.across import compare_studies
+from robustkd.study.comparison import Comparison
+from robustkd.study.results import RunResult, load_study
+from tests.pipelines import synthetic
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use", "rect", "image"}
 HUNDRED = tuple(f"class {n}" for n in range(100))
@@ -116,72 +120,73 @@ def read(path: Path) -> Tree:
     return Tree(path.read_text(encoding="utf-8"))
 
 
-def half() -> Comparison:
-    """A study with some runs missing: one method is not there at all, one only for a seed."""
-    record = made_up.recorded(("baseline", "hinton", "dml"), 3)
-    kept = [
-        r
-        for r in record.results
-        if r["cell"]["method"] != "dml" and (r["cell"]["method"], r["cell"]["seed"]) != ("hinton", 2)
-    ]
-    return comparison.compare(record._replace(results=kept))
+def half_finished() -> Comparison:
+    """A study with missing runs: all of one method, one seed of another."""
+    study = synthetic.loaded_study(("baseline", "hinton", "dml"), 3)
+    results = [r for r in study.results if r.run.method != "dml" and (r.run.method, r.run.seed) != ("hinton", 2)]
+    return comparison.compare(study._replace(results=results))
 
 
-def nothing() -> Comparison:
-    return comparison.compare(made_up.recorded()._replace(results=[], epochs={}))
+def not_started() -> Comparison:
+    return comparison.compare(synthetic.loaded_study()._replace(results=[], epochs={}))
 
 
-def changed(change: Any, **words: Any) -> Comparison:
-    """A study whose every result was changed."""
-    record = made_up.recorded(**words)
-    for result in record.results:
-        change(result)
-    return comparison.compare(record)
+def compare_changed(change: Callable[[RunResult], RunResult], **options: Any) -> Comparison:
+    """Compare a study whose results have all been changed."""
+    study = synthetic.loaded_study(**options)
+    return comparison.compare(study._replace(results=[change(result) for result in study.results]))
 
 
-def older(result: dict[str, Any]) -> None:
-    """What an earlier version measured."""
-    kept = ("accuracy", "balanced_accuracy", "worst_recall", "recall", "support", "confusion")
-    result["last"] = {name: result["last"][name] for name in kept}
-    for name in ("early", "fit", "cost", "agreement"):
-        del result[name]
+def change_last(result: RunResult, **fields: Any) -> RunResult:
+    """Replace fields of a run's metrics at the last epoch."""
+    return result.model_copy(update={"last": result.last.model_copy(update=fields)})
 
 
-def not_finite(result: dict[str, Any]) -> None:
-    result["last"] |= {"nll": None, "brier": None, "ece": None, "reliability": []}
+def without_optional_parts(result: RunResult) -> RunResult:
+    """Remove everything that is not measured of every run."""
+    nothing = dict.fromkeys(("early", "fit", "agreement", "training"))
+    return change_last(result.model_copy(update=nothing), scaled=None)
 
 
-def no_rows(result: dict[str, Any]) -> None:
-    """The last class is in no test row."""
-    last = result["last"]
-    last["recall"]["eel"], last["support"]["eel"] = None, 0
-    last["confusion"][2] = [0, 0, 0]
+def with_infinite_logits(result: RunResult) -> RunResult:
+    metrics = {**result.last.metrics, "nll": None, "brier": None, "ece": None}
+    return change_last(result, metrics=metrics, reliability=[])
 
 
-def as_given(trust: bool = False) -> Comparison:
-    record = made_up.recorded(("baseline", "hinton"), 5)
-    for result in record.results:
-        result["clean"] = {"rows": 7, **result["last"]}
-    study = {**record.study, "truth_known": False, "known_test": [7, 60], "known_training": [5, 9]}
-    return comparison.compare(record._replace(study=study), trust)
+def without_rows_of_a_class(result: RunResult) -> RunResult:
+    """Leave the last class without test rows."""
+    last = result.last
+    return change_last(
+        result,
+        recall={**last.recall, "eel": None},
+        support={**last.support, "eel": 0},
+        confusion=[*last.confusion[:2], [0, 0, 0]],
+    )
+
+
+def labels_as_given(trust: bool = False) -> Comparison:
+    study = synthetic.loaded_study(("baseline", "hinton"), 5)
+    results = [r.model_copy(update={"clean": r.last.model_copy(update={"rows": 7})}) for r in study.results]
+    record = study.record.model_copy(update={"truth_known": False, "known_test": (7, 60), "known_training": (5, 9)})
+    return comparison.compare(study._replace(record=record, results=results), trust)
 
 
 CASES = {
-    "plain": lambda: made_up.study(("baseline", "hinton", "at"), 5),
-    "odd names": lambda: made_up.study(
-        ("baseline", "hinton(alpha=0.7, temperature=2)+balanced", "baseline+balanced"), 2, made_up.ODD
+    "plain": lambda: synthetic.compared_study(("baseline", "hinton", "at"), 5),
+    "odd names": lambda: synthetic.compared_study(
+        ("baseline", "hinton(alpha=0.7, temperature=2)+balanced", "baseline+balanced"), 2, synthetic.SPECIAL_NAMES
     ),
-    "100 classes": lambda: made_up.study(("baseline", "hinton", "dml", "at"), 5, HUNDRED, 400),
-    "2 classes": lambda: made_up.study(("baseline", "hinton"), 2, ("no", "yes")),
-    "1 seed": lambda: made_up.study(("baseline", "hinton"), 1),
-    "half finished": half,
-    "nothing finished": nothing,
-    "no baseline": lambda: made_up.study(("hinton", "dml"), 2),
-    "baseline alone": lambda: made_up.study(("baseline",), 2),
-    "labels as given": as_given,
-    "of an earlier version": lambda: changed(older),
-    "logits not finite": lambda: changed(not_finite),
-    "class without test rows": lambda: changed(no_rows),
+    "100 classes": lambda: synthetic.compared_study(("baseline", "hinton", "dml", "at"), 5, HUNDRED, 400),
+    "2 classes": lambda: synthetic.compared_study(("baseline", "hinton"), 2, ("no", "yes")),
+    "1 seed": lambda: synthetic.compared_study(("baseline", "hinton"), 1),
+    "half finished": half_finished,
+    "nothing finished": not_started,
+    "no baseline": lambda: synthetic.compared_study(("hinton", "dml"), 2),
+    "baseline alone": lambda: synthetic.compared_study(("baseline",), 2),
+    "labels as given": labels_as_given,
+    "nothing optional": lambda: compare_changed(without_optional_parts),
+    "logits not finite": lambda: compare_changed(with_infinite_logits),
+    "class without test rows": lambda: compare_changed(without_rows_of_a_class),
 }
 
 
@@ -200,7 +205,7 @@ def test_a_page_is_whole_whatever_it_is_told(case: str, tmp_path: Path) -> None:
     ]
     assert path.stat().st_size < 1_000_000
     assert "nan" not in found.text.lower().split()
-    question, answer = comparison.answer(made)
+    question, answer = conclusions.question_and_answer(made)
     assert " ".join(question.split()) in found.text
     told = " ".join(answer.split()).replace(" +0.0 ", " 0.0 ")
     assert told.replace("(-", "(−").replace(" -", " −") in found.text
@@ -212,7 +217,7 @@ def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     scripts = [told for tag, told in found.tags if tag == "script"]
     assert len(scripts) == 1, "a class is called <script>, and is none"
     heads = {row[0] for row in found.rows}
-    assert set(made_up.ODD) <= heads
+    assert set(synthetic.SPECIAL_NAMES) <= heads
     assert any('a "b" & |c| id="x"' in text for text in found.texts), "not even in a picture is a name changed"
     assert "x" not in found.ids
 
@@ -230,9 +235,9 @@ def test_the_page_allows_its_own_script_alone_and_fetches_nothing(plain: Path) -
 
 def test_the_tables_say_what_the_results_say(plain: Path) -> None:
     made, found = CASES["plain"](), read(plain)
-    table = found.table("method|accuracy|balanced")
+    table = found.table("method|accuracy|balanced accuracy")
     for method in ("baseline", "hinton", "at"):
-        values = [r["last"]["accuracy"] for r in made.results if r["cell"]["method"] == method]
+        values = [r.last.metrics["accuracy"] for r in made.results if r.run.method == method]
         mean = sum(values) / len(values)
         std = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
         assert table[method]["accuracy"] == f"{100 * mean:.1f} ± {100 * std:.1f}"
@@ -241,7 +246,7 @@ def test_the_tables_say_what_the_results_say(plain: Path) -> None:
     assert verdicts["hinton"]["verdict"] == "better"
     assert verdicts["at"]["verdict"] == "worse"
     assert verdicts["at"]["difference"].startswith("−")
-    for line in comparison.rule(made):
+    for line in conclusions.verdict_rule(made):
         assert " ".join(line.split()) in found.text
     best = [told for tag, told in found.tags if tag == "td" and told.get("class") == "best"]
     assert best
@@ -249,30 +254,30 @@ def test_the_tables_say_what_the_results_say(plain: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_labels_as_given_are_said_first_and_no_verdict_is_given(tmp_path: Path) -> None:
-    found = read(report.write(as_given(), tmp_path))
+    found = read(report.write(labels_as_given(), tmp_path))
     start = found.text.index("Test labels as given; the clean part is 7 of 60 rows")
-    assert start < found.text.index(comparison.answer(as_given())[0])
+    assert start < found.text.index(conclusions.question_and_answer(labels_as_given())[0])
     assert found.table("method|difference")["hinton"]["verdict"] == "withheld"
     assert "On the test rows with a clean label" in found.text
-    assert "measured on the 5 of 9 training images whose truth is known" in found.text
-    trusting = read(report.write(as_given(trust=True), tmp_path, trust=True))
+    assert "measured on the 5 of 9 training images whose true label is known" in found.text
+    trusting = read(report.write(labels_as_given(trust=True), tmp_path, trust=True))
     assert trusting.table("method|difference")["hinton"]["verdict"] == "better"
-    assert "taken for clean, as asked" in trusting.text
+    assert "treated as clean, as requested" in trusting.text
     assert "Test labels as given" in trusting.text
     assert "Test labels as given" not in read(report.write(CASES["1 seed"](), tmp_path)).text
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_is_not_finished_is_said(tmp_path: Path) -> None:
-    assert ("students' runs", "5 of 9, not finished") in sections.facts(half())
-    told = dict(sections.history(half(), Files(None)).described)
+    assert ("students' runs", "5 of 9, not finished") in sections.facts(half_finished())
+    told = dict(sections.history(half_finished(), Files(None)).described)
     assert told["not finished"] == "hinton seed 2; dml seed 0; dml seed 1; dml seed 2"
-    assert "No run is finished yet." in read(report.write(nothing(), tmp_path)).text
+    assert "No run is finished yet." in read(report.write(not_started(), tmp_path)).text
 
 
 def test_a_study_in_files_shows_its_scenario_and_what_was_recovered(tmp_path: Path) -> None:
-    place = made_up.folder(tmp_path)
-    made = comparison.compare(comparison.load_record(place))
+    place = synthetic.study_folder(tmp_path)
+    made = comparison.compare(load_study(place))
     out = place / "comparison"
     (out).mkdir()
     (out / "classes-9.png").touch()
@@ -333,12 +338,12 @@ def test_without_files_what_needs_them_is_left_out_in_a_sentence(plain: Path) ->
     ],
 )
 def test_a_report_is_not_lost_to_its_thumbnails(harm: str, told: str, tmp_path: Path) -> None:
-    place = made_up.folder(tmp_path, seeds_=1)
+    place = synthetic.study_folder(tmp_path, seed_count=1)
     card = json.loads((place / "study.json").read_text())
     if harm == "another set":
         card["fingerprint"] = "f" * 16
     elif harm == "no data":
-        card["given"]["dataset"] = f"npz:{tmp_path / 'gone.npz'}"
+        card["options"]["dataset"] = f"npz:{tmp_path / 'gone.npz'}"
     elif harm == "no answers":
         for path in place.glob("runs/*/fit-last.npz"):
             path.unlink()
@@ -347,7 +352,7 @@ def test_a_report_is_not_lost_to_its_thumbnails(harm: str, told: str, tmp_path: 
     else:
         (place / "manifest-0.json").unlink()
     (place / "study.json").write_text(json.dumps(card))
-    made = comparison.compare(comparison.load_record(place))
+    made = comparison.compare(load_study(place))
     seen, who = Files.of(made), sections.select_examples(made)
     drawn, shown = sections.scenario(made, seen), sections.recovered(made, who, seen)
     assert drawn is not None
@@ -357,29 +362,31 @@ def test_a_report_is_not_lost_to_its_thumbnails(harm: str, told: str, tmp_path: 
 
 def test_the_methods_that_matter_are_the_best_the_worst_and_those_with_a_verdict() -> None:
     methods = ("baseline", "hinton", *(f"m{n}" for n in range(9)), "at")
-    made = made_up.study(methods, 5)
+    made = synthetic.compared_study(methods, 5)
     table = made.verdicts.copy()
     table["difference"] = np.arange(len(table)) / 100.0  # at, the last, is the best
     told = {5: "better", 7: "worse", 9: "better"}
     table["verdict"] = [told.get(place, "no difference shown") for place in range(len(table))]
     who = sections.select_examples(made._replace(verdicts=table))
     assert who == sections.Examples("baseline", "at", ["at", "m8", "m6", "m4", "hinton"])
-    assert sections.select_examples(made_up.study(("hinton", "dml"), 2)).reference is None
-    assert sections.select_examples(nothing()) == sections.Examples(None, None)
+    assert sections.select_examples(synthetic.compared_study(("hinton", "dml"), 2)).reference is None
+    assert sections.select_examples(not_started()) == sections.Examples(None, None)
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
-    near = made_up.study(("baseline", "hinton", "at"), 5, scenario="noise0.2")
-    far = made_up.study(("baseline", "hinton"), 5, rows=90)
+    near = synthetic.compared_study(("baseline", "hinton", "at"), 5, scenario="noise0.2")
+    far = synthetic.compared_study(("baseline", "hinton"), 5, rows=90)
     home = tmp_path / "study #1"
     (home / "comparison").mkdir(parents=True)
     (home / "comparison" / "report.html").touch()
     out = tmp_path / "sweep"
-    path = report.write_sweep([near._replace(folder=home), far._replace(folder=tmp_path / "gone"), as_given()], out)
+    path = report.write_sweep(
+        [near._replace(folder=home), far._replace(folder=tmp_path / "gone"), labels_as_given()], out
+    )
     found = read(path)
     table = found.table("method|noise0.2")
-    ranks = comparison.across([near], comparison.HEADLINE).ranks["rank"]
+    ranks = compare_studies([near], comparison.HEADLINE).ranks["rank"]
     assert list(ranks.index) == ["hinton", "baseline", "at"]
     assert table["hinton"]["noise0.2"].split()[1] == "▲"
     assert table["at"]["noise0.2"].split()[1:3] == ["↓", "▼"]
@@ -393,15 +400,15 @@ def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
     assert "Digits: test labels as given" in found.text
     assert sorted(file.stem for file in out.glob("*.png")) == ["curves-1", "curves-2", "curves-3", "overview"]
     assert len(found.pictures) == 4
-    one = read(report.write_sweep([nothing()], tmp_path / "empty"))
+    one = read(report.write_sweep([not_started()], tmp_path / "empty"))
     assert "In 0 of 1 studies" in one.text
     assert "rank, " not in one.text
 
 
 @pytest.mark.usefixtures("quick")
 def test_where_the_baseline_is_the_best_a_sweep_says_so(tmp_path: Path) -> None:
-    made = [made_up.study(("baseline", "at"), 5, scenario=name) for name in ("clean", "noise0.2")]
-    alone = made_up.study(("baseline", "at", "hinton"), 5, scenario="noise0.4")
+    made = [synthetic.compared_study(("baseline", "at"), 5, scenario=name) for name in ("clean", "noise0.2")]
+    alone = synthetic.compared_study(("baseline", "at", "hinton"), 5, scenario="noise0.4")
     path = report.write_sweep([*made, alone], tmp_path)
     found = read(path)
     assert "The baseline has the best average rank, 1.00; next is at with 2.00." in found.text
@@ -421,20 +428,30 @@ def test_where_the_baseline_is_the_best_a_sweep_says_so(tmp_path: Path) -> None:
     [
         (2, {"many": 0.5}, []),
         (5, {"many": 0.5, "head": 0.4, "middle": 0.5, "tail": 0.6}, ["worst three"]),
-        (9, {"many": 0.5, "head": 0.4, "middle": 0.5, "tail": 0.6}, ["worst three", "head", "middle", "tail"]),
+        (
+            9,
+            {"many": 0.5, "head": 0.4, "middle": 0.5, "tail": 0.6},
+            ["worst three", "largest third", "middle third", "smallest third"],
+        ),
         (9, {"many": 0.5, "few": 0.4, "head": 0.4, "tail": 0.6}, ["worst three", "many", "few"]),
     ],
 )
 def test_no_column_repeats_another(classes: int, told: dict[str, float], heads: list[str]) -> None:
-    made = changed(lambda result: result["last"].update(groups=told), classes=tuple(f"c{n}" for n in range(classes)))
+    made = compare_changed(
+        lambda result: change_last(result, groups=told), classes=tuple(f"c{n}" for n in range(classes))
+    )
     table = sections.methods(made).tables[0]
-    fixed = {"method", "accuracy", "balanced", "worst class", "macro F1", "seeds"}
+    fixed = {"method", "accuracy", "balanced accuracy", "worst class", "macro F1", "seeds"}
     assert [head.name for head in table.heads if head.name not in fixed] == heads
+
+
+def without_fit(result: RunResult) -> RunResult:
+    return result.model_copy(update={"fit": None})
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_agreement_with_the_teacher_is_nothing_against_the_truth(known: bool) -> None:
-    made = comparison.compare(made_up.recorded()) if known else changed(lambda result: result.pop("fit"))
+    made = comparison.compare(synthetic.loaded_study()) if known else compare_changed(without_fit)
     tables = {table.title: [head.name for head in table.heads] for table in sections.methods(made).tables}
     assert ("Against the truth" in tables) == known
     assert tables["Agreement with the teacher"] == ["method", "on the test set", "seeds"]
@@ -442,25 +459,24 @@ def test_agreement_with_the_teacher_is_nothing_against_the_truth(known: bool) ->
     assert [note.startswith("Memorised: wrong training labels") for note in notes] == [True] * known
 
 
-@pytest.mark.parametrize(("fit", "warned"), [({"corrupted": 4}, True), ({"corrupted": 0}, False), (None, True)])
-def test_label_noise_is_spoken_of_where_there_may_be_some(fit: dict[str, int] | None, warned: bool) -> None:
-    def change(result: dict[str, Any]) -> None:
-        result.pop("fit")
-        if fit is not None:
-            result["fit"] = {"known": 9, **fit}
+@pytest.mark.parametrize(("corrupted", "warned"), [(4, True), (0, False), (None, True)])
+def test_label_noise_is_mentioned_where_there_may_be_any(corrupted: int | None, warned: bool) -> None:
+    def change(result: RunResult) -> RunResult:
+        metrics = None if corrupted is None else FitMetrics(known=9, corrupted=corrupted, foreign=0, metrics={})
+        return result.model_copy(update={"fit": metrics})
 
-    (line,) = sections.along(changed(change))
+    (line,) = sections.along(compare_changed(change))
     assert line.startswith("Plain training: ")
     assert ("label noise" in line) == warned
 
 
 @pytest.mark.parametrize(("seeds", "told"), [(1, "–"), (2, "–"), (4, "–"), (5, "0.0 to 0.0")])
 def test_no_difference_in_few_seeds_is_no_certainty(seeds: int, told: str) -> None:
-    def alike(result: dict[str, Any]) -> None:
-        result["last"]["recall"] = {"cat": 1.0, "dog": 0.5 + result["cell"]["seed"] / 10, "eel": 0.1}
-        result["last"]["balanced_accuracy"] = 0.5
+    def equalise(result: RunResult) -> RunResult:
+        recall = {"cat": 1.0, "dog": 0.5 + result.run.seed / 10, "eel": 0.1}
+        return change_last(result, recall=recall, metrics={**result.last.metrics, "balanced_accuracy": 0.5})
 
-    made = changed(alike, seeds_=seeds)
+    made = compare_changed(equalise, seed_count=seeds)
     section = sections.classes(made, sections.select_examples(made), Files(None))
     assert section is not None
     rows = [[cell.text for cell in row.cells] for row in section.hidden[0].rows]
@@ -504,16 +520,16 @@ def test_text_stands_out_by_day_and_by_night() -> None:
 
 
 def test_a_command_can_be_typed_again() -> None:
-    given = made_up.card(("baseline",), 2, ("a",), scenario="noise0.4", data_dir="my data", augment=False)["given"]
+    given = synthetic.study_record(("baseline",), 2, ("a",), data_dir="my data", augment=False).options
     assert sections.command(given) == (
         "robustkd run --scenario noise0.4 --data-dir 'my data' --methods baseline --seeds 2 --no-augment"
     )
 
 
 def test_mlflow_and_files_give_the_same_tables(tmp_path: Path) -> None:
-    place = made_up.folder(tmp_path, seeds_=1)
-    record = comparison.load_record(place)
-    there, gone = comparison.compare(record), comparison.compare(Recorded(*record[:3]))
+    place = synthetic.study_folder(tmp_path, seed_count=1)
+    record = load_study(place)
+    there, gone = comparison.compare(record), comparison.compare(record._replace(folder=None))
     assert sections.methods(there) == sections.methods(gone)
     assert sections.verdicts(gone, False).tables == sections.verdicts(there, False).tables  # type: ignore[union-attr]
     assert Files.of(gone).counts is None

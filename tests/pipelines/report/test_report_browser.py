@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import report
-from tests.pipelines import made_up
+from tests.pipelines import synthetic
 from tests.pipelines.report.browser import FOUND, Page
 
 pytestmark = pytest.mark.skipif(FOUND is None, reason="there is no Chromium on this machine")
@@ -26,12 +26,16 @@ def browser() -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     methods = ("baseline", "hinton", "dml", "at", "baseline+balanced", LONG)
-    return report.write(made_up.study(methods, 5, made_up.ODD), tmp_path_factory.mktemp("report"))
+    return report.write(
+        synthetic.compared_study(methods, 5, synthetic.SPECIAL_NAMES), tmp_path_factory.mktemp("report")
+    )
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = [made_up.study(("baseline", "hinton"), 5, scenario=name) for name in ("clean", "noise0.2", "noise0.4")]
+    made = [
+        synthetic.compared_study(("baseline", "hinton"), 5, scenario=name) for name in ("clean", "noise0.2", "noise0.4")
+    ]
     return report.write_sweep(made, tmp_path_factory.mktemp("sweep"))
 
 

@@ -1,0 +1,62 @@
+"""The recipe: learning-rate schedules, epochs of a phase and the optimiser."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustkd.method import Phase
+from robustkd.training.recipe import Recipe, build_optimiser
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate"), [(0, 1), (0.299, 1), (0.3, 0.2), (0.6, 0.04), (0.799, 0.04), (0.8, 0.008), (1, 0.008)]
+)
+def test_the_rate_decreases_at_milestones(progress, rate):
+    assert Recipe(lr=1).learning_rate(progress) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("epochs", [10, 20, 30, 60, 200])
+def test_a_milestone_takes_effect_at_the_first_batch_of_its_epoch(epochs):
+    recipe = Recipe(lr=1)
+    rates = [recipe.learning_rate(epoch / epochs) for epoch in range(epochs)]
+    changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
+    assert changes == [3 * epochs // 10, 6 * epochs // 10, 8 * epochs // 10]
+
+
+@pytest.mark.parametrize(("progress", "rate"), [(0, 2), (1 / 3, 1.5), (0.5, 1), (2 / 3, 0.5), (1, 0)])
+def test_the_cosine_by_hand(progress, rate):  # cos 60 degrees = 1/2
+    assert Recipe(lr=2, schedule="cosine").learning_rate(progress) == pytest.approx(rate, abs=1e-12)
+
+
+@pytest.mark.parametrize("progress", [0, 0.5, 1])
+def test_the_constant_schedule_is_constant(progress):
+    assert Recipe(lr=0.3, schedule="constant").learning_rate(progress) == 0.3
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
+def test_the_warmup_is_linear_from_zero(schedule):
+    recipe = Recipe(lr=2, schedule=schedule, warmup=0.2)
+    assert [recipe.learning_rate(progress) for progress in (0, 0.05, 0.1, 0.15)] == pytest.approx([0, 0.5, 1, 1.5])
+    assert recipe.learning_rate(0.2) == pytest.approx(2)
+    assert recipe.learning_rate(0.1999) == pytest.approx(2, rel=1e-3)
+
+
+def test_the_cosine_follows_the_warmup():
+    recipe = Recipe(lr=2, schedule="cosine", warmup=0.2)
+    assert recipe.learning_rate(0.6) == pytest.approx(1)
+    assert recipe.learning_rate(1) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("fraction", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 1), (1.5, 15)])
+def test_a_phase_has_its_fraction_of_the_epochs_and_at_least_one(fraction, epochs):
+    assert Recipe(epochs=10).phase_epochs(Phase("any", lambda batch: [], [], epochs=fraction)) == epochs
+
+
+def test_the_optimiser_has_the_phases_parameters_and_the_recipes_options():
+    weight = nn.Parameter(torch.ones(2))
+    phase = Phase("any", lambda batch: [], [weight])
+    (group,) = build_optimiser(phase, Recipe(lr=0.3, momentum=0.8, weight_decay=0.01)).param_groups
+    assert group["params"][0] is weight
+    assert [group[key] for key in ("lr", "momentum", "weight_decay", "nesterov")] == [0.3, 0.8, 0.01, True]
+    (group,) = build_optimiser(phase, Recipe(momentum=0)).param_groups
+    assert not group["nesterov"], "Nesterov's method is not defined without momentum"
