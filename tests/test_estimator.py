@@ -26,10 +26,11 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 from pipelines import planning
 from robustkd.data.splits import split_source
 from robustkd.estimator import DistilledClassifier
+from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
-from robustkd.study import plan as study
-from robustkd.study import run
+from robustkd.study import run_folder
 from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Run, teacher_of
 from robustkd.training import checkpoint, engine
 
 STRIPES = make_source(20)
@@ -65,7 +66,7 @@ def assert_same(one, other):
 class Drawn(DistilledClassifier):
     """Draws a row of any table as 8x8 pixels: scikit-learn's checks bring tables of 1 to 20 columns, negative ones too."""
 
-    def _pixels(self, X):  # noqa: N803
+    def _images(self, X):  # noqa: N803
         grey = np.rint(255 / (1 + np.exp(-np.clip(X.astype(float), -30, 30)))).astype(np.uint8)
         return np.stack([np.resize(row, (8, 8, 1)) for row in grey])
 
@@ -114,20 +115,20 @@ def test_it_is_the_student_that_a_study_trains(tmp_path):
         scenario="clean", held_out=0, seeds=2, epochs=1, student=STUDENT, teacher=TEACHER, methods="hinton+balanced",
         device="cpu", out=str(tmp_path), threads=1,
     )  # fmt: skip
-    plan = planning.draft(options).freeze()
-    student = study.Run("student", "hinton+balanced", 1)
-    for each in (study.teacher_of(plan, student), student):
-        run.train(plan, each, lambda progress: None)
-    theirs, card = checkpoint.load_net(plan.run(student) / "model.pt")
+    plan = planning.draft_study(options).write()
+    student = Run("student", MethodSpec.parse("hinton+balanced"), 1)
+    for each in (teacher_of(plan, student), student):
+        run_folder.train_in_folder(plan, each, lambda progress: None)
+    theirs, card = checkpoint.load_net(plan.run_folder(student) / "model.pt")
 
-    digits = study.source(options)
+    digits = run_folder.load_source(options)
     rows = split_source(digits, held_out=0, seed=0).train
     images = digits.images[rows].transpose(0, 2, 3, 1)
     ours = DistilledClassifier(
         "hinton+balanced", student=STUDENT, teacher=TEACHER, epochs=1, device="cpu", random_state=1
     ).fit(images, digits.labels[rows])
     assert_same(ours.student_, theirs)
-    assert_same(ours.teacher_, checkpoint.load_net(plan.run(study.teacher_of(plan, student)) / "model.pt")[0])
+    assert_same(ours.teacher_, checkpoint.load_net(plan.run_folder(teacher_of(plan, student)) / "model.pt")[0])
     logits = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2)[:50] / 255).float()).logits.detach()
     np.testing.assert_allclose(ours.predict_proba(images[:50]), logits.softmax(1), atol=1e-5)
     assert len(card["classes"]) == 10
@@ -270,7 +271,6 @@ def test_a_fit_that_fails_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         quick().fit(IMAGES, LABELS)
     assert list(tmp_path.iterdir()) == []
-    assert study._source.cache_info().currsize == 0
 
 
 def test_verbose_has_a_line_for_every_epoch(capsys):
@@ -450,13 +450,13 @@ def test_without_early_stopping_every_row_is_trained_on(monkeypatch):
         ({"image_shape": (64,)}, IMAGES.reshape(60, 64), r"image_shape is \(64,\) but should be \(H, W\) or \(H, W, C\)"),
         ({"image_shape": (4, 16)}, IMAGES, r"X has images of \(8, 8\), but image_shape is \(4, 16\)"),
         ({}, IMAGES[:, :5, :5], r"net 'wrn_10_1': images of 5x5 are too small; the minimum is 8x8"),
-        ({}, IMAGES.astype(float), r"X goes from 0 to \d+, but values from 0 to 1 are wanted: white=255 would say"),
+        ({}, IMAGES.astype(float), r"X has values from 0 to \d+, but values from 0 to 1 are wanted: white=255 would say"),
         ({}, IMAGES / 255 * 16, r"but values from 0 to 1 are wanted: white=\d+\.\d+ would say which value is white"),
-        ({}, IMAGES / 255 - 0.5, r"X goes from -0.5 to 0.\d+, but values from 0 to 1 are wanted$"),
-        ({"white": 100}, IMAGES, r"X goes from 0 to \d+, but values from 0 to 100 are wanted"),
+        ({}, IMAGES / 255 - 0.5, r"X has values from -0.5 to 0.\d+, but values from 0 to 1 are wanted$"),
+        ({"white": 100}, IMAGES, r"X has values from 0 to \d+, but values from 0 to 100 are wanted"),
         ({"white": 0}, IMAGES, r"white is 0 but should be greater than 0"),
         ({}, np.stack([IMAGES] * 4, -1), r"X has shape \(60, 8, 8, 4\), but \(n, H, W\) or \(n, H, W, 1 or 3\) is wanted$"),
-        ({}, np.stack([IMAGES] * 3, 1), r"is wanted: channels stand last, X.transpose\(0, 2, 3, 1\)$"),
+        ({}, np.stack([IMAGES] * 3, 1), r"is wanted: channels must be last, X.transpose\(0, 2, 3, 1\)$"),
         ({}, np.full(IMAGES.shape, np.nan), r"Input X contains NaN"),
         ({"method": "hintn"}, IMAGES, r"no method is called 'hintn' \(did you mean 'hinton'\?\)"),
         ({"method": "hinton+balance"}, IMAGES, r"no criterion is called 'balance' \(did you mean 'balanced'\?\)"),
@@ -490,7 +490,7 @@ def test_a_student_that_cannot_be_made_is_refused_before_its_teacher_is_trained(
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (["one"] * 60, "y has one class only, 'one', but telling apart takes two"),
+        (["one"] * 60, "y has one class only, 'one', but at least two are needed"),
         (LABELS[:59], "inconsistent numbers of samples"),
         (np.linspace(0, 1, 60), "Unknown label type: continuous"),
         (None, "requires y to be passed"),
@@ -502,11 +502,11 @@ def test_labels_that_cannot_be_used_are_refused(labels, sentence):
 
 
 def test_a_teacher_that_does_not_fit_is_refused(fitted, tmp_path):
-    with pytest.raises(ValueError, match="the teacher knows the classes left, middle, right, but y has 0, 1, 2"):
+    with pytest.raises(ValueError, match="the teacher has the classes left, middle, right, but y has 0, 1, 2"):
         quick("hinton", teacher=fitted).fit(IMAGES, np.arange(60) % 3)
     with pytest.raises(ValueError, match=r"the teacher takes images of \(1, 8, 8\), but X has \(1, 9, 9\) \(C, H, W\)"):
         quick("hinton", teacher=fitted).fit(np.pad(IMAGES, ((0, 0), (0, 1), (0, 1))), LABELS)
-    with pytest.raises(ValueError, match=r"^smooth_teacher labels: the teacher .* is given and not trained here"):
+    with pytest.raises(ValueError, match=r"^smooth_teacher labels: the teacher .* is already trained"):
         quick("hinton", teacher=fitted, smooth_teacher="labels").fit(IMAGES, LABELS)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from robustkd.errors import UsageError
 from robustkd.models.external import wrap_classifier
+from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.layers import build_head
 from robustkd.models.net import Network, infer_shapes, per_channel
 from robustkd.specs import Spec
@@ -43,8 +44,7 @@ def build_network(
         minimum = f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
         raise UsageError(f"{name}: images of {shape[1]}x{shape[2]} are too small; the minimum is {minimum}")
     kwargs = spec.kwargs()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too
+    with seeded_initialisation(seed):
         net = _as_network(spec.load()(shape[0], classes, **kwargs), name, shape)
         if head != "linear":
             net.replace_head(build_head(head, net.head.in_features, classes))

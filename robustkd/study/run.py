@@ -8,7 +8,7 @@ it is. Seed s fixes the first weights, the order of batches and all draws of the
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -303,6 +303,37 @@ def train(
     auxiliary = predict_auxiliary_logits(method, evaluation_loader(data.test, torch.device(settings.device)))
     head = spec.method.criterion.load().head
     return TrainedRun(method.model, head, info, pd.DataFrame(monitor.rows), monitor.best.get("weights"), auxiliary)
+
+
+def model_card(
+    trained: TrainedRun,
+    spec: Run,
+    settings: Settings,
+    shape: tuple[int, int, int],
+    classes: Sequence[str],
+    **origin: Any,
+) -> dict[str, Any]:
+    """Return what rebuilds a trained network, and where it is from.
+
+    Args:
+        shape: (C, H, W) of the images.
+        classes: names, in label order.
+        origin: further entries, such as dataset and scenario.
+    """
+    return {
+        "model": settings.teacher if spec.role == TEACHER else settings.student,
+        "shape": shape,
+        "classes": list(classes),
+        "mean": settings.mean,
+        "std": settings.std,
+        "head": trained.head,
+        "role": spec.role,
+        "method": spec.method.text,
+        "criterion": spec.method.criterion_text,
+        "seed": spec.seed,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        **origin,
+    }
 
 
 def required(teacher: Teacher | None, spec: Run) -> Teacher:

@@ -28,7 +28,7 @@ from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_ve
 from robustkd.study.options import DataOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
-from robustkd.study.run import TrainedRun, train
+from robustkd.study.run import TrainedRun, model_card, train
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint, engine
 
@@ -167,29 +167,15 @@ def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
         checkpointer=checkpointer,
         report=report,
     )
-    save_trained(folder, trained, model_card(plan, run, trained))
+    save_trained(folder, trained, card_in_study(plan, run, trained))
     checkpointer.clear()
 
 
-def model_card(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
-    """Return what rebuilds a run's network, and where it is from."""
+def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
+    """Return the model card of a study's network."""
     source, options = load_source(plan.options), plan.options
-    return {
-        "model": options.teacher if run.role == TEACHER else options.student,
-        "shape": source.shape,
-        "classes": source.classes,
-        "mean": plan.settings.mean,
-        "std": plan.settings.std,
-        "head": trained.head,
-        "role": run.role,
-        "method": run.method.text,
-        "criterion": run.method.criterion_text,
-        "seed": run.seed,
-        "scenario": options.scenario,
-        "dataset": source.name,
-        "image_size": options.image_size,
-        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-    }
+    origin = {"scenario": options.scenario, "dataset": source.name, "image_size": options.image_size}
+    return model_card(trained, run, plan.settings, source.shape, source.classes, **origin)
 
 
 def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 A network is saved with its model card: the name, shape, classes, normalisation and head that rebuild it.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,13 +39,9 @@ def load_checkpoint(path: Path | IO[bytes]) -> dict[str, Any]:
     return content
 
 
-def save_net(path: Path | IO[bytes], weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Save a network's weights with its model card, to a file or a binary stream."""
-    content = {"card": json.dumps(card), "weights": dict(weights)}
-    if isinstance(path, Path):
-        save_checkpoint(path, content)
-    else:
-        torch.save(content, path)
+def save_net(path: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Save a network's weights with its model card."""
+    save_checkpoint(path, {"card": json.dumps(card), "weights": dict(weights)})
 
 
 def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[str, Any]]:
@@ -69,6 +66,19 @@ def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[
     )
     net.load_state_dict(content["weights"])
     return net.eval(), card
+
+
+def net_to_bytes(net: Network, card: Mapping[str, Any]) -> bytes:
+    """Return a network, on the CPU, and its model card as the bytes of a file that `load_net` reads."""
+    content = io.BytesIO()
+    weights = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
+    torch.save({"card": json.dumps(card), "weights": weights}, content)
+    return content.getvalue()
+
+
+def net_from_bytes(content: bytes) -> Network:
+    """Return the network that `net_to_bytes` encoded, in evaluation mode on the CPU."""
+    return load_net(io.BytesIO(content))[0]
 
 
 class ServingModel(nn.Module):

@@ -81,7 +81,7 @@ def trained(plan: Plan, run: Run, spoil: float = 1.0) -> None:
     )
     done = TrainedRun(nets[0], "linear", info, pd.DataFrame({"epoch": [1], "accuracy": [0.5]}), nets[1].state_dict())
     folder.mkdir(parents=True, exist_ok=True)
-    run_folder.save_trained(folder, done, run_folder.model_card(plan, run, done))
+    run_folder.save_trained(folder, done, run_folder.card_in_study(plan, run, done))
 
 
 def result(plan: Plan, run: Run) -> RunResult:
