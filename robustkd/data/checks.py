@@ -198,7 +198,7 @@ def check_class_sizes(sizes: ClassCounts, least: int) -> list[Finding]:
 
 
 def check_class_names(classes: Sequence[str]) -> list[Finding]:
-    """Report class names that may mean the same: those that differ in case and blanks only (a warning), or in a letter (a note)."""
+    """Report class names that may mean the same: equal but for case and blanks (a warning), or for a letter (a note)."""
     normalised = ["".join(unicodedata.normalize("NFKC", name).casefold().split()) for name in classes]
     groups: dict[str, list[str]] = {}
     for name, text in zip(classes, normalised, strict=True):
