@@ -95,15 +95,14 @@ def encode_labels(
     """Encode the user's labels, clean labels, groups and parts of N images as numbers.
 
     Args:
-        name: the data set's name, for error messages, as are `columns`, the user's names for the inputs, and `locate`, which
-            describes a row's location.
+        name: the data set's name, for error messages, as are `columns`, the inputs' names, and `locate`, a row's location.
         labels: (N,); the classes are the distinct labels, sorted numerically or alphabetically.
         class_names: (K,) names, for labels that are integers from 0.
         clean: (N,) clean labels among the labels; None, "" or -1 if unknown.
         groups: (N,); a row with None or "" is a group of its own.
         parts: (N,) of train, val (or valid, or validation) and test, in any case.
 
-    An input in which every value is missing is ignored.
+    An input without any value is ignored.
 
     Raises:
         UsageError: a row has no label, there are fewer than two classes or a class without training rows, a clean label is
