@@ -26,8 +26,10 @@ class NoOverrideDistiller(Distiller):
     """A distiller that overrides nothing."""
 
 
-def distiller(cls: type[Distiller] = NoTransfer, teacher: Tensor = T, ce: float = 1.0) -> Distiller:
-    return cls(ConstantNetwork(S), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), ce=ce)
+def distiller(
+    cls: type[Distiller] = NoTransfer, student: Tensor = S, teacher: Tensor = T, ce: float = 1.0
+) -> Distiller:
+    return cls(ConstantNetwork(student), Frozen(ConstantNetwork(teacher)), lambda: CE(FIVE), ce=ce)
 
 
 def test_a_distiller_weights_its_criterion():
@@ -60,6 +62,6 @@ def test_backward_and_step_replaces_gradients():
 
 def test_a_state_requires_the_same_teacher():
     state = distiller().state_dict()
-    distiller().load_state_dict(state)
+    distiller(student=S + 1).load_state_dict(state)
     with pytest.raises(ValueError, match="another teacher"):
         distiller(teacher=T + 1).load_state_dict(state)

@@ -75,30 +75,35 @@ def decode_files(
     from rich.progress import track
 
     Image.init()  # before the threads start, which would otherwise race to load the formats
-    contents = contents or {}
-
-    def decode_chunk(start: int) -> dict[str, str]:
-        failures = {}
-        for row, file in enumerate(files[start : start + FILES_PER_TASK], start):
-            try:
-                opened = BytesIO(contents[file]) if file in contents else root / file
-                out[row] = decode_image(opened, out.shape[-1], out.shape[1])
-            except MemoryError:
-                raise
-            except Exception as error:  # what a damaged file raises depends on format and damage
-                failures[file] = describe_error(error)
-        return failures
 
     starts = range(0, len(files), FILES_PER_TASK)
     quiet = len(files) <= 500 or not sys.stderr.isatty()
     pool = ThreadPoolExecutor()  # Pillow releases the interpreter lock while it decodes
     try:
         with warnings.catch_warnings(action="ignore"):  # Pillow's warnings about metadata that does not affect pixels
-            chunks: Iterable[dict[str, str]] = pool.map(decode_chunk, starts)
+            chunks: Iterable[dict[str, str]] = pool.map(
+                lambda start: _decode_chunk(root, files, start, out, contents or {}), starts
+            )
             chunks = track(chunks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
             return {file: reason for failures in chunks for file, reason in failures.items()}
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, tasks that have not started are dropped
+
+
+def _decode_chunk(
+    root: Path, files: Sequence[str], start: int, out: Pixels, contents: Mapping[str, bytes]
+) -> dict[str, str]:
+    """Decode the files from `start` on that make up a task; return the reasons for those that cannot be read."""
+    failures = {}
+    for row, file in enumerate(files[start : start + FILES_PER_TASK], start):
+        try:
+            opened = BytesIO(contents[file]) if file in contents else root / file
+            out[row] = decode_image(opened, out.shape[-1], out.shape[1])
+        except MemoryError:
+            raise
+        except Exception as error:  # what a damaged file raises depends on format and damage
+            failures[file] = describe_error(error)
+    return failures
 
 
 def raise_if_unreadable(name: str, total: int, unreadable: dict[str, str], skip_bad_images: bool) -> None:

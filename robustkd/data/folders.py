@@ -111,7 +111,7 @@ def _check_layout(
 
 
 def _list_parts(root: Path, parts: dict[str, str]) -> list[ImageFile]:
-    """List the files of all parts, including Tiny-ImageNet's: its val is one folder with annotations, its test has no labels."""
+    """List the files of all parts. Tiny-ImageNet's val part is one folder with annotations, and its test part has no labels."""
     files, labels_missing = [], False
     for folder, part in parts.items():
         annotations = root / folder / "val_annotations.txt"

@@ -1,15 +1,16 @@
 """jda: joint data augmentation. Li et al., "What Role Does Data Augmentation Play in Knowledge Distillation?", ACCV 2022.
 
-Fourteen operations in one order, each by a coin: p is 0.5 for CIFAR-10, 0.3 for CIFAR-100, 0.2 for ImageNet in the authors'
-code. How strong each is, is drawn evenly from the ranges usual since AutoAugment (arXiv 1805.09501): posterize to 8-4 bits,
-solarize from 256-1, translate by 150/331 of the side, shear by 0.3, rotate by 30 degrees, and brightness, sharpness, colour
-and contrast times 1 +- 0.9; both directions are as likely. A size in [0, 1) says how strong: nothing is 1/2 where there is a
-direction and 0 where there is none. Places are looked up as their nearest pixel, as AutoAugment does, so that no grey is
-made up and what does not move stays bit for bit; what comes in from outside is zero.
+Fourteen operations in a fixed order, each applied with probability p: 0.5 for CIFAR-10, 0.3 for CIFAR-100, 0.2 for ImageNet in
+the authors' code. The strength of each is drawn uniformly from the ranges usual since AutoAugment (arXiv 1805.09501): posterize
+to 8-4 bits, solarize from 256-1, translate by 150/331 of the side, shear by 0.3, rotate by 30 degrees, and brightness,
+sharpness, colour and contrast times 1 +- 0.9; both directions are equally likely. A `size` in [0, 1) determines the strength:
+the neutral value is 1/2 for operations with a direction and 0 for the others. Geometric operations sample the nearest pixel, as
+AutoAugment does, so that no grey levels are created and an image that does not move is unchanged bit for bit; pixels from
+outside are zero.
 
-Departs from the authors' code: strengths are drawn from a whole range, not from ten levels of it; translations and shears,
-which follow one another, are looked up at once, so that what one pushes out of the frame the next may bring back; bytes
-are rounded, not cut. Images may have any number of channels; those without three have no colour to change.
+Departures from the authors' code: strengths are continuous instead of ten levels; translations and shears, which are
+consecutive, are sampled once as their composition, so that a later one may bring back what an earlier one moved out of the
+frame; values are rounded to bytes, not truncated. Images may have any number of channels; colour applies to three only.
 """
 
 from collections.abc import Callable
@@ -20,12 +21,12 @@ from torch import Tensor
 
 from robustkd.types import Share
 
-# An operation takes planes (B, C, H, W) uint8 and sizes (B, 1, 1, 1), and gives planes. It is computed for the whole batch
-# and kept where the coin says so: no loop over images, and nothing that a GPU has to wait for.
+# An operation maps uint8 planes (B, C, H, W) and sizes (B, 1, 1, 1) to planes. It is computed for the whole batch and used for
+# the images that are to be changed: no loop over images, and no synchronisation with a GPU.
 
 
 def autocontrast(planes: Tensor, _: Tensor) -> Tensor:
-    """Stretch each channel to 0-255; one of a single level stays."""
+    """Stretch each channel to 0-255; a channel of a single level is unchanged."""
     low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
     flat = low == high
     low, high = low.masked_fill(flat, 0), high.masked_fill(flat, 255)
@@ -33,10 +34,10 @@ def autocontrast(planes: Tensor, _: Tensor) -> Tensor:
 
 
 def contrast(planes: Tensor, size: Tensor) -> Tensor:
-    """Towards the image's mean grey, or away from it."""
-    light = to_grey(planes)
-    # Summed as integers: a mean of floats would hang on the order of summing, and so on the batch.
-    return blend(planes, light.sum((1, 2, 3), keepdim=True) / light[0].numel(), size)
+    """Blend with the image's mean grey level, or away from it."""
+    grey = to_grey(planes)
+    # Summed as integers: the mean of floats would depend on the order of summation, and so on the batch.
+    return blend(planes, grey.sum((1, 2, 3), keepdim=True) / grey[0].numel(), size)
 
 
 def posterize(planes: Tensor, size: Tensor) -> Tensor:
@@ -45,63 +46,63 @@ def posterize(planes: Tensor, size: Tensor) -> Tensor:
 
 
 def solarize(planes: Tensor, size: Tensor) -> Tensor:
-    """Invert what is bright."""
+    """Invert the values above a threshold."""
     return where_uint8(planes > 255 - (256 * size).to(torch.uint8), 255 - planes, planes)
 
 
 def translate_and_shear(planes: Tensor, by_x: Tensor, by_y: Tensor, along_x: Tensor, along_y: Tensor) -> Tensor:
-    """Translate along x and y, then shear along x and y about the first corner."""
+    """Translate along x and y, then shear along x and y about the top left corner."""
     _, _, H, W = planes.shape
-    a, b, most = to_signed(along_x, 0.3), to_signed(along_y, 0.3), 150 / 331
+    a, b, limit = to_signed(along_x, 0.3), to_signed(along_y, 0.3), 150 / 331
     return sample_nearest(
-        planes, (1 + a * b, a, to_signed(by_x, most * W)), (b, torch.ones_like(b), to_signed(by_y, most * H))
+        planes, (1 + a * b, a, to_signed(by_x, limit * W)), (b, torch.ones_like(b), to_signed(by_y, limit * H))
     )
 
 
 def brightness(planes: Tensor, size: Tensor) -> Tensor:
-    """Towards black, or away from it."""
+    """Blend with black, or away from it."""
     return blend(planes, torch.zeros_like(size), size)
 
 
 def sharpness(planes: Tensor, size: Tensor) -> Tensor:
-    """Towards a smoothed image, or away from it; the outermost pixels stay."""
+    """Blend with a smoothed image, or away from it; border pixels are unchanged."""
     x = planes.to(torch.int16)
     inner, rows = x[:, :, 1:-1, 1:-1], x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
-    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner  # each neighbour once, the pixel five times
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner  # weight 1 for each neighbour, 5 for the pixel
     result = planes.clone()
     result[:, :, 1:-1, 1:-1] = blend(inner, total / 13, size)
     return result
 
 
 def invert(planes: Tensor, _: Tensor) -> Tensor:
-    """Light for dark."""
+    """Invert all values."""
     return 255 - planes
 
 
 def colour(planes: Tensor, size: Tensor) -> Tensor:
-    """Towards grey, or away from it."""
+    """Blend with greyscale, or away from it."""
     return blend(planes, to_grey(planes), size) if planes.shape[1] == 3 else planes
 
 
 def equalize(planes: Tensor, _: Tensor) -> Tensor:
-    """Make each channel's levels equally frequent as PIL does: with fewer than 255 pixels below its top level, one stays."""
+    """Equalise each channel's histogram as PIL does: a channel with fewer than 255 pixels below its top level is unchanged."""
     flat = planes.flatten(2).long()
     counts = flat.new_zeros(*flat.shape[:2], 256, dtype=torch.int32)
     counts.scatter_add_(2, flat, counts.new_ones(1).expand_as(flat))
-    below = counts.cumsum(2, dtype=torch.int32) - counts  # how many pixels are darker than a level
+    below = counts.cumsum(2, dtype=torch.int32) - counts  # number of pixels darker than each level
     step = below.gather(2, flat.amax(2, keepdim=True)) // 255
     levels = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255).to(torch.uint8)
     return where_uint8(step[..., None] > 0, levels.gather(2, flat).view_as(planes), planes)
 
 
 def rotate(planes: Tensor, size: Tensor) -> Tensor:
-    """Turn about the centre, positive angles to the left."""
+    """Rotate about the centre, counter-clockwise for positive angles."""
     h, w = planes.shape[2:]
     cos, sin = (angle := to_signed(size, radians(30))).cos(), angle.sin()
     return sample_nearest(planes, (cos, -sin, (w - w * cos + h * sin) / 2), (sin, cos, (h - w * sin - h * cos) / 2))
 
 
-# In the order of the authors' code, with how many of the fourteen each stands for.
+# In the order of the authors' code, each with the number of the fourteen that it comprises.
 OPERATIONS: tuple[tuple[Callable[..., Tensor], int], ...] = (
     *(
         (autocontrast, 1),
@@ -118,42 +119,49 @@ NUM_OPERATIONS = sum(count for _, count in OPERATIONS)
 
 
 class JDA:
-    """The fourteen operations, each by chance."""
+    """The fourteen operations, each applied at random.
 
-    draws = 2 * NUM_OPERATIONS  # coins, then sizes
+    Args:
+        probability: of each operation.
+    """
+
+    draws = 2 * NUM_OPERATIONS  # decisions, then sizes
 
     def __init__(self, *, probability: Share = 0.5) -> None:
         self.probability = probability
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        planes = images.permute(0, 3, 1, 2).contiguous()  # a plane that lies in one piece is summed and shifted fast
+        planes = images.permute(0, 3, 1, 2).contiguous()  # contiguous planes are summed and shifted faster
         draws = draws.T[..., None, None, None]  # (28, B, 1, 1, 1)
-        coins = draws[:NUM_OPERATIONS] < self.probability
-        sizes = torch.where(coins, draws[NUM_OPERATIONS:], 0.5)  # what displace shall leave out is nothing then
+        applied = draws[:NUM_OPERATIONS] < self.probability
+        sizes = torch.where(applied, draws[NUM_OPERATIONS:], 0.5)  # neutral for the parts of translate_and_shear
         at = 0
         for operation, count in OPERATIONS:
             own = slice(at, at := at + count)
-            planes = where_uint8(coins[own].any(0), operation(planes, *sizes[own]), planes)
+            planes = where_uint8(applied[own].any(0), operation(planes, *sizes[own]), planes)
         return planes.permute(0, 2, 3, 1).contiguous()
 
 
-def to_signed(size: Tensor, most: float) -> Tensor:
-    """[0, 1) to [-most, most)."""
-    return (2 * size - 1) * most
+def to_signed(size: Tensor, limit: float) -> Tensor:
+    """Map [0, 1) to [-limit, limit)."""
+    return (2 * size - 1) * limit
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """To bytes, rounded."""
+    """Round to bytes."""
     return x.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def where_uint8(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """torch.where for bytes, in a tenth of its time on a CPU: the sum undoes what wraps in the difference."""
+    """torch.where for uint8, ten times faster on a CPU: the wrap-around of the difference cancels in the sum."""
     return old + (new - old) * chosen
 
 
 def to_grey(planes: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 1, H, W) int32 in 0-255: the luma of three channels, in 2^16ths as PIL has it; else the mean."""
+    """Convert to grey levels in 0-255, int32: PIL's fixed-point luma of three channels, or else the mean.
+
+    (B, C, H, W) -> (B, 1, H, W).
+    """
     x = planes.int()
     if planes.shape[1] == 3:
         return (19595 * x[:, :1] + 38470 * x[:, 1:2] + 7471 * x[:, 2:] + 32768) >> 16
@@ -161,18 +169,24 @@ def to_grey(planes: Tensor) -> Tensor:
 
 
 def blend(x: Tensor, plain: Tensor, size: Tensor) -> Tensor:
-    """From `plain` towards x and beyond, by a factor from 0.1 to 1.9."""
+    """Interpolate from `plain` to x, or extrapolate beyond it, by a factor of 0.1 to 1.9."""
     return to_uint8(x.float().mul_(factor := 1 + to_signed(size, 0.9)).add_(plain * (1 - factor)))
 
 
 def sample_nearest(
     planes: Tensor, across: tuple[Tensor, Tensor, Tensor], down: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """Each place (x, y) as it is at (a x + b y + c, d x + e y + f), in pixels from the first corner."""
+    """Sample each pixel (x, y) at (a x + b y + c, d x + e y + f), in pixels from the top left corner; zero outside.
+
+    Args:
+        planes: (B, C, H, W).
+        across: a, b and c, (B, 1, 1, 1) each.
+        down: d, e and f.
+    """
     _, C, H, W = planes.shape
     x, y = (torch.arange(n, device=planes.device) + 0.5 for n in (W, H))
-    # Sums and products, no matrix: one in TF32 would be off by whole pixels.
+    # Sums and products instead of a matrix product, whose errors in TF32 would be whole pixels.
     column, row = ((a * x + c + b * y[:, None]).floor_() for a, b, c in (across, down))  # (B, 1, H, W)
-    nearest, beside = column.clamp(0, W - 1), row.clamp(0, H - 1)
-    place = (beside * W + nearest).long().flatten(2).expand(-1, C, -1)
-    return planes.flatten(2).gather(2, place).view_as(planes) * ((nearest == column) & (beside == row))
+    inner_column, inner_row = column.clamp(0, W - 1), row.clamp(0, H - 1)
+    index = (inner_row * W + inner_column).long().flatten(2).expand(-1, C, -1)
+    return planes.flatten(2).gather(2, index).view_as(planes) * ((inner_column == column) & (inner_row == row))

@@ -95,16 +95,14 @@ def encode_labels(
     """Encode the user's labels, clean labels, groups and parts of N images as numbers.
 
     Args:
-        name: the data set's name, for error messages.
+        name: the data set's name, for error messages, as are `columns`, the inputs' names, and `locate`, a row's location.
         labels: (N,); the classes are the distinct labels, sorted numerically or alphabetically.
         class_names: (K,) names, for labels that are integers from 0.
         clean: (N,) clean labels among the labels; None, "" or -1 if unknown.
         groups: (N,); a row with None or "" is a group of its own.
         parts: (N,) of train, val (or valid, or validation) and test, in any case.
-        columns: the user's names for the inputs, for error messages.
-        locate: describes a row's location, for error messages.
 
-    An input in which every value is missing is ignored.
+    An input without any value is ignored.
 
     Raises:
         UsageError: a row has no label, there are fewer than two classes or a class without training rows, a clean label is
@@ -114,23 +112,14 @@ def encode_labels(
     codes, values = _factorize(labels)
     if (codes < 0).any():
         raise UsageError(f"{name}: {locate(int(np.argmin(codes)))} has no {columns.label}")
-    if len(values) < 2:
-        raise UsageError(f"{name}: {columns.label} is '{values[0]}' in all rows, but at least two classes are needed")
-    classes = _name_classes(name, columns.label, values, class_names)
     annotations = Annotations(
         codes,
-        classes,
+        _name_classes(name, columns.label, values, class_names),
         None if clean is None else _encode_clean_labels(name, columns, clean, values, locate),
         None if parts is None else _parse_parts(name, columns.part, parts, locate),
         None if groups is None else _encode_groups(groups),
     )
-    if annotations.parts is not None:
-        if "train" not in annotations.parts:
-            raise UsageError(f"{name}: {columns.part} leaves no row for training")
-        if untrained := annotations.classes_without_training_rows():
-            raise UsageError(f"{name}: val or test has classes that train does not have: {', '.join(untrained)}")
-        if groups is not None and annotations.groups is not None:
-            _check_groups_undivided(name, columns.group, annotations.groups, annotations.parts, groups)
+    _check_parts(name, columns, annotations, groups)
     return annotations
 
 
@@ -147,6 +136,8 @@ def _factorize(values: RawValues) -> tuple[Labels, RawValues]:
 
 def _name_classes(name: str, column: str, values: RawValues, class_names: RawValues | None) -> tuple[str, ...]:
     """Return the class names: those given for integer labels, or else the labels themselves."""
+    if len(values) < 2:
+        raise UsageError(f"{name}: {column} is '{values[0]}' in all rows, but at least two classes are needed")
     if class_names is None or isinstance(values[0], str):
         return tuple(str(value) for value in values)
     if values[0] < 0 or values[-1] >= len(class_names):
@@ -200,6 +191,18 @@ def _parse_parts(name: str, column: str, parts: RawValues, locate: Callable[[int
         hint = did_you_mean(value.lower(), PART_ALIASES)
         raise UsageError(f"{name}: {locate(row)}: {column} '{value}' is none of {', '.join(PARTS)}{hint}")
     return np.array(parsed)[codes]
+
+
+def _check_parts(name: str, columns: ColumnNames, annotations: Annotations, group_names: RawValues | None) -> None:
+    """Raise a UsageError if a class has no training row or a group is in two parts."""
+    if annotations.parts is None:
+        return
+    if "train" not in annotations.parts:
+        raise UsageError(f"{name}: {columns.part} leaves no row for training")
+    if untrained := annotations.classes_without_training_rows():
+        raise UsageError(f"{name}: val or test has classes that train does not have: {', '.join(untrained)}")
+    if group_names is not None and annotations.groups is not None:
+        _check_groups_undivided(name, columns.group, annotations.groups, annotations.parts, group_names)
 
 
 def _part_codes(parts: NDArray[np.str_]) -> Labels:

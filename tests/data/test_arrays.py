@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import folder, refused
+from image_files import REAL_DATA, assert_refused, make_folder
 
 from robustkd.data.arrays import from_arrays, save_npz
 from robustkd.data.sources import load_dataset
 from robustkd.data.splits import split_source
 from robustkd.errors import UsageError
-
-REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def test_npz_with_a_test_part_and_groups(arrays):
     assert list(source.groups) == [1, 1, 0, 0, 2, 2, 3, 4]  # of the last two nothing is said: each for itself
     told = {"X_test": more, "y_test": np.array([9, 3], np.uint8), "group": group}
     assert list(load_dataset(arrays(**told, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
-    refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' is in train and test")
+    assert_refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' is in train and test")
 
 
 def test_npz_class_names(arrays):
@@ -62,8 +60,8 @@ def test_npz_class_names(arrays):
     assert load_dataset(arrays(y=np.array(["cat", "dog"] * 3))).classes == ("cat", "dog")
     assert load_dataset(arrays(y=np.array([b"cat", b"dog"] * 3))).classes == ("cat", "dog")
     assert load_dataset(arrays(y=np.array([True, False] * 3), classes=np.array(["no", "yes"]))).classes == ("no", "yes")
-    refused(arrays(classes=np.array(["a", "b"])), "classes has names for 0 to 1", "3 to 9")
-    refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
+    assert_refused(arrays(classes=np.array(["a", "b"])), "classes has names for 0 to 1", "3 to 9")
+    assert_refused(arrays(y=np.array([-1, 1] * 3), classes=np.array(["a", "b"])), "-1 to 1")
 
 
 @pytest.mark.parametrize(
@@ -93,17 +91,17 @@ def test_npz_class_names(arrays):
     ],
 )
 def test_npz_that_is_not_as_it_should_be(arrays, others, said):
-    refused(arrays(**others), "npz:", *said)
+    assert_refused(arrays(**others), "npz:", *said)
 
 
 def test_npz_that_is_no_npz(arrays, tmp_path):
-    refused(f"npz:{tmp_path / 'min.npz'}", "there is no")
-    refused(f"npz:{tmp_path}", "is a folder, not a file")
+    assert_refused(f"npz:{tmp_path / 'min.npz'}", "there is no")
+    assert_refused(f"npz:{tmp_path}", "is a folder, not a file")
     path = Path(arrays().removeprefix("npz:"))
     path.write_bytes(path.read_bytes()[:100])
-    refused(f"npz:{path}", "not a file of plain arrays")
+    assert_refused(f"npz:{path}", "not a file of plain arrays")
     path.write_text("not an archive")
-    refused(f"npz:{path}", "not a file of plain arrays")
+    assert_refused(f"npz:{path}", "not a file of plain arrays")
 
 
 # What is said beyond labels
@@ -154,7 +152,7 @@ def test_a_split_for_every_row(arrays):
     ],
 )
 def test_what_is_said_amiss(arrays, others, said):
-    refused(arrays(**others), "npz:", *said)
+    assert_refused(arrays(**others), "npz:", *said)
 
 
 def test_python_names_its_own_arguments():
@@ -212,7 +210,7 @@ def test_what_is_saved_is_read_again(tmp_path, which):
         "made": made,
         "plain": lambda: made(images=np.zeros((8, 5, 6), np.uint8), parts=None, clean=None, groups=None, flips=False),
         "digits": lambda: load_dataset("digits"),
-        "folder": lambda: load_dataset(f"folder:{folder(tmp_path / 'photos', count=3)}"),
+        "folder": lambda: load_dataset(f"folder:{make_folder(tmp_path / 'photos', count=3)}"),
     }[which]()
     save_npz(before, tmp_path / "saved.npz")
     after = load_dataset(f"npz:{tmp_path / 'saved.npz'}")
@@ -233,7 +231,7 @@ def test_a_class_without_images_is_not_lost_in_silence(tmp_path):
 
 
 def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
-    place = REAL / "gtsrb32" / "gtsrb32_every3.npz"
+    place = REAL_DATA / "gtsrb32" / "gtsrb32_every3.npz"
     if not place.is_file():
         pytest.skip("real data not present")
     with np.load(place) as signs:

@@ -69,7 +69,7 @@ def together(images, copy, models):
 def found(images, rows=None):
     pairs = duplicates.find_near_duplicates(images, np.arange(len(images)) if rows is None else rows)
     assert (pairs.left < pairs.right).all()
-    assert (np.diff(pairs.alike) <= 0).all()
+    assert (np.diff(pairs.similarity) <= 0).all()
     return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
 
 

@@ -99,7 +99,7 @@ def test_it_is_the_same_in_another_process_and_place(tmp_path: Path) -> None:
 
 def test_a_manifest_of_another_data_set_is_refused(tmp_path: Path) -> None:
     manifest.save_manifest(tmp_path / "m", splits(source()), {})
-    refused(tmp_path / "m", source(n=44), "was made of 'toy'", "not of 'toy'", source(n=44).fingerprint)
+    refused(tmp_path / "m", source(n=44), "was made from 'toy'", "not from 'toy'", source(n=44).fingerprint)
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
@@ -110,7 +110,7 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(tmp_path: Path, name: st
     table = read(tmp_path / name)
     table.loc[0, column] = (table.loc[0, column] + 1) % 2
     getattr(table, write)(tmp_path / name, index=False)
-    refused(tmp_path / name, source(), "its train rows are not those of its card")
+    refused(tmp_path / name, source(), "its train rows do not match its card")
 
 
 def test_columns_that_others_added_and_their_order_do_not_matter(tmp_path: Path) -> None:
@@ -132,7 +132,11 @@ def test_lenders_are_what_they_were(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     card["foreign"]["train"][0][1] = "0" * 16
     (tmp_path / "m.json").write_text(json.dumps(card), encoding="utf-8")
-    refused(tmp_path / "m", source(), f"'npz:{lender}', which lends it images, is not what it was")
+    refused(
+        tmp_path / "m",
+        source(),
+        f"'npz:{lender}', a source of foreign images, has changed since this manifest was made",
+    )
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
@@ -148,13 +152,13 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     refused(table, shown, f"there is no {card}")
     for broken, said in (
         ("{", "cannot be read as JSON"),
-        ("[]", "does not say its dataset, fingerprint, data_seed, place, digest"),
-        ("{}", "does not say its dataset"),
-        (card_text.replace('"digest"', '"digests"'), "does not say its digest"),
-        (json.dumps({**json.loads(card_text), "digest": "abc"}), "does not say its digest"),
+        ("[]", "lacks a valid dataset, fingerprint, data_seed, place, digest"),
+        ("{}", "lacks a valid dataset"),
+        (card_text.replace('"digest"', '"digests"'), "lacks a valid digest"),
+        (json.dumps({**json.loads(card_text), "digest": "abc"}), "lacks a valid digest"),
     ):
         card.write_text(broken, encoding="utf-8")
-        refused(table, shown, f"{card}: this is no manifest's card", said)
+        refused(table, shown, f"{card}: this is not a manifest's card", said)
     card.write_bytes(b"\xff\xfe")
     refused(table, shown, "cannot be read as JSON")
     card.write_text(card_text, encoding="utf-8")
@@ -163,8 +167,8 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         (whole.replace("split,row", "part,row"), "has no column split; it has: part, row, label, truth, origin"),
         (whole.replace("row,label", "line,name"), "has no column row and no label"),
         (whole.replace(",origin", ",home"), "has no column origin"),
-        (whole.replace("train,0,", "train,0.5,"), "its column row should hold whole numbers"),
-        (whole.replace("train,0,", "train,zero,"), "its column row should hold whole numbers"),
+        (whole.replace("train,0,", "train,0.5,"), "its column row must contain only integers"),
+        (whole.replace("train,0,", "train,zero,"), "its column row must contain only integers"),
         ("", "cannot be read"),
         ('split,row,label\n"', "cannot be read"),
     ):

@@ -151,9 +151,9 @@ def test_invalid_manifests_are_rejected(tmp_path: Path) -> None:
     save_study_manifest(tmp_path / "pruned.csv", "noise0.4", shown)
     with pytest.raises(UsageError, match=r"there is no .*prund.csv \(did you mean 'pruned.csv'\?\)"):
         scenarios.parse(f"manifest(file={tmp_path / 'prund.csv'})")(split_views(shown)[0])
-    with pytest.raises(UsageError, match="was made of 'toy'"):
+    with pytest.raises(UsageError, match="was made from 'toy'"):
         scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(source(seed=1)))
-    with pytest.raises(UsageError, match=r"was made of 'toy' .* not of 'digits'"):
+    with pytest.raises(UsageError, match=r"was made from 'toy' .* not from 'digits'"):
         scenarios.parse(f"manifest(file={tmp_path / 'pruned.csv'})")(View.of(sources.load_dataset("digits")))
     with pytest.raises(UsageError, match="needs a value for file"):
         scenarios.parse("manifest")

@@ -17,14 +17,15 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines import cli, tracking
-from pipelines.report import model_card as card_
+from pipelines.report import model_card
 from pipelines.stages import export
 from pipelines.tracking import registry
-from robustkd.evaluation import metrics
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
+from robustkd.study.results import RunKey, RunResult, read_document, write_document
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import surround
+from tests.pipelines.documents import make_record, make_result, make_training
 
 NAMES = ["süß, sauer", "a|b <script>", "100 %"]
 HOME = Path(__file__).parents[3]
@@ -33,7 +34,8 @@ HOME = Path(__file__).parents[3]
 def saved(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
     """An untrained net in a file, sure enough of itself that images get different answers."""
     known = {"model": word, "shape": shape, "classes": NAMES, "mean": [0.4] * shape[0], "std": [0.2] * shape[0]}
-    known |= {"head": head, "role": "student", "method": "hinton+balanced", "seed": 0, "scenario": "noise0.4"}
+    known |= {"head": head, "role": "student", "method": "hinton+balanced", "criterion": "balanced"}
+    known |= {"seed": 0, "scenario": "noise0.4"}
     net = build_network(
         MODELS.parse(word), shape=shape, classes=3, mean=known["mean"], std=known["std"], head=head, seed=5
     )
@@ -50,13 +52,13 @@ def study(folder, truth_known=True):
     run = folder / "runs" / "hinton+balanced-seed0"
     saved(run / "model.pt")
     logits = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
-    last = metrics.summary(np.array([0, 0, 1]), logits, NAMES)
-    cell = {"role": "student", "method": "hinton+balanced", "seed": 0}
-    result = {"cell": cell, "name": run.name, "last": last, "early": {**last, "accuracy": 0.25}, "beside": {}}
-    result["trained"] = {"precision": "bf16"}
-    (run / "result.json").write_text(json.dumps(result))
-    card = {"methods": ["baseline", "hinton+balanced"], "truth_known": truth_known, "fingerprint": "f" * 16}
-    (folder / "study.json").write_text(json.dumps({**card, "given": {"dataset": "digits"}}))
+    key = RunKey(role="student", method="hinton+balanced", criterion="balanced", seed=0)
+    training = make_training(precision="bf16")
+    result = make_result(run.name, key, np.array([0, 0, 1]), logits, classes=NAMES, training=training)
+    early = result.last.model_copy(update={"metrics": {**result.last.metrics, "accuracy": 0.25}})
+    write_document(run / "result.json", result.model_copy(update={"early": early}))
+    record = make_record(["baseline", "hinton+balanced"], classes=NAMES, truth_known=truth_known)
+    write_document(folder / "study.json", record)
     return run
 
 
@@ -82,6 +84,10 @@ def refused(arguments, capsys, code=2):
     assert told.startswith("robustkd: ")
     assert told.count("\n") == 1
     return told
+
+
+def with_seed(result, seed):
+    return result.model_copy(update={"run": result.run.model_copy(update={"seed": seed})})
 
 
 @pytest.fixture(scope="module")
@@ -173,19 +179,23 @@ def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
     assert "| accuracy | 66.7 % |" in text
     assert r"| 1 | a\|b \<script\> | 100.0 % | 1 |" in text
     assert "| 2 | 100 % | - | 0 |" in text, "a class without test rows has no recall"
-    cards = checkpoint.load_net(done.net)[1], json.loads((done.net.parent / "result.json").read_text())
-    given = card_.described(*cards, {"truth_known": False, "known_test": [2, 3]})
-    about = {**done.about, **given}
-    assert "last epoch; test labels as given; the clean part is 2 of 3 rows" in card_.page(about)
-    other = {**cards[1], "cell": {**cards[1]["cell"], "seed": 1}}
-    stranger = card_.described(cards[0], other, {"truth_known": True, "fingerprint": "f"})
-    assert (stranger["figures"], stranger["test_labels"], stranger["dataset"]["fingerprint"]) == (None, None, None)
-    assert "No measurement of this net lies beside it." in card_.page({**done.about, **stranger})
-    picked = {**cards[1], "cell": {**cards[1]["cell"], "seed": 3}}
-    about = {**done.about, **card_.described({**cards[0], "seed": 3}, picked, {})}
-    assert "Its seed, 3, was chosen by hand" in card_.page(about)
-    clean = {**cards[1], "clean": {"rows": 2, "accuracy": 0.5, "balanced_accuracy": 0.5}}
-    told = card_.page({**done.about, **card_.described(cards[0], clean, {})})
+    card, result = checkpoint.load_net(done.net)[1], read_document(done.net.parent / "result.json", RunResult)
+    noisy, clean = make_record(truth_known=False, known_test=(2, 3)), make_record()
+    about = {**done.about, **model_card.describe_model(card, result, noisy)}
+    assert "last epoch; test labels as given; the clean part is 2 of 3 rows" in model_card.page(about)
+    other = with_seed(result, 1)
+    unmeasured = model_card.describe_model(card, other, clean)
+    assert (unmeasured["figures"], unmeasured["test_labels"], unmeasured["dataset"]["fingerprint"]) == (
+        None,
+        None,
+        None,
+    )
+    assert "No measurement of this net lies beside it." in model_card.page({**done.about, **unmeasured})
+    about = {**done.about, **model_card.describe_model({**card, "seed": 3}, with_seed(result, 3), None)}
+    assert "Its seed, 3, was chosen by hand" in model_card.page(about)
+    part = result.last.model_copy(update={"rows": 2, "metrics": {"accuracy": 0.5, "balanced_accuracy": 0.5}})
+    part_known = result.model_copy(update={"clean": part})
+    told = model_card.page({**done.about, **model_card.describe_model(card, part_known, None)})
     assert "|  | all test rows | 2 test rows with a clean label |" in told
     assert "| accuracy | 66.7 % | 50.0 % |" in told
     assert "whether the test labels are clean is not known here" in told
@@ -332,12 +342,12 @@ def logged(store, tmp_path_factory):
     run = study(folder / "toy")
     with pytest.MonkeyPatch.context() as patch:
         surround(patch, store)
-        tracker = tracking.opened("mlflow", "exports")
+        tracker = tracking.open_tracker("mlflow", "exports")
         data = {"name": "digits", "digest": "0" * 16, "source": "digits"}
         config = json.loads((folder / "toy" / "study.json").read_text())
         tracker.begin("toy", params={}, resolved={}, config=config, scenario_files=[], dataset=data, tags={})
         tracker.start(run.name, {"role": "student"}, {})
-        tracker.finish(run.name, run, json.loads((run / "result.json").read_text()))
+        tracker.finish(run.name, run, read_document(run / "result.json", RunResult))
         tracker.end(None, failed=False)
     return SimpleNamespace(folder=folder / "toy", run=run, **json.loads((run / "tracked.json").read_text()))
 

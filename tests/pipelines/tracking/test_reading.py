@@ -1,6 +1,5 @@
 """Studies read back from MLflow say what their files say."""
 
-import json
 import re
 import time
 from pathlib import Path
@@ -19,7 +18,9 @@ from pipelines.tracking.tracker import Mlflow
 from robustkd.errors import UsageError
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison
+from robustkd.study.results import LoadedStudy, RunKey, load_study
 from tests.pipelines.conftest import surround
+from tests.pipelines.documents import make_record, make_result
 from tests.pipelines.toys import line, stripes
 
 NAMES = ["a, b", "a; b", "süß | 50 %"]  # to MLflow the first two are one
@@ -42,6 +43,24 @@ def equal(one: Comparison, other: Comparison) -> None:
             assert mine == theirs, name
 
 
+RUN = RunKey(role="student", method="hinton", criterion="ce", seed=0)
+
+
+def record_text(seeds: int) -> str:
+    """A study.json that is recognised by its number of seeds."""
+    return make_record(seeds=seeds).model_dump_json()
+
+
+def result_text(name: str, mark: int) -> str:
+    """A result.json that is recognised by its number of parameters."""
+    result = make_result(name, RUN, np.array([0, 1]), np.eye(2, 3))
+    return result.model_copy(update={"cost": result.cost.model_copy(update={"parameters": mark})}).model_dump_json()
+
+
+def marks(study: LoadedStudy) -> list[tuple[str, int]]:
+    return [(result.name, result.cost.parameters) for result in study.results]
+
+
 def parents(experiment: str) -> list[str]:
     """The studies' own runs, the oldest first."""
     client = MlflowClient()
@@ -58,7 +77,7 @@ def told(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespa
     words = {"tracker": "mlflow", "experiment": "read", "out": str(out)}
     with pytest.MonkeyPatch.context() as patch:
         surround(patch, store)
-        patch.setattr(Mlflow, "_ship", lambda *_: None)  # nobody asks for the nets
+        patch.setattr(Mlflow, "_log_model", lambda *_: None)  # nobody asks for the nets
         cli.main(line("run", data, **words))
         cli.main(line("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
         cli.main(line("run", data, **words, scenario="clean"))
@@ -72,11 +91,11 @@ def here(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamespace) -> None:
-    ids = tracking.studies("read")
+    ids = tracking.list_studies("read")
     assert set(ids) == {told.clean.name, told.noise.name}
     for folder in (told.clean, told.noise):
-        files, mlflow = comparison.load_record(folder), tracking.load_record(ids[folder.name])
-        assert mlflow.study == files.study
+        files, mlflow = load_study(folder), tracking.load_record(ids[folder.name])
+        assert mlflow.record == files.record
         assert mlflow.results == files.results
         assert list(mlflow.epochs) == list(files.epochs)
         assert (mlflow.folder, files.folder) == (None, folder)
@@ -92,59 +111,59 @@ def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamesp
 
 def test_runs_that_are_logged_again_count_once_and_any_parent_stands_for_the_study(told: SimpleNamespace) -> None:
     first, second, _ = parents("read")
-    assert tracking.studies("read")[told.noise.name] == second
+    assert tracking.list_studies("read")[told.noise.name] == second
     before, after = tracking.load_record(first), tracking.load_record(second)
-    assert before.study == after.study
-    assert after.study["seeds"] == 2
+    assert before.record == after.record
+    assert after.record.seeds == 2
     assert before.results == after.results
-    assert len({result["name"] for result in after.results}) == len(after.results) == 8
+    assert len({result.name for result in after.results}) == len(after.results) == 8
 
 
 def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before() -> None:
     client = MlflowClient()
     where = client.create_experiment("begun again")
 
-    def begin(at: int, study: str = "mine", card: str | None = "{}", status: str = "FINISHED") -> str:
+    def begin(at: int, study: str = "mine", seeds: int | None = 1, status: str = "FINISHED") -> str:
         run = client.create_run(where, at, {"stage": "run", "study": study}).info.run_id
-        if card is not None:
-            client.log_text(run, card, "config.json")
+        if seeds is not None:
+            client.log_text(run, record_text(seeds), "config.json")
         client.set_terminated(run, status, at + 500)
         return run
 
     def child(parent: str, name: str, mark: int, ended: int, **tags: str) -> str:
         tags = {"role": "student", "mlflow.parentRunId": parent, **tags}
         run = client.create_run(where, 0, tags, name).info.run_id
-        client.log_text(run, json.dumps({"name": name, "mark": mark}), "result.json")
+        client.log_text(run, result_text(name, mark), "result.json")
         client.set_terminated(run, "FINISHED", ended)
         return run
 
-    whole = begin(1000, card='{"seeds": 2}')
+    whole = begin(1000, seeds=2)
     first = child(whole, "a", 1, 1100)
     for name in "bc":
         child(whole, name, 1, 1200)
     other = begin(1500, "another")
     child(other, "a", 9, 9000)
-    killed = begin(2000, card='{"seeds": 3}', status="KILLED")
+    killed = begin(2000, seeds=3, status="KILLED")
     child(killed, "a", 2, 1100, reused_from=first)  # with the times of the one it repeats
     child(killed, "b", 2, 1200, reused_from="mine")  # logged from elsewhere, where nobody knew which
-    barely = begin(3000, card=None, status="KILLED")
+    barely = begin(3000, seeds=None, status="KILLED")
     for parent in (whole, killed, barely):
         record = tracking.load_record(parent)
-        assert record.study == {"seeds": 3}
-        assert [(r["name"], r["mark"]) for r in record.results] == [("a", 2), ("b", 2), ("c", 1)]
-    assert tracking.studies("begun again") == {"mine": barely, "another": other}
+        assert record.record.seeds == 3
+        assert marks(record) == [("a", 2), ("b", 2), ("c", 1)]
+    assert tracking.list_studies("begun again") == {"mine": barely, "another": other}
 
 
 def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: SimpleNamespace) -> None:
     client = MlflowClient()
     where = client.get_experiment_by_name("read").experiment_id
     parent = client.create_run(where, tags={"stage": "run", "study": "failed in part"})
-    client.log_text(parent.info.run_id, json.dumps({"seeds": 1}), "config.json")
+    client.log_text(parent.info.run_id, record_text(1), "config.json")
 
     def child(name: str, mark: int, status: str = "FINISHED", ended: int | None = None, **tags: str) -> str:
         tags = {"role": "student", "mlflow.parentRunId": parent.info.run_id, **tags}
         run = client.create_run(where, tags=tags, run_name=name).info.run_id
-        client.log_text(run, json.dumps({"name": name, "mark": mark}), "result.json")
+        client.log_text(run, result_text(name, mark), "result.json")
         client.set_terminated(run, status, ended)
         return run
 
@@ -157,7 +176,7 @@ def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: Simple
     child("d", 7, "KILLED")
     client.create_run(where, tags={"mlflow.parentRunId": parent.info.run_id})  # a user's own
     record = tracking.load_record(parent.info.run_id)
-    assert [(result["name"], result["mark"]) for result in record.results] == [("a", 2), ("c", 6)]
+    assert marks(record) == [("a", 2), ("c", 6)]
     assert record.epochs == {}
     client.delete_run(parent.info.run_id)
     with pytest.raises(UsageError, match="was deleted"):
@@ -174,18 +193,18 @@ def test_of_a_studys_parents_the_newest_is_named_whatever_its_stage() -> None:
 
     begin("prepare", "a")
     teacher = begin("teacher", "a")
-    assert tracking.studies("staged") == {"a": teacher}
+    assert tracking.list_studies("staged") == {"a": teacher}
     begin("run", "a")
     other = begin("evaluate", "b")
     last = begin("distil", "a")
     client.create_run(where, 9000, {"stage": "sweep", "sweep": "c"})
-    assert list(tracking.studies("staged").items()) == [("a", last), ("b", other)], "the newest first"
+    assert list(tracking.list_studies("staged").items()) == [("a", last), ("b", other)], "the newest first"
 
 
 def test_the_command_reads_runs_names_and_experiments(
     told: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = tracking.studies("read")
+    ids = tracking.list_studies("read")
 
     def said(*typed: str) -> str:
         capsys.readouterr()
@@ -193,7 +212,7 @@ def test_the_command_reads_runs_names_and_experiments(
         return capsys.readouterr().out
 
     one = said(ids[told.clean.name])
-    assert "what it gets right" in one
+    assert "mean ± standard deviation over seeds" in one
     assert one == said("--from", "mlflow", "--experiment", "read", told.clean.name)
     assert one == said("--from", "mlflow", "--experiment", "read", str(told.clean))
     assert one == said(*line("", told.data, **told.words, scenario="clean")[1:], "--from", "mlflow")
@@ -209,17 +228,17 @@ def test_without_an_experiment_all_are_searched(told: SimpleNamespace) -> None:
     """`mlflow run` puts a study into Default, `robustkd run` into robustkd."""
     client, tags = MlflowClient(), {"study": "elsewhere", "stage": "run"}
     run = client.create_run("0", tags=tags)
-    every = tracking.studies()
+    every = tracking.list_studies()
     assert next(iter(every)) == "elsewhere", "the newest first"
-    assert every == {**every, **tracking.studies("read"), "elsewhere": run.info.run_id}
+    assert every == {**every, **tracking.list_studies("read"), "elsewhere": run.info.run_id}
     client.delete_run(run.info.run_id)
 
 
 def test_a_study_that_was_begun_in_another_experiment_keeps_what_the_first_has(told: SimpleNamespace) -> None:
     client, tags = MlflowClient(), {"study": told.clean.name, "stage": "run"}
     run = client.create_run("0", tags=tags).info.run_id  # and stopped at once
-    assert tracking.studies()[told.clean.name] == run
-    assert tracking.load_record(run).results == comparison.load_record(told.clean).results
+    assert tracking.list_studies()[told.clean.name] == run
+    assert tracking.load_record(run).results == load_study(told.clean).results
     client.delete_run(run)
 
 
@@ -277,18 +296,21 @@ def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNames
         tracking.load_record(bare)
     assert "\n" not in str(error.value)
     client.log_text(bare, "{", "config.json")
-    with pytest.raises(UsageError, match="does not give its files"):
+    with pytest.raises(UsageError, match=f"{bare}, config.json: this file cannot be read"):
         tracking.load_record(bare)
-    client.log_text(bare, "{}", "config.json")
+    client.log_text(bare, '{"format": 2}', "config.json")
+    with pytest.raises(UsageError, match=f"{bare}, config.json: this file is damaged: 'methods' is missing or wrong"):
+        compare.read(bare)
+    client.log_text(bare, record_text(1), "config.json")
     tags = {"role": "student", "mlflow.parentRunId": bare}
     child = client.create_run(where, tags=tags, run_name="x").info.run_id
     client.log_text(child, "{}", "result.json")
     client.set_terminated(child)
-    with pytest.raises(UsageError, match=rf"does not give its files \(.*result.json of run {child} is damaged\)"):
+    with pytest.raises(UsageError, match=rf"{bare}, result.json of x: this file has format 1"):
         tracking.load_record(bare)
-    client.log_text(child, '{"name": "x"}', "result.json")
-    with pytest.raises(UsageError, match=f"{bare}, config.json: this file is damaged, for 'given.scenario' is missing"):
-        compare.read(bare)
+    client.log_text(child, '{"format": 2, "name": "x"}', "result.json")
+    with pytest.raises(UsageError, match=rf"{bare}, result.json of x: this file is damaged: 'run' is missing or wrong"):
+        tracking.load_record(bare)
     client.delete_run(bare)
 
 
@@ -306,7 +328,7 @@ def test_no_store_is_made_by_looking_for_one(tmp_path: Path, monkeypatch: pytest
 def test_a_server_that_does_not_answer_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     begun = time.monotonic()
-    for call in (lambda: tracking.studies("read"), lambda: tracking.load_record(NOWHERE)):
+    for call in (lambda: tracking.list_studies("read"), lambda: tracking.load_record(NOWHERE)):
         with pytest.raises(UsageError, match=r"no MLflow server answers at http://127.0.0.1:9"):
             call()
     assert time.monotonic() - begun < 5
@@ -322,16 +344,16 @@ def test_a_server_gives_what_the_files_say(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cli.main(line("run", told.data, **{**told.words, "experiment": "served", "scenario": "clean"}))
-    (run_id,) = tracking.studies("served").values()
+    (run_id,) = tracking.list_studies("served").values()
     assert MlflowClient().get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
-    equal(comparison.compare(tracking.load_record(run_id)), comparison.compare(comparison.load_record(told.clean)))
+    equal(comparison.compare(tracking.load_record(run_id)), comparison.compare(load_study(told.clean)))
     with pytest.raises(UsageError, match=f"{NOWHERE}: {server} has no such run"):
         tracking.load_record(NOWHERE)
     with pytest.raises(UsageError, match=r"did you mean 'served'\?"):
-        tracking.studies("sreved")
+        tracking.list_studies("sreved")
     capsys.readouterr()
     cli.main(["compare", "--from", "mlflow", "--experiment", "served"])
     out = capsys.readouterr()
-    assert "what it gets right" in out.out
+    assert "mean ± standard deviation over seeds" in out.out
     assert out.err == ""
     assert {path.name for path in tmp_path.iterdir()} <= {"server.db", "server.log", "served"}

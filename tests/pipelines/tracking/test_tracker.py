@@ -24,12 +24,15 @@ from mlflow.utils.validation import _validate_metric_name
 from pipelines import tracking
 from pipelines.tracking import store as store_
 from pipelines.tracking.names import distinct, legal
+from pipelines.tracking.tracker import _metrics, result_metrics
 from robustkd.errors import UsageError
-from robustkd.evaluation import metrics
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
+from robustkd.study.results import Cost, RunKey, RunResult, read_document, write_document
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import surround
+from tests.pipelines.documents import make_result, make_training
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("süß, sauer", "süß; sauer", "a/b")
@@ -60,21 +63,21 @@ def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="
     )
     for file in ("model.pt", "early.pt", "unfinished.pt"):
         checkpoint.save_net(path / file, net.state_dict(), card)
-    last = metrics.summary(np.array([0, 0, 1, 1, 1]), np.log(np.eye(3) + 1)[[0, 1, 1, 1, 1]], NAMES)
-    trained = {"seconds": 3.0, "updates": 10, "precision": "fp32", "hyperparameters": {"hinton.alpha": 0.9}}
-    if finished:
-        trained["finished"] = finished
-    cell = {"role": role, "method": "hinton", "seed": 0}
-    result = {"cell": cell, "name": name, "last": last, "early": last, "trained": trained}
-    result["beside"] = {"ensemble": {**last, "accuracy": 0.6}}
-    (path / "result.json").write_text(json.dumps(result))
+    training = make_training(hyperparameters={"hinton.alpha": 0.9}, **({"finished": finished} if finished else {}))
+    run = RunKey(role=role, method="hinton", criterion="ce", seed=0)
+    labels, logits = np.array([0, 0, 1, 1, 1]), np.log(np.eye(3) + 1)[[0, 1, 1, 1, 1]]
+    result = make_result(name, run, labels, logits, classes=NAMES, training=training)
+    last = result.last
+    ensemble = last.model_copy(update={"metrics": {**last.metrics, "accuracy": 0.6}})
+    result = result.model_copy(update={"early": last, "auxiliary": {"ensemble": ensemble}})
+    write_document(path / "result.json", result)
     (path / "epochs.csv").write_text("epoch\n1\n")
     np.savez(path / "test-last.npz", logits=np.zeros(3))
-    return path, json.loads((path / "result.json").read_text())
+    return path, read_document(path / "result.json", RunResult)
 
 
 def begun(tracker=None, **changes):
-    tracker = tracker or tracking.opened("mlflow", changes.pop("experiment", "tests"))
+    tracker = tracker or tracking.open_tracker("mlflow", changes.pop("experiment", "tests"))
     given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
     tracker.begin("study", **{**given, **changes})
     return tracker
@@ -186,17 +189,21 @@ def test_a_child_has_its_history_figures_and_files(logged, client):
     overall |= {"macro_f1": (2 / 3 + 6 / 7) / 2, "nll": np.log(2) + np.log(2) / 5, "brier": 0.475, "ece": 0.3}
     assert run.data.metrics == pytest.approx(
         {
-            **{"train/ce": 1 / 30, "test/accuracy": 0.5, "training/seconds": 3.0},
+            **{"train/ce": 1 / 30, "test/accuracy": 0.5, "cost/parameters": 9, "cost/macs": 9},
+            **{"training/seconds": 3.0, "training/images_per_second": 30.0},
             **overall,
             **{f"early/{name}": value for name, value in overall.items()},
-            **{f"beside/ensemble/{name}": value for name, value in {**overall, "accuracy": 0.6}.items()},
-            # a_b has no samples and is never said: none of these is a number
+            **{f"auxiliary/ensemble/{name}": value for name, value in {**overall, "accuracy": 0.6}.items()},
+            # a/b has no samples and is never predicted: it has no metrics
             **{"recall/süß_ sauer": 0.5, "recall/süß_ sauer_2": 1.0},
             **{"precision/süß_ sauer": 1.0, "precision/süß_ sauer_2": 0.75},
             **{"f1/süß_ sauer": 2 / 3, "f1/süß_ sauer_2": 6 / 7},
         }
     )
-    assert run.data.params == {"hinton.alpha": "0.9", "note": "x" * 6000, "updates": "10", "precision": "fp32"}
+    assert run.data.params == {
+        **{"hinton.alpha": "0.9", "note": "x" * 6000, "updates": "10", "samples": "90", "early_epoch": "None"},
+        **{"precision": "fp32", "device": "cpu", "torch": "0", "version": "0"},
+    }
     kept = {"model.pt", "early.pt", "epochs.csv", "result.json", "confusion.png"}
     assert artifacts(client, run.info.run_id) == kept
 
@@ -423,7 +430,7 @@ def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd):
 
 
 def test_plain_files_need_no_tracker(tmp_path):
-    tracker = begun(tracking.opened("files", None))
+    tracker = begun(tracking.open_tracker("files", None))
     tracker.start("a", {}, {}, reused_from="b", began=0.0)
     tracker.epoch("a", 1, {})
     tracker.finish("a", tmp_path, {})
@@ -443,7 +450,7 @@ def test_importing_the_file_imports_neither_mlflow_nor_torch():
 @pytest.mark.slow
 def test_a_new_store_is_opened_without_a_word_by_several_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
-    command = [sys.executable, "-c", "from pipelines import tracking; tracking.opened('mlflow', None)"]
+    command = [sys.executable, "-c", "from pipelines import tracking; tracking.open_tracker('mlflow', None)"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     for process in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]:
         assert process.communicate(timeout=120)[0] == ""
@@ -490,7 +497,7 @@ def test_a_server_that_is_broken_is_refused_and_no_password_is_told(answering, m
     with pytest.raises(
         UsageError, match=r"no MLflow server answers at http://127.0.0.1:\d+, .*HTTP 503.*tracker files"
     ) as told:
-        tracking.opened("mlflow", None)
+        tracking.open_tracker("mlflow", None)
     assert "secret" not in str(told.value)
 
 
@@ -500,7 +507,7 @@ def test_a_server_that_is_not_there_is_refused_at_once(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     start = time.monotonic()
     with pytest.raises(UsageError, match=f"no MLflow server answers at http://127.0.0.1:{port}, .*refused"):
-        tracking.opened("mlflow", None)
+        tracking.open_tracker("mlflow", None)
     with pytest.raises(UsageError, match="no MLflow server"):
         tracking.resolve("0" * 32)
     assert time.monotonic() - start < 2
@@ -513,26 +520,26 @@ def test_a_server_that_says_nothing_is_waited_for_no_longer_than_that(monkeypatc
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
         start = time.monotonic()
         with pytest.raises(UsageError, match="timed out"):
-            tracking.opened("mlflow", None)
+            tracking.open_tracker("mlflow", None)
     assert time.monotonic() - start < 1
 
 
 def test_a_store_that_cannot_be_written_is_refused_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/not there/mlflow.db")
     with pytest.raises(UsageError, match=r"cannot write its store .*mlflow.db; `--tracker files`"):
-        tracking.opened("mlflow", None)
+        tracking.open_tracker("mlflow", None)
 
 
 def test_a_store_that_mlflow_does_not_know_is_refused(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://user:secret@host/x")
     with pytest.raises(UsageError, match=r"cannot open its store nonsense://host/x .*`--tracker files`"):
-        tracking.opened("mlflow", None)
+        tracking.open_tracker("mlflow", None)
 
 
 def test_without_mlflow_the_files_are_recommended(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UsageError, match=r"MLflow cannot be imported .*`--tracker files`"):
-        tracking.opened("mlflow", None)
+        tracking.open_tracker("mlflow", None)
 
 
 def test_a_parent_that_cannot_be_written_is_refused_in_one_sentence(monkeypatch):
@@ -620,30 +627,54 @@ def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
         tracking.resolve("f" * 32)
 
 
-def test_figures_against_the_truth_are_metrics_by_their_own_names():
-    from pipelines.tracking.tracker import _figures, _metrics
-
-    last = {"accuracy": 0.5, "balanced_accuracy": 0.5, "worst_recall": 0.0, "recall": {"a": 1.0, "b": 0.0}}
-    fit = {"known": 9, "corrupted": 0, "memorised": None, "clean_fit": 0.75}
-    result = {"last": last, "fit": fit, "clean": {"rows": 4, **last, "recall": {"a": 0.25, "b": None}}}
-    written = {metric.key: metric.value for metric in _metrics(_figures(result), 0)}
-    assert written["fit/clean_fit"] == 0.75
-    assert "fit/memorised" not in written, "a share of no rows is absent, not zero"
-    assert (written["clean/rows"], written["clean/accuracy"], written["clean/recall/a"]) == (4, 0.5, 0.25)
-    assert "clean/recall/b" not in written
+RUN = RunKey(role="student", method="hinton", criterion="ce", seed=0)
+LOGITS = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
 
 
-def test_what_is_measured_on_request_and_beside_the_test_set_has_names_of_its_own():
-    from pipelines.tracking.tracker import _figures, _metrics
+def logged_metrics(result):
+    return {metric.key: metric.value for metric in _metrics(result_metrics(result), 0)}
 
-    last = {"nll": None, "ece": 0.25, "groups": {"many": 0.5, "few": None}, "scaled": {"temperature": 2.0, "ece": 0.1}}
-    robust = {"fgsm 8/255": {"accuracy": 0.5, "recall": {"a": 1.0}}, "mine": {"accuracy": 0.25, "largest_linf": 0.03}}
-    result = {"last": last, "agreement": {"test": 0.75, "corrupted": None}, "robust": robust}
-    result |= {"corruptions": {"noise": {"1": 0.5}}, "cost": {"parameters": 7, "seconds": 3.0, "teacher_seconds": None}}
-    result |= {"trained": {"seconds": 3.0, "peak_memory": 9, "updates": 4}}
-    assert {metric.key: metric.value for metric in _metrics(_figures(result), 0)} == {
-        **{"ece": 0.25, "groups/many": 0.5, "scaled/temperature": 2.0, "scaled/ece": 0.1},
-        **{"agreement/test": 0.75, "corruptions/noise/1": 0.5, "cost/parameters": 7},
-        **{"robust/fgsm 8_255/accuracy": 0.5, "robust/mine/accuracy": 0.25, "robust/mine/largest_linf": 0.03},
-        **{"training/seconds": 3.0, "training/peak_memory": 9},
+
+def test_metrics_on_known_labels_have_prefixes():
+    fit = FitMetrics(known=9, corrupted=0, foreign=0, metrics={"memorised": None, "clean_fit": 0.75})
+    result = make_result("x", RUN, np.array([0, 0]), LOGITS, fit=fit)
+    clean = result.last.model_copy(update={"rows": 4, "recall": {"cat": 0.25, "dog": None}})
+    logged = logged_metrics(result.model_copy(update={"clean": clean}))
+    assert (logged["fit/clean_fit"], logged["fit/known"]) == (0.75, 9)
+    assert "fit/memorised" not in logged, "a share of no rows is absent, not zero"
+    assert (logged["clean/rows"], logged["clean/accuracy"], logged["clean/recall/cat"]) == (4, 0.5, 0.25)
+    assert "clean/recall/dog" not in logged
+
+
+def test_optional_metrics_have_prefixes():
+    result = make_result("x", RUN, np.array([0, 0]), LOGITS)
+    groups, scaled = {"many": 0.5, "few": None}, TemperatureScaling(temperature=2.0, nll=None, ece=0.1)
+    cost = Cost(
+        **{"parameters": 7, "macs": 8, "images": None, "seconds": 3.0, "teacher_seconds": None},
+        **{"images_per_second": 30.0, "peak_memory": 9},
+    )
+    robust = {
+        "fgsm 8/255": AttackMetrics(attack="fgsm", accuracy=0.5, balanced_accuracy=0.4, recall={"cat": 1.0}),
+        "mine": AttackMetrics(attack="mine", accuracy=0.25, balanced_accuracy=0.2, recall={}, largest_linf=0.03),
+    }
+    changes = {
+        "last": result.last.model_copy(update={"groups": groups, "scaled": scaled}),
+        "agreement": {"test": 0.75, "corrupted": None},
+        "robust": robust,
+        "corruptions": {"noise": {"1": 0.5}},
+        "cost": cost,
+        "training": make_training(peak_memory=9),
+    }
+    plain = logged_metrics(result)
+    logged = logged_metrics(result.model_copy(update=changes))
+    assert {name: value for name, value in logged.items() if name not in plain} == {
+        **{"groups/many": 0.5, "scaled/temperature": 2.0, "scaled/ece": 0.1},
+        **{"agreement/test": 0.75, "corruptions/noise/1": 0.5},
+        **{"robust/fgsm 8_255/accuracy": 0.5, "robust/fgsm 8_255/balanced_accuracy": 0.4},
+        **{"robust/mine/accuracy": 0.25, "robust/mine/balanced_accuracy": 0.2, "robust/mine/largest_linf": 0.03},
+        **{"training/seconds": 3.0, "training/images_per_second": 30.0, "training/peak_memory": 9},
+    }
+    assert {name: value for name, value in logged.items() if name.startswith("cost/")} == {
+        "cost/parameters": 7,
+        "cost/macs": 8,
     }

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,14 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import folder, noise, refused, save
+from image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
 
 from robustkd.data import arrays, decode
 from robustkd.data.sources import from_frame, load_dataset
 from robustkd.data.splits import split_source
 from robustkd.errors import UsageError
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
 FILES = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 LINES = "image,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\ndog/1.png,dog\n"
 
@@ -26,7 +24,7 @@ LINES = "image,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\ndog/1.png,dog
 @pytest.fixture
 def table(tmp_path):
     """A CSV beside a folder of four images, as text or bytes."""
-    folder(tmp_path)
+    make_folder(tmp_path)
 
     def written(content=LINES):
         file = tmp_path / "mine.csv"
@@ -58,7 +56,7 @@ def test_a_table_and_a_folder_of_the_same_files_are_the_same_data(table, tmp_pat
 
 def test_parts_too(tmp_path):
     for part in ("train", "val", "test"):
-        folder(tmp_path, part=part)
+        make_folder(tmp_path, part=part)
     same = load_dataset(f"folder:{tmp_path}")
     lines = [f"{file},{file.split('/')[1]},{file.split('/')[0].upper()}" for file in same.files]
     (tmp_path / "mine.csv").write_text("\n".join(["image,label,split", *lines]))
@@ -100,7 +98,7 @@ def test_labels_are_texts_as_given(table):
     quoted = LINES.replace(",cat", ',"a ""big"" cat"').replace("image,label", 'image,label,"a\nnote"')
     quoted = quoted.replace('cat"', 'cat",').replace(",dog", ",dog,")
     assert load_dataset(table(quoted)).classes == ('a "big" cat', "dog")
-    assert "line 7" in refused(table(quoted + "dog/0.png,,\n"), "has no label")  # lines, not rows
+    assert "line 7" in assert_refused(table(quoted + "dog/0.png,,\n"), "has no label")  # lines, not rows
 
 
 def test_clean_labels_groups_and_parts(table):
@@ -158,26 +156,26 @@ def test_clean_labels_groups_and_parts(table):
     ],
 )
 def test_what_is_amiss_is_said(table, content, said):
-    refused(table(content), "csv:", *said)
+    assert_refused(table(content), "csv:", *said)
 
 
 def test_a_csv_that_is_not_there(tmp_path):
     (tmp_path / "mine.csv").mkdir()
-    refused(f"csv:{tmp_path / 'mine.csv'}", "is a folder, not a file")
-    refused(f"csv:{tmp_path / 'min.csv'}", "there is no", "did you mean 'mine.csv'?")
-    refused(f"parquet:{tmp_path / 'min.parquet'}", "there is no")
-    refused("csv:", "csv:PATH")
+    assert_refused(f"csv:{tmp_path / 'mine.csv'}", "is a folder, not a file")
+    assert_refused(f"csv:{tmp_path / 'min.csv'}", "there is no", "did you mean 'mine.csv'?")
+    assert_refused(f"parquet:{tmp_path / 'min.parquet'}", "there is no")
+    assert_refused("csv:", "csv:PATH")
 
 
 def test_whole_paths_may_lead_into_the_folder_only(table, tmp_path):
-    save(noise(0), tmp_path.parent / "outside.png")
+    save_image(noise_image(0), tmp_path.parent / "outside.png")
     assert load_dataset(table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))).files == FILES
     link = tmp_path.parent / f"{tmp_path.name}-link"
     link.symlink_to(tmp_path)
     table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))
     assert load_dataset(f"csv:{link / 'mine.csv'}").files == FILES
     for path in ("../outside.png", str(tmp_path.parent / "outside.png"), f"{tmp_path}/../outside.png", f"{tmp_path}-x"):
-        refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "is outside")
+        assert_refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "is outside")
 
 
 def test_names_say_nothing_of_what_is_in_a_file(table, tmp_path):
@@ -189,7 +187,7 @@ def test_names_say_nothing_of_what_is_in_a_file(table, tmp_path):
 def test_unreadable_images_are_named_or_left_out(table, tmp_path):
     (tmp_path / "cat" / "1.png").write_text("not an image")
     content = columns(clean_label=["cat", "dog", "", "cat"], group=list("aabc"), split=["train"] * 4)
-    refused(table(content), "1 of 4", "cat/1.png (not an image of a known format)", "--skip-bad-images")
+    assert_refused(table(content), "1 of 4", "cat/1.png (not an image of a known format)", "--skip-bad-images")
     source = load_dataset(table(content), skip_bad_images=True)
     assert source.skipped == ("cat/1.png",)
     assert source.files == (FILES[0], *FILES[2:])
@@ -197,9 +195,9 @@ def test_unreadable_images_are_named_or_left_out(table, tmp_path):
     assert list(source.truth) == [0, -1, 0]
     assert len(source.images) == len(source.groups) == len(source.parts) == 3
     (tmp_path / "cat" / "0.png").unlink()
-    refused(table(content), "no readable images to train on of cat", skip_bad_images=True)
+    assert_refused(table(content), "no readable images to train on of cat", skip_bad_images=True)
     twice = "image,label\ncat/1.png,cat\ncat/1.png,dog\n"  # one file in two rows
-    refused(table(twice), "none of the 2 image files", skip_bad_images=True)
+    assert_refused(table(twice), "none of the 2 image files", skip_bad_images=True)
 
 
 def test_the_second_read_decodes_nothing(table, monkeypatch):
@@ -242,7 +240,7 @@ def parquet(root, data, notes=None):
 
 
 def test_parquet_of_paths_bytes_or_both(tmp_path):
-    folder(tmp_path)
+    make_folder(tmp_path)
     same = load_dataset(f"folder:{tmp_path}")
     labels, held = ["cat", "cat", "dog", "dog"], bytes_of(tmp_path)
     kinds = {
@@ -262,7 +260,7 @@ def test_parquet_of_paths_bytes_or_both(tmp_path):
 
 
 def test_parquet_as_hugging_face_writes_it(tmp_path):
-    folder(tmp_path)
+    make_folder(tmp_path)
     features = {"label": {"names": ["zebra", "cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
     notes = {"huggingface": json.dumps({"info": {"features": features}})}
     data = {"image": [{"bytes": content, "path": "x.png"} for content in bytes_of(tmp_path)], "label": [2, 1, 0, 2]}
@@ -270,7 +268,7 @@ def test_parquet_as_hugging_face_writes_it(tmp_path):
     assert source.classes == ("zebra", "cat", "dog")
     assert list(source.labels) == [2, 1, 0, 2]
     assert load_dataset(parquet(tmp_path, data)).classes == ("0", "1", "2")
-    refused(
+    assert_refused(
         parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes),
         "classes has names for 0 to 2, but label ranges from -1",
     )
@@ -281,15 +279,15 @@ def test_parquet_as_hugging_face_writes_it(tmp_path):
 
 
 def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
-    folder(tmp_path)
+    make_folder(tmp_path)
     held = bytes_of(tmp_path)
     held[1] = held[1][:40]
     labels = ["cat", "cat", "dog", "dog"]
-    refused(parquet(tmp_path, {"image": held, "label": labels}), "1 of 4", "row 1 (")
+    assert_refused(parquet(tmp_path, {"image": held, "label": labels}), "1 of 4", "row 1 (")
     named = [{"bytes": content, "path": f"{row}.png"} for row, content in enumerate(held)]
     word = parquet(tmp_path, {"image": named, "label": labels})
-    refused(word, "1 of 4", "1.png (")
-    save(noise(0), tmp_path / "1.png")  # what stands in the table is not what lies beside it
+    assert_refused(word, "1 of 4", "1.png (")
+    save_image(noise_image(0), tmp_path / "1.png")  # what stands in the table is not what lies beside it
     source = load_dataset(word, skip_bad_images=True)
     assert source.files == ("0.png", "2.png", "3.png")
     assert source.skipped == ("1.png",)
@@ -312,25 +310,27 @@ def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
     ],
 )
 def test_parquet_amiss(tmp_path, others, said):
-    folder(tmp_path)
+    make_folder(tmp_path)
     data = {"image": list(FILES), "label": ["cat", "cat", "dog", "dog"], **others}
-    refused(parquet(tmp_path, {name: column for name, column in data.items() if column is not None}), "parquet:", *said)
+    assert_refused(
+        parquet(tmp_path, {name: column for name, column in data.items() if column is not None}), "parquet:", *said
+    )
 
 
 def test_no_parquet(tmp_path):
     file = tmp_path / "mine.parquet"
     file.write_text("image,label\n")
-    refused(f"parquet:{file}", "is not a readable Parquet file")
+    assert_refused(f"parquet:{file}", "is not a readable Parquet file")
     file.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
-    refused(f"parquet:{file}", "is not a readable Parquet file")
-    refused(f"parquet:{tmp_path}", "is a folder, not a file")
+    assert_refused(f"parquet:{file}", "is not a readable Parquet file")
+    assert_refused(f"parquet:{tmp_path}", "is a folder, not a file")
 
 
 # Frames
 
 
 def test_frames(tmp_path):
-    folder(tmp_path)
+    make_folder(tmp_path)
     same = load_dataset(f"folder:{tmp_path}", image_size=8)
     frame = pd.DataFrame({"image": FILES, "label": ["cat", "cat", "dog", "dog"]}, index=[7, 7, 3, 1])
     for one in (frame, frame.astype({"label": "category"}), frame.astype(object), frame.astype(str)):
@@ -350,7 +350,7 @@ def test_frames(tmp_path):
 
 
 def test_what_was_made_of_a_frame_goes_into_a_study(tmp_path):
-    folder(tmp_path)
+    make_folder(tmp_path)
     frame = pd.DataFrame({"image": FILES, "label": ["a", "a", "b", "b"], "clean_label": ["b", "", "", "b"]})
     source = from_frame(frame, tmp_path)
     arrays.save_npz(source, tmp_path / "made.npz")
@@ -365,7 +365,7 @@ def test_what_was_made_of_a_frame_goes_into_a_study(tmp_path):
 def test_groups_of_a_table_stay_whole(tmp_path):
     lines = ["image,label,group"]
     for row in range(48):
-        save(noise(row, (8, 8, 3)), tmp_path / f"{row}.png")
+        save_image(noise_image(row, (8, 8, 3)), tmp_path / f"{row}.png")
         group = "" if row % 12 == 0 else f"patient {row // 4}"
         lines.append(f"{row}.png,{'ab'[row % 24 // 12]},{group}")
     (tmp_path / "mine.csv").write_text("\n".join(lines))
@@ -381,7 +381,7 @@ def test_groups_of_a_table_stay_whole(tmp_path):
 
 
 def test_real_photographs(tmp_path):
-    place = REAL / "clothing"
+    place = REAL_DATA / "clothing"
     if not place.is_dir():
         pytest.skip("real data not present")
     kinds = ("dress", "shoes", "t-shirt")
@@ -405,22 +405,22 @@ def test_real_photographs(tmp_path):
 
 
 def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
-    root = folder(tmp_path)
+    root = make_folder(tmp_path)
     os.mkfifo(root / "cat" / "pipe.png")
-    refused(f"folder:{root}", "cat/pipe.png (not a regular file)")
-    refused(f"csv:{root / 'cat' / 'pipe.png'}", "is not a regular file")
+    assert_refused(f"folder:{root}", "cat/pipe.png (not a regular file)")
+    assert_refused(f"csv:{root / 'cat' / 'pipe.png'}", "is not a regular file")
 
 
 @pytest.mark.parametrize("notes", ["no json", "[]", "null", '{"info": null}', '{"info": {"features": []}}'])
 def test_notes_of_another_form_are_passed_over(tmp_path, notes):
-    folder(tmp_path)
+    make_folder(tmp_path)
     made = pa.table({"image": list(FILES), "label": [0, 0, 1, 1]}).replace_schema_metadata({"huggingface": notes})
     pq.write_table(made, tmp_path / "mine.parquet")
     assert load_dataset(f"parquet:{tmp_path / 'mine.parquet'}").classes == ("0", "1")
 
 
 def test_names_that_terminals_and_pictures_cannot_take_are_refused(table):
-    refused(
+    assert_refused(
         table(LINES.replace(",cat", ",c\x1b[31mat")), "the class 'c\\x1b[31mat' has a control character in its name"
     )
-    refused(table(LINES.replace("cat/0.png", "cat/0\0.png")), "embedded null")
+    assert_refused(table(LINES.replace("cat/0.png", "cat/0\0.png")), "embedded null")

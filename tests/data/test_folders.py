@@ -1,0 +1,135 @@
+"""Folders of images: classes and parts from folder names, and the layouts that are refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+from image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
+
+from robustkd.data import decode
+from robustkd.data.sources import load_dataset
+
+
+def test_class_folders(tmp_path):
+    root = make_folder(tmp_path, ("dog", "cat", "ant"))
+    source = load_dataset(f"folder:{root}", image_size=8)
+    assert source.classes == ("ant", "cat", "dog")
+    assert source.images.shape == (6, 3, 8, 8)
+    assert isinstance(source.images, np.memmap)
+    assert not source.images.flags.writeable
+    assert source.files[:2] == ("ant/0.png", "ant/1.png")
+    assert list(source.labels) == [0, 0, 1, 1, 2, 2]
+    assert source.labels.dtype == np.int64
+    assert source.truth is None
+    assert source.parts is None
+    assert source.flips
+    for row, file in enumerate(source.files):
+        assert (source.images[row] == decode.decode_image(root / file, 8)).all()
+
+
+def test_what_is_no_image_or_hidden_is_ignored(tmp_path):
+    root = make_folder(tmp_path)
+    plain = load_dataset(f"folder:{root}").fingerprint
+    for name in ("notes.txt", "labels.csv", "Thumbs.db", ".0.png", "._1.png"):
+        (root / "cat" / name).write_text("not an image")
+    make_folder(root, part="cat/.ipynb_checkpoints")
+    make_folder(root / "__MACOSX")
+    make_folder(root / ".git")
+    (root / "README.md").write_text("about")
+    assert load_dataset(f"folder:{root}").fingerprint == plain
+
+
+def test_images_in_folders_within_a_class_belong_to_it(tmp_path):
+    root = make_folder(tmp_path)
+    save_image(noise_image(5), root / "cat" / "monday" / "0.PNG")
+    assert load_dataset(f"folder:{root}").files == (
+        "cat/0.png",
+        "cat/1.png",
+        "cat/monday/0.PNG",
+        "dog/0.png",
+        "dog/1.png",
+    )
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
+def test_parts(tmp_path, val):
+    for part in ("train", val, "test"):
+        make_folder(tmp_path, part=part)
+    source = load_dataset(f"folder:{tmp_path}")
+    assert source.classes == ("cat", "dog")
+    for row, file in enumerate(source.files):
+        part, kind, _ = file.split("/")
+        assert source.parts[row] == ("val" if part == val else part)
+        assert source.classes[source.labels[row]] == kind
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    source = load_dataset(f"folder:{make_folder(tmp_path, ('bus', 'car', 'train'))}")
+    assert source.classes == ("bus", "car", "train")
+    assert source.parts is None
+
+
+def test_tiny_imagenet(tmp_path):
+    for kind in ("n01", "n02", "n03"):
+        for one in range(2):
+            save_image(noise_image(one), tmp_path / "train" / kind / "images" / f"{kind}_{one}.JPEG")
+    for one in range(3):
+        save_image(noise_image(one), tmp_path / "val" / "images" / f"val_{one}.JPEG")
+        save_image(noise_image(one), tmp_path / "test" / "images" / f"test_{one}.JPEG")
+    notes = "".join(f"val_{one}.JPEG\t{kind}\t0\t0\t62\t62\n" for one, kind in enumerate(("n03", "n01", "n03")))
+    (tmp_path / "val" / "val_annotations.txt").write_text(notes)
+    (tmp_path / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tcrane\nn03\tcrane, bird\nn04\tboat\n")
+    source = load_dataset(f"folder:{tmp_path}")
+    assert source.classes == ("goldfish", "n02", "n03")
+    assert source.files[-3:] == tuple(f"val/images/val_{one}.JPEG" for one in range(3))
+    assert list(source.labels) == [0, 0, 1, 1, 2, 2, 2, 0, 2]
+    assert list(source.parts) == ["train"] * 6 + ["test"] * 3
+    (tmp_path / "val" / "images" / "val_1.JPEG").unlink()
+    assert_refused(f"folder:{tmp_path}", "val/images/val_1.JPEG", "No such file")
+
+
+def test_folders_that_say_too_little(tmp_path):
+    assert_refused(f"folder:{make_folder(tmp_path / 'photos').parent}/photo", "there is no", "did you mean 'photos'")
+    (tmp_path / "empty").mkdir()
+    assert_refused(f"folder:{tmp_path / 'empty'}", "contains no class folders")
+    assert_refused(f"folder:{make_folder(tmp_path / 'one', ['cat'])}", "only one class", "'cat'")
+    assert_refused(f"folder:{tmp_path / 'one' / 'cat' / '0.png'}", "is a file, not a folder")
+    (make_folder(tmp_path / "hollow") / "bird").mkdir()
+    assert_refused(f"folder:{tmp_path / 'hollow'}", "no images", "bird")
+    make_folder(tmp_path / "flat", ("train", "test"))
+    assert_refused(f"folder:{tmp_path / 'flat'}", "train contains no class folders")
+    make_folder(tmp_path / "tested", ("cat", "dog", "test"))
+    assert_refused(f"folder:{tmp_path / 'tested'}", "'test'", "but no 'train'")
+
+
+def test_parts_that_disagree(tmp_path):
+    make_folder(tmp_path, part="train")
+    make_folder(tmp_path, ("cat", "dog", "newt"), part="test")
+    assert_refused(f"folder:{tmp_path}", "test has classes that train does not have", "newt")
+    shutil.rmtree(tmp_path / "test")
+    make_folder(tmp_path, part="tests")
+    assert_refused(f"folder:{tmp_path}", "'tests' is next to 'train'")
+
+
+def test_a_class_of_unreadable_images_is_named(tmp_path):
+    root = make_folder(tmp_path)
+    for file in (root / "dog").iterdir():
+        file.write_text("not an image")
+    assert_refused(f"folder:{root}", "no readable images", "dog", skip_bad_images=True)
+    for file in (root / "cat").iterdir():
+        file.write_text("not an image")
+    assert_refused(f"folder:{root}", "none of the 4", "not an image", skip_bad_images=True)
+
+
+def test_real_photographs():
+    if not (REAL_DATA / "clothing").is_dir():
+        pytest.skip("real data not present")
+    source = load_dataset(f"folder:{REAL_DATA / 'clothing'}")
+    assert source.images.shape == (3781, 3, 32, 32)
+    assert {part: int((source.parts == part).sum()) for part in ("train", "val", "test")} == {
+        "train": 3068,
+        "val": 341,
+        "test": 372,
+    }
+    assert len(source.classes) == 10
+    assert 60 < source.images.mean() < 220

@@ -1,0 +1,121 @@
+"""The cache of decoded images: when it is used, when files are decoded again, and what it holds."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from image_files import assert_refused, make_folder, noise_image, save_image
+from PIL import Image
+
+from robustkd.data import decode, image_cache
+from robustkd.data.sources import load_dataset
+
+
+def test_only_grey_images_make_one_channel(tmp_path):
+    root = make_folder(tmp_path)
+    for kind in ("cat", "dog"):
+        save_image(Image.fromarray(np.asarray(noise_image(3, (9, 9)))), root / kind / "0.png")
+        save_image(noise_image(4, (9, 9)).convert("RGB"), root / kind / "1.png")  # grey in three channels is grey
+    source = load_dataset(f"folder:{root}", image_size=9)
+    assert source.images.shape == (4, 1, 9, 9)
+    assert (source.images[0, 0] == np.asarray(noise_image(3, (9, 9)))).all()
+    save_image(noise_image(5), root / "dog" / "2.png")
+    assert load_dataset(f"folder:{root}", image_size=9).images.shape == (5, 3, 9, 9)
+
+
+def test_the_second_read_decodes_nothing(tmp_path, monkeypatch):
+    root = make_folder(tmp_path)
+    first = load_dataset(f"folder:{root}")
+    monkeypatch.setattr(decode, "decode_image", lambda *_: pytest.fail("decoded again"))
+    second = load_dataset(f"folder:{root}")
+    assert (first.images == second.images).all()
+    assert first.fingerprint == second.fingerprint
+
+
+@pytest.mark.parametrize("change", ["size", "file", "time", "name"])
+def test_what_has_changed_is_decoded_again(tmp_path, monkeypatch, change):
+    root = make_folder(tmp_path)
+    load_dataset(f"folder:{root}")
+    decoded = []
+    picture = decode.decode_image
+    monkeypatch.setattr(decode, "decode_image", lambda file, *rest: decoded.append(file) or picture(file, *rest))
+    if change == "file":
+        save_image(noise_image(9, (9, 9, 3)), root / "cat" / "2.png")
+    if change == "time":
+        os.utime(root / "cat" / "0.png", ns=(0, 0))
+    if change == "name":
+        (root / "cat" / "0.png").rename(root / "cat" / "7.png")
+    load_dataset(f"folder:{root}", image_size=16 if change == "size" else 32)
+    assert len(decoded) == 4 + (change == "file")
+
+
+def test_an_interrupted_decode_leaves_nothing_to_be_mistaken(tmp_path, monkeypatch, cache):
+    root = make_folder(tmp_path)
+
+    def interrupted(file, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "decode_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            load_dataset(f"folder:{root}")
+    assert not list(cache.iterdir())
+    assert (load_dataset(f"folder:{root}").images[0] == decode.decode_image(root / "cat" / "0.png", 32)).all()
+
+
+def test_images_without_their_record_are_not_a_cache(tmp_path, cache):
+    root = make_folder(tmp_path)
+    right = np.array(load_dataset(f"folder:{root}").images)
+    next(cache.glob("*.json")).unlink()
+    np.save(next(cache.glob("*.npy")), np.zeros_like(right))
+    assert (load_dataset(f"folder:{root}").images == right).all()
+
+
+def test_a_file_that_can_be_read_again_is_not_left_out_for_ever(tmp_path, monkeypatch):
+    root = make_folder(tmp_path)
+    picture = decode.decode_image
+
+    def away(file, *rest):
+        if file.name == "1.png":
+            raise OSError("the drive is away")
+        return picture(file, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "decode_image", away)
+        assert len(load_dataset(f"folder:{root}", skip_bad_images=True).labels) == 2
+    assert len(load_dataset(f"folder:{root}", skip_bad_images=True).labels) == 4
+
+
+def test_a_copy_elsewhere_is_the_same_data(tmp_path):
+    root = make_folder(tmp_path / "here")
+    copy = shutil.copytree(root, tmp_path / "there", copy_function=shutil.copyfile)
+    one, two = load_dataset(f"folder:{root}"), load_dataset(f"folder:{copy}")
+    assert one.fingerprint == two.fingerprint
+    (copy / "cat").rename(copy / "cow")
+    assert load_dataset(f"folder:{copy}").fingerprint != one.fingerprint
+    save_image(noise_image(99), root / "cat" / "0.png")
+    assert load_dataset(f"folder:{root}").fingerprint != one.fingerprint
+
+
+def test_equal_names_sizes_and_times_elsewhere_are_not_the_same_cache(tmp_path):
+    for place, seed in (("one", 0), ("two", 50)):
+        for number, kind in enumerate(("cat", "dog")):
+            os.utime(save_image(noise_image(seed + number), tmp_path / place / kind / "0.bmp"), ns=(0, 0))
+    one, two = (load_dataset(f"folder:{tmp_path / place}").images for place in ("one", "two"))
+    assert (one != two).any()
+
+
+def test_the_cache_folder_is_chosen_and_refused(tmp_path, monkeypatch, cache):
+    root = make_folder(tmp_path / "photos")
+    load_dataset(f"folder:{root}", cache_dir=tmp_path / "mine")
+    assert list((tmp_path / "mine").glob("*.npy"))
+    assert not list(cache.iterdir())
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "file" / "below"))
+    assert_refused(f"folder:{root}", str(tmp_path / "file" / "below"), "cannot be written", "ROBUSTKD_CACHE")
+    monkeypatch.setenv("ROBUSTKD_CACHE", str(tmp_path / "full"))
+    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    assert_refused(f"folder:{root}", "0.0 GB free", "ROBUSTKD_CACHE")
+    monkeypatch.setenv("ROBUSTKD_CACHE", "")
+    assert image_cache._default_cache_dir().name == "robustkd"
