@@ -29,7 +29,13 @@ def seeded_generators(device: torch.device, seed: int) -> Iterator[None]:
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         generators.append(torch.cuda.default_generators[index])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _LOCK:  # not while another thread draws first weights
+        states = [generator.get_state() for generator in generators]
         for generator in generators:
             generator.manual_seed(seed)
+    try:
         yield
+    finally:
+        with _LOCK:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
