@@ -1,4 +1,4 @@
-"""python -m pipelines: what MLproject calls, from the project's root."""
+"""python -m pipelines: the command that MLproject calls from the project's root."""
 
 from pipelines.cli import main
 

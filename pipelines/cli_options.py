@@ -1,4 +1,4 @@
-"""What an audit, a sweep and a comparison are asked for, by the command line as by their stages. No torch is imported here."""
+"""Options of an audit, a sweep and a comparison, shared by the command line and the stages. torch is not imported."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,96 +16,97 @@ from robustkd.types import AtLeastTwo, Count, Positive
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions(DataOptions):
-    """Which labels are judged, by nets trained how, and what becomes of the suspicious ones."""
+    """The labels to audit, how the networks are trained, and what is done with suspicious labels."""
 
-    dataset: Annotated[str, Parameter(parse=False)] = ""  # SPEC, which has no option
+    dataset: Annotated[str, Parameter(parse=False)] = ""  # the positional SPEC
     scenario: str = "clean"
-    """What is done to the training labels first: `noise0.2` shows how many known errors would be found in your data."""
+    """Changes to the training rows before the audit: `noise0.2` shows how many known errors would be found in your data."""
     net: str = "wrn_10_2"
-    """The net that judges, trained once per fold (see `robustkd models`)."""
+    """Network that is trained once per fold (see `robustkd models`)."""
     folds: AtLeastTwo = 5
-    """How many parts the training rows are cut into; each is judged by a net trained on the others."""
+    """Number of folds of the training rows; the labels of each are audited by a network trained on the others."""
     epochs: Count = 30
-    """Epochs of each net. Many more and it learns wrong labels by heart, many fewer and it takes right ones for wrong."""
+    """Epochs of each network. With many more it memorises wrong labels, with many fewer it flags correct ones."""
     batch: Count = 64
-    """Samples per update."""
+    """Batch size."""
     lr: Positive = 0.1
-    """Learning rate of SGD at the start."""
+    """Initial learning rate of SGD."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of the epochs over which the rate rises from 0."""
+    """Fraction of the epochs during which the learning rate rises from 0."""
     augment: bool = True
-    """Move each image by up to an eighth of its side, and mirror it where the data set allows."""
+    """Shift each image by up to an eighth of its side, and flip it horizontally where the data set allows it."""
     prune: bool = False
-    """Write pruned.csv: a manifest of the training rows without the suspicious ones."""
+    """Write pruned.csv, a manifest of the training rows without the suspicious ones."""
     relabel: bool = False
-    """Write relabelled.csv: a manifest of the training rows with the suspicious ones under their suggested labels."""
+    """Write relabelled.csv, a manifest of the training rows in which suspicious rows have their suggested labels."""
     keep: Count = 10
-    """What pruning and relabelling leave of a class to train on, or all it has; of held-out rows a share in proportion."""
+    """Training rows of each class that pruning and relabelling leave, or all if it has fewer; held-out rows in proportion."""
     show: Annotated[int, Field(ge=0, le=200)] = 200
-    """Images on the contact sheet at most."""
+    """Maximum number of images on the contact sheet."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Decides the folds, the nets' first weights, and the scenario's draw."""
+    """Seed of the folds, the initial weights and the draw of the scenario."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """What nets compute in; auto takes bf16 where the hardware has it and it is the faster."""
+    """Numerical precision; auto selects bf16 where the hardware supports it and it is faster."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
+    """cpu, cuda, cuda:1 or mps; auto selects a GPU if there is one."""
     threads: Count | None = None
-    """CPU threads; the machine's cores where not given."""
+    """Number of CPU threads; one per core by default."""
     out: str = "audits"
-    """The folder that audits are written to."""
+    """Folder to which audits are written."""
     fresh: bool = False
-    """Train everything again, whatever is there already; what was there is kept under another name."""
+    """Train everything again even if results exist; the existing folder is kept under another name."""
     plug: str | None = None
-    """Python files of your own, with commas between, that offer MODELS or SCENARIOS."""
+    """Your own Python files, separated by commas, that define MODELS or SCENARIOS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(StudyOptions):
-    """Studies that differ in data set and scenario alone; every other word is one for all of them.
+    """Studies that differ only in data set and scenario; all other options are shared.
 
-    >>> [(one.dataset, one.scenario) for one in SweepOptions(scenarios="clean,noise(0.2, convention=inclusive)").studies()]
+    >>> options = SweepOptions(scenarios="clean,noise(0.2, convention=inclusive)")
+    >>> [(study.dataset, study.scenario) for study in options.studies()]
     [('digits', 'clean'), ('digits', 'noise(0.2, convention=inclusive)')]
     """
 
-    dataset: Annotated[str, Parameter(parse=False)] = ""  # these two stand in the lists
+    dataset: Annotated[str, Parameter(parse=False)] = ""  # replaced by the lists
     scenario: Annotated[str, Parameter(parse=False)] = ""
     scenarios: str
-    """Scenarios with commas between, as in clean,noise0.4,imbalance0.2+noise0.4; each once (see `robustkd scenarios`)."""
+    """Scenarios separated by commas, as in clean,noise0.4,imbalance0.2+noise0.4; each once (see `robustkd scenarios`)."""
     datasets: str = "digits"
-    """Data sets with commas between (see `robustkd datasets`); one with a comma in its path in quotes."""
+    """Data sets separated by commas (see `robustkd datasets`); quote one whose path contains a comma."""
     name: str | None = None
-    """The sweep's name; from its studies where not given."""
+    """Name of the sweep; by default from its studies."""
 
     def studies(self) -> Iterator[StudyOptions]:
-        """What each study is asked for, data set by data set.
+        """Yield the options of each study, data set by data set.
 
         Raises:
-            robustkd.errors.UsageError: a list has a hole, or a bracket or quote that is not closed.
+            robustkd.errors.UsageError: a list has an empty item, or an unclosed bracket or quote.
         """
-        # The name is the sweep's; a study takes its own from data set and scenario.
-        own = {"scenarios", "datasets", "name"}
-        shared: dict[str, Any] = {name: value for name, value in asdict(self).items() if name not in own}
-        for dataset in dict.fromkeys(_unquoted(part) for part in _listed("datasets", self.datasets)):
-            for scenario in dict.fromkeys(_listed("scenarios", self.scenarios)):
+        # The name is the sweep's; a study's is derived from data set and scenario.
+        sweep_only = {"scenarios", "datasets", "name"}
+        shared: dict[str, Any] = {name: value for name, value in asdict(self).items() if name not in sweep_only}
+        for dataset in dict.fromkeys(_strip_quotes(part) for part in _split_list("datasets", self.datasets)):
+            for scenario in dict.fromkeys(_split_list("scenarios", self.scenarios)):
                 yield StudyOptions(**{**shared, "dataset": dataset, "scenario": scenario})
 
 
-def _listed(option: str, text: str) -> list[str]:
-    """The parts of an option's value."""
+def _split_list(option: str, text: str) -> list[str]:
+    """Split the value of an option at its commas."""
     try:
         return split_at(text, ",")
     except UsageError as error:
         raise UsageError(f"--{option} {error}") from None
 
 
-def _unquoted(text: str) -> str:
-    """A word without the quotes around it."""
+def _strip_quotes(text: str) -> str:
+    """Remove enclosing quotes."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudySelection(StudyOptions):
-    """Which study is meant, by its words; none, where no scenario is given."""
+    """The options that identify a study; none is selected without a scenario."""
 
     scenario: str = ""
-    """What was done to the training labels of the study that is meant."""
+    """Scenario of the study to select."""

@@ -1,8 +1,8 @@
-"""Where a person reads along."""
+"""The console that commands print to."""
 
 import sys
 
 from rich.console import Console
 
-# A log has no width of its own, and tables need some.
+# A log file has no width, but tables need one.
 console = Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 110)

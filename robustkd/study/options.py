@@ -1,6 +1,6 @@
-"""What a study is asked for: one typed definition that the command line, YAML files and the tracker's parameters share.
+"""Options of a study: one typed definition shared by the command line, YAML files and the tracker's parameters.
 
-Nothing here imports torch, so that a wrong word is refused before anything heavy is loaded.
+torch is not imported, so that an invalid option is reported before anything heavy is loaded.
 """
 
 from dataclasses import asdict
@@ -14,109 +14,109 @@ from robustkd.methods import METHODS
 from robustkd.specs import split_at
 from robustkd.types import Count, NonNegative, Positive, Seed, Share
 
-# Options that say where and how fast, not what: two studies that differ in these alone are one study.
-ELSEWHERE = {
+# Options that do not change what is trained: studies that differ only in these share a folder.
+NOT_IN_IDENTITY = {
     *("dataset", "data_dir", "download", "skip_bad_images", "methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
-    "precision",  # what it came to is part of the identity instead
-    *("attack", "corruptions", "trust_test_labels"),  # what is measured and said of the nets, once they are trained
+    "precision",  # the precision that was chosen is part of the identity instead
+    *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which data, and how they are read and split."""
+    """The data set, and how it is read and split."""
 
     dataset: str = "digits"
     """digits, mnist, fashion-mnist, kmnist, svhn, cifar10, cifar100, stl10, or your own folder:, csv:, parquet: or npz:PATH."""
     data_dir: str | None = None
-    """Where the files of a published data set lie; ./data where not given."""
+    """Folder with the files of a published data set; ./data by default."""
     download: bool = False
-    """Fetch a published data set that is not there."""
+    """Download a published data set if its files are missing."""
     image_size: Annotated[int, Field(ge=8)] = 32
-    """Pixels of the side that image files are brought to."""
+    """Side length in pixels to which image files are resized."""
     skip_bad_images: bool = False
-    """Leave out image files that cannot be read, and say how many, instead of stopping."""
+    """Skip unreadable image files and report their number, instead of stopping."""
     split_seed: Seed = 0
-    """Decides what is held out, and the test rows where none are published."""
+    """Seed of the held-out rows, and of the test rows where none are published."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Share of the training rows held out, corrupted like the rest, to stop the baseline early on; 0 for none."""
+    """Share of the training rows held out for early stopping, corrupted like the rest; 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(DataOptions):
-    """One data set, one scenario, several methods and seeds, paired seed by seed."""
+    """One data set, one scenario, several methods and seeds; the methods of a seed are paired."""
 
     scenario: str
-    """What is done to the training labels: words chained with +, as in imbalance0.2+noise0.4 (see `robustkd scenarios`)."""
+    """Changes to the training rows: scenarios chained with +, as in imbalance0.2+noise0.4 (see `robustkd scenarios`)."""
     methods: str = "baseline,hinton,dml"
-    """Methods with commas between, each `method` or `method+criterion`; `all` for every method that the nets allow."""
+    """Methods separated by commas, each `method` or `method+criterion`; `all` for every method that the networks support."""
     student: str = "wrn_10_2"
-    """The net to be trained (see `robustkd models`)."""
+    """The student's network (see `robustkd models`)."""
     teacher: str = "wrn_16_2"
-    """The teacher's net, trained anew for each seed; or a trained one: a model.pt, an MLflow run id or a model URI."""
+    """The teacher's network, trained for each seed; or a trained one: a model.pt, an MLflow run id or a model URI."""
     teacher_criterion: str = "ce"
-    """The criterion the teacher is trained with."""
+    """Criterion the teacher is trained with."""
     smooth_teacher: Literal["none", "labels", "consistency"] = "none"
-    """Train the teacher with smoothed labels, or to answer alike under small noise (see `robustkd methods smooth`)."""
+    """Train the teacher with smoothed labels, or for consistency under small noise (see `robustkd methods smooth`)."""
     init: str | None = None
-    """A model.pt that every student starts from, instead of weights drawn by the seed."""
+    """A model.pt that every student is initialised from, instead of weights drawn from the seed."""
     seeds: Count = 3
-    """How many seeds; each draws its own scenario, teacher, first weights and order."""
+    """Number of seeds; each has its own draw of the scenario, teacher, initial weights and order of batches."""
     data_seeds: Count | None = None
-    """How many different draws of the scenario the seeds share; one each where not given, 1 holds it fixed."""
+    """Number of different draws of the scenario, shared among the seeds; one per seed by default, 1 for a fixed one."""
     epochs: Count = 30
-    """Epochs of every run, the teacher's too."""
+    """Epochs of every run, including the teacher's."""
     batch: Count = 64
-    """Samples per update."""
+    """Batch size."""
     lr: Positive = 0.1
-    """Learning rate of SGD at the start."""
+    """Initial learning rate of SGD."""
     schedule: Literal["step", "cosine", "constant"] = "step"
-    """How the learning rate falls."""
+    """Learning rate schedule."""
     milestones: Annotated[str, Field(pattern=r"^0?\.\d+(, *0?\.\d+)*$")] = "0.3,0.6,0.8"
-    """Fractions of the run, with commas between, at which schedule `step` multiplies the rate by `factor`."""
+    """Fractions of the run, separated by commas, at which schedule `step` multiplies the learning rate by `factor`."""
     factor: Share = 0.2
-    """What the rate is multiplied by at a milestone."""
+    """Factor of the learning rate at each milestone."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of the run over which the rate rises from 0."""
+    """Fraction of the run during which the learning rate rises from 0."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD."""
     nesterov: bool = True
-    """Nesterov's form of it."""
+    """Use Nesterov momentum."""
     weight_decay: NonNegative = 5e-4
-    """Weight decay on everything that learns."""
+    """Weight decay of all trained parameters."""
     augment: bool = True
-    """Move each image by up to an eighth of its side, and mirror it where the data set allows."""
+    """Shift each image by up to an eighth of its side, and flip it horizontally where the data set allows it."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """What nets compute in; auto takes bf16 where the hardware has it and it is the faster."""
+    """Numerical precision; auto selects bf16 where the hardware supports it and it is faster."""
     attack: str | None = None
-    """Attacks on the test images, with commas between: fgsm, pgd, pgd50, or MODULE:CALLABLE of your own."""
+    """Attacks on the test images, separated by commas: fgsm, pgd, pgd50, or your own as MODULE:CALLABLE."""
     corruptions: bool = False
-    """Measure the nets on corrupted test images too: noise, blur, contrast, brightness, JPEG."""
+    """Also evaluate on corrupted test images: noise, blur, contrast, brightness, JPEG."""
     trust_test_labels: bool = False
-    """Take the test labels for clean where nobody has said so, and give verdicts by them."""
+    """Treat the test labels as clean even if that is not known, and base verdicts on them."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
+    """cpu, cuda, cuda:1 or mps; auto selects a GPU if there is one."""
     threads: Count | None = None
-    """CPU threads in all; the machine's cores where not given."""
+    """Total number of CPU threads; one per core by default."""
     jobs: Count | None = None
-    """Runs side by side; as many as there are threads on a CPU, one on a GPU, where not given."""
+    """Number of runs in parallel; by default one per thread on a CPU, and one on a GPU."""
     out: str = "studies"
-    """The folder that studies are written to."""
+    """Folder to which studies are written."""
     name: str | None = None
-    """The study's name; from data set and scenario where not given."""
+    """Name of the study; by default from data set and scenario."""
     fresh: bool = False
-    """Train everything again, whatever is there already; what was there is kept under another name."""
+    """Train everything again even if results exist; the existing folder is kept under another name."""
     plug: str | None = None
-    """Python files of your own, with commas between, that offer METHODS, SCENARIOS, MODELS or CRITERIA."""
+    """Your own Python files, separated by commas, that define METHODS, SCENARIOS, MODELS or CRITERIA."""
     tracker: Literal["mlflow", "files"] = "mlflow"
-    """mlflow writes to MLflow besides the plain files; files to those alone."""
+    """mlflow logs to MLflow in addition to the plain files; files writes only those."""
     experiment: str | None = None
-    """The MLflow experiment; robustkd where not given, or the one that `mlflow run` chose. `compare` then looks in all."""
+    """MLflow experiment; by default the one chosen by `mlflow run`, or else robustkd. `compare` searches all by default."""
 
     @property
     def everything(self) -> bool:
-        """Whether all methods were asked for, and so those that cannot be built may be left out."""
+        """Whether all methods are requested, so that those that cannot be built may be left out."""
         return self.methods.strip() == "all"
 
     def method_specs(self) -> list[MethodSpec]:
@@ -125,13 +125,13 @@ class StudyOptions(DataOptions):
         return [MethodSpec.parse(text) for text in dict.fromkeys(texts)]
 
     def attack_texts(self) -> list[str]:
-        """The attacks asked for, each once."""
+        """Return the requested attacks, each once."""
         return list(dict.fromkeys(split_at(self.attack, ","))) if self.attack else []
 
     def data_seed(self, seed: int) -> int:
-        """Which draw of the scenario a seed sees."""
+        """Return the seed of the draw of the scenario that a seed uses."""
         return seed if self.data_seeds is None else seed % self.data_seeds
 
     def identity(self) -> dict[str, Any]:
-        """The options that decide a result."""
-        return {name: value for name, value in asdict(self).items() if name not in ELSEWHERE}
+        """Return the options that decide the results."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY}

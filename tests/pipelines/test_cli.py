@@ -111,8 +111,8 @@ def test_a_server_that_does_not_answer_is_refused(
     ("content", "said"),
     [
         (None, "cannot be read"),
-        ("seeds: [", "is no YAML"),
-        ("- seeds", "should hold lines"),
+        ("seeds: [", "is not YAML"),
+        ("- seeds", "should contain lines"),
         ("sedes: 4", "there is no option 'sedes' (did you mean 'seeds'?)"),
         ("seeds: 0", "--seeds is '0'"),
     ],
@@ -240,5 +240,5 @@ def test_a_foreign_folder_that_shadows_ours_is_named(tmp_path: Path, name: str) 
         check=False,
     )
     assert done.returncode == 1
-    assert f"the package '{name}' should lie in {HOME}, but Python finds {tmp_path / name}" in done.stderr
+    assert f"the package '{name}' should be in {HOME}, but Python finds {tmp_path / name}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -325,7 +325,7 @@ def test_stopping_it_stops_all_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(session, "conduct", interrupted)
         _, error = stopped(typed, 130, capsys)
-    assert error == "robustkd: stopped; the same command goes on from here\n"
+    assert error == "robustkd: stopped; the same command continues from here\n"
     assert [s["state"] for s in card()["studies"]] == ["finished", "to do", "to do"]
     assert "clean" in (own() / "table.txt").read_text(), "what is finished is told"
     cli.main(typed)

@@ -1,0 +1,52 @@
+"""Tables of the commands that list what is registered. rich is imported only when a table is printed."""
+
+import sys
+
+from robustkd import types
+from robustkd.registry import Registry
+from robustkd.specs import parameter_types, settable_parameters
+
+
+def print_registry(registry: Registry, word: str | None) -> None:
+    """Print the entries of a registry, or the documentation and parameters of one word.
+
+    Raises:
+        robustkd.errors.UsageError: the word is not registered.
+    """
+    if word is None:
+        print_entries(registry)
+    else:
+        print_parameters(registry, word)
+
+
+def print_entries(registry: Registry) -> None:
+    """Print the name, summary and examples of each entry."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipelines.console import console
+
+    table = Table(box=None, show_header=False)
+    for name in registry:
+        examples = ", ".join(registry[name].examples)
+        table.add_row(escape(name), escape(registry[name].summary + (f": {examples}" if examples else "")))
+    console.print(table)
+
+
+def print_parameters(registry: Registry, word: str) -> None:
+    """Print the documentation of an entry, and its parameters with their types and defaults."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipelines.console import console
+
+    spec = registry.parse(word)
+    target = spec.load()
+    sys.stdout.write((sys.modules[target.__module__].__doc__ or target.__doc__ or "").strip() + "\n\n")
+    hints, given = parameter_types(target), {**spec.preset, **spec.fields}
+    table = Table(box=None, show_header=False)
+    for name, parameter in settable_parameters(target).items():
+        value = given.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
+        text = f"{value:.4g}" if type(value) is float else str(value)
+        table.add_row(name, escape(types.describe_type(hints[name])), text)
+    console.print(table)
