@@ -182,7 +182,7 @@ def construct_method(
             try:
                 net.load_state_dict(init.state_dict())
             except RuntimeError:
-                raise UsageError(f"--init: its weights are not those of a '{settings.student}'") from None
+                raise UsageError(f"--init: its weights are not those of a {settings.student}") from None
         return net
 
     ingredients: Ingredients = {

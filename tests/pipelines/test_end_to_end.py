@@ -87,7 +87,7 @@ def test_figures_per_epoch_and_per_class_are_those_of_the_files(client: MlflowCl
     run = runs(client)["hinton-seed0"]
     (folder,) = (ran / "studies").iterdir()
     result = json.loads((folder / "runs" / "hinton-seed0" / "result.json").read_text())
-    assert run.data.metrics["accuracy"] == pytest.approx(result["last"]["accuracy"])
+    assert run.data.metrics["accuracy"] == pytest.approx(result["last"]["metrics"]["accuracy"])
     for name, recall in result["last"]["recall"].items():
         assert run.data.metrics[f"recall/{name}"] == pytest.approx(recall)
     epochs = pd.read_csv(folder / "runs" / "hinton-seed0" / "epochs.csv")

@@ -14,10 +14,13 @@ from PIL import Image
 
 from pipelines import cli, planning, session
 from robustkd.errors import UsageError
+from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
-from robustkd.study import plan as study
-from robustkd.study import scheduler
+from robustkd.study import run_folder, scheduler
 from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Progress, Run, list_runs, teacher_of
+from robustkd.study.results import RunResult, StudyRecord, read_document
+from robustkd.study.run_folder import load_views
 from robustkd.training import checkpoint
 from tests.pipelines.toys import line, stripes
 
@@ -46,6 +49,11 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one | other)
 
 
+def result_of(run: str, where: Path | None = None) -> RunResult:
+    """The result of a run of the study."""
+    return read_document((where or folder()) / "runs" / run / "result.json", RunResult)
+
+
 def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(line("run", data, methods="baseline,hinton,dml", seeds="2"))
     said = capsys.readouterr().out
@@ -61,8 +69,8 @@ def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.Capture
     epochs = pd.read_csv(folder() / "runs" / "hinton-seed0" / "epochs.csv")
     assert epochs["epoch"].tolist() == [1, 2]
     assert epochs[["ce", "kd", "accuracy", "held_out_accuracy"]].notna().all(axis=None)
-    result = json.loads((folder() / "runs" / "hinton-seed0" / "result.json").read_text())
-    assert result["last"]["accuracy"] == pytest.approx(epochs["accuracy"].iloc[-1]), (
+    result = result_of("hinton-seed0")
+    assert result.last.metrics["accuracy"] == pytest.approx(epochs["accuracy"].iloc[-1]), (
         "the last epoch is what is reported"
     )
     assert (folder() / "comparison" / "per_class.png").stat().st_size > 1000
@@ -87,7 +95,7 @@ def test_what_is_finished_is_used_again_and_fresh_is_not(data: Path, capsys: pyt
     before = (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns
     capsys.readouterr()
     cli.main(line("run", data, methods="baseline,hinton,dml"))  # one method more: the others are there
-    assert "3 of 4 runs are there already" in capsys.readouterr().out
+    assert "3 of 4 runs are already finished" in capsys.readouterr().out
     assert (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns == before
     old = weights("hinton-seed0")
     cli.main([*line("run", data), "--fresh"])
@@ -106,7 +114,7 @@ def test_another_recipe_is_another_study(data: Path) -> None:
 def test_stages_by_hand_come_to_what_run_comes_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(line("distil", data))
-    assert "run `robustkd teacher` with the same words first" in capsys.readouterr().err
+    assert "run `robustkd teacher` with the same options first" in capsys.readouterr().err
     for stage in ("prepare", "teacher", "distil", "evaluate", "compare"):
         cli.main(line(stage, data))
     by_hand = weights("hinton-seed0")
@@ -130,10 +138,10 @@ def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
         scenario="clean", dataset=f"npz:{data}", methods="baseline,dml", student="resnet8", seeds=2, epochs=5, batch=16,
         jobs=2, threads=2,
     )  # fmt: skip
-    plan = planning.draft(options).freeze()
+    plan = planning.draft_study(options).write()
     told: list[tuple[str, int]] = []
-    for cell, error in scheduler.run(
-        plan, study.list_runs(options, False), lambda event: told.append((event.cell.name, event.epoch))
+    for cell, error in scheduler.execute_runs(
+        plan, list_runs(options, False), lambda event: told.append((event.run.name, event.epoch))
     ):
         assert error is None
         assert [epoch for name, epoch in told if name == cell.name] == [1, 2, 3, 4, 5]
@@ -142,17 +150,17 @@ def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(line("run", data, out="whole", epochs="4"))
-    monkeypatch.setattr("robustkd.study.run.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("robustkd.study.run_folder.SAVE_EVERY", 0.0)
     told = []
 
-    def cut(event: study.Progress) -> None:
+    def cut(event: Progress) -> None:
         told.append(event)
-        if event.cell.method == "hinton" and event.epoch == 2:
+        if event.run.method.text == "hinton" and event.epoch == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        real = scheduler.run
-        patch.setattr(scheduler, "run", lambda plan, cells, report: real(plan, cells, cut))
+        real = scheduler.execute_runs
+        patch.setattr(scheduler, "execute_runs", lambda plan, runs, report: real(plan, runs, cut))
         with pytest.raises(SystemExit) as stopped:
             cli.main(line("run", data, out="cut", epochs="4"))
     assert stopped.value.code == 130
@@ -187,9 +195,7 @@ def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.Cap
         "hinton-seed1",
         "teacher-seed0",
     ]
-    result = json.loads((second / "runs" / "teacher-seed0" / "result.json").read_text())
-    first = json.loads((given.parent / "result.json").read_text())
-    assert result["last"] == first["last"]
+    assert result_of("teacher-seed0", second).last == result_of("baseline-seed0").last
     wrong = line("run", data, init=str(given), student="resnet14", out="third")
     with pytest.raises(SystemExit):
         cli.main(wrong)
@@ -213,13 +219,14 @@ def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.Captur
         cli.main(line("run", data, out=smoothed, **words))
         assert f"\n{named} " in capsys.readouterr().out
         (where,) = Path(smoothed).iterdir()
-        result = json.loads((where / "runs" / "teacher-seed0" / "result.json").read_text())
-        assert result["cell"]["method"] == method
-        told = result["trained"]["hyperparameters"]
-        assert {name: told[f"smooth.{name}"] for name in chosen} == chosen
+        result = result_of("teacher-seed0", where)
+        assert result.run.method == method
+        assert result.training is not None
+        values = result.training.hyperparameters
+        assert {name: values[f"smooth.{name}"] for name in chosen} == chosen
         options = StudyOptions(scenario="noise0.2", dataset=f"npz:{data}", batch=16, out=smoothed, **words)
-        teacher, student = study.list_runs(options, False)[0], study.Run("student", "hinton", 0)
-        assert study.teacher_of(planning.draft(options).plan, student) == teacher, "what a student waits for is trained"
+        teacher, student = list_runs(options, False)[0], Run("student", MethodSpec.parse("hinton"), 0)
+        assert teacher_of(planning.draft_study(options).plan, student) == teacher, "what a student waits for is trained"
     for run in ("teacher-seed0", "hinton-seed0"):
         plain, *others = (weights(run, next(Path(smoothed).iterdir())) for smoothed in SMOOTHED)
         assert not any(equal(plain, other) for other in others)
@@ -232,7 +239,7 @@ def test_a_teacher_that_is_given_cannot_be_smoothed(data: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         cli.main(line("run", data, teacher=given, smooth_teacher="labels", out="second"))
     said = capsys.readouterr().err
-    assert f"--smooth-teacher labels: the teacher {given} is given and not trained here" in said
+    assert f"--smooth-teacher labels: the teacher {given} is already trained, so it cannot be smoothed" in said
     assert said.count("\n") == 1
     assert not list(Path("second").iterdir())
 
@@ -292,8 +299,9 @@ def test_a_users_method_scenario_and_net_need_no_edit_of_the_package(
     }
     cli.main(line("run", data, **options))
     assert "mimic(weight=0.1)" in capsys.readouterr().out
-    result = json.loads((folder() / "runs" / "mimic-weight=0.1-seed0" / "result.json").read_text())
-    assert result["trained"]["hyperparameters"]["mimic.weight"] == 0.1
+    training = result_of("mimic-weight=0.1-seed0").training
+    assert training is not None
+    assert training.hyperparameters["mimic.weight"] == 0.1
 
 
 def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
@@ -326,12 +334,9 @@ def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
 def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(line("run", data, methods="all", teacher="resnet8x4", epochs="1"))
     assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
-    card = json.loads((folder() / "study.json").read_text())
-    assert card["methods"] == [word for word in METHODS if word != "fsp"]
-    assert card["given"]["methods"] == "all"
-    assert {path.name for path in (folder() / "runs").iterdir()} == {
-        f"{w}-seed0" for w in (*card["methods"], "teacher")
-    }
+    record = read_document(folder() / "study.json", StudyRecord)
+    assert record.methods == [word for word in METHODS if word != "fsp"]
+    assert {path.name for path in (folder() / "runs").iterdir()} == {f"{w}-seed0" for w in (*record.methods, "teacher")}
     with pytest.raises(SystemExit) as refused:
         cli.main(line("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
     assert refused.value.code
@@ -345,20 +350,18 @@ def test_an_ensemble_is_measured_beside_its_model(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "robustkd.study.run.WATCHED", 5
+        "robustkd.study.run.MONITORED", 5
     )  # fewer than the test rows: what is looked at along the run is a part
     cli.main(line("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
     run = folder() / "runs" / "one-seed0"
-    result = json.loads((run / "result.json").read_text())
-    answers = np.load(run / "beside.npz")["ensemble"]
+    result = result_of("one-seed0")
+    answers = np.load(run / "auxiliary.npz")["ensemble"]
     labels = np.load(run / "test-last.npz")["labels"]
-    assert result["beside"]["ensemble"]["accuracy"] == pytest.approx((answers.argmax(axis=1) == labels).mean())
-    assert not (folder() / "runs" / "baseline-seed0" / "beside.npz").exists()
+    assert result.auxiliary["ensemble"].metrics["accuracy"] == pytest.approx((answers.argmax(axis=1) == labels).mean())
+    assert not (folder() / "runs" / "baseline-seed0" / "auxiliary.npz").exists()
     cli.main(["evaluate", *line("run", data, methods="baseline,one")[1:]])
-    assert json.loads((run / "result.json").read_text())["beside"] == result["beside"], (
-        "evaluated again, it is still there"
-    )
+    assert result_of("one-seed0").auxiliary == result.auxiliary, "it survives another evaluation"
 
 
 def test_a_dry_run_trains_nothing_and_tells_the_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,9 +394,10 @@ def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFix
 
 def test_bf16_trains_too(data: Path) -> None:
     cli.main(line("run", data, precision="bf16"))
-    result = json.loads((folder() / "runs" / "hinton-seed0" / "result.json").read_text())
-    assert result["trained"]["precision"] == "bf16"
-    assert np.isfinite(result["last"]["accuracy"])
+    result = result_of("hinton-seed0")
+    assert result.training is not None
+    assert result.training.precision == "bf16"
+    assert np.isfinite(result.last.metrics["accuracy"])
 
 
 def test_a_study_needs_no_mlflow(data: Path) -> None:
@@ -414,25 +418,26 @@ def test_a_study_needs_no_mlflow(data: Path) -> None:
 def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Path) -> None:
     cli.main(line("run", data, methods=",".join(f"{word}+balanced" for word in METHODS), student="wrn_10_1"))
     for word in METHODS:
-        result = json.loads((folder() / "runs" / f"{word}+balanced-seed0" / "result.json").read_text())
-        assert "balanced" in result["cell"]["method"]
-        assert np.isfinite(result["last"]["accuracy"])
+        result = result_of(f"{word}+balanced-seed0")
+        assert result.run.criterion == "balanced"
+        assert np.isfinite(result.last.metrics["accuracy"])
 
 
 @pytest.mark.gpu
 def test_every_method_runs_on_a_gpu(data: Path) -> None:
     cli.main(line("run", data, device="cuda", methods="all", epochs="4"))
     for run in (folder() / "runs").iterdir():
-        result = json.loads((run / "result.json").read_text())
-        assert result["trained"]["device"] == "cuda"
-        assert np.isfinite(result["last"]["accuracy"])
+        result = result_of(run.name)
+        assert result.training is not None
+        assert result.training.device == "cuda"
+        assert np.isfinite(result.last.metrics["accuracy"])
 
 
 def reviewed(data: Path, **arrays: np.ndarray) -> None:
     """The same data set, with what is known of its labels."""
     with np.load(data) as file:
         np.savez(data, **{**dict(file), **arrays})
-    study._source.cache_clear()
+    run_folder._read_source.cache_clear()
 
 
 def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_again(
@@ -449,16 +454,17 @@ def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_agai
     reviewed(data, clean=clean)
     cli.main(words)
     said = capsys.readouterr().out
-    shown = study.views(planning.draft(StudyOptions(**options(words))).plan, 0)
+    shown = load_views(planning.draft_study(StudyOptions(**options(words))).plan, 0)
     assert shown.test.truth is not None
     known = int((shown.test.truth >= 0).sum())
     assert 0 < known < len(shown.test)
     assert f"test labels as given; the clean part is {known} of {len(shown.test)} rows with a clean label" in said
     assert "on the test rows with a clean label, recall per class" in said
-    result = json.loads((folder() / "runs" / "baseline-seed0" / "result.json").read_text())
-    assert result["clean"]["rows"] == known
+    clean_part = result_of("baseline-seed0").clean
+    assert clean_part is not None
+    assert clean_part.rows == known
     right = np.load(folder() / "runs" / "baseline-seed0" / "test-last.npz")["logits"].argmax(axis=1) == shown.test.truth
-    assert result["clean"]["accuracy"] == pytest.approx(right[shown.test.truth >= 0].mean())
+    assert clean_part.metrics["accuracy"] == pytest.approx(right[shown.test.truth >= 0].mean())
     assert (folder() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns == stamp, "it was trained again"
     assert equal(before, weights("baseline-seed0"))
 
@@ -475,11 +481,12 @@ def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
 ) -> None:
     words = line("run", data, methods="baseline", scenario="openset(0.25, source=digits)+noise0.2")
     cli.main(words)
-    shown = study.views(planning.draft(StudyOptions(**options(words))).plan, 0)
-    result = json.loads((folder() / "runs" / "baseline-seed0" / "result.json").read_text())
-    assert result["fit"]["foreign"] == shown.train.foreign.sum() == round(0.25 * len(shown.train))
-    assert 0 <= result["fit"]["foreign_fitted"] <= 1
-    assert (result["fit"]["known"], result["fit"]["memorised"]) == (0, None), "nobody said what its own images are"
+    shown = load_views(planning.draft_study(StudyOptions(**options(words))).plan, 0)
+    fit = result_of("baseline-seed0").fit
+    assert fit is not None
+    assert fit.foreign == shown.train.foreign.sum() == round(0.25 * len(shown.train))
+    assert 0 <= fit.metrics["foreign_fitted"] <= 1
+    assert (fit.known, fit.metrics["memorised"]) == (0, None), "the labels of its own images are not known to be right"
     assert "memorised" not in capsys.readouterr().out
 
 
@@ -495,7 +502,7 @@ def test_a_file_that_a_scenario_reads_is_part_of_what_a_study_is(data: Path) -> 
             given[chosen] = (given[chosen] + 1) % 3
         mine.write_text("me\n" + "\n".join(map(str, given)) + "\n")
         os.utime(mine, (len(drawn), len(drawn)))  # within the second, as a test is
-        drawn.append(planning.draft(StudyOptions(**options(words))))
+        drawn.append(planning.draft_study(StudyOptions(**options(words))))
     assert len({draft.plan.folder for draft in drawn}) == 3
 
 
@@ -506,7 +513,7 @@ def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(dat
     before = json.loads(card.read_text())
     card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
     with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh begins anew"):
-        planning.draft(StudyOptions(**options(words))).freeze()
+        planning.draft_study(StudyOptions(**options(words))).write()
 
 
 def test_a_process_that_is_killed_ends_the_study_in_a_sentence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -522,5 +529,5 @@ def test_a_process_that_is_killed_ends_the_study_in_a_sentence(data: Path, capsy
         cli.main(line("run", data, methods="baseline,fatal", plug="fatal.py", jobs="2"))
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert "robustkd: a process was ended from outside" in said
+    assert "robustkd: a process was terminated from outside" in said
     assert "Traceback" not in said
