@@ -56,5 +56,5 @@ def test_other_shapes_are_refused(shape: tuple[int, ...], options: dict[str, Any
     ("low", "high", "hint"), [(0.0, 200.0, "white=255"), (0.0, 16.0, "white=16"), (-0.5, 0.5, "from -0.5 to 0.5")]
 )
 def test_values_out_of_range_are_refused(low: float, high: float, hint: str) -> None:
-    with pytest.raises(ValueError, match=f"X has values from .*{hint}"):
+    with pytest.raises(ValueError, match=rf"X has values .*{hint}"):
         to_uint8_images(np.linspace(low, high, 8).reshape(2, 2, 2))
