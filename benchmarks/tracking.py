@@ -24,7 +24,7 @@ from pipelines import tracking
 def begin_study(name: str) -> tracking.Tracker:
     """Return a tracker with a new, empty study."""
     tracker = tracking.open_tracker("mlflow")
-    tracker.begin(name, {}, {}, {}, [], {"name": "none", "digest": "0", "source": "none"}, {})
+    tracker.start_study(name, {}, {}, {}, [], {"name": "none", "digest": "0", "source": "none"}, {})
     return tracker
 
 
@@ -32,15 +32,15 @@ def time_batched(tracker: tracking.Tracker, metrics: int, runs: int, terms: int)
     """Return the seconds from the first metric to the closed study."""
     names = [f"run{number}" for number in range(runs)]
     for name in names:
-        tracker.start(name, {"role": "student"}, {})
+        tracker.start_run(name, {"role": "student"}, {})
     start, logged, epoch = time.perf_counter(), 0, 0
     while logged < metrics:
         epoch += 1
         for name in names:
             values = {f"train/term{number}": 1 / epoch for number in range(min(terms, metrics - logged))}
-            tracker.epoch(name, epoch, values)
+            tracker.log_epoch(name, epoch, values)
             logged += len(values)
-    tracker.end(None, failed=False)
+    tracker.finish_study(None, failed=False)
     return time.perf_counter() - start
 
 

@@ -229,7 +229,7 @@ def find_teacher(text: str) -> Path | None:
     if Path(text).is_file():
         return Path(text).resolve()
     if tracking.is_reference(text):
-        return tracking.resolve(text)
+        return tracking.download_network(text)
     if text.endswith(".pt"):
         raise UsageError(f"--teacher {text}: there is no such file")
     MODELS.parse(text).kwargs()

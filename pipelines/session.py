@@ -40,11 +40,11 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
         sweep: the name of the sweep that the study is part of, with which its run is tagged.
     """
     options, record = draft.plan.options, draft.record
-    tracker = tracking.open_tracker(options.tracker, options.experiment, own=sweep is not None)
+    tracker = tracking.open_tracker(options.tracker, options.experiment, new_parent=sweep is not None)
     with study_lock(draft.plan.folder):
         plan = draft.write()
         content = record.model_dump(mode="json")
-        tracker.begin(
+        tracker.start_study(
             plan.folder.name if stage == "run" else f"{plan.folder.name} ({stage})",
             params=content["options"],
             resolved=content["resolved"],
@@ -59,7 +59,7 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
             completed = True
         finally:
             tables = plan.folder / "comparison"
-            tracker.end(tables if tables.exists() else None, failed=not completed)
+            tracker.finish_study(tables if tables.exists() else None, failed=not completed)
 
 
 def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker) -> None:
@@ -68,8 +68,8 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
     Raises:
         robustkd.errors.ExecutionError: some runs failed; the others are finished, and the message names each failure.
     """
-    if tracker.where:
-        console.print(f"tracked as {tracker.where}", markup=False)
+    if tracker.location:
+        console.print(f"tracked as {tracker.location}", markup=False)
     reused = [run for run in runs if is_finished(plan, run)]
     for run in reused:
         log_finished(plan, run, tracker)
@@ -84,10 +84,10 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
             monitor.start(run)
             if error is None:
                 result = read_document(plan.run_folder(run) / "result.json", RunResult)
-                tracker.finish(run.name, plan.run_folder(run), result)
+                tracker.finish_run(run.name, plan.run_folder(run), result)
                 monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}")
             else:
-                tracker.fail(run.name, str(error))
+                tracker.fail_run(run.name, str(error))
                 monitor.end(run, f"failed: {error}")
                 failures.append(f"{run.name}: {error}")
     if failures:
@@ -102,11 +102,13 @@ def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
     before = json.loads(mark.read_text()).get("run_id") if mark.exists() else None
     finished = result.training.finished if result.training else time.time()
     began = finished - (result.training.seconds if result.training else 0.0)
-    tracker.start(run.name, run_tags(run), {}, reused_from=before or plan.folder.name, began=began)
+    tracker.start_run(run.name, run_tags(run), {}, reused_from=before or plan.folder.name, began=began)
     if (folder / "epochs.csv").exists():
         for row in pd.read_csv(folder / "epochs.csv").to_dict("records"):
-            tracker.epoch(run.name, int(row["epoch"]), metric_names({str(key): value for key, value in row.items()}))
-    tracker.finish(run.name, folder, result)
+            tracker.log_epoch(
+                run.name, int(row["epoch"]), metric_names({str(key): value for key, value in row.items()})
+            )
+    tracker.finish_run(run.name, folder, result)
 
 
 def run_tags(run: Run) -> dict[str, str]:
@@ -154,13 +156,13 @@ class ProgressMonitor:
         """Register a run, if it is new."""
         if run not in self.shares:
             self.shares[run] = 0.0
-            self.tracker.start(run.name, run_tags(run), {})
+            self.tracker.start_run(run.name, run_tags(run), {})
 
     def report(self, event: EpochProgress) -> None:
         """Take a finished epoch."""
         self.start(event.run)
         self.shares[event.run] = event.epoch / event.epochs
-        self.tracker.epoch(event.run.name, event.epoch, metric_names(event.row))
+        self.tracker.log_epoch(event.run.name, event.epoch, metric_names(event.row))
         if event.run not in self.bars:
             self.bars[event.run] = self.progress.add_task(event.run.name, total=event.epochs, note="")
         self.progress.update(self.bars[event.run], completed=event.epoch, note=f"accuracy {event.row['accuracy']:.3f}")

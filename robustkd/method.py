@@ -9,7 +9,7 @@
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class Method(nn.Module, ABC):
     model: Network  # the network that is evaluated and exported
     # Additional augmentations of each image that a batch contains: names in robustkd.data.paired_views.
     views: Sequence[str] = ()
+    # Raised by every change of the method that changes what it learns: its runs are then trained again.
+    version: ClassVar[int] = 1
 
     def objective(self, batch: Batch) -> Objective:
         """Return the weighted loss terms of one update."""

@@ -22,7 +22,7 @@ from pipelines import tracking
 from pipelines.console import console
 from pipelines.report import model_card as card_
 from pipelines.tracking import registry
-from pipelines.tracking.models import shipped
+from pipelines.tracking.models import load_serving_model
 from robustkd.data import sources
 from robustkd.errors import ExecutionError, UsageError, unknown_name
 from robustkd.specs import split_at
@@ -67,16 +67,16 @@ def main(
         installed(kinds)
         vacant(to)
     if register is not None:
-        registry.checked(register, alias)
+        registry.require_valid_names(register, alias)
     found = find(model, method)
-    net, card = shipped(found.path)
-    uri = registry.logged(found.model())[0] if register is not None else ""
+    net, card = load_serving_model(found.path)
+    uri = registry.find_logged_model(found.model())[0] if register is not None else ""
     if to is not None:
         export(found, net, card, kinds, to)
     if register is not None:
-        made = registry.register(uri, register, alias)
-        told = "registered as" if made.new else "registered already as"
-        moved = f" ({alias} was version {made.before})" if made.before else ""
+        made = registry.register_version(uri, register, alias)
+        told = "registered as" if made.is_new else "registered already as"
+        moved = f" ({alias} was version {made.previous})" if made.previous else ""
         console.print(f"{told} version {made.version} of {register}{moved}: {made.uri}", markup=False)
 
 
@@ -131,7 +131,7 @@ def find(model: str, method: str | None) -> Found:
     elif (place / "model.pt").is_file():  # a run's folder
         place /= "model.pt"
     elif not place.exists() and tracking.is_reference(model):
-        return Found(tracking.resolve(model), lambda: model, *registry.fetch_records(model))
+        return Found(tracking.download_network(model), lambda: model, *registry.fetch_records(model))
     elif not place.exists():
         raise UsageError(
             f"{model}: there is no such file or folder; a net is named by a model.pt, a study's folder with --method, "
@@ -141,7 +141,7 @@ def find(model: str, method: str | None) -> Found:
         raise UsageError(f"{model}: this folder holds neither a study (study.json) nor a net (model.pt)")
     run = place.absolute().parent
     study = read_if_possible(run.parents[1] / "study.json", StudyRecord) if run.parent.name == "runs" else None
-    return Found(place, lambda: registry.noted(place), read_if_possible(run / "result.json", RunResult), study)
+    return Found(place, lambda: registry.read_model_uri(place), read_if_possible(run / "result.json", RunResult), study)
 
 
 def of_study(folder: Path, method: str | None) -> Path:

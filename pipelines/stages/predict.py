@@ -22,7 +22,9 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
         raise UsageError(f"'{images}': images are named by folder:PATH")
     if to is not None and to.exists():
         raise UsageError(f"--to {to}: this file exists already")
-    path = tracking.resolve(model) if tracking.is_reference(model) and not Path(model).exists() else Path(model)
+    path = (
+        tracking.download_network(model) if tracking.is_reference(model) and not Path(model).exists() else Path(model)
+    )
     net, card = checkpoint.load_net(path)
     where = torch.device(hardware.resolve_device(device))
     channels, size, width = card["shape"]

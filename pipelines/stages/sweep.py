@@ -76,7 +76,7 @@ def main(options: SweepOptions, *, dry_run: bool = False) -> None:
     tracker = tracking.open_tracker(options.tracker, options.experiment)
     with session.study_lock(folder):
         card = Card(options, name, parts, folder)
-        tracker.begin(
+        tracker.start_study(
             folder.name,
             params=card.given,
             resolved={"studies": len(parts), "robustkd": robustkd.__version__},
@@ -90,7 +90,7 @@ def main(options: SweepOptions, *, dry_run: bool = False) -> None:
             conduct(card)
             whole = not card.failures
         finally:
-            tracker.end(folder if folder.exists() else None, failed=not whole)
+            tracker.finish_study(folder if folder.exists() else None, failed=not whole)
     tables.show(page(parts, card.made), console)
     console.print(f"tables, curves and the studies' folders: {folder}", markup=False)
     failed = [part for part in parts if part.folder in card.failures]

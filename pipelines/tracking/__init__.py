@@ -1,9 +1,9 @@
-"""What a study tells MLflow. The only folder that imports it, and only once a tracker or a reference asks for it.
+"""What a study logs to MLflow. Only this package imports MLflow, and only when a tracker or a reference needs it.
 
-Plain files are written whatever the tracker is, and they are complete. So MLflow is refused at once where it cannot be
-used; where it goes away half-way, the study loses its entries there and goes on.
+Plain files are written with any tracker, and they are complete. Therefore an MLflow store that cannot be used is refused at
+the start; if it fails later, the study continues without logging.
 
-    study                   parent run: the words as typed, resolved/<key>, config.json, scenario/, comparison/
+    study                   parent run: options as typed, resolved/<key>, config.json, scenario/, comparison/
       hinton-seed0          child run: train/<term>, test/accuracy, held_out/accuracy by epoch; accuracy, recall/<class>;
                             its files, and for a student the model: uint8 (n, H, W, C) -> probabilities (n, K)
 """
@@ -12,23 +12,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pipelines.tracking.models import is_reference, resolve, save
+from pipelines.tracking.models import download_network, is_reference, save_model
 from pipelines.tracking.reading import list_studies, load_record
 
 if TYPE_CHECKING:
     from robustkd.study.results import RunResult
 
-__all__ = ["Files", "Tracker", "is_reference", "list_studies", "load_record", "open_tracker", "resolve", "save"]
+__all__ = [
+    "NullTracker",
+    "Tracker",
+    "download_network",
+    "is_reference",
+    "list_studies",
+    "load_record",
+    "open_tracker",
+    "save_model",
+]
 
 
 class Tracker(Protocol):
-    """Whom a study tells what it does, run by run."""
+    """Interface to which a study logs its runs."""
 
     @property
-    def where(self) -> str:
-        """Where a person finds the study's run, or nothing."""
+    def location(self) -> str:
+        """Where the study's run is found, or an empty string."""
 
-    def begin(
+    def start_study(
         self,
         name: str,
         params: Mapping[str, Any],
@@ -38,62 +47,68 @@ class Tracker(Protocol):
         dataset: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> None:
-        """Open the study's own run.
+        """Open the study's run.
 
         Args:
-            params: the words as typed.
-            resolved: what they came to.
-            config: all there is to know, as one document.
-            dataset: its `name`, `digest`, `source` (a path or a word) and, where known, `counts`; empty where there is none.
+            params: options as typed.
+            resolved: settings that the options resulted in.
+            config: the whole configuration, as one document.
+            dataset: `name`, `digest`, `source` (a path or a name) and, where known, `counts`; empty for none.
 
         Raises:
             robustkd.errors.UsageError: the tracker cannot be written to.
         """
 
-    def start(
+    def start_run(
         self,
-        cell: str,
+        name: str,
         tags: Mapping[str, str],
         params: Mapping[str, Any],
         reused_from: str | None = None,
         began: float | None = None,
     ) -> None:
-        """Open the run of a cell; one that is logged again says from where, and when it really began."""
+        """Open a run of the study.
 
-    def epoch(self, cell: str, step: int, values: Mapping[str, float]) -> None:
-        """Take an epoch's figures; `seconds`, if among them, dates the epochs of a run that is logged again."""
+        Args:
+            reused_from: of a finished run that is logged again, where it was logged first.
+            began: of such a run, when its training began, in seconds since 1970.
+        """
 
-    def finish(self, cell: str, folder: Path, result: "RunResult") -> None:
-        """Close a cell's run with its result.json, its folder's files and, for a student, its model."""
+    def log_epoch(self, name: str, step: int, values: Mapping[str, float]) -> None:
+        """Log the metrics of an epoch; `seconds`, if present, dates the epochs of a run that is logged again."""
 
-    def fail(self, cell: str, message: str) -> None:
-        """Close a cell's run that came to nothing."""
+    def finish_run(self, name: str, folder: Path, result: "RunResult") -> None:
+        """Close a run with its result, the files of its folder and, for a student, its model."""
 
-    def end(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
-        """Close the study's run, with a folder of tables and its headline figures."""
+    def fail_run(self, name: str, message: str) -> None:
+        """Close a run that failed."""
+
+    def finish_study(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
+        """Close the study's run, with the folder of its comparison and its headline metrics."""
 
 
-def open_tracker(kind: Literal["mlflow", "files"], experiment: str | None = None, own: bool = False) -> Tracker:
-    """The tracker that a study was asked to use.
+def open_tracker(kind: Literal["mlflow", "files"], experiment: str | None = None, new_parent: bool = False) -> Tracker:
+    """Open the requested tracker.
 
     Args:
-        own: make a run even where `mlflow run` has lent one: that is the sweep's, and its studies' stand beside it.
+        new_parent: create a parent run even if `mlflow run` provides one, which belongs to the sweep that the study is part of.
 
     Raises:
         robustkd.errors.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
     """
     if kind == "files":
-        return Files()
-    from pipelines.tracking.tracker import Mlflow
+        return NullTracker()
+    from pipelines.tracking.tracker import MlflowTracker
 
-    return Mlflow(experiment, own)
+    return MlflowTracker(experiment, new_parent)
 
 
-class Files:
-    """No tracker: what the study writes itself is all there is."""
+class NullTracker:
+    """A tracker that logs nothing; the study has only its files."""
 
-    where = ""
+    location = ""
 
-    def begin(self, *_: object, **__: object) -> None: ...
+    def start_study(self, *_: object, **__: object) -> None:
+        """Do nothing."""
 
-    start = epoch = finish = fail = end = begin
+    start_run = log_epoch = finish_run = fail_run = finish_study = start_study

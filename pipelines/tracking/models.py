@@ -1,4 +1,4 @@
-"""Nets as MLflow models, and model files by MLflow's names."""
+"""Networks as MLflow models, and download of saved networks from MLflow."""
 
 import atexit
 import re
@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipelines.tracking.store import client, shown
+from pipelines.tracking.store import hide_password, open_client
 from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from robustkd.training.checkpoint import ServingModel
 
 
-def shipped(path: Path) -> "tuple[ServingModel, dict[str, Any]]":
-    """A saved net as others call it, in float32 on the CPU and fit for torch.export, and its card.
+def load_serving_model(path: Path) -> "tuple[ServingModel, dict[str, Any]]":
+    """Load a saved network for serving, in float32 on the CPU and ready for torch.export; also return its card.
 
     Raises:
-        robustkd.errors.UsageError: the file is missing or holds no net.
+        robustkd.errors.UsageError: the file is missing, or is not a network saved by robustkd.
     """
     import torch
 
     from robustkd.training import checkpoint
 
     net, card = checkpoint.load_net(path)
-    # Nothing is in half precision here; and torch.export stumbles over an autocast in which nothing is computed.
+    # Half precision is not used here, and torch.export fails on an autocast in which nothing is computed.
     net.autocast = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
     return checkpoint.ServingModel(net).eval().to(memory_format=torch.contiguous_format), card
 
 
-def save(path: Path, to: Path) -> "Model":
-    """Write a saved net as a folder that MLflow loads without unpickling anything; its card is yet to be saved in it.
+def save_model(path: Path, to: Path) -> "Model":
+    """Write a saved network as a folder that MLflow loads without unpickling; the returned card is not saved in it yet.
 
-    (n, H, W, C) uint8 in, (n, K) probabilities out, for any n; model.pt lies in its extra_files.
+    The model maps (n, H, W, C) uint8 to (n, K) probabilities, for any n; model.pt is in its extra_files.
     """
     import mlflow.pytorch
     import numpy as np
@@ -44,8 +44,8 @@ def save(path: Path, to: Path) -> "Model":
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    net, known = shipped(path)
-    channels, height, width = known["shape"]
+    net, network_card = load_serving_model(path)
+    channels, height, width = network_card["shape"]
     card = Model()
     mlflow.pytorch.save_model(
         net,
@@ -53,21 +53,21 @@ def save(path: Path, to: Path) -> "Model":
         mlflow_model=card,
         signature=ModelSignature(
             Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
-            Schema([TensorSpec(np.dtype(np.float32), (-1, len(known["classes"])))]),
+            Schema([TensorSpec(np.dtype(np.float32), (-1, len(network_card["classes"])))]),
         ),
-        input_example=np.zeros((2, height, width, channels), np.uint8),  # of one image, torch.export would take n = 1
+        input_example=np.zeros((2, height, width, channels), np.uint8),  # with one image, torch.export would fix n to 1
         pip_requirements=["torch==" + torch.__version__.partition("+")[0]],
         extra_files=[str(path)],
-        metadata=known,
+        metadata=network_card,
         serialization_format="pt2",
     )
-    # MLflow would put the images on a GPU where there is one, and an exported net cannot follow them.
+    # MLflow would move the images to a GPU if there is one, but an exported network stays on the CPU.
     card.flavors["python_function"]["config"] = {"device": "cpu"}
     return card
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text names something in MLflow: a run id or a URI.
+    """Return whether a text is an MLflow run id or URI.
 
     >>> is_reference("runs:/0123/model"), is_reference("wrn_16_2")
     (True, False)
@@ -75,29 +75,29 @@ def is_reference(text: str) -> bool:
     return bool(re.fullmatch(r"[0-9a-f]{32}|(runs|models|mlflow-artifacts):/.+", text))
 
 
-def resolve(reference: str) -> Path:
-    """The model.pt of a run or of an MLflow model, fetched into a folder that goes when this process does.
+def download_network(reference: str) -> Path:
+    """Download the model.pt of a run or MLflow model, to a folder that is deleted when the process exits.
 
     Raises:
-        robustkd.errors.UsageError: there is none, or MLflow cannot be asked.
+        robustkd.errors.UsageError: it does not exist, or MLflow does not answer.
     """
-    uri = client().tracking_uri
+    uri = open_client().tracking_uri
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     folder = tempfile.mkdtemp(prefix="robustkd-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    place = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
-    place, _, name = place.rpartition("/") if place.endswith(".pt") else (place, "", "model.pt")
+    root = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
+    root, _, name = root.rpartition("/") if root.endswith(".pt") else (root, "", "model.pt")
     try:
-        there = get_artifact_repository(place)
-        # A server lists at once what it has, but takes its time to deny a file.
-        names = {PurePosixPath(file.path).name for file in there.list_artifacts(None)}
-        inside = name if name in names else f"extra_files/{name}" if "extra_files" in names else None
-        path = Path(there.download_artifacts(inside, folder)) if inside else None  # type: ignore[no-untyped-call]
-    except Exception:  # each kind of store has its own way to say no
+        repository = get_artifact_repository(root)
+        # Servers list files at once, but respond slowly to a request for a missing file.
+        names = {PurePosixPath(file.path).name for file in repository.list_artifacts(None)}
+        file_path = name if name in names else f"extra_files/{name}" if "extra_files" in names else None
+        path = Path(repository.download_artifacts(file_path, folder)) if file_path else None  # type: ignore[no-untyped-call]
+    except Exception:  # each kind of store raises errors of its own
         path = None
     if path is None or not path.is_file():
         raise UsageError(
-            f"{reference}: {shown(uri)} holds no {name} under this name (a study's nets are in its child runs)"
+            f"{reference}: {hide_password(uri)} has no {name} under this name (a study's networks are in its child runs)"
         )
     return path

@@ -1,30 +1,38 @@
-"""Names as MLflow takes them."""
+"""Names of metrics and parameters that MLflow accepts."""
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def legal(name: str) -> str:
-    """A name with '_' for what MLflow does not take in names of metrics and parameters.
+def legal_name(name: str) -> str:
+    """Replace characters that MLflow does not accept in names of metrics and parameters by '_'.
 
-    >>> legal("recall/süß, 50 %")
+    >>> legal_name("recall/süß, 50 %")
     'recall/süß_ 50 _'
     """
     steps = re.sub(r"[^\w/. -]", "_", unicodedata.normalize("NFC", name)).strip().split("/")
     return "/".join(step if step.strip(".") else "_" for step in steps)[:250]
 
 
-def distinct(names: Iterable[str]) -> list[str]:
-    """Legal names without '/', all different, even where a store does not tell cases apart.
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """Return legal names without '/' that are all different, even in a store that ignores case.
 
-    >>> distinct(["a, b", "a; b", "A, b", "x/y"])
+    >>> distinct_names(["a, b", "a; b", "A, b", "x/y"])
     ['a_ b', 'a_ b_2', 'A_ b_3', 'x_y']
     """
-    found: dict[str, str] = {}
+    used: dict[str, str] = {}
     for name in names:
-        first = legal(name.replace("/", "_"))[:200]
-        tries = (first if n == 1 else f"{first}_{n}" for n in range(1, len(found) + 2))
-        free = next(word for word in tries if word.casefold() not in found)
-        found[free.casefold()] = free
-    return list(found.values())
+        base = legal_name(name.replace("/", "_"))[:200]
+        candidates = (base if n == 1 else f"{base}_{n}" for n in range(1, len(used) + 2))
+        free = next(candidate for candidate in candidates if candidate.casefold() not in used)
+        used[free.casefold()] = free
+    return list(used.values())
+
+
+def with_distinct_names(values: Mapping[str, T]) -> list[tuple[str, T]]:
+    """Return the items of a mapping, with keys that MLflow accepts and distinguishes."""
+    return list(zip(distinct_names(values), values.values(), strict=True))

@@ -1,4 +1,4 @@
-"""Which model MLflow has of a net, what its run says of it, and its versions in the model registry."""
+"""MLflow models of networks, the results of their runs, and versions in MLflow's model registry."""
 
 import io
 import json
@@ -7,129 +7,138 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines.tracking.store import client, line, shown
+from pipelines.tracking.store import hide_password, open_client, summarise_error
 from robustkd.errors import ExecutionError, UsageError
 
 if TYPE_CHECKING:
     from robustkd.study.results import RunResult, StudyRecord
 
 
-class Registered(NamedTuple):
-    """A version of a registered model."""
+class RegisteredVersion(NamedTuple):
+    """A version of a registered model.
+
+    Attributes:
+        version: its number.
+        is_new: whether it was created now; a model is registered under a name only once.
+        uri: models:/NAME@ALIAS, or models:/NAME/VERSION.
+        previous: the version that the alias named before, None if it is new or the same.
+    """
 
     version: str
-    new: bool  # whether it was made now: the same model is registered under a name once
-    uri: str  # models:/NAME@ALIAS, or models:/NAME/VERSION
-    before: str | None  # the version that the alias named until now, where it was another
+    is_new: bool
+    uri: str
+    previous: str | None
 
 
-def checked(name: str, alias: str | None) -> None:
-    """Refuse a name or an alias that MLflow would not take, before anything is done.
+def require_valid_names(name: str, alias: str | None) -> None:
+    """Raise a UsageError for a name or an alias that MLflow does not accept.
 
-    >>> checked("digits", "candidate")
-    >>> checked("digits", "v2")
+    >>> require_valid_names("digits", "candidate")
+    >>> require_valid_names("digits", "v2")
     Traceback (most recent call last):
-    robustkd.errors.UsageError: --alias v2: letters, digits, _ and - make an alias, but not 'latest' and no version such as v2
+    robustkd.errors.UsageError: --alias v2: use letters, digits, _ and -, but not 'latest' or a version such as v2
     """
     if not name.strip(" .") or re.search(r"[/:]", name):
-        raise UsageError(f"--register '{name}': a name is any text without '/' and ':'")
+        raise UsageError(f"--register '{name}': a name must not be empty, and must not contain '/' or ':'")
     if alias is not None and (
         not re.fullmatch(r"[\w-]+", alias, re.ASCII) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE)
     ):
-        raise UsageError(
-            f"--alias {alias}: letters, digits, _ and - make an alias, but not 'latest' and no version such as v2"
-        )
+        raise UsageError(f"--alias {alias}: use letters, digits, _ and -, but not 'latest' or a version such as v2")
 
 
-def noted(net: Path) -> str:
-    """The MLflow model of a net that lies in a run's folder, by the note that tracking left there.
+def read_model_uri(path: Path) -> str:
+    """Return the URI of the MLflow model of a network in a run's folder, from the tracked.json next to it.
 
     Raises:
-        robustkd.errors.UsageError: there is none, or it is in another store.
+        robustkd.errors.UsageError: there is no such model, or it is in another store.
     """
-    if net.name != "model.pt":
-        raise UsageError(f"{net}: MLflow has models of the last epoch only, and that is model.pt")
+    if path.name != "model.pt":
+        raise UsageError(f"{path}: MLflow has models of the last epoch only, which is model.pt")
     try:
-        mark = json.loads((net.parent / "tracked.json").read_text(encoding="utf-8"))
+        logged = json.loads((path.parent / "tracked.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UsageError(
-            f"{net}: no tracked.json beside it names a model in MLflow: `robustkd run` with the study's words and "
-            "`--tracker mlflow` logs what is there"
+            f"{path}: no tracked.json next to it names a model in MLflow: `robustkd run` with the study's options and "
+            "`--tracker mlflow` logs it"
         ) from None
-    if not mark.get("model_uri"):
-        raise UsageError(f"{net}: MLflow has its run but no model of it: models are logged of students")
-    here = shown(client().tracking_uri)
-    if mark["tracking_uri"] != here:
+    if not logged.get("model_uri"):
+        raise UsageError(f"{path}: MLflow has its run but no model of it: only students are logged as models")
+    uri = hide_password(open_client().tracking_uri)
+    if logged["tracking_uri"] != uri:
         raise UsageError(
-            f"{net}: its model is in {mark['tracking_uri']}, and this is {here}: set MLFLOW_TRACKING_URI to the former"
+            f"{path}: its model is in {logged['tracking_uri']}, and this is {uri}: set MLFLOW_TRACKING_URI to the former"
         )
-    return str(mark["model_uri"])
+    return str(logged["model_uri"])
 
 
-def logged(reference: str) -> tuple[str, str | None]:
-    """The model that a run id or a URI names, as models:/ID, and the run that logged it.
+def find_logged_model(reference: str) -> tuple[str, str | None]:
+    """Return the model of a run id or a URI, as models:/ID, and the id of the run that logged it.
 
     Raises:
-        robustkd.errors.UsageError: there is none, or MLflow cannot be asked.
+        robustkd.errors.UsageError: there is no such model, or MLflow does not answer.
     """
-    uri = shown(client().tracking_uri)
+    uri = hide_password(open_client().tracking_uri)
     from mlflow.models import get_model_info
 
-    place = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
-    if place.endswith(".pt"):
-        place, _, name = place.rpartition("/")
+    model = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
+    if model.endswith(".pt"):
+        model, _, name = model.rpartition("/")
         if name != "model.pt":
-            raise UsageError(f"{reference}: MLflow has models of the last epoch only, and that is model.pt")
-    place += "/model" if re.fullmatch("runs:/[^/]+", place) else ""
+            raise UsageError(f"{reference}: MLflow has models of the last epoch only, which is model.pt")
+    model += "/model" if re.fullmatch("runs:/[^/]+", model) else ""
     try:
-        info = get_model_info(place)
-    except Exception:  # each kind of store has its own way to say no
+        info = get_model_info(model)
+    except Exception:  # each kind of store raises errors of its own
         info = None
     if info is None or not info.model_id:
-        raise UsageError(f"{reference}: {shown(uri)} has no model under this name (models are logged of students)")
+        raise UsageError(
+            f"{reference}: {hide_password(uri)} has no model under this name (only students are logged as models)"
+        )
     return f"models:/{info.model_id}", info.run_id
 
 
 def fetch_records(reference: str) -> "tuple[RunResult | None, StudyRecord | None]":
-    """Return what MLflow has of a network's result.json and of its study.json; None where it has none."""
+    """Return the result.json of a network's run and the study.json of its study, None for those that MLflow does not have."""
     from robustkd.study.results import RunResult, StudyRecord, parse_document
 
-    here = client()
+    client = open_client()
     from mlflow.artifacts import load_text
 
-    named = re.match(r"(?:runs:/)?([0-9a-f]{32})(?:/|$)", reference)
+    match = re.match(r"(?:runs:/)?([0-9a-f]{32})(?:/|$)", reference)
     result = study = None
     try:
-        run = str(named[1] if named else logged(reference)[1])
+        run = str(match[1] if match else find_logged_model(reference)[1])
         result = parse_document(load_text(f"runs:/{run}/result.json"), RunResult, reference)
-        parent = here.get_run(run).data.tags["mlflow.parentRunId"]
+        parent = client.get_run(run).data.tags["mlflow.parentRunId"]
         study = parse_document(load_text(f"runs:/{parent}/config.json"), StudyRecord, reference)
-    except Exception:  # a run of an earlier version, or one whose files were deleted: what was found is enough
+    except Exception:  # a run of an earlier version, or one whose files were deleted
         pass
     return result, study
 
 
-def register(uri: str, name: str, alias: str | None) -> Registered:
-    """Make the model models:/ID a version of a registered one, once, and give it the alias.
+def register_version(uri: str, name: str, alias: str | None) -> RegisteredVersion:
+    """Register the model models:/ID under a name unless it is registered already, and set the alias.
 
     Raises:
-        robustkd.errors.ExecutionError: the registry does not take it.
+        robustkd.errors.ExecutionError: the registry does not accept it.
     """
-    here = client()
+    client = open_client()
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
-        there = [v for v in here.search_model_versions(f"source_path = '{uri}'") if v.name == name]
-        with redirect_stderr(io.StringIO()):  # MLflow tells each step
-            version = str((there[0] if there else mlflow.register_model(uri, name)).version)
+        existing = [v for v in client.search_model_versions(f"source_path = '{uri}'") if v.name == name]
+        with redirect_stderr(io.StringIO()):  # where MLflow reports each step
+            version = str((existing[0] if existing else mlflow.register_model(uri, name)).version)
         if alias is None:
-            return Registered(version, not there, f"models:/{name}/{version}", None)
-        aliases = {key: str(value) for key, value in here.get_registered_model(name).aliases.items()}
-        here.set_registered_model_alias(name, alias, version)
+            return RegisteredVersion(version, not existing, f"models:/{name}/{version}", None)
+        aliases = {key: str(value) for key, value in client.get_registered_model(name).aliases.items()}
+        client.set_registered_model_alias(name, alias, version)
     except MlflowException as error:
         raise ExecutionError(
-            f"the registry in {shown(here.tracking_uri)} did not take it as {name} ({line(error)})"
+            f"the registry in {hide_password(client.tracking_uri)} did not accept it as {name} ({summarise_error(error)})"
         ) from None
-    before = aliases.get(alias)
-    return Registered(version, not there, f"models:/{name}@{alias}", None if before == version else before)
+    previous = aliases.get(alias)
+    return RegisteredVersion(
+        version, not existing, f"models:/{name}@{alias}", None if previous == version else previous
+    )

@@ -16,6 +16,8 @@ class Criterion(nn.Module, ABC):
     """
 
     head: ClassVar[str] = "linear"  # or "cosine", for criteria that need scaled cosines as logits
+    # Raised by every change of the criterion that changes what is learned: runs that use it are then trained again.
+    version: ClassVar[int] = 1
 
     def __init__(self, data: DatasetInfo) -> None:
         super().__init__()

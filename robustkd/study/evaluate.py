@@ -276,7 +276,7 @@ def evaluate_robustness(net: Network, test: Loader, settings: Settings, previous
         The fields `robust`, `corruptions` and `robustness_versions` of a result.
     """
     before = dict(previous.robustness_versions) if previous else {}
-    same_corruptions = before.pop("corruptions", None) == corruptions.corruption_version()
+    same_corruptions = before.pop("corruptions", None) == str(corruptions.CORRUPTIONS_VERSION)
     robust: dict[str, AttackMetrics] = {}
     versions: dict[str, str] = {}
     for word in dict.fromkeys([*before, *settings.attacks]):
@@ -294,5 +294,5 @@ def evaluate_robustness(net: Network, test: Loader, settings: Settings, previous
     if settings.corruptions or same_corruptions:
         kept = previous.corruptions if previous and same_corruptions else None
         found["corruptions"] = corruptions.evaluate_corruptions(net, test) if kept is None else kept
-        versions["corruptions"] = corruptions.corruption_version()
+        versions["corruptions"] = str(corruptions.CORRUPTIONS_VERSION)
     return found

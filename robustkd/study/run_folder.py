@@ -128,7 +128,7 @@ def is_finished(plan: Plan, run: Run) -> bool:
         return False
     result = read_document(path, RunResult)
     wanted = {word: attack_specs.attack_version(word) for word in plan.settings.attacks}
-    wanted |= {"corruptions": corruptions.corruption_version()} if plan.settings.corruptions else {}
+    wanted |= {"corruptions": str(corruptions.CORRUPTIONS_VERSION)} if plan.settings.corruptions else {}
     current = evaluation_version(load_source(plan.options))
     return result.evaluation_version == current and wanted.items() <= result.robustness_versions.items()
 

@@ -1,4 +1,4 @@
-"""Helpers: small image files, folders of them, and the error messages of invalid data sets."""
+"""Helpers: small image files and data sets, and the error messages of invalid ones."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustkd.data.sources import load_dataset
+from robustkd.data.sources import from_arrays, load_dataset
 from robustkd.errors import UsageError
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -32,6 +32,21 @@ def make_folder(root, classes=("cat", "dog"), count=2, part=""):
         for index in range(count):
             save_image(noise_image(10 * number + index), root / part / name / f"{index}.png")
     return root
+
+
+def annotated_source(**others):
+    """A data set of eight images with classes, parts, clean labels and groups; `others` replace arguments of from_arrays."""
+    rng = np.random.default_rng(0)
+    options = {
+        "images": rng.integers(0, 256, (8, 5, 6, 3), dtype=np.uint8),
+        "labels": np.array([0, 1, 2, 1, 0, 1, 2, 0]),
+        "classes": ["ä", "b, c", "NA"],
+        "parts": ["train"] * 5 + ["val", "train", "test"],
+        "clean": [0, -1, 2, 2, -1, -1, -1, -1],
+        "groups": list("aabbcfde"),
+        "flips": True,
+    }
+    return from_arrays(**{**options, **others})
 
 
 UNREADABLE = [

@@ -1,4 +1,4 @@
-"""Arrays as a data set: what comes out, what is refused, and what is saved and read again."""
+"""Data sets from arrays and npz files: what is read, what is refused, and saving."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from image_files import REAL_DATA, assert_refused, make_folder
+from image_files import REAL_DATA, annotated_source, assert_refused, make_folder
 
 from robustkd.data.arrays import from_arrays, save_npz
 from robustkd.data.sources import load_dataset
@@ -16,12 +16,12 @@ from robustkd.errors import UsageError
 
 @pytest.fixture
 def arrays(tmp_path):
-    """Save arrays, read them, and change some."""
+    """Save an npz file with some arrays replaced or, if None, omitted; return the data set's name."""
 
     def change(**others):
-        given = {"X": np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3), "y": np.array([3, 9, 3, 9, 3, 9])}
+        plain = {"X": np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3), "y": np.array([3, 9, 3, 9, 3, 9])}
         path = tmp_path / "mine.npz"
-        np.savez(path, **{name: array for name, array in {**given, **others}.items() if array is not None})
+        np.savez(path, **{name: array for name, array in {**plain, **others}.items() if array is not None})
         return f"npz:{path}"
 
     return change
@@ -49,10 +49,10 @@ def test_npz_with_a_test_part_and_groups(arrays):
     source = load_dataset(arrays(X_test=more, y_test=np.array([9, 3], np.uint8), group=group))
     assert list(source.parts) == ["train"] * 6 + ["test"] * 2
     assert list(source.labels[-2:]) == [1, 0]
-    assert list(source.groups) == [1, 1, 0, 0, 2, 2, 3, 4]  # of the last two nothing is said: each for itself
-    told = {"X_test": more, "y_test": np.array([9, 3], np.uint8), "group": group}
-    assert list(load_dataset(arrays(**told, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
-    assert_refused(arrays(**told, group_test=np.array(["d", "a"])), "group 'a' is in train and test")
+    assert list(source.groups) == [1, 1, 0, 0, 2, 2, 3, 4]  # the last two have no group: each is one of its own
+    test_part = {"X_test": more, "y_test": np.array([9, 3], np.uint8), "group": group}
+    assert list(load_dataset(arrays(**test_part, group_test=np.array(["d", "e"]))).groups) == [1, 1, 0, 0, 2, 2, 3, 4]
+    assert_refused(arrays(**test_part, group_test=np.array(["d", "a"])), "group 'a' is in train and test")
 
 
 def test_npz_class_names(arrays):
@@ -65,7 +65,7 @@ def test_npz_class_names(arrays):
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "expected"),
     [
         ({"X": None}, ("no X", "it has: y")),
         ({"X": None, "y": None, "Z": np.zeros(1)}, ("no X and no y", "it has: Z")),
@@ -90,11 +90,11 @@ def test_npz_class_names(arrays):
         ),
     ],
 )
-def test_npz_that_is_not_as_it_should_be(arrays, others, said):
-    assert_refused(arrays(**others), "npz:", *said)
+def test_invalid_npz_files_are_refused(arrays, others, expected):
+    assert_refused(arrays(**others), "npz:", *expected)
 
 
-def test_npz_that_is_no_npz(arrays, tmp_path):
+def test_missing_and_damaged_npz_files_are_refused(arrays, tmp_path):
     assert_refused(f"npz:{tmp_path / 'min.npz'}", "there is no")
     assert_refused(f"npz:{tmp_path}", "is a folder, not a file")
     path = Path(arrays().removeprefix("npz:"))
@@ -104,10 +104,10 @@ def test_npz_that_is_no_npz(arrays, tmp_path):
     assert_refused(f"npz:{path}", "not a file of plain arrays")
 
 
-# What is said beyond labels
+# Clean labels, parts and groups
 
 
-def test_clean_labels_are_the_truth_as_far_as_they_go(arrays):
+def test_clean_labels_are_the_truth_of_their_rows(arrays):
     assert list(load_dataset(arrays(clean=np.array([3, 3, -1, 9, -1, -1]))).truth) == [0, 0, -1, 1, -1, -1]
     named = {"y": np.array(["cat", "dog"] * 3), "clean": np.array(["cat", "", "dog", "", "", "dog"])}
     assert list(load_dataset(arrays(**named)).truth) == [0, -1, 1, -1, -1, 1]
@@ -124,7 +124,7 @@ def test_a_split_for_every_row(arrays):
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "expected"),
     [
         ({"clean": np.array([3, 8, 3, 9, 3, 9])}, ("row 1: clean '8' is not among the labels",)),
         ({"clean": np.array(["3"] * 6)}, ("clean '3' is not among",)),
@@ -151,15 +151,15 @@ def test_a_split_for_every_row(arrays):
         ({"Clean": np.arange(6)}, ("an array 'Clean' (did you mean 'clean'?)",)),
     ],
 )
-def test_what_is_said_amiss(arrays, others, said):
-    assert_refused(arrays(**others), "npz:", *said)
+def test_invalid_annotations_are_refused(arrays, others, expected):
+    assert_refused(arrays(**others), "npz:", *expected)
 
 
-def test_python_names_its_own_arguments():
+def test_errors_name_the_parameters_of_from_arrays():
     images, labels = np.zeros((4, 8, 8), np.uint8), pd.Series(["a", "b"] * 2)
     assert from_arrays(images, labels).classes == ("a", "b")
     test = (images, np.array([1, 0, 1, 0]))
-    for given, said in (
+    for create, expected in (
         (lambda: from_arrays(images / 2, labels), "arrays: images is float64"),
         (lambda: from_arrays(images, labels[:3]), r"arrays: labels has shape \(3,\)"),
         (lambda: from_arrays(images, labels, groups=[1]), "arrays: groups has shape"),
@@ -169,46 +169,17 @@ def test_python_names_its_own_arguments():
         ),
         (lambda: from_arrays(images, ["a"] * 4), "arrays: labels is 'a' in all rows"),
     ):
-        with pytest.raises(UsageError, match=said):
-            given()
+        with pytest.raises(UsageError, match=expected):
+            create()
 
 
-def made(**others):
-    rng = np.random.default_rng(0)
-    told = {
-        "images": rng.integers(0, 256, (8, 5, 6, 3), dtype=np.uint8),
-        "labels": np.array([0, 1, 2, 1, 0, 1, 2, 0]),
-        "classes": ["ä", "b, c", "NA"],
-        "parts": ["train"] * 5 + ["val", "train", "test"],
-        "clean": [0, -1, 2, 2, -1, -1, -1, -1],
-        "groups": list("aabbcfde"),
-        "flips": True,
-    }
-    return from_arrays(**{**told, **others})
-
-
-def test_only_what_is_trained_on_makes_another_data_set():
-    same = made().fingerprint
-    assert made(clean=None).fingerprint == made(groups=None).fingerprint == made(name="other").fingerprint == same
-    ten = {"labels": made().labels + 10, "classes": ["x"] * 10 + ["ä", "b, c", "NA"], "clean": None}
-    assert made(**ten).fingerprint == same  # other numbers for the same classes
-    changed = [
-        made(images=np.zeros((8, 5, 6, 3), np.uint8)),
-        made(labels=np.array([0, 1, 2, 1, 0, 1, 2, 1])),
-        made(classes=["a", "b, c", "NA"]),
-        made(parts=None),
-        made(parts=["train"] * 5 + ["test", "train", "val"]),
-        made(flips=False),
-    ]
-    assert len({same, *(source.fingerprint for source in changed)}) == 7
-    assert made(parts=["train"] * 8).fingerprint == made(parts=None).fingerprint
-
-
-@pytest.mark.parametrize("which", ["made", "plain", "digits", "folder"])
-def test_what_is_saved_is_read_again(tmp_path, which):
+@pytest.mark.parametrize("which", ["annotated", "plain", "digits", "folder"])
+def test_a_saved_data_set_is_loaded_unchanged(tmp_path, which):
     before = {
-        "made": made,
-        "plain": lambda: made(images=np.zeros((8, 5, 6), np.uint8), parts=None, clean=None, groups=None, flips=False),
+        "annotated": annotated_source,
+        "plain": lambda: annotated_source(
+            images=np.zeros((8, 5, 6), np.uint8), parts=None, clean=None, groups=None, flips=False
+        ),
         "digits": lambda: load_dataset("digits"),
         "folder": lambda: load_dataset(f"folder:{make_folder(tmp_path / 'photos', count=3)}"),
     }[which]()
@@ -224,13 +195,13 @@ def test_what_is_saved_is_read_again(tmp_path, which):
     assert same[0] == same[1]
 
 
-def test_a_class_without_images_is_not_lost_in_silence(tmp_path):
+def test_a_class_without_images_cannot_be_saved(tmp_path):
     source = load_dataset("digits")
     with pytest.raises(UsageError, match="class 'ten' has no image"):
         save_npz(replace(source, classes=(*source.classes, "ten")), tmp_path / "a.npz")
 
 
-def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
+def test_tracks_of_real_traffic_signs_are_not_divided(tmp_path):
     place = REAL_DATA / "gtsrb32" / "gtsrb32_every3.npz"
     if not place.is_file():
         pytest.skip("real data not present")
@@ -248,12 +219,12 @@ def test_real_traffic_signs_keep_their_tracks_whole(tmp_path):
     assert abs(len(rows.test) / 8879 - 0.25) < 0.02
 
 
-def test_labels_that_no_number_or_text_holds_are_refused(tmp_path):
+def test_labels_beyond_int64_or_utf8_are_refused(tmp_path):
     images = np.zeros((2, 8, 8), np.uint8)
-    for labels, said in (
+    for labels, expected in (
         (np.array([2**63, 1], np.uint64), "at most 2**63 - 1"),
         (np.array([b"\xff", b"a"]), "not UTF-8"),
     ):
         with pytest.raises(UsageError) as caught:
             from_arrays(images, labels)
-        assert said in str(caught.value)
+        assert expected in str(caught.value)

@@ -1,4 +1,4 @@
-"""Moved and mirrored images, against loops over pixels."""
+"""Shifts and mirroring of batches, against loops over pixels."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def pictures(size=(5, 6, 7, 3)):
 
 
 def moved(images, offsets, pad):
-    """Each pixel from where it was, and zero where there was none."""
+    """Shift pixel by pixel; zero where no pixel was."""
     B, H, W, _ = images.shape
     result = np.zeros_like(images)
     for b in range(B):
@@ -26,7 +26,7 @@ def moved(images, offsets, pad):
 
 @pytest.mark.parametrize("pad", [1, 2, 4])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_images_move_as_in_a_loop(pad, dtype):
+def test_shift_equals_a_loop_over_pixels(pad, dtype):
     images, offsets = pictures(), np.random.default_rng(pad).integers(0, 2 * pad + 1, (5, 2))
     result = shift(torch.from_numpy(images).to(dtype), torch.from_numpy(offsets), pad)
     assert result.dtype is dtype
@@ -34,17 +34,17 @@ def test_images_move_as_in_a_loop(pad, dtype):
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 4), (4, 0), (4, 4)])
-def test_the_farthest_moves_reach_the_margin(corner):
+def test_the_largest_shifts_reach_the_padding(corner):
     images = pictures((1, 6, 7, 1))
     assert (shift(torch.from_numpy(images), torch.tensor([corner]), 2).numpy() == moved(images, [corner], 2)).all()
 
 
-def test_an_offset_of_the_margin_moves_nothing():
+def test_an_offset_of_the_padding_changes_nothing():
     images = torch.from_numpy(pictures())
     assert torch.equal(shift(images, torch.full((5, 2), 3), 3), images)
 
 
-def test_images_are_moved_each_on_its_own_and_the_given_ones_stay():
+def test_images_are_shifted_independently_and_out_of_place():
     images = torch.from_numpy(pictures())
     before = images.clone()
     alone = [shift(images[b : b + 1], torch.tensor([[b % 3, 2]]), 1) for b in range(5)]
@@ -68,5 +68,5 @@ def test_mirrored_twice_is_as_before():
 
 
 @pytest.mark.parametrize(("side", "pixels"), [(4, 1), (8, 1), (28, 3), (32, 4), (64, 8)])
-def test_the_margin_is_an_eighth_and_never_nothing(side, pixels):
+def test_the_largest_shift_is_an_eighth_and_at_least_a_pixel(side, pixels):
     assert max_shift(side) == pixels

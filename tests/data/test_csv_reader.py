@@ -1,4 +1,4 @@
-"""CSV files: one way of reading them, whoever wants a table."""
+"""CSV files: equivalent notations, blank rows, and the errors of every reader of tables."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scenarios.human import Human
 from scenarios.matrix import Matrix
 
 
-def written(folder: Path, content: str | bytes) -> Path:
+def write_file(folder: Path, content: str | bytes) -> Path:
     path = folder / "a.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
@@ -36,12 +36,12 @@ CELLS = [["name", "size"], ["red, brown", "3"], ["b", "4"]]
     ],
     ids=["plain", "windows", "short", "semicolons", "tabs", "hollow lines"],
 )
-def test_however_it_was_written(tmp_path: Path, content: str, numbers: list[int]) -> None:
-    assert csv_reader.read_csv_rows("toy", written(tmp_path, content)) == (CELLS, numbers)
+def test_equivalent_files_give_the_same_result(tmp_path: Path, content: str, numbers: list[int]) -> None:
+    assert csv_reader.read_csv_rows("toy", write_file(tmp_path, content)) == (CELLS, numbers)
 
 
-def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
-    found = csv_reader.read_csv_rows("toy", written(tmp_path, '"a, b, c";"d, ""e"""\n1;2\n'))
+def test_separators_within_quotes_are_ignored(tmp_path: Path) -> None:
+    found = csv_reader.read_csv_rows("toy", write_file(tmp_path, '"a, b, c";"d, ""e"""\n1;2\n'))
     assert found.rows == [["a, b, c", 'd, "e"'], ["1", "2"]]
 
 
@@ -53,14 +53,14 @@ def test_separators_within_quotes_are_none(tmp_path: Path) -> None:
         ("a,b\n1,2\n,\n\n3,4\n", [["a", "b"], ["1", "2"], ["", ""], ["3", "4"]], [1, 2, 3, 5]),
     ],
 )
-def test_where_the_order_counts_gaps_stay(
+def test_blank_rows_are_kept_on_request(
     tmp_path: Path, content: str, rows: list[list[str]], numbers: list[int]
 ) -> None:
-    assert csv_reader.read_csv_rows("toy", written(tmp_path, content), keep_blank=True) == (rows, numbers)
+    assert csv_reader.read_csv_rows("toy", write_file(tmp_path, content), keep_blank=True) == (rows, numbers)
     assert [row for row in rows if any(row)] == csv_reader.read_csv_rows("toy", tmp_path / "a.csv").rows
 
 
-AMISS: list[tuple[str | bytes, str]] = [
+INVALID: list[tuple[str | bytes, str]] = [
     ("", "a.csv is empty"),
     ("\n\n", "a.csv is empty"),
     ("a,b\n1,2\n\n3,4,\n", "line 4 of {} has 3 values, but line 1 has 2"),
@@ -71,9 +71,9 @@ AMISS: list[tuple[str | bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), AMISS)
-def test_what_is_no_table_is_refused_alike_by_all_who_read_one(tmp_path: Path, content: str | bytes, said: str) -> None:
-    path = written(tmp_path, content)
+@pytest.mark.parametrize(("content", "expected"), INVALID)
+def test_all_readers_refuse_invalid_files_alike(tmp_path: Path, content: str | bytes, expected: str) -> None:
+    path = write_file(tmp_path, content)
     view = View.of(Source("toy", np.zeros((2, 1, 1, 1), np.uint8), np.array([0, 1]), ("a", "b")))
     readers = {
         "counts": lambda: Counts(str(path))(view),
@@ -85,12 +85,12 @@ def test_what_is_no_table_is_refused_alike_by_all_who_read_one(tmp_path: Path, c
         with pytest.raises(UsageError) as caught:
             reader()
         assert str(caught.value).startswith(f"{word}: "), str(caught.value)
-        assert said.format(path) in str(caught.value)
+        assert expected.format(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
-    written(tmp_path, PLAIN)
+def test_missing_files_are_refused(tmp_path: Path) -> None:
+    write_file(tmp_path, PLAIN)
     with pytest.raises(UsageError, match=r"^toy: there is no .*b\.csv \(did you mean 'a\.csv'\?\)$"):
         csv_reader.read_csv_rows("toy", tmp_path / "b.csv")
     with pytest.raises(UsageError, match=r"^toy: .* is a folder, not a file$"):

@@ -61,7 +61,7 @@ def test_the_shorter_side_is_scaled_and_the_centre_kept(tmp_path):
     ).all()
 
 
-def test_an_image_of_the_wanted_size_is_left_alone(tmp_path):
+def test_an_image_of_the_right_size_is_unchanged(tmp_path):
     image = noise_image(1, (16, 16, 3))
     assert (
         decode.decode_image(save_image(image, tmp_path / "a.png"), 16) == np.asarray(image).transpose(2, 0, 1)
@@ -84,7 +84,7 @@ TURNED = {
 
 @pytest.mark.parametrize("value", TURNED)
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_photographs_are_turned_upright(tmp_path, name, value):
+def test_exif_orientation_is_applied(tmp_path, name, value):
     stored = Image.new("L", (16, 16))
     stored.paste(120, (0, 0, 8, 16))  # its first columns
     stored.paste(250, (0, 0, 16, 8))  # its first rows, which lie over them
@@ -99,7 +99,7 @@ def test_photographs_are_turned_upright(tmp_path, name, value):
     assert sides[along].min() in range(100, 140)  # bright, then the grey of the first columns
 
 
-def test_damaged_notes_do_not_make_a_photograph_unreadable(tmp_path, capfd):
+def test_damaged_metadata_is_ignored(tmp_path, capfd):
     notes = Image.Exif()
     notes[0x0112] = 6
     for number, kind in enumerate(("cat", "dog")):
@@ -110,7 +110,7 @@ def test_damaged_notes_do_not_make_a_photograph_unreadable(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif"])
-def test_moving_pictures_and_stacks_are_named(tmp_path, name):
+def test_files_of_several_images_are_refused(tmp_path, name):
     more = [noise_image(2, (16, 16, 3))]
     save_image(noise_image(1, (16, 16, 3)), tmp_path / "cat" / name, save_all=True, append_images=more)
     make_folder(tmp_path)
@@ -118,7 +118,7 @@ def test_moving_pictures_and_stacks_are_named(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif", "a.bmp", "a.ppm", "a.jp2", "a.jpg"])
-def test_truncated_files_are_named(tmp_path, name):
+def test_truncated_files_are_refused(tmp_path, name):
     make_folder(tmp_path)
     file = save_image(noise_image(1, (40, 40, 3)), tmp_path / "cat" / name)
     assert len(load_dataset(f"folder:{tmp_path}").labels) == 5
@@ -127,7 +127,7 @@ def test_truncated_files_are_named(tmp_path, name):
     assert "0x" not in sentence
 
 
-def test_a_telephones_second_view_is_no_animation(tmp_path):
+def test_the_second_view_of_a_phones_mpo_is_ignored(tmp_path):
     second = [solid_image((0, 0, 255), (32, 32))]
     file = save_image(
         solid_image((255, 0, 0), (32, 32)), tmp_path / "a.jpg", format="MPO", save_all=True, append_images=second
@@ -146,7 +146,7 @@ def test_each_unreadable_image_is_named(tmp_path, name):
     assert_refused(f"folder:{root}", f"cat/{name}", "1 of 5", "--skip-bad-images")
 
 
-def test_unreadable_images_are_left_out_on_request_and_listed(tmp_path):
+def test_unreadable_images_are_skipped_on_request_and_listed(tmp_path):
     root = add_unreadable_images(make_folder(tmp_path))
     assert "9 of 13" in assert_refused(f"folder:{root}", "and 6 more")
     source = load_dataset(f"folder:{root}", skip_bad_images=True)
@@ -159,6 +159,6 @@ def test_unreadable_images_are_left_out_on_request_and_listed(tmp_path):
     assert_refused(f"folder:{root}", "cannot be read")  # a cache made without them does not make them readable
 
 
-def test_no_progress_is_drawn_where_nobody_looks(tmp_path, capfd):
+def test_no_progress_bar_without_a_terminal(tmp_path, capfd):
     load_dataset(f"folder:{make_folder(tmp_path, count=300)}", image_size=4)
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Copies: all that are planted are found where the card says so, and look-alikes are not."""
+"""Duplicates: planted copies are found as documented, and similar images are not."""
 
 import io
 from pathlib import Path
@@ -19,12 +19,12 @@ REAL = Path(__file__).parents[3] / "shared" / "data"
 def pictures(count, seed=0, shape=(32, 32), channels=3):
     """Smooth random colours with finer ones over them: (count, C, H, W)."""
     random = np.random.default_rng(seed)
-    made = np.zeros((count, channels, *shape))
+    images = np.zeros((count, channels, *shape))
     for side, weight in ((4, 1.0), (8, 0.7), (16, 0.4)):
         coarse = random.normal(size=(count, channels, side, side))
         rows, columns = (np.arange(n) * side // n for n in shape)
-        made += weight * coarse[:, :, rows][:, :, :, columns]
-    return (128 + 45 * made).clip(0, 255).astype(np.uint8)
+        images += weight * coarse[:, :, rows][:, :, :, columns]
+    return (128 + 45 * images).clip(0, 255).astype(np.uint8)
 
 
 def opened(image):
@@ -75,7 +75,7 @@ def found(images, rows=None):
 
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.just(1), st.just(2), st.just(2)), elements=st.integers(0, 1)))
-def test_exact_and_constant_by_plain_loops(images):
+def test_exact_copies_and_constant_images_equal_plain_loops(images):
     rows = np.arange(len(images))
     first = [next(i for i in rows if (images[i] == image).all()) for image in images]
     assert duplicates.find_exact_copies(images, rows).tolist() == first
@@ -84,14 +84,14 @@ def test_exact_and_constant_by_plain_loops(images):
     ]
 
 
-def test_exact_looks_at_the_rows_it_is_given_only():
+def test_exact_copies_are_among_the_given_rows():
     images = np.repeat(pictures(2), 3, axis=0)
     assert duplicates.find_exact_copies(images, np.array([1, 2, 4, 5])).tolist() == [1, 1, 4, 4]
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (28, 28), (96, 64)])
 @pytest.mark.parametrize("kind", COPIES)
-def test_what_is_planted_is_found_and_nothing_else(kind, shape):
+def test_planted_copies_are_found_and_nothing_else(kind, shape):
     images, models = pictures(400, shape=shape), np.arange(0, 400, 8)
     pairs = found(together(images, COPIES[kind], models))
     planted = {(int(model), 400 + number) for number, model in enumerate(models)}
@@ -100,11 +100,11 @@ def test_what_is_planted_is_found_and_nothing_else(kind, shape):
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_what_is_not_found(kind):
+def test_mirrored_rotated_and_negative_copies_are_not_found(kind):
     assert found(together(pictures(200), OTHERS[kind], range(50))) == set()
 
 
-def test_a_few_images_are_a_set_too():
+def test_small_data_sets():
     images = together(pictures(2), jpeg, [0])
     assert found(images) == {(0, 2)}
     assert found(images[:2]) == set()
@@ -116,7 +116,7 @@ def test_rows_keep_their_numbers():
     assert found(images, np.array([0, 5, 10, 20, 30, 33, 44, 50, 61])) == {(20, 61)}
 
 
-def test_images_that_show_hardly_anything_are_left_alone():
+def test_images_without_contrast_or_of_few_pixels_are_not_compared():
     random = np.random.default_rng(0)
     faint = (128 + random.integers(0, 2, (50, 1, 1, 32)) + np.zeros((50, 1, 32, 32))).astype(np.uint8)
     assert found(np.concatenate([faint, faint[:, :, ::-1]])) == set()
@@ -124,8 +124,8 @@ def test_images_that_show_hardly_anything_are_left_alone():
     assert found(together(tiny, COPIES["brighter"], range(50))) == set()
 
 
-def test_the_bound_moves_with_the_set():
-    """Two that are as alike as copies are none where everything is as alike."""
+def test_the_bound_is_relative_to_the_data_set():
+    """Two images as similar as copies are no duplicates if all images are that similar."""
     random = np.random.default_rng(0)
     one = pictures(1, seed=5).astype(float)
     alike = (one + random.normal(0, 4, (300, 3, 32, 32))).clip(0, 255).astype(np.uint8)
@@ -133,7 +133,7 @@ def test_the_bound_moves_with_the_set():
     assert found(alike) == set()
 
 
-def test_digits_have_look_alikes_but_hardly_copies():
+def test_digits_are_similar_but_hardly_copies():
     images = load_dataset("digits").images
     assert len(found(images)) <= 3
     models = np.arange(0, 1797, 20)
@@ -141,7 +141,7 @@ def test_digits_have_look_alikes_but_hardly_copies():
     assert sum((int(model), 1797 + number) in pairs for number, model in enumerate(models)) >= 0.95 * len(models)
 
 
-def test_traffic_signs_are_copies_within_a_track_only():
+def test_traffic_signs_are_copies_only_within_a_track():
     if not (REAL / "gtsrb32").is_dir():
         pytest.skip("real data not present")
     with np.load(REAL / "gtsrb32" / "gtsrb32_every3.npz") as file:

@@ -27,7 +27,7 @@ def test_class_folders(tmp_path):
         assert (source.images[row] == decode.decode_image(root / file, 8)).all()
 
 
-def test_what_is_no_image_or_hidden_is_ignored(tmp_path):
+def test_other_and_hidden_files_are_ignored(tmp_path):
     root = make_folder(tmp_path)
     plain = load_dataset(f"folder:{root}").fingerprint
     for name in ("notes.txt", "labels.csv", "Thumbs.db", ".0.png", "._1.png"):
@@ -39,7 +39,7 @@ def test_what_is_no_image_or_hidden_is_ignored(tmp_path):
     assert load_dataset(f"folder:{root}").fingerprint == plain
 
 
-def test_images_in_folders_within_a_class_belong_to_it(tmp_path):
+def test_subfolders_belong_to_their_class(tmp_path):
     root = make_folder(tmp_path)
     save_image(noise_image(5), root / "cat" / "monday" / "0.PNG")
     assert load_dataset(f"folder:{root}").files == (
@@ -88,7 +88,7 @@ def test_tiny_imagenet(tmp_path):
     assert_refused(f"folder:{tmp_path}", "val/images/val_1.JPEG", "No such file")
 
 
-def test_folders_that_say_too_little(tmp_path):
+def test_incomplete_layouts_are_refused(tmp_path):
     assert_refused(f"folder:{make_folder(tmp_path / 'photos').parent}/photo", "there is no", "did you mean 'photos'")
     (tmp_path / "empty").mkdir()
     assert_refused(f"folder:{tmp_path / 'empty'}", "contains no class folders")
@@ -102,7 +102,7 @@ def test_folders_that_say_too_little(tmp_path):
     assert_refused(f"folder:{tmp_path / 'tested'}", "'test'", "but no 'train'")
 
 
-def test_parts_that_disagree(tmp_path):
+def test_parts_with_different_classes_are_refused(tmp_path):
     make_folder(tmp_path, part="train")
     make_folder(tmp_path, ("cat", "dog", "newt"), part="test")
     assert_refused(f"folder:{tmp_path}", "test has classes that train does not have", "newt")

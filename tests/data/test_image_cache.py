@@ -12,7 +12,7 @@ from robustkd.data import decode, image_cache
 from robustkd.data.sources import load_dataset
 
 
-def test_only_grey_images_make_one_channel(tmp_path):
+def test_only_grey_images_have_one_channel(tmp_path):
     root = make_folder(tmp_path)
     for kind in ("cat", "dog"):
         save_image(Image.fromarray(np.asarray(noise_image(3, (9, 9)))), root / kind / "0.png")
@@ -34,7 +34,7 @@ def test_the_second_read_decodes_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["size", "file", "time", "name"])
-def test_what_has_changed_is_decoded_again(tmp_path, monkeypatch, change):
+def test_changed_files_are_decoded_again(tmp_path, monkeypatch, change):
     root = make_folder(tmp_path)
     load_dataset(f"folder:{root}")
     decoded = []
@@ -50,7 +50,7 @@ def test_what_has_changed_is_decoded_again(tmp_path, monkeypatch, change):
     assert len(decoded) == 4 + (change == "file")
 
 
-def test_an_interrupted_decode_leaves_nothing_to_be_mistaken(tmp_path, monkeypatch, cache):
+def test_an_interrupted_decode_leaves_nothing(tmp_path, monkeypatch, cache):
     root = make_folder(tmp_path)
 
     def interrupted(file, *_):
@@ -64,7 +64,7 @@ def test_an_interrupted_decode_leaves_nothing_to_be_mistaken(tmp_path, monkeypat
     assert (load_dataset(f"folder:{root}").images[0] == decode.decode_image(root / "cat" / "0.png", 32)).all()
 
 
-def test_images_without_their_record_are_not_a_cache(tmp_path, cache):
+def test_images_without_their_record_are_decoded_again(tmp_path, cache):
     root = make_folder(tmp_path)
     right = np.array(load_dataset(f"folder:{root}").images)
     next(cache.glob("*.json")).unlink()
@@ -72,7 +72,7 @@ def test_images_without_their_record_are_not_a_cache(tmp_path, cache):
     assert (load_dataset(f"folder:{root}").images == right).all()
 
 
-def test_a_file_that_can_be_read_again_is_not_left_out_for_ever(tmp_path, monkeypatch):
+def test_a_skipped_file_is_read_once_it_is_readable(tmp_path, monkeypatch):
     root = make_folder(tmp_path)
     picture = decode.decode_image
 
@@ -98,7 +98,7 @@ def test_a_copy_elsewhere_is_the_same_data(tmp_path):
     assert load_dataset(f"folder:{root}").fingerprint != one.fingerprint
 
 
-def test_equal_names_sizes_and_times_elsewhere_are_not_the_same_cache(tmp_path):
+def test_equal_names_sizes_and_times_elsewhere_have_another_key(tmp_path):
     for place, seed in (("one", 0), ("two", 50)):
         for number, kind in enumerate(("cat", "dog")):
             os.utime(save_image(noise_image(seed + number), tmp_path / place / kind / "0.bmp"), ns=(0, 0))
@@ -106,7 +106,7 @@ def test_equal_names_sizes_and_times_elsewhere_are_not_the_same_cache(tmp_path):
     assert (one != two).any()
 
 
-def test_the_cache_folder_is_chosen_and_refused(tmp_path, monkeypatch, cache):
+def test_the_cache_folder_can_be_set_and_must_be_writable(tmp_path, monkeypatch, cache):
     root = make_folder(tmp_path / "photos")
     load_dataset(f"folder:{root}", cache_dir=tmp_path / "mine")
     assert list((tmp_path / "mine").glob("*.npy"))

@@ -1,4 +1,4 @@
-"""Joint data augmentation: each operation as torchvision has it for one image, and all of them for many at once."""
+"""Joint data augmentation: each operation against torchvision, and all of them on batches."""
 
 from collections.abc import Callable
 from math import atan, degrees, floor
@@ -20,7 +20,7 @@ NEVER = 1 - 2**-24  # the largest number that torch.rand draws
 
 
 def pictures(count: int = 6, height: int = 24, width: int = 36, channels: int = 3) -> Tensor:
-    """Slopes under noise, each from another darkest to another brightest level: (B, H, W, C)."""
+    """Noisy gradients with different darkest and brightest levels: (B, H, W, C)."""
     random = np.random.default_rng(0)
     slope = np.linspace(0, 1, height)[:, None, None] * np.linspace(1, 0.5, width)[None, :, None]
     noise = random.uniform(0, 0.3, (count, height, width, channels))
@@ -29,7 +29,7 @@ def pictures(count: int = 6, height: int = 24, width: int = 36, channels: int = 
 
 
 def draws(count: int, **sizes: float) -> Tensor:
-    """Draws for which those named happen, with these sizes, and no other does."""
+    """Draws by which the named operations are applied with the given sizes, and no others."""
     drawn = torch.full((count, 28), NEVER)
     for name, size in sizes.items():
         drawn[:, NAMES.index(name)], drawn[:, 14 + NAMES.index(name)] = 0, size
@@ -45,7 +45,7 @@ def random(count: int, seed: int = 0) -> Tensor:
 
 
 def affine(image: Tensor, x: float = 0, y: float = 0, shear: tuple[float, float] = (0, 0)) -> Tensor:
-    """As AutoAugment of torchvision calls it: shears are slopes about the first corner."""
+    """An affine map as in torchvision's AutoAugment: shears are slopes about the top left corner."""
     angles = [degrees(atan(slope)) for slope in shear]
     return V.affine(image, angle=0, translate=[x, y], scale=1, shear=angles, center=[0, 0])
 
@@ -74,7 +74,7 @@ ORACLES: dict[str, Callable[[Tensor, float], Tensor]] = {
 TOLERANCE = {"autocontrast": 1, "contrast": 2, "brightness": 1, "sharpness": 1, "colour": 2}
 
 
-def test_it_is_a_view():
+def test_it_is_a_registered_view():
     view = PAIRED_VIEWS.parse("jda0.3")
     assert (view.load(), view.kwargs(), view.load().draws) == (JDA, {"probability": 0.3}, 28)
     assert tuple(ORACLES) == NAMES
@@ -83,18 +83,18 @@ def test_it_is_a_view():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [0.11, 0.5, 0.73, 0.98])
 @pytest.mark.parametrize("name", NAMES)
-def test_each_operation_is_torchvisions(name, size, channels):
+def test_each_operation_equals_torchvision(name, size, channels):
     images = pictures(channels=channels)
     result = only(images, **{name: size}).permute(0, 3, 1, 2).int()
     for image, changed in zip(images.permute(0, 3, 1, 2), result, strict=True):
         off = (changed - ORACLES[name](image, size).int()).abs()
-        # A pixel that is torn between two may fall to either side.
+        # A pixel halfway between two may be sampled from either.
         assert (off > TOLERANCE.get(name, 0)).float().mean() <= (
             0.005 if name in ("shear_x", "shear_y", "rotate") else 0
         )
 
 
-def test_by_hand():
+def test_levels_computed_by_hand():
     # levels 10, 20, 30, 110 of one channel
     image = torch.tensor([10, 20, 30, 110], dtype=torch.uint8).reshape(1, 2, 2, 1)
     expected = {
@@ -110,7 +110,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("size", [(24, 36), (33, 17)])
-def test_translations_and_shears_are_looked_up_one_after_another_and_at_once(size):
+def test_translations_and_shears_are_composed_and_sampled_once(size):
     images = pictures(4, *size)
     by_x, by_y, along_x, along_y = 0.8, 0.35, 0.9, 0.2
     result = only(images, translate_x=by_x, translate_y=by_y, shear_x=along_x, shear_y=along_y).numpy()
@@ -118,7 +118,7 @@ def test_translations_and_shears_are_looked_up_one_after_another_and_at_once(siz
     expected, torn = np.zeros_like(images.numpy()), np.zeros(size, bool)
     for row, column in np.ndindex(H, W):
         x, y = column + 0.5, row + 0.5
-        y += far(along_y, 0.3) * x  # the last is looked up first
+        y += far(along_y, 0.3) * x  # the inverse map applies the last operation first
         x += far(along_x, 0.3) * y
         y += far(by_y, 150 / 331 * H)
         x += far(by_x, 150 / 331 * W)
@@ -127,20 +127,20 @@ def test_translations_and_shears_are_looked_up_one_after_another_and_at_once(siz
             expected[:, row, column] = images[:, int(y), int(x)]
     assert torn.mean() < 0.01
     assert (result == expected)[:, ~torn].all()
-    assert (expected == 0).all(axis=(0, 3)).any()  # something came in from outside
+    assert (expected == 0).all(axis=(0, 3)).any()  # some pixels are from outside
     assert (expected > 0).all(axis=(0, 3)).any()
 
 
-def test_what_is_pushed_out_of_the_frame_may_come_back():
+def test_content_moved_out_of_the_frame_may_come_back():
     images = torch.full((1, 32, 32, 1), 9, dtype=torch.uint8)
     one_by_one = only(only(images, translate_y=0.99), shear_y=0.01)
     assert (only(images, translate_y=0.99, shear_y=0.01) > 0).sum() > (one_by_one > 0).sum()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_fourteen_follow_one_another_in_their_order(channels):
+def test_the_operations_are_applied_in_order(channels):
     images = pictures(channels=channels)
-    # Of the four that are looked up at once only one is drawn, so that one by one is the same.
+    # Only one of the four that are sampled together is applied, so that applying them one by one gives the same.
     sizes = dict(zip(NAMES, np.random.default_rng(1).uniform(0.1, 0.4, 14).tolist(), strict=True))
     for left_out in ("translate_y", "shear_x", "shear_y"):
         del sizes[left_out]
@@ -151,7 +151,7 @@ def test_the_fourteen_follow_one_another_in_their_order(channels):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("autocontrast", "invert", "equalize")])
-def test_each_strength_begins_at_nothing(name):
+def test_neutral_sizes_change_nothing(name):
     images = pictures()
     nothing = 0.0 if name in ("posterize", "solarize") else 0.5
     assert torch.equal(only(images, **{name: nothing}), images)
@@ -159,7 +159,7 @@ def test_each_strength_begins_at_nothing(name):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (9, 13, 3), (16, 16, 2), (12, 10, 4)])
-def test_each_image_is_changed_on_its_own(shape):
+def test_images_are_changed_independently(shape):
     images, drawn, jda = pictures(19, *shape), random(19), JDA(probability=0.5)
     before = images.clone()
     together = jda(images, drawn)
@@ -182,13 +182,13 @@ def test_a_probability_of_zero_changes_nothing_and_of_one_every_image():
 
 
 @pytest.mark.parametrize("name", ["contrast", "shear_x", "invert", "rotate"])
-def test_a_coin_falls_below_the_probability(name):
+def test_an_operation_is_applied_below_its_probability(name):
     images, drawn = pictures(2), torch.full((2, 28), 0.9)
     drawn[:, NAMES.index(name)] = torch.tensor([0.29, 0.31])
     assert changed(JDA(probability=0.3)(images, drawn), images) == [True, False]
 
 
-def test_the_draws_decide_everything():
+def test_the_result_depends_on_the_draws_only():
     images, drawn, jda = pictures(8), random(8), JDA(probability=0.5)
     result, before = jda(images, drawn), torch.get_rng_state()
     torch.rand(5)
@@ -198,7 +198,9 @@ def test_the_draws_decide_everything():
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(jda(images, random(8, seed=1)), result)
     spared = torch.cat([torch.zeros(8, 14, dtype=torch.bool), drawn[:, :14] >= 0.5], dim=1)
-    assert torch.equal(jda(images, torch.where(spared, 0.123, drawn)), result)  # what does not happen has no strength
+    assert torch.equal(
+        jda(images, torch.where(spared, 0.123, drawn)), result
+    )  # sizes of operations that are not applied have no effect
     drawn[3, :14], drawn[3, NAMES.index("brightness")] = NEVER, 0
     assert [b for b, other in enumerate(changed(jda(images, drawn), result)) if other] == [3]
 
@@ -211,7 +213,7 @@ def test_without_three_channels_there_is_no_colour(channels):
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])
-def test_a_channel_of_one_level_can_be_neither_stretched_nor_equalized(level):
+def test_a_channel_of_one_level_is_neither_stretched_nor_equalised(level):
     images = pictures(3)
     images[1, :, :, 2] = level
     for name in ("autocontrast", "equalize"):
@@ -220,13 +222,13 @@ def test_a_channel_of_one_level_can_be_neither_stretched_nor_equalized(level):
         assert all(changed(result, images))
 
 
-def test_too_few_pixels_are_not_equalized():
+def test_too_few_pixels_are_not_equalised():
     small = pictures(3, 15, 17, 1)
     assert torch.equal(only(small, equalize=0.5), small)  # 255 pixels, of which one at least is at the top
     assert not torch.equal(only(pictures(3, 17, 17, 1), equalize=0.5), pictures(3, 17, 17, 1))
 
 
-def test_nothing_waits_for_a_value():
-    # On the meta device there are shapes and no values: whoever asked for one there would fail.
+def test_no_value_is_needed_on_the_host():
+    # The meta device has shapes but no values: reading a value there would fail.
     result = JDA()(torch.empty(5, 8, 9, 3, dtype=torch.uint8, device="meta"), torch.empty(5, 28, device="meta"))
     assert (result.shape, result.dtype) == ((5, 8, 9, 3), torch.uint8)

@@ -1,4 +1,4 @@
-"""A scenario frozen into files and read again."""
+"""Manifests: saving, loading, and the files that are refused."""
 
 import json
 import os
@@ -28,27 +28,27 @@ def splits(shown: Source, chain: str = "noise0.4", seed: int = 3) -> manifest.Sp
     return manifest.Splits(train, held_out, View.of(shown, np.arange(34, 40), seed))
 
 
-def refused(path: Path, shown: Source, *said: str) -> None:
-    """One sentence, which says all of this."""
+def assert_refused(path: Path, shown: Source, *expected: str) -> None:
+    """Assert that loading fails with a single line that contains all expected texts."""
     with pytest.raises(UsageError) as caught:
         manifest.load_manifest(path, shown)
     assert "\n" not in str(caught.value)
-    for text in said:
+    for text in expected:
         assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("chain", ["noise0.4", FOREIGN, "openset(1, source=digits)", "step2"])
 @pytest.mark.parametrize("name", ["m", "m.csv", "m.parquet", "noise0.4", "noise0.4.parquet"])
-def test_what_is_read_again_is_what_was_saved(tmp_path: Path, name: str, chain: str) -> None:
+def test_a_manifest_is_loaded_as_it_was_saved(tmp_path: Path, name: str, chain: str) -> None:
     shown = source()
     saved = splits(shown, chain)
     manifest.save_manifest(tmp_path / name, saved, {"scenario": chain})
     stem = name.removesuffix(".csv").removesuffix(".parquet")
     suffix = ".parquet" if name.endswith("parquet") else ".csv"
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([f"{stem}{suffix}", f"{stem}.json"])
-    for asked in (name, stem, f"{stem}.json"):
-        read = manifest.load_manifest(tmp_path / asked, shown)
-        for before, after in zip(saved, read, strict=True):
+    for path in (name, stem, f"{stem}.json"):
+        loaded = manifest.load_manifest(tmp_path / path, shown)
+        for before, after in zip(saved, loaded, strict=True):
             assert before.digest == after.digest
             assert np.array_equal(before.labels, after.labels)
             assert before.truth is not None
@@ -56,10 +56,10 @@ def test_what_is_read_again_is_what_was_saved(tmp_path: Path, name: str, chain: 
             assert np.array_equal(before.truth, after.truth)
             assert np.array_equal(before.images(), after.images())
             assert after.labels.flags.writeable
-        assert (read.train.seed, read.train.position) == (3, 1 + chain.count("+"))
+        assert (loaded.train.seed, loaded.train.position) == (3, 1 + chain.count("+"))
 
 
-def test_the_table_says_what_is_shown(tmp_path: Path) -> None:
+def test_the_columns_of_the_table(tmp_path: Path) -> None:
     shown = source()
     saved = splits(shown, FOREIGN)
     manifest.save_manifest(tmp_path / "m", saved, {})
@@ -76,8 +76,8 @@ def test_the_table_says_what_is_shown(tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "plain.csv")) == ["split", "row", "label", "truth"]
 
 
-def test_it_is_the_same_in_another_process_and_place(tmp_path: Path) -> None:
-    """A colleague's machine: the data and the manifest lie elsewhere, the process is new."""
+def test_it_is_the_same_in_another_process_and_folder(tmp_path: Path) -> None:
+    """As on another machine: data and manifest are in another folder, the process is new."""
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     rng = np.random.default_rng(2)
@@ -91,29 +91,29 @@ def test_it_is_the_same_in_another_process_and_place(tmp_path: Path) -> None:
         "for view in manifest.load_manifest(Path('m.parquet'), sources.load_dataset('npz:own.npz')): print(view.digest)"
     )
     environment = {**os.environ, "PYTHONPATH": str(HOME), "PYTHONHASHSEED": "7"}
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=there, env=environment
     )
-    assert said.stdout.split() == [view.digest for view in saved]
+    assert process.stdout.split() == [view.digest for view in saved]
 
 
 def test_a_manifest_of_another_data_set_is_refused(tmp_path: Path) -> None:
     manifest.save_manifest(tmp_path / "m", splits(source()), {})
-    refused(tmp_path / "m", source(n=44), "was made from 'toy'", "not from 'toy'", source(n=44).fingerprint)
+    assert_refused(tmp_path / "m", source(n=44), "was made from 'toy'", "not from 'toy'", source(n=44).fingerprint)
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
 @pytest.mark.parametrize("column", ["row", "label", "origin"])
-def test_a_manifest_that_was_changed_by_hand_is_refused(tmp_path: Path, name: str, column: str) -> None:
+def test_an_edited_manifest_is_refused(tmp_path: Path, name: str, column: str) -> None:
     manifest.save_manifest(tmp_path / name, splits(source(), FOREIGN), {})
     read, write = (pd.read_csv, "to_csv") if name == "m.csv" else (pd.read_parquet, "to_parquet")
     table = read(tmp_path / name)
     table.loc[0, column] = (table.loc[0, column] + 1) % 2
     getattr(table, write)(tmp_path / name, index=False)
-    refused(tmp_path / name, source(), "its train rows do not match its card")
+    assert_refused(tmp_path / name, source(), "its train rows do not match its card")
 
 
-def test_columns_that_others_added_and_their_order_do_not_matter(tmp_path: Path) -> None:
+def test_further_columns_and_their_order_are_ignored(tmp_path: Path) -> None:
     saved = splits(source())
     manifest.save_manifest(tmp_path / "m", saved, {})
     table = pd.read_csv(tmp_path / "m.csv")
@@ -123,34 +123,34 @@ def test_columns_that_others_added_and_their_order_do_not_matter(tmp_path: Path)
     assert manifest.load_manifest(tmp_path / "m.csv", source()).train.digest == saved.train.digest
 
 
-def test_lenders_are_what_they_were(tmp_path: Path) -> None:
+def test_changed_foreign_sources_are_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    lender = tmp_path / "lender.npz"
-    np.savez(lender, X=rng.integers(0, 256, (50, 8, 8), dtype=np.uint8), y=np.arange(50) % 4)
-    saved = splits(source(), f'openset(0.5, source="npz:{lender}")')
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, X=rng.integers(0, 256, (50, 8, 8), dtype=np.uint8), y=np.arange(50) % 4)
+    saved = splits(source(), f'openset(0.5, source="npz:{foreign}")')
     manifest.save_manifest(tmp_path / "m", saved, {})
     card = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     card["foreign"]["train"][0][1] = "0" * 16
     (tmp_path / "m.json").write_text(json.dumps(card), encoding="utf-8")
-    refused(
+    assert_refused(
         tmp_path / "m",
         source(),
-        f"'npz:{lender}', a source of foreign images, has changed since this manifest was made",
+        f"'npz:{foreign}', a source of foreign images, has changed since this manifest was made",
     )
 
 
-def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     shown = source()
     manifest.save_manifest(tmp_path / "pruned.csv", splits(shown, FOREIGN), {})
     table, card = tmp_path / "pruned.csv", tmp_path / "pruned.json"
-    refused(tmp_path / "prune.csv", shown, "there is no", "did you mean 'pruned.csv'?")
-    refused(tmp_path, shown, f"{tmp_path} is a folder, not a file")
+    assert_refused(tmp_path / "prune.csv", shown, "there is no", "did you mean 'pruned.csv'?")
+    assert_refused(tmp_path, shown, f"{tmp_path} is a folder, not a file")
     whole = table.read_text(encoding="utf-8")
 
     card_text = card.read_text(encoding="utf-8")
     card.unlink()
-    refused(table, shown, f"there is no {card}")
-    for broken, said in (
+    assert_refused(table, shown, f"there is no {card}")
+    for broken, expected in (
         ("{", "cannot be read as JSON"),
         ("[]", "lacks a valid dataset, fingerprint, data_seed, place, digest"),
         ("{}", "lacks a valid dataset"),
@@ -158,12 +158,12 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         (json.dumps({**json.loads(card_text), "digest": "abc"}), "lacks a valid digest"),
     ):
         card.write_text(broken, encoding="utf-8")
-        refused(table, shown, f"{card}: this is not a manifest's card", said)
+        assert_refused(table, shown, f"{card}: this is not a manifest's card", expected)
     card.write_bytes(b"\xff\xfe")
-    refused(table, shown, "cannot be read as JSON")
+    assert_refused(table, shown, "cannot be read as JSON")
     card.write_text(card_text, encoding="utf-8")
 
-    for text, said in (
+    for text, expected in (
         (whole.replace("split,row", "part,row"), "has no column split; it has: part, row, label, truth, origin"),
         (whole.replace("row,label", "line,name"), "has no column row and no label"),
         (whole.replace(",origin", ",home"), "has no column origin"),
@@ -174,17 +174,15 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     ):
         assert text != whole
         table.write_text(text, encoding="utf-8")
-        refused(table, shown, str(table), said)
+        assert_refused(table, shown, str(table), expected)
     table.unlink()
     table.mkdir()
-    refused(table, shown, "is a folder")
+    assert_refused(table, shown, "is a folder")
     (tmp_path / "pruned.parquet").write_bytes(b"PAR1")
-    refused(tmp_path / "pruned.parquet", shown, "cannot be read")
+    assert_refused(tmp_path / "pruned.parquet", shown, "cannot be read")
 
 
-def test_a_lender_that_lies_beside_its_manifest_is_found_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_paths_are_relative_to_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
     there.mkdir()
     elsewhere.mkdir()
@@ -197,12 +195,12 @@ def test_a_lender_that_lies_beside_its_manifest_is_found_from_anywhere(
     views = manifest.build_splits(step, shown, rows, seed=3)
     manifest.save_manifest(Path("m.csv"), views, {})
     monkeypatch.chdir(elsewhere)
-    read = manifest.load_manifest(there / "m.csv", shown)
-    assert [view.digest for view in read] == [view.digest for view in views]
-    assert np.array_equal(read.train.images(), views.train.images())
+    loaded = manifest.load_manifest(there / "m.csv", shown)
+    assert [view.digest for view in loaded] == [view.digest for view in views]
+    assert np.array_equal(loaded.train.images(), views.train.images())
 
 
-def test_what_is_drawn_leaves_the_test_rows_alone_and_says_which_are_held_out() -> None:
+def test_scenarios_are_applied_to_training_and_held_out_rows_only() -> None:
     rows = SplitRows(np.arange(24), np.arange(24, 30), np.arange(30, 40))
     train, held_out, test = manifest.build_splits(scenarios.parse("noise1"), source(), rows, seed=1)
     assert (train.labels != train.published_labels).all()

@@ -21,13 +21,13 @@ from robustkd.data.view import View
 from robustkd.errors import UsageError
 
 
-def test_reading_words_loads_nothing_heavy():
+def test_importing_sources_loads_no_large_library():
     check = "import sys, robustkd.data.sources; print({'torch', 'sklearn', 'PIL', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-def test_unknown_words_are_met_with_the_nearest_and_the_list(tmp_path):
+def test_unknown_names_give_the_closest_and_the_list(tmp_path):
     assert_refused("cifar", "did you mean 'cifar10'", *DATASETS)
     assert_refused("MNIST", "did you mean 'mnist'")
     assert_refused("folder", "folder:PATH")
@@ -67,7 +67,7 @@ def test_fashion_mnist_is_read_packed_from_a_read_only_folder():
 def test_mnists_in_either_layout(tmp_path, word, place):
     raw = tmp_path / place
     raw.mkdir(parents=True)
-    (tmp_path / "raw").mkdir(exist_ok=True)  # of another data set, where ours lies below its own name
+    (tmp_path / "raw").mkdir(exist_ok=True)  # of another data set, if this one is in a folder of its own name
     for half, count in (("train", 5), ("t10k", 3)):
         images = np.arange(count * 784, dtype=np.uint8).tobytes()
         header = b"".join(n.to_bytes(4, "big") for n in (2051, count, 28, 28))
@@ -91,7 +91,7 @@ def test_a_damaged_packed_mnist_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["mnist", "fashion-mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10"])
-def test_missing_data_says_where_and_how_to_fetch_it(tmp_path, word):
+def test_missing_data_name_the_folder_and_the_options(tmp_path, word):
     assert_refused(word, word, "is missing", str(tmp_path), "--download", "--data-dir", data_dir=str(tmp_path))
 
 
@@ -152,7 +152,7 @@ def test_svhn_and_stl10(tmp_path, monkeypatch):
     assert source.classes == ("airplane", "bird")
 
 
-def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
+def test_a_failed_download_is_reported_in_one_line(tmp_path, monkeypatch):
     import torchvision
 
     def offline(*_, **__):
@@ -174,10 +174,13 @@ def test_images_of_a_folder_and_of_one_file(tmp_path):
     assert np.abs(grey[0, 0] - np.tensordot(weights, images[1], 1)).max() <= 1
 
 
-def test_images_of_nothing_are_refused(tmp_path):
+def test_paths_without_images_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    for path, said in ((tmp_path / "emty", "did you mean 'empty'"), (tmp_path / "empty", "contains no image files")):
-        with pytest.raises(UsageError, match=said):
+    for path, expected in (
+        (tmp_path / "emty", "did you mean 'empty'"),
+        (tmp_path / "empty", "contains no image files"),
+    ):
+        with pytest.raises(UsageError, match=expected):
             load_images(path, image_size=8, channels=3)
     root = add_unreadable_images(make_folder(tmp_path / "photos"))
     with pytest.raises(UsageError, match=r"9 of 13.*cut\.jpg"):
@@ -186,21 +189,21 @@ def test_images_of_nothing_are_refused(tmp_path):
     assert len(names) == len(images) == 4
 
 
-def lent(word, beside):
-    """All images of a lender, as a view of another data set shows them."""
-    lender = sources.load_foreign_dataset(word, beside)
-    everything = np.arange(len(lender.labels))
-    view = View((beside, lender), everything, np.zeros_like(everything), origin=np.ones_like(everything))
+def load_resized(name, own):
+    """All images of a foreign data set, as a view of the own one shows them."""
+    foreign = sources.load_foreign_dataset(name, own)
+    everything = np.arange(len(foreign.labels))
+    view = View((own, foreign), everything, np.zeros_like(everything), origin=np.ones_like(everything))
     return view.images()
 
 
-def test_foreign_images_take_the_shape_of_those_beside_them(tmp_path):
+def test_foreign_images_are_resized_to_the_own_shape(tmp_path):
     digits, photos = load_dataset("digits"), load_dataset(f"folder:{make_folder(tmp_path)}", image_size=16)
-    images = lent("digits", photos)
+    images = load_resized("digits", photos)
     assert images.shape == (1797, 3, 16, 16)
     assert (images[:, :1] == images).all()
     assert (images == resize.fit_images(digits.images, (3, 16, 16))).all()
-    images = lent(f"folder:{tmp_path}", digits)
+    images = load_resized(f"folder:{tmp_path}", digits)
     assert images.shape[1:] == (1, 8, 8)
     assert (images == resize.fit_images(load_dataset(f"folder:{tmp_path}", image_size=8).images, (1, 8, 8))).all()
     one = sources.load_foreign_dataset(f"folder:{tmp_path}", digits)
@@ -209,20 +212,20 @@ def test_foreign_images_take_the_shape_of_those_beside_them(tmp_path):
     )
 
 
-def test_a_lender_is_read_as_the_data_set_was(tmp_path):
+def test_foreign_data_sets_are_loaded_with_the_same_options(tmp_path):
     root = make_folder(tmp_path)
     (root / "cat" / "bad.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match="--skip-bad-images"):
         sources.load_foreign_dataset(f"folder:{root}", load_dataset("digits"))
-    lender = sources.load_foreign_dataset(f"folder:{root}", load_dataset("digits", skip_bad_images=True))
-    assert lender.skipped == ("cat/bad.png",)
+    foreign = sources.load_foreign_dataset(f"folder:{root}", load_dataset("digits", skip_bad_images=True))
+    assert foreign.skipped == ("cat/bad.png",)
 
 
 def photos_of(root):
     return load_dataset(f"folder:{make_folder(root, ('ant', 'bee'))}", image_size=16)
 
 
-def test_a_data_set_lends_nothing_to_itself(tmp_path):
+def test_a_data_set_is_not_foreign_to_itself(tmp_path):
     photos = load_dataset(f"folder:{make_folder(tmp_path)}", image_size=16)
     sources.save_npz(photos, tmp_path / "copy.npz")
     rows = [f"{file},{file[:3]}" for file in photos.files]
@@ -234,6 +237,6 @@ def test_a_data_set_lends_nothing_to_itself(tmp_path):
         sources.load_foreign_dataset("digit", photos)
 
 
-def test_the_list_names_every_word():
+def test_all_published_data_sets_are_listed():
     assert set(sources._TORCHVISION) < set(DATASETS)
     assert all("\n" not in summary for summary in DATASETS.values())

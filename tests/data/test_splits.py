@@ -1,4 +1,4 @@
-"""Splits: shares met to rounding, groups whole, given parts kept, the same rows everywhere."""
+"""Splits: shares up to rounding, undivided groups, given parts, and the same rows on every machine."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from robustkd.errors import UsageError
 
 
 def source(counts, **others):
-    """A data set with so many rows per class, shuffled; its images are blank."""
+    """A data set with the given numbers of rows per class, shuffled, and blank images."""
     return labelled(np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)), **others)
 
 
@@ -23,7 +23,7 @@ def counts(data, rows):
     return list(np.bincount(data.labels[rows], minlength=len(data.classes)))
 
 
-def test_a_quarter_of_each_class_tests_and_a_share_of_the_rest_is_held_out():
+def test_default_shares_of_test_and_held_out_rows():
     data = source([100, 40, 2, 6])
     train, held_out, test = split_source(data, held_out=0.1, seed=0)
     assert counts(data, test) == [25, 10, 1, 2]  # rint of 25, 10, 0.5 (to even, but at least one) and 1.5
@@ -42,14 +42,14 @@ def test_a_split_depends_on_its_seed_only():
     assert (one.held_out != other.held_out).any()
 
 
-def test_the_rows_drawn_are_the_same_for_ever():
-    # A tripwire, not a proof: whoever changes these rows changes every published split.
+def test_the_rows_drawn_never_change():
+    # A change of these rows would change every published split.
     train, held_out, test = split_source(labelled(np.tile([0, 1], 8)), held_out=0.25, seed=0)
     assert (list(test), list(held_out)) == ([3, 12, 13, 14], [0, 4, 7, 11])
     assert len(train) == 8
 
 
-def test_a_larger_share_holds_out_a_superset_and_the_test_rows_stay():
+def test_larger_shares_are_supersets_and_test_rows_do_not_change():
     data = source([100, 40])
     none, some, more = (split_source(data, held_out=share, seed=0) for share in (0, 0.1, 0.3))
     assert (none.test == some.test).all()
@@ -59,7 +59,7 @@ def test_a_larger_share_holds_out_a_superset_and_the_test_rows_stay():
     assert set(some.held_out) < set(more.held_out)
 
 
-def test_no_class_is_held_out_whole():
+def test_no_class_is_held_out_completely():
     data = source([2, 3, 50], parts=np.repeat(["train", "test"], [50, 5]))
     train, held_out, _ = split_source(data, held_out=0.95, seed=0)
     assert min(counts(data, train)) >= 1
@@ -75,7 +75,7 @@ def test_given_parts_are_kept(share):
     assert list(held_out) == (list(np.flatnonzero(parts == "val")) if share else [])
 
 
-def test_a_given_test_part_leaves_the_held_out_to_be_drawn():
+def test_held_out_rows_are_drawn_next_to_a_given_test_part():
     parts = np.repeat(["train", "test"], [30, 10])
     train, held_out, test = split_source(source([20, 20], parts=parts), held_out=0.2, seed=0)
     assert list(test) == list(range(30, 40))
@@ -83,7 +83,7 @@ def test_a_given_test_part_leaves_the_held_out_to_be_drawn():
     assert len(train) == 24
 
 
-def test_a_given_val_part_is_not_tested_on():
+def test_a_given_val_part_is_held_out():
     parts = np.repeat(["train", "val"], [32, 8])
     data = source([20, 20], parts=parts)
     train, held_out, test = split_source(data, held_out=0.2, seed=0)
@@ -99,7 +99,7 @@ def grouped(kinds=3, groups=12, size=5):
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0, 0, 0), (0.1, 5, 25), (0.25, 25, 45), (0.4, 40, 65)])
-def test_groups_stay_whole(share, least, most):
+def test_groups_are_not_divided(share, least, most):
     data = grouped()
     splits = split_source(data, held_out=share, seed=0)
     seen = [set(data.groups[rows]) for rows in splits]
@@ -114,7 +114,7 @@ def test_groups_stay_whole(share, least, most):
     assert (split_source(data, held_out=share, seed=1).test != splits.test).any()
 
 
-def test_many_rows_that_are_groups_of_their_own_are_cut_as_finely_as_rows():
+def test_many_singleton_groups_are_divided_as_finely_as_rows():
     labels = np.repeat([0, 1, 2], [40_000, 900, 30])
     groups = np.arange(len(labels))
     groups[:1000] //= 10  # 100 groups of ten among them
@@ -134,7 +134,7 @@ def test_a_class_in_one_group_is_not_held_out():
         assert counts(data, split_source(data, held_out=0.5, seed=seed).train)[1] == 5
 
 
-def test_groups_that_cannot_be_divided():
+def test_too_few_groups_are_refused():
     data = grouped(kinds=2, groups=4)
     lonely = np.where(data.labels == 1, 99, data.groups)  # all of class b in one group
     with pytest.raises(UsageError, match=r"25%.*group.*class 'b' is in 1 of the groups"):
@@ -143,7 +143,7 @@ def test_groups_that_cannot_be_divided():
         split_source(grouped(kinds=2, groups=1), held_out=0, seed=0)
 
 
-def test_a_class_too_small_to_test_is_named():
+def test_a_class_too_small_for_a_test_split_is_named():
     with pytest.raises(UsageError, match="toy: class 'b' has 1 images"):
         split_source(source([9, 1]), held_out=0, seed=0)
     assert (
@@ -157,7 +157,7 @@ def test_a_share_out_of_range_is_refused(share):
         split_source(source([9, 9]), held_out=share, seed=0)
 
 
-def test_digits_divide_as_they_should():
+def test_shares_of_digits():
     data = load_dataset("digits")
     train, held_out, test = split_source(data, held_out=0.1, seed=0)
     assert np.abs(np.array(counts(data, test)) - 0.25 * np.bincount(data.labels)).max() <= 0.5

@@ -1,4 +1,4 @@
-"""Tables as a data set: what comes out of a CSV, a Parquet file and a frame, and the sentence for what is amiss."""
+"""Tables as data sets: CSV files, Parquet files and data frames, and the errors of invalid ones."""
 
 import json
 import os
@@ -23,19 +23,19 @@ LINES = "image,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\ndog/1.png,dog
 
 @pytest.fixture
 def table(tmp_path):
-    """A CSV beside a folder of four images, as text or bytes."""
+    """Write a CSV file, from text or bytes, next to class folders with four images; return the data set's name."""
     make_folder(tmp_path)
 
-    def written(content=LINES):
+    def write_csv(content=LINES):
         file = tmp_path / "mine.csv"
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         return f"csv:{file}"
 
-    return written
+    return write_csv
 
 
 def columns(**more):
-    """The four images with further columns."""
+    """A CSV file of the four images with further columns."""
     names = ["image", "label", *more]
     rows = zip(FILES, ("cat", "cat", "dog", "dog"), *more.values(), strict=True)
     return "\n".join(",".join(row) for row in [names, *rows])
@@ -54,7 +54,7 @@ def test_a_table_and_a_folder_of_the_same_files_are_the_same_data(table, tmp_pat
     assert source.fingerprint == same.fingerprint
 
 
-def test_parts_too(tmp_path):
+def test_a_split_column_equals_folders_of_parts(tmp_path):
     for part in ("train", "val", "test"):
         make_folder(tmp_path, part=part)
     same = load_dataset(f"folder:{tmp_path}")
@@ -81,7 +81,7 @@ def test_parts_too(tmp_path):
     ],
     ids=["bom", "windows", "empty", "backslashes", "semicolons", "tabs", "quoted", "short", "more", "hollow"],
 )
-def test_however_it_was_written(table, content):
+def test_equivalent_files_give_the_same_result(table, content):
     source = load_dataset(table(content))
     assert source.files == FILES
     assert source.classes == ("cat", "dog")
@@ -89,7 +89,7 @@ def test_however_it_was_written(table, content):
     assert source.fingerprint == load_dataset(table()).fingerprint
 
 
-def test_labels_are_texts_as_given(table):
+def test_labels_are_kept_as_text(table):
     for one, two in (("007", "7"), ("NA", "None"), ("nan", "NULL"), ("1.0", "1"), (" a", "a"), ("Äpfel, rot", "öl")):
         content = LINES.replace(",cat", f',"{one}"').replace(",dog", f',"{two}"')
         source = load_dataset(table(content))
@@ -115,7 +115,7 @@ def test_clean_labels_groups_and_parts(table):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ("", ("is empty",)),
         ("\n\n", ("is empty",)),
@@ -155,11 +155,11 @@ def test_clean_labels_groups_and_parts(table):
         ("Dear all,\nhello, you\n", ("no column 'image'",)),
     ],
 )
-def test_what_is_amiss_is_said(table, content, said):
-    assert_refused(table(content), "csv:", *said)
+def test_invalid_tables_are_refused(table, content, expected):
+    assert_refused(table(content), "csv:", *expected)
 
 
-def test_a_csv_that_is_not_there(tmp_path):
+def test_missing_tables_are_refused(tmp_path):
     (tmp_path / "mine.csv").mkdir()
     assert_refused(f"csv:{tmp_path / 'mine.csv'}", "is a folder, not a file")
     assert_refused(f"csv:{tmp_path / 'min.csv'}", "there is no", "did you mean 'mine.csv'?")
@@ -167,7 +167,7 @@ def test_a_csv_that_is_not_there(tmp_path):
     assert_refused("csv:", "csv:PATH")
 
 
-def test_whole_paths_may_lead_into_the_folder_only(table, tmp_path):
+def test_absolute_paths_must_be_in_the_folder(table, tmp_path):
     save_image(noise_image(0), tmp_path.parent / "outside.png")
     assert load_dataset(table(LINES.replace("cat/0.png", str(tmp_path / "cat" / "0.png")))).files == FILES
     link = tmp_path.parent / f"{tmp_path.name}-link"
@@ -178,13 +178,13 @@ def test_whole_paths_may_lead_into_the_folder_only(table, tmp_path):
         assert_refused(table(LINES.replace("cat/0.png", path)), "line 2", path, "is outside")
 
 
-def test_names_say_nothing_of_what_is_in_a_file(table, tmp_path):
+def test_file_names_do_not_determine_the_format(table, tmp_path):
     (tmp_path / "cat" / "0.png").rename(tmp_path / "cat" / "..0")
     source = load_dataset(table(LINES.replace("cat/0.png", "cat/..0")))
     assert (source.images[0] == decode.decode_image(tmp_path / "cat" / "..0", 32)).all()
 
 
-def test_unreadable_images_are_named_or_left_out(table, tmp_path):
+def test_unreadable_images_are_listed_or_skipped(table, tmp_path):
     (tmp_path / "cat" / "1.png").write_text("not an image")
     content = columns(clean_label=["cat", "dog", "", "cat"], group=list("aabc"), split=["train"] * 4)
     assert_refused(table(content), "1 of 4", "cat/1.png (not an image of a known format)", "--skip-bad-images")
@@ -216,7 +216,7 @@ WRITABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_
     end=st.sampled_from(["\n", "\r\n"]),
     start=st.sampled_from(["utf-8", "utf-8-sig"]),
 )
-def test_any_class_name_that_pandas_writes_is_read_as_it_was(table, tmp_path, names, end, start):
+def test_class_names_written_by_pandas_are_read_unchanged(table, tmp_path, names, end, start):
     word = table()
     labels = [names[0], names[0], names[1], names[1]]
     frame = pd.DataFrame({"label": labels, "image": FILES})
@@ -234,8 +234,8 @@ def bytes_of(root):
 
 
 def parquet(root, data, notes=None):
-    made = pa.table(data)
-    pq.write_table(made.replace_schema_metadata(notes), root / "mine.parquet")
+    written = pa.table(data)
+    pq.write_table(written.replace_schema_metadata(notes), root / "mine.parquet")
     return f"parquet:{root / 'mine.parquet'}"
 
 
@@ -259,7 +259,7 @@ def test_parquet_of_paths_bytes_or_both(tmp_path):
         assert source.files == (FILES if named else ("row 0", "row 1", "row 2", "row 3")), kind
 
 
-def test_parquet_as_hugging_face_writes_it(tmp_path):
+def test_parquet_as_written_by_hugging_face(tmp_path):
     make_folder(tmp_path)
     features = {"label": {"names": ["zebra", "cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
     notes = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -272,13 +272,13 @@ def test_parquet_as_hugging_face_writes_it(tmp_path):
         parquet(tmp_path, {**data, "label": [-1, 0, 1, 1]}, notes),
         "classes has names for 0 to 2, but label ranges from -1",
     )
-    given = {**data, "label": [10, 9, 10, 9], "clean_label": [9, None, None, 10]}
-    source = load_dataset(parquet(tmp_path, given))
+    numbers = {**data, "label": [10, 9, 10, 9], "clean_label": [9, None, None, 10]}
+    source = load_dataset(parquet(tmp_path, numbers))
     assert source.classes == ("9", "10")
     assert list(source.truth) == [0, -1, -1, 1]
 
 
-def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
+def test_unreadable_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
     make_folder(tmp_path)
     held = bytes_of(tmp_path)
     held[1] = held[1][:40]
@@ -287,7 +287,7 @@ def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
     named = [{"bytes": content, "path": f"{row}.png"} for row, content in enumerate(held)]
     word = parquet(tmp_path, {"image": named, "label": labels})
     assert_refused(word, "1 of 4", "1.png (")
-    save_image(noise_image(0), tmp_path / "1.png")  # what stands in the table is not what lies beside it
+    save_image(noise_image(0), tmp_path / "1.png")  # a file of the same name does not replace the table's content
     source = load_dataset(word, skip_bad_images=True)
     assert source.files == ("0.png", "2.png", "3.png")
     assert source.skipped == ("1.png",)
@@ -296,7 +296,7 @@ def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "expected"),
     [
         ({"image": None}, ("no column 'image'; there are: label",)),
         ({"label": [0, None, 1, 1]}, ("row 1 has no label",)),
@@ -309,15 +309,15 @@ def test_bad_bytes_are_named_by_row_or_path(tmp_path, monkeypatch):
         ({"image": [], "label": pa.array([], pa.string())}, ("no rows",)),
     ],
 )
-def test_parquet_amiss(tmp_path, others, said):
+def test_invalid_parquet_columns_are_refused(tmp_path, others, expected):
     make_folder(tmp_path)
     data = {"image": list(FILES), "label": ["cat", "cat", "dog", "dog"], **others}
     assert_refused(
-        parquet(tmp_path, {name: column for name, column in data.items() if column is not None}), "parquet:", *said
+        parquet(tmp_path, {name: column for name, column in data.items() if column is not None}), "parquet:", *expected
     )
 
 
-def test_no_parquet(tmp_path):
+def test_damaged_parquet_files_are_refused(tmp_path):
     file = tmp_path / "mine.parquet"
     file.write_text("image,label\n")
     assert_refused(f"parquet:{file}", "is not a readable Parquet file")
@@ -349,12 +349,12 @@ def test_frames(tmp_path):
         from_frame(frame.assign(label=["cat", 1, "dog", "dog"]), tmp_path)
 
 
-def test_what_was_made_of_a_frame_goes_into_a_study(tmp_path):
+def test_a_data_set_from_a_frame_can_be_saved(tmp_path):
     make_folder(tmp_path)
     frame = pd.DataFrame({"image": FILES, "label": ["a", "a", "b", "b"], "clean_label": ["b", "", "", "b"]})
     source = from_frame(frame, tmp_path)
-    arrays.save_npz(source, tmp_path / "made.npz")
-    again = load_dataset(f"npz:{tmp_path / 'made.npz'}")
+    arrays.save_npz(source, tmp_path / "saved.npz")
+    again = load_dataset(f"npz:{tmp_path / 'saved.npz'}")
     assert again.fingerprint == source.fingerprint
     assert (again.truth == source.truth).all()
 
@@ -362,7 +362,7 @@ def test_what_was_made_of_a_frame_goes_into_a_study(tmp_path):
 # Splits
 
 
-def test_groups_of_a_table_stay_whole(tmp_path):
+def test_groups_of_a_table_are_not_divided(tmp_path):
     lines = ["image,label,group"]
     for row in range(48):
         save_image(noise_image(row, (8, 8, 3)), tmp_path / f"{row}.png")
@@ -404,7 +404,7 @@ def test_real_photographs(tmp_path):
     assert (source.parts == same.parts[rows]).all()
 
 
-def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+def test_pipes_are_refused_without_waiting(tmp_path):
     root = make_folder(tmp_path)
     os.mkfifo(root / "cat" / "pipe.png")
     assert_refused(f"folder:{root}", "cat/pipe.png (not a regular file)")
@@ -412,14 +412,14 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize("notes", ["no json", "[]", "null", '{"info": null}', '{"info": {"features": []}}'])
-def test_notes_of_another_form_are_passed_over(tmp_path, notes):
+def test_metadata_of_another_form_is_ignored(tmp_path, notes):
     make_folder(tmp_path)
-    made = pa.table({"image": list(FILES), "label": [0, 0, 1, 1]}).replace_schema_metadata({"huggingface": notes})
-    pq.write_table(made, tmp_path / "mine.parquet")
+    written = pa.table({"image": list(FILES), "label": [0, 0, 1, 1]}).replace_schema_metadata({"huggingface": notes})
+    pq.write_table(written, tmp_path / "mine.parquet")
     assert load_dataset(f"parquet:{tmp_path / 'mine.parquet'}").classes == ("0", "1")
 
 
-def test_names_that_terminals_and_pictures_cannot_take_are_refused(table):
+def test_control_characters_in_names_are_refused(table):
     assert_refused(
         table(LINES.replace(",cat", ",c\x1b[31mat")), "the class 'c\\x1b[31mat' has a control character in its name"
     )

@@ -1,4 +1,4 @@
-"""Views: what is shown, and what it is known by."""
+"""Views: rows, labels, digests and foreign images."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def source(n: int = 40, classes: int = 4, **more: object) -> Source:
     return Source("toy", images, labels, tuple("abcdefgh"[:classes]), truth=labels, **more)  # type: ignore[arg-type]
 
 
-def test_a_fingerprint_is_of_images_and_labels() -> None:
+def test_the_fingerprint_depends_on_images_and_labels() -> None:
     one, same = source(), source()
     assert one.fingerprint == same.fingerprint
     images = one.images.copy()
@@ -30,14 +30,14 @@ def test_taking_rows_keeps_labels_and_truth_together() -> None:
     assert np.array_equal(view.images(), source().images[[5, 2]])
 
 
-def test_a_digest_is_of_rows_and_labels_and_not_of_the_seed() -> None:
+def test_the_digest_depends_on_rows_and_labels_only() -> None:
     view = View.of(source())
     assert view.digest == View.of(source(), seed=9).digest
     assert view.digest != view.take(np.arange(39)).digest
     assert view.digest != view.relabel(view.labels[::-1].copy()).digest
 
 
-def test_foreign_images_are_of_no_class() -> None:
+def test_foreign_images_have_no_true_class() -> None:
     own, foreign = source(), source(n=8)
     view = View((own, foreign), np.array([0, 3, 3]), np.array([0, 3, 1]), origin=np.array([0, 0, 1]))
     assert view.truth is not None
@@ -46,7 +46,7 @@ def test_foreign_images_are_of_no_class() -> None:
     assert len(set(view.keys().tolist())) == 3, "the same row of two sources has two keys"
 
 
-def test_without_truth_there_is_none() -> None:
+def test_truth_is_none_if_unknown() -> None:
     known = source()
     assert View.of(Source("mine", known.images, known.labels, known.classes)).truth is None
 

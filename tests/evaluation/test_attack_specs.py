@@ -10,6 +10,7 @@ from helpers import make_network, small_view
 
 from pipelines import cli
 from robustkd.errors import UsageError
+from robustkd.evaluation import attack_specs
 from robustkd.evaluation.attack_specs import UserAttack, attack_version, parse_attacks
 from robustkd.evaluation.robustness import check_user_attacks
 
@@ -64,11 +65,15 @@ def test_a_users_function_gets_copies_and_rounding_errors_are_clipped():
     assert torch.equal(perturbed, torch.ones_like(images))
 
 
-def test_the_version_of_an_attack_depends_on_the_users_code(user_modules: Path):
+def test_the_version_of_an_attack_depends_on_ours_and_on_the_users_code(
+    user_modules: Path, monkeypatch: pytest.MonkeyPatch
+):
     version = attack_version("mine.py:attack")
     assert attack_version("package/inner.py:attack") == version, "both files have the same text"
     assert attack_version("fgsm") == attack_version("pgd") != version
     assert attack_version("nowhere.py:attack") == attack_version("broken:attack") == ""
+    monkeypatch.setattr(attack_specs, "ATTACKS_VERSION", 2)
+    assert (attack_version("fgsm"), attack_version("mine.py:attack")) == ("2", f"2{version.removeprefix('1')}")
 
 
 def test_neither_torch_nor_a_users_module_is_imported_by_parsing():

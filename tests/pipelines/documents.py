@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from robustkd.evaluation import metrics
+from robustkd.evaluation.net_metrics import evaluate_predictions
 from robustkd.study.options import StudyOptions
 from robustkd.study.results import Cost, ResolvedSettings, RunKey, RunResult, StudyRecord, TrainingInfo
 
@@ -56,7 +56,7 @@ def make_result(name: str, run: RunKey, labels: np.ndarray, logits: np.ndarray, 
         "run": run,
         "name": name,
         "evaluation_version": "0",
-        "last": metrics.evaluate_predictions(labels, logits, classes),
+        "last": evaluate_predictions(labels, logits, classes),
         "cost": Cost(
             parameters=9,
             macs=9,

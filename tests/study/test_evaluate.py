@@ -343,6 +343,10 @@ def test_attacks_and_corruptions_are_measured_where_they_are_asked_for(
     assert is_finished(plan, PLAIN), "what was measured beyond what is asked for does no harm"
     assert figures(plan) == first, "and is kept"
     assert figures(planned(data, attack="pgd")) == {**first, "pgd 8/255": 0.3}, "nothing is measured twice"
+    monkeypatch.setattr(evaluate.corruptions, "CORRUPTIONS_VERSION", 2)
+    assert not is_finished(with_attack, PLAIN), "the corruptions are of another version now"
+    assert figures(with_attack).items() >= first.items()
+    assert is_finished(with_attack, PLAIN)
     Path("mine.py").write_text("def attack(net, images, labels): return 0 * images")
     sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_user_")))
     assert not is_finished(with_attack, PLAIN), "the attack is another now"

@@ -309,11 +309,14 @@ BAD = {
     "not empty": ("{net} --to {study}", ["toy: this folder is not empty"]),
     "a file": ("{net} --to {net}", ["model.pt: this is a file"]),
     "no parent": ("{net} --to {new}/deeper", ["deeper: there is no folder"]),
-    "not tracked": ("{net} --register parts", ["no tracked.json beside it", "--tracker mlflow"]),
+    "not tracked": ("{net} --register parts", ["no tracked.json next to it", "--tracker mlflow"]),
     "not the last": ("{run}/early.pt --register parts --to {new}", ["models of the last epoch only"]),
-    "bad name": ("{net} --register a/b", ["--register 'a/b': a name is any text without '/' and ':'"]),
+    "bad name": (
+        "{net} --register a/b",
+        ["--register 'a/b': a name must not be empty, and must not contain '/' or ':'"],
+    ),
     "bad alias": ("{net} --register parts --alias latest", ["--alias latest", "not 'latest'"]),
-    "no such model": ("models:/nobody/1 --register parts", ["models:/nobody/1: sqlite:", "holds no model.pt"]),
+    "no such model": ("models:/nobody/1 --register parts", ["models:/nobody/1: sqlite:", "has no model.pt"]),
 }
 
 
@@ -345,10 +348,10 @@ def logged(store, tmp_path_factory):
         tracker = tracking.open_tracker("mlflow", "exports")
         data = {"name": "digits", "digest": "0" * 16, "source": "digits"}
         config = json.loads((folder / "toy" / "study.json").read_text())
-        tracker.begin("toy", params={}, resolved={}, config=config, scenario_files=[], dataset=data, tags={})
-        tracker.start(run.name, {"role": "student"}, {})
-        tracker.finish(run.name, run, read_document(run / "result.json", RunResult))
-        tracker.end(None, failed=False)
+        tracker.start_study("toy", params={}, resolved={}, config=config, scenario_files=[], dataset=data, tags={})
+        tracker.start_run(run.name, {"role": "student"}, {})
+        tracker.finish_run(run.name, run, read_document(run / "result.json", RunResult))
+        tracker.finish_study(None, failed=False)
     return SimpleNamespace(folder=folder / "toy", run=run, **json.loads((run / "tracked.json").read_text()))
 
 
@@ -414,10 +417,10 @@ def test_another_store_than_the_models_is_named(logged, client, tmp_path, monkey
 def test_a_teacher_has_no_model_to_register(tmp_path, client, capsys):
     saved(tmp_path / "model.pt", role="teacher")
     (tmp_path / "tracked.json").write_text(json.dumps({"run_id": "0", "tracking_uri": "x", "model_uri": None}))
-    assert "no model of it: models are logged of students" in refused([tmp_path, "--register", "parts"], capsys)
+    assert "no model of it: only students are logged as models" in refused([tmp_path, "--register", "parts"], capsys)
 
 
 @pytest.mark.parametrize("alias", ["latest", "V12", "a b", "süß", ""])
 def test_aliases_that_mlflow_refuses_are_refused_first(alias, client):
     with pytest.raises(export.UsageError, match="--alias"):
-        registry.checked("parts", alias)
+        registry.require_valid_names("parts", alias)

@@ -14,7 +14,7 @@ from pipelines import cli, tracking
 from pipelines.cli_options import StudySelection
 from pipelines.report import summary, text
 from pipelines.stages import compare
-from pipelines.tracking.tracker import Mlflow
+from pipelines.tracking.tracker import MlflowTracker
 from robustkd.errors import UsageError
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison
@@ -77,7 +77,7 @@ def told(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespa
     words = {"tracker": "mlflow", "experiment": "read", "out": str(out)}
     with pytest.MonkeyPatch.context() as patch:
         surround(patch, store)
-        patch.setattr(Mlflow, "_log_model", lambda *_: None)  # nobody asks for the nets
+        patch.setattr(MlflowTracker, "_log_model", lambda *_: None)  # nobody asks for the nets
         cli.main(line("run", data, **words))
         cli.main(line("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
         cli.main(line("run", data, **words, scenario="clean"))
@@ -249,7 +249,7 @@ def test_a_store_that_refuses_an_answer_is_told_of_in_a_sentence(
     with pytest.raises(SystemExit) as end:
         cli.main(["compare", "--from", "mlflow"])
     assert end.value.code == 2
-    assert re.fullmatch(r"robustkd: sqlite:.*mlflow.db cannot be asked \(No Experiment .*\)\n", capsys.readouterr().err)
+    assert re.fullmatch(r"robustkd: sqlite:.*mlflow.db cannot be read \(No Experiment .*\)\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_store_that_refuses_an_answer_is_told_of_in_a_sentence(
     [
         (f"{NOWHERE}", f"{NOWHERE}: sqlite:///*mlflow.db has no such run"),
         ("--from mlflow --experiment raed", "has no experiment of this name (did you mean 'read'?)"),
-        ("--from mlflow --experiment empty", "experiment 'empty' in sqlite:///*mlflow.db holds no study yet"),
+        ("--from mlflow --experiment empty", "experiment 'empty' in sqlite:///*mlflow.db has no study yet"),
         ("--from mlflow --experiment read toy-claen", "no study of this name (did you mean 'toy-clean"),
     ],
 )
@@ -292,7 +292,7 @@ def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNames
     client = MlflowClient()
     where = client.get_experiment_by_name("read").experiment_id
     bare = client.create_run(where, tags={"stage": "run", "study": "bare"}).info.run_id
-    with pytest.raises(UsageError, match=f"{bare}: sqlite:.*does not give its files") as error:
+    with pytest.raises(UsageError, match=f"{bare}: sqlite:.*does not provide its files") as error:
         tracking.load_record(bare)
     assert "\n" not in str(error.value)
     client.log_text(bare, "{", "config.json")
@@ -320,7 +320,7 @@ def test_no_store_is_made_by_looking_for_one(tmp_path: Path, monkeypatch: pytest
     for uri in (None, f"sqlite:///{tmp_path / 'other.db'}"):
         if uri:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        with pytest.raises(UsageError, match=r"there is no MLflow store .*\.db; MLFLOW_TRACKING_URI"):
+        with pytest.raises(UsageError, match=r"there is no MLflow store .*\.db; set MLFLOW_TRACKING_URI"):
             compare.find([], "mlflow", StudySelection())
     assert not list(tmp_path.iterdir())
 

@@ -23,8 +23,9 @@ from mlflow.utils.validation import _validate_metric_name
 
 from pipelines import tracking
 from pipelines.tracking import store as store_
-from pipelines.tracking.names import distinct, legal
-from pipelines.tracking.tracker import _metrics, result_metrics
+from pipelines.tracking.metrics import result_metrics
+from pipelines.tracking.names import distinct_names, legal_name
+from pipelines.tracking.tracker import to_mlflow_metrics
 from robustkd.errors import UsageError
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.models import MODELS
@@ -79,7 +80,7 @@ def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="
 def begun(tracker=None, **changes):
     tracker = tracker or tracking.open_tracker("mlflow", changes.pop("experiment", "tests"))
     given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
-    tracker.begin("study", **{**given, **changes})
+    tracker.start_study("study", **{**given, **changes})
     return tracker
 
 
@@ -108,20 +109,20 @@ def logged(store, tmp_path_factory):
         )
         teacher, student = ran(folder, "teacher-seed0", role="teacher"), ran(folder, "hinton-seed0")
         for (path, result), role in ((teacher, "teacher"), (student, "student")):
-            tracker.start(
+            tracker.start_run(
                 path.name, {"role": role, "method": "hinton", "seed": "0"}, {"hinton.alpha": 0.9, "note": "x" * 9000}
             )
             for step in range(1, 31):
-                tracker.epoch(
+                tracker.log_epoch(
                     path.name, step, {"train/ce": 1 / step, "test/accuracy": 0.5, "held_out/accuracy": float("nan")}
                 )
-            tracker.finish(path.name, path, result)
-        tracker.start("dml-seed0", {"role": "student"}, {})
-        tracker.fail("dml-seed0", "'ce' is not finite")
+            tracker.finish_run(path.name, path, result)
+        tracker.start_run("dml-seed0", {"role": "student"}, {})
+        tracker.fail_run("dml-seed0", "'ce' is not finite")
         (folder / "comparison").mkdir()
         for name in ("summary.csv", "comparison.md", "curves.png", "left.out"):
             (folder / "comparison" / name).write_text("x")
-        tracker.end(folder / "comparison", failed=False, metrics={"best": 0.9})
+        tracker.finish_study(folder / "comparison", failed=False, metrics={"best": 0.9})
         client = MlflowClient()
         parent = client.get_run(tracker.parent)
         children = client.search_runs([tracker.experiment], f"tags.`mlflow.parentRunId` = '{tracker.parent}'")
@@ -130,7 +131,7 @@ def logged(store, tmp_path_factory):
             children={child.info.run_name: child for child in children},
             folder=folder,
             student=student[0],
-            where=tracker.where,
+            where=tracker.location,
         )
 
 
@@ -266,7 +267,7 @@ def test_images_of_another_shape_or_type_are_refused_by_the_signature(logged):
 )
 def test_every_kind_of_net_can_be_shipped(tmp_path, word, shape, head):
     path, _ = ran(tmp_path, "hinton-seed0", word=word, shape=shape, head=head)
-    card = tracking.save(path / "model.pt", tmp_path / "model")
+    card = tracking.save_model(path / "model.pt", tmp_path / "model")
     card.save(tmp_path / "model" / "MLmodel")
     agrees(mlflow.pyfunc.load_model(str(tmp_path / "model")), path / "model.pt", (*shape[1:], shape[0]))
 
@@ -274,7 +275,7 @@ def test_every_kind_of_net_can_be_shipped(tmp_path, word, shape, head):
 def test_a_shipped_model_holds_no_pickle_and_says_what_its_classes_are(tmp_path):
     path, _ = ran(tmp_path, "hinton-seed0")
     before = torch.get_rng_state()
-    card = tracking.save(path / "model.pt", tmp_path / "model")
+    card = tracking.save_model(path / "model.pt", tmp_path / "model")
     assert torch.equal(before, torch.get_rng_state())
     files = {str(file.relative_to(tmp_path / "model")) for file in (tmp_path / "model").rglob("*") if file.is_file()}
     assert {"data/model.pt2", "extra_files/model.pt", "MLmodel"} <= files
@@ -289,12 +290,12 @@ def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_pat
     def fails(*_):
         raise RuntimeError("data-dependent control flow")
 
-    monkeypatch.setattr("pipelines.tracking.tracker.save", fails)
+    monkeypatch.setattr("pipelines.tracking.tracker.save_model", fails)
     path, result = ran(tmp_path, "hinton-seed0")
     tracker = begun()
-    tracker.start(path.name, {}, {})
-    tracker.finish(path.name, path, result)
-    assert "MLflow gets no model of this net (data-dependent control flow)" in capsys.readouterr().out
+    tracker.start_run(path.name, {}, {})
+    tracker.finish_run(path.name, path, result)
+    assert "no model is logged to MLflow (data-dependent control flow)" in capsys.readouterr().out
     run = client.get_run(run_id(path))
     assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.8)
     assert "data-dependent" in run.data.tags["model"]
@@ -310,9 +311,9 @@ def test_under_mlflow_run_its_run_is_the_parent(client, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", lent)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
     tracker = begun(params={"scenario": "noise0.4", "seeds": 3}, tags={"stage": "run"}, experiment="elsewhere")
-    tracker.start("hinton-seed0", {}, {})
-    tracker.fail("hinton-seed0", "no")
-    tracker.end(None, failed=False)
+    tracker.start_run("hinton-seed0", {}, {})
+    tracker.fail_run("hinton-seed0", "no")
+    tracker.finish_study(None, failed=False)
     run = client.get_run(lent)
     assert run.data.params == {"scenario": "noise0.40", "seeds": "3"}
     assert run.data.tags["stage"] == "run"
@@ -351,28 +352,28 @@ def test_epochs_are_sent_together_and_none_is_lost(client, monkeypatch):
         "log_batch",
         lambda run, **k: sizes.extend([len(k["metrics"])] if k.get("metrics") else ()) or log_batch(run, **k),
     )
-    tracker.start("hinton-seed0", {}, {})
+    tracker.start_run("hinton-seed0", {}, {})
     run = tracker.runs["hinton-seed0"].id
     for step in range(1, 1251):
-        tracker.epoch(
+        tracker.log_epoch(
             "hinton-seed0", step, {"train/ce": step, "test/accuracy": float("inf"), "held_out/accuracy": step}
         )
     assert sizes == []
     monkeypatch.setattr("pipelines.tracking.tracker.INTERVAL", -1.0)
-    tracker.epoch("hinton-seed0", 1251, {"train/ce": 0.0})
+    tracker.log_epoch("hinton-seed0", 1251, {"train/ce": 0.0})
     assert sizes == [2501]  # MLflow takes 1000 at once: its client sees to that
-    tracker.fail("hinton-seed0", "enough")
+    tracker.fail_run("hinton-seed0", "enough")
     assert len(client.get_metric_history(run, "train/ce")) == 1251
-    tracker.epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # late news from another process
+    tracker.log_epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # late news from another process
 
 
 def test_a_result_that_is_used_again_keeps_its_times(client, tmp_path):
     began, ended = 1_700_000_000.0, 1_700_000_009.0
     path, result = ran(tmp_path, "hinton-seed0", role="teacher", finished=ended)
     tracker = begun()
-    tracker.start(path.name, {}, {"hinton.alpha": 0.9}, reused_from="before", began=began)
-    tracker.epoch(path.name, 1, {"train/ce": 1.0, "seconds": 4.0})
-    tracker.finish(path.name, path, result)
+    tracker.start_run(path.name, {}, {"hinton.alpha": 0.9}, reused_from="before", began=began)
+    tracker.log_epoch(path.name, 1, {"train/ce": 1.0, "seconds": 4.0})
+    tracker.finish_run(path.name, path, result)
     run = client.get_run(run_id(path))
     assert run.data.tags["reused_from"] == "before"
     assert (run.info.start_time, run.info.end_time) == (1000 * began, 1000 * ended)
@@ -382,10 +383,10 @@ def test_a_result_that_is_used_again_keeps_its_times(client, tmp_path):
 
 def test_a_study_that_is_stopped_leaves_no_run_open(client):
     tracker = begun()
-    tracker.start("hinton-seed0", {}, {})
-    tracker.epoch("hinton-seed0", 1, {"train/ce": 1.0})
+    tracker.start_run("hinton-seed0", {}, {})
+    tracker.log_epoch("hinton-seed0", 1, {"train/ce": 1.0})
     run = tracker.runs["hinton-seed0"].id
-    tracker.end(None, failed=True)
+    tracker.finish_study(None, failed=True)
     assert client.get_run(run).info.status == "KILLED"
     assert client.get_run(run).data.metrics == {"train/ce": 1.0}
     assert client.get_run(tracker.parent).info.status == "FAILED"
@@ -397,15 +398,15 @@ def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, mo
 
     path, result = ran(tmp_path, "hinton-seed0")
     tracker = begun()
-    tracker.start(path.name, {}, {})
+    tracker.start_run(path.name, {}, {})
     monkeypatch.setattr(tracker.client, "log_batch", gone)
-    tracker.finish(path.name, path, result)
+    tracker.finish_run(path.name, path, result)
     told = " ".join(capsys.readouterr().out.split())
     assert "MLflow failed (API request failed: 503), so the rest of this study is in its files only" in told
-    tracker.start("dml-seed0", {}, {})
-    tracker.epoch("dml-seed0", 1, {"train/ce": 1.0})
-    tracker.fail("dml-seed0", "no")
-    tracker.end(None, failed=False)
+    tracker.start_run("dml-seed0", {}, {})
+    tracker.log_epoch("dml-seed0", 1, {"train/ce": 1.0})
+    tracker.fail_run("dml-seed0", "no")
+    tracker.finish_study(None, failed=False)
     assert capsys.readouterr() == ("", ""), "and it is told once"
     (left,) = tracker.runs.values()
     ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent)]
@@ -418,25 +419,25 @@ def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd):
     held = sqlite3.connect(store / "mlflow.db", isolation_level=None)
     held.execute("BEGIN EXCLUSIVE")
     try:
-        tracker.start("dml-seed0", {}, {})
+        tracker.start_run("dml-seed0", {}, {})
     finally:
         held.execute("ROLLBACK")
         held.close()
     told = capfd.readouterr()
     assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(told.out.split())
     assert told.err == ""
-    tracker.end(None, failed=True)
+    tracker.finish_study(None, failed=True)
     assert MlflowClient().get_run(tracker.parent).info.status == "KILLED"
 
 
 def test_plain_files_need_no_tracker(tmp_path):
     tracker = begun(tracking.open_tracker("files", None))
-    tracker.start("a", {}, {}, reused_from="b", began=0.0)
-    tracker.epoch("a", 1, {})
-    tracker.finish("a", tmp_path, {})
-    tracker.fail("a", "no")
-    tracker.end(None, failed=False)
-    assert tracker.where == ""
+    tracker.start_run("a", {}, {}, reused_from="b", began=0.0)
+    tracker.log_epoch("a", 1, {})
+    tracker.finish_run("a", tmp_path, {})
+    tracker.fail_run("a", "no")
+    tracker.finish_study(None, failed=False)
+    assert tracker.location == ""
     assert not list(tmp_path.iterdir())
 
 
@@ -489,7 +490,7 @@ def answering():
 
 @pytest.mark.parametrize("code", [200, 401, 404])
 def test_a_server_that_answers_is_left_to_mlflow(answering, code):
-    store_._refuse_silent(answering(code))
+    store_._require_responsive_server(answering(code))
 
 
 def test_a_server_that_is_broken_is_refused_and_no_password_is_told(answering, monkeypatch):
@@ -509,13 +510,13 @@ def test_a_server_that_is_not_there_is_refused_at_once(monkeypatch):
     with pytest.raises(UsageError, match=f"no MLflow server answers at http://127.0.0.1:{port}, .*refused"):
         tracking.open_tracker("mlflow", None)
     with pytest.raises(UsageError, match="no MLflow server"):
-        tracking.resolve("0" * 32)
+        tracking.download_network("0" * 32)
     assert time.monotonic() - start < 2
 
 
 def test_a_server_that_says_nothing_is_waited_for_no_longer_than_that(monkeypatch):
-    assert store_.PATIENCE <= 5
-    monkeypatch.setattr(store_, "PATIENCE", 0.2)
+    assert store_.SERVER_TIMEOUT <= 5
+    monkeypatch.setattr(store_, "SERVER_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
         start = time.monotonic()
@@ -571,17 +572,17 @@ def test_a_reference_leads_to_the_saved_net(logged, client):
     client.create_model_version("parts", model, run)
     saved = (logged.student / "model.pt").read_bytes()
     for reference in (run, f"runs:/{run}", f"runs:/{run}/model.pt", f"runs:/{run}/model", model, "models:/parts/1"):
-        path = tracking.resolve(reference)
+        path = tracking.download_network(reference)
         assert path.read_bytes() == saved, reference
         assert path != logged.student / "model.pt"
-    assert tracking.resolve(f"runs:/{run}/early.pt").name == "early.pt"
+    assert tracking.download_network(f"runs:/{run}/early.pt").name == "early.pt"
 
 
 def test_a_reference_to_nothing_is_refused_in_one_sentence(logged):
     parent = logged.parent.info.run_id
     for reference in (parent, "f" * 32, f"runs:/{parent}/model", "models:/nobody/1", "models:/m-" + "0" * 32):
-        with pytest.raises(UsageError, match=rf"{reference}: sqlite:.*mlflow.db holds no model.pt under this name"):
-            tracking.resolve(reference)
+        with pytest.raises(UsageError, match=rf"{reference}: sqlite:.*mlflow.db has no model.pt under this name"):
+            tracking.download_network(reference)
 
 
 # Names
@@ -589,7 +590,7 @@ def test_a_reference_to_nothing_is_refused_in_one_sentence(logged):
 
 @given(st.lists(st.text(), max_size=8))
 def test_names_stay_as_many_as_they_were_and_mlflow_takes_them(names):
-    made = distinct(names)
+    made = distinct_names(names)
     assert len({name.casefold() for name in made}) == len(names)
     for name in made:
         _validate_metric_name(f"recall/{name}")
@@ -597,7 +598,7 @@ def test_names_stay_as_many_as_they_were_and_mlflow_takes_them(names):
 
 @given(st.text())
 def test_any_name_can_be_made_legal(name):
-    _validate_metric_name(legal(name))
+    _validate_metric_name(legal_name(name))
 
 
 # A real server
@@ -607,13 +608,13 @@ def test_any_name_can_be_made_legal(name):
 def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
     path, result = ran(tmp_path, "hinton-seed0")
     tracker = begun(params={"scenario": "noise0.4"}, config={"a": 1})
-    tracker.start(path.name, {"role": "student"}, {})
-    tracker.epoch(path.name, 1, {"train/ce": 1.0})
-    tracker.finish(path.name, path, result)
-    tracker.end(None, failed=False)
+    tracker.start_run(path.name, {"role": "student"}, {})
+    tracker.log_epoch(path.name, 1, {"train/ce": 1.0})
+    tracker.finish_run(path.name, path, result)
+    tracker.finish_study(None, failed=False)
     said = capfd.readouterr()
     assert said.out + said.err == ""
-    assert tracker.where == f"{server}/#/experiments/{tracker.experiment}/runs/{tracker.parent}"
+    assert tracker.location == f"{server}/#/experiments/{tracker.experiment}/runs/{tracker.parent}"
     client = MlflowClient()
     run = client.get_run(run_id(path))
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
@@ -622,9 +623,9 @@ def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
     agrees(mlflow.pyfunc.load_model(uri), path / "model.pt", (8, 8, 3))
     located = client.get_logged_model(uri.partition("/")[2]).artifact_location
     for reference in (run.info.run_id, uri, f"runs:/{run.info.run_id}/model", located):
-        assert tracking.resolve(reference).read_bytes() == (path / "model.pt").read_bytes(), reference
-    with pytest.raises(UsageError, match=r"holds no model.pt"):
-        tracking.resolve("f" * 32)
+        assert tracking.download_network(reference).read_bytes() == (path / "model.pt").read_bytes(), reference
+    with pytest.raises(UsageError, match=r"has no model.pt"):
+        tracking.download_network("f" * 32)
 
 
 RUN = RunKey(role="student", method="hinton", criterion="ce", seed=0)
@@ -632,7 +633,7 @@ LOGITS = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
 
 
 def logged_metrics(result):
-    return {metric.key: metric.value for metric in _metrics(result_metrics(result), 0)}
+    return {metric.key: metric.value for metric in to_mlflow_metrics(result_metrics(result), 0)}
 
 
 def test_metrics_on_known_labels_have_prefixes():

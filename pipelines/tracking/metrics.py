@@ -1,0 +1,65 @@
+"""The metrics and parameters of a run, by the names under which they are logged."""
+
+from typing import Any
+
+from pipelines.tracking.names import with_distinct_names
+from robustkd.evaluation.results import NetMetrics
+from robustkd.study.results import RunResult, TrainingInfo
+
+MEASURED = ("seconds", "images_per_second", "peak_memory")  # of a trained.json; the other fields are parameters
+
+Metrics = dict[str, float | int | None]
+
+
+def result_metrics(result: RunResult) -> Metrics:
+    """Return the metrics of a result; an attack `fgsm 8/255` becomes `fgsm 8_255`."""
+    values: Metrics = {**_overall_metrics("", result.last), **_class_metrics("", result.last)}
+    if result.early:
+        values |= _overall_metrics("early/", result.early)
+    for name, net in with_distinct_names(result.auxiliary):
+        values |= _overall_metrics(f"auxiliary/{name}/", net)
+    for name, attacked in with_distinct_names(result.robust):
+        numbers = attacked.model_dump(exclude={"attack", "recall"}, exclude_none=True)
+        values |= {f"robust/{name}/{key}": value for key, value in numbers.items()}
+    if result.clean:
+        values |= {"clean/rows": result.clean.rows}
+        values |= {**_overall_metrics("clean/", result.clean), **_class_metrics("clean/", result.clean)}
+    if result.fit:
+        counts = result.fit.model_dump(include={"known", "corrupted", "foreign"})
+        values |= {f"fit/{name}": value for name, value in {**counts, **result.fit.metrics}.items()}
+    values |= {f"agreement/{name}": value for name, value in (result.agreement or {}).items()}
+    for kind, severities in (result.corruptions or {}).items():
+        values |= {f"corruptions/{kind}/{severity}": value for severity, value in severities.items()}
+    values |= {f"cost/{name}": value for name, value in result.cost.model_dump(exclude=set(MEASURED)).items()}
+    if result.training:
+        measured = result.training.model_dump(include=set(MEASURED))
+        values |= {f"training/{name}": measured[name] for name in MEASURED}
+    return values
+
+
+def _overall_metrics(prefix: str, net: NetMetrics) -> Metrics:
+    """Return the metrics that are one number, with those per group of classes and after temperature scaling."""
+    scaled = net.scaled.model_dump() if net.scaled else {}
+    values = {
+        **net.metrics,
+        **{f"groups/{name}": value for name, value in net.groups.items()},
+        **{f"scaled/{name}": value for name, value in scaled.items()},
+    }
+    return {f"{prefix}{name}": value for name, value in values.items()}
+
+
+def _class_metrics(prefix: str, net: NetMetrics) -> Metrics:
+    """Return the metrics per class, under names that are all different."""
+    return {
+        f"{prefix}{metric}/{name}": value
+        for metric, values in net.by_class.items()
+        for name, value in with_distinct_names(values)
+    }
+
+
+def training_params(training: TrainingInfo | None) -> dict[str, Any]:
+    """Return the parameters in a trained.json: all fields except those that were measured."""
+    if training is None:
+        return {}
+    values = training.model_dump(exclude={*MEASURED, "finished", "format"})
+    return {**values.pop("hyperparameters"), **values}
