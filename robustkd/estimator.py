@@ -314,7 +314,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             sizes = np.rint(share * counts).astype(np.int64).clip(max=counts - 1)
             if not sizes.any():
                 raise ValueError(
-                    f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds out none; use a larger one or more rows"
+                    f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds out none; use a larger share"
                 )
             held_out, _ = select_smallest_keys(
                 source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes
@@ -342,7 +342,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Store networks as the bytes of a model.pt, so that pickles move from a GPU to a CPU and depend on no class of ours."""
+        """Store networks as the bytes of a model.pt, so that pickles also load without the GPU."""
         state = dict(super().__getstate__())
         for name, card in state.get("_cards", {}).items():
             state[name] = checkpoint.net_to_bytes(state[name], card)

@@ -16,7 +16,8 @@ from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Labels, Source, View
 from robustkd.evaluation import attack_specs, calibration, corruptions, net_metrics, robustness
-from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics
+from robustkd.evaluation.metric_table import METRICS
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, TemperatureScaling
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
 from robustkd.study.plan import Run, Settings
@@ -73,6 +74,14 @@ class Evaluation(NamedTuple):
     arrays: dict[str, Arrays]
 
 
+class _TestMetrics(NamedTuple):
+    """A network on the test set: its logits, its metrics on all rows, and on those with a known true label."""
+
+    logits: NDArray[np.float32]
+    every: NetMetrics
+    clean: NetMetrics | None
+
+
 def evaluate(
     networks: Mapping[str, Network],
     data: Splits,
@@ -84,11 +93,7 @@ def evaluate(
     training: TrainingInfo | None = None,
     previous: RunResult | None = None,
 ) -> Evaluation:
-    """Evaluate a run's networks.
-
-    Each network predicts each set of rows once. Temperature scaling is fitted on the held-out rows, whose labels are as noisy
-    as those of the training rows: under label noise it makes a network as unsure as noisy labels are, which is less sure than
-    clean test labels require. A network stopped early was chosen on the same rows.
+    """Evaluate a run's networks. Each network predicts each set of rows once.
 
     Args:
         networks: `last` and, if there are held-out rows, `early`.
@@ -100,53 +105,54 @@ def evaluate(
         training: how `last` was trained; None where it was trained elsewhere.
         previous: an earlier result of the same networks, whose robustness metrics are reused.
     """
-    device = torch.device(settings.device)
-    test, train = evaluation_loader(data.test, device), evaluation_loader(data.train, device)
-    names, labels = data.test.classes, data.test.labels
-    groups = class_groups(data.train)
-    arrays: dict[str, Arrays] = {}
-    tests: dict[str, NetMetrics] = {}
-    clean: dict[str, NetMetrics | None] = {}
-    predictions: dict[str, Labels] = {}
-    fit: FitMetrics | None = None
-    for which, net in networks.items():
-        logits = predict_logits(net, test)
-        arrays[f"test-{which}"] = {"logits": logits, "labels": labels, "row": data.test.rows}
-        on_test = net_metrics.evaluate_predictions(labels, logits, names, groups)
-        tests[which] = on_test.model_copy(update={"scaled": scale_temperature(net, data, labels, logits, device)})
-        clean[which] = evaluate_clean(logits, data.test, groups)
-        if which == "last":
-            predictions["test"] = logits.argmax(axis=1)
-            if has_truth(data.train):
-                fit, arrays["fit-last"] = evaluate_training_rows(net, train)
-                predictions["corrupted"] = arrays["fit-last"]["predicted"][data.train.corrupted]
-    last = networks["last"]
+    device, net = torch.device(settings.device), networks["last"]
+    test, groups = evaluation_loader(data.test, device), class_groups(data.train)
+    nets = {which: _evaluate_on_test(each, data, test, groups) for which, each in networks.items()}
+    arrays: dict[str, Arrays] = {
+        f"test-{which}": prediction_arrays(each.logits, data.test) for which, each in nets.items()
+    }
+    predictions, fit = {"test": nets["last"].logits.argmax(axis=1)}, None
+    if has_truth(data.train):
+        fit, arrays["fit-last"] = evaluate_training_rows(net, evaluation_loader(data.train, device))
+        predictions["corrupted"] = arrays["fit-last"]["predicted"][data.train.corrupted]
     result = RunResult(
         run=spec.key,
         name=spec.name,
         evaluation_version=evaluation_version(data.test.sources[0]),
-        last=tests["last"],
-        early=tests.get("early"),
-        clean=clean["last"],
-        clean_early=clean.get("early"),
+        last=nets["last"].every,
+        early=nets["early"].every if "early" in nets else None,
+        clean=nets["last"].clean,
+        clean_early=nets["early"].clean if "early" in nets else None,
         fit=fit,
         auxiliary={
-            name: net_metrics.evaluate_predictions(labels, logits, names, groups)
+            name: net_metrics.evaluate_predictions(data.test.labels, logits, data.test.classes, groups)
             for name, logits in (auxiliary or {}).items()
         },
         agreement=teacher_agreement(spec, predictions, teacher, data, device),
         predictions={rows: pack_classes(classes) for rows, classes in predictions.items()},
-        cost=measure_cost(last, data.test, spec, settings, training, teacher),
+        cost=measure_cost(net, data.test, spec, settings, training, teacher),
         training=training,
-        **evaluate_robustness(last, test, settings, previous),
+        **evaluate_robustness(net, test, settings, previous),
     )
     return Evaluation(result, arrays)
 
 
+def _evaluate_on_test(net: Network, data: Splits, test: Loader, groups: ClassGroups) -> _TestMetrics:
+    logits, view = predict_logits(net, test), data.test
+    every = net_metrics.evaluate_predictions(view.labels, logits, view.classes, groups)
+    scaled = scale_temperature(net, data, logits, test.device)
+    return _TestMetrics(logits, every.model_copy(update={"scaled": scaled}), evaluate_clean(logits, view, groups))
+
+
+def prediction_arrays(logits: NDArray[np.float32], test: View) -> Arrays:
+    """Return what is saved of a network's predictions on the test set."""
+    return {"logits": logits, "labels": test.labels, "row": test.rows}
+
+
 def evaluation_version(source: Source) -> str:
-    """Return a digest of what decides the metrics on unchanged images: the known true labels, and the version of the code."""
+    """Return a digest of what decides the metrics on unchanged images: known true labels, metrics, and the code's version."""
     truth = () if source.truth is None else (source.truth.astype("<i8"),)
-    return digest(*truth, text=str(EVALUATION_VERSION))
+    return digest(*truth, text=f"{EVALUATION_VERSION} {sorted(METRICS)}")
 
 
 def class_groups(train: View) -> list[NDArray[np.str_]]:
@@ -156,13 +162,19 @@ def class_groups(train: View) -> list[NDArray[np.str_]]:
 
 
 def scale_temperature(
-    net: Network, data: Splits, labels: Labels, logits: NDArray[np.float32], device: torch.device
-) -> Any:
-    """Return the metrics after temperature scaling, None without held-out rows."""
+    net: Network, data: Splits, logits: NDArray[np.float32], device: torch.device
+) -> TemperatureScaling | None:
+    """Return the test metrics after temperature scaling, None without held-out rows.
+
+    The temperature is fitted on the held-out rows, whose labels are as noisy as those of the training rows: under label
+    noise it makes a network as unsure as noisy labels are, which is less sure than clean test labels require. A network
+    stopped early was chosen on the same rows.
+    """
     if not len(data.held_out):
         return None
     held_out = predict_logits(net, evaluation_loader(data.held_out, device))
-    return calibration.apply_temperature(labels, logits, calibration.fit_temperature(data.held_out.labels, held_out))
+    temperature = calibration.fit_temperature(data.held_out.labels, held_out)
+    return calibration.apply_temperature(data.test.labels, logits, temperature)
 
 
 def evaluate_clean(logits: NDArray[np.float32], test: View, groups: ClassGroups) -> NetMetrics | None:

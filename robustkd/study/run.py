@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -173,16 +174,13 @@ def construct_method(
     Raises:
         UsageError: method, network and data do not go together.
     """
-    criterion, kwargs = spec.method.criterion.load(), spec.method.criterion.kwargs()
     data = dataset_info(view)
+    criterion = partial(spec.method.criterion.load(), data, **spec.method.criterion.kwargs())
 
     def student(number: int = 0) -> Network:
         net = seeded_network(view, spec, settings, number)
         if init is not None and spec.role != TEACHER and number == 0:
-            try:
-                net.load_state_dict(init.state_dict())
-            except RuntimeError:
-                raise UsageError(f"--init: its weights are not those of a {settings.student}") from None
+            load_initial_weights(net, init, settings)
         return net
 
     ingredients: Ingredients = {
@@ -190,14 +188,26 @@ def construct_method(
         "students": lambda: lambda count: [student(number) for number in range(count)],
         "teacher": lambda: Frozen(teacher()),
         "data": lambda: data,
-        "criterion": lambda: lambda: criterion(data, **kwargs),
+        "criterion": lambda: criterion,
         "random": lambda: random,
     }
-    with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):
+    with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):  # of the method's adapters
         method = build_method(spec.method, ingredients).to(settings.device)
     for text in method.views:  # an unknown view is refused before anything is trained
         PAIRED_VIEWS.parse(text).kwargs()
     return method
+
+
+def load_initial_weights(net: Network, init: Network, settings: Settings) -> None:
+    """Copy another network's weights.
+
+    Raises:
+        UsageError: they are of another network.
+    """
+    try:
+        net.load_state_dict(init.state_dict())
+    except RuntimeError:
+        raise UsageError(f"--init: its weights are not those of a {settings.student}") from None
 
 
 def training_loader(view: View, method: Method, settings: Settings, seed: int = 0) -> Loader:
@@ -270,7 +280,7 @@ def train(
     """Train a run in memory, from its checkpoint if there is one. Arguments and errors are those of `run`."""
     random = torch.Generator(torch.device(settings.device)).manual_seed(seeds.derive(spec.seed, "method"))
     method = construct_method(
-        data.train, spec, settings, random, teacher=lambda: required(teacher, spec).network(), init=init
+        data.train, spec, settings, random, teacher=lambda: require_teacher(teacher, spec).network(), init=init
     )
     loader = training_loader(data.train, method, settings, seeds.derive(spec.seed, "run"))
     state = checkpointer.load() if checkpointer is not None else None
@@ -286,13 +296,35 @@ def train(
             saved = time.monotonic()
         report(Progress(spec, epoch.number, epochs, row))
         started = time.monotonic()
-    info = TrainingInfo(
+    memory = hardware.peak_memory(settings.device) if measurable else None
+    return TrainedRun(
+        method.model,
+        spec.method.criterion.load().head,
+        training_info(spec, settings, loader, epochs, seconds, memory, monitor.best.get("epoch")),
+        pd.DataFrame(monitor.rows),
+        monitor.best.get("weights"),
+        predict_auxiliary_logits(method, evaluation_loader(data.test, torch.device(settings.device))),
+    )
+
+
+def training_info(
+    spec: Run,
+    settings: Settings,
+    loader: Loader,
+    epochs: int,
+    seconds: float,
+    peak_memory: int | None,
+    early_epoch: int | None,
+) -> TrainingInfo:
+    """Return how a run was trained."""
+    samples = len(loader.view)
+    return TrainingInfo(
         seconds=seconds,
         updates=epochs * len(loader),
-        samples=len(data.train),
-        images_per_second=epochs * len(data.train) / max(seconds, 1e-9),
-        peak_memory=hardware.peak_memory(settings.device) if measurable else None,
-        early_epoch=monitor.best.get("epoch"),
+        samples=samples,
+        images_per_second=epochs * samples / max(seconds, 1e-9),
+        peak_memory=peak_memory,
+        early_epoch=early_epoch,
         finished=time.time(),
         precision="bf16" if settings.bf16 else "fp32",
         device=settings.device,
@@ -300,9 +332,6 @@ def train(
         version=method_version(spec.method),
         hyperparameters=spec.method.hyperparameters(),
     )
-    auxiliary = predict_auxiliary_logits(method, evaluation_loader(data.test, torch.device(settings.device)))
-    head = spec.method.criterion.load().head
-    return TrainedRun(method.model, head, info, pd.DataFrame(monitor.rows), monitor.best.get("weights"), auxiliary)
 
 
 def model_card(
@@ -336,7 +365,7 @@ def model_card(
     }
 
 
-def required(teacher: Teacher | None, spec: Run) -> Teacher:
+def require_teacher(teacher: Teacher | None, spec: Run) -> Teacher:
     """Return the teacher, which a method that asks for one must be given."""
     if teacher is None:
         raise TypeError(f"'{spec.method.text}' needs a teacher: run(..., teacher=Teacher(network))")

@@ -90,7 +90,7 @@ def load_network(plan: Plan, path: Path) -> Network:
     return net.to(plan.settings.device)
 
 
-def load_initial_weights(plan: Plan, run: Run) -> Network | None:
+def load_init(plan: Plan, run: Run) -> Network | None:
     """Load the network that a student starts from, if the user gave one.
 
     Raises:
@@ -163,7 +163,7 @@ def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
         run,
         plan.settings,
         teacher=load_teacher(plan, run, data),
-        init=load_initial_weights(plan, run),
+        init=load_init(plan, run),
         checkpointer=checkpointer,
         report=report,
     )

@@ -7,7 +7,7 @@ weights, and name the version to raise:
     Method.version      a change of one method: its runs are trained again, those of others are kept (not for `baseline` and
                         `smooth`, which train teachers: raise RESULTS_VERSION)
     EVALUATION_VERSION  a change of metrics: networks are evaluated again, not trained again
-    ATTACKS_VERSION, CORRUPTIONS_VERSION     in robustkd/evaluation: only what --attack and --corruptions ask for is measured again
+    ATTACKS_VERSION, CORRUPTIONS_VERSION (robustkd/evaluation): only attacked or corrupted images are evaluated again
 
 PyTorch's version is recorded with each run and shown, but it is not part of the identity.
 """
