@@ -1,6 +1,6 @@
 """Tables per class: recalls and differences of several methods side by side, and every number of a few of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -76,7 +76,7 @@ def class_difference_table(title: str, differences: pd.DataFrame, tests: pd.Data
     return Table(title, columns, rows)
 
 
-def _format_difference(column: str, value: float, test: Mapping[Any, Any] | None, interval: bool) -> str:
+def _format_difference(column: str, value: float, test: "pd.Series[Any] | None", interval: bool) -> str:
     text = format_points(value, signed=not column.endswith(" recall"))
     if test is None:
         return text

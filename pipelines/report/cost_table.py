@@ -11,7 +11,7 @@ from robustkd.study.results import TEACHER
 COST_COLUMNS = {
     "parameters": "parameters",
     "macs": "MACs of an image",
-    "images": "training images",
+    "images": "images seen",
     "seconds": "seconds",
     "teacher_seconds": "teacher's seconds",
     "images_per_second": "images per second",

@@ -35,8 +35,8 @@ class Examples:
     @property
     def roles(self) -> dict[str, str]:
         """The role of the methods of the pair: "baseline" or "best"."""
-        roles = ("baseline", "best") if self.reference else ("best",)
-        return dict(zip(self.pair, roles, strict=True))
+        named = {self.reference: "baseline", self.best: "best"}
+        return {name: role for name, role in named.items() if name is not None}
 
 
 def select_examples(comparison: Comparison) -> Examples:

@@ -70,8 +70,8 @@ def format_p_value(p: float) -> str:
 def format_quantity(value: float) -> str:
     """Format a quantity to three digits, with an SI prefix.
 
-    >>> format_quantity(83466.0), format_quantity(12.34), format_quantity(2.5e9), format_quantity(0.0), format_quantity(float("nan"))
-    ('83.5 k', '12.3', '2.50 G', '0', '-')
+    >>> [format_quantity(value) for value in (83466.0, 12.34, 2.5e9, 0.0, float("nan"))]
+    ['83.5 k', '12.3', '2.50 G', '0', '-']
     """
     if value != value or value == 0:
         return MISSING if value else "0"

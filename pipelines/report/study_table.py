@@ -52,7 +52,7 @@ def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE,
     rules = (conclusions.verdict_rule(c, conclusions.trusts_test_labels(c.record, trust)) for c in comparisons)
     return [
         *([f"test labels as given in: {'; '.join(doubtful)}"] if doubtful else []),
-        study_table(studies, metric, typed_order(comparisons, studies)),
+        study_table(studies, metric, typed_order(comparisons, studies)).without("studies"),
         MARKS_NOTE,
         describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),
         *dict.fromkeys(sentence for rule in rules for sentence in rule),

@@ -1,7 +1,7 @@
 """Tables as documents show them: built once from a comparison, rendered for a terminal, in Markdown, LaTeX and HTML.
 
-A cell holds finished text in plain characters, with a hyphen for a minus sign and for a missing value. Renderers replace these in
-number columns by what their format has for them.
+A cell has finished text in plain characters, with a hyphen for a minus sign and for a missing value. In columns of numbers,
+renderers replace these by the characters of their format.
 """
 
 from collections.abc import Iterable, Sequence

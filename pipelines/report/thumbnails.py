@@ -29,7 +29,7 @@ class Thumbnail(NamedTuple):
 def make_thumbnail(source: Source, row: int) -> Thumbnail:
     """Return an image as a data URI.
 
-    A file is decoded again at a larger size; where that is no longer possible, and for arrays, the source's own pixels are used.
+    A file is decoded again at a larger size; where that is not possible, and for arrays, the source's own pixels are used.
     """
     pixels: NDArray[np.uint8] = np.asarray(source.images[row])
     larger = _decode_larger(source, row) if max(pixels.shape[1:]) < THUMBNAIL_SIDE else None

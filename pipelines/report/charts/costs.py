@@ -34,9 +34,9 @@ def plot_costs(table: pd.DataFrame, highlighted: Mapping[str, str]) -> Figure:
     names = [n if v >= floor else f"{n}, {v:.1f}" for n, v in zip(names, accuracy, strict=True)]
     drawn = accuracy[accuracy >= floor]
     places = accuracy.where(accuracy >= floor, drawn.min() - 0.06 * (accuracy.max() - drawn.min()))
-    for method, seconds in table["seconds"].items():
-        colour, marker = highlighted.get(str(method), MUTED), "v" if accuracy[method] < floor else "o"
-        axes.plot(seconds, places[method], marker, color=colour, ms=5, zorder=3)
+    for method, seconds, place, failed in zip(table.index, table["seconds"], places, accuracy < floor, strict=True):
+        marker = "v" if failed else "o"
+        axes.plot(seconds, place, marker, color=highlighted.get(str(method), MUTED), ms=5, zorder=3)
     axes.set_xscale("log")
     axes.set_xlim(table["seconds"].min() / 1.25, table["seconds"].max() * 1.25)
     axes.margins(y=0.06)

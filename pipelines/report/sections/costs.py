@@ -43,9 +43,9 @@ def _picture_costs(times: pd.DataFrame, examples: Examples) -> Picture:
     """Picture accuracy by seconds."""
     highlighted = {name: INK if name == examples.reference else BETTER_COLOUR for name in examples.pair}
     extremes = {
-        "cheapest": times["seconds"].idxmin(),
-        "most expensive": times["seconds"].idxmax(),
-        "most accurate": times["accuracy"].idxmax(),
+        "cheapest": str(times["seconds"].idxmin()),
+        "most expensive": str(times["seconds"].idxmax()),
+        "most accurate": str(times["accuracy"].idxmax()),
     }
     descriptions = [
         f"{extreme} {name}, {times['seconds'][name]:.3g} s, {format_value(times['accuracy'][name])} %"
