@@ -127,7 +127,7 @@ def _metric_rows(parts: list[Metrics]) -> list[list[str]]:
 def _metric_notes(about: Mapping[str, Any]) -> str:
     """Describe what was measured, and what the metrics do not say."""
     epoch = "at the last epoch" if about["epoch"] == "last" else f"after epoch {about['epoch']}"
-    caveats = {None: "it is not known whether the test labels are clean", "clean": "the test labels are clean"}
+    caveats = {None: "it is not known whether the test labels are clean", "clean": "the test labels count as clean"}
     notes = [f"Measured on the test set {epoch}; {caveats.get(about['test_labels'], about['test_labels'])}."]
     if about["role"] == "student" and about["seed"] == 0:
         notes.append("It is the student of the study's first seed, which was chosen before any results were known.")

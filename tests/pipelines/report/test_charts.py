@@ -23,7 +23,8 @@ def drawn(figure, path):
 
 
 def test_pyplot_and_its_global_state_are_left_alone():
-    code = "import sys, pipelines.report.study_report, pipelines.report.charts.scenarios; raise SystemExit('matplotlib.pyplot' in sys.modules)"
+    modules = "pipelines.report.study_report, pipelines.report.sweep_report, pipelines.report.charts.scenarios"
+    code = f"import sys, {modules}; raise SystemExit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

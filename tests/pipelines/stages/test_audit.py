@@ -245,7 +245,8 @@ def test_a_file_is_shown_larger_than_nets_see_it_where_it_still_is(tmp_path: Pat
 def test_a_first_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     Image.new("L", (120, 120)).save(tmp_path / "a.png")
     code = (
-        "import sys, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\nfrom robustkd.data.view import Source\n"
+        "import sys, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\n"
+        "from robustkd.data.view import Source\n"
         "images, labels = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, int)\n"
         "print(make_thumbnail(Source(f'folder:{sys.argv[1]}', images, labels, ('a',), files=('a.png',)), 0)[1])"
     )

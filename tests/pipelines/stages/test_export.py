@@ -174,7 +174,7 @@ def test_the_examples_of_the_readme_run_without_robustkd(done):
 def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
     text = (done.to / "README.md").read_text(encoding="utf-8")
     assert "Measured on the test set at the last epoch; the test labels count as clean." in text
-    assert "the study's first seed: which seed is shipped is settled before there are figures" in text
+    assert "the study's first seed, which was chosen before any results were known" in text
     assert "trained and measured in bf16 and computes in fp32" in text
     assert "| accuracy | 66.7 % |" in text
     assert r"| 1 | a\|b \<script\> | 100.0 % | 1 |" in text
@@ -200,7 +200,7 @@ def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
     told = model_card.render_model_card({**done.about, **model_card.describe_model(card, part_known, None)})
     assert "|  | all test rows | 2 test rows with a clean label |" in told
     assert "| accuracy | 66.7 % | 50.0 % |" in told
-    assert "whether the test labels are clean is not known here" in told
+    assert "it is not known whether the test labels are clean" in told
 
 
 @pytest.mark.parametrize(
