@@ -1,11 +1,11 @@
 """Made-up records of studies, for tests of what reads them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from robustkd.evaluation.results import NetMetrics
 from robustkd.study.options import StudyOptions
-from robustkd.study.results import Cost, ResolvedSettings, RunKey, RunResult, StudyRecord
+from robustkd.study.results import Cost, LoadedStudy, ResolvedSettings, RunKey, RunResult, StudyRecord, TrainingInfo
 
 
 def make_net(recall: Mapping[str, float | None], support: int | Sequence[int] = 40, **values: Any) -> NetMetrics:
@@ -40,15 +40,21 @@ def make_cost(**values: Any) -> Cost:
     return Cost(**{**fields, "images_per_second": 500.0, "peak_memory": None, **values})
 
 
+def make_training(**values: Any) -> TrainingInfo:
+    """The training of a run on a CPU, by the method's first version."""
+    fields = {"seconds": 2.0, "updates": 10, "samples": 100, "images_per_second": 500.0, "peak_memory": None}
+    fields |= {"early_epoch": None, "finished": 1.7e9, "precision": "fp32", "device": "cpu", "torch": "2"}
+    return TrainingInfo(**{**fields, "version": "1.1.1", "hyperparameters": {}, **values})
+
+
 def make_result(role: str, method: str, seed: int, last: NetMetrics, **fields: Any) -> RunResult:
     """The result of a run."""
     criterion = method.partition("+")[2] or "ce"
     return RunResult(
         run=RunKey(role=role, method=method, criterion=criterion, seed=seed),
-        name=f"{role}-{method}-{seed}",
         evaluation_version="now",
         last=last,
-        **{"cost": make_cost(), **fields},
+        **{"name": f"{role}-{method}-{seed}", "cost": make_cost(), **fields},
     )
 
 
@@ -80,3 +86,12 @@ def make_record(
         "known_test": (80, 80),
     }
     return StudyRecord(**{**values, **fields})
+
+
+def change_results(study: LoadedStudy, changes: Callable[[RunResult], Mapping[str, Any]]) -> LoadedStudy:
+    """The study with fields of its results changed.
+
+    Args:
+        changes: returns the new values of a result's fields.
+    """
+    return study._replace(results=[r.model_copy(update=dict(changes(r))) for r in study.results])

@@ -1,28 +1,15 @@
-"""The card of an exported net: what it takes and answers, where it came from, and how good it is; for machines and people."""
+"""The card of an exported network for programs and for people: its input and output, its origin and its metrics."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.report.renderers.html import fill_template
 from robustkd.evaluation.metric_table import METRICS
 from robustkd.evaluation.results import NetMetrics
 from robustkd.study.conclusions import test_label_caveat
 from robustkd.study.results import RunResult, StudyRecord
 
-ONNX = """```python
-import json, numpy, onnxruntime
-session = onnxruntime.InferenceSession("model.onnx")
-images = numpy.zeros({shape}, numpy.uint8)  # yours in their place
-probabilities = session.run(["probabilities"], {{"images": images}})[0]
-print(json.load(open("card.json", encoding="utf-8"))["classes"][probabilities[0].argmax()])
-```"""
-TORCH = """```python
-import json, torch
-net = torch.export.load("model.pt2").module()
-images = torch.zeros({shape}, dtype=torch.uint8)  # yours in their place
-probabilities = net(images)
-print(json.load(open("card.json", encoding="utf-8"))["classes"][probabilities[0].argmax()])
-```"""
+Metrics = Mapping[str, Any]
 
 
 def describe_model(card: Mapping[str, Any], result: RunResult | None, study: StudyRecord | None) -> dict[str, Any]:
@@ -33,7 +20,6 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
         result: the result.json next to it; one of another run is ignored, and so is its study.
         study: the study.json above it.
     """
-    channels, height, width = card["shape"]
     run = {name: card.get(name) for name in ("role", "method", "seed")}
     if result is None or result.run.model_dump(include=set(run)) != run:
         result = study = None
@@ -42,15 +28,7 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
     return {
         "name": result.name if result else card["model"],
         "classes": list(card["classes"]),
-        "input": {
-            "name": "images",
-            "dtype": "uint8",
-            "shape": ["batch", height, width, channels],
-            "range": [0, 255],
-            "colours": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
-            "normalisation": "inside the files",
-        },
-        "output": {"name": "probabilities", "dtype": "float32", "shape": ["batch", len(card["classes"])]},
+        **_describe_interface(card),
         "net": card["model"],
         "head": card["head"],
         "parameters": card.get("parameters"),
@@ -71,6 +49,22 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
     }
 
 
+def _describe_interface(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the input and the output of the exported files."""
+    channels, height, width = card["shape"]
+    return {
+        "input": {
+            "name": "images",
+            "dtype": "uint8",
+            "shape": ["batch", height, width, channels],
+            "range": [0, 255],
+            "colours": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
+            "normalisation": "inside the files",
+        },
+        "output": {"name": "probabilities", "dtype": "float32", "shape": ["batch", len(card["classes"])]},
+    }
+
+
 def summarise_metrics(net: NetMetrics | None) -> dict[str, Any] | None:
     """Return a network's metrics without its matrices, None where there are none."""
     if net is None:
@@ -79,36 +73,33 @@ def summarise_metrics(net: NetMetrics | None) -> dict[str, Any] | None:
     return {"rows": net.rows, **net.metrics, **per_class}
 
 
-def page(about: Mapping[str, Any]) -> str:
-    """The card as a person reads it, in Markdown."""
-    _, height, width, channels = about["input"]["shape"]
-    shape = (1, height, width, channels)
-    calls = [
-        text.format(shape=shape)
-        for file, text in (("model.onnx", ONNX), ("model.pt2", TORCH))
-        if file in about["files"]
-    ]
-    return (
-        "\n\n".join([f"# {plain(about['name'])}", taking(about), *calls, *origin(about), *worth(about), files(about)])
-        + "\n"
-    )
+def render_model_card(about: Mapping[str, Any]) -> str:
+    """Render the card in Markdown.
+
+    Args:
+        about: what `describe_model` returns, and the files with their checks.
+    """
+    metrics, clean = about["figures"] or {}, about["figures_on_clean_test_rows"] or {}
+    checked = about["checked"]
+    values = {
+        "about": about,
+        "origin": _origin_rows(about),
+        "metric_headings": ["all test rows", *([f"{clean['rows']} test rows with a clean label"] if clean else [])],
+        "metric_rows": _metric_rows([part for part in (metrics, clean) if part]),
+        "metric_notes": _metric_notes(about),
+        "class_rows": _class_rows(about["classes"], metrics),
+        "file_rows": _file_rows(about),
+        "checked_images": " and ".join(f"{count} {kind}" for kind, count in checked["images"].items()),
+        "batch_sizes": ", ".join(map(str, checked["batch_sizes"])),
+        "tolerance": f"{checked['tolerance']:g}",
+        "versions": ", ".join(f"{name} {version}" for name, version in about["made_with"].items()),
+    }
+    return fill_template("model_card.md.j2", values)
 
 
-def taking(about: Mapping[str, Any]) -> str:
-    """What goes in and what comes out."""
-    _, height, width, _ = about["input"]["shape"]
-    return (
-        f"It takes images as {about['input']['dtype']} from 0 to 255, {about['input']['colours']}, {height} high and {width} "
-        f"wide, as many at once as you like: an array (batch, {', '.join(map(str, about['input']['shape'][1:]))}). Do not "
-        "scale or normalise them; that is done inside. Pictures of another size are yours to bring to this one: "
-        "`robustkd predict` turns them upright, scales the shorter side and keeps the centre. It answers with a probability "
-        f"for each of the {len(about['classes'])} classes, in the order below: (batch, {len(about['classes'])})."
-    )
-
-
-def origin(about: Mapping[str, Any]) -> list[str]:
-    """Where it came from."""
-    known = {
+def _origin_rows(about: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Return where a network came from, as far as that is known."""
+    rows = {
         "net": about["net"] + ("" if about["head"] == "linear" else f", {about['head']} head"),
         "parameters": None if about["parameters"] is None else f"{about['parameters']:,}",
         "role": about["role"],
@@ -120,98 +111,65 @@ def origin(about: Mapping[str, Any]) -> list[str]:
         "seed": about["seed"],
         "epoch": "the last" if about["epoch"] == "last" else f"{about['epoch']}, chosen on held-out rows",
     }
-    rows = [f"| {name} | {plain(value)} |" for name, value in known.items() if value is not None]
-    return ["## Where it came from", "\n".join(["| | |", "|---|---|", *rows])]
+    return [(name, value) for name, value in rows.items() if value is not None]
 
 
-def worth(about: Mapping[str, Any]) -> list[str]:
-    """How good it is, as far as that was measured, and what that is worth; and the classes in order."""
-    figures, clean = about["figures"] or {}, about["figures_on_clean_test_rows"] or {}
-    parts = ["## How good it is"]
-    if not figures:
-        parts.append("No measurement of this net lies beside it.")
-    else:
-        parts.append(caution(about))
-        heads = ["", "all test rows", *([f"{clean['rows']} test rows with a clean label"] if clean else [])]
-        rows = [heads, ["---"] * len(heads)]
-        for name, metric in METRICS.items():
-            if name in figures:
-                show = percent if metric.unit == "share" else score
-                rows.append([metric.label, *(show(part.get(name)) for part in (figures, clean) if part)])
-        parts.append(table(rows))
-    recall, support = figures.get("recall", {}), figures.get("support", {})
-    rows = [["number", "class", "recall", "test rows"], ["---:", "---", "---:", "---:"]]
-    for number, name in enumerate(about["classes"]):
-        rows.append([str(number), plain(name), percent(recall.get(name)), str(support.get(name, "-"))])
-    return [*parts, "## Classes", table(rows)]
+def _metric_rows(parts: list[Metrics]) -> list[list[str]]:
+    """Return a row per metric: its label, and its value on each part of the test set."""
+    rows = []
+    for name, metric in METRICS.items():
+        if parts and name in parts[0]:
+            format_ = format_percent if metric.unit == "share" else format_number
+            rows.append([metric.label, *(format_(part.get(name)) for part in parts)])
+    return rows
 
 
-def caution(about: Mapping[str, Any]) -> str:
-    """What the figures are of, and what they do not say."""
+def _metric_notes(about: Mapping[str, Any]) -> str:
+    """Describe what was measured, and what the metrics do not say."""
     epoch = "at the last epoch" if about["epoch"] == "last" else f"after epoch {about['epoch']}"
-    labels = {None: "whether the test labels are clean is not known here", "clean": "the test labels count as clean"}
-    said = [f"Measured on the test set {epoch}; {labels.get(about['test_labels'], about['test_labels'])}."]
+    caveats = {None: "it is not known whether the test labels are clean", "clean": "the test labels count as clean"}
+    notes = [f"Measured on the test set {epoch}; {caveats.get(about['test_labels'], about['test_labels'])}."]
     if about["role"] == "student" and about["seed"] == 0:
-        said.append(
-            "It is the student of the study's first seed: which seed is shipped is settled before there are figures."
-        )
+        notes.append("It is the student of the study's first seed, which was chosen before any results were known.")
     elif about["role"] == "student":
-        said.append(
-            f"Its seed, {about['seed']}, was chosen by hand: a net picked for its figures looks better than it is."
+        notes.append(
+            f"Its seed, {about['seed']}, was chosen by hand: a net selected for its results looks better than it is."
         )
-    said.append(
-        "This is one net of one seed: whether its method is better than another is for the study's comparison to say."
+    notes.append(
+        "This is one net of one seed: whether its method is better than another is up to the study's comparison."
     )
-    if about["precision"]["measured_in"] not in (None, "fp32"):
-        said.append(
-            f"It was trained and measured in {about['precision']['measured_in']} and computes in fp32 here: an answer that was "
-            "close may be another."
+    precision = about["precision"]["measured_in"]
+    if precision not in (None, "fp32"):
+        notes.append(
+            f"It was trained and measured in {precision} and computes in fp32 here: close predictions may differ."
         )
-    return " ".join(said)
+    return " ".join(notes)
 
 
-def files(about: Mapping[str, Any]) -> str:
-    """The files with what proves them."""
-    checked, made = about["checked"], about["made_with"]
-    images = " and ".join(f"{count} {kind}" for kind, count in checked["images"].items())
-    rows = [["file", "bytes", "SHA-256", "largest difference from the net"], ["---", "---:", "---", "---:"]]
-    for name, file in about["files"].items():
-        worst = checked["largest_difference"].get(name)
-        rows.append([name, str(file["bytes"]), f"`{file['sha256']}`", "-" if worst is None else f"{worst:.1g}"])
-    versions = ", ".join(f"{name} {value}" for name, value in made.items())
-    return "\n\n".join(
-        [
-            "## Files",
-            table(rows),
-            f"Probabilities were compared with the net's on {images} images, in batches of "
-            f"{', '.join(map(str, checked['batch_sizes']))}; {checked['tolerance']:g} was allowed. Made with {versions}. "
-            "card.json says all of this to a machine.",
-        ]
-    )
+def _class_rows(classes: list[str], metrics: Metrics) -> list[list[str]]:
+    """Return a row per class: name, recall and test rows."""
+    recall, support = metrics.get("recall", {}), metrics.get("support", {})
+    return [[name, format_percent(recall.get(name)), str(support.get(name, "-"))] for name in classes]
 
 
-def table(rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def _file_rows(about: Mapping[str, Any]) -> list[list[str]]:
+    """Return a row per file: name, bytes, digest and the largest difference from the network."""
+    largest = about["checked"]["largest_difference"]
+    return [
+        [name, str(file["bytes"]), file["sha256"], f"{largest[name]:.1g}" if largest.get(name) is not None else "-"]
+        for name, file in about["files"].items()
+    ]
 
 
-def percent(value: float | None) -> str:
-    """A share, in per cent; what was not measured is a dash.
+def format_percent(value: float | None) -> str:
+    """Format a share, a hyphen where it was not measured.
 
-    >>> percent(0.934), percent(None)
+    >>> format_percent(0.934), format_percent(None)
     ('93.4 %', '-')
     """
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def score(value: float | None) -> str:
-    """A figure that is no share."""
+def format_number(value: float | None) -> str:
+    """Format a number that is no share."""
     return "-" if value is None else f"{value:.3f}"
-
-
-def plain(value: object) -> str:
-    """Text that Markdown leaves as it is, on one line.
-
-    >>> print(plain("a|b <i> 5 %"))
-    a\\|b \\<i\\> 5 %
-    """
-    return re.sub(r"([\\`*_{}\[\]<>|$&#~^])", r"\\\1", " ".join(str(value).split()))

@@ -34,7 +34,7 @@ import scenarios
 from pipelines import planning, session
 from pipelines.cli_options import AuditOptions
 from pipelines.console import console
-from pipelines.report import contact_sheet
+from pipelines.report.contact_sheet import Suspect, render_contact_sheet
 from robustkd.data import manifest
 from robustkd.data.splits import split_source
 from robustkd.data.view import Labels, Source, View, concat
@@ -79,7 +79,7 @@ class Part:
         """The probabilities of these rows' labels."""
         return self.probabilities[rows, labels[rows]]
 
-    def suspects(self, most: int) -> list[contact_sheet.Suspect]:
+    def suspects(self, most: int) -> list[Suspect]:
         """The suspicious images, the worst first, so many at most."""
         view, names, i = self.view, np.array(self.view.classes), self.verdict.rank_rows()[:most]
         origin = np.zeros_like(i) if view.origin is None else view.origin[i]
@@ -87,8 +87,7 @@ class Part:
         sure = (self.sure(i, view.labels), self.sure(i, self.verdict.suggested))
         listed = (column.tolist() for column in (view.source_rows[i], *columns, *sure))
         return [
-            contact_sheet.Suspect(view.sources[which], *row)
-            for which, row in zip(origin, zip(*listed, strict=True), strict=True)
+            Suspect(view.sources[which], *row) for which, row in zip(origin, zip(*listed, strict=True), strict=True)
         ]
 
     def table(self) -> pd.DataFrame:
@@ -388,7 +387,7 @@ def report(options: AuditOptions, found: Finding) -> str:
         )
         if (shown := part.suspects(most))
     ]
-    return contact_sheet.page(f"audit of {found.source.name}", summary(options, found), parts)
+    return render_contact_sheet(f"audit of {found.source.name}", summary(options, found), parts)
 
 
 def summary(options: AuditOptions, found: Finding) -> list[str]:
@@ -462,7 +461,7 @@ def tell(options: AuditOptions, found: Finding, folder: Path, changed: list[str]
         console.print(f"go on with: {onwards(options, folder, left)}", markup=False)
 
 
-def listed(first: list[contact_sheet.Suspect]) -> Table:
+def listed(first: list[Suspect]) -> Table:
     """The worst suspects."""
     table = Table(title=f"the {len(first)} most suspicious training rows")
     for column in ("row", "given", "suggested"):

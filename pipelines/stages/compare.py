@@ -17,9 +17,13 @@ import pandas as pd
 from pipelines import tracking
 from pipelines.cli_options import StudySelection
 from pipelines.console import console
-from pipelines.report import summary
-from pipelines.report import text as tables
-from pipelines.report.text import Grid
+from pipelines.report.renderers.csv_files import refuse_existing, write_csv_files
+from pipelines.report.renderers.latex import render_latex
+from pipelines.report.renderers.markdown import render_markdown
+from pipelines.report.renderers.terminal import print_page, render_text
+from pipelines.report.study_table import find_ranked_metric, summarise_studies
+from pipelines.report.summary import summarise_study
+from pipelines.report.table import Page
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.study.across import compare_studies, study_labels
 from robustkd.study.comparison import HEADLINE, Comparison, compare
@@ -58,14 +62,14 @@ def main(
     trust = True if asked is not None and asked.trust_test_labels else None
     made = read(*found, trust=trust)
     if figure != HEADLINE:
-        summary.known(made, figure)  # of one study too, whose page shows them all
+        find_ranked_metric(made, figure)  # of one study too, whose page shows them all
     frames = stack(made, figure) if len(made) > 1 else frames_of(made[0])
     _refuse_taken(frames, csv, markdown, latex)
-    pages = [summary.of_study(m, trust) for m in made] if each or len(made) == 1 else []
-    pages += [summary.across(made, figure, trust)] if len(made) > 1 else []
+    pages = [summarise_study(m, trust) for m in made] if each or len(made) == 1 else []
+    pages += [summarise_studies(made, figure, trust)] if len(made) > 1 else []
     written = _export(frames, [part for one in pages for part in one], csv, markdown, latex)
     for one in pages:
-        tables.show(one, console)
+        print_page(one, console)
     if len(made) == 1 and (folder := made[0].folder) is not None:
         try:
             _write(made[0], folder / "comparison", trust)
@@ -82,18 +86,18 @@ def main(
 
 def _export(
     frames: Mapping[str, pd.DataFrame],
-    whole: Sequence[str | Grid],
+    whole: Page,
     csv: Path | None,
     markdown: Path | None,
     latex: Path | None,
 ) -> list[str]:
     """Write what was asked for; the names of what was written."""
     written = []
-    for path, text in ((markdown, tables.markdown), (latex, tables.latex)):
+    for path, text in ((markdown, render_markdown), (latex, render_latex)):
         if path is not None:
             path.write_text(text(whole), encoding="utf-8")
             written.append(str(path))
-    return [*written, *([", ".join(map(str, tables.csv(frames, csv)))] if csv is not None else [])]
+    return [*written, *([", ".join(map(str, write_csv_files(frames, csv)))] if csv is not None else [])]
 
 
 def _refuse_taken(
@@ -108,10 +112,10 @@ def _refuse_taken(
     if csv is not None:
         if csv.is_file():
             raise UsageError(f"--csv {csv}: this is a file, and it should be a folder for several")
-        tables.free("--csv", *(csv / f"{name}.csv" for name in frames))
+        refuse_existing("--csv", *(csv / f"{name}.csv" for name in frames))
     for option, path in (("--markdown", markdown), ("--latex", latex)):
         if path is not None:
-            tables.free(option, path)
+            refuse_existing(option, path)
 
 
 def find(studies: Sequence[str], origin: Literal["files", "mlflow"], asked: StudySelection) -> list[str | Path]:
@@ -217,7 +221,7 @@ def stacked(made: Sequence[Comparison], frame: str) -> pd.DataFrame:
 
 def stack(made: Sequence[Comparison], figure: str = HEADLINE) -> dict[str, pd.DataFrame]:
     """The frames of several studies by the names of their files."""
-    side_by_side = compare_studies(made, summary.known(made, figure))
+    side_by_side = compare_studies(made, find_ranked_metric(made, figure))
     frames = {
         "across": side_by_side.table,
         "ranks": side_by_side.ranks,
@@ -232,24 +236,26 @@ def write_comparison(folder: Path, trust: bool | None = None) -> None:
 
 
 def _write(made: Comparison, out: Path, trust: bool | None) -> None:
-    from pipelines import report
-    from pipelines.report import charts
+    from pipelines.report import study_report
+    from pipelines.report.charts.differences import plot_class_difference_grid
+    from pipelines.report.charts.epochs import plot_accuracy_curves
+    from pipelines.report.charts.output import save_figure
 
     out.mkdir(exist_ok=True)
     for name in FRAMES:
         (out / f"{name}.csv").unlink(missing_ok=True)  # what no longer applies goes
-    tables.csv(frames_of(made), out)
-    whole = summary.of_study(made, trust)
-    for suffix, text in (("txt", tables.text), ("md", tables.markdown), ("tex", tables.latex)):
+    write_csv_files(frames_of(made), out)
+    whole = summarise_study(made, trust)
+    for suffix, text in (("txt", render_text), ("md", render_markdown), ("tex", render_latex)):
         (out / f"comparison.{suffix}").write_text(text(whole), encoding="utf-8")
     if len(made.per_class):
-        charts.write(charts.per_class(made.per_class), out / PICTURES[0])
+        save_figure(plot_class_difference_grid(made.per_class), out / PICTURES[0])
     if len(made.curves):
-        charts.write(charts.curves(made.curves), out / PICTURES[1])
-    report.write(made, out, trusts_test_labels(made.record, trust))
+        save_figure(plot_accuracy_curves(made.curves), out / PICTURES[1])
+    study_report.write_study_report(made, out, trusts_test_labels(made.record, trust))
 
 
 def show_study(folder: Path, trust: bool | None = None) -> None:
     """Print a study's comparison."""
-    tables.show(summary.of_study(_read(folder, trust), trust), console)
+    print_page(summarise_study(_read(folder, trust), trust), console)
     console.print(f"tables, pictures and runs: {folder}", markup=False)

@@ -114,9 +114,10 @@ def main(
         manifest.save_manifest(save, splits, {"scenario": text, "split_seed": data.split_seed})
         console.print(f'written to {save}: --scenario "manifest(file={save})" takes it from there', markup=False)
     if figure is not None:
-        from pipelines.report import charts
+        from pipelines.report.charts.output import save_figure
+        from pipelines.report.charts.scenarios import plot_scenario
 
-        charts.write(charts.scenario(found.per_class, found.transitions, sheet(after), title), figure)
+        save_figure(plot_scenario(found.per_class, found.transitions, sheet(after), title), figure)
         console.print(f"drawn in {figure}", markup=False)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import robustkd
 from pipelines import tracking
 from pipelines.console import console
-from pipelines.report import model_card as card_
+from pipelines.report.model_card import describe_model, render_model_card
 from pipelines.tracking import registry
 from pipelines.tracking.models import load_serving_model
 from robustkd.data import sources
@@ -191,7 +191,7 @@ def export(found: Found, net: torch.nn.Module, card: Mapping[str, Any], kinds: S
             checked[FILES[kind]] = difference(net, trace.probabilities, images, FILES[kind])
             made |= trace.made
         files = {path.name: file(path) for path in sorted(part.iterdir())}
-        about = {**card_.describe_model(card, found.result, found.study), "exported_from": file(found.path)}
+        about = {**describe_model(card, found.result, found.study), "exported_from": file(found.path)}
         about |= {"made_with": made, "files": files}
         about["checked"] = {
             "images": {kind: len(some) for kind, some in images.items()},
@@ -200,7 +200,7 @@ def export(found: Found, net: torch.nn.Module, card: Mapping[str, Any], kinds: S
             "tolerance": TOLERANCE,
         }
         (part / "card.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (part / "README.md").write_text(card_.page(about), encoding="utf-8")
+        (part / "README.md").write_text(render_model_card(about), encoding="utf-8")
         if to.exists():  # as it is, for it may be where somebody stands, or where a disk is mounted
             for path in sorted(part.iterdir()):
                 os.replace(path, to / path.name)

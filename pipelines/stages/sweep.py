@@ -24,12 +24,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import robustkd
-from pipelines import planning, report, session, tracking
+from pipelines import planning, session, tracking
 from pipelines.cli_options import SweepOptions
 from pipelines.console import console
-from pipelines.report import charts
-from pipelines.report import text as tables
-from pipelines.report.summary import across
+from pipelines.report import sweep_report
+from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
+from pipelines.report.charts.output import save_figure
+from pipelines.report.renderers.csv_files import write_csv_files
+from pipelines.report.renderers.latex import render_latex
+from pipelines.report.renderers.markdown import render_markdown
+from pipelines.report.renderers.terminal import print_page, render_text
+from pipelines.report.study_table import summarise_studies
+from pipelines.report.table import Page, Table
 from pipelines.stages import compare, run
 from robustkd import errors
 from robustkd.hashing import digest
@@ -91,7 +97,7 @@ def main(options: SweepOptions, *, dry_run: bool = False) -> None:
             whole = not card.failures
         finally:
             tracker.finish_study(folder if folder.exists() else None, failed=not whole)
-    tables.show(page(parts, card.made), console)
+    print_page(page(parts, card.made), console)
     console.print(f"tables, curves and the studies' folders: {folder}", markup=False)
     failed = [part for part in parts if part.folder in card.failures]
     for part in failed:
@@ -186,16 +192,18 @@ class Card:
         if not self.made:
             return
         shown, blocks = page(self.parts, self.made), by_dataset(self.parts, self.made)
-        for ending, written in (("md", tables.markdown), ("tex", tables.latex), ("txt", tables.text)):
+        for ending, written in (("md", render_markdown), ("tex", render_latex), ("txt", render_text)):
             (self.folder / f"table.{ending}").write_text(written(shown), encoding="utf-8")
         order = ranks(blocks)
-        tables.csv({"table": long(blocks), "ranks": order}, self.folder)
+        write_csv_files({"table": long(blocks), "ranks": order}, self.folder)
         best = [str(name) for name in order.index if name != BASELINE][:FIRST]
         every = [(part.title, self.made[part.folder]) for part in self.parts if part.folder in self.made]
-        panels = [(title, made.curves, early_stopping_point(made)) for title, made in every if len(made.curves)]
+        panels = [
+            StudyCurves(title, made.curves, early_stopping_point(made)) for title, made in every if len(made.curves)
+        ]
         if panels:
-            charts.write(charts.sweep(panels, [BASELINE, *best]), self.folder / "curves.png")
-        report.write_sweep([made for _, made in every], self.folder)
+            save_figure(plot_sweep_curves(panels, [BASELINE, *best]), self.folder / "curves.png")
+        sweep_report.write_sweep_report([made for _, made in every], self.folder)
 
 
 def conduct(card: Card) -> None:
@@ -290,36 +298,20 @@ def _across(blocks: Blocks) -> dict[str, StudyTable]:
     return {name: compare_studies([*block.values()], HEADLINE) for name, block in blocks.items()}
 
 
-def page(parts: Sequence[Part], made: Made) -> tables.Page:
+def page(parts: Sequence[Part], made: Made) -> Page:
     """The sweep's table, a block per data set, and beneath it what its marks mean and by what rule verdicts were given."""
-    above: list[str | tables.Grid] = []
+    above: list[str | Table] = []
     beneath: dict[str, list[str]] = {}  # each sentence, and the data sets of which it is true
     blocks = by_dataset(parts, made)
     for dataset, block in blocks.items():
-        shown = across(list(block.values()))
-        (at,) = (place for place, each in enumerate(shown) if isinstance(each, tables.Grid))
+        shown = summarise_studies(list(block.values()))
+        (at,) = (place for place, each in enumerate(shown) if isinstance(each, Table))
         table = shown[at]
-        assert isinstance(table, tables.Grid)
+        assert isinstance(table, Table)
         above += [f"{dataset}: {sentence}" for sentence in shown[:at]]
-        above.append(counted(table._replace(title=f"{dataset}: {table.title}"), list(block.values())))
+        above.append(replace(table, title=f"{dataset}: {table.title}"))
         for sentence in shown[at + 1 :]:
             beneath.setdefault(str(sentence), []).append(dataset)
     told = [text if len(of) == len(blocks) else f"{', '.join(of)}: {text}" for text, of in beneath.items()]
     missing = [part.title for part in parts if part.folder not in made]
     return [*above, *told, *([f"Nothing is finished yet of: {'; '.join(missing)}."] if missing else [])]
-
-
-def counted(table: tables.Grid, block: Sequence[Comparison]) -> tables.Grid:
-    """The same table with the number of seeds behind each cell, where it is not one number for all."""
-    lines = compare_studies(block, HEADLINE).table
-    if lines["seeds"].nunique() == 1:
-        return table
-    seeds = {(line["method"], line["study"]): line["seeds"] for line in lines.to_dict("records")}
-    rows = [
-        [
-            f"{cell} ({seeds[row[0], head]})" if (row[0], head) in seeds else cell
-            for head, cell in zip(table.heads, row, strict=True)
-        ]
-        for row in table.rows
-    ]
-    return table._replace(rows=rows, title=f"{table.title} (their number behind each)")

@@ -202,7 +202,8 @@ class MlflowTracker:
 
     @non_fatal
     def finish_run(self, name: str, folder: Path, result: RunResult) -> None:
-        from pipelines.report import charts
+        from pipelines.report.charts.matrices import plot_confusion
+        from pipelines.report.charts.output import save_figure
 
         run, training = self.runs[name], result.training
         ended = training.finished if training and run.began is not None else None
@@ -213,7 +214,7 @@ class MlflowTracker:
         run.waiting += to_mlflow_metrics(result_metrics(result), 0, ended, model)
         self._send_metrics(run)
         last = result.last
-        charts.write(charts.confusion(last.confusion, list(last.recall), name), folder / "confusion.png")
+        save_figure(plot_confusion(last.confusion, list(last.recall), name), folder / "confusion.png")
         for path in sorted(folder.iterdir()):
             if path.suffix in RUN_FILES and path.name not in ("tracked.json", "unfinished.pt"):
                 self.client.log_artifact(run.id, str(path))

@@ -64,5 +64,5 @@ def server(tmp_path, store, monkeypatch):
 def unreported(request, monkeypatch):
     """No report is drawn of the many small studies: two seconds each. What is about the report says so in its file's name."""
     if "report" not in request.module.__name__:
-        monkeypatch.setattr("pipelines.report.write", lambda *_: None)
-        monkeypatch.setattr("pipelines.report.write_sweep", lambda *_: None)
+        monkeypatch.setattr("pipelines.report.study_report.write_study_report", lambda *_: None)
+        monkeypatch.setattr("pipelines.report.sweep_report.write_sweep_report", lambda *_: None)

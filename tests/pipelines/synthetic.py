@@ -11,7 +11,7 @@ from robustkd import seeds
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split_source
 from robustkd.evaluation.calibration import apply_temperature
-from robustkd.evaluation.metrics import evaluate_predictions
+from robustkd.evaluation.net_metrics import evaluate_predictions
 from robustkd.evaluation.results import FitMetrics, NetMetrics
 from robustkd.method_spec import DEFAULT_CRITERION
 from robustkd.study import comparison

@@ -1,4 +1,4 @@
-// Tables are sorted by the head of a column, with the mouse or the keyboard; without this script they stand as they were made.
+// Tables are sorted by the heading of a column, with the mouse or the keyboard; without this script they keep the order in which they were written.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
@@ -16,7 +16,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const sign = order === "ascending" ? 1 : -1;
       const rows = [...body.rows].map((row) => [value(row, column), row]);
       rows.sort(([a], [b]) => {
-        if (a === "" || b === "") return (a === "") - (b === ""); // what was not measured comes last either way
+        if (a === "" || b === "") return (a === "") - (b === ""); // missing values are last in either order
         return sign * (head.classList.contains("text") ? a.localeCompare(b, "en", { numeric: true }) : a - b);
       });
       body.append(...rows.map(([, row]) => row));

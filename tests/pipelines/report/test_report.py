@@ -12,10 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import report
-from pipelines.report import charts, sections
-from pipelines.report import html as page
-from pipelines.report.study_files import Files
+from pipelines.report.charts import output
+from pipelines.report.charts.style import BETTER_COLOUR, WORSE_COLOUR
+from pipelines.report.examples import Examples, select_examples
+from pipelines.report.metric_tables import class_size_table, performance_table
+from pipelines.report.renderers.html import TEMPLATES
+from pipelines.report.sections.classes import build_class_section
+from pipelines.report.sections.epochs import describe_progress
+from pipelines.report.sections.metrics import build_metric_section
+from pipelines.report.sections.provenance import build_provenance_section, format_command, study_facts
+from pipelines.report.sections.recovered import build_recovered_section
+from pipelines.report.sections.scenario import build_scenario_section
+from pipelines.report.sections.verdicts import build_verdict_section
+from pipelines.report.study_files import StudyFiles, read_study_files
+from pipelines.report.study_report import write_study_report
+from pipelines.report.sweep_report import write_sweep_report
 from robustkd.evaluation.results import FitMetrics
 from robustkd.study import comparison, conclusions
 from robustkd.study.across import compare_studies
@@ -106,14 +117,14 @@ class Tree(HTMLParser):
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page that several tests read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "write", lambda figure, path: path.touch())
-        return report.write(CASES["plain"](), tmp_path_factory.mktemp("plain"))
+        patch.setattr(output, "save_figure", lambda figure, path: path.touch())
+        return write_study_report(CASES["plain"](), tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No PNG files, for tests of the page alone."""
-    monkeypatch.setattr(charts, "write", lambda figure, path: path.touch())
+    monkeypatch.setattr(output, "save_figure", lambda figure, path: path.touch())
 
 
 def read(path: Path) -> Tree:
@@ -194,7 +205,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_page_is_whole_whatever_it_is_told(case: str, tmp_path: Path) -> None:
     made = CASES[case]()
-    path = report.write(made, tmp_path)
+    path = write_study_report(made, tmp_path)
     found = read(path)
     drawn = sorted(file.stem for file in tmp_path.glob("*.png"))
     assert len(found.pictures) == len(drawn), "every picture is a file too"
@@ -213,7 +224,7 @@ def test_a_page_is_whole_whatever_it_is_told(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
-    found = read(report.write(CASES["odd names"](), tmp_path))
+    found = read(write_study_report(CASES["odd names"](), tmp_path))
     scripts = [told for tag, told in found.tags if tag == "script"]
     assert len(scripts) == 1, "a class is called <script>, and is none"
     heads = {row[0] for row in found.rows}
@@ -254,25 +265,25 @@ def test_the_tables_say_what_the_results_say(plain: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_labels_as_given_are_said_first_and_no_verdict_is_given(tmp_path: Path) -> None:
-    found = read(report.write(labels_as_given(), tmp_path))
+    found = read(write_study_report(labels_as_given(), tmp_path))
     start = found.text.index("Test labels as given; the clean part is 7 of 60 rows")
     assert start < found.text.index(conclusions.question_and_answer(labels_as_given())[0])
     assert found.table("method|difference")["hinton"]["verdict"] == "withheld"
-    assert "On the test rows with a clean label" in found.text
-    assert "measured on the 5 of 9 training images whose true label is known" in found.text
-    trusting = read(report.write(labels_as_given(trust=True), tmp_path, trust=True))
+    assert "Performance on the test rows with a clean label" in found.text
+    assert "Measured on the 5 of 9 training rows whose true label is known" in found.text
+    trusting = read(write_study_report(labels_as_given(trust=True), tmp_path, trust=True))
     assert trusting.table("method|difference")["hinton"]["verdict"] == "better"
     assert "treated as clean, as requested" in trusting.text
     assert "Test labels as given" in trusting.text
-    assert "Test labels as given" not in read(report.write(CASES["1 seed"](), tmp_path)).text
+    assert "Test labels as given" not in read(write_study_report(CASES["1 seed"](), tmp_path)).text
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_is_not_finished_is_said(tmp_path: Path) -> None:
-    assert ("students' runs", "5 of 9, not finished") in sections.facts(half_finished())
-    told = dict(sections.history(half_finished(), Files(None)).described)
+    assert ("students' runs", "5 of 9, not finished") in study_facts(half_finished())
+    told = dict(build_provenance_section(half_finished(), StudyFiles(None)).facts)
     assert told["not finished"] == "hinton seed 2; dml seed 0; dml seed 1; dml seed 2"
-    assert "No run is finished yet." in read(report.write(not_started(), tmp_path)).text
+    assert "No run is finished yet." in read(write_study_report(not_started(), tmp_path)).text
 
 
 def test_a_study_in_files_shows_its_scenario_and_what_was_recovered(tmp_path: Path) -> None:
@@ -281,7 +292,7 @@ def test_a_study_in_files_shows_its_scenario_and_what_was_recovered(tmp_path: Pa
     out = place / "comparison"
     (out).mkdir()
     (out / "classes-9.png").touch()
-    path = report.write(made, out)
+    path = write_study_report(made, out)
     found = read(path)
     rows = {}
     for seed in (0, 1):
@@ -316,25 +327,25 @@ def test_a_study_in_files_shows_its_scenario_and_what_was_recovered(tmp_path: Pa
     } <= pictures
     assert all((out / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in pictures)
     before = path.read_bytes()
-    assert report.write(made, out).read_bytes() == before, "the same study gives the same page"
+    assert write_study_report(made, out).read_bytes() == before, "the same study gives the same page"
 
 
 def test_without_files_what_needs_them_is_left_out_in_a_sentence(plain: Path) -> None:
     found = read(plain)
-    assert "Class sizes against recall are left out: it needs the study's files" in found.text
+    assert "Class sizes against recall are left out: it requires the study's files" in found.text
     assert "The transition matrix is left out" in found.text
-    assert "Images are left out: they need the study's files" in found.text
+    assert "Images are left out: they require the study's files" in found.text
     assert not [told for tag, told in found.tags if tag == "img"]
 
 
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        ("another set", "the data set there now is not the one that the study was made of"),
-        ("no answers", "(fit-last.npz) are not there"),
+        ("another set", "the data set is not the one that the study used"),
+        ("no answers", "(fit-last.npz) are missing"),
         ("no data", "Images are left out: npz:"),
         ("broken manifest", "the study's manifests cannot be read"),
-        ("no manifest", "the study's manifests are not there"),
+        ("no manifest", "the study's manifests are missing"),
     ],
 )
 def test_a_report_is_not_lost_to_its_thumbnails(harm: str, told: str, tmp_path: Path) -> None:
@@ -353,8 +364,8 @@ def test_a_report_is_not_lost_to_its_thumbnails(harm: str, told: str, tmp_path: 
         (place / "manifest-0.json").unlink()
     (place / "study.json").write_text(json.dumps(card))
     made = comparison.compare(load_study(place))
-    seen, who = Files.of(made), sections.select_examples(made)
-    drawn, shown = sections.scenario(made, seen), sections.recovered(made, who, seen)
+    seen, who = read_study_files(made), select_examples(made)
+    drawn, shown = build_scenario_section(made, seen), build_recovered_section(made, who)
     assert drawn is not None
     assert shown is not None
     assert told in " ".join([*drawn.notes, *shown.notes])
@@ -367,10 +378,10 @@ def test_the_methods_that_matter_are_the_best_the_worst_and_those_with_a_verdict
     table["difference"] = np.arange(len(table)) / 100.0  # at, the last, is the best
     told = {5: "better", 7: "worse", 9: "better"}
     table["verdict"] = [told.get(place, "no difference shown") for place in range(len(table))]
-    who = sections.select_examples(made._replace(verdicts=table))
-    assert who == sections.Examples("baseline", "at", ["at", "m8", "m6", "m4", "hinton"])
-    assert sections.select_examples(synthetic.compared_study(("hinton", "dml"), 2)).reference is None
-    assert sections.select_examples(not_started()) == sections.Examples(None, None)
+    who = select_examples(made._replace(verdicts=table))
+    assert who == Examples("baseline", "at", ["at", "m8", "m6", "m4", "hinton"])
+    assert select_examples(synthetic.compared_study(("hinton", "dml"), 2)).reference is None
+    assert select_examples(not_started()) == Examples(None, None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -381,18 +392,18 @@ def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
     (home / "comparison").mkdir(parents=True)
     (home / "comparison" / "report.html").touch()
     out = tmp_path / "sweep"
-    path = report.write_sweep(
+    path = write_sweep_report(
         [near._replace(folder=home), far._replace(folder=tmp_path / "gone"), labels_as_given()], out
     )
     found = read(path)
     table = found.table("method|noise0.2")
     ranks = compare_studies([near], comparison.HEADLINE).ranks["rank"]
     assert list(ranks.index) == ["hinton", "baseline", "at"]
-    assert table["hinton"]["noise0.2"].split()[1] == "▲"
-    assert table["at"]["noise0.2"].split()[1:3] == ["↓", "▼"]
+    assert table["hinton"]["noise0.2"].split()[0] == "⇑"
+    assert table["at"]["noise0.2"].split()[0] == "⇓"
     assert table["at"][next(name for name in table["at"] if name.startswith("noise0.4"))] == "–"
-    assert (table["hinton"]["rank"], table["hinton"]["studies"]) == ("1.00", "3")
-    assert (table["at"]["rank"], table["at"]["studies"]) == ("–", "1"), "ranks are of what every study has"
+    assert (table["hinton"]["average rank"], table["hinton"]["studies"]) == ("1.00", "3")
+    assert (table["at"]["average rank"], table["at"]["studies"]) == ("–", "1"), "ranks are of what every study has"
     assert "hinton has the best average rank, 1.00; next is the baseline with 2.00." in found.text
     assert list(table)[:3] == ["hinton", "baseline", "at"]
     links = [told["href"] for tag, told in found.tags if tag == "a"]
@@ -400,7 +411,7 @@ def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
     assert "Digits: test labels as given" in found.text
     assert sorted(file.stem for file in out.glob("*.png")) == ["curves-1", "curves-2", "curves-3", "overview"]
     assert len(found.pictures) == 4
-    one = read(report.write_sweep([not_started()], tmp_path / "empty"))
+    one = read(write_sweep_report([not_started()], tmp_path / "empty"))
     assert "In 0 of 1 studies" in one.text
     assert "rank, " not in one.text
 
@@ -409,15 +420,15 @@ def test_a_sweep_sets_studies_side_by_side(tmp_path: Path) -> None:
 def test_where_the_baseline_is_the_best_a_sweep_says_so(tmp_path: Path) -> None:
     made = [synthetic.compared_study(("baseline", "at"), 5, scenario=name) for name in ("clean", "noise0.2")]
     alone = synthetic.compared_study(("baseline", "at", "hinton"), 5, scenario="noise0.4")
-    path = report.write_sweep([*made, alone], tmp_path)
+    path = write_sweep_report([*made, alone], tmp_path)
     found = read(path)
     assert "The baseline has the best average rank, 1.00; next is at with 2.00." in found.text
     assert "−" in found.text
     assert not re.search(r"[ (][-+]0\.0 points|[ (]-[\d.]+ points", found.text)
     assert list(found.table("method|clean"))[:3] == ["baseline", "at", "hinton"]
     body = path.read_text(encoding="utf-8")
-    (across,) = re.findall(r'<table[^>]*"Balanced accuracy">.*?</table>', body, flags=re.DOTALL)
-    beside = re.findall(r'<tr class="aside"><th scope="row">([^<]*)<', across)
+    (across,) = re.findall(r'<table[^>]*"Balanced accuracy, [^"]*">.*?</table>', body, flags=re.DOTALL)
+    beside = re.findall(r'<tr class="muted"><th scope="row">([^<]*)<', across)
     assert beside == ["teacher", "baseline, stopped early"], "a method that some studies lack is one all the same"
     (overview,) = [words for words in found.pictures if words.startswith("Mean differences")]
     assert "noise0.4: 1 of 2" in overview
@@ -440,9 +451,10 @@ def test_no_column_repeats_another(classes: int, told: dict[str, float], heads: 
     made = compare_changed(
         lambda result: change_last(result, groups=told), classes=tuple(f"c{n}" for n in range(classes))
     )
-    table = sections.methods(made).tables[0]
     fixed = {"method", "accuracy", "balanced accuracy", "worst class", "macro F1", "seeds"}
-    assert [head.name for head in table.heads if head.name not in fixed] == heads
+    tables = [table for table in (performance_table(made), class_size_table(made)) if table is not None]
+    titles = [column.title for table in tables for column in table.columns]
+    assert [title for title in titles if title not in fixed] == heads
 
 
 def without_fit(result: RunResult) -> RunResult:
@@ -452,10 +464,10 @@ def without_fit(result: RunResult) -> RunResult:
 @pytest.mark.parametrize("known", [True, False])
 def test_agreement_with_the_teacher_is_nothing_against_the_truth(known: bool) -> None:
     made = comparison.compare(synthetic.loaded_study()) if known else compare_changed(without_fit)
-    tables = {table.title: [head.name for head in table.heads] for table in sections.methods(made).tables}
-    assert ("Against the truth" in tables) == known
-    assert tables["Agreement with the teacher"] == ["method", "on the test set", "seeds"]
-    notes = [table.note for table in sections.methods(made).tables if table.title == "Against the truth"]
+    tables = {table.title: [column.title for column in table.columns] for table in build_metric_section(made).tables}
+    assert ("against the truth" in tables) == known
+    assert tables["agreement with the teacher"] == ["method", "on the test set", "seeds"]
+    notes = [table.note for table in build_metric_section(made).tables if table.title == "against the truth"]
     assert [note.startswith("Memorised: wrong training labels") for note in notes] == [True] * known
 
 
@@ -465,28 +477,28 @@ def test_label_noise_is_mentioned_where_there_may_be_any(corrupted: int | None, 
         metrics = None if corrupted is None else FitMetrics(known=9, corrupted=corrupted, foreign=0, metrics={})
         return result.model_copy(update={"fit": metrics})
 
-    (line,) = sections.along(compare_changed(change))
+    (line,) = describe_progress(compare_changed(change))
     assert line.startswith("Plain training: ")
     assert ("label noise" in line) == warned
 
 
-@pytest.mark.parametrize(("seeds", "told"), [(1, "–"), (2, "–"), (4, "–"), (5, "0.0 to 0.0")])
+@pytest.mark.parametrize(("seeds", "told"), [(1, "-"), (2, "-"), (4, "-"), (5, "[0.0, 0.0]")])
 def test_no_difference_in_few_seeds_is_no_certainty(seeds: int, told: str) -> None:
     def equalise(result: RunResult) -> RunResult:
         recall = {"cat": 1.0, "dog": 0.5 + result.run.seed / 10, "eel": 0.1}
         return change_last(result, recall=recall, metrics={**result.last.metrics, "balanced_accuracy": 0.5})
 
     made = compare_changed(equalise, seed_count=seeds)
-    section = sections.classes(made, sections.select_examples(made), Files(None))
+    section = build_class_section(made, select_examples(made), StudyFiles(None))
     assert section is not None
-    rows = [[cell.text for cell in row.cells] for row in section.hidden[0].rows]
+    rows = [[cell.text for cell in row.cells] for row in section.collapsed[0].rows]
     assert [(row[5], row[6]) for row in rows] == [("0.0", told)] * 3
-    verdicts = sections.verdicts(made, trust=False)
+    verdicts = build_verdict_section(made, trust=False)
     assert verdicts is not None
     assert verdicts.tables[0].rows[0].cells[2].text == told
     if seeds == 1:
-        assert rows[0][7] == "–"
-        assert [cell.text for cell in verdicts.tables[0].rows[0].cells[4:6]] == ["–", "–"]
+        assert rows[0][7] == "-"
+        assert [cell.text for cell in verdicts.tables[0].rows[0].cells[5:7]] == ["-", "-"]
         assert "interval" not in section.pictures[0].caption
 
 
@@ -501,7 +513,7 @@ def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def test_text_stands_out_by_day_and_by_night() -> None:
-    style = (page.TEMPLATES / "style.css").read_text()
+    style = (TEMPLATES / "style.css").read_text()
     blocks = re.findall(r":root \{([^}]*)\}", style)[:2]
     for block in blocks:
         shades = {
@@ -513,7 +525,7 @@ def test_text_stands_out_by_day_and_by_night() -> None:
                 assert contrast(shades[name], shades[ground]) >= 4.5, (name, ground)
         for name in ("blue", "vermilion", "green", "pink", "sky", "amber"):
             assert contrast(shades[name], shades["paper"]) >= 3, name
-        for code in (charts.BETTER, charts.WORSE):  # a cell of a matrix at its strongest, with ink on it
+        for code in (BETTER_COLOUR, WORSE_COLOUR):  # a cell of a matrix at its strongest, with ink on it
             full = tuple(int(code[n : n + 2], 16) / 255 for n in (1, 3, 5))
             cell = tuple(0.75 * c + 0.25 * p for c, p in zip(full, shades["paper"], strict=True))
             assert contrast(shades["ink"], cell) >= 4.5, code
@@ -521,7 +533,7 @@ def test_text_stands_out_by_day_and_by_night() -> None:
 
 def test_a_command_can_be_typed_again() -> None:
     given = synthetic.study_record(("baseline",), 2, ("a",), data_dir="my data", augment=False).options
-    assert sections.command(given) == (
+    assert format_command(given) == (
         "robustkd run --scenario noise0.4 --data-dir 'my data' --methods baseline --seeds 2 --no-augment"
     )
 
@@ -530,7 +542,7 @@ def test_mlflow_and_files_give_the_same_tables(tmp_path: Path) -> None:
     place = synthetic.study_folder(tmp_path, seed_count=1)
     record = load_study(place)
     there, gone = comparison.compare(record), comparison.compare(record._replace(folder=None))
-    assert sections.methods(there) == sections.methods(gone)
-    assert sections.verdicts(gone, False).tables == sections.verdicts(there, False).tables  # type: ignore[union-attr]
-    assert Files.of(gone).counts is None
-    assert Files.of(there).counts is not None
+    assert build_metric_section(there) == build_metric_section(gone)
+    assert build_verdict_section(gone, False).tables == build_verdict_section(there, False).tables  # type: ignore[union-attr]
+    assert read_study_files(gone).counts is None
+    assert read_study_files(there).counts is not None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import report
+from pipelines.report.study_report import write_study_report
+from pipelines.report.sweep_report import write_sweep_report
 from tests.pipelines import synthetic
 from tests.pipelines.report.browser import FOUND, Page
 
@@ -26,7 +27,7 @@ def browser() -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     methods = ("baseline", "hinton", "dml", "at", "baseline+balanced", LONG)
-    return report.write(
+    return write_study_report(
         synthetic.compared_study(methods, 5, synthetic.SPECIAL_NAMES), tmp_path_factory.mktemp("report")
     )
 
@@ -36,7 +37,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = [
         synthetic.compared_study(("baseline", "hinton"), 5, scenario=name) for name in ("clean", "noise0.2", "noise0.4")
     ]
-    return report.write_sweep(made, tmp_path_factory.mktemp("sweep"))
+    return write_sweep_report(made, tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

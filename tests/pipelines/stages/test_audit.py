@@ -1,7 +1,6 @@
 """The audit as a user meets it: files that fit together, folds used again, no leak, nothing on the page that runs."""
 
 import base64
-import html
 import io
 import json
 import os
@@ -15,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 import scenarios
 from pipelines import cli
-from pipelines.report import contact_sheet
+from pipelines.report.contact_sheet import Suspect, render_contact_sheet
+from pipelines.report.thumbnails import make_thumbnail
 from pipelines.stages import audit as stage
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split_source
@@ -218,12 +219,12 @@ def test_names_are_text_and_nothing_else() -> None:
     nasty = "<b>&\"'</b><script>x</script>"
     images = np.zeros((2, 1, 8, 8), np.uint8)
     source = Source("npz:x", images, np.array([0, 1]), (nasty, "plain"), files=(f"{nasty}.png", "b.png"))
-    suspect = contact_sheet.Suspect(source, 0, nasty, "plain", 0.01, 0.98)
-    page = contact_sheet.page(nasty, [nasty], [(nasty, [suspect])])
+    suspect = Suspect(source, 0, nasty, "plain", 0.01, 0.98)
+    page = render_contact_sheet(nasty, [nasty], [(nasty, [suspect])])
     assert "<script" not in page
     assert "<b>&" not in page
-    assert page.count(html.escape(nasty)) >= 6
-    assert f'alt="row 0, {html.escape(nasty)}.png: given {html.escape(nasty)}, suggested plain"' in page
+    assert page.count(str(escape(nasty))) >= 6
+    assert f'alt="row 0, {escape(nasty)}.png: given {escape(nasty)}, suggested plain"' in page
     assert 'src="data:image/png;base64,' in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
@@ -235,7 +236,7 @@ def test_a_file_is_shown_larger_than_nets_see_it_where_it_still_is(tmp_path: Pat
     )
     sizes = []
     for row in range(2):
-        uri, small = contact_sheet.thumbnail(source, row)
+        uri, small = make_thumbnail(source, row)
         shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
         sizes.append((shown.size, small))
     assert sizes == [((96, 96), False), ((8, 8), True)]
@@ -244,9 +245,10 @@ def test_a_file_is_shown_larger_than_nets_see_it_where_it_still_is(tmp_path: Pat
 def test_a_first_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     Image.new("L", (120, 120)).save(tmp_path / "a.png")
     code = (
-        "import sys, numpy as np\nfrom pipelines.report import contact_sheet as sheet\nfrom robustkd.data.view import Source\n"
+        "import sys, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\n"
+        "from robustkd.data.view import Source\n"
         "images, labels = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, int)\n"
-        "print(sheet.thumbnail(Source(f'folder:{sys.argv[1]}', images, labels, ('a',), files=('a.png',)), 0)[1])"
+        "print(make_thumbnail(Source(f'folder:{sys.argv[1]}', images, labels, ('a',), files=('a.png',)), 0)[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"  # Pillow has not been asked for anything before

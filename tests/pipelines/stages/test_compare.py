@@ -1,11 +1,14 @@
-"""Pages and files of made-up studies, by hand.
+"""The page and files of made-up studies, checked by hand.
 
-After a change of the page, look at what it makes of the two studies and write that down: python -m tests.pipelines.test_compare
+After a change of the page, check the pages of the golden studies and write them: python -m tests.pipelines.stages.test_compare
 """
 
 import io
 import json
+import os
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,134 +22,146 @@ from pipelines.cli_options import StudySelection
 from pipelines.report import sections, summary
 from pipelines.report import text as tables
 from pipelines.stages import compare
-from robustkd.study import comparison
-from robustkd.study.comparison import Comparison, Recorded
-from robustkd.study.run import WATCHED
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, TemperatureScaling
+from robustkd.study import comparison, results
+from robustkd.study.across import compare_studies
+from robustkd.study.comparison import Comparison
+from robustkd.study.conclusions import question_and_answer, trusts_test_labels, verdict_rule
+from robustkd.study.options import StudyOptions
+from robustkd.study.results import LoadedStudy, RunResult, StudyRecord, write_document
+from tests.records import change_results, make_cost, make_net, make_record, make_result, make_training
 
 GOLDEN = Path(__file__).parent / "golden"
 CLASSES = ("süß & 50 %", "a_b | <script>", "$x$, y")
 METHODS = ("baseline", "hinton", "dml", "baseline+balanced", "hinton+balanced")
 GAINS = {"hinton": 0.02, "dml": 0.0, "baseline+balanced": -0.03, "hinton+balanced": -0.01}
-# What each seed adds to each class's recall; its own numbers, so that no generator of numbers is asked.
+# Added to the recall of each class, by seed; fixed numbers, so that no random generator is needed.
 WOBBLE = ((0.00, 0.01, -0.02), (0.03, -0.01, 0.01), (-0.02, 0.02, 0.00), (0.01, 0.00, 0.03), (-0.01, -0.02, 0.02))
+SCALED = TemperatureScaling(temperature=1.5, nll=0.3, ece=0.02)
 
 
-def figures(recall: dict[str, float | None], rows: int = 40) -> dict[str, Any]:
-    """What a net's measurement holds, of these recalls."""
+def net_with_recalls(recall: Mapping[str, float | None], rows: int = 40, **fields: Any) -> NetMetrics:
+    """A network with these recalls, and other metrics that follow from them; a class without a recall has no rows."""
     known = [value for value in recall.values() if value is not None]
-    return {
-        "accuracy": float(np.mean(known)),
-        "balanced_accuracy": float(np.mean(known)),
-        "worst_recall": min(known),
-        "worst_three": float(np.mean(sorted(known)[:3])),
-        "macro_f1": float(np.mean(known)) - 0.01,
-        "nll": 2 * (1 - min(known)),
-        "brier": 1 - float(np.mean(known)),
-        "ece": 0.04,
-        "recall": recall,
-        "support": {name: 0 if value is None else rows for name, value in recall.items()},
-    }
+    return make_net(
+        recall,
+        [0 if value is None else rows for value in recall.values()],
+        accuracy=float(np.mean(known)),
+        balanced_accuracy=float(np.mean(known)),
+        worst_three=float(np.mean(sorted(known)[:3])),
+        macro_f1=float(np.mean(known)) - 0.01,
+        nll=2 * (1 - min(known)),
+        brier=1 - float(np.mean(known)),
+        ece=0.04,
+        **fields,
+    )
 
 
-def cell(
-    method: str, seed: int, classes: tuple[str, ...] = CLASSES, role: str = "student", **further: Any
-) -> dict[str, Any]:
-    """A run's result: recalls from 0.9 down, moved by seed, class and method."""
+def result(method: str, seed: int, classes: Sequence[str] = CLASSES, role: str = "student", **fields: Any) -> RunResult:
+    """A run's result: recalls from 0.9 down, changed by seed, class and method."""
     gain = GAINS.get(method, 0.0) + 0.001 * (seed if method == "hinton" else 0)
-    numbers = {name: 0.9 - 0.1 * (n % 4) + WOBBLE[seed % 5][n % 3] + gain for n, name in enumerate(classes)}
-    last = {**figures(dict(numbers)), "scaled": {"temperature": 1.5, "nll": 0.3, "ece": 0.02}}
-    made = {
-        "cell": {"role": role, "method": method, "seed": seed},
-        "name": f"{'teacher' if role == 'teacher' else method}-seed{seed}",
-        "last": last,
-        "cost": {"parameters": 83466, "macs": 12_345_678, "images": 38880, "seconds": 8.25 + seed, "peak_memory": 2e8},
-        **further,
-    }
+    recall = {name: 0.9 - 0.1 * (n % 4) + WOBBLE[seed % 5][n % 3] + gain for n, name in enumerate(classes)}
     if method.startswith("baseline") and role == "student":
-        made["early"] = figures({name: value - 0.05 for name, value in numbers.items()})
-    return made
+        fields["early"] = net_with_recalls({name: value - 0.05 for name, value in recall.items()})
+    cost = make_cost(
+        parameters=83466,
+        macs=12_345_678,
+        images=38880,
+        seconds=8.25 + seed,
+        teacher_seconds=12.5 if method.startswith("hinton") else 0.0,
+        peak_memory=200_000_000,
+    )
+    values = {"name": results.run_name(role, method, seed), "cost": cost, "training": make_training(), **fields}
+    return make_result(role, method, seed, net_with_recalls(recall, scaled=SCALED), **values)
 
 
-def card(**changes: Any) -> dict[str, Any]:
-    given = {"scenario": "noise0.4", "dataset": "toy", "teacher": "wrn_16_2", "teacher_criterion": "ce"}
-    made = {"methods": [*METHODS], "seeds": 5, "given": given, "dataset": "toy", "classes": list(CLASSES)}
-    return {**made, "truth_known": True, "known_training": [100, 100], "known_test": [120, 120], **changes}
+def record(
+    methods: Sequence[str] = METHODS, seeds: int = 5, options: Mapping[str, Any] | None = None, **fields: Any
+) -> StudyRecord:
+    """The record of a study of a toy data set with three classes."""
+    values = {"dataset": "toy", "classes": list(CLASSES), "known_training": (100, 100), "known_test": (120, 120)}
+    return make_record(methods, seeds, {"dataset": "toy", **(options or {})}, **{**values, **fields})
 
 
-def known() -> Recorded:
-    """Five seeds of two baselines and what is compared with them, on labels that are known."""
-    fit = {"memorised": 0.05, "recovered": 0.9, "clean_fit": 0.97, "loss_auroc": 0.98}
-    results = [cell("baseline+ce", seed, role="teacher") for seed in range(5)]
-    results += [
-        cell(method, seed, fit={**fit, "memorised": 0.05 + 0.01 * seed}, agreement={"test": 0.95, "corrupted": None})
-        for method in METHODS
-        for seed in range(5)
-    ]
-    results[-1]["robust"] = {"fgsm 8/255": {"accuracy": 0.25}}
+def known() -> LoadedStudy:
+    """Five seeds of two baselines and what is compared with them, on labels that are known to be right."""
+    runs = [result("baseline+ce", seed, role="teacher") for seed in range(5)]
+    for method in METHODS:
+        for seed in range(5):
+            metrics = {"memorised": 0.05 + 0.01 * seed, "recovered": 0.9, "clean_fit": 0.97, "loss_auroc": 0.98}
+            fit = FitMetrics(known=100, corrupted=40, foreign=0, metrics=metrics)
+            runs.append(result(method, seed, fit=fit, agreement={"test": 0.95, "corrupted": None}))
+    attacked = AttackMetrics(attack="fgsm", accuracy=0.25, balanced_accuracy=0.25, recall={})
+    runs[-1] = runs[-1].model_copy(update={"robust": {"fgsm 8/255": attacked}})
     epochs = pd.DataFrame({"epoch": range(1, 9), "accuracy": [0.5 + 0.05 * n for n in range(1, 9)]})
-    return Recorded(card(), results, {f"baseline-seed{seed}": epochs for seed in range(5)})
+    return LoadedStudy(record(), runs, {f"baseline-seed{seed}": epochs for seed in range(5)})
 
 
-def as_given() -> Recorded:
-    """Two seeds, of which one lacks its pair, on labels as given; a class without a test row."""
-    results = []
+def as_given() -> LoadedStudy:
+    """Two seeds, one without its pair, with test labels as given; one class has no test rows."""
+    runs = []
     for method, seed in (("baseline", 0), ("baseline", 1), ("hinton", 0)):
-        made = cell(method, seed)
-        made["last"] = figures({**made["last"]["recall"], CLASSES[1]: None})
-        made["clean"] = {
-            "rows": 7,
-            **figures({CLASSES[0]: 0.5 + 0.25 * (method == "hinton"), CLASSES[1]: None, CLASSES[2]: 1.0}, 3),
+        run = result(method, seed)
+        clean = {CLASSES[0]: 0.5 + 0.25 * (method == "hinton"), CLASSES[1]: None, CLASSES[2]: 1.0}
+        changes = {
+            "last": net_with_recalls({**run.last.recall, CLASSES[1]: None}),
+            "clean": net_with_recalls(clean, rows=3),
         }
-        results.append(made)
-    study = card(methods=["baseline", "hinton"], seeds=2, truth_known=False, known_test=[7, 80], known_training=[0, 90])
-    return Recorded(study, results, {})
+        runs.append(run.model_copy(update=changes))
+    changed = {"truth_known": False, "known_test": (7, 80), "known_training": (0, 90)}
+    return LoadedStudy(record(["baseline", "hinton"], 2, **changed), runs, {})
 
 
-def many() -> Recorded:
-    """A hundred classes, thirty methods with long names."""
-    classes = tuple(f"class {n}" for n in range(100))
+def many() -> LoadedStudy:
+    """A hundred classes, and thirty methods with long names."""
+    classes = [f"class {n}" for n in range(100)]
     methods = ["baseline", *(f"hinton(alpha=0.{n:02}, temperature=2)+balanced" for n in range(30))]
-    results = [cell(method, seed, classes) for method in methods for seed in range(5)]
-    for result in results:
-        for number, name in enumerate(classes[:50]):  # these differ, the more the higher their number
-            if result["cell"]["method"] != "baseline":
-                result["last"]["recall"][name] += 0.001 * number
-    return Recorded(card(methods=methods, classes=list(classes)), results, {})
+
+    def change(run: RunResult) -> dict[str, Any]:
+        if run.run.method == "baseline":
+            return {}
+        # The first fifty classes differ, the more the higher their number.
+        recall = {name: value + 0.001 * n * (n < 50) for n, (name, value) in enumerate(run.last.recall.items())}
+        return {"last": run.last.model_copy(update={"recall": recall})}
+
+    runs = [result(method, seed, classes) for method in methods for seed in range(5)]
+    return change_results(LoadedStudy(record(methods, classes=classes), runs, {}), change)
 
 
 GOLDENS = {"known": known, "as-given": as_given}
 
 
-def shown(record: Recorded) -> list[Any]:
-    return summary.of_study(comparison.compare(record))
+def page(study: LoadedStudy) -> list[Any]:
+    """The page of a study."""
+    return summary.of_study(comparison.compare(study))
 
 
 # The page
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_the_page_is_what_was_looked_at(name: str) -> None:
-    assert tables.text(shown(GOLDENS[name]())) == (GOLDEN / f"compare-{name}.txt").read_text(encoding="utf-8"), __doc__
+def test_the_page_is_the_golden_one(name: str) -> None:
+    assert tables.text(page(GOLDENS[name]())) == (GOLDEN / f"compare-{name}.txt").read_text(encoding="utf-8"), __doc__
 
 
-def test_a_page_is_no_wider_than_a_file_is() -> None:
-    for record in (known(), as_given(), many()):
-        grids = [part for part in shown(record) if isinstance(part, tables.Grid)]
+def test_a_page_in_a_file_is_110_columns_wide_at_most() -> None:
+    for study in (known(), as_given(), many()):
+        grids = [part for part in page(study) if isinstance(part, tables.Grid)]
         lines = tables.text(grids).splitlines()
         assert max(map(len, lines)) <= tables.WIDTH
         assert "…" not in "".join(lines), "nothing is cut off"
 
 
-def test_what_is_unsure_is_said_first_and_the_answer_last() -> None:
-    parts = shown(as_given())
+def test_caveats_come_first_and_the_answer_last() -> None:
+    parts = page(as_given())
     assert parts[0] == "test labels as given; the clean part is 7 of 80 rows with a clean label"
-    assert parts[-2:] == [*comparison.answer(comparison.compare(as_given()))]
+    assert parts[-2:] == [*question_and_answer(comparison.compare(as_given()))]
     assert parts[-1].startswith("No verdict, because the test labels are as given")
     assert "withheld" in tables.text(parts)
     assert "withheld" not in tables.text(summary.of_study(comparison.compare(as_given(), True), True))
 
 
-def test_of_many_methods_and_classes_the_page_shows_some_and_says_which() -> None:
+def test_of_many_methods_and_classes_the_page_names_those_it_shows() -> None:
     made = comparison.compare(many())
     text = " ".join(tables.text(summary.of_study(made)).split())
     assert (
@@ -159,64 +174,45 @@ def test_of_many_methods_and_classes_the_page_shows_some_and_says_which() -> Non
     assert made.per_class.shape == (100, 31)
 
 
-def test_a_class_that_nobody_tested_and_a_figure_that_nobody_measured_are_dashes() -> None:
+def test_recalls_of_a_class_without_test_rows_are_dashes() -> None:
     made = comparison.compare(as_given())
     (grid,) = (
         part for part in summary.of_study(made) if isinstance(part, tables.Grid) and part.title.startswith("recall")
     )
     assert list(grid.rows[1]) == [CLASSES[1], "-", "-"]
-    overall = summary.gets_right(comparison.compare(known()))[0]
+    overall = summary.performance(comparison.compare(known()))[0]
     assert isinstance(overall, tables.Grid)
     assert "worst three" not in overall.heads, "of three classes that is the balanced accuracy"
 
 
-def test_where_three_seeds_did_not_differ_no_interval_claims_to_be_sure() -> None:
-    results = [cell(method, seed) for method in ("baseline", "dml") for seed in range(3)]
-    made = comparison.compare(Recorded(card(methods=["baseline", "dml"], seeds=3), results, {}))
-    text = tables.text(summary.of_study(made))
+def test_identical_results_of_three_seeds_have_no_interval() -> None:
+    runs = [result(method, seed) for method in ("baseline", "dml") for seed in range(3)]
+    text = tables.text(page(LoadedStudy(record(["baseline", "dml"], 3), runs, {})))
     assert re.search(r"dml +baseline +0\.0 +- +", text)
     assert "[0.0, 0.0]" not in text
 
 
-def test_corruptions_that_are_not_defined_are_said_to_be() -> None:
-    record = known()
-    record.results[0]["corruptions"] = {}
-    text = " ".join(tables.text(shown(record)).split())
+def test_undefined_corruptions_are_reported() -> None:
+    study = known()
+    runs = [study.results[0].model_copy(update={"corruptions": {}}), *study.results[1:]]
+    text = " ".join(tables.text(page(study._replace(results=runs))).split())
     assert (
         "corrupted test images: not defined for images of this shape, only from 32x32 up, in grey or in colour" in text
     )
-    assert "corrupted test images" not in tables.text(shown(known()))
-
-
-def test_a_study_of_an_earlier_version_shows_what_it_has() -> None:
-    record = as_given()
-    for result in record.results:
-        for name in ("nll", "brier", "ece", "worst_three", "macro_f1"):
-            del result["last"][name], result["clean"][name]
-        del result["cost"]
-        del result["early" if "early" in result else "name"]
-    for name in ("known_training", "known_test"):
-        del record.study[name]
-    text = tables.text(shown(Recorded(record.study, [{"name": "x", **r} for r in record.results], {})))
-    assert "balanced accuracy" in text
-    assert "test labels as given: nobody has said that they are clean" in text
-    for word in ("NLL", "macro F1", "what a run costs", "stopped early"):
-        assert word not in text
+    assert "corrupted test images" not in tables.text(page(known()))
 
 
 @pytest.mark.parametrize("seeds", [0, 1])
-def test_a_study_that_has_hardly_begun_has_a_page(seeds: int, tmp_path: Path) -> None:
-    results = [cell(method, seed) for method in ("baseline", "hinton") for seed in range(seeds)]
-    made = comparison.compare(Recorded(card(methods=["baseline", "hinton"]), results, {}))
+def test_a_study_that_has_just_begun_has_a_page(seeds: int, tmp_path: Path) -> None:
+    runs = [result(method, seed) for method in ("baseline", "hinton") for seed in range(seeds)]
+    made = comparison.compare(LoadedStudy(record(["baseline", "hinton"]), runs, {}))
     compare._write(made, tmp_path / "comparison", None)
     text = (tmp_path / "comparison" / "comparison.txt").read_text()
     assert ("too few seeds" if seeds else "No run is finished yet.") in text
 
 
 def test_without_a_baseline_recalls_are_shown() -> None:
-    record = known()
-    made = comparison.compare(record._replace(study={**record.study, "methods": ["hinton", "dml"]}))
-    text = tables.text(summary.of_study(made))
+    text = tables.text(page(known()._replace(record=record(["hinton", "dml"]))))
     assert re.search(r"class +hinton recall +dml recall", text)
     assert "There is nothing to compare" in text
 
@@ -224,7 +220,7 @@ def test_without_a_baseline_recalls_are_shown() -> None:
 # Files
 
 
-def test_tables_in_files_are_the_frames(tmp_path: Path) -> None:
+def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
     made = comparison.compare(as_given())
     compare._write(made, tmp_path / "comparison", None)
     written = {path.name for path in (tmp_path / "comparison").iterdir()}
@@ -237,21 +233,23 @@ def test_tables_in_files_are_the_frames(tmp_path: Path) -> None:
         back = pd.read_csv(tmp_path / "comparison" / f"{name}.csv", index_col=index)
         pd.testing.assert_frame_equal(back, frame, check_dtype=False, check_exact=True)
     compare._write(comparison.compare(known()), tmp_path / "comparison", None)
-    assert not (tmp_path / "comparison" / "per_class_clean.csv").exists(), "it was another study's"
+    assert not (tmp_path / "comparison" / "per_class_clean.csv").exists(), (
+        "the file is of a study that is no longer there"
+    )
 
 
-def test_markdown_and_latex_tell_what_the_terminal_does() -> None:
+def test_markdown_and_latex_have_the_content_of_the_terminal() -> None:
     made = comparison.compare(known())
     parts = summary.of_study(made)
     for text, escape in ((tables.markdown(parts), tables.MARKDOWN), (tables.latex(parts), tables.LATEX)):
-        for sentence in (*comparison.rule(made), *comparison.answer(made)):
+        for sentence in (*verdict_rule(made), *question_and_answer(made)):
             assert sentence.translate(escape) in text
         for name in (*METHODS, *CLASSES):
             assert name.translate(escape) in text
         assert "no difference shown" in text
 
 
-def test_names_mean_nothing_to_markdown() -> None:
+def test_names_are_escaped_in_markdown() -> None:
     text = tables.markdown(
         [tables.Grid("t", ["", "x"], [["a|b", "1"], ["<script>$x$_y_ & `c`", "2"]], frozenset({(1, 1)}))]
     )
@@ -261,7 +259,7 @@ def test_names_mean_nothing_to_markdown() -> None:
     assert unescaped[3] == [r" \<script\>\$x\$\_y\_ \& \`c\` ", " **2** "]
 
 
-def test_names_mean_nothing_to_latex() -> None:
+def test_names_are_escaped_in_latex() -> None:
     # TeX's own letters, then those that its first encoding would print as others, then those of ours that it lacks.
     assert tables.latex([r"süß & 50 % a_b #1 {x} ~ ^ \ $"]).splitlines()[1] == (
         r"süß \& 50 \% a\_b \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$"
@@ -283,7 +281,7 @@ def test_names_mean_nothing_to_latex() -> None:
     assert [len(re.findall(r"(?<!\\)&", line)) for line in body] == [1] * len(body)
 
 
-def test_a_name_is_no_markup_on_a_terminal() -> None:
+def test_names_are_not_markup_on_a_terminal() -> None:
     console = Console(record=True, width=80, file=io.StringIO())
     tables.show(["[red]a", tables.Grid("[b]t", ["[i]h", "x"], [["[red]class[/red]", "[-1.0, +2.0]"]])], console)
     text = console.export_text()
@@ -294,26 +292,39 @@ def test_a_name_is_no_markup_on_a_terminal() -> None:
 # Across studies
 
 
-def studies(folder: Path) -> list[Path]:
-    """Two studies in files, and one that --fresh put aside."""
-    made = []
-    for number, (scenario, shift) in enumerate((("noise0.4", 0.0), ("clean", 0.05), ("clean", 0.5))):
-        record = known()
-        path = folder / (f"toy-{scenario}-{number}" if number < 2 else "toy-clean-1.20240101-120000")
-        study = {**record.study, "given": {**record.study["given"], "scenario": scenario}}
-        for result in record.results:
-            run = path / "runs" / result["name"]
-            run.mkdir(parents=True)
-            if result["cell"]["method"] == "dml":
-                result["last"]["balanced_accuracy"] += shift
-            (run / "result.json").write_text(json.dumps(result))
-        (path / "study.json").write_text(json.dumps(study))
-        made.append(path)
-    return made
+def write_study(study: LoadedStudy, folder: Path) -> Path:
+    """Write a study's record and results."""
+    for run in study.results:
+        (folder / "runs" / run.name).mkdir(parents=True)
+        write_document(folder / "runs" / run.name / "result.json", run)
+    write_document(folder / "study.json", study.record)
+    return folder
 
 
-def test_a_folder_of_studies_is_set_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second, aside = studies(tmp_path / "studies")
+def write_studies(folder: Path) -> list[Path]:
+    """Write two studies, and one that --fresh put aside."""
+
+    def study(scenario: str, shift: float) -> LoadedStudy:
+        def change(run: RunResult) -> dict[str, Any]:
+            if run.run.method != "dml":
+                return {}
+            metrics = {**run.last.metrics, "balanced_accuracy": (run.last.metrics["balanced_accuracy"] or 0.0) + shift}
+            return {"last": run.last.model_copy(update={"metrics": metrics})}
+
+        return change_results(known(), change)._replace(record=record(options={"scenario": scenario}))
+
+    return [
+        write_study(study(scenario, shift), folder / name)
+        for name, scenario, shift in (
+            ("toy-noise0.4-0", "noise0.4", 0.0),
+            ("toy-clean-1", "clean", 0.05),
+            ("toy-clean-1.20240101-120000", "clean", 0.5),
+        )
+    ]
+
+
+def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, aside = write_studies(tmp_path / "studies")
     made = compare.read(tmp_path / "studies", first, first / ".." / first.name)
     assert [m.folder for m in made] == [second, first], "by name, each once, without what was put aside"
     assert compare.read(aside)[0].folder == aside
@@ -334,19 +345,19 @@ def test_a_folder_of_studies_is_set_side_by_side(tmp_path: Path, capsys: pytest.
 
 
 def test_a_notebook_gets_one_frame(tmp_path: Path) -> None:
-    studies(tmp_path)
+    write_studies(tmp_path)
     made = compare.read(tmp_path)
-    assert len(comparison.across(made).table) == 2 * (1 + 5 + 1)
+    assert len(compare_studies(made).table) == 2 * (1 + 5 + 1)
     table = compare.stacked(made, "classes")
     assert table.columns[0] == "study"
     assert len(table) == 2 * 3 * 3
     assert set(compare.stacked(made, "summary")["study"]) == {"clean", "noise0.4"}
-    assert compare.stacked(made, "clean").empty
+    assert compare.stacked(made, "per_class_clean").empty
 
 
 def test_tables_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first, _, _ = studies(tmp_path / "studies")
+    first, _, _ = write_studies(tmp_path / "studies")
     cli.main(["compare", "studies", "--csv", "out", "--markdown", "table.md", "--latex", "table.tex"])
     assert {path.name for path in Path("out").iterdir()} == {
         f"{name}.csv" for name in ("across", "ranks", "summary", "verdicts", "classes", "costs")
@@ -358,16 +369,17 @@ def test_tables_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch
     assert Path("one.md").read_text() == (first / "comparison" / "comparison.md").read_text()
 
 
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def error_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which a command is refused."""
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
-    said = capsys.readouterr().err
-    assert (end.value.code, said.count("\n"), said[:9]) == (2, 1, "robustkd:")
-    return said
+    message = capsys.readouterr().err
+    assert (end.value.code, message.count("\n"), message[:9]) == (2, 1, "robustkd:")
+    return message
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("compare nowhere", "nowhere: there is no study here (it would hold a study.json); `robustkd run` makes one"),
         ("compare studeis", "did you mean 'studies'?"),
@@ -389,103 +401,119 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("compare --from elsewhere", "--from"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_a_sentence(
-    typed: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_compared_is_refused_in_one_sentence(
+    typed: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    studies(tmp_path / "studies")
+    write_studies(tmp_path / "studies")
     Path("empty").mkdir()
     Path("broken").mkdir()
     Path("broken/study.json").write_text("{")
     Path("full").mkdir()
     Path("full/across.csv").write_text("the user's")
-    assert said in refused(typed.split(), capsys)
+    assert message in error_message(typed.split(), capsys)
     assert Path("full/across.csv").read_text() == "the user's"
     assert not list(tmp_path.glob("new*"))
     assert not list(tmp_path.glob("studies/*/comparison"))
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
-        ("study.json", "[]", "'given.scenario' is missing or wrong"),
-        ("study.json", '{"methods": [], "seeds": 1}', "'given.scenario' is missing or wrong"),
-        ("runs/dml-seed0/result.json", "{}", "'name' is missing or wrong"),
-        ("runs/dml-seed0/result.json", "[1]", "'name' is missing or wrong"),
+        ("study.json", "[]", "'content' is missing or wrong"),
+        ("study.json", '{"format": 2, "methods": [], "seeds": 1}', "'criteria' is missing or wrong"),
+        ("study.json", "options.scenario", "'options.scenario' is missing or wrong"),
+        ("runs/dml-seed0/result.json", '{"format": 2}', "'run' is missing or wrong"),
+        ("runs/dml-seed0/result.json", "[1]", "'content' is missing or wrong"),
         ("runs/dml-seed0/result.json", "last.recall", "'last.recall' is missing or wrong"),
-        ("runs/dml-seed0/result.json", "cell.seed", "'cell.seed' is missing or wrong"),
+        ("runs/dml-seed0/result.json", "run.seed", "'run.seed' is missing or wrong"),
         ("runs/dml-seed0/result.json", '{"name', "this file cannot be read (Unterminated string"),
     ],
 )
-def test_a_damaged_file_is_named_in_a_sentence(
-    file: str, content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_file_is_named_in_one_sentence(
+    file: str, content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = studies(tmp_path)[0] / file
-    if "." in content:  # all of it but this key
-        made = json.loads(path.read_text())
+    path = write_studies(tmp_path)[0] / file
+    if "." in content:  # all of it except this key
+        document = json.loads(path.read_text())
         outer, inner = content.split(".")
-        del made[outer][inner]
-        content = json.dumps(made)
+        del document[outer][inner]
+        content = json.dumps(document)
     path.write_text(content)
-    told = refused(["compare", str(tmp_path)], capsys)
-    assert f"{path}: this file " in told
-    assert said in told
+    error = error_message(["compare", str(tmp_path)], capsys)
+    assert f"{path}: this file " in error
+    assert message in error
 
 
-def test_what_is_damaged_deeper_or_in_a_history_is_a_sentence_too(
+@pytest.mark.parametrize("file", ["study.json", "runs/dml-seed0/result.json"])
+@pytest.mark.parametrize("version", [1, None])
+def test_a_study_of_an_earlier_format_is_refused_in_one_sentence(
+    file: str, version: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_studies(tmp_path)[0] / file
+    document = json.loads(path.read_text())
+    del document["format"]
+    path.write_text(json.dumps(document if version is None else {"format": version, **document}))
+    error = error_message(["compare", str(tmp_path)], capsys)
+    assert (
+        f"{path}: this file has format 1, written by another version of robustkd, and this one reads format 2" in error
+    )
+
+
+def test_damage_deep_in_a_result_or_in_a_history_is_named_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = studies(tmp_path)[0]
-    (study / "runs" / "dml-seed0" / "epochs.csv").write_text("")
-    assert f"{study}: a file of this study cannot be read (EmptyDataError" in refused(["compare", str(study)], capsys)
-    (study / "runs" / "dml-seed0" / "epochs.csv").unlink()
+    study = write_studies(tmp_path)[0]
+    epochs = study / "runs" / "dml-seed0" / "epochs.csv"
+    epochs.write_text("")
+    assert f"{epochs}: this file cannot be read (EmptyDataError" in error_message(["compare", str(study)], capsys)
+    epochs.unlink()
     path = study / "runs" / "baseline-seed0" / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "early": {"accuracy": 0.5}}))
-    assert "cannot be read (KeyError: 'balanced_accuracy')" in refused(["compare", str(study)], capsys)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "early": {"metrics": {"accuracy": 0.5}}}))
+    error = error_message(["compare", str(study)], capsys)
+    assert f"{path}: this file is damaged: 'early.rows' is missing or wrong in it" in error
 
 
-def test_what_was_asked_for_is_written_even_where_the_study_cannot_be(
+def test_requested_files_are_written_even_if_the_study_is_not_writable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = studies(tmp_path)[0]
+    study = write_studies(tmp_path)[0]
     (study / "comparison").write_text("the user's")
     monkeypatch.chdir(tmp_path)
     cli.main(["compare", str(study), "--csv", "out", "--markdown", "a.md", "--latex", "a.tex"])
     out = " ".join(capsys.readouterr().out.split())
     assert f"{study}: the comparison cannot be written there (File exists)" in out
-    assert "what it gets right" in out
+    assert "performance: mean ± standard deviation" in out
     assert Path("out/summary.csv").exists()
     assert Path("a.md").exists()
     assert Path("a.tex").exists()
     assert (study / "comparison").read_text() == "the user's"
 
 
-def test_the_newest_study_is_shown_where_none_is_named(
+def test_the_newest_study_is_shown_by_default(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     monkeypatch.chdir(tmp_path)
-    for age, path in enumerate(studies(tmp_path / "studies")):
+    for age, path in enumerate(write_studies(tmp_path / "studies")):
         os.utime(path / "study.json", (1e9 + (age == 1), 1e9 + (age == 1)))
     cli.main(["compare"])
     assert "tables, pictures and runs: studies/toy-clean-1" in capsys.readouterr().out
     assert compare.find([], "files", StudySelection(out="studies")) == [Path("studies/toy-clean-1")]
 
 
-def test_test_labels_are_trusted_as_the_study_was_told_unless_said_now() -> None:
-    told = {"given": {"trust_test_labels": True}}
-    assert comparison.trusted(told)
-    assert not comparison.trusted(told, False)
-    assert comparison.trusted({"given": {}}, True)
-    assert not comparison.trusted({"given": {}})
+def test_test_labels_are_trusted_as_requested_now_else_as_in_the_study() -> None:
+    trusting = record(options={"trust_test_labels": True})
+    assert trusts_test_labels(trusting)
+    assert not trusts_test_labels(trusting, False)
+    assert trusts_test_labels(record(), True)
+    assert not trusts_test_labels(record())
 
 
-def test_where_less_is_better_the_least_is_best() -> None:
-    made: list[Comparison] = [comparison.compare(known())]
+def test_of_a_metric_that_is_better_lower_the_lowest_is_best() -> None:
+    made = [comparison.compare(known())]
     assert summary.known(made, "worst-recall") == "worst_recall"
     assert summary.known(made, "nll") == "nll"
-    table, ranks = comparison.across(made, "nll")
+    table, ranks = compare_studies(made, "nll")
     best = table.set_index("method")["best"]
     assert best[best].index.tolist() == ["hinton"], "0.540 is the least of those that a run ships"
     assert ranks.loc["hinton", "rank"] == 1
@@ -497,32 +525,30 @@ def one_grid(figure: str, *made: Comparison) -> tables.Grid:
     return grid
 
 
-def test_only_shares_are_told_in_per_cent_in_title_and_cells_alike() -> None:
-    record = as_given()
-    for result in record.results:
-        result["last"]["scaled"] = {"temperature": 1.5, "nll": 0.3, "ece": 0.02}
-    made = comparison.compare(record)
-    for figure, title, cell_ in (
-        ("nll_scaled", "NLL after one temperature, mean", "0.300 ± 0.000"),
+def test_only_shares_are_in_per_cent_in_titles_and_cells() -> None:
+    study = change_results(as_given(), lambda run: {"last": run.last.model_copy(update={"scaled": SCALED})})
+    made = comparison.compare(study)
+    for figure, title, cell in (
+        ("nll_scaled", "NLL after temperature scaling, mean", "0.300 ± 0.000"),
         ("clean_nll", "NLL, clean part, mean", "1.000 ± 0.000"),
         ("clean_brier", "Brier, clean part, mean", "0.250 ± 0.000"),
-        ("ece_scaled", "ECE after one temperature, mean", "2.0 ± 0.0"),
+        ("ece_scaled", "ECE after temperature scaling, mean", "2.0 ± 0.0"),
         ("clean_accuracy", "clean part, mean", "75.0 ± 0.0"),
     ):
         grid = one_grid(figure, made)
         assert grid.title.startswith(title)
         assert grid.title.endswith(", per cent") == (figure in ("ece_scaled", "clean_accuracy"))
         rows = {row[0]: row[1] for row in grid.rows}
-        assert rows["baseline"] == cell_, figure
+        assert rows["baseline"] == cell, figure
 
 
 def test_ranks_are_among_the_methods_that_every_study_has_whole() -> None:
     whole, part = known(), known()
-    part = part._replace(results=[r for r in part.results if r["cell"]["method"] not in ("dml", "hinton+balanced")])
+    part = part._replace(results=[r for r in part.results if r.run.method not in ("dml", "hinton+balanced")])
     pages = {}
-    for name, made in (("part", part), ("nothing", part._replace(results=part.results[:10]))):
-        pages[name] = summary.across([comparison.compare(whole), comparison.compare(made)])
-    rows = {row[0]: row[-1] for page_ in pages["part"] if isinstance(page_, tables.Grid) for row in page_.rows}
+    for name, study in (("part", part), ("nothing", part._replace(results=part.results[:10]))):
+        pages[name] = summary.across([comparison.compare(whole), comparison.compare(study)])
+    rows = {row[0]: row[-1] for grid in pages["part"] if isinstance(grid, tables.Grid) for row in grid.rows}
     assert rows == {
         **{"teacher": "-", "baseline, stopped early": "-", "dml": "-", "hinton+balanced": "-"},
         **{"hinton": "1.0", "baseline": "2.0", "baseline+balanced": "3.0"},
@@ -532,8 +558,7 @@ def test_ranks_are_among_the_methods_that_every_study_has_whole() -> None:
 
 
 def test_a_given_teacher_is_named_by_its_file_alone() -> None:
-    record = known()
-    told = {
+    names = {
         "/home/me/nets/best.pt": "best.pt",
         r"C:\nets\best.pt": "best.pt",
         "nets/best": "best",
@@ -541,45 +566,44 @@ def test_a_given_teacher_is_named_by_its_file_alone() -> None:
         "runs:/0123/model": "runs:/0123/model",
         "0" * 32: "0" * 32,
     }
-    for text, name in told.items():
-        given = {**record.study["given"], "teacher": text}
-        assert summary.teacher(given) == f"teacher (given: {name})"
-        assert vars(sections)["teacher"] is summary.teacher, "the report says the same"
-    assert summary.teacher({"teacher": "net(file=a/b)", "teacher_criterion": "ce"}) == "teacher (net(file=a/b), ce)"
-    assert summary.teacher({}) == "teacher"
-    record.study["given"]["teacher"] = "/home/me/nets/best.pt"
-    text = tables.text(shown(record))
+    options = StudyOptions(scenario="clean")
+    for text, name in names.items():
+        assert summary.teacher(replace(options, teacher=text)) == f"teacher (given: {name})"
+    assert vars(sections)["teacher"] is summary.teacher, "the report says the same"
+    assert summary.teacher(replace(options, teacher="net(file=a/b)")) == "teacher (net(file=a/b), ce)"
+    assert summary.teacher(options) == "teacher (wrn_16_2, ce)"
+    text = tables.text(page(known()._replace(record=record(options={"teacher": "/home/me/nets/best.pt"}))))
     assert "/home" not in text
     assert text.count("teacher (given: best.pt)") == 3
 
 
-def test_accuracy_along_the_run_says_on_how_many_rows_it_was_taken() -> None:
-    assert summary.WATCHED == WATCHED
-    for rows, said in ((2000, "(test accuracy)"), (2001, "(test accuracy on 2,000 fixed test rows)")):
-        record = known()
-        record.study["resolved"] = {"rows_test": rows}
-        assert f"plain training along the run {said}: epoch 2" in " ".join(tables.text(shown(record)).split())
+def test_accuracy_during_training_names_the_number_of_rows() -> None:
+    assert summary.MONITORED == results.MONITORED
+    for rows, words in ((2000, "(test accuracy)"), (2001, "(test accuracy on 2,000 fixed test rows)")):
+        study = known()
+        resolved = study.record.resolved.model_copy(update={"rows_test": rows})
+        study = study._replace(record=study.record.model_copy(update={"resolved": resolved}))
+        assert f"plain training along the run {words}: epoch 2" in " ".join(tables.text(page(study)).split())
 
 
 def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
-    few = known()
-    results = [cell(method, seed) for method in ("baseline", "hinton") for seed in range(10)]
-    many_ = Recorded(card(methods=["baseline", "hinton"], seeds=10), results, {})
-    for record, there in ((few, False), (many_, True)):
-        made = comparison.compare(record)
+    runs = [result(method, seed) for method in ("baseline", "hinton") for seed in range(10)]
+    ten_seeds = LoadedStudy(record(["baseline", "hinton"], 10), runs, {})
+    for study, has_bootstrap in ((known(), False), (ten_seeds, True)):
+        made = comparison.compare(study)
         (grid,) = (
             p for p in summary.of_study(made) if isinstance(p, tables.Grid) and p.title.startswith("what the seeds")
         )
-        assert ("bootstrap" in grid.heads) == there
+        assert ("bootstrap" in grid.heads) == has_bootstrap
         cells = dict(zip(grid.heads, grid.rows[0], strict=True))
         assert cells["verdict"] == "better"
         assert [grid.heads[column] for column in sorted(grid.words)] == ["reference", "verdict"]
-        if there:
+        if has_bootstrap:
             row = made.verdicts.loc["hinton"]
             assert cells["bootstrap"] == f"[{100 * row['boot_low']:+.1f}, {100 * row['boot_high']:+.1f}]"
 
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for name, record in GOLDENS.items():
-        (GOLDEN / f"compare-{name}.txt").write_text(tables.text(shown(record())), encoding="utf-8")
+    for name, study in GOLDENS.items():
+        (GOLDEN / f"compare-{name}.txt").write_text(tables.text(page(study())), encoding="utf-8")

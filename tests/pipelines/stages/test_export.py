@@ -174,7 +174,7 @@ def test_the_examples_of_the_readme_run_without_robustkd(done):
 def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
     text = (done.to / "README.md").read_text(encoding="utf-8")
     assert "Measured on the test set at the last epoch; the test labels count as clean." in text
-    assert "the study's first seed: which seed is shipped is settled before there are figures" in text
+    assert "the study's first seed, which was chosen before any results were known" in text
     assert "trained and measured in bf16 and computes in fp32" in text
     assert "| accuracy | 66.7 % |" in text
     assert r"| 1 | a\|b \<script\> | 100.0 % | 1 |" in text
@@ -182,7 +182,7 @@ def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
     card, result = checkpoint.load_net(done.net)[1], read_document(done.net.parent / "result.json", RunResult)
     noisy, clean = make_record(truth_known=False, known_test=(2, 3)), make_record()
     about = {**done.about, **model_card.describe_model(card, result, noisy)}
-    assert "last epoch; test labels as given; the clean part is 2 of 3 rows" in model_card.page(about)
+    assert "last epoch; test labels as given; the clean part is 2 of 3 rows" in model_card.render_model_card(about)
     other = with_seed(result, 1)
     unmeasured = model_card.describe_model(card, other, clean)
     assert (unmeasured["figures"], unmeasured["test_labels"], unmeasured["dataset"]["fingerprint"]) == (
@@ -190,15 +190,17 @@ def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
         None,
         None,
     )
-    assert "No measurement of this net lies beside it." in model_card.page({**done.about, **unmeasured})
+    assert "No measurements of this net were found next to it." in model_card.render_model_card(
+        {**done.about, **unmeasured}
+    )
     about = {**done.about, **model_card.describe_model({**card, "seed": 3}, with_seed(result, 3), None)}
-    assert "Its seed, 3, was chosen by hand" in model_card.page(about)
+    assert "Its seed, 3, was chosen by hand" in model_card.render_model_card(about)
     part = result.last.model_copy(update={"rows": 2, "metrics": {"accuracy": 0.5, "balanced_accuracy": 0.5}})
     part_known = result.model_copy(update={"clean": part})
-    told = model_card.page({**done.about, **model_card.describe_model(card, part_known, None)})
+    told = model_card.render_model_card({**done.about, **model_card.describe_model(card, part_known, None)})
     assert "|  | all test rows | 2 test rows with a clean label |" in told
     assert "| accuracy | 66.7 % | 50.0 % |" in told
-    assert "whether the test labels are clean is not known here" in told
+    assert "it is not known whether the test labels are clean" in told
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 
 from pipelines import cli, planning, session
 from pipelines.cli_options import SweepOptions
-from pipelines.report import charts
-from pipelines.report import text as tables
+from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
+from pipelines.report.table import Table
 from pipelines.stages import run, sweep
 from robustkd import errors
 from robustkd.study import comparison
@@ -184,7 +184,7 @@ def test_the_number_of_seeds_stands_in_each_cell_where_it_differs(here: Path) ->
     part = sweep.Part(StudyOptions(scenario="noise0.2", dataset="npz:one.npz"), folder)
     for results, differs in ((record.results, False), (kept, True)):
         made = comparison.compare(record._replace(results=results))
-        (grid,) = (shown for shown in sweep.page([part], {folder: made}) if isinstance(shown, tables.Grid))
+        (grid,) = (shown for shown in sweep.page([part], {folder: made}) if isinstance(shown, Table))
         cells = {row[0]: row[1] for row in grid.rows}
         assert cells["hinton"].endswith("(1)") == differs
         assert cells["baseline"].endswith("(2)") == differs
@@ -498,7 +498,7 @@ def test_curves_stand_in_a_panel_per_study_with_memorisation_beneath_where_it_is
     noisy = pd.DataFrame(runs_)
     clean = noisy.drop(columns="memorised")
     panels = [(f"study {number}", clean if number % 2 else noisy, (4.0, 0.7)) for number in range(5)]
-    drawn = charts.sweep(panels, ["baseline", "dml"])
+    drawn = plot_sweep_curves([StudyCurves(*panel) for panel in panels], ["baseline", "dml"])
     shown = [axes for axes in drawn.axes if axes.axison]
     assert [axes.get_title() for axes in shown if axes.get_title()] == [f"study {number}" for number in range(5)]
     assert len(shown) == 5 + 3, "two studies know of no wrong labels"

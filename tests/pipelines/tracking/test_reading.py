@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from pipelines import cli, tracking
 from pipelines.cli_options import StudySelection
-from pipelines.report import summary, text
+from pipelines.report.renderers.terminal import render_text
+from pipelines.report.study_table import summarise_studies
 from pipelines.stages import compare
 from pipelines.tracking.tracker import MlflowTracker
 from robustkd.errors import UsageError
@@ -103,7 +104,7 @@ def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamesp
         equal(comparison.compare(mlflow, True), comparison.compare(files, True))
         assert list(comparison.compare(mlflow).per_class.index) == NAMES
     pages = [
-        text.text(summary.across(compare.read(*places)))
+        render_text(summarise_studies(compare.read(*places)))
         for places in ((told.out,), [ids[name] for name in sorted(ids)])
     ]
     assert pages[0] == pages[1]

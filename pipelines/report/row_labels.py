@@ -1,0 +1,32 @@
+"""Names of rows in tables: methods as typed, the teacher by what it is."""
+
+import re
+from pathlib import PureWindowsPath
+
+from pipelines import tracking
+from robustkd.study.options import StudyOptions
+from robustkd.study.results import TEACHER
+
+
+def label_row(name: object, options: StudyOptions) -> str:
+    """Return the label of a row of a comparison's tables."""
+    return describe_teacher(options) if name == TEACHER else str(name)
+
+
+def describe_teacher(options: StudyOptions) -> str:
+    """Describe the teacher by its network, its criterion and how it was smoothed; a trained one by the name of its file.
+
+    >>> describe_teacher(StudyOptions(scenario="clean", teacher="wrn_16_2", smooth_teacher="labels"))
+    'teacher (wrn_16_2, ce, smooth labels)'
+    >>> describe_teacher(StudyOptions(scenario="clean", teacher="/home/me/nets/best.pt"))
+    'teacher (given: best.pt)'
+    """
+    text = options.teacher
+    if tracking.is_reference(text):
+        return f"teacher (given: {text})"
+    # A network's name has dots and colons, but no path separators outside its brackets.
+    if text.endswith((".pt", ".pth")) or re.search(r"[/\\]", text.partition("(")[0]):
+        return f"teacher (given: {PureWindowsPath(text).name})"  # which splits at both kinds of separator
+    smoothed = options.smooth_teacher
+    parts = [text, options.teacher_criterion, *([f"smooth {smoothed}"] if smoothed != "none" else [])]
+    return f"teacher ({', '.join(parts)})"

@@ -1,0 +1,142 @@
+"""Several studies side by side: methods down, studies across, the average rank at the right."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.report.formatting import MISSING, format_count, format_spread, format_value
+from pipelines.report.table import METHOD_COLUMN, Cell, Column, Page, Row, Table, number_cell
+from robustkd.errors import UsageError, did_you_mean
+from robustkd.evaluation.metric_table import find_metric
+from robustkd.study import conclusions
+from robustkd.study.across import StudyTable, compare_studies, study_labels
+from robustkd.study.comparison import HEADLINE, Comparison
+
+MARKS = {"better": "⇑ ", "worse": "⇓ "}  # of a verdict
+BELOW_MARK = "↓ "
+MARKS_NOTE = (
+    "In bold or starred: the best net that a run ships. ⇑ better, ⇓ worse than the baseline with the same criterion, by the"
+    " verdict on balanced accuracy; ↓ on the wrong side of it in the mean, which is no verdict."
+)
+
+
+def find_ranked_metric(comparisons: Sequence[Comparison], name: str) -> str:
+    """Return the column of a metric by which studies can be compared.
+
+    Args:
+        name: as typed, with hyphens or underscores.
+
+    Raises:
+        UsageError: no study has the metric, or neither direction of it is better.
+    """
+    summaries = (comparison.summary for comparison in comparisons)
+    columns = dict.fromkeys(str(c).removesuffix("_mean") for s in summaries for c in s if str(c).endswith("_mean"))
+    column = name.replace("-", "_")
+    if column.removeprefix("clean_") == "temperature":
+        raise UsageError(f"--figure {name}: a temperature is neither good nor bad, so there is no best or rank by it")
+    if column in columns:
+        return column
+    raise UsageError(
+        f"--figure {name}: no study has this figure{did_you_mean(column, columns)}; there are: {', '.join(columns)}"
+    )
+
+
+def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE, trust: bool | None = None) -> Page:
+    """Return the page of several studies: their table, what its marks mean, and the rules behind the verdicts."""
+    metric = find_ranked_metric(comparisons, metric)
+    studies = compare_studies(comparisons, metric)
+    labels = study_labels([comparison.record for comparison in comparisons])
+    doubtful = [label for label, c in zip(labels, comparisons, strict=True) if conclusions.test_label_caveat(c.record)]
+    rules = (conclusions.verdict_rule(c, conclusions.trusts_test_labels(c.record, trust)) for c in comparisons)
+    return [
+        *([f"test labels as given in: {'; '.join(doubtful)}"] if doubtful else []),
+        study_table(studies, metric, typed_order(comparisons, studies)).without("studies"),
+        MARKS_NOTE,
+        describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),
+        *dict.fromkeys(sentence for rule in rules for sentence in rule),
+    ]
+
+
+def study_table(studies: StudyTable, metric: str, order: Sequence[str], shipped: Iterable[str] | None = None) -> Table:
+    """Build the table; where runs are missing, each cell has its number of seeds.
+
+    Args:
+        order: the methods, in rows.
+        shipped: methods that were compared; other rows are muted. None for all of them.
+    """
+    labels = list(dict.fromkeys(studies.table["study"]))
+    lines = {(line["method"], line["study"]): line for _, line in studies.table.iterrows()}
+    counts = studies.table.groupby("method").size()
+    compared = set(order if shipped is None else shipped)
+    rows = []
+    for method in order:
+        rank = studies.ranks["rank"].get(method, np.nan)
+        cells = [
+            Cell(method),
+            *(_study_cell(lines.get((method, label)), metric, _seeds_vary(studies)) for label in labels),
+            number_cell(MISSING if rank != rank else f"{rank:.2f}", rank),
+            number_cell(str(counts[method]), counts[method]),
+        ]
+        rows.append(Row(cells, muted=method not in compared))
+    columns = [
+        METHOD_COLUMN,
+        *(Column(f"study {label}", label) for label in labels),
+        Column("rank", "average rank"),
+        Column("studies", "studies"),
+    ]
+    return Table(_study_table_title(studies, metric), columns, rows)
+
+
+def _seeds_vary(studies: StudyTable) -> bool:
+    return bool(studies.table["seeds"].nunique() > 1)
+
+
+def _study_table_title(studies: StudyTable, metric: str) -> str:
+    seeds = studies.table["seeds"]
+    over = f"{seeds.min()} to {seeds.max()} seeds (their number in brackets)"
+    if not _seeds_vary(studies):
+        over = format_count(seeds.max(), "seed")
+    unit = ", per cent" if find_metric(metric).unit == "share" else ""
+    return f"{find_metric(metric).label}, mean ± standard deviation over {over}{unit}"
+
+
+def _study_cell(line: "pd.Series[Any] | None", metric: str, show_seeds: bool) -> Cell:
+    """Return the cell of a method in a study."""
+    if line is None:
+        return number_cell(MISSING, None)
+    mark = MARKS.get(line["verdict"], BELOW_MARK if line["below"] else "")
+    spread = format_spread(line["std"], metric) + (f" ({line['seeds']})" if show_seeds else "")
+    text = f"{mark}{format_value(line['mean'], metric)}"
+    return number_cell(text, line["mean"], spread.strip(), bool(line["best"]), "below" if line["below"] else "")
+
+
+def describe_ranks(studies: StudyTable, count: int) -> str:
+    """Say which methods are ranked."""
+    subject = "every study" if count > 1 else "the study"
+    if len(studies.ranks) > 1:
+        return f"Ranks, 1 the best, are among the {len(studies.ranks)} methods that {subject} has with all its seeds."
+    return f"No ranks: there are not two methods that {subject} has with all its seeds."
+
+
+def typed_order(comparisons: Sequence[Comparison], studies: StudyTable) -> list[str]:
+    """Return the rows of all studies, each after the row that it follows in the first study that has it."""
+    present = set(studies.table["method"])
+    order: list[str] = []
+    for comparison in comparisons:
+        place = -1
+        for name in map(str, comparison.summary.index):
+            if name in order:
+                place = order.index(name)
+            elif name in present:
+                place += 1
+                order.insert(place, name)
+    return order
+
+
+def rank_order(studies: StudyTable, shipped: Iterable[str]) -> list[str]:
+    """Return methods by their rank, then those without one, then what was evaluated next to them."""
+    compared = set(shipped)
+    names = dict.fromkeys([*studies.ranks.index, *studies.table["method"]])
+    return sorted(map(str, names), key=lambda name: name not in compared)

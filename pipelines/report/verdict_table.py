@@ -1,0 +1,65 @@
+"""The table of verdicts: each method's difference from its reference in the headline metric."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+
+from pipelines.report.formatting import format_interval, format_p_value, format_points
+from pipelines.report.table import METHOD_COLUMN, Cell, Column, Row, Table, Tone, number_cell
+from robustkd.study.comparison import Comparison, hide_uninformative_intervals
+
+TONES: dict[str, Tone] = {"better": "better", "worse": "worse"}  # of a verdict
+
+
+def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
+    """Build the table of verdicts; None where nothing is compared.
+
+    Args:
+        sort: rows by their difference, the largest first, instead of in the order of the methods.
+    """
+    verdicts = hide_uninformative_intervals(comparison.verdicts)
+    if not len(verdicts):
+        return None
+    if sort:
+        verdicts = verdicts.sort_values("difference", ascending=False, na_position="last")
+    optional = {
+        "bootstrap": verdicts["boot_low"].notna().any(),  # computed from 10 seeds
+        "difference_stopped": verdicts["difference_stopped"].notna().any(),
+        "difference_plain": verdicts["difference_plain"].notna().any(),
+    }
+    columns = [
+        METHOD_COLUMN,
+        Column("reference", "reference", "text"),
+        Column("difference", "difference", order="descending" if sort else "", hint="points of balanced accuracy"),
+        Column("interval", "95 % interval"),
+        Column("bootstrap", "bootstrap", hint="95 % bootstrap interval"),
+        Column("p_holm", "p, Holm"),
+        Column("p", "p"),
+        Column("verdict", "verdict", "text"),
+        Column("pairs", "pairs", hint="seeds that both have"),
+        Column("difference_stopped", "from reference, stopped early"),
+        Column("difference_plain", "from plain baseline"),
+    ]
+    rows = [Row(_verdict_cells(method, line)) for method, line in verdicts.iterrows()]
+    part = ", clean part" if "clean" in verdicts["metric"].iloc[0] else ""
+    title = f"what the seeds show: balanced accuracy{part}, differences in points"
+    return Table(title, columns, rows).without(*(key for key, shown in optional.items() if not shown))
+
+
+def _verdict_cells(method: Hashable, line: "pd.Series[Any]") -> list[Cell]:
+    """Return the cells of a method, in the order of the columns."""
+    verdict = str(line["verdict"])
+    return [
+        Cell(str(method)),
+        Cell(str(line["reference"])),
+        number_cell(format_points(line["difference"]), line["difference"]),
+        number_cell(format_interval(line["low"], line["high"]), line["low"]),
+        number_cell(format_interval(line["boot_low"], line["boot_high"]), line["boot_low"]),
+        number_cell(format_p_value(line["p_holm"]), line["p_holm"]),
+        number_cell(format_p_value(line["p"]), line["p"]),
+        Cell(verdict, tone=TONES.get(verdict, "")),
+        number_cell(str(int(line["n"])), line["n"]),
+        number_cell(format_points(line["difference_stopped"]), line["difference_stopped"]),
+        number_cell(format_points(line["difference_plain"]), line["difference_plain"]),
+    ]
