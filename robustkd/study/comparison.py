@@ -149,8 +149,9 @@ def find_reference(method: str, criteria: Mapping[str, str]) -> str | None:
     >>> find_reference("hinton+balanced", criteria)
     'baseline+balanced'
     """
-    baselines = (name for name in criteria if name.partition("+")[0].strip() == BASELINE)
-    same = next((name for name in baselines if criteria[name] == criteria[method]), None)
+    own = criteria[method]
+    names = (BASELINE, f"{BASELINE}+{own}")
+    same = next((name for name in names if criteria.get(name) == own), None)
     return same or (BASELINE if BASELINE in criteria else None)
 
 
