@@ -112,9 +112,9 @@ def describe_metrics(names: Iterable[str]) -> str:
 
 
 def _performance_names(comparison: Comparison) -> list[str]:
-    """Return the metrics of decisions, without the mean of the worst three classes where there are only three."""
-    names = metrics_of("performance")
-    return [name for name in names if name != "worst_three" or len(comparison.record.classes) > 3]
+    """Return the metrics of decisions, without those that repeat another one for so few classes."""
+    k = len(comparison.record.classes)
+    return [name for name, metric in metrics_of("performance").items() if metric.min_classes <= k]
 
 
 def class_size_names(comparison: Comparison, prefix: str = "") -> list[str]:

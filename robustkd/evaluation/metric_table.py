@@ -25,6 +25,7 @@ class Metric:
         description: one sentence without its full stop, or an empty string where the label says it all.
         group: the table it is shown in.
         compute: from test predictions; None for what is measured elsewhere.
+        min_classes: number of classes from which it is shown; with fewer it repeats another metric.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     group: Group
     description: str = ""
     compute: Callable[[Predictions], float | None] | None = None
+    min_classes: int = 0
 
 
 def _size(name: str, label: str, group: Group) -> Metric:
@@ -70,6 +72,7 @@ METRICS: dict[str, Metric] = {
             "performance",
             "worst three: the mean of the three smallest recalls",
             metrics.worst_three,
+            min_classes=4,
         ),
         Metric(
             "macro_f1",
