@@ -80,7 +80,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = mapped_source(Path(folder) / "images.npy", arguments.count, arguments.size, arguments.classes)
         options = {name: getattr(arguments, name) for name in ("net", "folds", "epochs", "threads")}
-        audit.conduct(AuditOptions(dataset="random", out=folder, prune=True, relabel=True, **options), source)
+        audit.audit_source(AuditOptions(dataset="random", out=folder, prune=True, relabel=True, **options), source)
         pixels = source.images.nbytes
     anonymous, total = monitor.peak - imports, peak_resident_bytes() - resident
     print(

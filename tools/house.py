@@ -15,8 +15,9 @@ from pathlib import Path
 PACKAGES = ("robustkd", "scenarios", "pipelines")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 40
 HOOKS = {"main", "forward"}  # names that many modules define on purpose
-# Where a method's text may be parsed: the parser itself, and scenarios, which are chained with the same character.
-PARSERS = ("robustkd.method_spec", "robustkd.registry", "scenarios")
+# Where a method's text may be parsed: the parser itself (`robustkd.build` in older checkouts), and scenarios, which are chained
+# with the same character.
+PARSERS = ("robustkd.method_spec", "robustkd.build", "robustkd.registry", "scenarios")
 METRIC_FOLDERS = ("robustkd", "pipelines")
 
 
@@ -68,13 +69,16 @@ def iter_runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
                 yield from iter_runtime_nodes(other)
 
 
-def list_imports(tree: ast.AST, modules: Mapping[str, Module]) -> set[str]:
+def list_imports(tree: ast.AST, modules: Mapping[str, Module], *, typing: bool = False) -> set[str]:
     """Return the project's modules that a file imports, at its top or inside functions.
 
     `from package import name` imports the module package.name if there is one, and package itself otherwise.
+
+    Args:
+        typing: include what is imported for type checkers only.
     """
     names: set[str] = set()
-    for node in iter_runtime_nodes(tree):
+    for node in ast.walk(tree) if typing else iter_runtime_nodes(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -123,10 +123,9 @@ def is_trained(plan: Plan, run: Run) -> bool:
 
 def is_finished(plan: Plan, run: Run) -> bool:
     """Whether a run has a result that is up to date: true labels may have been corrected, or more may be requested."""
-    path = plan.run_folder(run) / "result.json"
-    if not path.exists() or not is_trained(plan, run):
+    result = read_previous_result(plan.run_folder(run))
+    if result is None or not is_trained(plan, run):
         return False
-    result = read_document(path, RunResult)
     wanted = {word: attack_specs.attack_version(word) for word in plan.settings.attacks}
     wanted |= {"corruptions": str(corruptions.CORRUPTIONS_VERSION)} if plan.settings.corruptions else {}
     current = evaluation_version(load_source(plan.options))
@@ -196,7 +195,6 @@ def evaluate_in_folder(plan: Plan, run: Run) -> RunResult:
     given = run.role == TEACHER and plan.teacher is not None
     path = plan.teacher if given and plan.teacher is not None else folder / "model.pt"
     files = {"last": path, "early": folder / "early.pt"}
-    previous = folder / "result.json"
     evaluation = evaluate(
         {which: load_network(plan, file) for which, file in files.items() if file.exists()},
         data,
@@ -205,7 +203,7 @@ def evaluate_in_folder(plan: Plan, run: Run) -> RunResult:
         teacher=load_teacher(plan, run, data),
         auxiliary=read_npz(folder / "auxiliary.npz"),
         training=read_training_info(folder),
-        previous=read_document(previous, RunResult) if previous.exists() else None,
+        previous=read_previous_result(folder),
     )
     save_evaluation(folder, evaluation)
     return evaluation.result
@@ -230,6 +228,14 @@ def read_training_info(folder: Path) -> TrainingInfo | None:
     """Read a run's trained.json, if there is one."""
     path = folder / "trained.json"
     return read_document(path, TrainingInfo) if path.exists() else None
+
+
+def read_previous_result(folder: Path) -> RunResult | None:
+    """Read a run's result.json; None where it is missing or not usable, as the run can be evaluated again."""
+    try:
+        return read_document(folder / "result.json", RunResult)
+    except UsageError:
+        return None
 
 
 def read_arrays(folder: Path) -> dict[str, dict[str, NDArray[Any]]]:

@@ -1,0 +1,1 @@
+"""Findings of a label audit, their files, and their summary on the terminal."""
