@@ -75,6 +75,16 @@ METRICS: dict[str, Metric] = {
             min_classes=4,
         ),
         Metric(
+            "worst_quarter",
+            "worst quarter",
+            "share",
+            True,
+            "performance",
+            "worst quarter: the mean of the smallest quarter of the recalls",
+            metrics.worst_quarter,
+            min_classes=5,
+        ),
+        Metric(
             "macro_f1",
             "macro F1",
             "share",

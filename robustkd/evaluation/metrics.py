@@ -82,6 +82,11 @@ def worst_three(predictions: Predictions) -> float:
     return float(predictions.recalls[:3].mean())
 
 
+def worst_quarter(predictions: Predictions) -> float:
+    """Return the mean of the smallest quarter of the recalls, rounded up: comparable between data sets of any class count."""
+    return float(predictions.recalls[: -(-len(predictions.recalls) // 4)].mean())
+
+
 def macro_f1(predictions: Predictions) -> float:
     """Return the mean F1 over the classes that have rows."""
     _, _, f1, support = predictions.by_class

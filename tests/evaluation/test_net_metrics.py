@@ -77,6 +77,16 @@ def test_the_worst_three_are_the_least_recalls() -> None:
     assert made["worst_recall"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("classes", "worst"), [(2, 1), (4, 1), (5, 2), (8, 2), (10, 3), (100, 25)])
+def test_the_worst_quarter_is_the_mean_of_the_smallest_quarter_of_the_recalls(classes: int, worst: int) -> None:
+    # Class k has k right rows of `classes`: its recall is k / classes, so the smallest are 0, 1, ..., worst - 1.
+    labels = np.repeat(np.arange(classes), classes)
+    right = np.tile(np.arange(classes), classes) < labels
+    made = evaluate(labels, sure(np.where(right, labels, (labels + 1) % classes), classes), names(classes))
+    assert made["worst_quarter"] == pytest.approx((worst - 1) / 2 / classes)
+    assert made["worst_recall"] <= made["worst_quarter"] <= made["balanced_accuracy"]
+
+
 @pytest.mark.parametrize("classes", [2, 6, 100])
 def test_figures_are_those_that_scikit_learn_has_for_each(classes: int) -> None:
     labels, logits = drawn(3000, classes)
