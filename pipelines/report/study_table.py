@@ -43,39 +43,54 @@ def find_ranked_metric(comparisons: Sequence[Comparison], name: str) -> str:
     )
 
 
-def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE, trust: bool | None = None) -> Page:
-    """Return the page of several studies: their table, what its marks mean, and the rules behind the verdicts."""
+def summarise_studies(
+    comparisons: Sequence[Comparison], metric: str = HEADLINE, trust: bool | None = None, count_seeds: bool = False
+) -> Page:
+    """Return the page of several studies: their table, what its marks mean, and the rules behind the verdicts.
+
+    Args:
+        count_seeds: where runs are missing, show the number of seeds in each cell.
+    """
     metric = find_ranked_metric(comparisons, metric)
     studies = compare_studies(comparisons, metric)
     labels = study_labels([comparison.record for comparison in comparisons])
     doubtful = [label for label, c in zip(labels, comparisons, strict=True) if conclusions.test_label_caveat(c.record)]
     rules = (conclusions.verdict_rule(c, conclusions.trusts_test_labels(c.record, trust)) for c in comparisons)
+    table = study_table(studies, metric, typed_order(comparisons, studies), count_seeds=count_seeds)
     return [
         *([f"test labels as given in: {'; '.join(doubtful)}"] if doubtful else []),
-        study_table(studies, metric, typed_order(comparisons, studies)).without("studies"),
+        table.without("studies"),
         MARKS_NOTE,
         describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),
         *dict.fromkeys(sentence for rule in rules for sentence in rule),
     ]
 
 
-def study_table(studies: StudyTable, metric: str, order: Sequence[str], shipped: Iterable[str] | None = None) -> Table:
-    """Build the table; where runs are missing, each cell has its number of seeds.
+def study_table(
+    studies: StudyTable,
+    metric: str,
+    order: Sequence[str],
+    shipped: Iterable[str] | None = None,
+    count_seeds: bool = False,
+) -> Table:
+    """Build the table.
 
     Args:
         order: the methods, in rows.
         shipped: methods that were compared; other rows are muted. None for all of them.
+        count_seeds: where runs are missing, show the number of seeds in each cell.
     """
     labels = list(dict.fromkeys(studies.table["study"]))
     lines = {(line["method"], line["study"]): line for _, line in studies.table.iterrows()}
     counts = studies.table.groupby("method").size()
+    count_seeds = count_seeds and studies.table["seeds"].nunique() > 1
     compared = set(order if shipped is None else shipped)
     rows = []
     for method in order:
         rank = studies.ranks["rank"].get(method, np.nan)
         cells = [
             Cell(method),
-            *(_study_cell(lines.get((method, label)), metric, _seeds_vary(studies)) for label in labels),
+            *(_study_cell(lines.get((method, label)), metric, count_seeds) for label in labels),
             number_cell(MISSING if rank != rank else f"{rank:.2f}", rank),
             number_cell(str(counts[method]), counts[method]),
         ]
@@ -86,28 +101,23 @@ def study_table(studies: StudyTable, metric: str, order: Sequence[str], shipped:
         Column("rank", "average rank"),
         Column("studies", "studies"),
     ]
-    return Table(_study_table_title(studies, metric), columns, rows)
+    return Table(_study_table_title(studies, metric, count_seeds), columns, rows)
 
 
-def _seeds_vary(studies: StudyTable) -> bool:
-    return bool(studies.table["seeds"].nunique() > 1)
-
-
-def _study_table_title(studies: StudyTable, metric: str) -> str:
-    seeds = studies.table["seeds"]
-    over = f"{seeds.min()} to {seeds.max()} seeds (their number in brackets)"
-    if not _seeds_vary(studies):
-        over = format_count(seeds.max(), "seed")
+def _study_table_title(studies: StudyTable, metric: str, count_seeds: bool) -> str:
+    low, high = studies.table["seeds"].min(), studies.table["seeds"].max()
+    over = format_count(high, "seed") if low == high else f"{low} to {high} seeds"
+    number = " (their number in brackets)" if count_seeds else ""
     unit = ", per cent" if find_metric(metric).unit == "share" else ""
-    return f"{find_metric(metric).label}, mean ± standard deviation over {over}{unit}"
+    return f"{find_metric(metric).label}, mean ± standard deviation over {over}{number}{unit}"
 
 
-def _study_cell(line: "pd.Series[Any] | None", metric: str, show_seeds: bool) -> Cell:
+def _study_cell(line: "pd.Series[Any] | None", metric: str, count_seeds: bool) -> Cell:
     """Return the cell of a method in a study."""
     if line is None:
         return number_cell(MISSING, None)
     mark = MARKS.get(line["verdict"], BELOW_MARK if line["below"] else "")
-    spread = format_spread(line["std"], metric) + (f" ({line['seeds']})" if show_seeds else "")
+    spread = format_spread(line["std"], metric) + (f" ({line['seeds']})" if count_seeds else "")
     text = f"{mark}{format_value(line['mean'], metric)}"
     return number_cell(text, line["mean"], spread.strip(), bool(line["best"]), "below" if line["below"] else "")
 

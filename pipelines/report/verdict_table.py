@@ -38,7 +38,7 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
         Column("p", "p"),
         Column("verdict", "verdict", "text"),
         Column("pairs", "pairs", hint="seeds that both have"),
-        Column("difference_stopped", "from reference, stopped early"),
+        Column("difference_stopped", "from early stopping", hint="from the reference, stopped early"),
         Column("difference_plain", "from plain baseline"),
     ]
     rows = [Row(_verdict_cells(method, line)) for method, line in verdicts.iterrows()]

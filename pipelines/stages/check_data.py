@@ -1,11 +1,11 @@
-"""check-data: what is wrong with a data set, found in one go before anything is trained on it."""
+"""check-data: check a data set for everything that can be wrong with it, before training."""
 
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -14,140 +14,188 @@ from rich.table import Table
 
 from pipelines.console import console
 from robustkd.data import checks, sources
-from robustkd.data.checks import SEVERITY_ORDER, Finding, Severity
+from robustkd.data.checks import SEVERITY_ORDER, ClassCounts, Finding, Severity
 from robustkd.data.decode import decode_files
 from robustkd.data.folders import list_folder, read_class_names
 from robustkd.data.view import PARTS, Source
 from robustkd.errors import UsageError
 from robustkd.types import Count, validate
 
-SHOWN = 3  # examples of a finding on the screen; all of them are in the JSON
+MAX_EXAMPLES = 3  # of a finding on the terminal; the JSON has all
 STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
-CODES = {"errors": 2, "warnings": 1, "clean": 0}
+EXIT_CODES = {"errors": 2, "warnings": 1, "clean": 0}
+VERDICT_SEVERITY = {"errors": "error", "warnings": "warning", "clean": "note"}
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Findings about a data set, with its size.
+
+    Attributes:
+        findings: most severe first.
+        images: number of readable images.
+        fingerprint: of the data set, None if it cannot be loaded.
+    """
+
+    findings: list[Finding]
+    sizes: ClassCounts
+    images: int
+    fingerprint: str | None
+
+    @property
+    def counts(self) -> Counter[Severity]:
+        """The number of findings by severity."""
+        return Counter(finding.severity for finding in self.findings)
+
+    @property
+    def verdict(self) -> Literal["errors", "warnings", "clean"]:
+        """The most severe kind of finding apart from notes."""
+        return "errors" if self.counts["error"] else "warnings" if self.counts["warning"] else "clean"
 
 
 def main(spec: str, *, data_dir: str | None, download: bool, image_size: int, least: int, as_json: bool) -> None:
     """Print the findings, class sizes and the verdict, or all of it as JSON.
 
+    Args:
+        least: minimum number of training images per class.
+
     Raises:
-        SystemExit: with 1 where there are warnings, with 2 where there are errors.
+        SystemExit: with 1 if there are warnings, with 2 if there are errors.
         UsageError: there is no such data set.
     """
     validate("--image-size", Annotated[int, Ge(8)], image_size)
     validate("--least", Count, least)
     try:
+        result = check_data_set(spec, data_dir, download, image_size, least)
+    except UsageError as error:
+        if as_json:
+            _write_json({"spec": spec, "verdict": "errors", "refused": str(error)})
+        raise
+    if as_json:
+        _write_json(_json_content(spec, result))
+    else:
+        _print_check(spec, result)
+    if code := EXIT_CODES[result.verdict]:
+        raise SystemExit(code)
+
+
+def check_data_set(spec: str, data_dir: str | None, download: bool, image_size: int, least: int) -> DataCheck:
+    """Load and check a data set.
+
+    Raises:
+        UsageError: it cannot be loaded, for another reason than a class without readable training images.
+    """
+    try:
         source = sources.load_dataset(
             spec, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=True
         )
     except UsageError as error:
-        try:
-            found, sizes, images, print_ = _refused(spec, error, image_size, least)
-        except UsageError as refusal:
-            if as_json:
-                sys.stdout.write(
-                    json.dumps({"spec": spec, "verdict": "errors", "refused": str(refusal)}, indent=1) + "\n"
-                )
-            raise
-    else:
-        found, sizes, images, print_ = _read(spec, source, image_size, least)
-    times = Counter(finding.severity for finding in found)
-    verdict = "errors" if times["error"] else "warnings" if times["warning"] else "clean"
-    if as_json:
-        report: dict[str, Any] = {
-            "spec": spec,
-            "fingerprint": print_,
-            "images": images,
-            "verdict": verdict,
-            **{f"{severity}s": times[severity] for severity in SEVERITY_ORDER},
-            "findings": [asdict(finding) for finding in found],
-            "classes": [
-                {"class": name, **dict(zip(PARTS, counts.tolist(), strict=True))}
-                for name, counts in zip(*sizes, strict=True)
-            ],
-        }
-        sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    else:
-        _show(spec, found, sizes, images, times, verdict)
-    if CODES[verdict]:
-        raise SystemExit(CODES[verdict])
-
-
-Told = tuple[list[Finding], checks.ClassCounts, int, str | None]  # findings, class sizes, number of images, fingerprint
-
-
-def _read(spec: str, source: Source, image_size: int, least: int) -> Told:
-    found = checks.check_source(source, least=least)
+        return _check_unloadable(spec, error, image_size, least)
+    findings = checks.check_source(source, least=least)
     if source.files is not None:
-        root = _root(spec)
-        found += checks.check_file_sizes(root, source.files, image_size)
-        bad = _why(root, source.skipped, spec.startswith("parquet:"))
-        found += checks.check_unreadable_files(bad, len(source.files) + len(bad))
-    return checks.sort_by_severity(found), checks.count_classes(source), len(source.labels), source.fingerprint
+        root = _root_folder(spec)
+        findings += checks.check_file_sizes(root, source.files, image_size)
+        findings += _check_skipped(root, source, spec.startswith("parquet:"))
+    counts = checks.count_classes(source)
+    return DataCheck(checks.sort_by_severity(findings), counts, len(source.labels), source.fingerprint)
 
 
-def _refused(spec: str, error: UsageError, image_size: int, least: int) -> Told:
-    """What the names in a folder and its files say where a class has nothing to train on, which no reader takes.
+def _check_skipped(root: Path, source: Source, embedded: bool) -> list[Finding]:
+    """Report the files that cannot be read, with reasons; those of images embedded in a table are not known again."""
+    files = [file for file in source.skipped if not embedded or (root / file).is_file()]
+    reasons = decode_files(root, files, np.empty((len(files), 3, 8, 8), np.uint8))
+    unreadable = {file: reasons.get(file, "it cannot be decoded") for file in source.skipped}
+    return checks.check_unreadable_files(unreadable, len(source.labels) + len(unreadable))
+
+
+def _check_unloadable(spec: str, error: UsageError, image_size: int, least: int) -> DataCheck:
+    """Check names and files of a folder that cannot be loaded because a class has no readable training image.
 
     Raises:
-        UsageError: the error itself, where it is of another kind.
+        UsageError: the given error, if it has another reason.
     """
-    kind, _, place = spec.partition(":")
-    if kind != "folder" or not place:
+    kind, _, path = spec.partition(":")
+    if kind != "folder" or not path:
         raise error
-    root = _root(spec)
+    root = _root_folder(spec)
     files, class_folders, _ = list_folder(spec, root)
     paths = [file.path for file in files]
-    bad = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8))
+    unreadable = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8))
     counts = np.zeros((len(class_folders), len(PARTS)), np.int64)
     for file in files:
-        counts[class_folders.index(file.class_folder), PARTS.index(file.part)] += file.path not in bad
+        counts[class_folders.index(file.class_folder), PARTS.index(file.part)] += file.path not in unreadable
     if counts[:, 0].all():
         raise error
-    sizes = checks.ClassCounts(read_class_names(root, class_folders), counts)
-    found = [
-        *checks.check_unreadable_files(bad, len(paths)),
+    sizes = ClassCounts(read_class_names(root, class_folders), counts)
+    findings = [
+        *checks.check_unreadable_files(unreadable, len(paths)),
         *checks.check_class_sizes(sizes, least),
         *checks.check_class_names(sizes.classes),
+        *checks.check_file_sizes(root, [path for path in paths if path not in unreadable], image_size),
+        Finding("note", "not looked at", 0, "images are compared once every class has some to train on"),
     ]
-    found += checks.check_file_sizes(root, [path for path in paths if path not in bad], image_size)
-    found.append(Finding("note", "not looked at", 0, "images are compared once every class has some to train on"))
-    return checks.sort_by_severity(found), sizes, len(paths) - len(bad), None
+    return DataCheck(checks.sort_by_severity(findings), sizes, len(paths) - len(unreadable), None)
 
 
-def _root(spec: str) -> Path:
-    """The folder that file names begin at."""
-    kind, _, place = spec.partition(":")
-    path = Path(place).expanduser()
+def _root_folder(spec: str) -> Path:
+    """Return the folder to which file names are relative."""
+    kind, _, text = spec.partition(":")
+    path = Path(text).expanduser()
     return path if kind == "folder" else path.parent
 
 
-def _why(root: Path, files: tuple[str, ...], inside: bool) -> dict[str, str]:
-    """Why each of these files cannot be read; of images inside a table that is not asked again."""
-    asked = [file for file in files if not inside or (root / file).is_file()]
-    bad = decode_files(root, asked, np.empty((len(asked), 3, 8, 8), np.uint8))
-    return {file: bad.get(file, "it cannot be decoded") for file in files}
+def _json_content(spec: str, check: DataCheck) -> dict[str, Any]:
+    """Return all findings with all examples."""
+    return {
+        "spec": spec,
+        "fingerprint": check.fingerprint,
+        "images": check.images,
+        "verdict": check.verdict,
+        **{f"{severity}s": check.counts[severity] for severity in SEVERITY_ORDER},
+        "findings": [asdict(finding) for finding in check.findings],
+        "classes": [
+            {"class": name, **dict(zip(PARTS, counts.tolist(), strict=True))}
+            for name, counts in zip(*check.sizes, strict=True)
+        ],
+    }
 
 
-def _show(
-    spec: str, found: list[Finding], sizes: checks.ClassCounts, images: int, times: Counter[Severity], verdict: str
-) -> None:
-    console.print(f"{spec}: {images:,} images of {len(sizes.classes)} classes", markup=False, highlight=False)
-    for finding in found:
-        severity = f"[{STYLE[finding.severity]}]{finding.severity:8}[/]"
-        console.print(severity + escape(f"{finding.name}: {finding.sentence}"), highlight=False)
-        if finding.severity == "note" and finding.name != "names one letter apart":
-            continue
-        for example in finding.examples[:SHOWN]:
-            console.print(f"{'':10}{example}", markup=False, highlight=False)
-        if len(finding.examples) > SHOWN:
-            console.print(f"{'':10}and {len(finding.examples) - SHOWN:,} more (--json has them all)", highlight=False)
-    shown = Table(title="images per class")
-    shown.add_column("class")
-    there = [column for column in range(len(PARTS)) if column == 0 or sizes.counts[:, column].any()]
-    for column in there:
-        shown.add_column(PARTS[column], justify="right")
+def _write_json(content: dict[str, Any]) -> None:
+    """Write JSON to standard output."""
+    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _print_check(spec: str, check: DataCheck) -> None:
+    """Print the findings, class sizes and the verdict."""
+    console.print(
+        f"{spec}: {check.images:,} images of {len(check.sizes.classes)} classes", markup=False, highlight=False
+    )
+    for finding in check.findings:
+        _print_finding(finding)
+    console.print(_class_count_table(check.sizes))
+    counts = ", ".join(f"{check.counts[s]} {s}{'s' * (check.counts[s] != 1)}" for s in SEVERITY_ORDER)
+    console.print(f"{check.verdict}: {counts}", style=STYLE[VERDICT_SEVERITY[check.verdict]])
+
+
+def _print_finding(finding: Finding) -> None:
+    """Print a finding with some of its examples."""
+    severity = f"[{STYLE[finding.severity]}]{finding.severity:8}[/]"
+    console.print(severity + escape(f"{finding.name}: {finding.sentence}"), highlight=False)
+    if finding.severity == "note" and finding.name != "names one letter apart":
+        return
+    for example in finding.examples[:MAX_EXAMPLES]:
+        console.print(f"{'':10}{example}", markup=False, highlight=False)
+    if (more := len(finding.examples) - MAX_EXAMPLES) > 0:
+        console.print(f"{'':10}and {more:,} more (--json lists all)", highlight=False)
+
+
+def _class_count_table(sizes: ClassCounts) -> Table:
+    """Return the table of images per class, in the parts that have any."""
+    table = Table(title="images per class")
+    table.add_column("class")
+    columns = [column for column in range(len(PARTS)) if column == 0 or sizes.counts[:, column].any()]
+    for column in columns:
+        table.add_column(PARTS[column], justify="right")
     for name, counts in zip(*sizes, strict=True):
-        shown.add_row(escape(name), *map(str, counts[there]))
-    console.print(shown)
-    counted = ", ".join(f"{times[s]} {s}{'s' * (times[s] != 1)}" for s in SEVERITY_ORDER)
-    console.print(f"{verdict}: {counted}", style=STYLE[{"errors": "error", "warnings": "warning"}.get(verdict, "note")])
+        table.add_row(escape(name), *map(str, counts[columns]))
+    return table

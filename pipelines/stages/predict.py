@@ -1,4 +1,4 @@
-"""predict: classify the images of a folder with a saved net, a CSV line per image."""
+"""predict: classify the images of a folder with a saved network; a CSV with one line per image."""
 
 import sys
 from pathlib import Path
@@ -12,32 +12,31 @@ from pipelines import tracking
 from robustkd.data import sources
 from robustkd.data.loader import to_float_images
 from robustkd.errors import UsageError
+from robustkd.models.net import Network
 from robustkd.training import checkpoint, hardware
+
+BATCH = 512
 
 
 def main(model: str, images: str, to: Path | None, device: str, skip_bad_images: bool) -> None:
-    """Write file, predicted class, its probability, and the probability of every class."""
-    kind, _, place = images.partition(":")
-    if kind != "folder" or not place:
-        raise UsageError(f"'{images}': images are named by folder:PATH")
+    """Write file, predicted class, its probability, and the probability of every class.
+
+    Raises:
+        robustkd.errors.UsageError: there is no such network or folder, or the CSV file exists.
+    """
+    kind, _, folder = images.partition(":")
+    if kind != "folder" or not folder:
+        raise UsageError(f"'{images}': images are given as folder:PATH")
     if to is not None and to.exists():
         raise UsageError(f"--to {to}: this file exists already")
-    path = (
-        tracking.download_network(model) if tracking.is_reference(model) and not Path(model).exists() else Path(model)
-    )
-    net, card = checkpoint.load_net(path)
-    where = torch.device(hardware.resolve_device(device))
-    channels, size, width = card["shape"]
-    if size != width:
-        raise UsageError(f"{model}: this net takes images of {size}x{width}, and folders are read as squares")
-    files, pixels = sources.load_images(place, image_size=size, channels=channels, skip_bad_images=skip_bad_images)
-    net.to(where)
-    with torch.no_grad():
-        parts = [
-            net(to_float_images(torch.from_numpy(part.transpose(0, 2, 3, 1)).to(where))).logits
-            for part in chunks(pixels)
-        ]
-    probabilities = torch.cat(parts).softmax(dim=1).cpu()
+    is_file = Path(model).exists() or not tracking.is_reference(model)
+    net, card = checkpoint.load_net(Path(model) if is_file else tracking.download_network(model))
+    torch_device = torch.device(hardware.resolve_device(device))
+    channels, height, width = card["shape"]
+    if height != width:
+        raise UsageError(f"{model}: this network takes images of {height}x{width}, but images of folders are square")
+    files, pixels = sources.load_images(folder, image_size=height, channels=channels, skip_bad_images=skip_bad_images)
+    probabilities = predict_probabilities(net.to(torch_device), pixels, torch_device)
     best = probabilities.max(dim=1)
     table = pd.DataFrame(
         {"file": files, "predicted": [card["classes"][i] for i in best.indices], "probability": best.values}
@@ -46,6 +45,11 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
     table.to_csv(sys.stdout if to is None else to, index=False, float_format="%.4f")
 
 
-def chunks(pixels: NDArray[np.uint8], size: int = 512) -> list[NDArray[np.uint8]]:
-    """The images in batches."""
-    return [pixels[start : start + size] for start in range(0, len(pixels), size)]
+@torch.no_grad()
+def predict_probabilities(net: Network, pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Return the class probabilities of images, on the CPU: (n, C, H, W) -> (n, K)."""
+    logits = []
+    for start in range(0, len(pixels), BATCH):
+        batch = torch.from_numpy(pixels[start : start + BATCH].transpose(0, 2, 3, 1)).to(device)
+        logits.append(net(to_float_images(batch)).logits)
+    return torch.cat(logits).softmax(dim=1).cpu()

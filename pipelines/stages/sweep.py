@@ -304,7 +304,7 @@ def page(parts: Sequence[Part], made: Made) -> Page:
     beneath: dict[str, list[str]] = {}  # each sentence, and the data sets of which it is true
     blocks = by_dataset(parts, made)
     for dataset, block in blocks.items():
-        shown = summarise_studies(list(block.values()))
+        shown = summarise_studies(list(block.values()), count_seeds=True)
         (at,) = (place for place, each in enumerate(shown) if isinstance(each, Table))
         table = shown[at]
         assert isinstance(table, Table)

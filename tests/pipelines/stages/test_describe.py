@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import scenarios
 from pipelines import cli
+from pipelines.scenario_effect import ScenarioEffect, apply_steps, measure_scenario, select_corrupted
 from pipelines.stages import describe
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split_source
@@ -57,12 +58,12 @@ class Shuffle(Scenario):
         return view.take(np.random.default_rng(0).permutation(len(view)))
 
 
-def account(view: View, *steps: Scenario) -> describe.Account:
+def account(view: View, *steps: Scenario) -> ScenarioEffect:
     chain = list(steps)
     views = [view]
     for step in chain:
         views.append(step(views[-1]))
-    return describe.account(chain, views)
+    return measure_scenario(chain, views)
 
 
 @given(
@@ -75,8 +76,8 @@ def account(view: View, *steps: Scenario) -> describe.Account:
 def test_an_account_is_what_loops_count(labels: list[int], rate: float, words: str, shuffled: bool) -> None:
     view = View.of(source("toy", labels), seed=4)
     chain = [*scenarios.parse(words.format(round(rate, 3), round(rate, 3))), *([Shuffle()] if shuffled else [])]
-    views = describe.applied(Chain(tuple(chain)), view)
-    found = describe.account(chain, views)
+    views = apply_steps(Chain(tuple(chain)), view)
+    found = measure_scenario(chain, views)
     after = dict(zip(views[-1].rows.tolist(), views[-1].labels.tolist(), strict=True))
     for i in range(3):
         line = found.per_class.iloc[i]
@@ -149,9 +150,9 @@ def test_partly_known_truth_is_told_with_its_size(capsys: pytest.CaptureFixture[
     view = View.of(source("toy", [0, 0, 1, 1, 2, 2], truth=[0, 1, -1, -1, 2, 0]))
     found = account(view, *scenarios.parse("clean"))
     assert (found.known, found.wrong) == (4, 2)
-    describe.told("title", found, view.classes)
+    describe.print_effect("title", found, view.classes)
     said = capsys.readouterr().out
-    assert "the truth is known of 4 of the 6 own samples shown; 50.00 % of them carry another label" in said
+    assert "the true label is known of 4 of the 6 own samples shown; 50.00 % of them have another label" in said
     for truth in (None, [0, 0, 1, 1, 2, 2]):
         found = account(View.of(source("toy", [0, 0, 1, 1, 2, 2], truth)), *scenarios.parse("clean"))
         assert found.known is None
@@ -163,7 +164,7 @@ def test_describe_tells_asked_and_realised(data: str, capsys: pytest.CaptureFixt
     assert "asked 20.00 %, realised 22.22 %" in said  # 0.3 * 2 / 3 of 18 is 3.6, so 4 of each class
     assert "77.8" in said
     assert "digest" in said
-    assert "truth" not in said
+    assert "true label" not in said
 
 
 def test_both_priors_show_that_order_is_meaning(data: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +185,7 @@ def test_odd_names_are_printed_as_they_are(classes: int, capsys: pytest.CaptureF
     names = ["[bold]süß[/]", "$x^2$", *map(str, range(2, classes))]
     labels = np.arange(200) % classes
     view = View.of(Source("toy", np.zeros((200, 1, 1, 1), np.uint8), labels, tuple(names)))
-    describe.told("title", account(view, *scenarios.parse("noise0.5")), view.classes)
+    describe.print_effect("title", account(view, *scenarios.parse("noise0.5")), view.classes)
     said = capsys.readouterr().out
     assert "[bold]süß[/]" in said
     assert "$x^2$" in said
@@ -193,7 +194,7 @@ def test_odd_names_are_printed_as_they_are(classes: int, capsys: pytest.CaptureF
 
 def test_a_class_left_without_a_sample_is_named(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["describe", "longtail100", "--dataset", data])
-    assert "class 'checks' is left without a sample: a study would refuse this scenario" in capsys.readouterr().out
+    assert "class 'checks' has no samples left: a study would refuse this scenario" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["m.csv", "noise0.4.parquet"])
@@ -228,14 +229,14 @@ def test_a_sheet_shows_corrupted_samples_with_both_labels() -> None:
     view = View.of(source("toy", labels))
     after = scenarios.parse("noise0.5")(Lend()(view))
     images = pictured(after)
-    cells = describe.sheet(after)
-    assert len(cells) == describe.SHEET
+    cells = select_corrupted(after, describe.SAMPLES)
+    assert len(cells) == describe.SAMPLES
     assert {before for _, before, _ in cells} == {"foreign", "a", "b"}
     for image, before, shown in cells:
         assert (before, shown) in images[image.tobytes()]
         assert before != shown
-    assert describe.sheet(view) == []
-    assert [before for _, before, _ in describe.sheet(Lend(again=True)(view))] == ["foreign"], "one image, once"
+    assert select_corrupted(view, 24) == []
+    assert [before for _, before, _ in select_corrupted(Lend(again=True)(view), 24)] == ["foreign"], "one image, once"
 
 
 def pictured(view: View) -> dict[bytes, set[tuple[str, str]]]:
