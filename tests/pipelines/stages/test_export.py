@@ -16,10 +16,10 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from pipelines import cli, tracking
+from pipelines import cli, exporters, tracking
 from pipelines.report import model_card
-from pipelines.stages import export
 from pipelines.tracking import registry
+from robustkd.errors import ExecutionError, UsageError
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.study.results import RunKey, RunResult, read_document, write_document
@@ -249,29 +249,31 @@ def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path):
 @pytest.mark.parametrize("there", [True, False])
 def test_a_file_that_answers_otherwise_is_not_left(there, tmp_path, capsys, monkeypatch):
     path = saved(tmp_path / "model.pt")
-    real = export.onnx
+    real = exporters.export_onnx
 
     def wrong(program, place):
         trace = real(program, place)
-        return trace._replace(
-            probabilities=lambda images: trace.probabilities(images) + (2e-4 if len(images) == 5 else 0)
-        )
+        return trace._replace(predict=lambda images: trace.predict(images) + (2e-4 if len(images) == 5 else 0))
 
-    monkeypatch.setattr(export, "onnx", wrong)
+    monkeypatch.setattr(exporters, "export_onnx", wrong)
     if there:
         (tmp_path / "out").mkdir()
     told = refused([path, "--to", tmp_path / "out"], capsys, code=1)
-    assert "model.onnx does not answer as the net does: a probability differs by 0.0002 in a batch of 5" in told
+    assert "model.onnx differs from the network: a probability differs by 0.0002 in a batch of 5" in told
     left = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")}
     assert left == {"model.pt", *(["out"] if there else [])}
 
 
 def test_no_number_is_no_agreement(done):
     net = checkpoint.ServingModel(checkpoint.load_net(done.net)[0])
-    with pytest.raises(export.ExecutionError, match="differs by nan in a batch of 1"):
-        export.difference(net, lambda images: np.full((len(images), 3), np.nan), {"random": some(8, (8, 8, 1))}, "x")
-    with pytest.raises(export.ExecutionError, match="differs by inf in a batch of 1"):
-        export.difference(net, lambda images: np.zeros((len(images), 4)), {"random": some(8, (8, 8, 1))}, "x")
+    with pytest.raises(ExecutionError, match="differs by nan in a batch of 1"):
+        exporters.compare_probabilities(
+            net, lambda images: np.full((len(images), 3), np.nan), {"random": some(8, (8, 8, 1))}, "x"
+        )
+    with pytest.raises(ExecutionError, match="differs by inf in a batch of 1"):
+        exporters.compare_probabilities(
+            net, lambda images: np.zeros((len(images), 4)), {"random": some(8, (8, 8, 1))}, "x"
+        )
 
 
 def test_a_net_that_cannot_be_followed_is_named_in_one_sentence(tmp_path, capsys, monkeypatch):
@@ -280,7 +282,7 @@ def test_a_net_that_cannot_be_followed_is_named_in_one_sentence(tmp_path, capsys
 
     monkeypatch.setattr(torch.export, "export", stumble)
     told = refused([saved(tmp_path / "model.pt"), "--to", tmp_path / "out"], capsys, code=1)
-    assert "torch.export cannot follow the net resnet8 (first line)" in told
+    assert "torch.export cannot trace the network resnet8 (first line)" in told
     assert not (tmp_path / "out").exists()
 
 
@@ -295,17 +297,17 @@ def test_a_missing_extra_is_named_before_anything_else(name, capsys, monkeypatch
 
 
 BAD = {
-    "nothing to do": ("{net}", ["--to DIR says where the files go", "--register NAME"]),
+    "nothing to do": ("{net}", ["with --to DIR", "--register NAME"]),
     "alias alone": ("{net} --to {new} --alias candidate", ["--alias candidate", "--register"]),
     "format": ("{net} --to {new} --formats onx", ["no format 'onx' (did you mean 'onnx'?); there are: onnx, torch"]),
     "no file": ("{here}/gone.pt --to {new}", ["gone.pt: there is no such file or folder", "MLflow run id"]),
     "no net": ("{here}/text.pt --to {new}", ["text.pt: this file was not saved by robustkd"]),
-    "empty folder": ("{here}/empty --to {new}", ["empty: this folder holds neither a study", "nor a net"]),
+    "empty folder": ("{here}/empty --to {new}", ["empty: this folder contains neither a study", "nor a network"]),
     "method of a file": (
         "{net} --to {new} --method hinton",
-        ["--method chooses among the students of a study's folder"],
+        ["--method needs a study's folder, and this has no study.json"],
     ),
-    "no method": ("{study} --to {new}", ["--method says which of its students: baseline, hinton+balanced"]),
+    "no method": ("{study} --to {new}", ["choose one of its students with --method: baseline, hinton+balanced"]),
     "wrong method": ("{study} --method hintn+balanced --to {new}", ["did you mean 'hinton+balanced'?"]),
     "unfinished": ("{study} --method baseline --to {new}", ["baseline-seed0 is not finished; `robustkd run`"]),
     "not empty": ("{net} --to {study}", ["toy: this folder is not empty"]),
@@ -376,8 +378,8 @@ def test_the_model_of_a_run_becomes_a_version_once_whoever_names_it(logged, clie
         cli.main(["export", *name, "--register", "small parts", "--alias", "candidate"])
         said = capfd.readouterr()
         assert said.err == ""
-        how = "already as" if n else "as"
-        assert said.out == f"registered {how} version 1 of small parts: models:/small parts@candidate\n"
+        state = "already registered as" if n else "registered as"
+        assert said.out == f"{state} version 1 of small parts: models:/small parts@candidate\n"
     (version,) = client.search_model_versions("name = 'small parts'")
     assert (version.source, version.run_id) == (logged.model_uri, logged.run_id)
     assert client.get_model_version_by_alias("small parts", "candidate").version == version.version
@@ -424,5 +426,5 @@ def test_a_teacher_has_no_model_to_register(tmp_path, client, capsys):
 
 @pytest.mark.parametrize("alias", ["latest", "V12", "a b", "süß", ""])
 def test_aliases_that_mlflow_refuses_are_refused_first(alias, client):
-    with pytest.raises(export.UsageError, match="--alias"):
+    with pytest.raises(UsageError, match="--alias"):
         registry.require_valid_names("parts", alias)
