@@ -127,7 +127,7 @@ def compare(
         check_options(options)
     from pipelines.stages import compare as stage
 
-    stage.main(studies, origin, options, each=each, figure=figure, csv=csv, markdown=markdown, latex=latex)
+    stage.main(studies, origin, options, each=each, metric=figure, csv=csv, markdown=markdown, latex=latex)
 
 
 @app.command

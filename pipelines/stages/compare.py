@@ -1,16 +1,16 @@
-"""compare: what studies came to, as pages of tables and as files, from their folders or from MLflow.
+"""compare: the results of studies, printed as pages of tables and written to files; from their folders or from MLflow.
 
 In a notebook:
 
-    made = compare.read("studies")              # folders of studies or with studies in them, and MLflow run ids
-    compare_studies(made).table               # a line per study and method
-    compare.stacked(made, "classes")            # a line per study, class and method; so for any of a comparison's frames
+    comparisons = compare.load_comparisons("studies")  # folders of studies or with studies in them, MLflow run ids
+    compare_studies(comparisons).table                 # a line per study and method
+    compare.concat_tables(comparisons, "classes")      # a line per study, class and method; likewise any other table
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -30,232 +30,271 @@ from robustkd.study.comparison import HEADLINE, Comparison, compare
 from robustkd.study.conclusions import trusts_test_labels
 from robustkd.study.results import load_study
 
-CONTINUED = re.compile(r"\.\d{8}-\d{6}")  # what --fresh put aside
-PICTURES = ("per_class.png", "curves.png")
-FRAMES = {  # a comparison's frames by the names of their files
+SET_ASIDE = re.compile(r"\.\d{8}-\d{6}")  # the end of the name of a folder that --fresh replaced
+TABLE_FILES = {  # the fields of a comparison that are written as tables, by the names of their files
     **{name: name for name in ("summary", "verdicts", "classes", "per_class", "costs", "per_class_clean")},
     "along": "progress",
 }
-STACKED = ("summary", "verdicts", "classes", "costs")  # those that go into one file for several studies
+CONCATENATED = ("summary", "verdicts", "classes", "costs")  # tables of several studies that go into one file
+
+
+class OutputPaths(NamedTuple):
+    """Where the user wants tables written: a folder for CSV files, and a file each for Markdown and LaTeX."""
+
+    csv: Path | None = None
+    markdown: Path | None = None
+    latex: Path | None = None
 
 
 def main(
     studies: Sequence[str],
     origin: Literal["files", "mlflow"] = "files",
-    asked: StudySelection | None = None,
+    selection: StudySelection | None = None,
     *,
     each: bool = False,
-    figure: str = HEADLINE,
+    metric: str = HEADLINE,
     csv: Path | None = None,
     markdown: Path | None = None,
     latex: Path | None = None,
 ) -> None:
-    """Show studies and write what was asked for: one study's page, or the table across several.
+    """Print one study's page, or the table across several, and write the requested files.
 
     Args:
         studies: folders, MLflow run ids or, from MLflow, names of studies.
-        asked: the words of a study, or at least an experiment.
-        each: show a page for each of several studies too.
-        figure: what the table across studies shows.
+        origin: where studies are read from.
+        selection: the options of a study, or only an experiment.
+        each: also print a page for each of several studies.
+        metric: of the table across studies.
+        csv, markdown, latex: where to write tables.
     """
-    found = find(studies, origin, asked or StudySelection())
-    trust = True if asked is not None and asked.trust_test_labels else None
-    made = read(*found, trust=trust)
-    if figure != HEADLINE:
-        find_ranked_metric(made, figure)  # of one study too, whose page shows them all
-    frames = stack(made, figure) if len(made) > 1 else frames_of(made[0])
-    _refuse_taken(frames, csv, markdown, latex)
-    pages = [summarise_study(m, trust) for m in made] if each or len(made) == 1 else []
-    pages += [summarise_studies(made, figure, trust)] if len(made) > 1 else []
-    written = _export(frames, [part for one in pages for part in one], csv, markdown, latex)
-    for one in pages:
-        print_page(one, console)
-    if len(made) == 1 and (folder := made[0].folder) is not None:
-        try:
-            _write(made[0], folder / "comparison", trust)
-            console.print(f"tables, pictures and runs: {folder}", markup=False)
-        except OSError as error:  # somebody else's study, on a disk that is only read
-            console.print(
-                f"{folder}: the comparison cannot be written there ({error.strerror or error}); --csv, --markdown and"
-                " --latex write elsewhere",
-                markup=False,
-            )
+    selection, outputs = selection or StudySelection(), OutputPaths(csv, markdown, latex)
+    trust = True if selection.trust_test_labels else None
+    comparisons = load_comparisons(*select_studies(studies, origin, selection), trust=trust)
+    if metric != HEADLINE:
+        find_ranked_metric(comparisons, metric)  # also for one study, whose page has all metrics
+    is_single = len(comparisons) == 1
+    tables = collect_tables(comparisons[0]) if is_single else collect_tables_across(comparisons, metric)
+    _check_outputs(outputs, tables)
+    pages = [summarise_study(comparison, trust) for comparison in comparisons] if each or is_single else []
+    pages += [] if is_single else [summarise_studies(comparisons, metric, trust)]
+    written = _write_outputs(outputs, tables, [part for page in pages for part in page])
+    for page in pages:
+        print_page(page, console)
+    if is_single:
+        _update_study_folder(comparisons[0], trust)
     for paths in written:
         console.print(f"written: {paths}", markup=False)
 
 
-def _export(
-    frames: Mapping[str, pd.DataFrame],
-    whole: Page,
-    csv: Path | None,
-    markdown: Path | None,
-    latex: Path | None,
-) -> list[str]:
-    """Write what was asked for; the names of what was written."""
+def _update_study_folder(comparison: Comparison, trust: bool | None) -> None:
+    """Write a comparison into its study's folder, if it has one that is writable."""
+    folder = comparison.folder
+    if folder is None:
+        return
+    try:
+        write_comparison_files(comparison, folder / "comparison", trust)
+    except OSError as error:  # such as another user's study, or a read-only disk
+        console.print(
+            f"{folder}: the comparison cannot be written there ({error.strerror or error}); --csv, --markdown and"
+            " --latex write elsewhere",
+            markup=False,
+        )
+    else:
+        console.print(f"tables, pictures and runs: {folder}", markup=False)
+
+
+def _write_outputs(outputs: OutputPaths, tables: Mapping[str, pd.DataFrame], page: Page) -> list[str]:
+    """Write the requested files and return their names."""
     written = []
-    for path, text in ((markdown, render_markdown), (latex, render_latex)):
+    for path, render in ((outputs.markdown, render_markdown), (outputs.latex, render_latex)):
         if path is not None:
-            path.write_text(text(whole), encoding="utf-8")
+            path.write_text(render(page), encoding="utf-8")
             written.append(str(path))
-    return [*written, *([", ".join(map(str, write_csv_files(frames, csv)))] if csv is not None else [])]
+    if outputs.csv is not None:
+        written.append(", ".join(map(str, write_csv_files(tables, outputs.csv))))
+    return written
 
 
-def _refuse_taken(
-    frames: Mapping[str, pd.DataFrame], csv: Path | None, markdown: Path | None, latex: Path | None
-) -> None:
-    """Refuse files that are there, and two options for one file."""
-    wanted: dict[Path, str] = {}
-    inside = [csv, *(csv / f"{name}.csv" for name in frames)] if csv is not None else []
-    for option, path in (*(("--csv", path) for path in inside), ("--markdown", markdown), ("--latex", latex)):
-        if path is not None and (other := wanted.setdefault(path.resolve(), option)) != option:
+def _check_outputs(outputs: OutputPaths, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse files that exist, and two options that write the same file.
+
+    Raises:
+        robustkd.errors.UsageError: naming the option.
+    """
+    csv_files = [] if outputs.csv is None else [outputs.csv / f"{name}.csv" for name in tables]
+    csv_paths = [] if outputs.csv is None else [outputs.csv, *csv_files]
+    page_paths = (("--markdown", outputs.markdown), ("--latex", outputs.latex))
+    options: dict[Path, str] = {}
+    for option, path in (*(("--csv", path) for path in csv_paths), *page_paths):
+        if path is not None and (other := options.setdefault(path.resolve(), option)) != option:
             raise UsageError(f"{option} {path}: {other} writes there too, and each needs a path of its own")
-    if csv is not None:
-        if csv.is_file():
-            raise UsageError(f"--csv {csv}: this is a file, and it should be a folder for several")
-        refuse_existing("--csv", *(csv / f"{name}.csv" for name in frames))
-    for option, path in (("--markdown", markdown), ("--latex", latex)):
+    if outputs.csv is not None and outputs.csv.is_file():
+        raise UsageError(f"--csv {outputs.csv}: this is a file, and it should be a folder for several")
+    refuse_existing("--csv", *csv_files)
+    for option, path in page_paths:
         if path is not None:
             refuse_existing(option, path)
 
 
-def find(studies: Sequence[str], origin: Literal["files", "mlflow"], asked: StudySelection) -> list[str | Path]:
-    """Which studies are meant: those named, the one with these words, all of an experiment, or the newest.
+def select_studies(
+    studies: Sequence[str], origin: Literal["files", "mlflow"], selection: StudySelection
+) -> list[str | Path]:
+    """Return the studies that are named, the one with the selected options, all of an experiment, or the newest.
 
     Raises:
-        robustkd.errors.UsageError: words that name no study.
+        robustkd.errors.UsageError: the arguments select no study, or contradict each other.
     """
-    bare = StudySelection(experiment=asked.experiment, trust_test_labels=asked.trust_test_labels, out=asked.out)
-    if asked.scenario and studies:
-        raise UsageError(f"compare {studies[0]} --scenario {asked.scenario}: a study is named by one or the other")
-    if not asked.scenario and asked != bare:
+    without_study = StudySelection(
+        experiment=selection.experiment, trust_test_labels=selection.trust_test_labels, out=selection.out
+    )
+    if selection.scenario and studies:
+        raise UsageError(f"compare {studies[0]} --scenario {selection.scenario}: a study is named by one or the other")
+    if not selection.scenario and selection != without_study:
         raise UsageError("compare: options of a study find it only together with --scenario")
-    if origin == "files":
-        if asked.experiment and not asked.scenario:
-            raise UsageError(f"--experiment {asked.experiment}: experiments are MLflow's, so --from mlflow is needed")
-        return [_words(asked)] if asked.scenario else [*studies] or [newest(Path(asked.out))]
-    names = [_words(asked).name] if asked.scenario else [Path(study).name for study in studies]
+    if origin == "mlflow":
+        return _select_tracked_studies(studies, selection)
+    if selection.experiment and not selection.scenario:
+        raise UsageError(f"--experiment {selection.experiment}: experiments are MLflow's, so --from mlflow is needed")
+    if selection.scenario:
+        return [_planned_folder(selection)]
+    return [*studies] or [find_newest_study(Path(selection.out))]
+
+
+def _select_tracked_studies(studies: Sequence[str], selection: StudySelection) -> list[str | Path]:
+    """Return the MLflow run ids of the selected studies."""
+    names = [_planned_folder(selection).name] if selection.scenario else [Path(study).name for study in studies]
     if names and all(tracking.is_reference(name) for name in names):
         return [*names]
-    there = tracking.list_studies(asked.experiment)
+    tracked = tracking.list_studies(selection.experiment)
     for name in names:
-        if name not in there and not tracking.is_reference(name):
-            raise UsageError(f"{name}: MLflow has no study of this name{did_you_mean(name, there)}")
+        if name not in tracked and not tracking.is_reference(name):
+            raise UsageError(f"{name}: MLflow has no study of this name{did_you_mean(name, tracked)}")
     if names:
-        return [there.get(name, name) for name in names]
-    return [there[name] for name in sorted(there)] if asked.experiment else [next(iter(there.values()))]
+        return [tracked.get(name, name) for name in names]
+    return [tracked[name] for name in sorted(tracked)] if selection.experiment else [next(iter(tracked.values()))]
 
 
-def _words(asked: StudySelection) -> Path:
-    from pipelines import planning  # it needs torch
+def _planned_folder(selection: StudySelection) -> Path:
+    """Return the folder of the study with the selected options."""
+    from pipelines import planning  # imports torch
 
-    return planning.draft_study(asked).plan.folder
-
-
-def newest(out: Path) -> Path:
-    """The study that was worked on last."""
-    cards = sorted(out.glob("*/study.json"), key=lambda card: card.stat().st_mtime)
-    if not cards:
-        raise UsageError(f"{out}: there is no study here yet; `robustkd run --scenario noise0.4` makes one")
-    return cards[-1].parent
+    return planning.draft_study(selection).plan.folder
 
 
-def read(*studies: str | Path, trust: bool | None = None) -> list[Comparison]:
-    """The comparisons of studies: of folders, of all studies in a folder (by name), or of MLflow's parent runs by their ids.
-
-    Args:
-        trust: take test labels for clean where nobody has said so; as each study was told where not given.
+def find_newest_study(out: Path) -> Path:
+    """Return the folder of the study that was changed last.
 
     Raises:
-        robustkd.errors.UsageError: there is no study where one was named.
+        robustkd.errors.UsageError: there is no study.
+    """
+    records = sorted(out.glob("*/study.json"), key=lambda path: path.stat().st_mtime)
+    if not records:
+        raise UsageError(f"{out}: there is no study here yet; `robustkd run --scenario noise0.4` makes one")
+    return records[-1].parent
+
+
+def load_comparisons(*studies: str | Path, trust: bool | None = None) -> list[Comparison]:
+    """Load and compare studies: folders, all studies in a folder (by name), or MLflow's parent runs by their ids.
+
+    Args:
+        trust: treat test labels as clean even if that is not known; None as each study was asked to.
+
+    Raises:
+        robustkd.errors.UsageError: a folder or run is not a study, or cannot be read.
     """
     places: dict[str, Path | str] = {}
     for study in studies:
         if tracking.is_reference(str(study)) and not Path(study).exists():
             places[str(study)] = str(study)
         else:
-            for folder in _folders(Path(study)):
+            for folder in find_study_folders(Path(study)):
                 places.setdefault(str(folder.resolve()), folder)
-    return [_read(place, trust) for place in places.values()]
+    return [load_comparison(place, trust) for place in places.values()]
 
 
-def _folders(place: Path) -> list[Path]:
-    if (place / "study.json").is_file():
-        return [place]
-    inside = sorted(card.parent for card in place.glob("*/study.json"))
-    kept = [folder for folder in inside if not CONTINUED.fullmatch(folder.suffix)]
-    if not kept:
-        names = [path.name for path in place.parent.glob("*/")] if place.parent.is_dir() else []
-        hint = "" if place.exists() else did_you_mean(place.name, names)
+def find_study_folders(folder: Path) -> list[Path]:
+    """Return the folder itself if it is a study, or else the studies in it, without those that --fresh replaced.
+
+    Raises:
+        robustkd.errors.UsageError: there are none.
+    """
+    if (folder / "study.json").is_file():
+        return [folder]
+    inside = sorted(record.parent for record in folder.glob("*/study.json"))
+    current = [study for study in inside if not SET_ASIDE.fullmatch(study.suffix)]
+    if not current:
+        names = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
+        hint = "" if folder.exists() else did_you_mean(folder.name, names)
         raise UsageError(
-            f"{place}: there is no study here (it would hold a study.json){hint}; `robustkd run` makes one"
+            f"{folder}: there is no study here (it would hold a study.json){hint}; `robustkd run` makes one"
         )
-    return kept
+    return current
 
 
-def _read(place: Path | str, trust: bool | None) -> Comparison:
-    study = tracking.load_record(place) if isinstance(place, str) else load_study(place)
-    return compare(study, trusts_test_labels(study.record, trust))
+def load_comparison(study: Path | str, trust: bool | None = None) -> Comparison:
+    """Load and compare one study, from its folder or by its MLflow run id."""
+    loaded = tracking.load_record(study) if isinstance(study, str) else load_study(study)
+    return compare(loaded, trusts_test_labels(loaded.record, trust))
 
 
-def frames_of(made: Comparison) -> dict[str, pd.DataFrame]:
-    """A study's frames by the names of their files, but for those that are empty."""
-    return {name: frame for name, field in FRAMES.items() if len(frame := getattr(made, field))}
+def collect_tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
+    """Return a study's tables by the names of their files, without those that are empty."""
+    return {name: table for name, field in TABLE_FILES.items() if len(table := getattr(comparison, field))}
 
 
-def stacked(made: Sequence[Comparison], frame: str) -> pd.DataFrame:
-    """One of the studies' frames in one, with the column `study` in front.
+def collect_tables_across(comparisons: Sequence[Comparison], metric: str = HEADLINE) -> dict[str, pd.DataFrame]:
+    """Return the tables of several studies by the names of their files, without those that are empty."""
+    studies = compare_studies(comparisons, find_ranked_metric(comparisons, metric))
+    concatenated = {name: concat_tables(comparisons, TABLE_FILES[name]) for name in CONCATENATED}
+    tables = {"across": studies.table, "ranks": studies.ranks, **concatenated}
+    return {name: table for name, table in tables.items() if len(table)}
+
+
+def concat_tables(comparisons: Sequence[Comparison], field: str) -> pd.DataFrame:
+    """Concatenate a table of several studies, with the study in the first column.
 
     Args:
-        frame: a field of `Comparison` that is a frame, such as summary, classes or curves.
+        field: of `Comparison` that is a table, such as summary, classes or curves.
     """
-    parts = {}
-    for label, each in zip(study_labels([m.record for m in made]), made, strict=True):
-        part: pd.DataFrame = getattr(each, frame)
-        parts[label] = part.reset_index() if part.index.name else part
-    kept = [part.assign(study=label) for label, part in parts.items() if len(part)]
-    if not kept:
+    labels = study_labels([comparison.record for comparison in comparisons])
+    parts = []
+    for label, comparison in zip(labels, comparisons, strict=True):
+        part: pd.DataFrame = getattr(comparison, field)
+        if len(part):
+            parts.append((part.reset_index() if part.index.name else part).assign(study=label))
+    if not parts:
         return pd.DataFrame()
-    table = pd.concat(kept, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
     return table[["study", *(name for name in table if name != "study")]]
 
 
-def stack(made: Sequence[Comparison], figure: str = HEADLINE) -> dict[str, pd.DataFrame]:
-    """The frames of several studies by the names of their files."""
-    side_by_side = compare_studies(made, find_ranked_metric(made, figure))
-    frames = {
-        "across": side_by_side.table,
-        "ranks": side_by_side.ranks,
-        **{name: stacked(made, FRAMES[name]) for name in STACKED},
-    }
-    return {name: frame for name, frame in frames.items() if len(frame)}
-
-
 def write_comparison(folder: Path, trust: bool | None = None) -> None:
-    """FOLDER/comparison: the frames as CSV; the page as comparison.txt, .md and .tex; and pictures."""
-    _write(_read(folder, trust), folder / "comparison", trust)
+    """Compare a study and write the result into its folder."""
+    write_comparison_files(load_comparison(folder, trust), folder / "comparison", trust)
 
 
-def _write(made: Comparison, out: Path, trust: bool | None) -> None:
+def write_comparison_files(comparison: Comparison, folder: Path, trust: bool | None) -> None:
+    """Write tables as CSV, the page as comparison.txt, .md and .tex, pictures and the report."""
     from pipelines.report import study_report
     from pipelines.report.charts.differences import plot_class_difference_grid
     from pipelines.report.charts.epochs import plot_accuracy_curves
     from pipelines.report.charts.output import save_figure
 
-    out.mkdir(exist_ok=True)
-    for name in FRAMES:
-        (out / f"{name}.csv").unlink(missing_ok=True)  # what no longer applies goes
-    write_csv_files(frames_of(made), out)
-    whole = summarise_study(made, trust)
-    for suffix, text in (("txt", render_text), ("md", render_markdown), ("tex", render_latex)):
-        (out / f"comparison.{suffix}").write_text(text(whole), encoding="utf-8")
-    if len(made.per_class):
-        save_figure(plot_class_difference_grid(made.per_class), out / PICTURES[0])
-    if len(made.curves):
-        save_figure(plot_accuracy_curves(made.curves), out / PICTURES[1])
-    study_report.write_study_report(made, out, trusts_test_labels(made.record, trust))
+    folder.mkdir(exist_ok=True)
+    for name in TABLE_FILES:
+        (folder / f"{name}.csv").unlink(missing_ok=True)  # of tables that are empty now
+    write_csv_files(collect_tables(comparison), folder)
+    page = summarise_study(comparison, trust)
+    for suffix, render in (("txt", render_text), ("md", render_markdown), ("tex", render_latex)):
+        (folder / f"comparison.{suffix}").write_text(render(page), encoding="utf-8")
+    if len(comparison.per_class):
+        save_figure(plot_class_difference_grid(comparison.per_class), folder / "per_class.png")
+    if len(comparison.curves):
+        save_figure(plot_accuracy_curves(comparison.curves), folder / "curves.png")
+    study_report.write_study_report(comparison, folder, trusts_test_labels(comparison.record, trust))
 
 
 def show_study(folder: Path, trust: bool | None = None) -> None:
-    """Print a study's comparison."""
-    print_page(summarise_study(_read(folder, trust), trust), console)
+    """Print a study's page."""
+    print_page(summarise_study(load_comparison(folder, trust), trust), console)
     console.print(f"tables, pictures and runs: {folder}", markup=False)
