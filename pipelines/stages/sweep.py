@@ -177,7 +177,7 @@ class Card:
         if not (part.folder / "study.json").is_file():
             return
         try:
-            (made,) = compare.read(part.folder)
+            (made,) = compare.load_comparisons(part.folder)
         except errors.UsageError as error:
             self.failures.setdefault(part.folder, str(error))
             return

@@ -211,7 +211,7 @@ def test_undefined_corruptions_are_reported() -> None:
 def test_a_study_that_has_just_begun_has_a_page(seeds: int, tmp_path: Path) -> None:
     runs = [result(method, seed) for method in ("baseline", "hinton") for seed in range(seeds)]
     made = comparison.compare(LoadedStudy(record(["baseline", "hinton"]), runs, {}))
-    compare._write(made, tmp_path / "comparison", None)
+    compare.write_comparison_files(made, tmp_path / "comparison", None)
     text = (tmp_path / "comparison" / "comparison.txt").read_text()
     assert ("too few seeds" if seeds else "No run is finished yet.") in text
 
@@ -227,17 +227,17 @@ def test_without_a_baseline_recalls_are_shown() -> None:
 
 def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
     made = comparison.compare(as_given())
-    compare._write(made, tmp_path / "comparison", None)
+    compare.write_comparison_files(made, tmp_path / "comparison", None)
     written = {path.name for path in (tmp_path / "comparison").iterdir()}
     frames = {"summary", "verdicts", "classes", "per_class", "per_class_clean", "costs"}
-    assert {*compare.FRAMES} == {*frames, "along"}
-    assert {*compare.STACKED} <= {*compare.FRAMES}
+    assert {*compare.TABLE_FILES} == {*frames, "along"}
+    assert {*compare.CONCATENATED} <= {*compare.TABLE_FILES}
     assert {f"{name}.csv" for name in frames} | {f"comparison.{x}" for x in ("txt", "md", "tex")} <= written
-    for name, frame in compare.frames_of(made).items():
+    for name, frame in compare.collect_tables(made).items():
         index = 0 if frame.index.name else None
         back = pd.read_csv(tmp_path / "comparison" / f"{name}.csv", index_col=index)
         pd.testing.assert_frame_equal(back, frame, check_dtype=False, check_exact=True)
-    compare._write(comparison.compare(known()), tmp_path / "comparison", None)
+    compare.write_comparison_files(comparison.compare(known()), tmp_path / "comparison", None)
     assert not (tmp_path / "comparison" / "per_class_clean.csv").exists(), (
         "the file is of a study that is no longer there"
     )
@@ -290,9 +290,9 @@ def write_studies(folder: Path) -> list[Path]:
 
 def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, aside = write_studies(tmp_path / "studies")
-    made = compare.read(tmp_path / "studies", first, first / ".." / first.name)
+    made = compare.load_comparisons(tmp_path / "studies", first, first / ".." / first.name)
     assert [m.folder for m in made] == [second, first], "by name, each once, without what was put aside"
-    assert compare.read(aside)[0].folder == aside
+    assert compare.load_comparisons(aside)[0].folder == aside
     cli.main(["compare", str(tmp_path / "studies")])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert lines[0] == "balanced accuracy, mean ± standard deviation over 5 seeds, per cent"
@@ -311,13 +311,13 @@ def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_notebook_gets_one_frame(tmp_path: Path) -> None:
     write_studies(tmp_path)
-    made = compare.read(tmp_path)
+    made = compare.load_comparisons(tmp_path)
     assert len(compare_studies(made).table) == 2 * (1 + 5 + 1)
-    table = compare.stacked(made, "classes")
+    table = compare.concat_tables(made, "classes")
     assert table.columns[0] == "study"
     assert len(table) == 2 * 3 * 3
-    assert set(compare.stacked(made, "summary")["study"]) == {"clean", "noise0.4"}
-    assert compare.stacked(made, "per_class_clean").empty
+    assert set(compare.concat_tables(made, "summary")["study"]) == {"clean", "noise0.4"}
+    assert compare.concat_tables(made, "per_class_clean").empty
 
 
 def test_tables_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,7 +463,7 @@ def test_the_newest_study_is_shown_by_default(
         os.utime(path / "study.json", (1e9 + (age == 1), 1e9 + (age == 1)))
     cli.main(["compare"])
     assert "tables, pictures and runs: studies/toy-clean-1" in capsys.readouterr().out
-    assert compare.find([], "files", StudySelection(out="studies")) == [Path("studies/toy-clean-1")]
+    assert compare.select_studies([], "files", StudySelection(out="studies")) == [Path("studies/toy-clean-1")]
 
 
 def test_test_labels_are_trusted_as_requested_now_else_as_in_the_study() -> None:

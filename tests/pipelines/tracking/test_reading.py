@@ -104,7 +104,7 @@ def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamesp
         equal(comparison.compare(mlflow, True), comparison.compare(files, True))
         assert list(comparison.compare(mlflow).per_class.index) == NAMES
     pages = [
-        render_text(summarise_studies(compare.read(*places)))
+        render_text(summarise_studies(compare.load_comparisons(*places)))
         for places in ((told.out,), [ids[name] for name in sorted(ids)])
     ]
     assert pages[0] == pages[1]
@@ -301,7 +301,7 @@ def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNames
         tracking.load_record(bare)
     client.log_text(bare, '{"format": 2}', "config.json")
     with pytest.raises(UsageError, match=f"{bare}, config.json: this file is damaged: 'methods' is missing or wrong"):
-        compare.read(bare)
+        compare.load_comparisons(bare)
     client.log_text(bare, record_text(1), "config.json")
     tags = {"role": "student", "mlflow.parentRunId": bare}
     child = client.create_run(where, tags=tags, run_name="x").info.run_id
@@ -322,7 +322,7 @@ def test_no_store_is_made_by_looking_for_one(tmp_path: Path, monkeypatch: pytest
         if uri:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(UsageError, match=r"there is no MLflow store .*\.db; set MLFLOW_TRACKING_URI"):
-            compare.find([], "mlflow", StudySelection())
+            compare.select_studies([], "mlflow", StudySelection())
     assert not list(tmp_path.iterdir())
 
 
