@@ -40,8 +40,8 @@ Config = Annotated[
 ]
 
 
-@app.command
-def run(options: Options, *, dry_run: bool = False, config: Config = None) -> None:
+@app.command(name="run")
+def run_command(options: Options, *, dry_run: bool = False, config: Config = None) -> None:
     """Run all stages of a study: prepare, teacher, distil, evaluate, compare.
 
     Parameters
@@ -55,8 +55,8 @@ def run(options: Options, *, dry_run: bool = False, config: Config = None) -> No
     stage.main(options, dry_run=dry_run)
 
 
-@app.command
-def prepare(options: Options, *, config: Config = None) -> None:
+@app.command(name="prepare")
+def prepare_command(options: Options, *, config: Config = None) -> None:
     """Read the data, apply the scenario and write the result to manifests."""
     check_options(options)
     from pipelines.stages import prepare as stage
@@ -64,8 +64,8 @@ def prepare(options: Options, *, config: Config = None) -> None:
     stage.main(options)
 
 
-@app.command
-def teacher(options: Options, *, config: Config = None) -> None:
+@app.command(name="teacher")
+def teacher_command(options: Options, *, config: Config = None) -> None:
     """Train the teachers of a study."""
     check_options(options)
     from pipelines.stages import teacher as stage
@@ -73,8 +73,8 @@ def teacher(options: Options, *, config: Config = None) -> None:
     stage.main(options)
 
 
-@app.command
-def distil(options: Options, *, config: Config = None) -> None:
+@app.command(name="distil")
+def distil_command(options: Options, *, config: Config = None) -> None:
     """Train the students of a study from its trained teachers."""
     check_options(options)
     from pipelines.stages import distil as stage
@@ -82,8 +82,8 @@ def distil(options: Options, *, config: Config = None) -> None:
     stage.main(options)
 
 
-@app.command
-def evaluate(options: Options, *, config: Config = None) -> None:
+@app.command(name="evaluate")
+def evaluate_command(options: Options, *, config: Config = None) -> None:
     """Evaluate the trained networks of a study again."""
     check_options(options)
     from pipelines.stages import evaluate as stage
@@ -91,8 +91,8 @@ def evaluate(options: Options, *, config: Config = None) -> None:
     stage.main(options)
 
 
-@app.command
-def compare(
+@app.command(name="compare")
+def compare_command(
     *studies: str,
     origin: Annotated[Literal["files", "mlflow"], Parameter(name="--from")] = "files",
     each: bool = False,
@@ -130,8 +130,8 @@ def compare(
     stage.main(studies, origin, options, each=each, metric=figure, csv=csv, markdown=markdown, latex=latex)
 
 
-@app.command
-def sweep(
+@app.command(name="sweep")
+def sweep_command(
     options: Annotated[SweepOptions, Parameter(name="*")], *, dry_run: bool = False, config: Config = None
 ) -> None:
     """Run a study for each scenario and data set, and tabulate them: methods in rows, scenarios in columns.
@@ -151,8 +151,8 @@ def sweep(
     stage.main(options, dry_run=dry_run)
 
 
-@app.command
-def describe(
+@app.command(name="describe")
+def describe_command(
     scenario: str,
     /,
     *,
@@ -184,8 +184,8 @@ def describe(
     stage.main(scenario, steps, data or DataOptions(), seed, save, figure)
 
 
-@app.command
-def audit(spec: str, /, *, options: Annotated[AuditOptions | None, Parameter(name="*")] = None) -> None:
+@app.command(name="audit")
+def audit_command(spec: str, /, *, options: Annotated[AuditOptions | None, Parameter(name="*")] = None) -> None:
     """Estimate the label noise of a data set, and list, prune or relabel suspicious labels.
 
     Parameters
@@ -202,8 +202,8 @@ def audit(spec: str, /, *, options: Annotated[AuditOptions | None, Parameter(nam
     stage.main(options)
 
 
-@app.command
-def check_data(
+@app.command(name="check-data")
+def check_data_command(
     spec: str,
     /,
     *,
@@ -235,8 +235,8 @@ def check_data(
     stage.main(spec, data_dir=data_dir, download=download, image_size=image_size, least=least, as_json=json)
 
 
-@app.command
-def predict(
+@app.command(name="predict")
+def predict_command(
     model: str,
     images: str,
     /,
@@ -269,8 +269,8 @@ def predict(
     stage.main(model, images, to, device, skip_bad_images)
 
 
-@app.command
-def export(
+@app.command(name="export")
+def export_command(
     model: str,
     /,
     *,
@@ -290,7 +290,7 @@ def export(
     model
         A model.pt, a study's folder with --method, an MLflow run id or a model URI.
     method
-        Method of the student in a study's folder; the student is always the first seed's, which no result decides.
+        Method of the student in a study's folder; the student is always the first seed's, independent of the results.
     to
         The folder to write model.onnx, model.pt2, card.json and README.md to; it must be empty or not exist.
     formats

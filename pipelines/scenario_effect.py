@@ -143,7 +143,7 @@ def match_samples(before: View, after: View) -> Labels:
     return row
 
 
-def select_corrupted(view: View, limit: int) -> list[tuple[NDArray[np.uint8], str, str]]:
+def corrupted_samples(view: View, limit: int) -> list[tuple[NDArray[np.uint8], str, str]]:
     """Select corrupted samples by their keys: image (C, H, W), published label or "foreign", label shown."""
     corrupted = np.flatnonzero(view.published_labels != view.labels)
     # A foreign image that is shown several times has one key, and is selected once.

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import console
-from pipelines.scenario_effect import ScenarioEffect, StepEffect, apply_steps, measure_scenario, select_corrupted
+from pipelines.scenario_effect import ScenarioEffect, StepEffect, apply_steps, corrupted_samples, measure_scenario
 from robustkd.data import manifest, sources
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.splits import split_source
@@ -66,7 +66,7 @@ def draw_figure(path: Path, effect: ScenarioEffect, view: View, title: str) -> N
     from pipelines.report.charts.output import save_figure
     from pipelines.report.charts.scenarios import plot_scenario
 
-    samples = select_corrupted(view, SAMPLES)
+    samples = corrupted_samples(view, SAMPLES)
     save_figure(plot_scenario(effect.per_class, effect.transitions, samples, title), path)
     console.print(f"figure: {path}", markup=False)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import scenarios
 from pipelines import cli
-from pipelines.scenario_effect import ScenarioEffect, apply_steps, measure_scenario, select_corrupted
+from pipelines.scenario_effect import ScenarioEffect, apply_steps, corrupted_samples, measure_scenario
 from pipelines.stages import describe
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split_source
@@ -229,14 +229,14 @@ def test_a_sheet_shows_corrupted_samples_with_both_labels() -> None:
     view = View.of(source("toy", labels))
     after = scenarios.parse("noise0.5")(Lend()(view))
     images = pictured(after)
-    cells = select_corrupted(after, describe.SAMPLES)
+    cells = corrupted_samples(after, describe.SAMPLES)
     assert len(cells) == describe.SAMPLES
     assert {before for _, before, _ in cells} == {"foreign", "a", "b"}
     for image, before, shown in cells:
         assert (before, shown) in images[image.tobytes()]
         assert before != shown
-    assert select_corrupted(view, 24) == []
-    assert [before for _, before, _ in select_corrupted(Lend(again=True)(view), 24)] == ["foreign"], "one image, once"
+    assert corrupted_samples(view, 24) == []
+    assert [before for _, before, _ in corrupted_samples(Lend(again=True)(view), 24)] == ["foreign"], "one image, once"
 
 
 def pictured(view: View) -> dict[bytes, set[tuple[str, str]]]:
