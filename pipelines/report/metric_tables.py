@@ -13,8 +13,8 @@ from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS, has_undefined_corr
 
 CLEAN_PREFIX = "clean_"  # of metrics on the test rows with a clean label
 MIN_CLASSES_FOR_THIRDS = 9
-FREQUENCY_GROUPS = "many: over 100 training images, medium: 20 to 100, few: under 20"
-SIZE_THIRDS = "thirds of the classes by their number of training images"
+FREQUENCY_LEGEND = "many: over 100 training images, medium: 20 to 100, few: under 20"
+THIRDS_LEGEND = "thirds of the classes by their number of training images"
 
 
 def performance_table(comparison: Comparison) -> Table | None:
@@ -34,7 +34,7 @@ def clean_performance_table(comparison: Comparison) -> Table | None:
 def class_size_table(comparison: Comparison) -> Table | None:
     """Build the table of mean recall by groups of classes of similar size."""
     names = class_size_names(comparison)
-    groups = FREQUENCY_GROUPS if {*names} <= {*metrics_of("frequency")} else SIZE_THIRDS
+    groups = FREQUENCY_LEGEND if {*names} <= {*metrics_of("frequency")} else THIRDS_LEGEND
     return build_metric_table(comparison, f"mean recall by class size ({groups})", names)
 
 

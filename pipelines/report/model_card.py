@@ -9,7 +9,7 @@ from robustkd.evaluation.results import NetMetrics
 from robustkd.study.conclusions import test_label_caveat
 from robustkd.study.results import RunResult, StudyRecord
 
-Metrics = Mapping[str, Any]
+MetricSummary = Mapping[str, Any]
 
 
 def describe_model(card: Mapping[str, Any], result: RunResult | None, study: StudyRecord | None) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _origin_rows(about: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(name, value) for name, value in rows.items() if value is not None]
 
 
-def _metric_rows(parts: list[Metrics]) -> list[list[str]]:
+def _metric_rows(parts: list[MetricSummary]) -> list[list[str]]:
     """Return a row per metric: its label, and its value on each part of the test set."""
     rows = []
     for name, metric in METRICS.items():
@@ -146,7 +146,7 @@ def _metric_notes(about: Mapping[str, Any]) -> str:
     return " ".join(notes)
 
 
-def _class_rows(classes: list[str], metrics: Metrics) -> list[list[str]]:
+def _class_rows(classes: list[str], metrics: MetricSummary) -> list[list[str]]:
     """Return a row per class: name, recall and test rows."""
     recall, support = metrics.get("recall", {}), metrics.get("support", {})
     return [[name, format_percent(recall.get(name)), str(support.get(name, "-"))] for name in classes]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pipelines.report.charts.axes import PANEL_WIDTH, panel_axes, set_log_ticks
+from pipelines.report.charts.axes import PANEL_LEFT, PANEL_WIDTH, panel_axes, set_log_ticks
 from pipelines.report.charts.labels import shorten_distinctly, text_width
 from pipelines.report.charts.style import BETTER_COLOUR, FAINT, INK, PANEL_STYLE
 
@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 @rc_context(PANEL_STYLE)
 def plot_class_sizes(counts: "pd.Series[float]", recalls: Mapping[str, "pd.Series[float]"]) -> Figure:
     """Plot the recall of each class by its number of training images: rings for the first method, discs for the second."""
-    figure, axes = panel_axes(PANEL_WIDTH, 2.9, 0.45)
+    figure, axes = panel_axes(PANEL_WIDTH, 2.9, PANEL_LEFT)
     frame = pd.DataFrame({**{str(n): 100 * values for n, values in enumerate(recalls.values())}, "count": counts})
     if len(recalls) == 2:
         axes.vlines(frame["count"], frame["0"], frame["1"], color=FAINT, lw=0.9)

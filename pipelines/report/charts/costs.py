@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.report.charts.axes import panel_axes, set_log_ticks
+from pipelines.report.charts.axes import PANEL_LEFT, panel_axes, set_log_ticks
 from pipelines.report.charts.labels import label_margin, shorten_distinctly
 from pipelines.report.charts.style import FAINT, MUTED, PANEL_STYLE
 
@@ -27,7 +27,7 @@ def plot_costs(table: pd.DataFrame, highlighted: Mapping[str, str]) -> Figure:
     names = shorten_distinctly(table.index)
     name_width = label_margin(names, 7.5)
     height = max(2.9, 0.62 + NAME_PITCH * len(table))
-    figure, axes = panel_axes(2.75 + name_width, height, 0.45, right=name_width + 0.3)
+    figure, axes = panel_axes(2.75 + name_width, height, PANEL_LEFT, right=name_width + 0.3)
     accuracy = 100 * table["accuracy"].astype(float)
     # A method that failed must not press the others together: it is drawn at the edge, with its number.
     floor = accuracy.quantile(0.25) - 3 * (accuracy.max() - accuracy.quantile(0.25))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipelines.report.charts.axes import PANEL_WIDTH, limit_to_percent, panel_axes, set_epoch_ticks
+from pipelines.report.charts.axes import PANEL_LEFT, PANEL_WIDTH, limit_to_percent, panel_axes, set_epoch_ticks
 from pipelines.report.charts.labels import shorten, shorten_distinctly
 from pipelines.report.charts.style import COLOURS, FAINT, FIGURE_STYLE, INK, PANEL_STYLE, line_style, panel_line_styles
 
@@ -68,7 +68,7 @@ def plot_epochs(
         methods: those in colours of their own, the first in ink; all others are thin lines in the background.
         stop: epoch and share at which the baseline was stopped early.
     """
-    figure, axes = panel_axes(PANEL_WIDTH, 2.5, 0.45)
+    figure, axes = panel_axes(PANEL_WIDTH, 2.5, PANEL_LEFT)
     lines = mean_over_seeds(curves, column)
     for method in dict.fromkeys(curves["method"]):
         if method not in methods:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pipelines.report.charts.axes import panel_axes
+from pipelines.report.charts.axes import PANEL_LEFT, panel_axes
 from pipelines.report.charts.style import INK, MUTED, PANEL_STYLE, WORSE_COLOUR
 from robustkd.evaluation.results import ReliabilityBin
 
@@ -13,7 +13,7 @@ from robustkd.evaluation.results import ReliabilityBin
 @rc_context(PANEL_STYLE)
 def plot_reliability(bins: Sequence[ReliabilityBin], colour: str) -> Figure:
     """Plot the accuracy of each bin as a bar, its gap to the confidence as a line, and the number of its rows as a low bar."""
-    figure, axes = panel_axes(2.9, 2.7, 0.45)
+    figure, axes = panel_axes(2.9, 2.7, PANEL_LEFT)
     largest = max(1, *(each.count for each in bins))
     axes.plot([0, 100], [0, 100], color=MUTED, lw=0.9, ls=(0, (4, 2)))
     for each in bins:

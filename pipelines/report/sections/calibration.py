@@ -39,7 +39,7 @@ def _picture_reliability(comparison: Comparison, examples: Examples, method: str
     top = [each for each in bins if each.count][-1]
     alt = (
         f"Reliability of {method}: {error}; at a confidence of {format_value(top.confidence or 0.0)} % the accuracy is"
-        f" {format_value(top.accuracy or 0.0)} % of {top.count} predictions."
+        f" {format_value(top.accuracy or 0.0)} %, over {top.count} predictions."
     )
     role = examples.roles[method]
     colour = MUTED if role == "baseline" else BETTER_COLOUR

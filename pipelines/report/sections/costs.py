@@ -13,7 +13,7 @@ from pipelines.report.section import Picture, Section
 from robustkd.study.comparison import Comparison
 from robustkd.study.results import TEACHER
 
-COLUMNS = (
+COST_TABLE_KEYS = (
     *("method", "seconds", "teacher_seconds", "images_per_second", "peak_memory"),
     *("parameters", "macs", "images"),
 )
@@ -27,7 +27,7 @@ def build_cost_section(comparison: Comparison, examples: Examples) -> Section | 
         return None
     times = _accuracy_by_seconds(comparison)
     pictures = [_picture_costs(times, examples)] if len(times) else []
-    return Section("cost", "Cost", pictures=pictures, tables=[replace(table.select(COLUMNS), note=NOTE)])
+    return Section("cost", "Cost", pictures=pictures, tables=[replace(table.select(COST_TABLE_KEYS), note=NOTE)])
 
 
 def _accuracy_by_seconds(comparison: Comparison) -> pd.DataFrame:

@@ -27,8 +27,7 @@ def build_metric_section(comparison: Comparison) -> Section:
         robustness_table(comparison),
     ]
     present = [table for table in tables if table is not None]
-    lead = "At the last epoch, mean ± standard deviation over the seeds, in per cent where no other unit is given;"
-    lead += " the best method in bold."
+    lead = "At the last epoch, in per cent where no other unit is given; the best method in bold."
     notes = [] if len(comparison.summary) else ["No run is finished yet."]
     notes += map(to_sentence, describe_undefined_corruptions(comparison))
     return Section("methods", "All metrics", lead if present else "", tables=present, notes=notes)

@@ -12,7 +12,7 @@ from robustkd.study.comparison import Comparison, hide_uninformative_intervals
 from robustkd.study.conclusions import verdict_rule
 from robustkd.study.results import BASELINE
 
-COLUMNS = ("method", "difference", "interval", "bootstrap", "verdict", "p_holm", "p")
+VERDICT_TABLE_KEYS = ("method", "difference", "interval", "bootstrap", "verdict", "p_holm", "p")
 
 
 def build_verdict_section(comparison: Comparison, trust: bool) -> Section | None:
@@ -26,7 +26,7 @@ def build_verdict_section(comparison: Comparison, trust: bool) -> Section | None
     note = "Points of balanced accuracy at the last epoch, paired seed by seed"
     note += "." if uneven else f": {format_count(int(verdicts['n'].iloc[0]), 'pair')} each."
     optional = [*(["pairs"] if uneven else []), "difference_stopped", "difference_plain"]
-    columns = [*COLUMNS, *optional, *(["reference"] if several else [])]
+    columns = [*VERDICT_TABLE_KEYS, *optional, *(["reference"] if several else [])]
     known = verdicts[verdicts["difference"].notna()].sort_values("difference", ascending=False)
     return Section(
         "verdicts",

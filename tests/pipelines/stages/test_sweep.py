@@ -175,8 +175,8 @@ def test_the_page_has_a_table_per_data_set_and_its_rules_once(here: Path) -> Non
     assert plain.count("average rank") == 2
     assert plain.count("No verdict: the test labels are as given") == 1
     assert plain.count("npz:one.npz: test labels as given") == 1  # they are not known to be clean
-    heads = [line for line in markdown.splitlines() if line.startswith("|  |")]
-    assert heads == ["|  | noise0.2 | clean | average rank |"] * 2
+    heads = [line for line in markdown.splitlines() if line.startswith("| method |")]
+    assert heads == ["| method | noise0.2 | clean | average rank |"] * 2
     (line,) = {line for line in markdown.splitlines()[:12] if line.startswith("| teacher")}
     assert line.endswith("| - |"), "the teacher has no rank"
     assert markdown.count("**") >= 2 * (2 + 2), "titles, and a best in each column"
@@ -193,10 +193,10 @@ def test_the_number_of_seeds_is_in_each_cell_where_it_differs(here: Path) -> Non
     for results, differs in ((study.results, False), (kept, True)):
         made = comparison.compare(study._replace(results=results))
         (grid,) = (shown for shown in sweep.page([part], {folder: made}) if isinstance(shown, Table))
-        cells = {row[0]: row[1] for row in grid.rows}
+        cells = {row.cells[0].text: row.cells[1].full_text for row in grid.rows}
         assert cells["hinton"].endswith("(1)") == differs
         assert cells["baseline"].endswith("(2)") == differs
-        assert all("(" not in row[-1] for row in grid.rows), "ranks have no seeds"
+        assert all("(" not in row.cells[-1].full_text for row in grid.rows), "ranks have no seeds"
 
 
 def test_finished_runs_are_reused_and_more_seeds_find_the_same_folder(data: str, trained: list[str]) -> None:
