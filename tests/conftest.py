@@ -12,7 +12,41 @@ from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from scenarios import SCENARIOS
 
+# Files and folders of tests that are more than a unit; the longest matching path decides, and all others are unit tests.
+KINDS = {
+    "tests/contracts": "integration",
+    "tests/golden": "integration",
+    "tests/label_audit": "integration",
+    "tests/study": "integration",
+    "tests/pipelines": "integration",
+    "tests/test_benchmarks.py": "integration",
+    "tests/test_estimator.py": "integration",
+    "tests/evaluation/test_robustness.py": "integration",
+    "tests/pipelines/report/test_report_browser.py": "end_to_end",
+    "tests/pipelines/stages/test_sweep.py": "end_to_end",
+    "tests/pipelines/test_end_to_end.py": "end_to_end",
+    "tests/pipelines/test_stages.py": "end_to_end",
+    "tests/pipelines/tracking/test_serving.py": "end_to_end",
+}
+SERVERS = {"server", "browser"}  # fixtures that start a server or a browser
+
 torch.set_num_threads(1)  # on two cores, default threads make a suite of small nets ten times slower
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test as unit, integration or end_to_end by its path; those marked slow or gpu are none of them."""
+    for item in items:
+        if item.get_closest_marker("slow") is None and item.get_closest_marker("gpu") is None:
+            item.add_marker(kind_of_test(item.path.relative_to(config.rootpath).as_posix(), item))
+
+
+def kind_of_test(path: str, item: pytest.Item) -> str:
+    """Return the mark of a test in a file."""
+    if SERVERS & set(getattr(item, "fixturenames", ())):
+        return "end_to_end"
+    matching = [prefix for prefix in KINDS if path == prefix or path.startswith(f"{prefix}/")]
+    return KINDS[max(matching, key=len)] if matching else "unit"
 
 
 @pytest.fixture(autouse=True, scope="session")

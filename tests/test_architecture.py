@@ -164,7 +164,7 @@ def test_forbidden_imports_are_found() -> None:
     ]
     assert forbidden_imports("scenarios.mine", {"robustkd.study.plan", "robustkd.data.view"}) == ["robustkd.study.plan"]
     assert forbidden_imports("pipelines.tracking.mine", {"pipelines.report.renderers.html"}) == [
-        "pipelines.report.html"
+        "pipelines.report.renderers.html"
     ]
 
 
