@@ -12,12 +12,15 @@ from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from scenarios import SCENARIOS
 
-# Files and folders of tests that are more than a unit; the longest matching path decides, and all others are unit tests.
+# Files and folders of tests that are more than a unit; the longest matching path decides. Others are unit tests, unless they
+# start another process.
 KINDS = {
     "tests/contracts": "integration",
     "tests/golden": "integration",
     "tests/label_audit": "integration",
     "tests/study": "integration",
+    "tests/models/test_external.py": "integration",
+    "tests/models/test_feature_taps.py": "integration",
     "tests/pipelines": "integration",
     "tests/test_benchmarks.py": "integration",
     "tests/test_estimator.py": "integration",
@@ -46,7 +49,10 @@ def kind_of_test(path: str, item: pytest.Item) -> str:
     if SERVERS & set(getattr(item, "fixturenames", ())):
         return "end_to_end"
     matching = [prefix for prefix in KINDS if path == prefix or path.startswith(f"{prefix}/")]
-    return KINDS[max(matching, key=len)] if matching else "unit"
+    if matching:
+        return KINDS[max(matching, key=len)]
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    return "integration" if code is not None and "subprocess" in code.co_names else "unit"
 
 
 @pytest.fixture(autouse=True, scope="session")

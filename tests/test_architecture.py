@@ -93,11 +93,14 @@ LAW = {
     "pipelines.report.charts": "evaluation study pipelines.report.formatting",
     "pipelines.tracking": "robustkd pipelines.console pipelines.locks pipelines.report.charts",
     "pipelines.report": "robustkd pipelines.report.formatting pipelines.report.charts pipelines.tracking",
+    "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
+    "pipelines.scenario_effect": "data scenarios",
+    "pipelines.exporters": "robustkd",
     "pipelines.planning": "robustkd scenarios pipelines.console pipelines.tracking",
     "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
-        " pipelines.planning pipelines.session"
+        " pipelines.planning pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters"
     ),
     "pipelines.cli": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.arguments pipelines.listing pipelines.stages"

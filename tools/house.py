@@ -161,9 +161,8 @@ def format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in largest[:8]) + (", ..." if len(largest) > 8 else "")
 
 
-def report(root: Path) -> str:
-    """Return the counts of a checkout, one per line."""
-    modules = load_modules(root)
+def describe_counts(modules: Mapping[str, Module]) -> str:
+    """Return the counts of a checkout's modules, one per line."""
     functions, files = long_functions(modules), long_files(modules)
     cycles, names, sites = import_cycles(import_graph(modules)), repeated_names(modules), parse_sites(modules)
     metrics = metric_files(modules, list_metrics())
@@ -183,4 +182,5 @@ def report(root: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(report(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1]).resolve()))
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
+    print(describe_counts(load_modules(root.resolve())))
