@@ -1,11 +1,10 @@
-"""sweep: a study for each scenario and data set, and one table of all: methods down, scenarios across.
+"""sweep: a study for each scenario and data set, and one table of all: methods in rows, scenarios in columns.
 
-Each is an ordinary study in OUT, found again by the same words by `robustkd run` and `robustkd compare`. So a sweep that was
-stopped goes on where it was, and one with more scenarios, methods or seeds uses what is there. Within a study all methods of
-a seed share their teacher. A teacher hangs on the data and the scenario it was trained under, and a sweep has each pair once:
-there is none left that two studies could share.
+Each is an ordinary study in OUT, which `robustkd run` and `robustkd compare` find by the same options. So an interrupted sweep
+continues where it stopped, and one with more scenarios, methods or seeds reuses what is finished. Within a study all methods of
+a seed share their teacher. Two studies cannot share one: it depends on data set and scenario, and a sweep has each pair once.
 
-OUT/sweep-NAME/sweep.json     the words, the studies' folders, what failed
+OUT/sweep-NAME/sweep.json     the options, the studies' folders, what failed
                table.csv      a line per study and row: mean, std, seeds, difference, verdict (robustkd.study.across)
                ranks.csv      average ranks, per data set and over all studies
                table.md, table.tex, table.txt
@@ -48,219 +47,244 @@ from robustkd.study.results import BASELINE
 from robustkd.study.run import estimate_training
 from robustkd.study.run_folder import load_network
 
-FIRST = 3  # methods that the curves show beside the baseline
+MAX_CURVES = 3  # methods that the picture of curves shows next to the baseline
 
-Made = Mapping[Path, Comparison]  # by the study's folder, of those that have any result
-Blocks = Mapping[str, Made]  # by data set
+Comparisons = Mapping[Path, Comparison]  # by the study's folder, of the studies that have any result
 
 
-class Part(NamedTuple):
+class SweepStudy(NamedTuple):
     """One study of a sweep."""
 
-    asked: StudyOptions
+    options: StudyOptions
     folder: Path
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
-        return f"{self.asked.dataset}, {self.asked.scenario}"
+        """Data set and scenario."""
+        return f"{self.options.dataset}, {self.options.scenario}"
 
 
 def main(options: SweepOptions, *, dry_run: bool = False) -> None:
-    """Check all studies, then do one after another, and set them side by side; or say what that would take.
+    """Check all studies, run one after another, and compare them; or estimate what that would take.
 
     Raises:
-        robustkd.errors.UsageError: a word, a data set or a combination of them that cannot work; nothing was trained.
-        robustkd.errors.ExecutionError: some studies are not whole; the message names them, and the others are finished.
+        robustkd.errors.UsageError: an option, a data set or a combination of them that cannot work; nothing was trained.
+        robustkd.errors.ExecutionError: some studies are incomplete; the message names them, and the others are finished.
     """
     if dry_run:
-        forecast(options)
+        print_sweep_forecast(options)
         return
-    parts = [Part(asked, draft.plan.folder) for asked, draft in drafts(options)]
-    name = options.name or digest(text="\n".join(sorted(part.folder.name for part in parts)))[:8]
-    folder = place(Path(options.out), name)
+    studies = [SweepStudy(study_options, draft.plan.folder) for study_options, draft in draft_studies(options)]
+    name = options.name or digest(text="\n".join(sorted(study.folder.name for study in studies)))[:8]
+    folder = find_sweep_folder(Path(options.out), name)
     tracker = tracking.open_tracker(options.tracker, options.experiment)
     with session.study_lock(folder):
-        card = Card(options, name, parts, folder)
-        tracker.start_study(
-            folder.name,
-            params=card.given,
-            resolved={"studies": len(parts), "robustkd": robustkd.__version__},
-            config=card.content,
-            scenario_files=[],
-            dataset={},
-            tags={"stage": "sweep", "sweep": name},
-        )
-        whole = False
-        try:
-            conduct(card)
-            whole = not card.failures
-        finally:
-            tracker.finish_study(folder if folder.exists() else None, failed=not whole)
-    print_page(page(parts, card.made), console)
+        sweep = Sweep(options, name, studies, folder)
+        run_tracked(sweep, tracker)
+    print_page(build_sweep_page(studies, sweep.comparisons), console)
     console.print(f"tables, curves and the studies' folders: {folder}", markup=False)
-    failed = [part for part in parts if part.folder in card.failures]
-    for part in failed:
-        console.print(f"not whole: {part.title}: {card.failures[part.folder]}", markup=False)
+    failed = [study for study in studies if study.folder in sweep.failures]
+    for study in failed:
+        console.print(f"incomplete: {study.title}: {sweep.failures[study.folder]}", markup=False)
     if failed:
-        titles = "; ".join(part.title for part in failed)
+        titles = "; ".join(study.title for study in failed)
         raise errors.ExecutionError(
-            f"{len(failed)} of {len(parts)} studies are not whole: {titles}; the same command tries again"
+            f"{len(failed)} of {len(studies)} studies are incomplete: {titles}; the same command tries again"
         )
 
 
-def place(out: Path, name: str) -> Path:
-    """The sweep's own folder; one that is somebody else's is refused."""
+def find_sweep_folder(out: Path, name: str) -> Path:
+    """Return the folder of a sweep's tables.
+
+    Raises:
+        robustkd.errors.UsageError: the folder exists and is not a sweep's.
+    """
     legal = re.sub(r"[^A-Za-z0-9.+=_-]+", "-", name).strip("-") or digest(text=name)[:8]
     folder = out / f"sweep-{legal}"
     if folder.exists() and not (folder / "sweep.json").is_file():
-        raise errors.UsageError(f"--name {name}: {folder} is there already and holds no sweep; another name is needed")
+        raise errors.UsageError(f"--name {name}: {folder} exists already and is not a sweep; choose another name")
     return folder
 
 
-def drafts(options: SweepOptions) -> Iterator[tuple[StudyOptions, planning.Draft]]:
-    """Every study, as asked for and thought through; those that come to the same folder once.
+def draft_studies(options: SweepOptions) -> Iterator[tuple[StudyOptions, planning.Draft]]:
+    """Plan every study; options that result in the same folder once.
 
-    Each scenario is drawn from its data. What the nets and images allow is found out by the first study of each data set for
-    all of them, since building thirty methods takes more than a second.
+    Each scenario is drawn from its data. Which methods the networks and images allow is checked by the first study of each
+    data set for all of them, since constructing thirty methods takes more than a second.
 
     Raises:
         robustkd.errors.UsageError: one of them cannot work.
     """
-    first: Plan | None = None
-    seen = set()
-    for asked in options.studies():
-        again = first is not None and first.options.dataset == asked.dataset
-        try:  # methods are no part of a study's identity
-            draft = planning.draft_study(replace(asked, methods=BASELINE) if again else asked)
+    first: Plan | None = None  # of the data set
+    folders = set()
+    for study in options.studies():
+        checked = first is not None and first.options.dataset == study.dataset
+        try:  # methods are not part of a study's identity
+            draft = planning.draft_study(replace(study, methods=BASELINE) if checked else study)
         except errors.UsageError as error:
-            raise errors.UsageError(f"{asked.dataset}, {asked.scenario}: {error}") from None
-        if first is None or not again:
+            raise errors.UsageError(f"{study.dataset}, {study.scenario}: {error}") from None
+        if first is None or not checked:
             first = draft.plan
         else:
-            shared = replace(asked, methods=first.options.methods)
+            shared = replace(study, methods=first.options.methods)
             draft = replace(draft, plan=replace(draft.plan, options=shared, jobs=first.jobs, threads=first.threads))
-        if draft.plan.folder not in seen:
-            seen.add(draft.plan.folder)
-            yield asked, draft
+        if draft.plan.folder not in folders:
+            folders.add(draft.plan.folder)
+            yield study, draft
 
 
-class Card:
-    """How far a sweep is: its comparisons and its failures, and the files that say so."""
+class Sweep:
+    """The progress of a sweep: its comparisons and failures so far, and the files that record them.
 
-    def __init__(self, options: SweepOptions, name: str, parts: Sequence[Part], folder: Path) -> None:
-        self.options, self.name, self.parts, self.folder = options, name, parts, folder
-        self.made: dict[Path, Comparison] = {}
+    Attributes:
+        comparisons: of the studies that have any result, by folder.
+        failures: messages, by folder.
+        finished: folders of the studies that this command has finished.
+    """
+
+    def __init__(self, options: SweepOptions, name: str, studies: Sequence[SweepStudy], folder: Path) -> None:
+        self.options, self.name, self.studies, self.folder = options, name, studies, folder
+        self.comparisons: dict[Path, Comparison] = {}
         self.failures: dict[Path, str] = {}
-        self.done: set[Path] = set()
-        for part in parts:  # of an earlier command
-            self.read(part)
+        self.finished: set[Path] = set()
+        for study in studies:  # results of an earlier command
+            self.load_results(study)
 
     @property
-    def given(self) -> dict[str, Any]:
-        """The words as typed, or by default."""
+    def parameters(self) -> dict[str, Any]:
+        """The sweep's options, without those of a single study."""
         return {name: value for name, value in asdict(self.options).items() if name not in ("dataset", "scenario")}
 
     @property
     def content(self) -> dict[str, Any]:
-        """sweep.json."""
-        studies = []
-        for part in self.parts:
-            state = "failed" if part.folder in self.failures else "finished" if part.folder in self.done else "to do"
-            told = {"dataset": part.asked.dataset, "scenario": part.asked.scenario, "folder": part.folder.name}
-            failure = {"failure": self.failures[part.folder]} if part.folder in self.failures else {}
-            studies.append({**told, "state": state, **failure})
-        return {"name": self.name, "given": self.given, "studies": studies, "robustkd": robustkd.__version__}
+        """The content of sweep.json."""
+        studies = [self._describe_study(study) for study in self.studies]
+        return {"name": self.name, "given": self.parameters, "studies": studies, "robustkd": robustkd.__version__}
 
-    def read(self, part: Part) -> None:
-        """Take in what a study has by now; files of it that cannot be read are its own failure."""
-        if not (part.folder / "study.json").is_file():
+    def _describe_study(self, study: SweepStudy) -> dict[str, str]:
+        failure = {"failure": self.failures[study.folder]} if study.folder in self.failures else {}
+        return {
+            "dataset": study.options.dataset,
+            "scenario": study.options.scenario,
+            "folder": study.folder.name,
+            "state": "failed" if failure else "finished" if study.folder in self.finished else "to do",
+            **failure,
+        }
+
+    def load_results(self, study: SweepStudy) -> None:
+        """Load the results that a study has so far; if they cannot be read, that is a failure of this study only."""
+        if not (study.folder / "study.json").is_file():
             return
         try:
-            (made,) = compare.load_comparisons(part.folder)
+            comparison = compare.load_comparison(study.folder)
         except errors.UsageError as error:
-            self.failures.setdefault(part.folder, str(error))
+            self.failures.setdefault(study.folder, str(error))
             return
-        if f"{HEADLINE}_mean" in made.summary:
-            self.made[part.folder] = made
+        if f"{HEADLINE}_mean" in comparison.summary:
+            self.comparisons[study.folder] = comparison
 
     def write(self) -> None:
-        """All files of the sweep, of what there is by now."""
+        """Write all files of the sweep, of the results so far."""
         self.folder.mkdir(exist_ok=True)
         text = json.dumps(self.content, indent=2, default=str, ensure_ascii=False)
         (self.folder / "sweep.json").write_text(text, encoding="utf-8")
-        if not self.made:
+        if not self.comparisons:
             return
-        shown, blocks = page(self.parts, self.made), by_dataset(self.parts, self.made)
-        for ending, written in (("md", render_markdown), ("tex", render_latex), ("txt", render_text)):
-            (self.folder / f"table.{ending}").write_text(written(shown), encoding="utf-8")
-        order = ranks(blocks)
-        write_csv_files({"table": long(blocks), "ranks": order}, self.folder)
-        best = [str(name) for name in order.index if name != BASELINE][:FIRST]
-        every = [(part.title, self.made[part.folder]) for part in self.parts if part.folder in self.made]
+        page = build_sweep_page(self.studies, self.comparisons)
+        for suffix, render in (("md", render_markdown), ("tex", render_latex), ("txt", render_text)):
+            (self.folder / f"table.{suffix}").write_text(render(page), encoding="utf-8")
+        groups = group_by_dataset(self.studies, self.comparisons)
+        ranks = rank_methods(groups)
+        write_csv_files({"table": concat_study_tables(groups), "ranks": ranks}, self.folder)
+        self._draw_curves([str(name) for name in ranks.index if name != BASELINE][:MAX_CURVES])
+        ordered = [self.comparisons[study.folder] for study in self.studies if study.folder in self.comparisons]
+        sweep_report.write_sweep_report(ordered, self.folder)
+
+    def _draw_curves(self, methods: Sequence[str]) -> None:
+        """Draw the baseline's curves and those of other methods, if any study has a history."""
+        present = ((study.title, self.comparisons.get(study.folder)) for study in self.studies)
         panels = [
-            StudyCurves(title, made.curves, early_stopping_point(made)) for title, made in every if len(made.curves)
+            StudyCurves(title, comparison.curves, early_stopping_point(comparison))
+            for title, comparison in present
+            if comparison is not None and len(comparison.curves)
         ]
         if panels:
-            save_figure(plot_sweep_curves(panels, [BASELINE, *best]), self.folder / "curves.png")
-        sweep_report.write_sweep_report([made for _, made in every], self.folder)
+            save_figure(plot_sweep_curves(panels, [BASELINE, *methods]), self.folder / "curves.png")
 
 
-def conduct(card: Card) -> None:
-    """Do the studies that are not finished; one that fails does not stop the rest."""
-    for number, part in enumerate(card.parts, 1):
-        console.print(f"study {number} of {len(card.parts)}: {part.title}", markup=False)
-        card.failures.pop(part.folder, None)
+def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
+    """Run the studies within the sweep's own tracked run."""
+    tracker.start_study(
+        sweep.folder.name,
+        params=sweep.parameters,
+        resolved={"studies": len(sweep.studies), "robustkd": robustkd.__version__},
+        config=sweep.content,
+        scenario_files=[],
+        dataset={},
+        tags={"stage": "sweep", "sweep": sweep.name},
+    )
+    completed = False
+    try:
+        run_studies(sweep)
+        completed = not sweep.failures
+    finally:
+        tracker.finish_study(sweep.folder if sweep.folder.exists() else None, failed=not completed)
+
+
+def run_studies(sweep: Sweep) -> None:
+    """Run the studies that are not finished. One that fails does not stop the rest."""
+    for number, study in enumerate(sweep.studies, 1):
+        console.print(f"study {number} of {len(sweep.studies)}: {study.title}", markup=False)
+        sweep.failures.pop(study.folder, None)
         try:
-            run.run_study(planning.draft_study(part.asked), card.name)
-            card.done.add(part.folder)
-        except BrokenPipeError:  # nobody reads along any more, as in `| head`
+            run.run_study(planning.draft_study(study.options), sweep.name)
+            sweep.finished.add(study.folder)
+        except BrokenPipeError:  # the output is not read any more, as in `| head`
             raise
         except (errors.ExecutionError, errors.UsageError) as error:
-            card.failures[part.folder] = str(error)
+            sweep.failures[study.folder] = str(error)
         except OSError as error:
-            card.failures[part.folder] = f"{error.filename or 'a file'}: {error.strerror or error}"
-        except (
-            Exception
-        ) as error:  # a fault of ours or of a plugged file: whoever comes back in the morning wants the rest
+            sweep.failures[study.folder] = f"{error.filename or 'a file'}: {error.strerror or error}"
+        except Exception as error:  # of our code or of a plugged file: the other studies should not be lost
             traceback.print_exc(file=sys.stderr)
-            card.failures[part.folder] = f"{type(error).__name__}: {error}"
+            sweep.failures[study.folder] = f"{type(error).__name__}: {error}"
         finally:
-            card.read(part)
-            card.write()
-        if part.folder in card.failures:
-            console.print(f"{part.title}: {card.failures[part.folder]}", markup=False)
+            sweep.load_results(study)
+            sweep.write()
+        if study.folder in sweep.failures:
+            console.print(f"{study.title}: {sweep.failures[study.folder]}", markup=False)
 
 
-def forecast(options: SweepOptions) -> None:
-    """Say what a sweep would take, from a few timed updates of each method on each data set, and leave nothing behind."""
-    pace: dict[tuple[str, str, str], float] = {}  # seconds of a run, per training row
-    whole, every, count = 0.0, 0, 0
-    for asked, draft in drafts(options):
+def print_sweep_forecast(options: SweepOptions) -> None:
+    """Estimate what a sweep would take, from a few timed updates of each method per data set, without writing anything."""
+    paces: dict[tuple[str, str, str], float] = {}  # seconds of a run per training row, by data set, role and method
+    total, run_count, study_count = 0.0, 0, 0
+    for study, draft in draft_studies(options):
         plan, view = draft.plan, draft.drawn[0].train
         scheduler.prepare_process(plan)
-        given = load_network(plan, plan.teacher) if plan.teacher is not None else None
-        todo, timed = run.unfinished_runs(plan, draft.runs)
+        teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
+        todo, training = run.unfinished_runs(plan, draft.runs)
         seconds = 0.0
-        for each in timed:
-            kind = (asked.dataset, each.role, each.method.text)
-            if kind not in pace:
-                pace[kind] = estimate_training(view, each, plan.settings, teacher=given)[1] / len(view)
-            seconds += pace[kind] * len(view) / plan.jobs
-        told = f"{len(todo)} of {len(draft.runs)} runs to do, about {hours(seconds)}"
-        console.print(f"{Part(asked, plan.folder).title}: {told}", markup=False)
-        whole, every, count = whole + seconds, every + len(todo), count + 1
+        for each in training:
+            kind = (study.dataset, each.role, each.method.text)
+            if kind not in paces:
+                paces[kind] = estimate_training(view, each, plan.settings, teacher=teacher)[1] / len(view)
+            seconds += paces[kind] * len(view) / plan.jobs
+        forecast = f"{len(todo)} of {len(draft.runs)} runs to do, about {format_duration(seconds)}"
+        console.print(f"{SweepStudy(study, plan.folder).title}: {forecast}", markup=False)
+        total, run_count, study_count = total + seconds, run_count + len(todo), study_count + 1
     console.print(
-        f"{count} studies, {every} runs to do, {plan.jobs} side by side in {'bf16' if plan.settings.bf16 else 'fp32'} on "
-        f"{plan.settings.device}: about {hours(whole)} in all, not counting evaluation",
+        f"{study_count} studies, {run_count} runs to do, {plan.jobs} in parallel"
+        f" in {'bf16' if plan.settings.bf16 else 'fp32'} on {plan.settings.device}:"
+        f" about {format_duration(total)} in all, not counting evaluation",
         markup=False,
     )
 
 
-def hours(seconds: float) -> str:
-    """A time in the unit that a person would take.
+def format_duration(seconds: float) -> str:
+    """Format a duration in seconds, minutes or hours.
 
-    >>> hours(40), hours(600), hours(9000)
+    >>> format_duration(40), format_duration(600), format_duration(9000)
     ('40 s', '10 min', '2.5 h')
     """
     if seconds < 100:
@@ -268,50 +292,58 @@ def hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def by_dataset(parts: Sequence[Part], made: Made) -> dict[str, dict[Path, Comparison]]:
-    """The studies that have results, data set by data set."""
-    blocks: dict[str, dict[Path, Comparison]] = {}
-    for part in parts:
-        if part.folder in made:
-            one = made[part.folder]  # its card may name the same data by another path
-            options = replace(one.record.options, dataset=part.asked.dataset)
-            record = one.record.model_copy(update={"options": options})
-            blocks.setdefault(part.asked.dataset, {})[part.folder] = one._replace(record=record)
-    return blocks
+def group_by_dataset(studies: Sequence[SweepStudy], comparisons: Comparisons) -> dict[str, list[Comparison]]:
+    """Return the comparisons by data set, in the order of the studies."""
+    groups: dict[str, list[Comparison]] = {}
+    for study in studies:
+        if study.folder in comparisons:
+            comparison = comparisons[study.folder]
+            # The study may have been made from the same data at another path.
+            options = replace(comparison.record.options, dataset=study.options.dataset)
+            record = comparison.record.model_copy(update={"options": options})
+            groups.setdefault(study.options.dataset, []).append(comparison._replace(record=record))
+    return groups
 
 
-def long(blocks: Blocks) -> pd.DataFrame:
-    """table.csv: a line per study and row of the table."""
-    every = [each.table.assign(dataset=name) for name, each in _across(blocks).items()]
-    table = pd.concat(every, ignore_index=True).rename(columns={"study": "scenario"})
+def concat_study_tables(groups: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
+    """Return the table of table.csv: a line per data set, scenario and row."""
+    parts = [studies.table.assign(dataset=name) for name, studies in _compare_groups(groups).items()]
+    table = pd.concat(parts, ignore_index=True).rename(columns={"study": "scenario"})
     return table[["dataset", *(name for name in table if name != "dataset")]]
 
 
-def ranks(blocks: Blocks) -> pd.DataFrame:
-    """ranks.csv: each method's average rank over all studies, and over how many; on each data set, where there are several."""
-    every = compare_studies([made for block in blocks.values() for made in block.values()], HEADLINE).ranks
-    own = {name: each.ranks["rank"] for name, each in _across(blocks).items()}
-    return every.join(pd.DataFrame(own)) if len(own) > 1 else every
+def rank_methods(groups: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
+    """Return the table of ranks.csv: each method's average rank over all studies, and over how many.
+
+    If there are several data sets, its average rank on each of them follows.
+    """
+    ranks = compare_studies([comparison for group in groups.values() for comparison in group], HEADLINE).ranks
+    by_dataset = {name: studies.ranks["rank"] for name, studies in _compare_groups(groups).items()}
+    return ranks.join(pd.DataFrame(by_dataset)) if len(by_dataset) > 1 else ranks
 
 
-def _across(blocks: Blocks) -> dict[str, StudyTable]:
-    return {name: compare_studies([*block.values()], HEADLINE) for name, block in blocks.items()}
+def _compare_groups(groups: Mapping[str, Sequence[Comparison]]) -> dict[str, StudyTable]:
+    return {name: compare_studies(group, HEADLINE) for name, group in groups.items()}
 
 
-def page(parts: Sequence[Part], made: Made) -> Page:
-    """The sweep's table, a block per data set, and beneath it what its marks mean and by what rule verdicts were given."""
-    above: list[str | Table] = []
-    beneath: dict[str, list[str]] = {}  # each sentence, and the data sets of which it is true
-    blocks = by_dataset(parts, made)
-    for dataset, block in blocks.items():
-        shown = summarise_studies(list(block.values()), count_seeds=True)
-        (at,) = (place for place, each in enumerate(shown) if isinstance(each, Table))
-        table = shown[at]
-        assert isinstance(table, Table)
-        above += [f"{dataset}: {sentence}" for sentence in shown[:at]]
-        above.append(replace(table, title=f"{dataset}: {table.title}"))
-        for sentence in shown[at + 1 :]:
-            beneath.setdefault(str(sentence), []).append(dataset)
-    told = [text if len(of) == len(blocks) else f"{', '.join(of)}: {text}" for text, of in beneath.items()]
-    missing = [part.title for part in parts if part.folder not in made]
-    return [*above, *told, *([f"Nothing is finished yet of: {'; '.join(missing)}."] if missing else [])]
+def build_sweep_page(studies: Sequence[SweepStudy], comparisons: Comparisons) -> Page:
+    """Return the page of a sweep: a table per data set, then what their marks mean and the rules behind the verdicts."""
+    groups = group_by_dataset(studies, comparisons)
+    parts: list[str | Table] = []
+    datasets: dict[str, list[str]] = {}  # by sentence below the tables, those that it is about
+    for dataset, group in groups.items():
+        page = summarise_studies(group, count_seeds=True)
+        (place,) = (place for place, part in enumerate(page) if isinstance(part, Table))
+        parts += [_prefix(dataset, part) for part in page[: place + 1]]
+        for sentence in page[place + 1 :]:
+            datasets.setdefault(str(sentence), []).append(dataset)
+    parts += [
+        text if len(names) == len(groups) else _prefix(", ".join(names), text) for text, names in datasets.items()
+    ]
+    missing = [study.title for study in studies if study.folder not in comparisons]
+    return [*parts, *([f"No run is finished yet in: {'; '.join(missing)}."] if missing else [])]
+
+
+def _prefix(dataset: str, part: str | Table) -> str | Table:
+    """Put the name of a data set before a sentence, or before the title of a table."""
+    return f"{dataset}: {part}" if isinstance(part, str) else replace(part, title=f"{dataset}: {part.title}")

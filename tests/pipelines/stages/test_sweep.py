@@ -189,10 +189,10 @@ def test_the_number_of_seeds_is_in_each_cell_where_it_differs(here: Path) -> Non
     folder = Path("studies", sweep_record()["studies"][0]["folder"])
     study = load_study(folder)
     kept = [r for r in study.results if (r.run.method, r.run.seed) != ("hinton", 1)]
-    part = sweep.Part(StudyOptions(scenario="noise0.2", dataset="npz:one.npz"), folder)
+    part = sweep.SweepStudy(StudyOptions(scenario="noise0.2", dataset="npz:one.npz"), folder)
     for results, differs in ((study.results, False), (kept, True)):
         made = comparison.compare(study._replace(results=results))
-        (grid,) = (shown for shown in sweep.page([part], {folder: made}) if isinstance(shown, Table))
+        (grid,) = (shown for shown in sweep.build_sweep_page([part], {folder: made}) if isinstance(shown, Table))
         cells = {row.cells[0].text: row.cells[1].full_text for row in grid.rows}
         assert cells["hinton"].endswith("(1)") == differs
         assert cells["baseline"].endswith("(2)") == differs
@@ -234,8 +234,10 @@ def test_a_failed_study_does_not_stop_the_rest_and_is_named(
     Path("mine.py").write_text(FAULT)
     typed = command_line(data, methods="baseline,fault", scenarios="clean,fraction0.5,noise0.2", plug="mine.py")
     out, error = run_failing(typed, 1, capsys)
-    assert error == ("robustkd: 1 of 3 studies are not whole: npz:toy.npz, fraction0.5; the same command tries again\n")
-    assert "not whole: npz:toy.npz, fraction0.5: 1 of 2 runs failed; fault-seed0: RuntimeError: no luck" in out
+    assert error == (
+        "robustkd: 1 of 3 studies are incomplete: npz:toy.npz, fraction0.5; the same command tries again\n"
+    )
+    assert "incomplete: npz:toy.npz, fraction0.5: 1 of 2 runs failed; fault-seed0: RuntimeError: no luck" in out
     assert [s["state"] for s in sweep_record()["studies"]] == ["finished", "failed", "finished"]
     assert "no luck" in sweep_record()["studies"][1]["failure"]
     lines = pd.read_csv(sweep_folder() / "table.csv").groupby("scenario", sort=False)["method"].apply(list)
@@ -275,7 +277,7 @@ def test_any_error_in_a_study_lets_the_others_continue(
     assert end.value.code == 1
     assert f"npz:toy.npz, clean: {message}" in " ".join(out.split())
     assert ("Traceback" in err) == isinstance(error, ZeroDivisionError), "the traceback of an unexpected error is shown"
-    assert "Nothing is finished yet of: npz:toy.npz, clean." in (sweep_folder() / "table.txt").read_text()
+    assert "No run is finished yet in: npz:toy.npz, clean." in (sweep_folder() / "table.txt").read_text()
     assert pd.read_csv(sweep_folder() / "table.csv")["scenario"].unique().tolist() == ["noise0.2"]
 
 
@@ -303,7 +305,7 @@ def test_a_damaged_file_fails_its_own_study_only(
     with monkeypatch.context() as patch:
         patch.setattr(run, "run_study", damage)
         out, error = run_failing(typed, 1, capsys)
-    assert "1 of 2 studies are not whole: npz:toy.npz, clean;" in error
+    assert "1 of 2 studies are incomplete: npz:toy.npz, clean;" in error
     assert f"{result}: {message}" in out
     assert [s["state"] for s in sweep_record()["studies"]] == ["failed", "finished"]
     (clean / "study.json").write_text("[]")
@@ -319,9 +321,9 @@ def test_sentences_that_differ_between_data_sets_name_theirs(here: Path) -> None
         folder = Path("studies", study["folder"])
         loaded = load_study(folder)
         kept = [r for r in loaded.results if r.run.method != dropped]
-        parts.append(sweep.Part(StudyOptions(scenario="noise0.2", dataset=study["dataset"]), folder))
+        parts.append(sweep.SweepStudy(StudyOptions(scenario="noise0.2", dataset=study["dataset"]), folder))
         made[folder] = comparison.compare(loaded._replace(results=kept))
-    sentences = [shown for shown in sweep.page(parts, made) if isinstance(shown, str) and "Ranks" in shown]
+    sentences = [shown for shown in sweep.build_sweep_page(parts, made) if isinstance(shown, str) and "Ranks" in shown]
     assert [sentence.partition(" methods")[0] for sentence in sentences] == [
         "npz:one.npz: Ranks, 1 the best, are among the 2",
         "npz:zwei & mehr, $.npz: Ranks, 1 the best, are among the 3",
@@ -367,7 +369,7 @@ def test_an_interrupt_stops_all_and_the_same_command_continues(
         ({"methods": "fitnet(hint=9)"}, "hint is 9 but should be at most 3, the number of stages"),
         ({"scenarios": "clean,fraction0.2"}, "--batch 16 is larger than the training set"),
         ({"seeds": "0"}, "--seeds is '0'"),
-        ({"name": "mine"}, "--name mine: studies/sweep-mine is there already and holds no sweep"),
+        ({"name": "mine"}, "--name mine: studies/sweep-mine exists already and is not a sweep"),
     ],
 )
 def test_an_invalid_option_is_refused_before_anything_is_written(
@@ -446,7 +448,7 @@ def test_methods_are_constructed_once_for_each_data_set(data: str, monkeypatch: 
         seeds=1,
         threads=2,
     )
-    made = list(sweep.drafts(options))
+    made = list(sweep.draft_studies(options))
     assert constructed.count("hinton") == 1
     for asked, draft in made:
         assert draft.plan.folder == planning.draft_study(asked).plan.folder
@@ -458,7 +460,7 @@ def test_the_same_data_at_two_paths_is_one_study(data: str) -> None:
     options = SweepOptions(
         scenarios="clean", datasets=f"npz:{data},npz:./{data}", methods="baseline", student="resnet8", batch=16
     )
-    assert [asked.dataset for asked, _ in sweep.drafts(options)] == [f"npz:{data}"]
+    assert [asked.dataset for asked, _ in sweep.draft_studies(options)] == [f"npz:{data}"]
 
 
 # MLflow
