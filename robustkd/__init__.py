@@ -1,6 +1,6 @@
-"""robustkd: knowledge distillation under noisy labels and unbalanced classes, compared honestly with plain training.
+"""robustkd: knowledge distillation under label noise and class imbalance, compared with plain training.
 
-Importing the package costs nothing: torch is imported by the modules that compute, never by this one.
+Importing the package is cheap: torch is imported only by the modules that compute with it.
 """
 
 __version__ = "0.1.0"
