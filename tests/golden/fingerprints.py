@@ -103,9 +103,10 @@ def describe_audit(seed: int) -> Fingerprint:
 
 def describe_metrics() -> dict[str, Any]:
     """Return all metrics of fixed logits."""
-    logits = golden((30, 4), 0.7, 0.3, 3).float().numpy()
-    labels = np.arange(30) % 7 % 4
-    metrics = evaluate_predictions(labels, logits, ("a", "b", "c", "d"), ()).metrics
+    logits = golden((60, 6), 0.7, 0.3, 3).float().numpy()
+    predicted = logits.argmax(axis=1)
+    labels = np.where(np.arange(60) % 4 == 0, (predicted + 1) % 6, predicted)
+    metrics = evaluate_predictions(labels, logits, ("a", "b", "c", "d", "e", "f")).metrics
     return {name: None if value is None else round_numbers([value]) for name, value in metrics.items()}
 
 
