@@ -64,7 +64,7 @@ def main(
 def draw_figure(path: Path, effect: ScenarioEffect, view: View, title: str) -> None:
     """Draw class sizes, transition matrix and corrupted samples."""
     from pipelines.report.charts.output import save_figure
-    from pipelines.report.charts.scenarios import plot_scenario
+    from pipelines.report.charts.scenario_overview import plot_scenario
 
     samples = corrupted_samples(view, SAMPLES)
     save_figure(plot_scenario(effect.per_class, effect.transitions, samples, title), path)

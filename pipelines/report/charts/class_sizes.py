@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipelines.report.charts.axes import PANEL_LEFT, PANEL_WIDTH, panel_axes, set_log_ticks
-from pipelines.report.charts.labels import shorten_distinctly, text_width
+from pipelines.report.charts.short_names import shorten_distinctly, text_width
 from pipelines.report.charts.style import BETTER_COLOUR, FAINT, INK, PANEL_STYLE
 
 MAX_NAMED = 20  # classes up to which each is named

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipelines.report.charts.axes import PANEL_LEFT, panel_axes, set_log_ticks
-from pipelines.report.charts.labels import label_margin, shorten_distinctly
+from pipelines.report.charts.short_names import label_margin, shorten_distinctly
 from pipelines.report.charts.style import FAINT, MUTED, PANEL_STYLE
 
 NAME_PITCH = 0.155  # inches from one name to the next

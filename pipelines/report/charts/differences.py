@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipelines.report.charts.axes import PANEL_WIDTH, name_rows, panel_axes
-from pipelines.report.charts.labels import label_margin, shorten, shorten_distinctly
+from pipelines.report.charts.short_names import label_margin, shorten, shorten_distinctly
 from pipelines.report.charts.style import (
     BETTER_COLOUR,
     FIGURE_STYLE,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.report.charts.axes import PANEL_LEFT, PANEL_WIDTH, limit_to_percent, panel_axes, set_epoch_ticks
-from pipelines.report.charts.labels import shorten, shorten_distinctly
+from pipelines.report.charts.short_names import shorten, shorten_distinctly
 from pipelines.report.charts.style import COLOURS, FAINT, FIGURE_STYLE, INK, PANEL_STYLE, line_style, panel_line_styles
 
 SWEEP_METRICS = ("accuracy", "memorised")

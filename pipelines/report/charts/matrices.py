@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.report.charts.axes import PANEL_WIDTH, panel_axes
-from pipelines.report.charts.labels import label_margin, shorten_distinctly
+from pipelines.report.charts.short_names import label_margin, shorten_distinctly
 from pipelines.report.charts.style import BETTER_COLOUR, FIGURE_STYLE, PANEL_STYLE, RULE, WORSE_COLOUR
 from pipelines.report.formatting import typeset
 

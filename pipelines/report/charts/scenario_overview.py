@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.report.charts.labels import shorten, shorten_distinctly
 from pipelines.report.charts.matrices import MAX_ANNOTATED_COUNTS, MAX_TICKS, draw_counts, matrix_side
+from pipelines.report.charts.short_names import shorten, shorten_distinctly
 from pipelines.report.charts.style import COLOURS, FIGURE_STYLE
 
 Sample = tuple[NDArray[np.uint8], str, str]  # image (C, H, W), label before, label shown
