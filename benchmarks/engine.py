@@ -21,7 +21,7 @@ from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.method_spec import MethodSpec
 from robustkd.models.net import Frozen
-from robustkd.study.run import dataset_info
+from robustkd.study.construct import dataset_info
 from robustkd.training import engine
 from robustkd.training.build import build_method
 from robustkd.training.recipe import Recipe, build_optimiser

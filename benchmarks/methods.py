@@ -37,7 +37,7 @@ from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.specs import split_at
-from robustkd.study.run import dataset_info
+from robustkd.study.construct import dataset_info
 from robustkd.training import engine
 from robustkd.training.build import Ingredients, build_method
 from robustkd.training.recipe import Recipe, build_optimiser

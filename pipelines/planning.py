@@ -31,10 +31,10 @@ from robustkd.hashing import digest, file_digest
 from robustkd.models import MODELS
 from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
+from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs
 from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, write_document
-from robustkd.study.run import check_constructible, untrained_network
 from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION
 from robustkd.training import hardware

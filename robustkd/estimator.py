@@ -36,10 +36,12 @@ from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
 from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
+from robustkd.study.construct import check_constructible
 from robustkd.study.evaluate import Teacher
+from robustkd.study.monitor import sample_rows
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Progress, Report, Run, Settings, list_runs, teacher_method
-from robustkd.study.run import check_constructible, model_card, sample_rows, train
+from robustkd.study.run import model_card, train
 from robustkd.training import checkpoint, hardware
 
 PREDICTION_BATCH = 512

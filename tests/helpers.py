@@ -25,9 +25,9 @@ from robustkd.models.build import build_network
 from robustkd.models.net import Frozen, Network
 from robustkd.registry import Entry, Registry
 from robustkd.specs import Spec
+from robustkd.study.construct import construct_method
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Run, Settings
-from robustkd.study.run import construct_method
 from robustkd.training import build
 from robustkd.training.engine import Epoch, fit
 from robustkd.training.recipe import Recipe

@@ -52,20 +52,26 @@ def perturb_towards(
     x, stopped = images.detach(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
     with torch.enable_grad():
         for _ in range(steps):
-            leaf = x.clone().requires_grad_()
-            z = logits(leaf)
-            gap = _select_logits(z, base) - _select_logits(z, target)
-            (gradient,) = torch.autograd.grad(gap.sum(), leaf)
+            z, gap, gradient = _margin_gradient(logits, x, base, target)
             stopped = stopped | (z.argmax(dim=1) != base)
             g = gradient * unit
             norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
-            scale = torch.where(stopped, 0.0, step * (gap.detach() + overshoot) / norm)
+            scale = torch.where(stopped, 0.0, step * (gap + overshoot) / norm)
             x = x - scale.view(-1, 1, 1, 1) * g * unit
             x = x if bounds is None else x.clamp(*bounds)
     with torch.no_grad():
         final = logits(x)
     predicted = final.argmax(dim=1)
     return Perturbed(x, final, predicted == target, (predicted != target) & (predicted != base))
+
+
+def _margin_gradient(logits: LogitsFn, x: Tensor, base: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits of images, f_b - f_k and its gradient by the images: (N, K), (N,), (N, C, H, W)."""
+    leaf = x.clone().requires_grad_()
+    z = logits(leaf)
+    gap = _select_logits(z, base) - _select_logits(z, target)
+    (gradient,) = torch.autograd.grad(gap.sum(), leaf)
+    return z, gap.detach(), gradient
 
 
 def _select_logits(z: Tensor, classes: Tensor) -> Tensor:

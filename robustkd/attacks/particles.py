@@ -31,6 +31,18 @@ def to_unit_length(v: Tensor) -> Tensor:
     return F.normalize(v / v.abs().amax(dim=-1, keepdim=True).clamp(min=tiny), dim=-1)
 
 
+def _disagreement_gradient(
+    logits: Callable[[Tensor], Tensor], centres: Tensor, u: Tensor, reach: Tensor | float, clean: Tensor
+) -> Tensor:
+    """Return the gradient by u of ||p(centres + reach u) - clean||^2, summed over images: like u."""
+    with torch.enable_grad():
+        leaf = u.requires_grad_()
+        perturbed = logits(centres + reach * leaf).softmax(dim=1)
+        (gradient,) = torch.autograd.grad((perturbed - clean).square().sum(), leaf)
+    u.requires_grad_(False)
+    return gradient
+
+
 def sample_particles(
     logits: Callable[[Tensor], Tensor],
     images: Tensor,
@@ -68,11 +80,8 @@ def sample_particles(
         u = to_unit_length(u.reshape(groups)).view_as(u)
     low, high = (-centres / reach).clamp(min=-1), ((1 - centres) / reach).clamp(max=1)
     for _ in range(steps):
-        with torch.enable_grad():
-            leaf = (u if norm == "l2" else u.clamp(low, high)).detach().requires_grad_()
-            perturbed = logits(centres + probe * reach * leaf).softmax(dim=1)
-            (gradient,) = torch.autograd.grad((perturbed - clean).square().sum(), leaf)
-        leaf = leaf.detach()
-        phi = svgd_direction(leaf.reshape(groups), to_unit_length(gradient.reshape(groups)), bandwidth)
-        u = to_unit_length(phi).view_as(u) if norm == "l2" else (leaf + step * phi.sign().view_as(u)).clamp(low, high)
+        u = (u if norm == "l2" else u.clamp(low, high)).detach()
+        gradient = _disagreement_gradient(logits, centres, u, probe * reach, clean)
+        phi = svgd_direction(u.reshape(groups), to_unit_length(gradient.reshape(groups)), bandwidth)
+        u = to_unit_length(phi).view_as(u) if norm == "l2" else (u + step * phi.sign().view_as(u)).clamp(low, high)
     return (centres + reach * u).clamp(0, 1)

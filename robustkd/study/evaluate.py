@@ -93,13 +93,9 @@ def evaluate(
     training: TrainingInfo | None = None,
     previous: RunResult | None = None,
 ) -> Evaluation:
-    """Evaluate a run's networks. Each network predicts each set of rows once.
+    """Evaluate a run's networks, `last` and, with held-out rows, `early`. Each predicts each set of rows once.
 
     Args:
-        networks: `last` and, if there are held-out rows, `early`.
-        data: what the run's seed is shown.
-        spec: method, criterion, role and seed.
-        settings: of the study; their attacks and corruptions are evaluated.
         teacher: of the run, if its method needs one or the user gave one.
         auxiliary: logits on the test set by name.
         training: how `last` was trained; None where it was trained elsewhere.
@@ -108,9 +104,7 @@ def evaluate(
     device, net = torch.device(settings.device), networks["last"]
     test, groups = evaluation_loader(data.test, device), class_groups(data.train)
     nets = {which: _evaluate_on_test(each, data, test, groups) for which, each in networks.items()}
-    arrays: dict[str, Arrays] = {
-        f"test-{which}": prediction_arrays(each.logits, data.test) for which, each in nets.items()
-    }
+    arrays = {f"test-{which}": prediction_arrays(each.logits, data.test) for which, each in nets.items()}
     predictions, fit = {"test": nets["last"].logits.argmax(axis=1)}, None
     if has_truth(data.train):
         fit, arrays["fit-last"] = evaluate_training_rows(net, evaluation_loader(data.train, device))
@@ -119,15 +113,9 @@ def evaluate(
         run=spec.key,
         name=spec.name,
         evaluation_version=evaluation_version(data.test.sources[0]),
-        last=nets["last"].every,
-        early=nets["early"].every if "early" in nets else None,
-        clean=nets["last"].clean,
-        clean_early=nets["early"].clean if "early" in nets else None,
+        **_test_fields(nets),
         fit=fit,
-        auxiliary={
-            name: net_metrics.evaluate_predictions(data.test.labels, logits, data.test.classes, groups)
-            for name, logits in (auxiliary or {}).items()
-        },
+        auxiliary=_evaluate_auxiliary(auxiliary or {}, data.test, groups),
         agreement=teacher_agreement(spec, predictions, teacher, data, device),
         predictions={rows: pack_classes(classes) for rows, classes in predictions.items()},
         cost=measure_cost(net, data.test, spec, settings, training, teacher),
@@ -135,6 +123,20 @@ def evaluate(
         **evaluate_robustness(net, test, settings, previous),
     )
     return Evaluation(result, arrays)
+
+
+def _test_fields(nets: Mapping[str, _TestMetrics]) -> dict[str, Any]:
+    """Return the fields of a result that are about the test set."""
+    last, early = nets["last"], nets.get("early")
+    fields = {"last": last.every, "clean": last.clean}
+    return {**fields, "early": early.every, "clean_early": early.clean} if early else fields
+
+
+def _evaluate_auxiliary(auxiliary: Arrays, test: View, groups: ClassGroups) -> dict[str, NetMetrics]:
+    return {
+        name: net_metrics.evaluate_predictions(test.labels, logits, test.classes, groups)
+        for name, logits in auxiliary.items()
+    }
 
 
 def _evaluate_on_test(net: Network, data: Splits, test: Loader, groups: ClassGroups) -> _TestMetrics:

@@ -20,9 +20,10 @@ from robustkd.label_audit.out_of_fold import TrainingConfig, assign_folds, out_o
 from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.models.net import Network, eval_no_grad
+from robustkd.study.construct import seeded_network
 from robustkd.study.evaluate import Teacher
 from robustkd.study.plan import Run, Settings
-from robustkd.study.run import seeded_network, train
+from robustkd.study.run import train
 from robustkd.study.versions import EVALUATION_VERSION, RESULTS_VERSION, method_version
 from tests.helpers import RECIPE, STUDENT, TEACHER, golden, make_settings, make_source
 

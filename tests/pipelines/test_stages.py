@@ -350,7 +350,7 @@ def test_an_ensemble_is_measured_beside_its_model(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "robustkd.study.run.MONITORED", 5
+        "robustkd.study.monitor.MONITORED", 5
     )  # fewer than the test rows: what is looked at along the run is a part
     cli.main(line("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out

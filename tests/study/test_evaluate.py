@@ -21,11 +21,12 @@ from robustkd.evaluation.results import TemperatureScaling
 from robustkd.method_spec import MethodSpec
 from robustkd.methods.hinton import Hinton
 from robustkd.study import evaluate, run_folder
+from robustkd.study.construct import seeded_network
 from robustkd.study.evaluate import Teacher
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run
 from robustkd.study.results import RunResult, TrainingInfo, agreements, read_document, write_document
-from robustkd.study.run import TrainedRun, run, seeded_network
+from robustkd.study.run import TrainedRun, run
 from robustkd.study.run_folder import is_finished, load_source, load_views
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint

@@ -1,0 +1,127 @@
+"""Construction of a run's networks and method, with first weights that its seed draws."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from robustkd import seeds
+from robustkd.data.paired_views import PAIRED_VIEWS
+from robustkd.data.view import View
+from robustkd.errors import UsageError
+from robustkd.method import Method
+from robustkd.models import MODELS
+from robustkd.models.build import build_network
+from robustkd.models.initialisation import seeded_initialisation
+from robustkd.models.net import Frozen, Network
+from robustkd.study.plan import Run, Settings
+from robustkd.study.results import TEACHER
+from robustkd.training.build import Ingredients, build_method
+from robustkd.types import DatasetInfo
+
+
+def seeded_network(view: View, spec: Run, settings: Settings, number: int = 0) -> Network:
+    """Build a run's network with the first weights that its seed draws.
+
+    Args:
+        number: which of several networks, for methods that train more than one.
+    """
+    word = settings.teacher if spec.role == TEACHER else settings.student
+    head = spec.method.criterion.load().head
+    return untrained_network(view, word, settings, head, seeds.derive(spec.seed, "init", spec.role, number))
+
+
+def untrained_network(view: View, word: str, settings: Settings, head: str, seed: int) -> Network:
+    """Build a network for a view's images and classes, on the settings' device."""
+    net = build_network(
+        MODELS.parse(word),
+        shape=view.sources[0].shape,
+        classes=len(view.classes),
+        mean=settings.mean,
+        std=settings.std,
+        head=head,
+        bf16=settings.bf16,
+        seed=seed,
+    )
+    return net.to(settings.device)
+
+
+def dataset_info(view: View) -> DatasetInfo:
+    """Return what a method may know about a training view."""
+    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+
+
+def construct_method(
+    view: View,
+    spec: Run,
+    settings: Settings,
+    random: torch.Generator,
+    *,
+    teacher: Callable[[], Network],
+    init: Network | None = None,
+) -> Method:
+    """Construct a run's method on the settings' device.
+
+    Args:
+        teacher: called if the method needs a teacher.
+        init: a network whose weights the student starts from.
+
+    Raises:
+        UsageError: method, network and data do not go together.
+    """
+    data = dataset_info(view)
+    criterion = partial(spec.method.criterion.load(), data, **spec.method.criterion.kwargs())
+
+    def student(number: int = 0) -> Network:
+        net = seeded_network(view, spec, settings, number)
+        if init is not None and spec.role != TEACHER and number == 0:
+            load_initial_weights(net, init, settings)
+        return net
+
+    ingredients: Ingredients = {
+        "student": student,
+        "students": lambda: lambda count: [student(number) for number in range(count)],
+        "teacher": lambda: Frozen(teacher()),
+        "data": lambda: data,
+        "criterion": lambda: criterion,
+        "random": lambda: random,
+    }
+    with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):  # of the method's adapters
+        method = build_method(spec.method, ingredients).to(settings.device)
+    for text in method.views:  # an unknown view is refused before anything is trained
+        PAIRED_VIEWS.parse(text).kwargs()
+    return method
+
+
+def load_initial_weights(net: Network, init: Network, settings: Settings) -> None:
+    """Copy another network's weights.
+
+    Raises:
+        UsageError: they are of another network.
+    """
+    try:
+        net.load_state_dict(init.state_dict())
+    except RuntimeError:
+        raise UsageError(f"--init: its weights are not those of a {settings.student}") from None
+
+
+def check_constructible(
+    view: View, spec: Run, settings: Settings, *, teacher: Network | None = None, init: Network | None = None
+) -> Method:
+    """Construct a run's method with an untrained teacher, so that what cannot work is refused before any training.
+
+    Args:
+        teacher: a trained one, if there is one.
+        init: a network whose weights the student starts from.
+
+    Raises:
+        UsageError: method, network and data do not go together.
+    """
+    random = torch.Generator(settings.device).manual_seed(0)
+
+    def untrained() -> Network:
+        return untrained_network(view, settings.teacher, settings, "linear", seeds.derive(0, "init"))
+
+    return construct_method(
+        view, spec, settings, random, teacher=untrained if teacher is None else lambda: teacher, init=init
+    )

@@ -1,0 +1,70 @@
+"""What is evaluated after every epoch, and the weights of the best epoch on held-out rows."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from robustkd import seeds
+from robustkd.data.loader import Loader
+from robustkd.data.manifest import Splits
+from robustkd.data.view import View
+from robustkd.models.net import Network
+from robustkd.study.evaluate import evaluation_loader
+from robustkd.study.plan import Settings
+from robustkd.study.results import MONITORED
+from robustkd.training import engine
+from robustkd.training.inference import compute_accuracy, predict_logits
+
+
+def sample_rows(view: View) -> View:
+    """Select the rows of a view to evaluate after every epoch: the same for every seed, in order."""
+    keys = seeds.row_keys(0, view.sample_ids)
+    return view.take(np.sort(np.argsort(keys, kind="stable")[:MONITORED]))
+
+
+def memorisation_rates(net: Network, loader: Loader) -> dict[str, float]:
+    """Return the shares of wrongly labelled rows predicted as their wrong label and as their true class."""
+    view = loader.view
+    if not len(view) or view.truth is None:
+        return {}
+    predicted = predict_logits(net, loader).argmax(axis=1)
+    return {
+        "memorised": float((predicted == view.labels).mean()),
+        "recovered": float((predicted == view.truth).mean()),
+    }
+
+
+class EpochMonitor:
+    """Evaluates the network after every epoch, and keeps the weights of the best one on held-out rows."""
+
+    def __init__(self, data: Splits, settings: Settings, state: Mapping[str, Any] | None) -> None:
+        device = torch.device(settings.device)
+        corrupted = data.train.take(data.train.corrupted)
+        views = sample_rows(data.test), data.held_out, sample_rows(corrupted)
+        self.test, self.held_out, self.corrupted = (evaluation_loader(view, device) for view in views)
+        self.rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
+        self.best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far."""
+        return float(self.rows[-1]["seconds"]) if self.rows else 0.0
+
+    def add(self, epoch: engine.Epoch, net: Network, seconds: float) -> dict[str, Any]:
+        """Evaluate an epoch; return its row."""
+        row: dict[str, Any] = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
+        row["accuracy"] = compute_accuracy(net, self.test)
+        row["held_out_accuracy"] = compute_accuracy(net, self.held_out)
+        row |= memorisation_rates(net, self.corrupted)
+        self.rows.append(row)
+        if row["held_out_accuracy"] > self.best["accuracy"]:
+            weights = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+            self.best = {"accuracy": row["held_out_accuracy"], "epoch": epoch.number, "weights": weights}
+        return row
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs of it."""
+        return {"rows": json.dumps(self.rows), "best": self.best}
