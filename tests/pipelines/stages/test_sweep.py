@@ -25,7 +25,7 @@ from robustkd.study import comparison, scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Report, Run, Settings
 from robustkd.study.results import load_study
-from tests.pipelines.conftest import surround
+from tests.pipelines.conftest import use_store
 from tests.pipelines.toys import OPTIONS, stripes
 
 GRID = ("clean", "noise0.2", "fraction0.5")
@@ -468,7 +468,7 @@ def test_the_same_data_at_two_paths_is_one_study(data: str) -> None:
 
 @pytest.fixture
 def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    surround(monkeypatch, store)
+    use_store(monkeypatch, store)
     return MlflowClient()
 
 
