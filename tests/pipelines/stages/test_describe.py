@@ -301,7 +301,7 @@ def test_a_plugged_scenario_is_described(data: str, capsys: pytest.CaptureFixtur
 
 def test_a_published_data_set_is_described(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     if not (REAL / "fashion-mnist").is_dir():
-        pytest.skip("shared/data/fashion-mnist is not beside this repository")
+        pytest.skip("shared/data/fashion-mnist is not next to this repository")
     where = ["--dataset", "fashion-mnist", "--data-dir", str(REAL / "fashion-mnist")]
     cli.main(["describe", "imbalance1+noise0.4", *where, "--save", str(tmp_path / "m.csv")])
     output = capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_a_study_restarted_and_stopped_keeps_its_finished_runs() -> None:
     child(other, "a", 9, 9000)
     killed = begin(2000, seeds=3, status="KILLED")
     child(killed, "a", 2, 1100, reused_from=first)  # with the times of the one it repeats
-    child(killed, "b", 2, 1200, reused_from="mine")  # logged from elsewhere, where nobody knew which
+    child(killed, "b", 2, 1200, reused_from="mine")  # logged on another machine, where the id was unknown
     barely = begin(3000, seeds=None, status="KILLED")
     for parent in (whole, killed, barely):
         record = tracking.load_record(parent)
