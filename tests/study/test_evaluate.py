@@ -445,3 +445,14 @@ def test_a_method_that_needs_a_teacher_says_so(data: Path) -> None:
     plan = planned(data)
     with pytest.raises(TypeError, match="'hinton' needs a teacher: run"):
         run(load_views(plan, 0), HINTON, plan.settings)
+
+
+@pytest.mark.parametrize("content", ["{}", "{", '{"format": 2}'])
+def test_a_damaged_result_is_evaluated_again(data: Path, content: str) -> None:
+    plan = planned(data)
+    trained(plan, PLAIN)
+    first = run_folder.evaluate_in_folder(plan, PLAIN)
+    (plan.run_folder(PLAIN) / "result.json").write_text(content)
+    assert not is_finished(plan, PLAIN)
+    assert run_folder.evaluate_in_folder(plan, PLAIN) == first
+    assert is_finished(plan, PLAIN)
