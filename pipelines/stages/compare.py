@@ -31,7 +31,7 @@ from robustkd.study.conclusions import trusts_test_labels
 from robustkd.study.results import load_study
 
 SET_ASIDE = re.compile(r"\.\d{8}-\d{6}")  # the end of the name of a folder that --fresh replaced
-TABLE_FILES = {  # the fields of a comparison that are written as tables, by the names of their files
+COMPARISON_TABLES = {  # the fields of a comparison that are written as tables, by the names of their files
     **{name: name for name in ("summary", "verdicts", "classes", "per_class", "costs", "per_class_clean")},
     "along": "progress",
 }
@@ -225,9 +225,7 @@ def find_study_folders(folder: Path) -> list[Path]:
     if not current:
         names = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
         hint = "" if folder.exists() else did_you_mean(folder.name, names)
-        raise UsageError(
-            f"{folder}: there is no study here (it would hold a study.json){hint}; `robustkd run` makes one"
-        )
+        raise UsageError(f"{folder}: there is no study here (no study.json){hint}; `robustkd run` makes one")
     return current
 
 
@@ -239,13 +237,13 @@ def load_comparison(study: Path | str, trust: bool | None = None) -> Comparison:
 
 def collect_tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
     """Return a study's tables by the names of their files, without those that are empty."""
-    return {name: table for name, field in TABLE_FILES.items() if len(table := getattr(comparison, field))}
+    return {name: table for name, field in COMPARISON_TABLES.items() if len(table := getattr(comparison, field))}
 
 
 def collect_tables_across(comparisons: Sequence[Comparison], metric: str = HEADLINE) -> dict[str, pd.DataFrame]:
     """Return the tables of several studies by the names of their files, without those that are empty."""
     studies = compare_studies(comparisons, find_ranked_metric(comparisons, metric))
-    concatenated = {name: concat_tables(comparisons, TABLE_FILES[name]) for name in CONCATENATED}
+    concatenated = {name: concat_tables(comparisons, COMPARISON_TABLES[name]) for name in CONCATENATED}
     tables = {"across": studies.table, "ranks": studies.ranks, **concatenated}
     return {name: table for name, table in tables.items() if len(table)}
 
@@ -281,7 +279,7 @@ def write_comparison_files(comparison: Comparison, folder: Path, trust: bool | N
     from pipelines.report.charts.output import save_figure
 
     folder.mkdir(exist_ok=True)
-    for name in TABLE_FILES:
+    for name in COMPARISON_TABLES:
         (folder / f"{name}.csv").unlink(missing_ok=True)  # of tables that are empty now
     write_csv_files(collect_tables(comparison), folder)
     page = summarise_study(comparison, trust)

@@ -1,4 +1,4 @@
-"""One migrated store for every test that talks to MLflow: making its tables takes seconds."""
+"""One MLflow store for all tests, because creating its tables takes seconds, and a tracking server."""
 
 import os
 import shutil
@@ -11,34 +11,34 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
-OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+MLFLOW_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    """A folder with an empty store."""
+    """A folder with an MLflow store."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
-        surround(patch, folder)
+        use_store(patch, folder)
         MlflowClient().search_experiments()
-    shutil.copy(folder / "mlflow.db", folder / "empty.db")  # as no test has seen it
+    shutil.copy(folder / "mlflow.db", folder / "empty.db")  # before any test writes to it
     return folder
 
 
-def surround(patch, folder):
-    """Make a folder the place of the store and of its artifacts, as it is for a user."""
-    patch.chdir(folder)  # artifacts go to ./mlruns
+def use_store(patch, folder):
+    """Use the store of a folder, which also becomes the working directory, because artifacts are written to ./mlruns."""
+    patch.chdir(folder)
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    for name in OURS:
+    for name in MLFLOW_VARIABLES:
         patch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def server(tmp_path, store, monkeypatch):
-    """`mlflow server` with a database of its own, which serves the artifacts too."""
+    """An `mlflow server` with its own database that also serves artifacts."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    shutil.copy(store / "empty.db", tmp_path / "server.db")  # with its tables made
+    shutil.copy(store / "empty.db", tmp_path / "server.db")  # with its tables
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     command += ["--artifacts-destination", str(tmp_path / "served")]
@@ -61,8 +61,8 @@ def server(tmp_path, store, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def unreported(request, monkeypatch):
-    """No report is drawn of the many small studies: two seconds each. What is about the report says so in its file's name."""
+def skip_reports(request, monkeypatch):
+    """Skip reports, which take two seconds each, except in modules with `report` in their names."""
     if "report" not in request.module.__name__:
         monkeypatch.setattr("pipelines.report.study_report.write_study_report", lambda *_: None)
         monkeypatch.setattr("pipelines.report.sweep_report.write_sweep_report", lambda *_: None)

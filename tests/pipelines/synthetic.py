@@ -13,21 +13,16 @@ from robustkd.data.splits import split_source
 from robustkd.evaluation.calibration import apply_temperature
 from robustkd.evaluation.net_metrics import evaluate_predictions
 from robustkd.evaluation.results import FitMetrics, NetMetrics
-from robustkd.method_spec import DEFAULT_CRITERION
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison
-from robustkd.study.options import StudyOptions
 from robustkd.study.results import (
     TEACHER,
-    Cost,
     LoadedStudy,
-    ResolvedSettings,
-    RunKey,
     RunResult,
     StudyRecord,
-    TrainingInfo,
     write_document,
 )
+from tests.records import make_cost, make_record, make_result, make_training
 
 # Names that HTML, Markdown, LaTeX or a list with separators could take for markup.
 SPECIAL_NAMES = ("<script>alert(1)</script>", "süß, sauer", "süß; sauer", "$50$ % \\frac_{1}", 'a "b" & |c| id="x"')
@@ -40,32 +35,8 @@ def study_record(
     classes: tuple[str, ...] = ("cat", "dog", "eel"),
     **options: Any,
 ) -> StudyRecord:
-    """Return a study.json; further arguments are options of the study."""
-    given = {"scenario": "noise0.4", "methods": ",".join(methods), "seeds": seed_count, **options}
-    return StudyRecord(
-        methods=list(methods),
-        criteria={name: name.partition("+")[2] or DEFAULT_CRITERION for name in methods},
-        seeds=seed_count,
-        options=StudyOptions(**given),
-        resolved=ResolvedSettings(
-            precision="fp32",
-            device="cpu",
-            jobs=1,
-            threads_per_job=1,
-            rows_train=9,
-            rows_held_out=1,
-            rows_test=9,
-            fingerprint="0123456789abcdef",
-            robustkd="0",
-            torch="0",
-        ),
-        dataset="digits",
-        classes=list(classes),
-        fingerprint="0123456789abcdef",
-        truth_known=True,
-        known_training=(9, 9),
-        known_test=(9, 9),
-    )
+    """Return the record of a study of digits; further arguments are its options."""
+    return make_record(methods, seed_count, {"dataset": "digits", **options}, dataset="digits", classes=list(classes))
 
 
 def evaluation(name: str, seed: int, classes: tuple[str, ...], rows: int, early: bool = False) -> NetMetrics:
@@ -91,39 +62,18 @@ FIT = FitMetrics(
 
 
 def run_result(role: str, name: str, seed: int, classes: tuple[str, ...], rows: int) -> RunResult:
-    """Return a result.json."""
-    criterion = name.partition("+")[2] or DEFAULT_CRITERION
-    return RunResult(
-        run=RunKey.model_validate({"role": role, "method": name, "criterion": criterion, "seed": seed}),
+    """Return the result of a run with all optional parts except those on clean test rows and of robustness."""
+    return make_result(
+        role,
+        name,
+        seed,
+        evaluation(name, seed, classes, rows),
         name=f"{role}-{seeds.derive(0, name) % 10**6}-{seed}",
-        evaluation_version="0",
-        last=evaluation(name, seed, classes, rows),
         early=evaluation(name, seed, classes, rows, early=True),
         fit=FIT,
         agreement={"test": 0.9, "corrupted": None},
-        cost=Cost(
-            parameters=9,
-            macs=9_000_000,
-            images=90,
-            seconds=3.0 + seed,
-            teacher_seconds=2.0,
-            images_per_second=None,
-            peak_memory=None,
-        ),
-        training=TrainingInfo(
-            seconds=3.0,
-            updates=9,
-            samples=9,
-            images_per_second=3.0,
-            peak_memory=None,
-            early_epoch=2,
-            finished=1.7e9 + seed,
-            precision="fp32",
-            device="cpu",
-            torch="0",
-            version="0",
-            hyperparameters={"x.y": 1},
-        ),
+        cost=make_cost(seconds=3.0 + seed, teacher_seconds=2.0),
+        training=make_training(seconds=3.0, early_epoch=2, finished=1.7e9 + seed, hyperparameters={"x.y": 1}),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one sentence, a non-zero exit, no traceback, nothing trained, nothing left behind."""
+"""Invalid arguments: one sentence, a non-zero exit code, no traceback, and nothing trained or written."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines import cli
-from tests.pipelines.toys import line, stripes
+from tests.pipelines.toys import stripes, study_arguments
 
 HOME = Path(__file__).parents[2]
 
@@ -23,20 +23,20 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence with which a command is refused."""
+    """Return the one sentence with which a command is refused."""
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
-    said = capsys.readouterr()
+    message = capsys.readouterr()
     assert exit_.value.code == 2
-    assert said.err.startswith("robustkd: ")
-    assert said.err.count("\n") == 1, said.err
-    assert "Traceback" not in said.err
+    assert message.err.startswith("robustkd: ")
+    assert message.err.count("\n") == 1, message.err
+    assert "Traceback" not in message.err
     assert not list(Path.cwd().glob("*/*/runs")), "nothing is trained"
-    return said.err
+    return message.err
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"scenario": "noise1.4"}, "rate is 1.4 but should be less than or equal to 1"),
         ({"scenario": "noise-0.1"}, "rate is -0.1 but should be greater than or equal to 0"),
@@ -70,45 +70,47 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ({"scenario": "imbalance(0.2, ratio=400)", "held_out": "0"}, "without a training sample"),
     ],
 )
-def test_a_wrong_word_is_refused_before_any_training(
-    data: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], said: str
+def test_invalid_options_are_refused_before_training(
+    data: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
 ) -> None:
-    assert said in refused(line("run", data, **changes), capsys)
+    assert message in refused(study_arguments("run", data, **changes), capsys)
 
 
-def test_a_folder_that_cannot_be_written_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_folder_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("a file of the user's")
-    assert "--out taken/studies: it cannot be written" in refused(line("run", data, out="taken/studies"), capsys)
+    assert "--out taken/studies: it cannot be written" in refused(
+        study_arguments("run", data, out="taken/studies"), capsys
+    )
     assert Path("taken").read_text() == "a file of the user's"
 
 
-def test_a_folder_of_images_is_looked_at_first(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_image_folders_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = Path("empty")
     empty.mkdir()
-    assert "empty" in refused(line("run", data, dataset="folder:empty"), capsys)
+    assert "empty" in refused(study_arguments("run", data, dataset="folder:empty"), capsys)
     one = Path("one/cat")
     one.mkdir(parents=True)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(one / "a.png")
-    assert "one class" in refused(line("run", data, dataset="folder:one"), capsys)
+    assert "one class" in refused(study_arguments("run", data, dataset="folder:one"), capsys)
     for name in ("cat", "dog"):
         Path("two", name).mkdir(parents=True)
         for number in range(8):
             Image.fromarray(np.full((8, 8), number, np.uint8)).save(f"two/{name}/{number}.png")
     Path("two/dog/3.png").write_bytes(Path("two/dog/3.png").read_bytes()[:40])
-    assert "3.png" in refused(line("run", data, dataset="folder:two", image_size="8"), capsys)
+    assert "3.png" in refused(study_arguments("run", data, dataset="folder:two", image_size="8"), capsys)
 
 
 def test_a_server_that_does_not_answer_is_refused(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert "http://127.0.0.1:9" in refused(line("run", data, tracker="mlflow"), capsys)
-    assert not list(Path("studies").iterdir()), "nothing is written before the tracker is there"
-    assert "there is no study here" in refused(line("compare", data), capsys)
+    assert "http://127.0.0.1:9" in refused(study_arguments("run", data, tracker="mlflow"), capsys)
+    assert not list(Path("studies").iterdir()), "nothing is written before the tracker is open"
+    assert "there is no study here" in refused(study_arguments("compare", data), capsys)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
         ("seeds: [", "is not YAML"),
@@ -117,17 +119,17 @@ def test_a_server_that_does_not_answer_is_refused(
         ("seeds: 0", "--seeds is '0'"),
     ],
 )
-def test_a_wrong_configuration_is_refused(
-    data: Path, capsys: pytest.CaptureFixture[str], content: str | None, said: str
+def test_invalid_configuration_files_are_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
 ) -> None:
     if content is not None:
         Path("study.yaml").write_text(content)
     arguments = ["run", "--scenario", "clean", "--config", "study.yaml"]
-    assert said in refused(arguments, capsys)
+    assert message in refused(arguments, capsys)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["rum"], "Did you mean"),
         (["run"], "--scenario"),
@@ -140,10 +142,10 @@ def test_a_wrong_configuration_is_refused(
         (["predict", "lost.pt", "."], "folder:PATH"),
     ],
 )
-def test_other_commands_refuse_as_plainly(
-    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+def test_invalid_arguments_of_other_commands_are_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert said in refused(arguments, capsys)
+    assert message in refused(arguments, capsys)
 
 
 LIGHT = """
@@ -172,14 +174,14 @@ print(sorted({{'torch', 'mlflow'}} & set(sys.modules)))
         ["run", "--scenario", "noise0.4", "--sedes", "3"],
     ],
 )
-def test_help_and_misspelt_words_do_not_wait_for_torch(arguments: list[str]) -> None:
+def test_help_and_misspelt_names_do_not_import_torch(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIGHT.format(arguments)], cwd=HOME, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_both_spellings_and_flags_with_values_are_taken(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_spellings_and_flags_with_values_are_accepted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr("pipelines.stages.run.main", lambda options, dry_run: seen.append((options, dry_run)))
     lines = ["scenario: noise0.2", "data_dir: there", "seeds: 4", "fresh: true", "held-out: 0.2", "teacher: resnet14"]
@@ -206,20 +208,20 @@ def test_both_spellings_and_flags_with_values_are_taken(data: Path, monkeypatch:
     )
 
 
-def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_option_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     from robustkd.study.options import StudyOptions
 
     cli.main(["run", "--help"])
-    said = capsys.readouterr().out
-    assert [name for name in StudyOptions.__dataclass_fields__ if f"--{name.replace('_', '-')}" not in said] == []
-    assert "[default: 0.1]" in said
+    message = capsys.readouterr().out
+    assert [name for name in StudyOptions.__dataclass_fields__ if f"--{name.replace('_', '-')}" not in message] == []
+    assert "[default: 0.1]" in message
 
 
-def test_a_word_shows_its_card_and_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_listed_name_shows_documentation_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["methods", "hinton"])
-    said = capsys.readouterr().out
-    assert "arXiv 1503.02531" in said
-    assert "number above 0" in said
+    message = capsys.readouterr().out
+    assert "arXiv 1503.02531" in message
+    assert "number above 0" in message
     cli.main(["methods", "rkd_d"])
     angle = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["angle"])
     assert angle.split()[-1] == "0", "the word's own value, not the signature's"
@@ -228,7 +230,7 @@ def test_a_word_shows_its_card_and_its_parameters(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("name", ["scenarios", "robustkd"])
-def test_a_foreign_folder_that_shadows_ours_is_named(tmp_path: Path, name: str) -> None:
+def test_a_foreign_package_that_shadows_ours_is_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").touch()
     done = subprocess.run(

@@ -22,7 +22,7 @@ from robustkd.study.plan import Progress, Run, list_runs, teacher_of
 from robustkd.study.results import RunResult, StudyRecord, read_document
 from robustkd.study.run_folder import load_views
 from robustkd.training import checkpoint
-from tests.pipelines.toys import line, stripes
+from tests.pipelines.toys import stripes, study_arguments
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def result_of(run: str, where: Path | None = None) -> RunResult:
 
 
 def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("run", data, methods="baseline,hinton,dml", seeds="2"))
+    cli.main(study_arguments("run", data, methods="baseline,hinton,dml", seeds="2"))
     said = capsys.readouterr().out
     for word in ("teacher", "baseline, stopped early", "hinton", "dml", "rows", "columns", "checks", "along the run"):
         assert word in said
@@ -77,7 +77,7 @@ def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.Capture
 
 
 def test_students_of_a_seed_start_from_the_same_weights_and_see_the_same_labels(data: Path) -> None:
-    cli.main(line("prepare", data, seeds="2"))
+    cli.main(study_arguments("prepare", data, seeds="2"))
     where = folder()
     first, second = (pd.read_csv(where / f"manifest-{seed}.csv") for seed in (0, 1))
     assert (first["row"] == second["row"]).all()
@@ -91,34 +91,34 @@ def test_students_of_a_seed_start_from_the_same_weights_and_see_the_same_labels(
 
 
 def test_what_is_finished_is_used_again_and_fresh_is_not(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("run", data))
+    cli.main(study_arguments("run", data))
     before = (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns
     capsys.readouterr()
-    cli.main(line("run", data, methods="baseline,hinton,dml"))  # one method more: the others are there
+    cli.main(study_arguments("run", data, methods="baseline,hinton,dml"))  # one method more: the others are there
     assert "3 of 4 runs are already finished" in capsys.readouterr().out
     assert (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns == before
     old = weights("hinton-seed0")
-    cli.main([*line("run", data), "--fresh"])
+    cli.main([*study_arguments("run", data), "--fresh"])
     assert len(list(Path("studies").glob("*/study.json"))) == 2, "what was there is kept under another name"
     newest = max(Path("studies").glob("*/study.json"), key=lambda card: card.stat().st_mtime).parent
     assert equal(old, weights("hinton-seed0", newest)), "the same words give the same bits"
 
 
 def test_another_recipe_is_another_study(data: Path) -> None:
-    cli.main(line("prepare", data))
-    cli.main(line("prepare", data, lr="0.05"))
-    cli.main(line("prepare", data, seeds="2"))  # more of the same study
+    cli.main(study_arguments("prepare", data))
+    cli.main(study_arguments("prepare", data, lr="0.05"))
+    cli.main(study_arguments("prepare", data, seeds="2"))  # more of the same study
     assert len(list(Path("studies").glob("*/study.json"))) == 2
 
 
 def test_stages_by_hand_come_to_what_run_comes_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.main(line("distil", data))
+        cli.main(study_arguments("distil", data))
     assert "run `robustkd teacher` with the same options first" in capsys.readouterr().err
     for stage in ("prepare", "teacher", "distil", "evaluate", "compare"):
-        cli.main(line(stage, data))
+        cli.main(study_arguments(stage, data))
     by_hand = weights("hinton-seed0")
-    cli.main(line("run", data, out="others"))
+    cli.main(study_arguments("run", data, out="others"))
     (other,) = Path("others").iterdir()
     assert equal(by_hand, weights("hinton-seed0", other))
     cli.main(["compare"])
@@ -126,8 +126,8 @@ def test_stages_by_hand_come_to_what_run_comes_to(data: Path, capsys: pytest.Cap
 
 
 def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
-    cli.main(line("run", data, out="one"))
-    cli.main(line("run", data, out="two", jobs="2", threads="2"))
+    cli.main(study_arguments("run", data, out="one"))
+    cli.main(study_arguments("run", data, out="two", jobs="2", threads="2"))
     (one,), (two,) = Path("one").iterdir(), Path("two").iterdir()
     for run in ("teacher-seed0", "baseline-seed0", "hinton-seed0"):
         assert equal(weights(run, one), weights(run, two))
@@ -149,7 +149,7 @@ def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cli.main(line("run", data, out="whole", epochs="4"))
+    cli.main(study_arguments("run", data, out="whole", epochs="4"))
     monkeypatch.setattr("robustkd.study.run_folder.SAVE_EVERY", 0.0)
     told = []
 
@@ -162,11 +162,11 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
         real = scheduler.execute_runs
         patch.setattr(scheduler, "execute_runs", lambda plan, runs, report: real(plan, runs, cut))
         with pytest.raises(SystemExit) as stopped:
-            cli.main(line("run", data, out="cut", epochs="4"))
+            cli.main(study_arguments("run", data, out="cut", epochs="4"))
     assert stopped.value.code == 130
     (left,) = Path("cut").iterdir()
     assert (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
-    cli.main(line("run", data, out="cut", epochs="4"))
+    cli.main(study_arguments("run", data, out="cut", epochs="4"))
     (whole,) = Path("whole").iterdir()
     assert equal(weights("hinton-seed0", whole), weights("hinton-seed0", left))
     epochs = [
@@ -177,18 +177,20 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
 
 
 def test_two_commands_do_not_work_on_one_study(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("prepare", data))
+    cli.main(study_arguments("prepare", data))
     with session.study_lock(folder()), pytest.raises(SystemExit) as refused:
-        cli.main(line("run", data))
+        cli.main(study_arguments("run", data))
     assert refused.value.code == 2
     assert "another command is at work on this study" in capsys.readouterr().err
     assert not (folder() / "runs").exists()
 
 
 def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("run", data, methods="baseline", teacher="resnet8"))
+    cli.main(study_arguments("run", data, methods="baseline", teacher="resnet8"))
     given = folder() / "runs" / "baseline-seed0" / "model.pt"
-    cli.main(line("run", data, teacher=str(given), init=str(given), out="second", methods="hinton", seeds="2"))
+    cli.main(
+        study_arguments("run", data, teacher=str(given), init=str(given), out="second", methods="hinton", seeds="2")
+    )
     (second,) = Path("second").iterdir()
     assert sorted(path.name for path in (second / "runs").iterdir()) == [
         "hinton-seed0",
@@ -196,7 +198,7 @@ def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.Cap
         "teacher-seed0",
     ]
     assert result_of("teacher-seed0", second).last == result_of("baseline-seed0").last
-    wrong = line("run", data, init=str(given), student="resnet14", out="third")
+    wrong = study_arguments("run", data, init=str(given), student="resnet14", out="third")
     with pytest.raises(SystemExit):
         cli.main(wrong)
     assert "its weights are not those of a resnet14" in capsys.readouterr().err
@@ -216,7 +218,7 @@ SMOOTHED = {
 def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for smoothed, (method, named, chosen) in SMOOTHED.items():
         words = {"methods": "hinton", "teacher_criterion": "balanced", "smooth_teacher": smoothed}
-        cli.main(line("run", data, out=smoothed, **words))
+        cli.main(study_arguments("run", data, out=smoothed, **words))
         assert f"\n{named} " in capsys.readouterr().out
         (where,) = Path(smoothed).iterdir()
         result = result_of("teacher-seed0", where)
@@ -233,11 +235,11 @@ def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.Captur
 
 
 def test_a_teacher_that_is_given_cannot_be_smoothed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("run", data, methods="baseline"))
+    cli.main(study_arguments("run", data, methods="baseline"))
     given = str(folder() / "runs" / "baseline-seed0" / "model.pt")
     capsys.readouterr()
     with pytest.raises(SystemExit):
-        cli.main(line("run", data, teacher=given, smooth_teacher="labels", out="second"))
+        cli.main(study_arguments("run", data, teacher=given, smooth_teacher="labels", out="second"))
     said = capsys.readouterr().err
     assert f"--smooth-teacher labels: the teacher {given} is already trained, so it cannot be smoothed" in said
     assert said.count("\n") == 1
@@ -258,7 +260,7 @@ def test_one_failure_does_not_take_the_others_down(data: Path, capsys: pytest.Ca
         "METHODS = {'burst': Burst, 'fault': Fault}\n"
     )
     with pytest.raises(SystemExit) as ended:
-        cli.main(line("run", data, methods="burst,fault,baseline", plug="mine.py"))
+        cli.main(study_arguments("run", data, methods="burst,fault,baseline", plug="mine.py"))
     assert ended.value.code == 1
     said = capsys.readouterr()
     assert "the term 'ce' is nan in phase 'train', epoch 1" in said.err
@@ -297,7 +299,7 @@ def test_a_users_method_scenario_and_net_need_no_edit_of_the_package(
         "student": "tiny(width=4)",
         "plug": "mine.py",
     }
-    cli.main(line("run", data, **options))
+    cli.main(study_arguments("run", data, **options))
     assert "mimic(weight=0.1)" in capsys.readouterr().out
     training = result_of("mimic-weight=0.1-seed0").training
     assert training is not None
@@ -322,26 +324,26 @@ def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
         "    views = ('drak',)\n"
         "METHODS, VIEWS = {'night': Night, 'blind': Blind}, {'dark': Dark}\n"
     )
-    cli.main(line("run", data, methods="night", plug="mine.py"))
+    cli.main(study_arguments("run", data, methods="night", plug="mine.py"))
     assert "night" in capsys.readouterr().out
     with pytest.raises(SystemExit) as refused:
-        cli.main(line("run", data, methods="blind", plug="mine.py", out="other"))
+        cli.main(study_arguments("run", data, methods="blind", plug="mine.py", out="other"))
     assert refused.value.code
     assert "no view is called 'drak' (did you mean 'dark'?)" in capsys.readouterr().err
     assert not list(Path("other").glob("*/runs/*"))
 
 
 def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("run", data, methods="all", teacher="resnet8x4", epochs="1"))
+    cli.main(study_arguments("run", data, methods="all", teacher="resnet8x4", epochs="1"))
     assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
     record = read_document(folder() / "study.json", StudyRecord)
     assert record.methods == [word for word in METHODS if word != "fsp"]
     assert {path.name for path in (folder() / "runs").iterdir()} == {f"{w}-seed0" for w in (*record.methods, "teacher")}
     with pytest.raises(SystemExit) as refused:
-        cli.main(line("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
+        cli.main(study_arguments("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
     assert refused.value.code
     with pytest.raises(SystemExit) as refused:  # what nobody can do is refused for all
-        cli.main(line("prepare", data, methods="all", student="torchvision:vgg11", out="other"))
+        cli.main(study_arguments("prepare", data, methods="all", student="torchvision:vgg11", out="other"))
     assert refused.value.code
     assert not list(Path("other").glob("*/study.json"))
 
@@ -352,7 +354,7 @@ def test_an_ensemble_is_measured_beside_its_model(
     monkeypatch.setattr(
         "robustkd.study.monitor.MONITORED", 5
     )  # fewer than the test rows: what is looked at along the run is a part
-    cli.main(line("run", data, methods="baseline,one"))
+    cli.main(study_arguments("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
     run = folder() / "runs" / "one-seed0"
     result = result_of("one-seed0")
@@ -360,12 +362,12 @@ def test_an_ensemble_is_measured_beside_its_model(
     labels = np.load(run / "test-last.npz")["labels"]
     assert result.auxiliary["ensemble"].metrics["accuracy"] == pytest.approx((answers.argmax(axis=1) == labels).mean())
     assert not (folder() / "runs" / "baseline-seed0" / "auxiliary.npz").exists()
-    cli.main(["evaluate", *line("run", data, methods="baseline,one")[1:]])
+    cli.main(["evaluate", *study_arguments("run", data, methods="baseline,one")[1:]])
     assert result_of("one-seed0").auxiliary == result.auxiliary, "it survives another evaluation"
 
 
 def test_a_dry_run_trains_nothing_and_tells_the_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main([*line("run", data, methods="baseline,fitnet"), "--dry-run"])
+    cli.main([*study_arguments("run", data, methods="baseline,fitnet"), "--dry-run"])
     said = capsys.readouterr().out
     # 72 images, 24 of each class: 18 for training after the test split of 6, 2 of them held out, so 4 batches of 12.
     assert "baseline-seed0: 6 updates" in said
@@ -375,7 +377,7 @@ def test_a_dry_run_trains_nothing_and_tells_the_time(data: Path, capsys: pytest.
 
 
 def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(line("run", data, methods="baseline", epochs="6", scenario="clean"))
+    cli.main(study_arguments("run", data, methods="baseline", epochs="6", scenario="clean"))
     content = np.load(data)
     Path("new").mkdir()
     for number in range(6):
@@ -393,7 +395,7 @@ def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFix
 
 
 def test_bf16_trains_too(data: Path) -> None:
-    cli.main(line("run", data, precision="bf16"))
+    cli.main(study_arguments("run", data, precision="bf16"))
     result = result_of("hinton-seed0")
     assert result.training is not None
     assert result.training.precision == "bf16"
@@ -401,7 +403,7 @@ def test_bf16_trains_too(data: Path) -> None:
 
 
 def test_a_study_needs_no_mlflow(data: Path) -> None:
-    words = line("run", data, jobs="2", threads="2")
+    words = study_arguments("run", data, jobs="2", threads="2")
     code = f"import sys; sys.modules['mlflow'] = None; from pipelines import cli; cli.main({words!r})"
     home = Path(__file__).parents[2]
     done = subprocess.run(
@@ -416,7 +418,7 @@ def test_a_study_needs_no_mlflow(data: Path) -> None:
 
 
 def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Path) -> None:
-    cli.main(line("run", data, methods=",".join(f"{word}+balanced" for word in METHODS), student="wrn_10_1"))
+    cli.main(study_arguments("run", data, methods=",".join(f"{word}+balanced" for word in METHODS), student="wrn_10_1"))
     for word in METHODS:
         result = result_of(f"{word}+balanced-seed0")
         assert result.run.criterion == "balanced"
@@ -425,7 +427,7 @@ def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Pat
 
 @pytest.mark.gpu
 def test_every_method_runs_on_a_gpu(data: Path) -> None:
-    cli.main(line("run", data, device="cuda", methods="all", epochs="4"))
+    cli.main(study_arguments("run", data, device="cuda", methods="all", epochs="4"))
     for run in (folder() / "runs").iterdir():
         result = result_of(run.name)
         assert result.training is not None
@@ -444,7 +446,7 @@ def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_agai
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = np.load(data)["y"]
-    words = line("run", data, methods="baseline", scenario="clean")
+    words = study_arguments("run", data, methods="baseline", scenario="clean")
     cli.main(words)
     assert "against the truth" not in capsys.readouterr().out, "nothing is known"
     before = weights("baseline-seed0")
@@ -479,7 +481,7 @@ def options(words: list[str]) -> dict[str, str]:
 def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = line("run", data, methods="baseline", scenario="openset(0.25, source=digits)+noise0.2")
+    words = study_arguments("run", data, methods="baseline", scenario="openset(0.25, source=digits)+noise0.2")
     cli.main(words)
     shown = load_views(planning.draft_study(StudyOptions(**options(words))).plan, 0)
     fit = result_of("baseline-seed0").fit
@@ -493,7 +495,7 @@ def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
 def test_a_file_that_a_scenario_reads_is_part_of_what_a_study_is(data: Path) -> None:
     labels = np.load(data)["y"]
     mine = Path("mine.csv")
-    words = line("prepare", data, scenario="human(column=me, file=mine.csv)", held_out="0.2")
+    words = study_arguments("prepare", data, scenario="human(column=me, file=mine.csv)", held_out="0.2")
     drawn = []
     for row in (None, "train", "held_out"):  # one label changed, of a training or of a held-out row
         given = labels.copy()
@@ -507,7 +509,7 @@ def test_a_file_that_a_scenario_reads_is_part_of_what_a_study_is(data: Path) -> 
 
 
 def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(data: Path) -> None:
-    words = line("prepare", data, seeds="2")
+    words = study_arguments("prepare", data, seeds="2")
     cli.main(words)
     card = folder() / "manifest-1.json"
     before = json.loads(card.read_text())
@@ -526,7 +528,7 @@ def test_a_process_that_is_killed_ends_the_study_in_a_sentence(data: Path, capsy
         "METHODS = {'fatal': Fatal}\n"
     )
     with pytest.raises(SystemExit) as ended:
-        cli.main(line("run", data, methods="baseline,fatal", plug="fatal.py", jobs="2"))
+        cli.main(study_arguments("run", data, methods="baseline,fatal", plug="fatal.py", jobs="2"))
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert "robustkd: a process was terminated from outside" in said

@@ -1,4 +1,4 @@
-"""A data set that trains in a second: three classes of 8x8 stripes."""
+"""A data set that trains in a second, three classes of 8x8 stripes, and the arguments of a small study of it."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ OPTIONS = {
 
 
 def stripes(path: Path, per_class: int = 24, classes: int = 3) -> Path:
-    """An npz of noisy stripes, each class at an angle of its own."""
+    """Write an npz of noisy stripes, a different pattern for each class."""
     random = np.random.default_rng(0)
     labels = np.arange(per_class * classes) % classes
     grid = np.indices((8, 8))
@@ -29,7 +29,7 @@ def stripes(path: Path, per_class: int = 24, classes: int = 3) -> Path:
     return path
 
 
-def line(command: str, data: Path, **changes: str) -> list[str]:
-    """A command line with the toy's options, changed as asked."""
+def study_arguments(command: str, data: Path, **changes: str) -> list[str]:
+    """Return the arguments of a command with `OPTIONS`, updated by `changes`."""
     options = {**OPTIONS, "dataset": f"npz:{data}", **changes}
     return [command, *(word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value))]

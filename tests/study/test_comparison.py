@@ -1,6 +1,5 @@
 """Tables of made-up results, by hand."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from robustkd.study import comparison, conclusions
 from robustkd.study.across import compare_studies, study_labels
 from robustkd.study.comparison import Comparison
 from robustkd.study.results import LoadedStudy, RunResult, TrainingInfo, load_study, write_document
-from tests.records import make_cost, make_net, make_record, make_result
+from tests.records import change_results, make_cost, make_net, make_record, make_result, make_training
 
 CRITERIA = {"baseline": "ce", "hinton": "ce"}
 
@@ -24,11 +23,6 @@ def result(role: str, method: str, seed: int, a: float, b: float, early: float |
     net = make_net({"cat": a, "dog": b})
     stopped = None if early is None else make_net({"cat": early, "dog": early})
     return make_result(role, method, seed, net, early=stopped)
-
-
-def change(study: LoadedStudy, changed: Callable[[RunResult], dict[str, Any]]) -> LoadedStudy:
-    """The study with fields of its results changed."""
-    return study._replace(results=[r.model_copy(update=changed(r)) for r in study.results])
 
 
 RESULTS = [
@@ -101,7 +95,7 @@ def test_plain_training_is_told_along_the_run(folder: Path) -> None:
 
 
 def test_auxiliary_predictions_have_a_row_after_their_model(folder: Path) -> None:
-    study = change(
+    study = change_results(
         load_study(folder),
         lambda r: (
             {"auxiliary": {"ensemble": make_net({"cat": 0.3, "dog": 0.3}, accuracy=0.3 + r.run.seed / 10)}}
@@ -136,7 +130,7 @@ def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) 
             "clean": make_net({"cat": cat, "dog": None}, support=[7, 0], accuracy=0.5),
         }
 
-    made = comparison.compare(change(study, clean))
+    made = comparison.compare(change_results(study, clean))
     assert made.summary.loc["hinton", "memorised_mean"] == pytest.approx(0.3)
     assert made.summary.loc["hinton", "clean_accuracy_mean"] == 0.5
     assert made.summary.loc[["teacher", "baseline, stopped early"], "memorised_mean"].isna().all()
@@ -219,7 +213,7 @@ def with_noisy_test_labels(rows: int, flip: float = 0.0) -> LoadedStudy:
         recall = {name: value - shift for name, value in r.last.recall.items()}
         return {"clean": make_net(recall, support=[rows, rows + 1])}
 
-    return change(study, clean) if rows else study
+    return change_results(study, clean) if rows else study
 
 
 @pytest.mark.parametrize("rows", [0, 29])
@@ -270,7 +264,7 @@ def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
 
 
 def test_a_class_without_test_rows_is_no_question() -> None:
-    record = change(five(), lambda r: {"last": make_net({"cat": r.last.recall["cat"], "dog": None})})
+    record = change_results(five(), lambda r: {"last": make_net({"cat": r.last.recall["cat"], "dog": None})})
     table = comparison.compare(record).classes
     assert table.loc[table["class"] == "dog", ["recall", "difference", "p", "q"]].isna().all(axis=None)
     cats = table[table["class"] == "cat"]
@@ -291,7 +285,7 @@ def test_nothing_to_compare_is_said() -> None:
 def test_further_figures_have_columns_of_their_own() -> None:
     scaled = TemperatureScaling(temperature=2.0, ece=0.1, nll=0.4)
     attacked = AttackMetrics(attack="fgsm", accuracy=0.25, balanced_accuracy=0.25, recall={})
-    record = change(
+    record = change_results(
         five(),
         lambda r: {
             "last": make_net(r.last.recall, nll=0.5, groups={"many": 0.9}, scaled=scaled),
@@ -378,7 +372,7 @@ def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
 
 
 def test_the_clean_part_decides_about_classes_and_the_early_stop_too() -> None:
-    record = change(
+    record = change_results(
         with_noisy_test_labels(30, flip=0.2),
         lambda r: {"clean_early": make_net({"cat": 0.99, "dog": 0.99})} if r.early is not None else {},
     )
@@ -400,24 +394,22 @@ def test_studies_are_labelled_by_what_distinguishes_them() -> None:
 def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
     partly = five(known_training=(40, 100))
     fit = FitMetrics(known=40, corrupted=0, foreign=0, metrics={})
-    some = comparison.compare(change(partly, lambda r: {"fit": fit}))
+    some = comparison.compare(change_results(partly, lambda r: {"fit": fit}))
     assert conclusions.may_have_noisy_training_labels(some), "60 rows are not known"
-    every = comparison.compare(change(five(), lambda r: {"fit": fit}))
+    every = comparison.compare(change_results(five(), lambda r: {"fit": fit}))
     assert not conclusions.may_have_noisy_training_labels(every)
     wrong = fit.model_copy(update={"corrupted": 1})
-    assert conclusions.may_have_noisy_training_labels(comparison.compare(change(five(), lambda r: {"fit": wrong})))
+    assert conclusions.may_have_noisy_training_labels(
+        comparison.compare(change_results(five(), lambda r: {"fit": wrong}))
+    )
 
 
 def test_the_early_stopping_point_is_of_all_seeds_or_of_none() -> None:
     def training(seed: int) -> TrainingInfo:
-        return TrainingInfo(
-            **{"seconds": 1.0, "updates": 1, "samples": 1, "images_per_second": 1.0, "peak_memory": None},
-            **{"early_epoch": 10 + seed, "finished": 0.0, "precision": "fp32", "device": "cpu", "torch": "2"},
-            **{"version": "1.1.1", "hyperparameters": {}},
-        )
+        return make_training(early_epoch=10 + seed)
 
-    every = comparison.compare(change(five(), lambda r: {"training": training(r.run.seed)}))
+    every = comparison.compare(change_results(five(), lambda r: {"training": training(r.run.seed)}))
     assert comparison.early_stopping_point(every) == pytest.approx((12.0, 0.9))
-    some = change(five(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
+    some = change_results(five(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
     assert comparison.early_stopping_point(comparison.compare(some)) is None
     assert comparison.early_stopping_point(every, "hinton") is None, "it was not stopped early"

@@ -31,7 +31,7 @@ from robustkd.study.run_folder import is_finished, load_source, load_views
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint
 from tests.helpers import make_network
-from tests.pipelines.toys import line, stripes
+from tests.pipelines.toys import stripes, study_arguments
 
 CLASSES = ("a, b", "a; b", "<süß>")
 TEACHER = Run("teacher", MethodSpec.parse("baseline+ce"), 0)
@@ -360,7 +360,7 @@ def test_attacks_and_corruptions_are_measured_where_they_are_asked_for(
 def test_a_result_of_an_older_evaluation_is_evaluated_again_and_nothing_is_trained(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = line("run", data)
+    words = study_arguments("run", data)
     cli.main(words)
     (folder,) = (path.parent for path in Path("studies").glob("*/study.json"))
     paths = sorted(folder.glob("runs/*/result.json"))
@@ -377,7 +377,7 @@ def test_a_result_of_an_older_evaluation_is_evaluated_again_and_nothing_is_train
 def test_a_run_of_an_older_version_of_its_method_is_trained_again_alone(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = line("run", data)
+    words = study_arguments("run", data)
     cli.main(words)
     (folder,) = (path.parent for path in Path("studies").glob("*/study.json"))
     before = {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/model.pt")}
@@ -446,3 +446,14 @@ def test_a_method_that_needs_a_teacher_says_so(data: Path) -> None:
     plan = planned(data)
     with pytest.raises(TypeError, match="'hinton' needs a teacher: run"):
         run(load_views(plan, 0), HINTON, plan.settings)
+
+
+@pytest.mark.parametrize("content", ["{}", "{", '{"format": 2}'])
+def test_a_damaged_result_is_evaluated_again(data: Path, content: str) -> None:
+    plan = planned(data)
+    trained(plan, PLAIN)
+    first = run_folder.evaluate_in_folder(plan, PLAIN)
+    (plan.run_folder(PLAIN) / "result.json").write_text(content)
+    assert not is_finished(plan, PLAIN)
+    assert run_folder.evaluate_in_folder(plan, PLAIN) == first
+    assert is_finished(plan, PLAIN)

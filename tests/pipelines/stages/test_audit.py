@@ -1,4 +1,4 @@
-"""The audit as a user meets it: files that fit together, folds used again, no leak, nothing on the page that runs."""
+"""The audit command: consistent files, reuse of folds, no leakage, and a contact sheet without active content."""
 
 import base64
 import io
@@ -26,14 +26,14 @@ from robustkd.data.splits import split_source
 from robustkd.data.view import Source
 from robustkd.label_audit import out_of_fold
 from robustkd.training import engine
-from tests.pipelines.toys import line, stripes
+from tests.pipelines.toys import stripes, study_arguments
 
 Audit = Callable[..., str]
 
 
 @pytest.fixture
 def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Audit:
-    """Audits the stripes in a folder of their own: what is printed."""
+    """A function that audits the stripes in a new folder and returns the output."""
     monkeypatch.chdir(tmp_path)
     data = stripes(tmp_path / "toy.npz")
 
@@ -46,7 +46,7 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """The rows of each training that takes place."""
+    """The rows of each training."""
     rows: list[np.ndarray] = []
     fit = engine.fit
     monkeypatch.setattr(
@@ -60,15 +60,15 @@ def folder() -> Path:
     return found
 
 
-def test_every_file_and_sentence(audit: Audit) -> None:
-    said = audit("--scenario", "noise0.2", "--prune", "--relabel", "--keep", "3")
+def test_files_and_output_agree(audit: Audit) -> None:
+    output = audit("--scenario", "noise0.2", "--prune", "--relabel", "--keep", "3")
     found = folder()
     assert re.fullmatch(r"toy-noise0\.2-[0-9a-f]{8}", found.name)
-    assert "[5/5] " in said
-    assert "of the fold's labels are predicted" in said
-    assert "training labels per class" in said
-    assert "most suspicious training rows" in said
-    assert f"'manifest(file={found}/pruned.csv)'" in said
+    assert "[5/5] " in output
+    assert "of the fold's labels are predicted" in output
+    assert "training labels per class" in output
+    assert "most suspicious training rows" in output
+    assert f"'manifest(file={found}/pruned.csv)'" in output
     suspects = pd.read_csv(found / "suspects.csv")
     train = suspects[suspects["part"] == "train"]
     assert (train["given"] != train["suggested"]).all()
@@ -83,10 +83,10 @@ def test_every_file_and_sentence(audit: Audit) -> None:
     assert classes["suspicious"].sum() == len(train)
     card = json.loads((found / "audit.json").read_text(encoding="utf-8"))
     assert card["figures"]["train"]["suspicious"] == len(train)
-    assert "where_truth_is_known" not in card["figures"]["train"]  # a user's own labels are never the truth
-    assert "precision" not in said
-    assert "of the training labels out of fold" in said
-    changed = re.search(r"of the (\d+) labels that the scenario changed, (\d+) are suspicious", said)
+    assert "where_truth_is_known" not in card["figures"]["train"]  # a user's own labels are not known to be true
+    assert "precision" not in output
+    assert "of the training labels out of fold" in output
+    changed = re.search(r"of the (\d+) labels that the scenario changed, (\d+) are suspicious", output)
     assert changed is not None
     source = sources.load_dataset(f"npz:{Path('toy.npz').resolve()}")
     rows = split_source(source, held_out=0.1, seed=0)
@@ -96,7 +96,7 @@ def test_every_file_and_sentence(audit: Audit) -> None:
     assert int(changed[2]) == len(drawn & set(train["row"])) >= len(drawn) / 2
 
 
-def test_what_is_pruned_and_relabelled_is_what_was_suspicious(audit: Audit) -> None:
+def test_suspicious_rows_are_pruned_and_relabelled(audit: Audit) -> None:
     audit("--prune", "--relabel", "--keep", "1", "--scenario", "noise0.2")
     source = sources.load_dataset(f"npz:{Path('toy.npz').resolve()}")
     rows, found = split_source(source, held_out=0.1, seed=0), folder()
@@ -117,23 +117,23 @@ def test_what_is_pruned_and_relabelled_is_what_was_suspicious(audit: Audit) -> N
     assert len(relabelled.train) + len(relabelled.held_out) == 54
 
 
-def test_no_class_falls_below_what_is_to_be_kept(audit: Audit) -> None:
-    said = audit("--prune", "--keep", "18", "--scenario", "noise0.3")
+def test_no_class_falls_below_keep(audit: Audit) -> None:
+    output = audit("--prune", "--keep", "18", "--scenario", "noise0.3")
     source = sources.load_dataset(f"npz:{Path('toy.npz').resolve()}")
     views = manifest.load_manifest(folder() / "pruned.csv", source)
     given = pd.read_csv(folder() / "classes.csv")["given"].to_numpy()
     assert (views.train.counts + views.held_out.counts >= np.minimum(18, given)).all()
-    assert "suspicious rows stay because their class would become too small (--keep 18)" in said
+    assert "suspicious rows stay because their class would become too small (--keep 18)" in output
 
 
-def test_a_study_goes_on_from_what_was_pruned(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_runs_on_a_pruned_manifest(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
     audit("--prune", "--scenario", "noise0.2")
     words = {"scenario": f"manifest(file={folder()}/pruned.csv)", "methods": "baseline", "epochs": "1"}
-    cli.main(line("run", Path("toy.npz").resolve(), **words))
+    cli.main(study_arguments("run", Path("toy.npz").resolve(), **words))
     assert "accuracy" in capsys.readouterr().out
 
 
-def test_folds_are_used_again_and_fresh_loses_nothing(audit: Audit, trained: list[np.ndarray]) -> None:
+def test_folds_are_reused_and_fresh_keeps_the_old_folder(audit: Audit, trained: list[np.ndarray]) -> None:
     audit()
     before = (folder() / "suspects.csv").read_bytes()
     again = audit("--prune")
@@ -142,17 +142,17 @@ def test_folds_are_used_again_and_fresh_loses_nothing(audit: Audit, trained: lis
     assert (folder() / "suspects.csv").read_bytes() == before
     assert "(reused)" not in audit("--fresh")
     assert len(trained) == 10
-    kept, anew = sorted(Path("audits").iterdir(), key=lambda path: len(path.name), reverse=True)
-    assert (kept / "pruned.csv").is_file()
-    assert (anew / "suspects.csv").read_bytes() == before
+    renamed, fresh = sorted(Path("audits").iterdir(), key=lambda path: len(path.name), reverse=True)
+    assert (renamed / "pruned.csv").is_file()
+    assert (fresh / "suspects.csv").read_bytes() == before
     audit("--seed", "1")
     audit("--no-augment")
     assert len(trained) == 20
 
 
-def test_test_rows_are_listed_and_train_nothing(audit: Audit, trained: list[np.ndarray]) -> None:
+def test_test_rows_are_listed_but_not_trained_on(audit: Audit, trained: list[np.ndarray]) -> None:
     data = np.load("toy.npz")
-    wrong = np.arange(12) < 3  # of the test rows, whose labels somebody got wrong
+    wrong = np.arange(12) < 3  # test rows with a wrong label
     y_test = np.where(wrong, (data["y"][:12] + 1) % 3, data["y"][:12])
     arrays = {"X_test": data["X"][:12], "y_test": y_test, "classes": data["classes"]}
     np.savez("parts.npz", X=data["X"][12:], y=data["y"][12:], **arrays)
@@ -165,13 +165,13 @@ def test_test_rows_are_listed_and_train_nothing(audit: Audit, trained: list[np.n
     assert (views.test.labels == y_test).all()
 
 
-def test_small_classes_are_named(audit: Audit) -> None:
+def test_small_classes_are_reported(audit: Audit) -> None:
     data = np.load("toy.npz")
     keep = np.concatenate([np.flatnonzero(data["y"] == 0), np.flatnonzero(data["y"] == 1)[:4], [2, 5]])
     np.savez("rare.npz", X=data["X"][keep], y=data["y"][keep], classes=data["classes"])
-    said = audit("--prune", "--relabel", spec="npz:rare.npz")  # a quarter of each class is cut as the test split
-    assert "class 'columns' (3 samples) is in 3 of the 5 folds: its estimates are rough" in said
-    assert "class 'checks' (1 samples) is in one fold only: its labels cannot be audited" in said
+    output = audit("--prune", "--relabel", spec="npz:rare.npz")  # a quarter of each class is cut as the test split
+    assert "class 'columns' (3 samples) is in 3 of the 5 folds: its estimates are rough" in output
+    assert "class 'checks' (1 samples) is in one fold only: its labels cannot be audited" in output
     views = manifest.load_manifest(folder() / "pruned.csv", sources.load_dataset("npz:rare.npz"))
     assert (views.train.counts + views.held_out.counts)[1:].tolist() == [3, 1]
 
@@ -187,19 +187,19 @@ def test_groups_stay_together(audit: Audit, trained: list[np.ndarray]) -> None:
         assert not set(group[list(rows)]) & set(group[list(out)])
 
 
-def test_a_class_that_no_net_has_met_is_taken_at_its_word(audit: Audit) -> None:
+def test_a_class_in_one_fold_is_not_assessed(audit: Audit) -> None:
     data = np.load("toy.npz")
     X, y = data["X"], data["y"]
     group = np.where(y[12:] == 2, 99, np.arange(60))  # all checks are of one group, so of one fold
     np.savez("alone.npz", X=X[12:], y=y[12:], X_test=X[:12], y_test=y[:12], classes=data["classes"], group=group)
-    said = audit("--held-out", "0", "--prune", "--keep", "1", spec="npz:alone.npz")
-    assert "class 'checks' (20 samples) is in one fold only: its labels cannot be audited" in said
+    output = audit("--held-out", "0", "--prune", "--keep", "1", spec="npz:alone.npz")
+    assert "class 'checks' (20 samples) is in one fold only: its labels cannot be audited" in output
     assert "checks" not in set(pd.read_csv(folder() / "suspects.csv").query("part == 'train'")["given"])
     classes = pd.read_csv(folder() / "classes.csv", index_col="class")
     assert classes.loc["checks", ["given", "judged", "estimated_true"]].tolist() == [20, 0, 20]
 
 
-def test_names_are_text_and_nothing_else() -> None:
+def test_names_are_escaped_on_the_contact_sheet() -> None:
     nasty = "<b>&\"'</b><script>x</script>"
     images = np.zeros((2, 1, 8, 8), np.uint8)
     source = Source("npz:x", images, np.array([0, 1]), (nasty, "plain"), files=(f"{nasty}.png", "b.png"))
@@ -213,7 +213,7 @@ def test_names_are_text_and_nothing_else() -> None:
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
 
-def test_a_file_is_shown_larger_than_nets_see_it_where_it_still_is(tmp_path: Path) -> None:
+def test_thumbnails_of_files_are_larger_than_the_networks_input(tmp_path: Path) -> None:
     Image.fromarray(np.arange(120 * 120, dtype=np.uint8).reshape(120, 120)).save(tmp_path / "a.png")
     source = Source(
         f"folder:{tmp_path}", np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, int), ("a",), files=("a.png", "b")
@@ -226,7 +226,7 @@ def test_a_file_is_shown_larger_than_nets_see_it_where_it_still_is(tmp_path: Pat
     assert sizes == [((96, 96), False), ((8, 8), True)]
 
 
-def test_a_first_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_the_first_thumbnail_of_a_process_is_read_from_its_file(tmp_path: Path) -> None:
     Image.new("L", (120, 120)).save(tmp_path / "a.png")
     code = (
         "import sys, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\n"
@@ -238,31 +238,31 @@ def test_a_first_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert done.stdout == "False\n"  # Pillow has not been asked for anything before
 
 
-def test_a_class_may_be_called_anything(audit: Audit) -> None:
+def test_any_class_name_is_shown_as_text(audit: Audit) -> None:
     data = np.load("toy.npz")
     classes = np.array(["<b>&", "[red]a,b[/red]", "\N{GREEK SMALL LETTER BETA}"])
     np.savez("named.npz", X=data["X"], y=data["y"], classes=classes)
-    said = audit("--scenario", "noise0.2", spec="npz:named.npz")
-    assert "[red]a,b[/red]" in said
+    output = audit("--scenario", "noise0.2", spec="npz:named.npz")
+    assert "[red]a,b[/red]" in output
     page = (folder() / "report.html").read_text(encoding="utf-8")
     assert "<b>&" not in page.replace("&amp;", "")
     assert "&lt;b&gt;&amp;" in page
     assert pd.read_csv(folder() / "transition.csv", index_col=0).index.tolist() == classes.tolist()
 
 
-def test_the_next_command_has_the_same_words(audit: Audit) -> None:
-    said = audit("--scenario", "noise0.3", "--no-augment", "--held-out", "0.2")
-    (again,) = re.findall(r"continue with: robustkd (audit .* --prune)", said)
+def test_the_next_command_has_the_same_options(audit: Audit) -> None:
+    output = audit("--scenario", "noise0.3", "--no-augment", "--held-out", "0.2")
+    (again,) = re.findall(r"continue with: robustkd (audit .* --prune)", output)
     assert "--held-out 0.2 --scenario noise0.3 --net resnet8 --epochs 4 --batch 12 --no-augment --threads 1" in again
     cli.main(shlex.split(again))
     assert "pruned.csv" in {path.name for path in folder().iterdir()}
 
 
-def test_foreign_images_of_two_lenders_are_judged_and_pruned_too(audit: Audit) -> None:
+def test_foreign_images_of_two_sources_are_audited_and_pruned(audit: Audit) -> None:
     data = np.load("toy.npz")
-    for name, shade in (("first", 40), ("second", 90)):  # stripes too, so that a net knows what they show
+    for name, shade in (("first", 40), ("second", 90)):  # stripes too, so that the classes can be learnt
         np.savez(f"{name}.npz", X=data["X"] // 2 + shade, y=data["y"])
-    # So rare that none of the held-out rows gets one: the second lender of the training rows is their first.
+    # The first source is so rare that no held-out row gets its images: their first source is the second of the training rows.
     scenario = "openset(0.06, source='npz:first.npz')+openset(0.4, source='npz:second.npz')+noise0.2"
     audit("--scenario", scenario, "--prune", "--relabel", "--keep", "1", "--held-out", "0.2", "--folds", "3")
     source = sources.load_dataset(f"npz:{Path('toy.npz').resolve()}")
@@ -271,22 +271,22 @@ def test_foreign_images_of_two_lenders_are_judged_and_pruned_too(audit: Audit) -
     pruned, everyone = (manifest.load_manifest(folder() / f"{name}.csv", source) for name in ("pruned", "relabelled"))
     for view, one in zip(shown[:2], everyone, strict=False):
         assert (view.images() == one.images()).all()
-    lenders = lambda view: np.array([lender.name for lender in view.sources])[view.origin]  # noqa: E731
-    named = lambda views: {row for view in views for row in zip(lenders(view), view.rows, strict=True)}  # noqa: E731
+    source_names = lambda view: np.array([lender.name for lender in view.sources])[view.origin]  # noqa: E731
+    named = lambda views: {row for view in views for row in zip(source_names(view), view.rows, strict=True)}  # noqa: E731
     suspects = pd.read_csv(folder() / "suspects.csv").query("part == 'train'")
     listed = set(zip(suspects["source"], suspects["row"], strict=True))
-    assert {"npz:first.npz", "npz:second.npz"} <= set(lenders(everyone.train))
+    assert {"npz:first.npz", "npz:second.npz"} <= set(source_names(everyone.train))
     assert "npz:second.npz" in {name for name, _ in listed & named([everyone.held_out])}
     assert named(pruned[:2]) == named(everyone[:2]) - listed
 
 
-def test_an_image_that_is_lent_again_is_found_by_its_place(audit: Audit) -> None:
+def test_a_foreign_image_shown_twice_is_identified_by_its_position(audit: Audit) -> None:
     data = np.load("toy.npz")
     np.savez("lent.npz", X=data["X"][:9] // 2 + 40, y=data["y"][:9])
-    said = audit("--scenario", "openset(1.0, source='npz:lent.npz')+noise0.3", "--prune", "--keep", "1")
-    assert "the labels that the scenario changed" not in said  # nobody knows what a foreign image really is
+    output = audit("--scenario", "openset(1.0, source='npz:lent.npz')+noise0.3", "--prune", "--keep", "1")
+    assert "the labels that the scenario changed" not in output  # the true label of a foreign image is unknown
     suspects = pd.read_csv(folder() / "suspects.csv").query("part == 'train'")
-    pruned = re.search(r"pruned\.csv: (\d+) rows pruned", said)
+    pruned = re.search(r"pruned\.csv: (\d+) rows pruned", output)
     assert pruned is not None
     assert 3 < int(pruned[1]) <= len(suspects)
     assert set(suspects["source"]) == {"npz:lent.npz"}
@@ -295,37 +295,37 @@ def test_an_image_that_is_lent_again_is_found_by_its_place(audit: Audit) -> None
     assert sum(map(len, manifest.load_manifest(folder() / "pruned.csv", source)[:2])) == 54 - int(pruned[1])
 
 
-def test_what_is_said_of_a_clean_data_set(
+def test_a_data_set_known_to_be_clean_is_not_to_be_pruned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cli.main(["audit", "digits", "--net", "resnet8", "--epochs", "1", "--folds", "2", "--threads", "1"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"train rows whose true label is known: none of 1347 is wrong, but \d+ are suspicious", said)
-    assert "errors of a weak network count as label noise too" in said
-    assert "continue with" not in said  # pruning could only do harm
+    output = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"train rows whose true label is known: none of 1347 is wrong, but \d+ are suspicious", output)
+    assert "errors of a weak network count as label noise too" in output
+    assert "continue with" not in output  # pruning could only remove correct labels
 
 
-def test_other_folds_are_another_audit(
+def test_other_folds_give_another_audit(
     audit: Audit, trained: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit()
     folds = out_of_fold.assign_folds
     monkeypatch.setattr(
         out_of_fold, "assign_folds", lambda *of: (folds(*of) + 1) % 5
-    )  # as a newer library might cut them
+    )  # as another version of a library might assign them
     audit()
     assert len(trained) == 10
     assert len(list(Path("audits").iterdir())) == 2
 
 
-def test_the_sheet_shows_no_more_than_asked(audit: Audit) -> None:
+def test_the_contact_sheet_has_at_most_the_requested_images(audit: Audit) -> None:
     audit("--scenario", "noise0.3", "--show", "4")
     assert (folder() / "report.html").read_text(encoding="utf-8").count("<img ") == 4
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["lost"], "no data set is called 'lost'"),
         (["digits", "--folds", "1"], "--folds is '1' but should be greater than or equal to 2"),
@@ -338,8 +338,8 @@ def test_the_sheet_shows_no_more_than_asked(audit: Audit) -> None:
         (["digits", "--out", "file/below"], "it cannot be written"),
     ],
 )
-def test_what_cannot_be_done(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_invalid_arguments_are_refused(
+    words: list[str], output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
@@ -347,7 +347,7 @@ def test_what_cannot_be_done(
         cli.main(["audit", *words])
     error = capsys.readouterr().err
     assert exit_.value.code == 2
-    assert said in error
+    assert output in error
     assert error.count("\n") == 1
     assert not list(Path.cwd().glob("audits/*"))
 
@@ -360,8 +360,8 @@ def test_known_errors_in_digits_are_found(
     monkeypatch.chdir(tmp_path)
     cli.main(["audit", "digits", "--scenario", "noise0.2", "--seed", str(seed), "--threads", str(os.cpu_count() or 1)])
     figures = json.loads((folder() / "audit.json").read_text(encoding="utf-8"))["figures"]
-    beside = figures["train"]["where_truth_is_known"]
-    assert beside["precision"] >= 0.8
-    assert beside["recall"] >= 0.8
+    detection = figures["train"]["where_truth_is_known"]
+    assert detection["precision"] >= 0.8
+    assert detection["recall"] >= 0.8
     assert figures["train"]["estimated_noise_rate"] == pytest.approx(0.2, abs=0.03)
     assert figures["test"]["suspicious"] <= 5

@@ -167,21 +167,23 @@ def test_caveats_come_first_and_the_answer_last() -> None:
 
 
 def test_of_many_methods_and_classes_the_page_names_those_it_shows() -> None:
-    made = comparison.compare(many())
-    text = " ".join(render_text(summarise_study(made)).split())
+    compared = comparison.compare(many())
+    text = " ".join(render_text(summarise_study(compared)).split())
     assert (
         "Shown: the 6 of 30 methods with the highest balanced accuracy; the 40 of 100 classes in which they differ most"
         in text
     )
-    _, columns, classes, _ = select_class_columns(made)
+    _, columns, classes, _ = select_class_columns(compared)
     assert [column.endswith(" - baseline") for column in columns] == [False] + [True] * 6
     assert classes == [f"class {n}" for n in range(10, 50)], "those that differ most, in their own order"
-    assert made.per_class.shape == (100, 31)
+    assert compared.per_class.shape == (100, 31)
 
 
 def test_recalls_of_a_class_without_test_rows_are_dashes() -> None:
-    made = comparison.compare(as_given())
-    (grid,) = (part for part in summarise_study(made) if isinstance(part, Table) and part.title.startswith("recall"))
+    compared = comparison.compare(as_given())
+    (grid,) = (
+        part for part in summarise_study(compared) if isinstance(part, Table) and part.title.startswith("recall")
+    )
     assert [cell.text for cell in grid.rows[1].cells] == [CLASSES[1], "-", "-"]
     overall = performance_table(comparison.compare(known()))
     assert overall is not None
@@ -210,8 +212,8 @@ def test_undefined_corruptions_are_reported() -> None:
 @pytest.mark.parametrize("seeds", [0, 1])
 def test_a_study_that_has_just_begun_has_a_page(seeds: int, tmp_path: Path) -> None:
     runs = [result(method, seed) for method in ("baseline", "hinton") for seed in range(seeds)]
-    made = comparison.compare(LoadedStudy(record(["baseline", "hinton"]), runs, {}))
-    compare.write_comparison_files(made, tmp_path / "comparison", None)
+    compared = comparison.compare(LoadedStudy(record(["baseline", "hinton"]), runs, {}))
+    compare.write_comparison_files(compared, tmp_path / "comparison", None)
     text = (tmp_path / "comparison" / "comparison.txt").read_text()
     assert ("too few seeds" if seeds else "No run is finished yet.") in text
 
@@ -226,14 +228,14 @@ def test_without_a_baseline_recalls_are_shown() -> None:
 
 
 def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
-    made = comparison.compare(as_given())
-    compare.write_comparison_files(made, tmp_path / "comparison", None)
+    compared = comparison.compare(as_given())
+    compare.write_comparison_files(compared, tmp_path / "comparison", None)
     written = {path.name for path in (tmp_path / "comparison").iterdir()}
     frames = {"summary", "verdicts", "classes", "per_class", "per_class_clean", "costs"}
-    assert {*compare.TABLE_FILES} == {*frames, "along"}
-    assert {*compare.CONCATENATED} <= {*compare.TABLE_FILES}
+    assert {*compare.COMPARISON_TABLES} == {*frames, "along"}
+    assert {*compare.CONCATENATED} <= {*compare.COMPARISON_TABLES}
     assert {f"{name}.csv" for name in frames} | {f"comparison.{x}" for x in ("txt", "md", "tex")} <= written
-    for name, frame in compare.collect_tables(made).items():
+    for name, frame in compare.collect_tables(compared).items():
         index = 0 if frame.index.name else None
         back = pd.read_csv(tmp_path / "comparison" / f"{name}.csv", index_col=index)
         pd.testing.assert_frame_equal(back, frame, check_dtype=False, check_exact=True)
@@ -244,10 +246,10 @@ def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
 
 
 def test_markdown_and_latex_have_the_content_of_the_terminal() -> None:
-    made = comparison.compare(known())
-    parts = summarise_study(made)
+    compared = comparison.compare(known())
+    parts = summarise_study(compared)
     for text, escape in ((render_markdown(parts), escape_markdown), (render_latex(parts), escape_latex)):
-        for sentence in (*verdict_rule(made), *question_and_answer(made)):
+        for sentence in (*verdict_rule(compared), *question_and_answer(compared)):
             assert escape(sentence) in text
         for name in (*METHODS, *CLASSES):
             assert escape(name) in text
@@ -290,8 +292,8 @@ def write_studies(folder: Path) -> list[Path]:
 
 def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, aside = write_studies(tmp_path / "studies")
-    made = compare.load_comparisons(tmp_path / "studies", first, first / ".." / first.name)
-    assert [m.folder for m in made] == [second, first], "by name, each once, without what was put aside"
+    comparisons = compare.load_comparisons(tmp_path / "studies", first, first / ".." / first.name)
+    assert [each.folder for each in comparisons] == [second, first], "by name, each once, without the one put aside"
     assert compare.load_comparisons(aside)[0].folder == aside
     cli.main(["compare", str(tmp_path / "studies")])
     lines = capsys.readouterr().out.splitlines()[1:]
@@ -311,13 +313,13 @@ def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_notebook_gets_one_frame(tmp_path: Path) -> None:
     write_studies(tmp_path)
-    made = compare.load_comparisons(tmp_path)
-    assert len(compare_studies(made).table) == 2 * (1 + 5 + 1)
-    table = compare.concat_tables(made, "classes")
+    comparisons = compare.load_comparisons(tmp_path)
+    assert len(compare_studies(comparisons).table) == 2 * (1 + 5 + 1)
+    table = compare.concat_tables(comparisons, "classes")
     assert table.columns[0] == "study"
     assert len(table) == 2 * 3 * 3
-    assert set(compare.concat_tables(made, "summary")["study"]) == {"clean", "noise0.4"}
-    assert compare.concat_tables(made, "per_class_clean").empty
+    assert set(compare.concat_tables(comparisons, "summary")["study"]) == {"clean", "noise0.4"}
+    assert compare.concat_tables(comparisons, "per_class_clean").empty
 
 
 def test_tables_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +348,7 @@ def error_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> s
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("compare nowhere", "nowhere: there is no study here (it would hold a study.json); `robustkd run` makes one"),
+        ("compare nowhere", "nowhere: there is no study here (no study.json); `robustkd run` makes one"),
         ("compare studeis", "did you mean 'studies'?"),
         ("compare empty", "empty: there is no study here"),
         ("compare --out empty", "empty: there is no study here yet"),
@@ -475,24 +477,25 @@ def test_test_labels_are_trusted_as_requested_now_else_as_in_the_study() -> None
 
 
 def test_of_a_metric_that_is_better_lower_the_lowest_is_best() -> None:
-    made = [comparison.compare(known())]
-    assert find_ranked_metric(made, "worst-recall") == "worst_recall"
-    assert find_ranked_metric(made, "nll") == "nll"
-    table, ranks = compare_studies(made, "nll")
+    comparisons = [comparison.compare(known())]
+    assert find_ranked_metric(comparisons, "worst-recall") == "worst_recall"
+    assert find_ranked_metric(comparisons, "nll") == "nll"
+    table, ranks = compare_studies(comparisons, "nll")
     best = table.set_index("method")["best"]
     assert best[best].index.tolist() == ["hinton"], "0.540 is the least of those that a run ships"
     assert ranks.loc["hinton", "rank"] == 1
     assert table.set_index("method")["below"].to_dict()["hinton"] is False
 
 
-def one_grid(figure: str, *made: Comparison) -> Table:
-    (grid,) = (part for part in summarise_studies(made, figure) if isinstance(part, Table))
+def table_of(metric: str, *comparisons: Comparison) -> Table:
+    """The table across studies."""
+    (grid,) = (part for part in summarise_studies(comparisons, metric) if isinstance(part, Table))
     return grid
 
 
 def test_only_shares_are_in_per_cent_in_titles_and_cells() -> None:
     study = change_results(as_given(), lambda run: {"last": run.last.model_copy(update={"scaled": SCALED})})
-    made = comparison.compare(study)
+    compared = comparison.compare(study)
     for figure, title, cell in (
         ("nll_scaled", "NLL after temperature scaling, mean", "0.300 ± 0.000"),
         ("clean_nll", "NLL, clean part, mean", "1.000 ± 0.000"),
@@ -500,7 +503,7 @@ def test_only_shares_are_in_per_cent_in_titles_and_cells() -> None:
         ("ece_scaled", "ECE after temperature scaling, mean", "2.0 ± 0.0"),
         ("clean_accuracy", "accuracy, clean part, mean", "75.0 ± 0.0"),
     ):
-        grid = one_grid(figure, made)
+        grid = table_of(figure, compared)
         assert grid.title.startswith(title)
         assert grid.title.endswith(", per cent") == (figure in ("ece_scaled", "clean_accuracy"))
         rows = {row.cells[0].text: row.cells[1].full_text for row in grid.rows}
@@ -554,15 +557,17 @@ def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
     runs = [result(method, seed) for method in ("baseline", "hinton") for seed in range(10)]
     ten_seeds = LoadedStudy(record(["baseline", "hinton"], 10), runs, {})
     for study, has_bootstrap in ((known(), False), (ten_seeds, True)):
-        made = comparison.compare(study)
-        (grid,) = (p for p in summarise_study(made) if isinstance(p, Table) and p.title.startswith("what the seeds"))
+        compared = comparison.compare(study)
+        (grid,) = (
+            p for p in summarise_study(compared) if isinstance(p, Table) and p.title.startswith("what the seeds")
+        )
         titles = [column.title for column in grid.columns]
         assert ("bootstrap" in titles) == has_bootstrap
         cells = dict(zip(titles, (cell.text for cell in grid.rows[0].cells), strict=True))
         assert cells["verdict"] == "better"
         assert [column.title for column in grid.columns if column.is_text] == ["method", "reference", "verdict"]
         if has_bootstrap:
-            row = made.verdicts.loc["hinton"]
+            row = compared.verdicts.loc["hinton"]
             assert cells["bootstrap"] == f"[{100 * row['boot_low']:+.1f}, {100 * row['boot_high']:+.1f}]"
 
 

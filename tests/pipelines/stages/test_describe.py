@@ -1,4 +1,4 @@
-"""What a scenario did, counted again with loops; what is printed, saved and drawn of it."""
+"""The effect of scenarios, compared with loops, and the describe command: output, manifest and figure."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +58,7 @@ class Shuffle(Scenario):
         return view.take(np.random.default_rng(0).permutation(len(view)))
 
 
-def account(view: View, *steps: Scenario) -> ScenarioEffect:
+def measure(view: View, *steps: Scenario) -> ScenarioEffect:
     chain = list(steps)
     views = [view]
     for step in chain:
@@ -73,7 +73,7 @@ def account(view: View, *steps: Scenario) -> ScenarioEffect:
     shuffled=st.booleans(),
 )
 @settings(max_examples=120, deadline=None)
-def test_an_account_is_what_loops_count(labels: list[int], rate: float, words: str, shuffled: bool) -> None:
+def test_effects_equal_counts_by_loops(labels: list[int], rate: float, words: str, shuffled: bool) -> None:
     view = View.of(source("toy", labels), seed=4)
     chain = [*scenarios.parse(words.format(round(rate, 3), round(rate, 3))), *([Shuffle()] if shuffled else [])]
     views = apply_steps(Chain(tuple(chain)), view)
@@ -97,9 +97,9 @@ def test_an_account_is_what_loops_count(labels: list[int], rate: float, words: s
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["each its own", "one for all"])
-def test_foreign_images_stand_outside_the_matrix(again: bool) -> None:
+def test_foreign_images_are_not_in_the_matrix(again: bool) -> None:
     view = View.of(source("toy", [0] * 12 + [1] * 6 + [2] * 3, truth=[0] * 12 + [1] * 6 + [2] * 3))
-    found = account(view, Lend(again), *scenarios.parse("noise0.5"), Shuffle())
+    found = measure(view, Lend(again), *scenarios.parse("noise0.5"), Shuffle())
     lent, noise, shuffled = found.steps
     assert (lent.foreign, lent.asked, lent.realised) == (7, pytest.approx(1 / 3), pytest.approx(1 / 3))
     assert lent.per_class["realised"].tolist() == pytest.approx([1 / 3] * 3)
@@ -114,7 +114,7 @@ def test_foreign_images_stand_outside_the_matrix(again: bool) -> None:
     assert found.known is None, "all labels of its own were true"
 
 
-def test_two_steps_that_lend_the_same_images_are_told_apart() -> None:
+def test_two_steps_with_the_same_foreign_images_are_distinguished() -> None:
     @dataclass(frozen=True)
     class More(Scenario):
         def apply(self, view: View) -> View:
@@ -123,51 +123,51 @@ def test_two_steps_that_lend_the_same_images_are_told_apart() -> None:
             rows[1::3], origin[1::3] = 0, 1
             return replace(view, rows=rows, origin=origin)
 
-    found = account(View.of(source("toy", [0] * 12 + [1] * 6)), Lend(again=True), More())
+    found = measure(View.of(source("toy", [0] * 12 + [1] * 6)), Lend(again=True), More())
     assert [step.foreign for step in found.steps] == [6, 12]
     assert [step.realised for step in found.steps] == pytest.approx([1 / 3, 1 / 3])
 
 
-def test_a_class_that_is_gone_has_no_row_of_shares_rather_than_zeros() -> None:
-    found = account(View.of(source("toy", [0, 0, 1])), *scenarios.parse("noise0"))
+def test_the_shares_of_an_empty_class_are_missing_rather_than_zero() -> None:
+    found = measure(View.of(source("toy", [0, 0, 1])), *scenarios.parse("noise0"))
     assert np.isnan(found.shares[2]).all()
     assert np.isnan(found.steps[0].per_class["asked"].iloc[2])
     assert found.per_class.loc["c", "group"] == "few"
 
 
-def test_groups_go_by_what_was_published_not_by_what_is_shown() -> None:
+def test_groups_depend_on_published_labels() -> None:
     class Swap(Scenario):
         def apply(self, view: View) -> View:
             return view.relabel(2 - view.labels)
 
-    found = account(View.of(source("toy", [0] * 120 + [1] * 50 + [2] * 5)), Swap())
+    found = measure(View.of(source("toy", [0] * 120 + [1] * 50 + [2] * 5)), Swap())
     assert found.per_class["shown"].tolist() == [5, 50, 120]
     assert found.per_class["group"].tolist() == ["many", "medium", "few"]
     assert found.per_class["third"].tolist() == ["head", "middle", "tail"]
 
 
-def test_partly_known_truth_is_told_with_its_size(capsys: pytest.CaptureFixture[str]) -> None:
+def test_partly_known_truth_is_reported_with_its_size(capsys: pytest.CaptureFixture[str]) -> None:
     view = View.of(source("toy", [0, 0, 1, 1, 2, 2], truth=[0, 1, -1, -1, 2, 0]))
-    found = account(view, *scenarios.parse("clean"))
+    found = measure(view, *scenarios.parse("clean"))
     assert (found.known, found.wrong) == (4, 2)
     describe.print_effect("title", found, view.classes)
-    said = capsys.readouterr().out
-    assert "the true label is known of 4 of the 6 own samples shown; 50.00 % of them have another label" in said
+    output = capsys.readouterr().out
+    assert "the true label is known of 4 of the 6 own samples shown; 50.00 % of them have another label" in output
     for truth in (None, [0, 0, 1, 1, 2, 2]):
-        found = account(View.of(source("toy", [0, 0, 1, 1, 2, 2], truth)), *scenarios.parse("clean"))
+        found = measure(View.of(source("toy", [0, 0, 1, 1, 2, 2], truth)), *scenarios.parse("clean"))
         assert found.known is None
 
 
-def test_describe_tells_asked_and_realised(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_describe_prints_requested_and_realised_rates(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["describe", "noise(rate=0.3, convention=inclusive)", "--dataset", data, "--held-out", "0"])
-    said = capsys.readouterr().out
-    assert "asked 20.00 %, realised 22.22 %" in said  # 0.3 * 2 / 3 of 18 is 3.6, so 4 of each class
-    assert "77.8" in said
-    assert "digest" in said
-    assert "true label" not in said
+    output = capsys.readouterr().out
+    assert "asked 20.00 %, realised 22.22 %" in output  # 0.3 * 2 / 3 of 18 is 3.6, so 4 of each class
+    assert "77.8" in output
+    assert "digest" in output
+    assert "true label" not in output
 
 
-def test_both_priors_show_that_order_is_meaning(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_priors_depend_on_the_order_of_the_steps(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     def priors(words: str) -> list[list[str]]:
         cli.main(["describe", words, "--dataset", data])
         lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
@@ -181,24 +181,24 @@ def test_both_priors_show_that_order_is_meaning(data: str, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("classes", [20, 21])
-def test_odd_names_are_printed_as_they_are(classes: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_class_name_is_printed_as_text(classes: int, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["[bold]süß[/]", "$x^2$", *map(str, range(2, classes))]
     labels = np.arange(200) % classes
     view = View.of(Source("toy", np.zeros((200, 1, 1, 1), np.uint8), labels, tuple(names)))
-    describe.print_effect("title", account(view, *scenarios.parse("noise0.5")), view.classes)
-    said = capsys.readouterr().out
-    assert "[bold]süß[/]" in said
-    assert "$x^2$" in said
-    assert ("the largest confusions" in said) == (classes == 21)
+    describe.print_effect("title", measure(view, *scenarios.parse("noise0.5")), view.classes)
+    output = capsys.readouterr().out
+    assert "[bold]süß[/]" in output
+    assert "$x^2$" in output
+    assert ("the largest confusions" in output) == (classes == 21)
 
 
-def test_a_class_left_without_a_sample_is_named(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_class_without_samples_is_reported(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["describe", "longtail100", "--dataset", data])
     assert "class 'checks' has no samples left: a study would refuse this scenario" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["m.csv", "noise0.4.parquet"])
-def test_what_is_saved_reloads_to_what_a_study_is_shown(
+def test_a_saved_manifest_reproduces_what_a_study_is_shown(
     name: str, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = Path("..", "sizes.csv")
@@ -217,18 +217,18 @@ def test_what_is_saved_reloads_to_what_a_study_is_shown(
     assert views.test.digest == View.of(source_, rows.test).digest
 
 
-def test_a_figure_is_drawn_and_the_same_call_draws_the_same(data: str) -> None:
+def test_figures_are_reproducible(data: str) -> None:
     for name in ("one.png", "two.png"):
         cli.main(["describe", "imbalance0.5+noise0.4", "--dataset", data, "--figure", name])
     assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
     assert Path("one.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_sheet_shows_corrupted_samples_with_both_labels() -> None:
+def test_corrupted_samples_have_both_labels() -> None:
     labels = [0] * 40 + [1] * 40
     view = View.of(source("toy", labels))
     after = scenarios.parse("noise0.5")(Lend()(view))
-    images = pictured(after)
+    images = labels_by_image(after)
     cells = corrupted_samples(after, describe.SAMPLES)
     assert len(cells) == describe.SAMPLES
     assert {before for _, before, _ in cells} == {"foreign", "a", "b"}
@@ -239,7 +239,7 @@ def test_a_sheet_shows_corrupted_samples_with_both_labels() -> None:
     assert [before for _, before, _ in corrupted_samples(Lend(again=True)(view), 24)] == ["foreign"], "one image, once"
 
 
-def pictured(view: View) -> dict[bytes, set[tuple[str, str]]]:
+def labels_by_image(view: View) -> dict[bytes, set[tuple[str, str]]]:
     """By an image's bytes, which labels it came with and is shown under."""
     found: dict[bytes, set[tuple[str, str]]] = {}
     for image, before, shown in zip(view.images(), view.published_labels, view.labels, strict=True):
@@ -259,7 +259,7 @@ def pictured(view: View) -> dict[bytes, set[tuple[str, str]]]:
         ("--save", "there.csv", "--save there.csv: there.json exists already and is not overwritten"),
     ],
 )
-def test_a_file_that_cannot_be_written_is_refused_before_any_work(
+def test_invalid_files_are_refused_before_data_are_read(
     option: str,
     name: str,
     sentence: str,
@@ -292,19 +292,19 @@ SCENARIOS = {"lower_by": Lower}
 """
 
 
-def test_a_scenario_of_ones_own_is_described(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plugged_scenario_is_described(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.py").write_text(PLUG)
     cli.main(["describe", "lower_by(2)", "--dataset", data, "--plug", "mine.py", "--held-out", "0"])
-    said = capsys.readouterr().out
-    assert "1. Lower(by=2): 54 -> 54 samples; corrupted: asked 0.00 %, realised 66.67 %" in said
+    output = capsys.readouterr().out
+    assert "1. Lower(by=2): 54 -> 54 samples; corrupted: asked 0.00 %, realised 66.67 %" in output
 
 
-def test_a_real_folder_is_described(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_published_data_set_is_described(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     if not (REAL / "fashion-mnist").is_dir():
-        pytest.skip("shared/data/fashion-mnist is not beside this repository")
+        pytest.skip("shared/data/fashion-mnist is not next to this repository")
     where = ["--dataset", "fashion-mnist", "--data-dir", str(REAL / "fashion-mnist")]
     cli.main(["describe", "imbalance1+noise0.4", *where, "--save", str(tmp_path / "m.csv")])
-    said = capsys.readouterr().out
-    assert "asked 40.00 %, realised 40.00 %" in said
-    assert "Ankle boot" in said
+    output = capsys.readouterr().out
+    assert "asked 40.00 %, realised 40.00 %" in output
+    assert "Ankle boot" in output
     assert pd.read_csv(tmp_path / "m.csv")["split"].value_counts()["test"] == 10000

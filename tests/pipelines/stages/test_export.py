@@ -1,4 +1,4 @@
-"""Nets as files that need nothing of ours: what they answer, what is said of them, and what is refused."""
+"""Exported networks: their predictions, cards and registration, and arguments that are refused."""
 
 import hashlib
 import json
@@ -24,15 +24,15 @@ from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.study.results import RunKey, RunResult, read_document, write_document
 from robustkd.training import checkpoint
-from tests.pipelines.conftest import surround
+from tests.pipelines.conftest import use_store
 from tests.pipelines.documents import make_record, make_result, make_training
 
 NAMES = ["süß, sauer", "a|b <script>", "100 %"]
 HOME = Path(__file__).parents[3]
 
 
-def saved(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
-    """An untrained net in a file, sure enough of itself that images get different answers."""
+def save_untrained(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
+    """Save an untrained network whose probabilities differ between images."""
     known = {"model": word, "shape": shape, "classes": NAMES, "mean": [0.4] * shape[0], "std": [0.2] * shape[0]}
     known |= {"head": head, "role": "student", "method": "hinton+balanced", "criterion": "balanced"}
     known |= {"seed": 0, "scenario": "noise0.4"}
@@ -48,9 +48,9 @@ def saved(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
 
 
 def study(folder, truth_known=True):
-    """A study of one student, as it leaves its files."""
+    """Write the files of a study with one student; return the run's folder."""
     run = folder / "runs" / "hinton+balanced-seed0"
-    saved(run / "model.pt")
+    save_untrained(run / "model.pt")
     logits = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
     key = RunKey(role="student", method="hinton+balanced", criterion="balanced", seed=0)
     training = make_training(precision="bf16")
@@ -62,8 +62,8 @@ def study(folder, truth_known=True):
     return run
 
 
-def answered(path, images):
-    """The net's probabilities, step by step."""
+def reference_probabilities(path, images):
+    """Compute the network's probabilities in float64."""
     net, _ = checkpoint.load_net(path)
     with torch.no_grad():
         logits = net(torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)).logits.double().numpy()
@@ -71,19 +71,19 @@ def answered(path, images):
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def some(n, shape):
+def random_batch(n, shape):
     return np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
 def refused(arguments, capsys, code=2):
-    """The one sentence with which it ends."""
+    """Return the one sentence with which the command ends."""
     with pytest.raises(SystemExit) as stopped:
         cli.main(["export", *map(str, arguments)])
-    told = capsys.readouterr().err
-    assert stopped.value.code == code, told
-    assert told.startswith("robustkd: ")
-    assert told.count("\n") == 1
-    return told
+    message = capsys.readouterr().err
+    assert stopped.value.code == code, message
+    assert message.startswith("robustkd: ")
+    assert message.count("\n") == 1
+    return message
 
 
 def with_seed(result, seed):
@@ -91,7 +91,7 @@ def with_seed(result, seed):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def exported(tmp_path_factory):
     """A student exported from its study's folder in both formats."""
     folder = tmp_path_factory.mktemp("studies")
     run = study(folder / "toy")
@@ -103,85 +103,87 @@ def done(tmp_path_factory):
     )
 
 
-# What is written
+# Files
 
 
-def test_both_files_answer_as_the_net_does_whatever_the_number_of_images(done):
-    session = onnxruntime.InferenceSession(done.to / "model.onnx")
-    module = torch.export.load(done.to / "model.pt2").module()
+def test_both_files_predict_as_the_network_does_for_any_batch_size(exported):
+    session = onnxruntime.InferenceSession(exported.to / "model.onnx")
+    module = torch.export.load(exported.to / "model.pt2").module()
     for n in (1, 2, 7):
-        images = some(n, (8, 8, 1))
-        expected = answered(done.net, images)
+        images = random_batch(n, (8, 8, 1))
+        expected = reference_probabilities(exported.net, images)
         (given,) = session.run(None, {"images": images})
         assert given.dtype == np.float32
         np.testing.assert_allclose(given, expected, atol=1e-5)
         np.testing.assert_allclose(module(torch.from_numpy(images)).detach().numpy(), expected, atol=1e-5)
-    assert np.ptp(expected, axis=0).max() > 0.1, "a net that says the same of all images proves nothing"
+    assert np.ptp(expected, axis=0).max() > 0.1, "constant predictions would prove nothing"
 
 
-def test_the_onnx_file_is_whole_and_names_what_goes_in_and_out(done):
-    model = onnx.load(done.to / "model.onnx", load_external_data=False)
+def test_the_onnx_file_is_complete_and_names_its_input_and_output(exported):
+    model = onnx.load(exported.to / "model.onnx", load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     assert not [tensor.name for tensor in model.graph.initializer if tensor.external_data]
-    session = onnxruntime.InferenceSession(done.to / "model.onnx")
+    session = onnxruntime.InferenceSession(exported.to / "model.onnx")
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["batch", 8, 8, 1])
     assert (given.name, given.type, given.shape) == ("probabilities", "tensor(float)", ["batch", 3])
-    assert done.about["made_with"]["opset"] == next(o.version for o in model.opset_import if o.domain == "")
+    assert exported.about["made_with"]["opset"] == next(o.version for o in model.opset_import if o.domain == "")
 
 
-def test_nothing_tells_where_it_was_made(done):
-    texts = [path.read_bytes() for path in done.to.iterdir()]
-    with zipfile.ZipFile(done.to / "model.pt2") as inside:
+def test_no_file_contains_a_path_of_this_machine(exported):
+    texts = [path.read_bytes() for path in exported.to.iterdir()]
+    with zipfile.ZipFile(exported.to / "model.pt2") as inside:
         texts += [inside.read(name) for name in inside.namelist()]
-    assert not [text[:40] for text in texts if str(HOME).encode() in text or str(done.to.parent).encode() in text]
+    assert not [text[:40] for text in texts if str(HOME).encode() in text or str(exported.to.parent).encode() in text]
 
 
-def test_the_card_says_what_the_net_is(done):
-    assert done.about["classes"] == NAMES
-    assert done.about["input"] | {"normalisation": ""} == {
+def test_the_card_describes_the_network(exported):
+    assert exported.about["classes"] == NAMES
+    assert exported.about["input"] | {"normalisation": ""} == {
         **{"name": "images", "dtype": "uint8", "shape": ["batch", 8, 8, 1], "range": [0, 255]},
         **{"colours": "grey", "normalisation": ""},
     }
-    said = {name: done.about[name] for name in ("name", "net", "method", "criterion", "seed", "scenario", "parameters")}
+    said = {
+        name: exported.about[name] for name in ("name", "net", "method", "criterion", "seed", "scenario", "parameters")
+    }
     assert said == {
         **{"name": "hinton+balanced-seed0", "net": "resnet8", "method": "hinton", "criterion": "balanced"},
         **{"seed": 0, "scenario": "noise0.4", "parameters": 78000},
     }
-    assert done.about["dataset"] == {"name": "toy", "fingerprint": "f" * 16}
-    assert done.about["figures"]["accuracy"] == pytest.approx(2 / 3)
-    assert done.about["figures"]["recall"] == {NAMES[0]: 0.5, NAMES[1]: 1.0, NAMES[2]: None}
-    assert done.about["checked"]["images"] == {"random": 8, "real": 8}
-    assert max(done.about["checked"]["largest_difference"].values()) < 1e-4
-    assert set(done.about["files"]) == {"model.onnx", "model.pt2"}
-    for name, file in done.about["files"].items():
-        content = (done.to / name).read_bytes()
+    assert exported.about["dataset"] == {"name": "toy", "fingerprint": "f" * 16}
+    assert exported.about["figures"]["accuracy"] == pytest.approx(2 / 3)
+    assert exported.about["figures"]["recall"] == {NAMES[0]: 0.5, NAMES[1]: 1.0, NAMES[2]: None}
+    assert exported.about["checked"]["images"] == {"random": 8, "real": 8}
+    assert max(exported.about["checked"]["largest_difference"].values()) < 1e-4
+    assert set(exported.about["files"]) == {"model.onnx", "model.pt2"}
+    for name, file in exported.about["files"].items():
+        content = (exported.to / name).read_bytes()
         assert file == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    assert done.about["exported_from"]["sha256"] == hashlib.sha256(done.net.read_bytes()).hexdigest()
+    assert exported.about["exported_from"]["sha256"] == hashlib.sha256(exported.net.read_bytes()).hexdigest()
 
 
-def test_the_examples_of_the_readme_run_without_robustkd(done):
-    blocks = re.findall(r"```python\n(.*?)```", (done.to / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_examples_of_the_readme_run_without_robustkd(exported):
+    blocks = re.findall(r"```python\n(.*?)```", (exported.to / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert [len(block.splitlines()) for block in blocks] == [5, 5]
     check = "import sys\nassert not [name for name in sys.modules if name.startswith(('robustkd', 'pipelines'))]\n"
     command = [sys.executable, "-I", "-X", "utf8", "-c", "\n".join([*blocks, check])]
-    ran = subprocess.run(command, cwd=done.to, capture_output=True, text=True, encoding="utf-8", check=False)
+    ran = subprocess.run(command, cwd=exported.to, capture_output=True, text=True, encoding="utf-8", check=False)
     assert ran.returncode == 0, ran.stderr
-    black = NAMES[answered(done.net, np.zeros((1, 8, 8, 1), np.uint8)).argmax()]
+    black = NAMES[reference_probabilities(exported.net, np.zeros((1, 8, 8, 1), np.uint8)).argmax()]
     assert ran.stdout.splitlines() == [black, black]
 
 
-def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
-    text = (done.to / "README.md").read_text(encoding="utf-8")
+def test_the_readme_states_caveats_and_accepts_any_class_name(exported, tmp_path):
+    text = (exported.to / "README.md").read_text(encoding="utf-8")
     assert "Measured on the test set at the last epoch; the test labels count as clean." in text
     assert "the study's first seed, which was chosen before any results were known" in text
     assert "trained and measured in bf16 and computes in fp32" in text
     assert "| accuracy | 66.7 % |" in text
     assert r"| 1 | a\|b \<script\> | 100.0 % | 1 |" in text
     assert "| 2 | 100 % | - | 0 |" in text, "a class without test rows has no recall"
-    card, result = checkpoint.load_net(done.net)[1], read_document(done.net.parent / "result.json", RunResult)
+    card, result = checkpoint.load_net(exported.net)[1], read_document(exported.net.parent / "result.json", RunResult)
     noisy, clean = make_record(truth_known=False, known_test=(2, 3)), make_record()
-    about = {**done.about, **model_card.describe_model(card, result, noisy)}
+    about = {**exported.about, **model_card.describe_model(card, result, noisy)}
     assert "last epoch; test labels as given; the clean part is 2 of 3 rows" in model_card.render_model_card(about)
     other = with_seed(result, 1)
     unmeasured = model_card.describe_model(card, other, clean)
@@ -191,16 +193,16 @@ def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
         None,
     )
     assert "No measurements of this net were found next to it." in model_card.render_model_card(
-        {**done.about, **unmeasured}
+        {**exported.about, **unmeasured}
     )
-    about = {**done.about, **model_card.describe_model({**card, "seed": 3}, with_seed(result, 3), None)}
+    about = {**exported.about, **model_card.describe_model({**card, "seed": 3}, with_seed(result, 3), None)}
     assert "Its seed, 3, was chosen by hand" in model_card.render_model_card(about)
     part = result.last.model_copy(update={"rows": 2, "metrics": {"accuracy": 0.5, "balanced_accuracy": 0.5}})
     part_known = result.model_copy(update={"clean": part})
-    told = model_card.render_model_card({**done.about, **model_card.describe_model(card, part_known, None)})
-    assert "|  | all test rows | 2 test rows with a clean label |" in told
-    assert "| accuracy | 66.7 % | 50.0 % |" in told
-    assert "it is not known whether the test labels are clean" in told
+    message = model_card.render_model_card({**exported.about, **model_card.describe_model(card, part_known, None)})
+    assert "|  | all test rows | 2 test rows with a clean label |" in message
+    assert "| accuracy | 66.7 % | 50.0 % |" in message
+    assert "it is not known whether the test labels are clean" in message
 
 
 @pytest.mark.parametrize(
@@ -211,21 +213,21 @@ def test_the_readme_is_honest_and_holds_any_class_name(done, tmp_path):
         ("torchvision:resnet18", (1, 32, 32), "linear"),
     ],
 )
-def test_every_kind_of_net_is_written_and_nothing_but_our_sentences_is_told(word, shape, head, tmp_path, capfd):
-    path = saved(tmp_path / "net.pt", word, shape, head)
+def test_every_kind_of_network_is_exported_without_messages_of_the_exporters(word, shape, head, tmp_path, capfd):
+    path = save_untrained(tmp_path / "net.pt", word, shape, head)
     cli.main(["export", str(path), "--to", str(tmp_path / "out"), "--formats", "onnx"])
     said = capfd.readouterr()
     assert said.err == ""
     assert re.fullmatch(r"model.onnx: .* on 8 random images\nexported .* to .*\n", said.out)
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.onnx", "card.json", "README.md"}
-    images = some(3, (*shape[1:], shape[0]))
+    images = random_batch(3, (*shape[1:], shape[0]))
     (given,) = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx").run(None, {"images": images})
-    np.testing.assert_allclose(given, answered(path, images), atol=1e-4)
+    np.testing.assert_allclose(given, reference_probabilities(path, images), atol=1e-4)
 
 
-def test_a_net_stopped_early_says_so_and_shows_its_own_figures(tmp_path):
+def test_a_network_stopped_early_has_its_own_metrics(tmp_path):
     run = study(tmp_path / "toy")
-    saved(run / "early.pt", stopped_at=4)
+    save_untrained(run / "early.pt", stopped_at=4)
     cli.main(["export", str(run / "early.pt"), "--to", str(tmp_path / "out"), "--formats", "torch"])
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "| accuracy | 25.0 % |" in text
@@ -234,21 +236,21 @@ def test_a_net_stopped_early_says_so_and_shows_its_own_figures(tmp_path):
     assert "onnx" not in text.lower()
 
 
-def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path):
+def test_an_empty_folder_is_filled_and_not_replaced(tmp_path):
     to = tmp_path / "out"
     to.mkdir()
     before = to.stat().st_ino
-    cli.main(["export", str(saved(tmp_path / "model.pt").parent), "--to", str(to), "--formats", "torch"])
+    cli.main(["export", str(save_untrained(tmp_path / "model.pt").parent), "--to", str(to), "--formats", "torch"])
     assert to.stat().st_ino == before
     assert {file.name for file in to.iterdir()} == {"model.pt2", "card.json", "README.md"}
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_file_that_answers_otherwise_is_not_left(there, tmp_path, capsys, monkeypatch):
-    path = saved(tmp_path / "model.pt")
+def test_a_file_with_other_probabilities_is_not_written(there, tmp_path, capsys, monkeypatch):
+    path = save_untrained(tmp_path / "model.pt")
     real = exporters.export_onnx
 
     def wrong(program, place):
@@ -258,39 +260,39 @@ def test_a_file_that_answers_otherwise_is_not_left(there, tmp_path, capsys, monk
     monkeypatch.setattr(exporters, "export_onnx", wrong)
     if there:
         (tmp_path / "out").mkdir()
-    told = refused([path, "--to", tmp_path / "out"], capsys, code=1)
-    assert "model.onnx differs from the network: a probability differs by 0.0002 in a batch of 5" in told
+    message = refused([path, "--to", tmp_path / "out"], capsys, code=1)
+    assert "model.onnx differs from the network: a probability differs by 0.0002 in a batch of 5" in message
     left = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")}
     assert left == {"model.pt", *(["out"] if there else [])}
 
 
-def test_no_number_is_no_agreement(done):
-    net = checkpoint.ServingModel(checkpoint.load_net(done.net)[0])
+def test_nan_and_another_shape_are_differences(exported):
+    net = checkpoint.ServingModel(checkpoint.load_net(exported.net)[0])
     with pytest.raises(ExecutionError, match="differs by nan in a batch of 1"):
         exporters.compare_probabilities(
-            net, lambda images: np.full((len(images), 3), np.nan), {"random": some(8, (8, 8, 1))}, "x"
+            net, lambda images: np.full((len(images), 3), np.nan), {"random": random_batch(8, (8, 8, 1))}, "x"
         )
     with pytest.raises(ExecutionError, match="differs by inf in a batch of 1"):
         exporters.compare_probabilities(
-            net, lambda images: np.zeros((len(images), 4)), {"random": some(8, (8, 8, 1))}, "x"
+            net, lambda images: np.zeros((len(images), 4)), {"random": random_batch(8, (8, 8, 1))}, "x"
         )
 
 
-def test_a_net_that_cannot_be_followed_is_named_in_one_sentence(tmp_path, capsys, monkeypatch):
+def test_a_network_that_cannot_be_traced_is_reported_in_one_sentence(tmp_path, capsys, monkeypatch):
     def stumble(*_, **__):
         raise RuntimeError("\nfirst line\nsecond line")
 
     monkeypatch.setattr(torch.export, "export", stumble)
-    told = refused([saved(tmp_path / "model.pt"), "--to", tmp_path / "out"], capsys, code=1)
-    assert "torch.export cannot trace the network resnet8 (first line)" in told
+    message = refused([save_untrained(tmp_path / "model.pt"), "--to", tmp_path / "out"], capsys, code=1)
+    assert "torch.export cannot trace the network resnet8 (first line)" in message
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_missing_extra_is_named_before_anything_else(name, capsys, monkeypatch, tmp_path):
+def test_a_missing_extra_is_reported_first(name, capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, name, None)
-    told = refused(["nowhere.pt", "--to", tmp_path / "out"], capsys)
-    assert f"ONNX needs {name}: pip install 'robustkd[export]'" in told
+    message = refused(["nowhere.pt", "--to", tmp_path / "out"], capsys)
+    assert f"ONNX needs {name}: pip install 'robustkd[export]'" in message
     assert "nowhere.pt: there is no such file" in refused(
         ["nowhere.pt", "--to", tmp_path / "out", "--formats", "torch"], capsys
     )
@@ -325,17 +327,17 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_done_is_said_in_one_sentence(case, store, tmp_path, capsys, monkeypatch):
-    surround(monkeypatch, store)
+def test_invalid_arguments_are_refused_in_one_sentence(case, store, tmp_path, capsys, monkeypatch):
+    use_store(monkeypatch, store)
     run = study(tmp_path / "toy")
-    saved(run / "early.pt", stopped_at=4)
+    save_untrained(run / "early.pt", stopped_at=4)
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "empty").mkdir()
-    typed, wanted = BAD[case]
+    typed, parts = BAD[case]
     before = sorted(tmp_path.rglob("*"))
     places = {"net": run / "model.pt", "run": run, "study": tmp_path / "toy", "new": tmp_path / "new", "here": tmp_path}
-    told = refused(typed.format(**places).split(), capsys)
-    assert [words for words in wanted if words not in told] == [], told
+    message = refused(typed.format(**places).split(), capsys)
+    assert [words for words in parts if words not in message] == [], message
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -348,7 +350,7 @@ def logged(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("logged")
     run = study(folder / "toy")
     with pytest.MonkeyPatch.context() as patch:
-        surround(patch, store)
+        use_store(patch, store)
         tracker = tracking.open_tracker("mlflow", "exports")
         data = {"name": "digits", "digest": "0" * 16, "source": "digits"}
         config = json.loads((folder / "toy" / "study.json").read_text())
@@ -361,11 +363,11 @@ def logged(store, tmp_path_factory):
 
 @pytest.fixture
 def client(store, monkeypatch):
-    surround(monkeypatch, store)
+    use_store(monkeypatch, store)
     return MlflowClient()
 
 
-def test_the_model_of_a_run_becomes_a_version_once_whoever_names_it(logged, client, capfd):
+def test_a_model_is_registered_once_under_any_of_its_names(logged, client, capfd):
     folder = [str(logged.folder), "--method", "hinton+balanced"]
     names = [
         folder,
@@ -388,16 +390,16 @@ def test_the_model_of_a_run_becomes_a_version_once_whoever_names_it(logged, clie
     assert client.get_model_version("parts2", "1").source == logged.model_uri
 
 
-def test_an_alias_that_moves_says_where_it_was(logged, client, capfd):
+def test_a_moved_alias_is_reported_with_its_previous_version(logged, client, capfd):
     client.create_registered_model("moved")
     client.create_model_version("moved", str(logged.run), None)
     client.set_registered_model_alias("moved", "candidate", "1")
     cli.main(["export", logged.run_id, "--register", "moved", "--alias", "candidate"])
-    told = "registered as version 2 of moved (candidate was version 1): models:/moved@candidate\n"
-    assert capfd.readouterr().out == told
+    message = "registered as version 2 of moved (candidate was version 1): models:/moved@candidate\n"
+    assert capfd.readouterr().out == message
 
 
-def test_files_of_a_run_in_mlflow_know_their_figures(logged, client, tmp_path):
+def test_a_network_exported_from_mlflow_has_its_metrics(logged, client, tmp_path):
     for n, name in enumerate((logged.run_id, logged.model_uri)):
         cli.main(["export", name, "--to", str(tmp_path / str(n)), "--formats", "torch"])
         about = json.loads((tmp_path / str(n) / "card.json").read_text())
@@ -405,26 +407,26 @@ def test_files_of_a_run_in_mlflow_know_their_figures(logged, client, tmp_path):
         assert (about["test_labels"], about["dataset"]["fingerprint"]) == ("clean", "f" * 16)
 
 
-def test_another_store_than_the_models_is_named(logged, client, tmp_path, monkeypatch, capsys):
+def test_a_model_in_another_store_is_refused(logged, client, tmp_path, monkeypatch, capsys):
     mark = logged.run / "tracked.json"
     before = mark.read_text()
     mark.write_text(json.dumps({**json.loads(before), "tracking_uri": "http://elsewhere:5000"}))
     try:
-        told = refused([logged.run / "model.pt", "--register", "parts", "--to", tmp_path / "out"], capsys)
+        message = refused([logged.run / "model.pt", "--register", "parts", "--to", tmp_path / "out"], capsys)
     finally:
         mark.write_text(before)
-    assert "its model is in http://elsewhere:5000, and this is sqlite:" in told
-    assert "set MLFLOW_TRACKING_URI" in told
+    assert "its model is in http://elsewhere:5000, and this is sqlite:" in message
+    assert "set MLFLOW_TRACKING_URI" in message
     assert not (tmp_path / "out").exists()
 
 
 def test_a_teacher_has_no_model_to_register(tmp_path, client, capsys):
-    saved(tmp_path / "model.pt", role="teacher")
+    save_untrained(tmp_path / "model.pt", role="teacher")
     (tmp_path / "tracked.json").write_text(json.dumps({"run_id": "0", "tracking_uri": "x", "model_uri": None}))
     assert "no model of it: only students are logged as models" in refused([tmp_path, "--register", "parts"], capsys)
 
 
 @pytest.mark.parametrize("alias", ["latest", "V12", "a b", "süß", ""])
-def test_aliases_that_mlflow_refuses_are_refused_first(alias, client):
+def test_invalid_aliases_are_refused(alias, client):
     with pytest.raises(UsageError, match="--alias"):
         registry.require_valid_names("parts", alias)

@@ -25,7 +25,7 @@ from robustkd.study import comparison, scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Report, Run, Settings
 from robustkd.study.results import load_study
-from tests.pipelines.conftest import surround
+from tests.pipelines.conftest import use_store
 from tests.pipelines.toys import OPTIONS, stripes
 
 GRID = ("clean", "noise0.2", "fraction0.5")
@@ -191,8 +191,8 @@ def test_the_number_of_seeds_is_in_each_cell_where_it_differs(here: Path) -> Non
     kept = [r for r in study.results if (r.run.method, r.run.seed) != ("hinton", 1)]
     part = sweep.SweepStudy(StudyOptions(scenario="noise0.2", dataset="npz:one.npz"), folder)
     for results, differs in ((study.results, False), (kept, True)):
-        made = comparison.compare(study._replace(results=results))
-        (grid,) = (shown for shown in sweep.build_sweep_page([part], {folder: made}) if isinstance(shown, Table))
+        compared = comparison.compare(study._replace(results=results))
+        (grid,) = (shown for shown in sweep.build_sweep_page([part], {folder: compared}) if isinstance(shown, Table))
         cells = {row.cells[0].text: row.cells[1].full_text for row in grid.rows}
         assert cells["hinton"].endswith("(1)") == differs
         assert cells["baseline"].endswith("(2)") == differs
@@ -316,14 +316,16 @@ def test_a_damaged_file_fails_its_own_study_only(
 
 
 def test_sentences_that_differ_between_data_sets_name_theirs(here: Path) -> None:
-    parts, made = [], {}
+    parts, comparisons = [], {}
     for study, dropped in zip(sweep_record()["studies"][::2], ("dml", "none"), strict=True):
         folder = Path("studies", study["folder"])
         loaded = load_study(folder)
         kept = [r for r in loaded.results if r.run.method != dropped]
         parts.append(sweep.SweepStudy(StudyOptions(scenario="noise0.2", dataset=study["dataset"]), folder))
-        made[folder] = comparison.compare(loaded._replace(results=kept))
-    sentences = [shown for shown in sweep.build_sweep_page(parts, made) if isinstance(shown, str) and "Ranks" in shown]
+        comparisons[folder] = comparison.compare(loaded._replace(results=kept))
+    sentences = [
+        shown for shown in sweep.build_sweep_page(parts, comparisons) if isinstance(shown, str) and "Ranks" in shown
+    ]
     assert [sentence.partition(" methods")[0] for sentence in sentences] == [
         "npz:one.npz: Ranks, 1 the best, are among the 2",
         "npz:zwei & mehr, $.npz: Ranks, 1 the best, are among the 3",
@@ -448,11 +450,11 @@ def test_methods_are_constructed_once_for_each_data_set(data: str, monkeypatch: 
         seeds=1,
         threads=2,
     )
-    made = list(sweep.draft_studies(options))
+    drafts = list(sweep.draft_studies(options))
     assert constructed.count("hinton") == 1
-    for asked, draft in made:
+    for asked, draft in drafts:
         assert draft.plan.folder == planning.draft_study(asked).plan.folder
-        assert draft.plan.jobs == made[0][1].plan.jobs
+        assert draft.plan.jobs == drafts[0][1].plan.jobs
         assert [each.method.text for each in draft.runs if each.role == "student"] == ["baseline", "hinton"]
 
 
@@ -468,7 +470,7 @@ def test_the_same_data_at_two_paths_is_one_study(data: str) -> None:
 
 @pytest.fixture
 def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    surround(monkeypatch, store)
+    use_store(monkeypatch, store)
     return MlflowClient()
 
 

@@ -1,4 +1,4 @@
-"""Studies read back from MLflow say what their files say."""
+"""Studies read from MLflow equal those read from their files."""
 
 import re
 import time
@@ -20,23 +20,23 @@ from robustkd.errors import UsageError
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison
 from robustkd.study.results import LoadedStudy, RunKey, load_study
-from tests.pipelines.conftest import surround
+from tests.pipelines.conftest import use_store
 from tests.pipelines.documents import make_record, make_result
-from tests.pipelines.toys import line, stripes
+from tests.pipelines.toys import stripes, study_arguments
 
 NAMES = ["a, b", "a; b", "süß | 50 %"]  # to MLflow the first two are one
 NOWHERE = "0" * 32
 
 
-def awkward(path: Path) -> Path:
-    """The toy data under awkward names."""
+def write_data_with_odd_names(path: Path) -> Path:
+    """Write the toy data with class names of which MLflow cannot distinguish two."""
     made = dict(np.load(stripes(path)))
     np.savez(path, **{**made, "classes": np.array(NAMES)})
     return path
 
 
-def equal(one: Comparison, other: Comparison) -> None:
-    """Two comparisons are the same but for where they were read."""
+def assert_same_comparison(one: Comparison, other: Comparison) -> None:
+    """Check that two comparisons differ only in their folder."""
     for name, mine, theirs in zip(Comparison._fields, one, other, strict=True):
         if isinstance(mine, pd.DataFrame):
             pd.testing.assert_frame_equal(mine, theirs, check_exact=True, obj=name)
@@ -62,8 +62,8 @@ def marks(study: LoadedStudy) -> list[tuple[str, int]]:
     return [(result.name, result.cost.parameters) for result in study.results]
 
 
-def parents(experiment: str) -> list[str]:
-    """The studies' own runs, the oldest first."""
+def list_parents(experiment: str) -> list[str]:
+    """The parent runs of an experiment, oldest first."""
     client = MlflowClient()
     where = client.get_experiment_by_name(experiment).experiment_id
     runs = client.search_runs([where], "tags.study LIKE '%'", order_by=["start_time ASC"])
@@ -71,48 +71,48 @@ def parents(experiment: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def told(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Two studies in an experiment, one of them begun with a seed less and then gone on with."""
-    data = awkward(tmp_path_factory.mktemp("data") / "toy.npz")
+def logged(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two studies in an experiment; one of them was run with one seed first, then with two."""
+    data = write_data_with_odd_names(tmp_path_factory.mktemp("data") / "toy.npz")
     out = tmp_path_factory.mktemp("studies")
     words = {"tracker": "mlflow", "experiment": "read", "out": str(out)}
     with pytest.MonkeyPatch.context() as patch:
-        surround(patch, store)
-        patch.setattr(MlflowTracker, "_log_model", lambda *_: None)  # nobody asks for the nets
-        cli.main(line("run", data, **words))
-        cli.main(line("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
-        cli.main(line("run", data, **words, scenario="clean"))
+        use_store(patch, store)
+        patch.setattr(MlflowTracker, "_log_model", lambda *_: None)  # no test needs the models
+        cli.main(study_arguments("run", data, **words))
+        cli.main(study_arguments("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
+        cli.main(study_arguments("run", data, **words, scenario="clean"))
     clean, noise = sorted(out.iterdir())
     return SimpleNamespace(out=out, clean=clean, noise=noise, data=data, words=words)
 
 
 @pytest.fixture(autouse=True)
-def here(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    surround(monkeypatch, store)
+def in_store(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_store(monkeypatch, store)
 
 
-def test_a_study_is_compared_alike_from_files_and_from_mlflow(told: SimpleNamespace) -> None:
+def test_a_study_from_mlflow_equals_the_one_from_files(logged: SimpleNamespace) -> None:
     ids = tracking.list_studies("read")
-    assert set(ids) == {told.clean.name, told.noise.name}
-    for folder in (told.clean, told.noise):
+    assert set(ids) == {logged.clean.name, logged.noise.name}
+    for folder in (logged.clean, logged.noise):
         files, mlflow = load_study(folder), tracking.load_record(ids[folder.name])
         assert mlflow.record == files.record
         assert mlflow.results == files.results
         assert list(mlflow.epochs) == list(files.epochs)
         assert (mlflow.folder, files.folder) == (None, folder)
-        equal(comparison.compare(mlflow), comparison.compare(files))
-        equal(comparison.compare(mlflow, True), comparison.compare(files, True))
+        assert_same_comparison(comparison.compare(mlflow), comparison.compare(files))
+        assert_same_comparison(comparison.compare(mlflow, True), comparison.compare(files, True))
         assert list(comparison.compare(mlflow).per_class.index) == NAMES
     pages = [
         render_text(summarise_studies(compare.load_comparisons(*places)))
-        for places in ((told.out,), [ids[name] for name in sorted(ids)])
+        for places in ((logged.out,), [ids[name] for name in sorted(ids)])
     ]
     assert pages[0] == pages[1]
 
 
-def test_runs_that_are_logged_again_count_once_and_any_parent_stands_for_the_study(told: SimpleNamespace) -> None:
-    first, second, _ = parents("read")
-    assert tracking.list_studies("read")[told.noise.name] == second
+def test_runs_logged_twice_count_once_for_any_parent_run(logged: SimpleNamespace) -> None:
+    first, second, _ = list_parents("read")
+    assert tracking.list_studies("read")[logged.noise.name] == second
     before, after = tracking.load_record(first), tracking.load_record(second)
     assert before.record == after.record
     assert after.record.seeds == 2
@@ -120,7 +120,7 @@ def test_runs_that_are_logged_again_count_once_and_any_parent_stands_for_the_stu
     assert len({result.name for result in after.results}) == len(after.results) == 8
 
 
-def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before() -> None:
+def test_a_study_restarted_and_stopped_keeps_its_finished_runs() -> None:
     client = MlflowClient()
     where = client.create_experiment("begun again")
 
@@ -146,7 +146,7 @@ def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before
     child(other, "a", 9, 9000)
     killed = begin(2000, seeds=3, status="KILLED")
     child(killed, "a", 2, 1100, reused_from=first)  # with the times of the one it repeats
-    child(killed, "b", 2, 1200, reused_from="mine")  # logged from elsewhere, where nobody knew which
+    child(killed, "b", 2, 1200, reused_from="mine")  # logged on another machine, where the id was unknown
     barely = begin(3000, seeds=None, status="KILLED")
     for parent in (whole, killed, barely):
         record = tracking.load_record(parent)
@@ -155,7 +155,7 @@ def test_a_study_that_was_begun_again_and_stopped_keeps_what_was_finished_before
     assert tracking.list_studies("begun again") == {"mine": barely, "another": other}
 
 
-def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: SimpleNamespace) -> None:
+def test_failed_runs_are_left_out_and_the_newest_run_counts(logged: SimpleNamespace) -> None:
     client = MlflowClient()
     where = client.get_experiment_by_name("read").experiment_id
     parent = client.create_run(where, tags={"stage": "run", "study": "failed in part"})
@@ -184,7 +184,7 @@ def test_a_run_that_failed_is_left_out_and_of_two_the_newest_counts(told: Simple
         tracking.load_record(parent.info.run_id)
 
 
-def test_of_a_studys_parents_the_newest_is_named_whatever_its_stage() -> None:
+def test_a_study_is_listed_by_its_newest_parent_run_of_any_stage() -> None:
     client = MlflowClient()
     where = client.create_experiment("staged")
     began = iter(range(1000, 9000, 1000))
@@ -202,30 +202,30 @@ def test_of_a_studys_parents_the_newest_is_named_whatever_its_stage() -> None:
     assert list(tracking.list_studies("staged").items()) == [("a", last), ("b", other)], "the newest first"
 
 
-def test_the_command_reads_runs_names_and_experiments(
-    told: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_compare_reads_run_ids_names_and_experiments(
+    logged: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = tracking.list_studies("read")
 
-    def said(*typed: str) -> str:
+    def output(*typed: str) -> str:
         capsys.readouterr()
         cli.main(["compare", *typed])
         return capsys.readouterr().out
 
-    one = said(ids[told.clean.name])
+    one = output(ids[logged.clean.name])
     assert "mean ± standard deviation over seeds" in one
-    assert one == said("--from", "mlflow", "--experiment", "read", told.clean.name)
-    assert one == said("--from", "mlflow", "--experiment", "read", str(told.clean))
-    assert one == said(*line("", told.data, **told.words, scenario="clean")[1:], "--from", "mlflow")
-    assert one in said(str(told.clean)), "the files add where they are"
-    every = said("--from", "mlflow", "--experiment", "read")
+    assert one == output("--from", "mlflow", "--experiment", "read", logged.clean.name)
+    assert one == output("--from", "mlflow", "--experiment", "read", str(logged.clean))
+    assert one == output(*study_arguments("", logged.data, **logged.words, scenario="clean")[1:], "--from", "mlflow")
+    assert one in output(str(logged.clean)), "the files add where they are"
+    every = output("--from", "mlflow", "--experiment", "read")
     assert "average rank" in every
-    assert every == said(str(told.out))
+    assert every == output(str(logged.out))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "read")
-    assert one == said("--from", "mlflow"), "the newest"
+    assert one == output("--from", "mlflow"), "the newest"
 
 
-def test_without_an_experiment_all_are_searched(told: SimpleNamespace) -> None:
+def test_all_experiments_are_searched_by_default(logged: SimpleNamespace) -> None:
     """`mlflow run` puts a study into Default, `robustkd run` into robustkd."""
     client, tags = MlflowClient(), {"study": "elsewhere", "stage": "run"}
     run = client.create_run("0", tags=tags)
@@ -235,16 +235,16 @@ def test_without_an_experiment_all_are_searched(told: SimpleNamespace) -> None:
     client.delete_run(run.info.run_id)
 
 
-def test_a_study_that_was_begun_in_another_experiment_keeps_what_the_first_has(told: SimpleNamespace) -> None:
-    client, tags = MlflowClient(), {"study": told.clean.name, "stage": "run"}
+def test_a_study_restarted_in_another_experiment_keeps_its_runs(logged: SimpleNamespace) -> None:
+    client, tags = MlflowClient(), {"study": logged.clean.name, "stage": "run"}
     run = client.create_run("0", tags=tags).info.run_id  # and stopped at once
-    assert tracking.list_studies()[told.clean.name] == run
-    assert tracking.load_record(run).results == load_study(told.clean).results
+    assert tracking.list_studies()[logged.clean.name] == run
+    assert tracking.load_record(run).results == load_study(logged.clean).results
     client.delete_run(run)
 
 
-def test_a_store_that_refuses_an_answer_is_told_of_in_a_sentence(
-    told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_error_of_the_store_is_reported_in_one_sentence(
+    logged: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "99")
     with pytest.raises(SystemExit) as end:
@@ -262,23 +262,23 @@ def test_a_store_that_refuses_an_answer_is_told_of_in_a_sentence(
         ("--from mlflow --experiment read toy-claen", "no study of this name (did you mean 'toy-clean"),
     ],
 )
-def test_what_mlflow_does_not_have_is_refused_in_a_sentence(
-    told: SimpleNamespace, capsys: pytest.CaptureFixture[str], typed: str, sentence: str
+def test_missing_runs_experiments_and_studies_are_refused_in_one_sentence(
+    logged: SimpleNamespace, capsys: pytest.CaptureFixture[str], typed: str, sentence: str
 ) -> None:
     if MlflowClient().get_experiment_by_name("empty") is None:
         MlflowClient().create_experiment("empty")
     with pytest.raises(SystemExit) as end:
         cli.main(["compare", *typed.split()])
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert end.value.code == 2
-    assert said.count("\n") == 1
+    assert output.count("\n") == 1
     first, _, last = sentence.partition("*")
-    assert first in said
-    assert last in said
+    assert first in output
+    assert last in output
 
 
-def test_a_run_that_is_no_study_is_refused_with_the_one_it_belongs_to(told: SimpleNamespace) -> None:
-    _, parent, _ = parents("read")
+def test_a_child_run_is_refused_with_the_id_of_its_parent(logged: SimpleNamespace) -> None:
+    _, parent, _ = list_parents("read")
     client = MlflowClient()
     where = client.get_run(parent).info.experiment_id
     child = client.search_runs([where], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1)[0]
@@ -289,7 +289,7 @@ def test_a_run_that_is_no_study_is_refused_with_the_one_it_belongs_to(told: Simp
         tracking.load_record(stranger)
 
 
-def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNamespace) -> None:
+def test_missing_or_damaged_files_are_refused_in_one_sentence(logged: SimpleNamespace) -> None:
     client = MlflowClient()
     where = client.get_experiment_by_name("read").experiment_id
     bare = client.create_run(where, tags={"stage": "run", "study": "bare"}).info.run_id
@@ -315,7 +315,7 @@ def test_a_study_whose_files_are_gone_is_refused_in_a_sentence(told: SimpleNames
     client.delete_run(bare)
 
 
-def test_no_store_is_made_by_looking_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_for_a_store_does_not_create_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     for uri in (None, f"sqlite:///{tmp_path / 'other.db'}"):
@@ -336,18 +336,20 @@ def test_a_server_that_does_not_answer_is_refused_at_once(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_a_server_gives_what_the_files_say(
+def test_a_study_from_a_server_equals_the_one_from_files(
     server: str,
-    told: SimpleNamespace,
+    logged: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cli.main(line("run", told.data, **{**told.words, "experiment": "served", "scenario": "clean"}))
+    cli.main(study_arguments("run", logged.data, **{**logged.words, "experiment": "served", "scenario": "clean"}))
     (run_id,) = tracking.list_studies("served").values()
     assert MlflowClient().get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
-    equal(comparison.compare(tracking.load_record(run_id)), comparison.compare(load_study(told.clean)))
+    assert_same_comparison(
+        comparison.compare(tracking.load_record(run_id)), comparison.compare(load_study(logged.clean))
+    )
     with pytest.raises(UsageError, match=f"{NOWHERE}: {server} has no such run"):
         tracking.load_record(NOWHERE)
     with pytest.raises(UsageError, match=r"did you mean 'served'\?"):

@@ -1,4 +1,4 @@
-"""The shipped student behind HTTP, as a user serves it: `mlflow models serve`, and a request."""
+"""Requests to a logged student behind `mlflow models serve`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ import torch
 from pipelines import cli
 from robustkd.data import sources
 from robustkd.training import checkpoint
-from tests.pipelines.conftest import surround
+from tests.pipelines.conftest import use_store
 
 WAIT = 180.0  # seconds that a server has to start
 
@@ -34,7 +34,7 @@ def student(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     folder = tmp_path_factory.mktemp("serving")
     shutil.copy(store / "mlflow.db", folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
-        surround(patch, folder)
+        use_store(patch, folder)
         small = ["--student", "resnet8", "--teacher", "resnet8", "--jobs", "1", "--threads", "1"]
         cli.main(["run", "--scenario", "clean", "--methods", "hinton", "--seeds", "1", "--epochs", "2", *small])
         (found,) = Path("studies").iterdir()
@@ -43,7 +43,7 @@ def student(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 @contextmanager
-def served(model: str, folder: Path) -> Iterator[str]:
+def serve_model(model: str, folder: Path) -> Iterator[str]:
     """`mlflow models serve` at a free port, until the end, whatever that is."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -68,10 +68,10 @@ def served(model: str, folder: Path) -> Iterator[str]:
         )
         try:
             deadline = time.monotonic() + WAIT
-            while not answers(f"{place}/ping"):
-                told = (folder / "serve.log").read_text()
-                assert process.poll() is None, told
-                assert time.monotonic() < deadline, told
+            while not is_reachable(f"{place}/ping"):
+                log = (folder / "serve.log").read_text()
+                assert process.poll() is None, log
+                assert time.monotonic() < deadline, log
                 time.sleep(0.3)
             yield place
         finally:
@@ -83,7 +83,7 @@ def served(model: str, folder: Path) -> Iterator[str]:
                     continue
 
 
-def answers(address: str) -> bool:
+def is_reachable(address: str) -> bool:
     try:
         urllib.request.urlopen(address, timeout=2).close()
     except OSError:
@@ -91,7 +91,7 @@ def answers(address: str) -> bool:
     return True
 
 
-def ask(place: str, images: object) -> np.ndarray:
+def request_predictions(place: str, images: object) -> np.ndarray:
     body = json.dumps({"inputs": images}).encode()
     request = urllib.request.Request(f"{place}/invocations", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -99,21 +99,21 @@ def ask(place: str, images: object) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["models:/digits@candidate", "runs:/RUN/model"])
-def test_a_served_student_answers_a_request_as_the_net_does(student: Path, name: str) -> None:
+def test_a_served_student_predicts_as_its_network_does(student: Path, name: str) -> None:
     run = json.loads((student / "tracked.json").read_text())["run_id"]
-    shipped = checkpoint.ServingModel(checkpoint.load_net(student / "model.pt")[0])
+    serving_model = checkpoint.ServingModel(checkpoint.load_net(student / "model.pt")[0])
     images = np.asarray(sources.load_dataset("digits").images).transpose(0, 2, 3, 1)
-    with served(name.replace("RUN", run), student.parents[3]) as place:
+    with serve_model(name.replace("RUN", run), student.parents[3]) as place:
         for n in (1, 3):
-            given = ask(place, images[:n].tolist())
+            given = request_predictions(place, images[:n].tolist())
             with torch.no_grad():
-                expected = shipped(torch.from_numpy(images[:n].copy())).numpy()
+                expected = serving_model(torch.from_numpy(images[:n].copy())).numpy()
             assert given.shape == (n, 10)
             np.testing.assert_allclose(given, expected, atol=1e-4)
-        assert np.ptp(given, axis=0).max() > 0.01, "a net that says the same of all images proves nothing"
+        assert np.ptp(given, axis=0).max() > 0.01, "constant predictions would prove nothing"
         for wrong in (np.full((1, 8, 8, 1), 256), np.zeros((1, 9, 8, 1), int), np.zeros((8, 8, 1), int)):
             with pytest.raises(urllib.error.HTTPError) as refused:
-                ask(place, wrong.tolist())
+                request_predictions(place, wrong.tolist())
             assert refused.value.code == 400
             refused.value.close()
-    assert not answers(f"{place}/ping"), "the server was stopped"
+    assert not is_reachable(f"{place}/ping"), "the server was stopped"

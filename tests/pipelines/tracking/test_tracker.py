@@ -1,4 +1,4 @@
-"""What MLflow is told, read back from one SQLite store that all tests share: making its tables takes seconds."""
+"""What is logged to MLflow, read back from one SQLite store shared by all tests."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.study.results import Cost, RunKey, RunResult, read_document, write_document
 from robustkd.training import checkpoint
-from tests.pipelines.conftest import surround
+from tests.pipelines.conftest import use_store
 from tests.pipelines.documents import make_result, make_training
 
 ROOT = Path(__file__).parents[3]
@@ -42,12 +42,12 @@ DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits
 
 @pytest.fixture(autouse=True)
 def client(store, monkeypatch):
-    surround(monkeypatch, store)
+    use_store(monkeypatch, store)
     return MlflowClient()
 
 
-def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="linear", finished=None):
-    """A run's folder as the study leaves it, and its result."""
+def make_run(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="linear", finished=None):
+    """Write a run's folder as a study does; return it with its result."""
     path = folder / name
     path.mkdir(parents=True)
     card = {
@@ -77,37 +77,37 @@ def ran(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="
     return path, read_document(path / "result.json", RunResult)
 
 
-def begun(tracker=None, **changes):
+def start_study(tracker=None, **changes):
     tracker = tracker or tracking.open_tracker("mlflow", changes.pop("experiment", "tests"))
     given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
     tracker.start_study("study", **{**given, **changes})
     return tracker
 
 
-def artifacts(client, run_id, path=None):
-    return {file.path for file in client.list_artifacts(run_id, path)}
+def list_artifacts(client, tracked_run_id, path=None):
+    return {file.path for file in client.list_artifacts(tracked_run_id, path)}
 
 
-def run_id(folder):
+def tracked_run_id(folder):
     return json.loads((folder / "tracked.json").read_text())["run_id"]
 
 
 @pytest.fixture(scope="module")
 def logged(store, tmp_path_factory):
-    """A study of a teacher, a student and a failure, as MLflow has it."""
+    """A study of a teacher, a student and a failed run, as logged to MLflow."""
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        surround(patch, store)
+        use_store(patch, store)
         manifest = folder / "manifest-0.csv"
         manifest.write_text("row,label\n0,1\n")
-        tracker = begun(
+        tracker = start_study(
             params={"scenario": "noise0.4", "seeds": 3},
             resolved={"lr": 0.1, **{f"p{i}": i for i in range(230)}},
             config={"what": "süß", "where": folder},
             scenario_files=[manifest],
             tags={"stage": "run"},
         )
-        teacher, student = ran(folder, "teacher-seed0", role="teacher"), ran(folder, "hinton-seed0")
+        teacher, student = make_run(folder, "teacher-seed0", role="teacher"), make_run(folder, "hinton-seed0")
         for (path, result), role in ((teacher, "teacher"), (student, "student")):
             tracker.start_run(
                 path.name, {"role": role, "method": "hinton", "seed": "0"}, {"hinton.alpha": 0.9, "note": "x" * 9000}
@@ -135,10 +135,10 @@ def logged(store, tmp_path_factory):
         )
 
 
-# What there is to be seen
+# Parent and child runs
 
 
-def test_a_study_is_a_run_with_a_child_for_each_cell(logged, client):
+def test_a_study_is_a_parent_run_with_a_child_for_each_of_its_runs(logged, client):
     assert logged.parent.info.run_name == "study"
     assert logged.parent.info.status == "FINISHED"
     assert client.get_experiment(logged.parent.info.experiment_id).name == "tests"
@@ -158,15 +158,15 @@ def test_a_study_is_a_run_with_a_child_for_each_cell(logged, client):
     assert logged.parent.info.run_id in logged.where
 
 
-def test_the_parent_has_the_words_what_they_came_to_and_the_data(logged, client):
+def test_the_parent_run_has_options_resolved_settings_and_data_set(logged, client):
     params = logged.parent.data.params
     assert (params["scenario"], params["seeds"], params["resolved/lr"]) == ("noise0.4", "3", "0.1")
     assert sum(key.startswith("resolved/p") for key in params) == 230  # MLflow takes 100 at once
     assert logged.parent.data.metrics == {"best": 0.9}
-    assert artifacts(client, logged.parent.info.run_id) == {"config.json", "scenario", "comparison"}
-    assert artifacts(client, logged.parent.info.run_id, "scenario") == {"scenario/manifest-0.csv"}
+    assert list_artifacts(client, logged.parent.info.run_id) == {"config.json", "scenario", "comparison"}
+    assert list_artifacts(client, logged.parent.info.run_id, "scenario") == {"scenario/manifest-0.csv"}
     tables = {f"comparison/{name}" for name in ("summary.csv", "comparison.md", "curves.png")}
-    assert artifacts(client, logged.parent.info.run_id, "comparison") == tables
+    assert list_artifacts(client, logged.parent.info.run_id, "comparison") == tables
     config = mlflow.artifacts.load_dict(f"{logged.parent.info.artifact_uri}/config.json")
     assert config == {"what": "süß", "where": str(logged.folder)}
     (data,) = logged.parent.inputs.dataset_inputs
@@ -175,18 +175,19 @@ def test_the_parent_has_the_words_what_they_came_to_and_the_data(logged, client)
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
 
 
-def test_a_data_set_of_files_is_named_by_its_path(client, tmp_path):
-    tracker = begun(dataset={"name": "parts", "digest": "d", "source": f"folder:{tmp_path}"})
+def test_a_data_set_of_files_is_logged_with_its_path(client, tmp_path):
+    tracker = start_study(dataset={"name": "parts", "digest": "d", "source": f"folder:{tmp_path}"})
     (data,) = client.get_run(tracker.parent).inputs.dataset_inputs
     assert (data.dataset.source_type, json.loads(data.dataset.source)) == ("local", {"uri": str(tmp_path)})
 
 
-def test_a_child_has_its_history_figures_and_files(logged, client):
+def test_a_child_run_has_history_metrics_params_and_files(logged, client):
     run = logged.children["hinton-seed0"]
     history = client.get_metric_history(run.info.run_id, "train/ce")
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 31)]
     # Of a net as sure as 1/2 of each: Brier is 3/8 where it is right, 7/8 where not.
-    overall = {"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5, "worst_three": 0.75}
+    overall = {"accuracy": 0.8, "balanced_accuracy": 0.75, "worst_recall": 0.5}
+    overall |= {"worst_three": 0.75, "worst_quarter": 0.5}
     overall |= {"macro_f1": (2 / 3 + 6 / 7) / 2, "nll": np.log(2) + np.log(2) / 5, "brier": 0.475, "ece": 0.3}
     assert run.data.metrics == pytest.approx(
         {
@@ -206,10 +207,10 @@ def test_a_child_has_its_history_figures_and_files(logged, client):
         **{"precision": "fp32", "device": "cpu", "torch": "0", "version": "0"},
     }
     kept = {"model.pt", "early.pt", "epochs.csv", "result.json", "confusion.png"}
-    assert artifacts(client, run.info.run_id) == kept
+    assert list_artifacts(client, run.info.run_id) == kept
 
 
-def test_a_run_leaves_word_of_itself_in_its_folder(logged, store):
+def test_a_tracked_run_writes_its_reference_to_its_folder(logged, store):
     mark = json.loads((logged.student / "tracked.json").read_text())
     assert mark["run_id"] == logged.children["hinton-seed0"].info.run_id
     assert mark["tracking_uri"] == f"sqlite:///{store / 'mlflow.db'}"
@@ -221,7 +222,7 @@ def test_a_run_leaves_word_of_itself_in_its_folder(logged, store):
 # The model
 
 
-def test_a_student_is_a_model_of_its_own_run(logged, client):
+def test_a_student_is_logged_as_a_model_of_its_run(logged, client):
     run = logged.children["hinton-seed0"]
     (output,) = run.outputs.model_outputs
     model = client.get_logged_model(output.model_id)
@@ -231,26 +232,26 @@ def test_a_student_is_a_model_of_its_own_run(logged, client):
     assert logged.children["teacher-seed0"].outputs.model_outputs == []
 
 
-@pytest.mark.parametrize("reader", ["as it comes", "no pickle", "beside a GPU"])
-def test_the_model_gives_the_nets_probabilities_for_any_number_of_images(logged, reader, monkeypatch):
+@pytest.mark.parametrize("reader", ["default", "no pickle", "with a GPU"])
+def test_the_logged_model_predicts_the_networks_probabilities_for_any_batch_size(logged, reader, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", str(reader != "no pickle").lower())
-    if reader == "beside a GPU":
+    if reader == "with a GPU":
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     uri = json.loads((logged.student / "tracked.json").read_text())["model_uri"]
-    agrees(mlflow.pyfunc.load_model(uri), logged.student / "model.pt", (8, 8, 3))
+    assert_predictions_match(mlflow.pyfunc.load_model(uri), logged.student / "model.pt", (8, 8, 3))
 
 
-def agrees(model, path, shape):
-    shipped = checkpoint.ServingModel(checkpoint.load_net(path)[0]).eval()
+def assert_predictions_match(model, path, shape):
+    serving_model = checkpoint.ServingModel(checkpoint.load_net(path)[0]).eval()
     for n in (1, 3, 100):
         images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
         with torch.no_grad():
-            expected = shipped(torch.from_numpy(images)).numpy()
+            expected = serving_model(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(model.predict(images), expected, atol=1e-6)
         np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
 
 
-def test_images_of_another_shape_or_type_are_refused_by_the_signature(logged):
+def test_the_signature_rejects_images_of_another_shape_or_type(logged):
     model = mlflow.pyfunc.load_model(json.loads((logged.student / "tracked.json").read_text())["model_uri"])
     for images in (np.zeros((2, 9, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.float32)):
         with pytest.raises(MlflowException):
@@ -265,15 +266,17 @@ def test_images_of_another_shape_or_type_are_refused_by_the_signature(logged):
         pytest.param("torchvision:resnet18", (3, 32, 32), "linear", marks=pytest.mark.slow),
     ],
 )
-def test_every_kind_of_net_can_be_shipped(tmp_path, word, shape, head):
-    path, _ = ran(tmp_path, "hinton-seed0", word=word, shape=shape, head=head)
+def test_every_kind_of_network_can_be_saved_as_a_model(tmp_path, word, shape, head):
+    path, _ = make_run(tmp_path, "hinton-seed0", word=word, shape=shape, head=head)
     card = tracking.save_model(path / "model.pt", tmp_path / "model")
     card.save(tmp_path / "model" / "MLmodel")
-    agrees(mlflow.pyfunc.load_model(str(tmp_path / "model")), path / "model.pt", (*shape[1:], shape[0]))
+    assert_predictions_match(
+        mlflow.pyfunc.load_model(str(tmp_path / "model")), path / "model.pt", (*shape[1:], shape[0])
+    )
 
 
-def test_a_shipped_model_holds_no_pickle_and_says_what_its_classes_are(tmp_path):
-    path, _ = ran(tmp_path, "hinton-seed0")
+def test_a_saved_model_has_no_pickle_and_names_its_classes(tmp_path):
+    path, _ = make_run(tmp_path, "hinton-seed0")
     before = torch.get_rng_state()
     card = tracking.save_model(path / "model.pt", tmp_path / "model")
     assert torch.equal(before, torch.get_rng_state())
@@ -286,46 +289,46 @@ def test_a_shipped_model_holds_no_pickle_and_says_what_its_classes_are(tmp_path)
     assert "+" not in "".join(requirements)
 
 
-def test_a_net_that_cannot_be_exported_is_logged_without_a_model(client, tmp_path, monkeypatch, capsys):
+def test_a_network_that_cannot_be_exported_is_logged_without_a_model(client, tmp_path, monkeypatch, capsys):
     def fails(*_):
         raise RuntimeError("data-dependent control flow")
 
     monkeypatch.setattr("pipelines.tracking.tracker.save_model", fails)
-    path, result = ran(tmp_path, "hinton-seed0")
-    tracker = begun()
+    path, result = make_run(tmp_path, "hinton-seed0")
+    tracker = start_study()
     tracker.start_run(path.name, {}, {})
     tracker.finish_run(path.name, path, result)
     assert "no model is logged to MLflow (data-dependent control flow)" in capsys.readouterr().out
-    run = client.get_run(run_id(path))
+    run = client.get_run(tracked_run_id(path))
     assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.8)
     assert "data-dependent" in run.data.tags["model"]
 
 
-# How it comes about
+# Logging
 
 
-def test_under_mlflow_run_its_run_is_the_parent(client, monkeypatch):
+def test_mlflow_run_provides_the_parent_run(client, monkeypatch):
     experiment = client.create_experiment(f"lent {time.time()}")
     lent = client.create_run(experiment).info.run_id
     client.log_param(lent, "scenario", "noise0.40")
     monkeypatch.setenv("MLFLOW_RUN_ID", lent)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
-    tracker = begun(params={"scenario": "noise0.4", "seeds": 3}, tags={"stage": "run"}, experiment="elsewhere")
+    tracker = start_study(params={"scenario": "noise0.4", "seeds": 3}, tags={"stage": "run"}, experiment="elsewhere")
     tracker.start_run("hinton-seed0", {}, {})
     tracker.fail_run("hinton-seed0", "no")
     tracker.finish_study(None, failed=False)
     run = client.get_run(lent)
     assert run.data.params == {"scenario": "noise0.40", "seeds": "3"}
     assert run.data.tags["stage"] == "run"
-    assert run.info.status == "RUNNING"  # MLflow ends what it began
+    assert run.info.status == "RUNNING"  # `mlflow run` closes it
     (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{lent}'")
     assert child.info.run_name == "hinton-seed0"
 
 
 @pytest.mark.parametrize("given", [None, "asked for"])
-def test_the_experiment_is_the_one_asked_for_or_mlflows_or_ours(client, given, monkeypatch):
+def test_the_experiment_is_requested_or_from_variables_or_the_default(client, given, monkeypatch):
     def chosen():
-        return client.get_experiment(begun(experiment=given).experiment).name
+        return client.get_experiment(start_study(experiment=given).experiment).name
 
     assert chosen() == (given or "robustkd")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"by id {given}"))
@@ -334,17 +337,17 @@ def test_the_experiment_is_the_one_asked_for_or_mlflows_or_ours(client, given, m
     assert chosen() == (given or "by name")
 
 
-def test_two_studies_may_make_the_same_experiment_at_once(client, monkeypatch):
+def test_two_studies_may_create_the_same_experiment_at_once(client, monkeypatch):
     name = f"twice {time.time()}"
     made = client.create_experiment(name)
     find = MlflowClient.get_experiment_by_name
     answers = iter([lambda *_: None, find])
     monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *a: next(answers)(*a))
-    assert begun(experiment=name).experiment == made
+    assert start_study(experiment=name).experiment == made
 
 
-def test_epochs_are_sent_together_and_none_is_lost(client, monkeypatch):
-    tracker = begun()
+def test_epochs_are_sent_in_batches_and_none_is_lost(client, monkeypatch):
+    tracker = start_study()
     sizes = []
     log_batch = tracker.client.log_batch
     monkeypatch.setattr(
@@ -364,17 +367,17 @@ def test_epochs_are_sent_together_and_none_is_lost(client, monkeypatch):
     assert sizes == [2501]  # MLflow takes 1000 at once: its client sees to that
     tracker.fail_run("hinton-seed0", "enough")
     assert len(client.get_metric_history(run, "train/ce")) == 1251
-    tracker.log_epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # late news from another process
+    tracker.log_epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # a late event from another process
 
 
-def test_a_result_that_is_used_again_keeps_its_times(client, tmp_path):
+def test_a_reused_result_keeps_its_times(client, tmp_path):
     began, ended = 1_700_000_000.0, 1_700_000_009.0
-    path, result = ran(tmp_path, "hinton-seed0", role="teacher", finished=ended)
-    tracker = begun()
+    path, result = make_run(tmp_path, "hinton-seed0", role="teacher", finished=ended)
+    tracker = start_study()
     tracker.start_run(path.name, {}, {"hinton.alpha": 0.9}, reused_from="before", began=began)
     tracker.log_epoch(path.name, 1, {"train/ce": 1.0, "seconds": 4.0})
     tracker.finish_run(path.name, path, result)
-    run = client.get_run(run_id(path))
+    run = client.get_run(tracked_run_id(path))
     assert run.data.tags["reused_from"] == "before"
     assert (run.info.start_time, run.info.end_time) == (1000 * began, 1000 * ended)
     stamps = [client.get_metric_history(run.info.run_id, name)[0].timestamp for name in ("train/ce", "accuracy")]
@@ -382,7 +385,7 @@ def test_a_result_that_is_used_again_keeps_its_times(client, tmp_path):
 
 
 def test_a_study_that_is_stopped_leaves_no_run_open(client):
-    tracker = begun()
+    tracker = start_study()
     tracker.start_run("hinton-seed0", {}, {})
     tracker.log_epoch("hinton-seed0", 1, {"train/ce": 1.0})
     run = tracker.runs["hinton-seed0"].id
@@ -392,30 +395,30 @@ def test_a_study_that_is_stopped_leaves_no_run_open(client):
     assert client.get_run(tracker.parent).info.status == "FAILED"
 
 
-def test_a_store_that_goes_away_ends_the_tracking_but_not_the_study(tmp_path, monkeypatch, capsys):
+def test_a_failing_store_ends_tracking_but_not_the_study(tmp_path, monkeypatch, capsys):
     def gone(*_, **__):
         raise MlflowException("API request failed: 503")
 
-    path, result = ran(tmp_path, "hinton-seed0")
-    tracker = begun()
+    path, result = make_run(tmp_path, "hinton-seed0")
+    tracker = start_study()
     tracker.start_run(path.name, {}, {})
     monkeypatch.setattr(tracker.client, "log_batch", gone)
     tracker.finish_run(path.name, path, result)
-    told = " ".join(capsys.readouterr().out.split())
-    assert "MLflow failed (API request failed: 503), so the rest of this study is in its files only" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "MLflow failed (API request failed: 503), so the rest of this study is in its files only" in output
     tracker.start_run("dml-seed0", {}, {})
     tracker.log_epoch("dml-seed0", 1, {"train/ce": 1.0})
     tracker.fail_run("dml-seed0", "no")
     tracker.finish_study(None, failed=False)
-    assert capsys.readouterr() == ("", ""), "and it is told once"
+    assert capsys.readouterr() == ("", ""), "it is reported once"
     (left,) = tracker.runs.values()
     ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent)]
-    assert ended == ["KILLED", "KILLED"], "no run seems to go on"
+    assert ended == ["KILLED", "KILLED"], "no run appears to be running"
 
 
 @pytest.mark.slow  # MLflow waits for 20 s
-def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd):
-    tracker = begun()
+def test_a_locked_store_is_reported_in_one_sentence(store, capfd):
+    tracker = start_study()
     held = sqlite3.connect(store / "mlflow.db", isolation_level=None)
     held.execute("BEGIN EXCLUSIVE")
     try:
@@ -423,15 +426,17 @@ def test_a_store_that_somebody_holds_is_told_of_in_one_sentence(store, capfd):
     finally:
         held.execute("ROLLBACK")
         held.close()
-    told = capfd.readouterr()
-    assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(told.out.split())
-    assert told.err == ""
+    captured = capfd.readouterr()
+    assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(
+        captured.out.split()
+    )
+    assert captured.err == ""
     tracker.finish_study(None, failed=True)
     assert MlflowClient().get_run(tracker.parent).info.status == "KILLED"
 
 
 def test_plain_files_need_no_tracker(tmp_path):
-    tracker = begun(tracking.open_tracker("files", None))
+    tracker = start_study(tracking.open_tracker("files", None))
     tracker.start_run("a", {}, {}, reused_from="b", began=0.0)
     tracker.log_epoch("a", 1, {})
     tracker.finish_run("a", tmp_path, {})
@@ -441,7 +446,7 @@ def test_plain_files_need_no_tracker(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_importing_the_file_imports_neither_mlflow_nor_torch():
+def test_importing_the_package_imports_neither_mlflow_nor_torch():
     code = (
         "import sys, pipelines.tracking; raise SystemExit(bool({'mlflow', 'torch', 'matplotlib'} & set(sys.modules)))"
     )
@@ -449,7 +454,7 @@ def test_importing_the_file_imports_neither_mlflow_nor_torch():
 
 
 @pytest.mark.slow
-def test_a_new_store_is_opened_without_a_word_by_several_at_once(tmp_path, monkeypatch):
+def test_a_new_store_can_be_opened_by_several_processes_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
     command = [sys.executable, "-c", "from pipelines import tracking; tracking.open_tracker('mlflow', None)"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -458,10 +463,10 @@ def test_a_new_store_is_opened_without_a_word_by_several_at_once(tmp_path, monke
         assert process.returncode == 0
 
 
-# What is refused
+# Refusals
 
 
-class Answers(BaseHTTPRequestHandler):
+class StatusHandler(BaseHTTPRequestHandler):
     code = 200
 
     def do_GET(self):
@@ -472,12 +477,12 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering():
-    """A maker of servers that answer everything with one code."""
+def serve_status():
+    """A function that starts a server with one status for every request."""
     servers = []
 
     def serve(code):
-        server = HTTPServer(("127.0.0.1", 0), type("Coded", (Answers,), {"code": code}))
+        server = HTTPServer(("127.0.0.1", 0), type("Coded", (StatusHandler,), {"code": code}))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         servers.append(server)
         return f"http://user:secret@127.0.0.1:{server.server_port}/"
@@ -489,20 +494,20 @@ def answering():
 
 
 @pytest.mark.parametrize("code", [200, 401, 404])
-def test_a_server_that_answers_is_left_to_mlflow(answering, code):
-    store_._require_responsive_server(answering(code))
+def test_a_server_that_answers_is_accepted(serve_status, code):
+    store_._require_responsive_server(serve_status(code))
 
 
-def test_a_server_that_is_broken_is_refused_and_no_password_is_told(answering, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", answering(503))
+def test_a_broken_server_is_refused_without_revealing_the_password(serve_status, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", serve_status(503))
     with pytest.raises(
         UsageError, match=r"no MLflow server answers at http://127.0.0.1:\d+, .*HTTP 503.*tracker files"
-    ) as told:
+    ) as error:
         tracking.open_tracker("mlflow", None)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
 
 
-def test_a_server_that_is_not_there_is_refused_at_once(monkeypatch):
+def test_a_missing_server_is_refused_at_once(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
@@ -514,7 +519,7 @@ def test_a_server_that_is_not_there_is_refused_at_once(monkeypatch):
     assert time.monotonic() - start < 2
 
 
-def test_a_server_that_says_nothing_is_waited_for_no_longer_than_that(monkeypatch):
+def test_a_silent_server_is_refused_after_the_timeout(monkeypatch):
     assert store_.SERVER_TIMEOUT <= 5
     monkeypatch.setattr(store_, "SERVER_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -531,13 +536,13 @@ def test_a_store_that_cannot_be_written_is_refused_at_once(monkeypatch, tmp_path
         tracking.open_tracker("mlflow", None)
 
 
-def test_a_store_that_mlflow_does_not_know_is_refused(monkeypatch):
+def test_a_store_of_an_unknown_kind_is_refused(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://user:secret@host/x")
     with pytest.raises(UsageError, match=r"cannot open its store nonsense://host/x .*`--tracker files`"):
         tracking.open_tracker("mlflow", None)
 
 
-def test_without_mlflow_the_files_are_recommended(monkeypatch):
+def test_without_mlflow_plain_files_are_recommended(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UsageError, match=r"MLflow cannot be imported .*`--tracker files`"):
         tracking.open_tracker("mlflow", None)
@@ -546,7 +551,7 @@ def test_without_mlflow_the_files_are_recommended(monkeypatch):
 def test_a_parent_that_cannot_be_written_is_refused_in_one_sentence(monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with pytest.raises(UsageError, match=r"MLflow cannot be used .*not found.*`--tracker files`"):
-        begun()
+        start_study()
 
 
 # References
@@ -555,19 +560,19 @@ def test_a_parent_that_cannot_be_written_is_refused_in_one_sentence(monkeypatch)
 @pytest.mark.parametrize(
     "text", ["0123456789abcdef" * 2, "runs:/1/model", "models:/m-1", "models:/n@a", "mlflow-artifacts:/1/x"]
 )
-def test_references_are_told_from_words_and_files(text):
+def test_references_are_recognised(text):
     assert tracking.is_reference(text)
 
 
 @pytest.mark.parametrize(
     "text", ["wrn_16_2", "teacher/model.pt", "torchvision:resnet18", "runs:/", "0123456789ABCDEF" * 2]
 )
-def test_words_and_files_are_no_references(text):
+def test_names_and_files_are_not_references(text):
     assert not tracking.is_reference(text)
 
 
-def test_a_reference_leads_to_the_saved_net(logged, client):
-    run, model = run_id(logged.student), json.loads((logged.student / "tracked.json").read_text())["model_uri"]
+def test_a_reference_downloads_the_saved_network(logged, client):
+    run, model = tracked_run_id(logged.student), json.loads((logged.student / "tracked.json").read_text())["model_uri"]
     client.create_registered_model("parts")
     client.create_model_version("parts", model, run)
     saved = (logged.student / "model.pt").read_bytes()
@@ -578,7 +583,7 @@ def test_a_reference_leads_to_the_saved_net(logged, client):
     assert tracking.download_network(f"runs:/{run}/early.pt").name == "early.pt"
 
 
-def test_a_reference_to_nothing_is_refused_in_one_sentence(logged):
+def test_an_unknown_reference_is_refused_in_one_sentence(logged):
     parent = logged.parent.info.run_id
     for reference in (parent, "f" * 32, f"runs:/{parent}/model", "models:/nobody/1", "models:/m-" + "0" * 32):
         with pytest.raises(UsageError, match=rf"{reference}: sqlite:.*mlflow.db has no model.pt under this name"):
@@ -589,7 +594,7 @@ def test_a_reference_to_nothing_is_refused_in_one_sentence(logged):
 
 
 @given(st.lists(st.text(), max_size=8))
-def test_names_stay_as_many_as_they_were_and_mlflow_takes_them(names):
+def test_distinct_names_are_all_different_and_valid_in_mlflow(names):
     made = distinct_names(names)
     assert len({name.casefold() for name in made}) == len(names)
     for name in made:
@@ -605,9 +610,9 @@ def test_any_name_can_be_made_legal(name):
 
 
 @pytest.mark.slow
-def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
-    path, result = ran(tmp_path, "hinton-seed0")
-    tracker = begun(params={"scenario": "noise0.4"}, config={"a": 1})
+def test_a_tracking_server_receives_the_same(server, tmp_path, capfd):
+    path, result = make_run(tmp_path, "hinton-seed0")
+    tracker = start_study(params={"scenario": "noise0.4"}, config={"a": 1})
     tracker.start_run(path.name, {"role": "student"}, {})
     tracker.log_epoch(path.name, 1, {"train/ce": 1.0})
     tracker.finish_run(path.name, path, result)
@@ -616,11 +621,11 @@ def test_a_tracking_server_is_told_the_same(server, tmp_path, capfd):
     assert said.out + said.err == ""
     assert tracker.location == f"{server}/#/experiments/{tracker.experiment}/runs/{tracker.parent}"
     client = MlflowClient()
-    run = client.get_run(run_id(path))
+    run = client.get_run(tracked_run_id(path))
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
     assert run.data.metrics["recall/süß_ sauer_2"] == 1.0
     uri = json.loads((path / "tracked.json").read_text())["model_uri"]
-    agrees(mlflow.pyfunc.load_model(uri), path / "model.pt", (8, 8, 3))
+    assert_predictions_match(mlflow.pyfunc.load_model(uri), path / "model.pt", (8, 8, 3))
     located = client.get_logged_model(uri.partition("/")[2]).artifact_location
     for reference in (run.info.run_id, uri, f"runs:/{run.info.run_id}/model", located):
         assert tracking.download_network(reference).read_bytes() == (path / "model.pt").read_bytes(), reference

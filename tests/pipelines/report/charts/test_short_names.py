@@ -21,10 +21,10 @@ def test_short_names_are_distinct_in_every_chart():
         plot_costs(pd.DataFrame({"seconds": [1, 2], "accuracy": [0.5, 0.6]}, index=long), {}),
         plot_accuracy_curves(pd.DataFrame({"method": long, "seed": 0, "epoch": 1, "accuracy": 0.5})),
     ):
-        told = [text for text in figure_texts(figure) if text.startswith("hinton")]
-        assert len(told) >= 2
-        assert len({*told}) == 2
-        assert max(map(len, told)) <= 34
+        labels = [text for text in figure_texts(figure) if text.startswith("hinton")]
+        assert len(labels) >= 2
+        assert len({*labels}) == 2
+        assert max(map(len, labels)) <= 34
 
 
 def test_short_names_have_at_most_the_given_length_and_are_distinct():
