@@ -216,8 +216,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         source = from_arrays(images, labels, flips=bool(self.flips), name="X")
         data = self._split(source, seed)
         device = hardware.resolve_device(options.device)
-        nets = [options.student, *([] if given else [options.teacher])]
-        bf16 = hardware.use_bf16(options.precision, device, *nets)
+        bf16 = hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher]))
         settings = Settings.of(options, device, bf16, *channel_mean_std(data.train))
         spec = Run("student", MethodSpec.parse(options.methods), seed)
         histories: dict[str, list[dict[str, Any]]] = {"teacher": [], "student": []}
@@ -258,11 +257,11 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if given is not None:
             given.network.bf16 = settings.bf16
             return given._replace(network=given.network.to(settings.device))
-        check_constructible(data.train, student, settings)  # a student that is refused costs no teacher
+        check_constructible(data.train, student, settings)  # before the teacher is trained
         spec = Run("teacher", teacher_method(options), student.seed)
         trained = train(data, spec, settings, report=report)
-        view = data.train
-        card = model_card(trained, spec, settings, view.sources[0].shape, view.classes, dataset="arrays")
+        source = data.train.sources[0]
+        card = model_card(trained, spec, settings, source.shape, source.classes, dataset="arrays")
         return _TrainedTeacher(trained.model, card)
 
     def _options(self, has_teacher: bool) -> StudyOptions:

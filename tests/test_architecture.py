@@ -65,8 +65,11 @@ LAW = {
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.plan study.results study.versions"
     ),
+    "robustkd.study.construct": "errors seeds types models data method training.build study.plan study.results",
+    "robustkd.study.monitor": "seeds models data training study.plan study.results study.evaluate",
     "robustkd.study.run": (
-        "errors seeds types models data method training study.plan study.results study.versions study.evaluate"
+        "seeds models data method training study.plan study.results study.versions study.evaluate study.construct"
+        " study.monitor"
     ),
     "robustkd.study.run_folder": (
         "errors models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"

@@ -42,9 +42,7 @@ def perturb_towards(
 
     Args:
         logits: (N, C, H, W) -> (N, K), in evaluation mode, so that the images of a batch do not affect each other.
-        images: (N, C, H, W).
-        base: (N,) int64, the class b.
-        target: (N,) int64, the class k.
+        base, target: (N,) int64, the classes b and k.
         unit: the length in image units of a step of length 1, per channel (1, C, 1, 1). The standard deviation, if the step
             is given for normalised images, as in the literature.
         bounds: the range that images are clipped to.

@@ -57,11 +57,10 @@ def sample_particles(
     norm: Literal["linf", "l2"] = "linf",
     unit: Tensor | float = 1.0,
 ) -> Tensor:
-    """Sample perturbed images whose predictions differ: (N, C, H, W) -> (N count, C, H, W), grouped by image.
+    """Sample perturbed images whose predictions differ: (N, C, H, W) in [0, 1] -> (N count, C, H, W), grouped by image.
 
     Args:
         logits: (M, C, H, W) -> (M, K), in evaluation mode.
-        images: in [0, 1], as is the result.
         random: generator of the initial particles, on the device of the images.
         count: particles per image.
         step: step size for `linf`, in radii.
@@ -71,8 +70,7 @@ def sample_particles(
         norm: of the ball; in `l2` a step replaces the direction.
         unit: a length of 1 in image units, per channel (1, C, 1, 1).
     """
-    groups, reach = (len(images), count, -1), radius * unit
-    centres = images.detach().repeat_interleave(count, dim=0)
+    groups, reach, centres = (len(images), count, -1), radius * unit, images.detach().repeat_interleave(count, dim=0)
     with torch.no_grad():
         clean = logits(images).softmax(dim=1).repeat_interleave(count, dim=0)
     u = 2 * torch.rand(centres.shape, generator=random, device=images.device) - 1

@@ -98,7 +98,6 @@ def evaluate(
     Args:
         teacher: of the run, if its method needs one or the user gave one.
         auxiliary: logits on the test set by name.
-        training: how `last` was trained; None where it was trained elsewhere.
         previous: an earlier result of the same networks, whose robustness metrics are reused.
     """
     device, net = torch.device(settings.device), networks["last"]
