@@ -21,23 +21,23 @@ class StepEffect:
         before: number of samples before the step.
         after: number of samples after it.
         foreign: number of foreign images among those.
-        asked: requested share of corrupted samples.
+        requested: share of samples to be corrupted.
         realised: share of samples after the step that it corrupted, by another label or a foreign image.
-        per_class: columns asked and realised, by the label before the step; NaN for a class without samples.
+        per_class: columns requested and realised, by the label before the step; NaN for a class without samples.
     """
 
     name: str
     before: int
     after: int
     foreign: int
-    asked: float
+    requested: float
     realised: float
     per_class: pd.DataFrame
 
     @property
     def corrupts(self) -> bool:
-        """Whether it was requested to corrupt samples, or did."""
-        return self.asked > 0 or self.realised > 0
+        """Whether it was meant to corrupt samples, or did."""
+        return self.requested > 0 or self.realised > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def measure_step(step: Scenario, before: View, after: View) -> StepEffect:
     corrupted = (label != after.labels) | ~matched
     corrupted[matched] |= after.sample_ids[matched] != before.sample_ids[row[matched]]
     size = np.bincount(label, minlength=len(before.classes))
-    asked = step.corruption_rates(before)
+    requested = step.corruption_rates(before)
     realised = np.full(len(size), np.nan)
     np.divide(np.bincount(label[corrupted], minlength=len(size)), size, out=realised, where=size > 0)
     return StepEffect(
@@ -127,9 +127,11 @@ def measure_step(step: Scenario, before: View, after: View) -> StepEffect:
         len(before),
         len(after),
         int(after.foreign.sum()),
-        float(asked @ before.counts) / max(1, len(before)),
+        float(requested @ before.counts) / max(1, len(before)),
         float(corrupted.mean()) if len(after) else 0.0,
-        pd.DataFrame({"asked": np.where(before.counts > 0, asked, np.nan), "realised": realised}, index=before.classes),
+        pd.DataFrame(
+            {"requested": np.where(before.counts > 0, requested, np.nan), "realised": realised}, index=before.classes
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from robustkd.study.comparison import HEADLINE, Comparison
 from robustkd.study.results import BASELINE
 
-MAX_EXAMPLES = 5  # methods with lines of their own, besides the baseline
+MAX_LINES = 5  # methods with lines of their own, in addition to the baseline
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def select_examples(comparison: Comparison) -> Examples:
         decided = table[table["verdict"].isin(["better", "worse"])]["difference"].astype(float).abs()
         by_size = decided.sort_values(ascending=False, kind="stable").index
         selected = list(dict.fromkeys([table.index[0], table.index[-1], *by_size]))
-        if len(table) <= MAX_EXAMPLES:
+        if len(table) <= MAX_LINES:
             selected += [name for name in table.index if name not in selected]
-        methods = [name for name in table.index if name in selected[:MAX_EXAMPLES]]
+        methods = [name for name in table.index if name in selected[:MAX_LINES]]
         return Examples(str(table["reference"].iloc[0]), methods[0], methods)
     column = f"{HEADLINE}_mean"
     shipped = [name for name in comparison.summary.index if name in comparison.record.methods]
     if column not in comparison.summary or not shipped:
         return Examples(None, None)
     ranked = comparison.summary.loc[shipped, column].sort_values(ascending=False, kind="stable").index
-    others = [name for name in ranked if name != BASELINE][:MAX_EXAMPLES]
+    others = [name for name in ranked if name != BASELINE][:MAX_LINES]
     return Examples(BASELINE if BASELINE in ranked else None, others[0] if others else None, others)

@@ -106,7 +106,7 @@ def describe_step(step: StepEffect) -> str:
     """Describe a step in one line."""
     text = f"{step.name}: {step.before} -> {step.after} samples"
     if step.corrupts:
-        text += f"; corrupted: asked {100 * step.asked:.2f} %, realised {100 * step.realised:.2f} %"
+        text += f"; corrupted: requested {100 * step.requested:.2f} %, realised {100 * step.realised:.2f} %"
     return text + (f"; {step.foreign} foreign images among them" if step.foreign else "")
 
 

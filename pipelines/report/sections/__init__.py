@@ -1,1 +1,1 @@
-"""The sections of a study's report, a module each: which tables and pictures they have, and what is said about them."""
+"""The sections of a study's report, a module each: their tables and pictures, and the text around them."""

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over a pair of pipes by the protocol of its developer tools."""
+"""A headless Chromium, controlled over two pipes by the DevTools protocol."""
 
 import base64
 import fcntl
@@ -12,38 +12,38 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FOUND = next((path for path in map(shutil.which, NAMES) if path), None)
-SECONDS = 60.0  # to wait for an answer
+EXECUTABLES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next((path for path in map(shutil.which, EXECUTABLES) if path), None)
+TIMEOUT = 60.0  # seconds
 
 
 class Page:
-    """One page. What it says on its console, and what goes wrong in it, is kept in `complaints`."""
+    """A page in a browser; `problems` collects errors, warnings and requests over the network."""
 
     def __init__(self) -> None:
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        theirs, self.write = os.pipe()
+        child_end, self.write = os.pipe()
         self.read, out = os.pipe()
-        # It reads from descriptor 3 and writes to 4, wherever ours happen to lie.
-        high = [fcntl.fcntl(number, fcntl.F_DUPFD, 100) for number in (theirs, out)]
+        # It reads from descriptor 3 and writes to 4, whatever ours are.
+        high = [fcntl.fcntl(number, fcntl.F_DUPFD, 100) for number in (child_end, out)]
 
-        def wire() -> None:
+        def connect_pipes() -> None:
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
 
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
         flags += ["--remote-debugging-pipe", "--no-first-run", f"--user-data-dir={self.profile.name}", "about:blank"]
         self.process = subprocess.Popen(
-            [str(FOUND), *flags],
-            preexec_fn=wire,
+            [str(CHROMIUM), *flags],
+            preexec_fn=connect_pipes,
             pass_fds=(3, 4),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for number in (theirs, out, *high):
+        for number in (child_end, out, *high):
             os.close(number)
         self.number, self.rest, self.session = 0, b"", None
-        self.complaints: list[str] = []
+        self.problems: list[str] = []
         self.events: list[str] = []
         (target,) = [t for t in self.ask("Target.getTargets")["targetInfos"] if t["type"] == "page"]
         self.session = self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
@@ -65,7 +65,7 @@ class Page:
         self.profile.cleanup()
 
     def _next(self) -> dict[str, Any]:
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + TIMEOUT
         while b"\0" not in self.rest:
             ready, _, _ = select.select([self.read], [], [], max(0, until - time.monotonic()))
             piece = os.read(self.read, 1 << 20) if ready else b""
@@ -74,20 +74,20 @@ class Page:
             self.rest += piece
         line, self.rest = self.rest.split(b"\0", 1)
         message: dict[str, Any] = json.loads(line)
-        name, told = message.get("method", ""), message.get("params", {})
+        name, details = message.get("method", ""), message.get("params", {})
         self.events.append(name)
         if name == "Runtime.exceptionThrown" or (
-            name == "Runtime.consoleAPICalled" and told["type"] in ("error", "assert")
+            name == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert")
         ):
-            self.complaints.append(json.dumps(told)[:500])
-        elif name == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-            self.complaints.append(told["entry"]["text"])
-        elif name == "Network.requestWillBeSent" and not told["request"]["url"].startswith(("file:", "data:")):
-            self.complaints.append(f"fetched {told['request']['url']}")
+            self.problems.append(json.dumps(details)[:500])
+        elif name == "Log.entryAdded" and details["entry"]["level"] in ("error", "warning"):
+            self.problems.append(details["entry"]["text"])
+        elif name == "Network.requestWillBeSent" and not details["request"]["url"].startswith(("file:", "data:")):
+            self.problems.append(f"fetched {details['request']['url']}")
         return message
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer."""
+        """Send a command, and return its result."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if self.session:
@@ -103,7 +103,7 @@ class Page:
                 return result
 
     def open(self, path: Path, width: int = 1280, dark: bool = False, media: str = "", scripts: bool = True) -> None:
-        """Show a file, and wait until it is loaded."""
+        """Open a file, and wait until it is loaded."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
@@ -114,7 +114,7 @@ class Page:
             self._next()
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression comes to in the page."""
+        """Return the value of an expression in the page."""
         answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
@@ -122,12 +122,12 @@ class Page:
     def press(self, key: str) -> None:
         """Press and release a key."""
         code = {"Enter": 13, "Tab": 9, " ": 32}[key]
-        told: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": code}
+        event: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": code}
         text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})
-        self.ask("Input.dispatchKeyEvent", type="keyDown", **told, **text)
-        self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **event, **text)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **event)
 
-    def picture(self, path: Path) -> None:
-        """The whole page as a PNG."""
-        made = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(made["data"]))
+    def screenshot(self, path: Path) -> None:
+        """Save a screenshot of the whole page."""
+        screenshot = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(screenshot["data"]))

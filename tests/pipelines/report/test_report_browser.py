@@ -1,4 +1,4 @@
-"""The report in a real browser: it is shown, complains of nothing, fits a phone, and sorts."""
+"""The report in a real browser: displayed without problems, also on a phone, and sortable."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from pipelines.report.study_report import write_study_report
 from pipelines.report.sweep_report import write_sweep_report
 from tests.pipelines import synthetic
-from tests.pipelines.report.browser import FOUND, Page
+from tests.pipelines.report.browser import CHROMIUM, Page
 
-pytestmark = pytest.mark.skipif(FOUND is None, reason="there is no Chromium on this machine")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 VERDICTS = "document.querySelector('#verdicts table')"
 ORDER = f"[...{VERDICTS}.tBodies[0].rows].map(row => row.cells[0].textContent)"
@@ -34,17 +34,17 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = [
+    studies = [
         synthetic.compared_study(("baseline", "hinton"), 5, scenario=name) for name in ("clean", "noise0.2", "noise0.4")
     ]
-    return write_sweep_report(made, tmp_path_factory.mktemp("sweep"))
+    return write_sweep_report(studies, tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_is_shown_and_complains_of_nothing(browser: Page, path: Path, dark: bool) -> None:
-    browser.complaints.clear()
+def test_a_report_is_displayed_without_problems(browser: Page, path: Path, dark: bool) -> None:
+    browser.problems.clear()
     browser.open(path, dark=dark)
-    assert browser.complaints == []
+    assert browser.problems == []
     assert browser.evaluate("document.querySelector('h1').offsetHeight") > 20
     sizes = browser.evaluate(
         "[...document.querySelectorAll('main figure svg')].map(s => s.getBoundingClientRect().height)"
@@ -62,7 +62,7 @@ def test_it_is_shown_and_complains_of_nothing(browser: Page, path: Path, dark: b
     assert browser.evaluate("document.scripts.length") == 1
 
 
-def test_a_head_sorts_by_click_and_by_key(browser: Page, path: Path) -> None:
+def test_headings_sort_by_mouse_and_by_keyboard(browser: Page, path: Path) -> None:
     browser.open(path)
     first = browser.evaluate(ORDER)
     assert browser.evaluate(HEADS)[:2] == [None, "descending"]
@@ -80,7 +80,7 @@ def test_a_head_sorts_by_click_and_by_key(browser: Page, path: Path) -> None:
     assert browser.evaluate(ORDER) == first, "numbers begin with the largest"
 
 
-def test_what_was_not_measured_comes_last_either_way(browser: Page, path: Path) -> None:
+def test_missing_values_are_last_in_either_order(browser: Page, path: Path) -> None:
     browser.open(path)
     table = "document.querySelectorAll('#methods table')[1]"  # the baseline stopped early has no temperature of its own
     last = f"{table}.tBodies[0].rows[2].cells[2].dataset.value = ''"
@@ -95,7 +95,7 @@ def test_what_was_not_measured_comes_last_either_way(browser: Page, path: Path) 
 
 
 @pytest.mark.parametrize("which", ["path", "sweep"])
-def test_a_phone_is_never_scrolled_sideways(browser: Page, which: str, request: pytest.FixtureRequest) -> None:
+def test_nothing_scrolls_sideways_on_a_phone(browser: Page, which: str, request: pytest.FixtureRequest) -> None:
     browser.open(request.getfixturevalue(which), width=375)
     browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") == 375
@@ -108,7 +108,7 @@ def test_a_phone_is_never_scrolled_sideways(browser: Page, which: str, request: 
     assert browser.evaluate(small) > 0.75, "letters in pictures stay readable"
 
 
-def test_it_reads_without_scripts_and_in_print(browser: Page, path: Path) -> None:
+def test_a_report_is_complete_without_scripts_and_in_print(browser: Page, path: Path) -> None:
     browser.open(path, scripts=False)
     assert browser.evaluate("document.querySelectorAll('th button').length") == 0
     assert browser.evaluate(ORDER)
@@ -118,12 +118,12 @@ def test_it_reads_without_scripts_and_in_print(browser: Page, path: Path) -> Non
     assert browser.evaluate("document.documentElement.scrollWidth") <= 690
 
 
-def test_a_script_that_is_not_its_own_is_refused(browser: Page, path: Path, tmp_path: Path) -> None:
+def test_other_scripts_are_refused(browser: Page, path: Path, tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     (tmp_path / "bad.html").write_text(
         text.replace("<main>", "<main><script>window.bad = 1</script>"), encoding="utf-8"
     )
-    browser.complaints.clear()
+    browser.problems.clear()
     browser.open(tmp_path / "bad.html")
     assert browser.evaluate("window.bad") is None
-    assert browser.complaints
+    assert browser.problems

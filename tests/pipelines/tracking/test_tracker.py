@@ -15,22 +15,15 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.utils.validation import _validate_metric_name
 
 from pipelines import tracking
 from pipelines.tracking import store as store_
-from pipelines.tracking.metrics import result_metrics
-from pipelines.tracking.names import distinct_names, legal_name
-from pipelines.tracking.tracker import to_mlflow_metrics
 from robustkd.errors import UsageError
-from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
-from robustkd.study.results import Cost, RunKey, RunResult, read_document, write_document
+from robustkd.study.results import RunKey, RunResult, read_document, write_document
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import use_store
 from tests.pipelines.documents import make_result, make_training
@@ -590,22 +583,6 @@ def test_an_unknown_reference_is_refused_in_one_sentence(logged):
             tracking.download_network(reference)
 
 
-# Names
-
-
-@given(st.lists(st.text(), max_size=8))
-def test_distinct_names_are_all_different_and_valid_in_mlflow(names):
-    made = distinct_names(names)
-    assert len({name.casefold() for name in made}) == len(names)
-    for name in made:
-        _validate_metric_name(f"recall/{name}")
-
-
-@given(st.text())
-def test_any_name_can_be_made_legal(name):
-    _validate_metric_name(legal_name(name))
-
-
 # A real server
 
 
@@ -631,56 +608,3 @@ def test_a_tracking_server_receives_the_same(server, tmp_path, capfd):
         assert tracking.download_network(reference).read_bytes() == (path / "model.pt").read_bytes(), reference
     with pytest.raises(UsageError, match=r"has no model.pt"):
         tracking.download_network("f" * 32)
-
-
-RUN = RunKey(role="student", method="hinton", criterion="ce", seed=0)
-LOGITS = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
-
-
-def logged_metrics(result):
-    return {metric.key: metric.value for metric in to_mlflow_metrics(result_metrics(result), 0)}
-
-
-def test_metrics_on_known_labels_have_prefixes():
-    fit = FitMetrics(known=9, corrupted=0, foreign=0, metrics={"memorised": None, "clean_fit": 0.75})
-    result = make_result("x", RUN, np.array([0, 0]), LOGITS, fit=fit)
-    clean = result.last.model_copy(update={"rows": 4, "recall": {"cat": 0.25, "dog": None}})
-    logged = logged_metrics(result.model_copy(update={"clean": clean}))
-    assert (logged["fit/clean_fit"], logged["fit/known"]) == (0.75, 9)
-    assert "fit/memorised" not in logged, "a share of no rows is absent, not zero"
-    assert (logged["clean/rows"], logged["clean/accuracy"], logged["clean/recall/cat"]) == (4, 0.5, 0.25)
-    assert "clean/recall/dog" not in logged
-
-
-def test_optional_metrics_have_prefixes():
-    result = make_result("x", RUN, np.array([0, 0]), LOGITS)
-    groups, scaled = {"many": 0.5, "few": None}, TemperatureScaling(temperature=2.0, nll=None, ece=0.1)
-    cost = Cost(
-        **{"parameters": 7, "macs": 8, "images": None, "seconds": 3.0, "teacher_seconds": None},
-        **{"images_per_second": 30.0, "peak_memory": 9},
-    )
-    robust = {
-        "fgsm 8/255": AttackMetrics(attack="fgsm", accuracy=0.5, balanced_accuracy=0.4, recall={"cat": 1.0}),
-        "mine": AttackMetrics(attack="mine", accuracy=0.25, balanced_accuracy=0.2, recall={}, largest_linf=0.03),
-    }
-    changes = {
-        "last": result.last.model_copy(update={"groups": groups, "scaled": scaled}),
-        "agreement": {"test": 0.75, "corrupted": None},
-        "robust": robust,
-        "corruptions": {"noise": {"1": 0.5}},
-        "cost": cost,
-        "training": make_training(peak_memory=9),
-    }
-    plain = logged_metrics(result)
-    logged = logged_metrics(result.model_copy(update=changes))
-    assert {name: value for name, value in logged.items() if name not in plain} == {
-        **{"groups/many": 0.5, "scaled/temperature": 2.0, "scaled/ece": 0.1},
-        **{"agreement/test": 0.75, "corruptions/noise/1": 0.5},
-        **{"robust/fgsm 8_255/accuracy": 0.5, "robust/fgsm 8_255/balanced_accuracy": 0.4},
-        **{"robust/mine/accuracy": 0.25, "robust/mine/balanced_accuracy": 0.2, "robust/mine/largest_linf": 0.03},
-        **{"training/seconds": 3.0, "training/images_per_second": 30.0, "training/peak_memory": 9},
-    }
-    assert {name: value for name, value in logged.items() if name.startswith("cost/")} == {
-        "cost/parameters": 7,
-        "cost/macs": 8,
-    }
