@@ -514,7 +514,7 @@ def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(dat
     card = folder() / "manifest-1.json"
     before = json.loads(card.read_text())
     card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
-    with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh begins anew"):
+    with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh starts again"):
         planning.draft_study(StudyOptions(**options(words))).write()
 
 
