@@ -22,6 +22,7 @@ KINDS = {
     "tests/models/test_external.py": "integration",
     "tests/models/test_feature_taps.py": "integration",
     "tests/pipelines": "integration",
+    "tests/scenarios/test_draws.py": "integration",
     "tests/test_benchmarks.py": "integration",
     "tests/test_estimator.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",
@@ -39,6 +40,8 @@ torch.set_num_threads(1)  # on two cores, default threads make a suite of small 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test as unit, integration or end_to_end by its path; those marked slow or gpu are none of them."""
+    missing = [path for path in KINDS if not (config.rootpath / path).exists()]
+    assert not missing, f"tests/conftest.py names tests that do not exist: {missing}"
     for item in items:
         if item.get_closest_marker("slow") is None and item.get_closest_marker("gpu") is None:
             item.add_marker(kind_of_test(item.path.relative_to(config.rootpath).as_posix(), item))

@@ -66,10 +66,12 @@ LAW = {
         "hashing models data training.inference evaluation study.plan study.results study.versions"
     ),
     "robustkd.study.construct": "errors seeds types models data method training.build study.plan study.results",
-    "robustkd.study.monitor": "seeds models data training study.plan study.results study.evaluate",
+    "robustkd.study.monitor": (
+        "seeds models data training.engine training.inference study.plan study.results study.evaluate"
+    ),
     "robustkd.study.run": (
-        "seeds models data method training study.plan study.results study.versions study.evaluate study.construct"
-        " study.monitor"
+        "seeds models data method training.engine training.hardware training.inference study.plan study.results"
+        " study.versions study.evaluate study.construct study.monitor"
     ),
     "robustkd.study.run_folder": (
         "errors models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
