@@ -3,7 +3,7 @@
 import re
 from pathlib import PureWindowsPath
 
-from pipelines import tracking
+from pipelines.references import is_reference
 from robustkd.study.options import StudyOptions
 from robustkd.study.results import TEACHER
 
@@ -22,7 +22,7 @@ def describe_teacher(options: StudyOptions) -> str:
     'teacher (given: best.pt)'
     """
     text = options.teacher
-    if tracking.is_reference(text):
+    if is_reference(text):
         return f"teacher (given: {text})"
     # A network's name has dots and colons, but no path separators outside its brackets.
     if text.endswith((".pt", ".pth")) or re.search(r"[/\\]", text.partition("(")[0]):

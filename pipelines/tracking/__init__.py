@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pipelines.tracking.models import download_network, is_reference, save_model
+from pipelines.references import is_reference
+from pipelines.tracking.models import download_network, save_model
 from pipelines.tracking.reading import list_studies, load_record
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Networks as MLflow models, and download of saved networks from MLflow."""
 
 import atexit
-import re
 import shutil
 import tempfile
 from contextlib import nullcontext
@@ -64,15 +63,6 @@ def save_model(path: Path, to: Path) -> "Model":
     # MLflow would move the images to a GPU if there is one, but an exported network stays on the CPU.
     card.flavors["python_function"]["config"] = {"device": "cpu"}
     return card
-
-
-def is_reference(text: str) -> bool:
-    """Return whether a text is an MLflow run id or URI.
-
-    >>> is_reference("runs:/0123/model"), is_reference("wrn_16_2")
-    (True, False)
-    """
-    return bool(re.fullmatch(r"[0-9a-f]{32}|(runs|models|mlflow-artifacts):/.+", text))
 
 
 def download_network(reference: str) -> Path:
