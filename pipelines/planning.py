@@ -114,7 +114,7 @@ def draft_study(options: StudyOptions) -> Draft:
     )
     plan = without_refused_methods(plan, runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
-    return Draft(plan, drawn, study_record(plan, drawn, source))
+    return Draft(plan, drawn, study_record(options, plan, drawn, source))
 
 
 def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Plan:
@@ -155,10 +155,13 @@ def check_evaluation(plan: Plan, test: View, source: Source) -> None:
         console.print(f"--corruptions: {UNDEFINED_CORRUPTIONS}")
 
 
-def study_record(plan: Plan, drawn: Mapping[int, Splits], source: Source) -> StudyRecord:
-    """Return the record of a planned study."""
-    options, first = plan.options, next(iter(drawn.values()))
-    specs = options.method_specs()
+def study_record(options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits], source: Source) -> StudyRecord:
+    """Return the record of a planned study.
+
+    Args:
+        options: as given; the plan's own name the methods that `all` stands for.
+    """
+    specs, first = plan.options.method_specs(), next(iter(drawn.values()))
     return StudyRecord(
         methods=[spec.text for spec in specs],
         criteria={spec.text: spec.criterion_text for spec in specs},

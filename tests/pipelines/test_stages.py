@@ -338,6 +338,7 @@ def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFix
     assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
     record = read_document(folder() / "study.json", StudyRecord)
     assert record.methods == [word for word in METHODS if word != "fsp"]
+    assert record.options.methods == "all", "options are recorded as given"
     assert {path.name for path in (folder() / "runs").iterdir()} == {f"{w}-seed0" for w in (*record.methods, "teacher")}
     with pytest.raises(SystemExit) as refused:
         cli.main(study_arguments("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
