@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import STUDENT, TEACHER, make_source
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -32,6 +31,7 @@ from robustkd.study import run_folder
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Run, teacher_of
 from robustkd.training import checkpoint, engine
+from tests.helpers import STUDENT, TEACHER, make_source
 
 STRIPES = make_source(20)
 IMAGES, LABELS = STRIPES.images[:, 0], np.array(STRIPES.classes)[STRIPES.labels]

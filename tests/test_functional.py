@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers import S, T, golden
 
 from robustkd.functional import kl, masked_mean, sample_valid_columns
+from tests.helpers import S, T, golden
 
 
 def reference_kl(target, logits, temperature):

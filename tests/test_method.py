@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, T, make_batch
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
 from robustkd.method import Distiller, Method, backward_and_step
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, Objective, Output
+from tests.helpers import FIVE, ConstantNetwork, S, T, make_batch
 
 
 class NoTransfer(Distiller):

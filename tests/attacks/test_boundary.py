@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import make_network
 from torch import Tensor
 
 from robustkd.attacks.boundary import find_boundary_samples, perturb_towards
 from robustkd.models.net import Network
 from robustkd.types import Batch, Clock
+from tests.helpers import make_network
 
 W = torch.tensor([[1.0, 0], [0, 1], [-1, -1]], dtype=torch.float64)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import large_view, make_loader, make_teacher, small_view
 from torch import Tensor
 
 from robustkd.attacks.boundary import LogitsFn
 from robustkd.attacks.gradient import fgsm, misclassification_log_odds, misclassification_margin, pgd
+from tests.helpers import large_view, make_loader, make_teacher, small_view
 
 
 def seeded() -> torch.Generator:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers import golden, make_network
 from torch import Tensor
 
 from robustkd.attacks.particles import sample_particles, svgd_direction, to_unit_length
+from tests.helpers import golden, make_network
 
 # As released with the paper: one step, without repulsion.
 RELEASED = {"norm": "l2", "radius": 5e-4, "probe": 2e4, "bandwidth": 7e-4, "steps": 1}

@@ -6,7 +6,6 @@ from typing import get_type_hints
 
 import pytest
 import torch
-from helpers import SHAPE, golden, make_batch, make_network, reload_state, toy_spec
 from torch import Tensor
 
 from robustkd import types
@@ -16,6 +15,7 @@ from robustkd.criteria.ce import CE
 from robustkd.models.layers import HEADS
 from robustkd.specs import Spec
 from robustkd.types import Batch, DatasetInfo
+from tests.helpers import SHAPE, golden, make_batch, make_network, reload_state, toy_spec
 
 B, K = 6, 4
 DATA = DatasetInfo(60, (30, 20, 10, 0), SHAPE)  # the last class has no samples

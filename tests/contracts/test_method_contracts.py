@@ -14,19 +14,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import (
-    SHAPE,
-    BuiltMethod,
-    build_method,
-    build_study_method,
-    large_view,
-    make_loader,
-    make_source,
-    reload_state,
-    small_view,
-    states_equal,
-    toy_spec,
-)
 from torch import Tensor, nn
 
 from robustkd import types
@@ -43,6 +30,19 @@ from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Network
 from robustkd.specs import Spec
 from robustkd.types import Batch, DatasetInfo, Objective, Output
+from tests.helpers import (
+    SHAPE,
+    BuiltMethod,
+    build_method,
+    build_study_method,
+    large_view,
+    make_loader,
+    make_source,
+    reload_state,
+    small_view,
+    states_equal,
+    toy_spec,
+)
 
 Criteria = Callable[[], Criterion]
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from helpers import toy_spec
 from torch import Tensor, nn
 
 from robustkd.models import MODELS
@@ -12,6 +11,7 @@ from robustkd.models.build import build_network
 from robustkd.models.net import Network, StagedNetwork, infer_shapes, parameters_up_to
 from robustkd.specs import Spec
 from robustkd.types import Output
+from tests.helpers import toy_spec
 
 SHAPE, K = (3, 16, 16), 5
 

@@ -6,12 +6,12 @@ from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, re
 
 import numpy as np
 import pytest
-from helpers import SHAPE
 
 from robustkd.data import manifest
 from robustkd.data.view import Source, View
 from scenarios import SCENARIOS, parse
 from scenarios.base import Scenario
+from tests.helpers import SHAPE
 
 
 def images(count: int, seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":

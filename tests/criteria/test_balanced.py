@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.balanced import Balanced
 from robustkd.criteria.ce import CE
+from tests.helpers import FIVE, LABELS, S, golden, make_batch
 
 
 def balanced(*counts: int) -> Balanced:

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, golden, make_batch
 
 from robustkd.criteria.ce import CE
+from tests.helpers import FIVE, LABELS, S, golden, make_batch
 
 
 def test_golden_value():

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from image_files import REAL_DATA, annotated_source, assert_refused, make_folder
 
 from robustkd.data.arrays import from_arrays, save_npz
 from robustkd.data.sources import load_dataset
 from robustkd.data.splits import split_source
 from robustkd.errors import UsageError
+from tests.data.image_files import REAL_DATA, annotated_source, assert_refused, make_folder
 
 
 @pytest.fixture

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from image_files import (
+from PIL import Image
+
+from robustkd.data import decode
+from robustkd.data.sources import load_dataset
+from tests.data.image_files import (
     UNREADABLE,
     add_unreadable_images,
     assert_refused,
@@ -11,10 +15,6 @@ from image_files import (
     save_image,
     solid_image,
 )
-from PIL import Image
-
-from robustkd.data import decode
-from robustkd.data.sources import load_dataset
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
 
 from robustkd.data import decode
 from robustkd.data.sources import load_dataset
+from tests.data.image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
 
 
 def test_class_folders(tmp_path):

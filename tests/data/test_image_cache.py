@@ -5,11 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from image_files import assert_refused, make_folder, noise_image, save_image
 from PIL import Image
 
 from robustkd.data import decode, image_cache
 from robustkd.data.sources import load_dataset
+from tests.data.image_files import assert_refused, make_folder, noise_image, save_image
 
 
 def test_only_grey_images_have_one_channel(tmp_path):

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_files import annotated_source
 
 from robustkd.data.labels import Annotations, ColumnNames, encode_labels
 from robustkd.errors import UsageError
+from tests.data.image_files import annotated_source
 
 
 def raw(*values: Any) -> np.ndarray:

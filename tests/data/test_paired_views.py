@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from test_loader import CLOCK, alike, epoch, make_loader, make_view
 
 from robustkd.data.augment import max_shift
 from robustkd.data.loader import Loader
 from robustkd.data.paired_views import PAIRED_VIEWS, Again
 from robustkd.errors import UsageError
 from robustkd.registry import Entry
+from tests.data.test_loader import CLOCK, alike, epoch, make_loader, make_view
 
 WORDS = ("again", "jda0.5", "jda1.0")
 

@@ -1,10 +1,10 @@
 """Resizing arrays: the same pixels as decoding a file at that size."""
 
 import numpy as np
-from image_files import save_image
 from PIL import Image
 
 from robustkd.data import decode, resize
+from tests.data.image_files import save_image
 
 
 def test_resized_arrays_equal_decoded_files(tmp_path):

@@ -8,17 +8,17 @@ import sys
 
 import numpy as np
 import pytest
-from image_files import (
-    REAL_DATA,
-    add_unreadable_images,
-    assert_refused,
-    make_folder,
-)
 
 from robustkd.data import resize, sources
 from robustkd.data.sources import DATASETS, load_dataset, load_images
 from robustkd.data.view import View
 from robustkd.errors import UsageError
+from tests.data.image_files import (
+    REAL_DATA,
+    add_unreadable_images,
+    assert_refused,
+    make_folder,
+)
 
 
 def test_importing_sources_loads_no_large_library():

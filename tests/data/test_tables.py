@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
 
 from robustkd.data import arrays, decode
 from robustkd.data.sources import from_frame, load_dataset
 from robustkd.data.splits import split_source
 from robustkd.errors import UsageError
+from tests.data.image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
 
 FILES = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 LINES = "image,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog\ndog/1.png,dog\n"

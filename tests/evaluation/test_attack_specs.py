@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import make_network, small_view
 
 from pipelines import cli
 from robustkd.errors import UsageError
 from robustkd.evaluation import attack_specs
 from robustkd.evaluation.attack_specs import UserAttack, attack_version, parse_attacks
 from robustkd.evaluation.robustness import check_user_attacks
+from tests.helpers import make_network, small_view
 
 RUN = ["run", "--scenario", "clean", "--student", "resnet8", "--methods", "baseline", "--tracker", "files"]
 

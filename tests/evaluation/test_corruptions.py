@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import make_network
-from module_network import ModuleNetwork
 from torch import nn
 
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.evaluation import corruptions
 from robustkd.models.net import Network
+from tests.evaluation.module_network import ModuleNetwork
+from tests.helpers import make_network
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import large_view, make_loader, make_network, make_teacher, small_view
-from module_network import ModuleNetwork
 from torch import Tensor, nn
 
 from robustkd.attacks import gradient
@@ -17,6 +15,8 @@ from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
 from robustkd.evaluation import robustness
 from robustkd.evaluation.robustness import evaluate_attacks
+from tests.evaluation.module_network import ModuleNetwork
+from tests.helpers import large_view, make_loader, make_network, make_teacher, small_view
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import make_source
 
 from robustkd.data.loader import Loader
 from robustkd.data.normalisation import channel_mean_std
@@ -15,6 +14,7 @@ from robustkd.label_audit import confident_learning, out_of_fold
 from robustkd.label_audit.out_of_fold import TrainingConfig, assign_folds, out_of_fold_probabilities, unseen_class_mask
 from robustkd.training import engine
 from robustkd.training.recipe import Recipe
+from tests.helpers import make_source
 
 CONFIG = TrainingConfig("resnet8", Recipe(epochs=1, lr=0.03), batch=12)
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import BuiltMethod, build_method, golden, make_loader, make_teacher, small_view
 from torch import Tensor
 
 from robustkd.attacks.boundary import BoundarySamples
@@ -12,6 +11,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.amkd import AMKD, negative_mask, select_negatives
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock, Output
+from tests.helpers import BuiltMethod, build_method, golden, make_loader, make_teacher, small_view
 
 LOGITS = golden((6, 3), 1.9, 0.4, 3)  # a batch of six, three classes
 STUDENT_BOUNDARY = golden((2, 3), 0.8, 0.2, 2)

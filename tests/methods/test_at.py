@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, make_network
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -12,6 +11,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.at import AT, attention_loss
 from robustkd.models.net import Frozen
 from robustkd.types import DatasetInfo, Output
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, make_network
 
 FS, FT, FT_LARGE = golden((4, 3, 4, 4), 0.37, 0.2), golden((4, 6, 4, 4), 0.53, 0.5), golden((4, 6, 8, 8), 0.53, 0.5)
 STEM, MIDDLE = golden((4, 2, 8, 8), 0.71, 0.3), golden((4, 3, 4, 4), 0.19, 0.8)

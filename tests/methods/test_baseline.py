@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.methods.baseline import Baseline
 from robustkd.types import Batch
+from tests.helpers import FIVE, ConstantNetwork, S, golden, make_batch
 
 
 def loss(logits: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers import S, T, build_method, make_loader, reload_state, small_view, states_equal
 from torch import Tensor, nn
 
 from robustkd.attacks.boundary import sample_target_classes, select_base_samples
@@ -15,6 +14,7 @@ from robustkd.methods import METHODS, bss
 from robustkd.methods.bss import BSS
 from robustkd.models.net import Frozen, Network
 from robustkd.types import Batch, Clock, DatasetInfo, Output
+from tests.helpers import S, T, build_method, make_loader, reload_state, small_view, states_equal
 
 ONE = torch.tensor([0, 1, 2])
 SURE = 5.0 * torch.eye(3)

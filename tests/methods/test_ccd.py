@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, build_method, golden, make_batch, make_network, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -17,6 +16,18 @@ from robustkd.methods import METHODS
 from robustkd.methods.ccd import CCD, cosine_confidence
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, DatasetInfo
+from tests.helpers import (
+    FIVE,
+    LABELS,
+    ConstantNetwork,
+    S,
+    T,
+    build_method,
+    golden,
+    make_batch,
+    make_network,
+    small_view,
+)
 
 S2, T2 = golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4, 3)  # the second view
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, T, build_method, golden, make_batch, make_source, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -15,6 +14,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.crd import CRD, estimate_log_z, nce_loss
 from robustkd.models.net import Frozen
 from robustkd.types import Batch
+from tests.helpers import FIVE, ConstantNetwork, S, T, build_method, golden, make_batch, make_source, small_view
 
 NONE = torch.tensor(0.0, dtype=torch.float64)
 MIXED = golden((4, 5), 0.61, 0.4, 2)  # a teacher that predicts the classes 2, 0, 2, 0

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, make_batch
 
 from robustkd.criteria.ce import CE
 from robustkd.functional import kl
 from robustkd.methods.dkd import DKD, decoupled_kl
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock, Output
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, make_batch
 
 
 def dkd(**options: float) -> DKD:

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, build_study_method, golden, make_batch, make_network
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.method import backward_and_step
 from robustkd.methods.dml import DML
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, build_study_method, golden, make_batch, make_network
 
 THIRD = golden((4, 5), 0.5, 0.9)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, T, golden, make_batch, make_network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
@@ -13,6 +12,7 @@ from robustkd.functional import kl, sigmoid_rampup
 from robustkd.methods.ffcl import FFCL, build_fusion, mutual_loss, virtual_teacher_loss
 from robustkd.models.layers import CosineLinear
 from robustkd.types import Batch, Clock
+from tests.helpers import FIVE, LABELS, S, T, golden, make_batch, make_network
 
 FUSED = golden((4, 5), 0.5, 0.9)
 EIGHT = replace(FIVE, shape=(1, 8, 8), counts=(4, 4, 4))

@@ -5,7 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import (
+from torch import Tensor, nn
+
+from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
+from robustkd.method import Phase
+from robustkd.methods import METHODS
+from robustkd.methods.fitnet import FitNet
+from robustkd.methods.hinton import Hinton
+from robustkd.models.net import Frozen, Network, StagedNetwork
+from robustkd.training.engine import fit
+from robustkd.types import Output
+from tests.helpers import (
     FIVE,
     LABELS,
     RECIPE,
@@ -19,17 +30,6 @@ from helpers import (
     make_loader,
     small_view,
 )
-from torch import Tensor, nn
-
-from robustkd.criteria.ce import CE
-from robustkd.errors import UsageError
-from robustkd.method import Phase
-from robustkd.methods import METHODS
-from robustkd.methods.fitnet import FitNet
-from robustkd.methods.hinton import Hinton
-from robustkd.models.net import Frozen, Network, StagedNetwork
-from robustkd.training.engine import fit
-from robustkd.types import Output
 
 FITNET = METHODS.parse("fitnet")
 

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers import (
+
+from robustkd.criteria.ce import CE
+from robustkd.errors import UsageError
+from robustkd.methods import METHODS
+from robustkd.methods.fsp import FSP, fsp_matrix
+from robustkd.models.net import Frozen
+from tests.helpers import (
     FIVE,
     ConstantNetwork,
     S,
@@ -15,12 +21,6 @@ from helpers import (
     make_network,
     small_view,
 )
-
-from robustkd.criteria.ce import CE
-from robustkd.errors import UsageError
-from robustkd.methods import METHODS
-from robustkd.methods.fsp import FSP, fsp_matrix
-from robustkd.models.net import Frozen
 
 P1, P2 = golden((4, 3, 4, 4), 0.37, 0.2), golden((4, 5, 2, 2), 0.61, 0.4)
 Q1, Q2 = golden((4, 3, 4, 4), 0.29, 0.7), golden((4, 5, 2, 2), 0.83, 0.9)

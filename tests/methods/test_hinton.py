@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen
 from robustkd.types import Output
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 
 
 def hinton(student: Tensor = S, teacher: Tensor = T, **options: float) -> Hinton:

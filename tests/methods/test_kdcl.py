@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.methods.kdcl import KDCL, minlogit_target, naive_target
 from robustkd.types import Batch, Output
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 
 THIRD = golden((4, 5), 0.5, 0.9)
 ALL = (S, T, THIRD)

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import (
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.functional import kl_per_sample, sigmoid_rampup
+from robustkd.method import backward_and_step
+from robustkd.methods import METHODS
+from robustkd.methods.mean_teacher import MeanTeacher, squared_error
+from robustkd.types import Batch, Clock
+from tests.helpers import (
     FIVE,
     LABELS,
     SHAPE,
@@ -18,14 +26,6 @@ from helpers import (
     make_network,
     small_view,
 )
-from torch import Tensor
-
-from robustkd.criteria.ce import CE
-from robustkd.functional import kl_per_sample, sigmoid_rampup
-from robustkd.method import backward_and_step
-from robustkd.methods import METHODS
-from robustkd.methods.mean_teacher import MeanTeacher, squared_error
-from robustkd.types import Batch, Clock
 
 
 def mean_teacher(student: Tensor = S, average: Tensor = T, **options: object) -> MeanTeacher:

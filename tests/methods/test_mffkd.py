@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from helpers import CLASSES, FIVE, SHAPE, S, T, build_method, golden, large_view, make_batch, make_network, small_view
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
@@ -16,6 +15,19 @@ from robustkd.methods import METHODS
 from robustkd.methods.mffkd import MFFKD, TopDownFusion, info_nce
 from robustkd.models.net import Frozen
 from robustkd.types import DatasetInfo, Output
+from tests.helpers import (
+    CLASSES,
+    FIVE,
+    SHAPE,
+    S,
+    T,
+    build_method,
+    golden,
+    large_view,
+    make_batch,
+    make_network,
+    small_view,
+)
 
 VS, VT = golden((4, 6), 0.9, 0.1), golden((4, 6), 0.41, 0.6, 2)
 MAPS = [golden((4, 2, 8, 8), 0.37, 0.2), golden((4, 3, 4, 4), 0.61, 0.4), golden((4, 5, 2, 2), 0.29, 0.7)]

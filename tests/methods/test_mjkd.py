@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, T, build_method, golden, make_batch, make_loader, reload_state, small_view
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -14,6 +13,18 @@ from robustkd.methods import METHODS
 from robustkd.methods.mjkd import MJKD, spread_momenta, step_with_momenta
 from robustkd.models.net import Frozen
 from robustkd.types import Clock, Objective
+from tests.helpers import (
+    FIVE,
+    ConstantNetwork,
+    S,
+    T,
+    build_method,
+    golden,
+    make_batch,
+    make_loader,
+    reload_state,
+    small_view,
+)
 
 
 def scalar(value: float) -> nn.Parameter:

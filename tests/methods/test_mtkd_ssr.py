@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import CLASSES, FIVE, LABELS, SHAPE, S, T, build_method, golden, make_batch, make_network, small_view
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
@@ -17,6 +16,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.mtkd_ssr import MTKDSSR, normalised_distance
 from robustkd.models.net import Frozen, Network
 from robustkd.types import DatasetInfo, Output
+from tests.helpers import CLASSES, FIVE, LABELS, SHAPE, S, T, build_method, golden, make_batch, make_network, small_view
 
 MTKD_SSR = METHODS.parse("mtkd_ssr")
 OURS = [golden((4, c, n, n), 0.37, c) for c, n in ((2, 4), (3, 4), (4, 2), (5, 2))]  # of the stem and three stages

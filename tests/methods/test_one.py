@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, S, golden, make_batch, make_network
 from torch import Tensor, nn
 
 from robustkd.criteria.ce import CE
@@ -15,6 +14,7 @@ from robustkd.methods.one import ONE, Gate, ensemble_kl, gated_logits
 from robustkd.models.external import wrap_classifier
 from robustkd.models.net import StagedNetwork
 from robustkd.types import Clock
+from tests.helpers import FIVE, LABELS, S, golden, make_batch, make_network
 
 BRANCHES = (S, golden((4, 5), 0.5, 0.9), golden((4, 5), 1.1, 0.4))
 GATES = torch.softmax(torch.relu(golden((4, 3), 0.8, 0.2)), dim=1)

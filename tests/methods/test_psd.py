@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, build_method, golden, make_batch, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -14,6 +13,7 @@ from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.psd import PSD
 from robustkd.types import Batch, Clock
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, build_method, golden, make_batch, small_view
 
 
 def psd(now: Tensor = S, before: Tensor | None = T, **options: float) -> PSD:

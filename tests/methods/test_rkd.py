@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -14,6 +13,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.rkd import RKD, angle_cosines, relative_distances
 from robustkd.models.net import Frozen
 from robustkd.types import Output
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 
 ES, ET = golden((6, 4), 0.9, 0.1), golden((6, 7), 0.41, 0.6)
 RELATIONS = {"distances": relative_distances, "angles": angle_cosines}

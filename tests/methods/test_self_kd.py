@@ -4,7 +4,15 @@ import math
 
 import pytest
 import torch
-from helpers import (
+from torch import Tensor
+
+from robustkd.criteria.ce import CE
+from robustkd.methods import METHODS
+from robustkd.methods.hinton import Hinton
+from robustkd.methods.self_kd import SelfKD
+from robustkd.models.net import Frozen
+from robustkd.training.recipe import Recipe
+from tests.helpers import (
     FIVE,
     LABELS,
     ConstantNetwork,
@@ -19,14 +27,6 @@ from helpers import (
     small_view,
     states_equal,
 )
-from torch import Tensor
-
-from robustkd.criteria.ce import CE
-from robustkd.methods import METHODS
-from robustkd.methods.hinton import Hinton
-from robustkd.methods.self_kd import SelfKD
-from robustkd.models.net import Frozen
-from robustkd.training.recipe import Recipe
 
 SELF_KD = METHODS.parse("self_kd")
 

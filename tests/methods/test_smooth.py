@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import (
+from torch import Tensor, nn
+
+from robustkd.criteria.balanced import Balanced
+from robustkd.criteria.ce import CE
+from robustkd.methods.baseline import Baseline
+from robustkd.methods.smooth import Smooth, squared_distance, uniform_ce
+from robustkd.models.net import Network
+from robustkd.types import Output
+from tests.helpers import (
     FIVE,
     LABELS,
     SHAPE,
@@ -19,14 +27,6 @@ from helpers import (
     make_network,
     small_view,
 )
-from torch import Tensor, nn
-
-from robustkd.criteria.balanced import Balanced
-from robustkd.criteria.ce import CE
-from robustkd.methods.baseline import Baseline
-from robustkd.methods.smooth import Smooth, squared_distance, uniform_ce
-from robustkd.models.net import Network
-from robustkd.types import Output
 
 IMAGES = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.methods.sp import SP, similarity_matrix
 from robustkd.models.net import Frozen
 from robustkd.types import Output
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 
 FS, FT, FT_LARGE = golden((4, 3, 4, 4), 0.37, 0.2), golden((4, 6, 4, 4), 0.53, 0.5), golden((4, 6, 8, 8), 0.53, 0.5)
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import FIVE, ConstantNetwork, S, T, build_method, make_batch, make_loader, small_view
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
@@ -13,6 +12,7 @@ from robustkd.methods import METHODS
 from robustkd.methods.tald import TALD
 from robustkd.models.net import Frozen
 from robustkd.types import Batch, Clock
+from tests.helpers import FIVE, ConstantNetwork, S, T, build_method, make_batch, make_loader, small_view
 
 RELEASED = {"norm": "l2", "radius": 5e-4, "probe": 2e4, "bandwidth": 7e-4, "steps": 1}
 

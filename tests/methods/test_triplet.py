@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.functional import triplet_loss
 from robustkd.methods.triplet import Triplet
 from robustkd.models.net import Frozen
+from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch
 
 
 def seeded(seed: int = 0) -> torch.Generator:

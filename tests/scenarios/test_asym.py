@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from labelled import CIFAR10, REAL, assert_rejected, balanced_view, count_transitions, make_view
 
 import scenarios
 from robustkd.data.view import View
 from scenarios.asym import SUPERCLASSES, Asymmetric
+from tests.scenarios.labelled import CIFAR10, REAL, assert_rejected, balanced_view, count_transitions, make_view
 
 CIFAR100 = tuple(sorted(SUPERCLASSES.split()))  # torchvision's ids are alphabetical
 DIGITS = tuple("0123456789")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import REAL, balanced_view, count_transitions, make_view
 
 import scenarios
 from robustkd import seeds
@@ -20,6 +19,7 @@ from scenarios.base import Draws, MatrixNoise, apportion, select_corrupted
 from scenarios.frequency import FrequencyNoise
 from scenarios.noise import Noise
 from scenarios.pair import Pair
+from tests.scenarios.labelled import REAL, balanced_view, count_transitions, make_view
 
 
 class Skewed(MatrixNoise):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import assert_rejected, balanced_view, count_transitions, make_view
 
 import scenarios
 from scenarios.frequency import capped_power_rates
 from scenarios.noise import Noise
+from tests.scenarios.labelled import assert_rejected, balanced_view, count_transitions, make_view
 
 COUNTS = st.lists(st.integers(0, 400), min_size=2, max_size=12).filter(any)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from labelled import assert_rejected, balanced_view, count_transitions
 
 import scenarios
 from scenarios.matrix import Matrix
+from tests.scenarios.labelled import assert_rejected, balanced_view, count_transitions
 
 PETS = ("cat", "red fox", "dog")
 T = [[0.7, 0.3, 0], [0.1, 0.8, 0.1], [0, 0.25, 0.75]]

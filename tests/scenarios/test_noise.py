@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import assert_rejected, balanced_view, count_transitions, make_view
 
 import scenarios
 from scenarios.noise import Noise
+from tests.scenarios.labelled import assert_rejected, balanced_view, count_transitions, make_view
 
 THREE = [0] * 60 + [1] * 30 + [2] * 10
 

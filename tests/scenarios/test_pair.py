@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from labelled import assert_rejected, balanced_view, count_transitions
 
 import scenarios
+from tests.scenarios.labelled import assert_rejected, balanced_view, count_transitions
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 100])

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CLASSES, SHAPE, make_network, states_equal
 
 from robustkd.errors import UsageError
 from robustkd.models.net import Frozen
 from robustkd.training.checkpoint import ServingModel, load_checkpoint, load_net, save_checkpoint, save_net
+from tests.helpers import CLASSES, SHAPE, make_network, states_equal
 
 CARD = {
     "model": "wrn_10_1",

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import RECIPE, build_method, make_loader, reload_state, small_view, states_equal, toy_spec
 from torch import Tensor, nn
 
 from robustkd.method import Method, Phase
@@ -15,6 +14,7 @@ from robustkd.methods.baseline import Baseline
 from robustkd.training.engine import DivergedError, Epoch, Meter, fit, seconds_per_step, total_epochs
 from robustkd.training.recipe import Recipe
 from robustkd.types import Batch, Clock, Objective
+from tests.helpers import RECIPE, build_method, make_loader, reload_state, small_view, states_equal, toy_spec
 
 
 class SquareLoss(Method):

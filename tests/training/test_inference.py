@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import torch
-from helpers import build_method, large_view, make_loader, make_network, small_view
 
 from robustkd.methods import METHODS
 from robustkd.training.inference import compute_accuracy, predict_auxiliary_logits, predict_logits
+from tests.helpers import build_method, large_view, make_loader, make_network, small_view
 
 
 def test_logits_are_in_the_order_of_the_view_whatever_the_batch_size():
