@@ -10,16 +10,9 @@ import pytest
 from PIL import Image
 
 from pipelines import cli
-from tests.pipelines.toys import stripes, study_arguments
+from tests.pipelines.toys import study_arguments
 
 HOME = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return stripes(tmp_path / "toy.npz")
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
