@@ -2,7 +2,7 @@
 
 import re
 
-from pipelines.report.charts.style import BETTER_COLOUR, WORSE_COLOUR
+from pipelines.report.charts.style import BETTER_COLOUR, CSS_VARIABLES, INK, WORSE_COLOUR, line_style, panel_line_styles
 from pipelines.report.renderers.html import TEMPLATES
 
 
@@ -33,3 +33,24 @@ def test_text_has_enough_contrast_in_light_and_dark() -> None:
             full = tuple(int(code[n : n + 2], 16) / 255 for n in (1, 3, 5))
             cell = tuple(0.75 * c + 0.25 * p for c, p in zip(full, shades["paper"], strict=True))
             assert contrast(shades["ink"], cell) >= 4.5, code
+
+
+def test_the_first_lines_differ_in_colour_or_dash() -> None:
+    styles = [line_style(place) for place in range(29)]
+    assert len(set(styles[:28])) == 28
+    assert styles[28] == styles[0]
+    assert len({colour for colour, _ in styles[:7]}) == 7, "colours first"
+
+
+def test_the_first_line_of_a_panel_is_in_ink() -> None:
+    styles = panel_line_styles(6)
+    assert styles[0] == (INK, "-")
+    assert len(set(styles)) == 6
+    assert panel_line_styles(3) == styles[:3]
+    assert panel_line_styles(0) == []
+
+
+def test_every_colour_of_a_line_has_a_name_in_the_style_sheet() -> None:
+    style = (TEMPLATES / "style.css").read_text()
+    for colour, _ in panel_line_styles(6)[1:]:
+        assert f"{CSS_VARIABLES[colour]}:" in style
