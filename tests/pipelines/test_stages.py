@@ -96,21 +96,6 @@ def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
         assert equal(weights(run, one), weights(run, two))
 
 
-def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
-    options = StudyOptions(
-        scenario="clean", dataset=f"npz:{data}", methods="baseline,dml", student="resnet8", seeds=2, epochs=5, batch=16,
-        jobs=2, threads=2,
-    )  # fmt: skip
-    plan = planning.draft_study(options).write()
-    told: list[tuple[str, int]] = []
-    for cell, error in scheduler.execute_runs(
-        plan, list_runs(options, False), lambda event: told.append((event.run.name, event.epoch))
-    ):
-        assert error is None
-        assert [epoch for name, epoch in told if name == cell.name] == [1, 2, 3, 4, 5]
-    assert len(told) == 4 * 5
-
-
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(study_arguments("run", data, out="whole", epochs="4"))
     monkeypatch.setattr("robustkd.study.run_folder.SAVE_EVERY", 0.0)
