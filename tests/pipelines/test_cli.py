@@ -210,18 +210,6 @@ def test_every_option_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None
     assert "[default: 0.1]" in message
 
 
-def test_a_listed_name_shows_documentation_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["methods", "hinton"])
-    message = capsys.readouterr().out
-    assert "arXiv 1503.02531" in message
-    assert "number above 0" in message
-    cli.main(["methods", "rkd_d"])
-    angle = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["angle"])
-    assert angle.split()[-1] == "0", "the word's own value, not the signature's"
-    cli.main(["scenarios", "imbalance"])
-    assert "first or second" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", ["scenarios", "robustkd"])
 def test_a_foreign_package_that_shadows_ours_is_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
