@@ -22,7 +22,7 @@ KINDS = {
     "tests/models/test_external.py": "integration",
     "tests/models/test_feature_taps.py": "integration",
     "tests/pipelines": "integration",
-    "tests/scenarios/test_draws.py": "integration",
+    "tests/scenarios/test_digests.py": "integration",
     "tests/test_benchmarks.py": "integration",
     "tests/test_estimator.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from robustkd.study.plan import Run, Settings
 from robustkd.training import build
 from robustkd.training.engine import Epoch, fit
 from robustkd.training.recipe import Recipe
-from robustkd.types import Batch, Clock, DatasetInfo, Output
+from robustkd.types import Batch, Clock, DatasetInfo, Output, Share
 
 SHAPE, CLASSES = (1, 8, 8), ("left", "middle", "right")
 CPU = torch.device("cpu")
@@ -173,6 +173,30 @@ def build_study_method(method: str, seed: int = 0, view: View | None = None) -> 
 def toy_spec(kind: str, target: Callable[..., Any]) -> Spec:
     """Return a spec of a target that is in no registry."""
     return Registry(kind, "nowhere", f"nowhere.{kind}", {"toy": Entry(target)}).parse("toy")
+
+
+@dataclass(frozen=True)
+class Blur:
+    """A target with a required, a restricted and an optional parameter."""
+
+    amount: Share
+    kind: Literal["box", "round"] = "box"
+    tint: str = ""
+
+
+def stacked(channels: int, *, depth: int, wide: bool = False) -> tuple[int, int, bool]:
+    """Return the arguments: a target with one ingredient, `channels`."""
+    return channels, depth, wide
+
+
+def toy_registry() -> Registry:
+    """Return a registry with a plain name, a name with a preset and a template."""
+    entries = {
+        "blur": Entry(Blur),
+        "soft": Entry(Blur, preset={"amount": 0.1}),
+        "stack{depth}": Entry(stacked, examples=("stack3",)),
+    }
+    return Registry("thing", "nowhere", "robustkd.tests", entries)
 
 
 def states_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:

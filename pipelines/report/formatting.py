@@ -70,11 +70,12 @@ def format_p_value(p: float) -> str:
 def format_quantity(value: float) -> str:
     """Format a quantity to three digits, with an SI prefix.
 
-    >>> [format_quantity(value) for value in (83466.0, 12.34, 2.5e9, 0.0, float("nan"))]
-    ['83.5 k', '12.3', '2.50 G', '0', '-']
+    >>> [format_quantity(value) for value in (83466.0, 12.34, 999.7, 2.5e9, 0.0, float("nan"))]
+    ['83.5 k', '12.3', '1.00 k', '2.50 G', '0', '-']
     """
     if value != value or value == 0:
         return MISSING if value else "0"
+    value = float(f"{value:.3g}")  # rounded first: 999.7 is 1.00 k
     power = int(np.clip(np.floor(np.log10(abs(value))) // 3, 0, 4))
     scaled = value / 1000**power
     digits = max(0, 2 - int(np.floor(np.log10(abs(scaled))))) if abs(scaled) < 1000 else 0

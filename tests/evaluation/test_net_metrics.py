@@ -11,21 +11,8 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
 from robustkd.evaluation import calibration, net_metrics
-from robustkd.evaluation.metric_table import METRICS, find_metric
 from robustkd.evaluation.results import NetMetrics
-
-
-def sure(predicted: list[int] | np.ndarray, classes: int) -> np.ndarray:
-    """Logits of a net that gives these classes."""
-    return 4.0 * np.eye(classes, dtype=np.float32)[np.asarray(predicted)]
-
-
-def drawn(n: int, classes: int, seed: int = 0, scale: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and logits that believe in them, more or less."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, classes, n)
-    logits = scale * (random.normal(size=(n, classes)) + np.eye(classes)[labels])
-    return labels, logits.astype(np.float32)
+from tests.evaluation.predictions import one_hot_logits, random_predictions
 
 
 def names(classes: int) -> tuple[str, ...]:
@@ -51,7 +38,7 @@ def evaluate(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...], g
 
 def test_a_small_case_by_hand() -> None:
     # a: 2 of 3 right, b: 1 of 1, c: none there but said once, d: neither there nor said.
-    made = evaluate(np.array([0, 0, 0, 1]), sure([0, 0, 2, 1], 4), ("a", "b", "c", "d"))
+    made = evaluate(np.array([0, 0, 0, 1]), one_hot_logits([0, 0, 2, 1], 4), ("a", "b", "c", "d"))
     assert made["accuracy"] == 0.75
     assert made["recall"] == pytest.approx({"a": 2 / 3, "b": 1, "c": None, "d": None})
     assert made["precision"] == {"a": 1.0, "b": 1.0, "c": 0.0, "d": None}
@@ -65,31 +52,13 @@ def test_a_small_case_by_hand() -> None:
 
 
 def test_a_class_that_is_there_and_never_said_has_no_precision_and_an_f1_of_0() -> None:
-    made = evaluate(np.array([0, 1]), sure([0, 0], 2), ("a", "b"))
+    made = evaluate(np.array([0, 1]), one_hot_logits([0, 0], 2), ("a", "b"))
     assert (made["recall"]["b"], made["precision"]["b"], made["f1"]["b"]) == (0.0, None, 0.0)
-
-
-def test_the_worst_three_are_the_least_recalls() -> None:
-    labels = np.repeat(np.arange(5), 10)
-    right = np.concatenate([np.arange(10) < k for k in (9, 1, 4, 10, 7)])
-    made = evaluate(labels, sure(np.where(right, labels, (labels + 1) % 5), 5), names(5))
-    assert made["worst_three"] == pytest.approx((0.1 + 0.4 + 0.7) / 3)
-    assert made["worst_recall"] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(("classes", "worst"), [(2, 1), (4, 1), (5, 2), (8, 2), (10, 3), (100, 25)])
-def test_the_worst_quarter_is_the_mean_of_the_smallest_quarter_of_the_recalls(classes: int, worst: int) -> None:
-    # Class k has k right rows of `classes`: its recall is k / classes, so the smallest are 0, 1, ..., worst - 1.
-    labels = np.repeat(np.arange(classes), classes)
-    right = np.tile(np.arange(classes), classes) < labels
-    made = evaluate(labels, sure(np.where(right, labels, (labels + 1) % classes), classes), names(classes))
-    assert made["worst_quarter"] == pytest.approx((worst - 1) / 2 / classes)
-    assert made["worst_recall"] <= made["worst_quarter"] <= made["balanced_accuracy"]
 
 
 @pytest.mark.parametrize("classes", [2, 6, 100])
 def test_figures_are_those_that_scikit_learn_has_for_each(classes: int) -> None:
-    labels, logits = drawn(3000, classes)
+    labels, logits = random_predictions(3000, classes)
     predicted = logits.argmax(axis=1)
     made = evaluate(labels, logits, names(classes))
     assert made["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
@@ -104,15 +73,15 @@ def test_figures_are_those_that_scikit_learn_has_for_each(classes: int) -> None:
 def test_groups_are_mean_recalls_of_the_classes_that_have_samples() -> None:
     labels = np.array([0, 0, 1, 1, 2, 2])
     by = np.array(["many", "many", "few", "medium"]), np.array(["head", "middle", "middle", "tail"])
-    made = evaluate(labels, sure([0, 0, 1, 0, 1, 1], 4), names(4), by)
+    made = evaluate(labels, one_hot_logits([0, 0, 1, 0, 1, 1], 4), names(4), by)
     expected = {"many": 0.75, "few": 0.0, "medium": None, "head": 1.0, "middle": 0.25, "tail": None}
     assert made["groups"] == expected, "a group whose classes have no samples has no recall"
-    assert evaluate(labels, sure(labels, 4), names(4))["groups"] == {}
+    assert evaluate(labels, one_hot_logits(labels, 4), names(4))["groups"] == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite_have_no_probabilities_and_still_an_accuracy(bad: float) -> None:
-    logits = sure([0, 1, 1], 2)
+    logits = one_hot_logits([0, 1, 1], 2)
     logits[0, 1] = bad
     made = evaluate(np.array([0, 1, 1]), logits, ("a", "b"))
     assert (made["nll"], made["brier"], made["ece"], made["reliability"]) == (None, None, None, [])
@@ -160,16 +129,8 @@ def test_neither_the_order_of_rows_nor_what_is_added_to_a_row_matters(answer, ad
         assert one[figure] == pytest.approx(other[figure], abs=1e-9)
 
 
-@given(st.integers(2, 6), st.integers(1, 8), st.data())
-def test_balanced_accuracy_is_accuracy_where_classes_are_of_one_size(classes: int, each: int, data) -> None:
-    labels = np.repeat(np.arange(classes), each)
-    predicted = data.draw(arrays.arrays(np.int64, classes * each, elements=st.integers(0, classes - 1)))
-    made = evaluate(labels, sure(predicted, classes), names(classes))
-    assert made["balanced_accuracy"] == pytest.approx(made["accuracy"])
-
-
 def test_a_hundred_classes_and_ten_thousand_rows_take_well_below_a_second() -> None:
-    labels, logits = drawn(10_000, 100)
+    labels, logits = random_predictions(10_000, 100)
     evaluate(labels, logits, names(100))  # what is imported is not counted
     started = time.process_time()
     evaluate(labels, logits, names(100))
@@ -236,22 +197,3 @@ def test_a_share_of_no_rows_is_absent_and_not_zero() -> None:
 def test_agreement_is_a_share_of_rows() -> None:
     assert net_metrics.agreement(np.array([0, 1, 2, 2]), np.array([0, 2, 2, 2])) == 0.75
     assert net_metrics.agreement(np.zeros(0, int), np.zeros(0, int)) is None
-
-
-# The table of metrics
-
-
-def test_every_metric_of_predictions_is_in_the_table_and_computed() -> None:
-    made = net_metrics.evaluate_predictions(np.array([0, 1]), sure([0, 1], 2), ("a", "b"))
-    assert set(made.metrics) == {name for name, metric in METRICS.items() if metric.compute is not None}
-    for name, metric in METRICS.items():
-        assert metric.name == name
-        assert metric.label
-        assert not metric.description.endswith(".")
-
-
-def test_metrics_of_a_part_of_the_test_set_are_read_as_the_metric_itself() -> None:
-    for name in ("ece", "nll", "accuracy"):
-        clean = find_metric(f"clean_{name}")
-        assert (clean.unit, clean.higher_is_better) == (METRICS[name].unit, METRICS[name].higher_is_better)
-    assert find_metric("pgd20 8/255").higher_is_better, "what is in no table is an accuracy"

@@ -11,6 +11,8 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
+from tests.pipelines.toys import stripes
+
 MLFLOW_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 
 
@@ -66,3 +68,11 @@ def skip_reports(request, monkeypatch):
     if "report" not in request.module.__name__:
         monkeypatch.setattr("pipelines.report.study_report.write_study_report", lambda *_: None)
         monkeypatch.setattr("pipelines.report.sweep_report.write_sweep_report", lambda *_: None)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """The file of a small data set; the working directory is a new folder next to it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return stripes(tmp_path / "toy.npz")

@@ -10,16 +10,9 @@ import pytest
 from PIL import Image
 
 from pipelines import cli
-from tests.pipelines.toys import stripes, study_arguments
+from tests.pipelines.toys import study_arguments
 
 HOME = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return stripes(tmp_path / "toy.npz")
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -215,18 +208,6 @@ def test_every_option_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None
     message = capsys.readouterr().out
     assert [name for name in StudyOptions.__dataclass_fields__ if f"--{name.replace('_', '-')}" not in message] == []
     assert "[default: 0.1]" in message
-
-
-def test_a_listed_name_shows_documentation_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["methods", "hinton"])
-    message = capsys.readouterr().out
-    assert "arXiv 1503.02531" in message
-    assert "number above 0" in message
-    cli.main(["methods", "rkd_d"])
-    angle = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["angle"])
-    assert angle.split()[-1] == "0", "the word's own value, not the signature's"
-    cli.main(["scenarios", "imbalance"])
-    assert "first or second" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["scenarios", "robustkd"])

@@ -1,6 +1,5 @@
 """Stages on a toy, as a user would call them; everything through files."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,36 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
-from pipelines import cli, planning, session
-from robustkd.errors import UsageError
+from pipelines import cli, planning
 from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.study import run_folder, scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Progress, Run, list_runs, teacher_of
-from robustkd.study.results import RunResult, StudyRecord, read_document
+from robustkd.study.results import RunResult, read_document
 from robustkd.study.run_folder import load_views
 from robustkd.training import checkpoint
-from tests.pipelines.toys import stripes, study_arguments
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return stripes(tmp_path / "toy.npz")
-
-
-def folder() -> Path:
-    """The one study there is."""
-    (found,) = (card.parent for card in Path("studies").glob("*/study.json"))
-    return found
+from tests.pipelines.toys import find_study, parse_options, study_arguments
 
 
 def weights(run: str, where: Path | None = None) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = checkpoint.load_checkpoint((where or folder()) / "runs" / run / "model.pt")[
+    found: dict[str, torch.Tensor] = checkpoint.load_checkpoint((where or find_study()) / "runs" / run / "model.pt")[
         "weights"
     ]
     return found
@@ -51,7 +35,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def result_of(run: str, where: Path | None = None) -> RunResult:
     """The result of a run of the study."""
-    return read_document((where or folder()) / "runs" / run / "result.json", RunResult)
+    return read_document((where or find_study()) / "runs" / run / "result.json", RunResult)
 
 
 def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,55 +44,34 @@ def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.Capture
     for word in ("teacher", "baseline, stopped early", "hinton", "dml", "rows", "columns", "checks", "along the run"):
         assert word in said
     assert "test labels as given" in said, "nobody has declared the labels of this file clean"
-    summary = pd.read_csv(folder() / "comparison" / "summary.csv", index_col="method")
+    summary = pd.read_csv(find_study() / "comparison" / "summary.csv", index_col="method")
     assert summary["seeds"].tolist() == [2, 2, 2, 2, 2]
-    runs = sorted(path.name for path in (folder() / "runs").iterdir())
+    runs = sorted(path.name for path in (find_study() / "runs").iterdir())
     assert runs == sorted(f"{name}-seed{seed}" for name in ("teacher", "baseline", "hinton", "dml") for seed in (0, 1))
     for name in ("model.pt", "early.pt", "epochs.csv", "result.json", "per_class.csv", "confusion.csv"):
-        assert (folder() / "runs" / "hinton-seed1" / name).exists()
-    epochs = pd.read_csv(folder() / "runs" / "hinton-seed0" / "epochs.csv")
+        assert (find_study() / "runs" / "hinton-seed1" / name).exists()
+    epochs = pd.read_csv(find_study() / "runs" / "hinton-seed0" / "epochs.csv")
     assert epochs["epoch"].tolist() == [1, 2]
     assert epochs[["ce", "kd", "accuracy", "held_out_accuracy"]].notna().all(axis=None)
     result = result_of("hinton-seed0")
     assert result.last.metrics["accuracy"] == pytest.approx(epochs["accuracy"].iloc[-1]), (
         "the last epoch is what is reported"
     )
-    assert (folder() / "comparison" / "per_class.png").stat().st_size > 1000
-
-
-def test_students_of_a_seed_start_from_the_same_weights_and_see_the_same_labels(data: Path) -> None:
-    cli.main(study_arguments("prepare", data, seeds="2"))
-    where = folder()
-    first, second = (pd.read_csv(where / f"manifest-{seed}.csv") for seed in (0, 1))
-    assert (first["row"] == second["row"]).all()
-    assert (first["label"] != second["label"]).any(), "each seed draws noise of its own"
-    assert (first[first["split"] == "test"] == second[second["split"] == "test"]).all(axis=None), (
-        "the test set is left alone"
-    )
-    train = first[first["split"] == "train"]
-    labels = np.load(data)["y"]
-    assert (labels[train["row"]] != train["label"]).mean() == pytest.approx(0.2, abs=0.03)
+    assert (find_study() / "comparison" / "per_class.png").stat().st_size > 1000
 
 
 def test_what_is_finished_is_used_again_and_fresh_is_not(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(study_arguments("run", data))
-    before = (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns
+    before = (find_study() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns
     capsys.readouterr()
     cli.main(study_arguments("run", data, methods="baseline,hinton,dml"))  # one method more: the others are there
     assert "3 of 4 runs are already finished" in capsys.readouterr().out
-    assert (folder() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns == before
+    assert (find_study() / "runs" / "hinton-seed0" / "model.pt").stat().st_mtime_ns == before
     old = weights("hinton-seed0")
     cli.main([*study_arguments("run", data), "--fresh"])
     assert len(list(Path("studies").glob("*/study.json"))) == 2, "what was there is kept under another name"
     newest = max(Path("studies").glob("*/study.json"), key=lambda card: card.stat().st_mtime).parent
     assert equal(old, weights("hinton-seed0", newest)), "the same words give the same bits"
-
-
-def test_another_recipe_is_another_study(data: Path) -> None:
-    cli.main(study_arguments("prepare", data))
-    cli.main(study_arguments("prepare", data, lr="0.05"))
-    cli.main(study_arguments("prepare", data, seeds="2"))  # more of the same study
-    assert len(list(Path("studies").glob("*/study.json"))) == 2
 
 
 def test_stages_by_hand_come_to_what_run_comes_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,21 +94,6 @@ def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
     (one,), (two,) = Path("one").iterdir(), Path("two").iterdir()
     for run in ("teacher-seed0", "baseline-seed0", "hinton-seed0"):
         assert equal(weights(run, one), weights(run, two))
-
-
-def test_every_epoch_is_told_before_its_run_ends(data: Path) -> None:
-    options = StudyOptions(
-        scenario="clean", dataset=f"npz:{data}", methods="baseline,dml", student="resnet8", seeds=2, epochs=5, batch=16,
-        jobs=2, threads=2,
-    )  # fmt: skip
-    plan = planning.draft_study(options).write()
-    told: list[tuple[str, int]] = []
-    for cell, error in scheduler.execute_runs(
-        plan, list_runs(options, False), lambda event: told.append((event.run.name, event.epoch))
-    ):
-        assert error is None
-        assert [epoch for name, epoch in told if name == cell.name] == [1, 2, 3, 4, 5]
-    assert len(told) == 4 * 5
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,18 +124,9 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
     assert not (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
 
 
-def test_two_commands_do_not_work_on_one_study(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(study_arguments("prepare", data))
-    with session.study_lock(folder()), pytest.raises(SystemExit) as refused:
-        cli.main(study_arguments("run", data))
-    assert refused.value.code == 2
-    assert "another command is at work on this study" in capsys.readouterr().err
-    assert not (folder() / "runs").exists()
-
-
 def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(study_arguments("run", data, methods="baseline", teacher="resnet8"))
-    given = folder() / "runs" / "baseline-seed0" / "model.pt"
+    given = find_study() / "runs" / "baseline-seed0" / "model.pt"
     cli.main(
         study_arguments("run", data, teacher=str(given), init=str(given), out="second", methods="hinton", seeds="2")
     )
@@ -236,7 +175,7 @@ def test_a_teacher_can_be_trained_to_be_smooth(data: Path, capsys: pytest.Captur
 
 def test_a_teacher_that_is_given_cannot_be_smoothed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(study_arguments("run", data, methods="baseline"))
-    given = str(folder() / "runs" / "baseline-seed0" / "model.pt")
+    given = str(find_study() / "runs" / "baseline-seed0" / "model.pt")
     capsys.readouterr()
     with pytest.raises(SystemExit):
         cli.main(study_arguments("run", data, teacher=given, smooth_teacher="labels", out="second"))
@@ -266,8 +205,8 @@ def test_one_failure_does_not_take_the_others_down(data: Path, capsys: pytest.Ca
     assert "the term 'ce' is nan in phase 'train', epoch 1" in said.err
     assert "KeyError: 'nothing' (see" in said.err
     assert "Traceback" not in said.err
-    assert (folder() / "runs" / "baseline-seed0" / "result.json").exists()
-    assert "KeyError" in (folder() / "runs" / "fault-seed0" / "error.txt").read_text()
+    assert (find_study() / "runs" / "baseline-seed0" / "result.json").exists()
+    assert "KeyError" in (find_study() / "runs" / "fault-seed0" / "error.txt").read_text()
 
 
 def test_a_users_method_scenario_and_net_need_no_edit_of_the_package(
@@ -333,22 +272,6 @@ def test_a_users_view_is_shown_and_a_misspelt_one_refused_before_training(
     assert not list(Path("other").glob("*/runs/*"))
 
 
-def test_all_are_those_that_the_nets_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(study_arguments("run", data, methods="all", teacher="resnet8x4", epochs="1"))
-    assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
-    record = read_document(folder() / "study.json", StudyRecord)
-    assert record.methods == [word for word in METHODS if word != "fsp"]
-    assert record.options.methods == "all", "options are recorded as given"
-    assert {path.name for path in (folder() / "runs").iterdir()} == {f"{w}-seed0" for w in (*record.methods, "teacher")}
-    with pytest.raises(SystemExit) as refused:
-        cli.main(study_arguments("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
-    assert refused.value.code
-    with pytest.raises(SystemExit) as refused:  # what nobody can do is refused for all
-        cli.main(study_arguments("prepare", data, methods="all", student="torchvision:vgg11", out="other"))
-    assert refused.value.code
-    assert not list(Path("other").glob("*/study.json"))
-
-
 def test_an_ensemble_is_measured_beside_its_model(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,42 +280,14 @@ def test_an_ensemble_is_measured_beside_its_model(
     )  # fewer than the test rows: what is looked at along the run is a part
     cli.main(study_arguments("run", data, methods="baseline,one"))
     assert "one, ensemble" in capsys.readouterr().out
-    run = folder() / "runs" / "one-seed0"
+    run = find_study() / "runs" / "one-seed0"
     result = result_of("one-seed0")
     answers = np.load(run / "auxiliary.npz")["ensemble"]
     labels = np.load(run / "test-last.npz")["labels"]
     assert result.auxiliary["ensemble"].metrics["accuracy"] == pytest.approx((answers.argmax(axis=1) == labels).mean())
-    assert not (folder() / "runs" / "baseline-seed0" / "auxiliary.npz").exists()
+    assert not (find_study() / "runs" / "baseline-seed0" / "auxiliary.npz").exists()
     cli.main(["evaluate", *study_arguments("run", data, methods="baseline,one")[1:]])
     assert result_of("one-seed0").auxiliary == result.auxiliary, "it survives another evaluation"
-
-
-def test_a_dry_run_trains_nothing_and_tells_the_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main([*study_arguments("run", data, methods="baseline,fitnet"), "--dry-run"])
-    said = capsys.readouterr().out
-    # 72 images, 24 of each class: 18 for training after the test split of 6, 2 of them held out, so 4 batches of 12.
-    assert "baseline-seed0: 6 updates" in said
-    assert "fitnet-seed0: 9 updates" in said, "a first phase of one epoch"
-    assert "3 of 3 runs to do" in said
-    assert not list(Path("studies").iterdir()), "it leaves nothing behind"
-
-
-def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(study_arguments("run", data, methods="baseline", epochs="6", scenario="clean"))
-    content = np.load(data)
-    Path("new").mkdir()
-    for number in range(6):
-        Image.fromarray(content["X"][number]).save(f"new/{number}.png")
-    model = str(folder() / "runs" / "baseline-seed0" / "model.pt")
-    capsys.readouterr()
-    cli.main(["predict", model, "folder:new", "--to", "answers.csv"])
-    answers = pd.read_csv("answers.csv")
-    assert answers.columns.tolist() == ["file", "predicted", "probability", "p(rows)", "p(columns)", "p(checks)"]
-    assert answers["predicted"].tolist() == ["rows", "columns", "checks"] * 2
-    assert answers[["p(rows)", "p(columns)", "p(checks)"]].sum(axis=1).to_numpy() == pytest.approx(np.ones(6), abs=1e-3)
-    with pytest.raises(SystemExit):
-        cli.main(["predict", model, "folder:new", "--to", "answers.csv"])
-    assert "exists already" in capsys.readouterr().err
 
 
 def test_bf16_trains_too(data: Path) -> None:
@@ -429,7 +324,7 @@ def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Pat
 @pytest.mark.gpu
 def test_every_method_runs_on_a_gpu(data: Path) -> None:
     cli.main(study_arguments("run", data, device="cuda", methods="all", epochs="4"))
-    for run in (folder() / "runs").iterdir():
+    for run in (find_study() / "runs").iterdir():
         result = result_of(run.name)
         assert result.training is not None
         assert result.training.device == "cuda"
@@ -451,13 +346,13 @@ def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_agai
     cli.main(words)
     assert "against the truth" not in capsys.readouterr().out, "nothing is known"
     before = weights("baseline-seed0")
-    stamp = (folder() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns
+    stamp = (find_study() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns
     clean = np.where(np.arange(len(given)) % 2 == 0, given, -1)
     clean[4] = (given[4] + 1) % 3  # a reviewer found this label wrong
     reviewed(data, clean=clean)
     cli.main(words)
     said = capsys.readouterr().out
-    shown = load_views(planning.draft_study(StudyOptions(**options(words))).plan, 0)
+    shown = load_views(planning.draft_study(parse_options(words)).plan, 0)
     assert shown.test.truth is not None
     known = int((shown.test.truth >= 0).sum())
     assert 0 < known < len(shown.test)
@@ -466,17 +361,12 @@ def test_clean_labels_of_a_part_are_measured_on_that_part_and_train_nothing_agai
     clean_part = result_of("baseline-seed0").clean
     assert clean_part is not None
     assert clean_part.rows == known
-    right = np.load(folder() / "runs" / "baseline-seed0" / "test-last.npz")["logits"].argmax(axis=1) == shown.test.truth
+    right = (
+        np.load(find_study() / "runs" / "baseline-seed0" / "test-last.npz")["logits"].argmax(axis=1) == shown.test.truth
+    )
     assert clean_part.metrics["accuracy"] == pytest.approx(right[shown.test.truth >= 0].mean())
-    assert (folder() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns == stamp, "it was trained again"
+    assert (find_study() / "runs" / "baseline-seed0" / "model.pt").stat().st_mtime_ns == stamp, "it was trained again"
     assert equal(before, weights("baseline-seed0"))
-
-
-def options(words: list[str]) -> dict[str, str]:
-    """The options of a command line."""
-    return {
-        name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[1::2], words[2::2], strict=True)
-    }
 
 
 def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
@@ -484,39 +374,13 @@ def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
 ) -> None:
     words = study_arguments("run", data, methods="baseline", scenario="openset(0.25, source=digits)+noise0.2")
     cli.main(words)
-    shown = load_views(planning.draft_study(StudyOptions(**options(words))).plan, 0)
+    shown = load_views(planning.draft_study(parse_options(words)).plan, 0)
     fit = result_of("baseline-seed0").fit
     assert fit is not None
     assert fit.foreign == shown.train.foreign.sum() == round(0.25 * len(shown.train))
     assert 0 <= fit.metrics["foreign_fitted"] <= 1
     assert (fit.known, fit.metrics["memorised"]) == (0, None), "the labels of its own images are not known to be right"
     assert "memorised" not in capsys.readouterr().out
-
-
-def test_a_file_that_a_scenario_reads_is_part_of_what_a_study_is(data: Path) -> None:
-    labels = np.load(data)["y"]
-    mine = Path("mine.csv")
-    words = study_arguments("prepare", data, scenario="human(column=me, file=mine.csv)", held_out="0.2")
-    drawn = []
-    for row in (None, "train", "held_out"):  # one label changed, of a training or of a held-out row
-        given = labels.copy()
-        if row is not None:
-            chosen = getattr(drawn[0].drawn[0], row).rows[0]
-            given[chosen] = (given[chosen] + 1) % 3
-        mine.write_text("me\n" + "\n".join(map(str, given)) + "\n")
-        os.utime(mine, (len(drawn), len(drawn)))  # within the second, as a test is
-        drawn.append(planning.draft_study(StudyOptions(**options(words))))
-    assert len({draft.plan.folder for draft in drawn}) == 3
-
-
-def test_a_study_whose_scenario_draws_something_else_now_is_not_gone_on_with(data: Path) -> None:
-    words = study_arguments("prepare", data, seeds="2")
-    cli.main(words)
-    card = folder() / "manifest-1.json"
-    before = json.loads(card.read_text())
-    card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
-    with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh starts again"):
-        planning.draft_study(StudyOptions(**options(words))).write()
 
 
 def test_a_process_that_is_killed_ends_the_study_in_a_sentence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from robustkd.study.options import StudyOptions
+
 OPTIONS = {
     "scenario": "noise0.2",
     "methods": "baseline,hinton",
@@ -33,3 +35,15 @@ def study_arguments(command: str, data: Path, **changes: str) -> list[str]:
     """Return the arguments of a command with `OPTIONS`, updated by `changes`."""
     options = {**OPTIONS, "dataset": f"npz:{data}", **changes}
     return [command, *(word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value))]
+
+
+def parse_options(arguments: list[str]) -> StudyOptions:
+    """Return the options in the arguments of a command."""
+    pairs = zip(arguments[1::2], arguments[2::2], strict=True)
+    return StudyOptions(**{name.removeprefix("--").replace("-", "_"): value for name, value in pairs})
+
+
+def find_study(out: str = "studies") -> Path:
+    """Return the folder of the only study in the working directory."""
+    (card,) = Path(out).glob("*/study.json")
+    return card.parent

@@ -1,10 +1,11 @@
-"""Views and helpers shared by the tests of label noise."""
+"""Views and helpers shared by the tests of label noise and class sizes."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import scenarios
 from robustkd.data.view import Source, View
@@ -14,7 +15,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data"
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def make_view(labels: Sequence[int], classes: int | Sequence[str], seed: int = 0) -> View:
+def make_view(labels: Sequence[int] | NDArray[np.int64], classes: int | Sequence[str], seed: int = 0) -> View:
     """Return a view of images of one pixel; classes are named 0 to K - 1 unless names are given."""
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     shown = np.asarray(labels, dtype=np.int64)
@@ -24,6 +25,22 @@ def make_view(labels: Sequence[int], classes: int | Sequence[str], seed: int = 0
 def balanced_view(each: int, classes: int | Sequence[str], seed: int = 0) -> View:
     """Return a view with `each` labels of each class."""
     return make_view(np.repeat(np.arange(classes if isinstance(classes, int) else len(classes)), each), classes, seed)
+
+
+def view_of_sizes(counts: Sequence[int], seed: int = 0) -> View:
+    """Return a view with these numbers of labels per class."""
+    return make_view(np.repeat(np.arange(len(counts)), counts), len(counts), seed)
+
+
+def cifar_view(classes: int = 10, seed: int = 0) -> View:
+    """Return a view with the class sizes of CIFAR-10, or of CIFAR-100."""
+    return balanced_view(50000 // classes, classes, seed)
+
+
+def kept_sizes(words: str, counts: Sequence[int], seed: int = 0) -> list[int]:
+    """Return the class sizes after a scenario, from these before it."""
+    sizes: list[int] = scenarios.parse(words)(view_of_sizes(counts, seed)).counts.tolist()
+    return sizes
 
 
 def count_transitions(before: View, after: View) -> list[list[int]]:

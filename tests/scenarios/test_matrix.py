@@ -8,7 +8,7 @@ import pytest
 
 import scenarios
 from scenarios.matrix import Matrix
-from tests.scenarios.labelled import assert_rejected, balanced_view, count_transitions
+from tests.scenarios.labelled import REAL, assert_rejected, balanced_view, count_transitions
 
 PETS = ("cat", "red fox", "dog")
 T = [[0.7, 0.3, 0], [0.1, 0.8, 0.1], [0, 0.25, 0.75]]
@@ -98,3 +98,18 @@ def test_a_missing_file_is_rejected_with_the_nearest_name(tmp_path: Path) -> Non
     assert_rejected("matrix", balanced_view(1, PETS), "needs a value for file")
     (tmp_path / "U.csv").write_bytes(b"\xff\xfe0\x00")
     assert_rejected(f'matrix(file="{tmp_path}/U.csv")', balanced_view(1, PETS), "is not UTF-8")
+
+
+@pytest.mark.skipif(not (REAL / "cifar10n").is_dir(), reason="the shared data is missing")
+def test_a_matrix_of_human_labels_is_matched_in_cells_and_columns(tmp_path: Path) -> None:
+    columns = np.load(REAL / "cifar10n" / "cifar100n_labels.npz")
+    matrix = np.zeros((100, 100))
+    np.add.at(matrix, (columns["clean_label"], columns["noisy_label"]), 1 / 500)
+    file = tmp_path / "T.csv"
+    np.savetxt(file, matrix, delimiter=",")
+    for each in (450, 50):
+        before = balanced_view(each, 100)
+        after = scenarios.parse(f'matrix(file="{file}")')(before)
+        counts = np.array(count_transitions(before, after))
+        assert np.abs(counts - matrix * each).max() < 2.5
+        assert np.abs(after.counts - matrix.sum(axis=0) * each).max() < 15, "a hundred rounding errors of either sign"

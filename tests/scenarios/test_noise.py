@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scenarios
+from robustkd.errors import UsageError
 from scenarios.noise import Noise
-from tests.scenarios.labelled import assert_rejected, balanced_view, count_transitions, make_view
+from tests.scenarios.labelled import assert_rejected, balanced_view, cifar_view, count_transitions, make_view
 
 THREE = [0] * 60 + [1] * 30 + [2] * 10
 
@@ -76,8 +77,57 @@ def test_empty_classes_are_never_targets_and_empty_views_are_accepted() -> None:
     assert scenarios.parse("noise(0, targets=frequency)")(make_view([1] * 5, 3)).labels.tolist() == [1] * 5
 
 
+@pytest.mark.parametrize("words", ["noise1.4", "noise-0.1", "noise"])
+def test_a_rate_outside_0_to_1_or_none_is_rejected(words: str) -> None:
+    with pytest.raises(UsageError):
+        scenarios.parse(words)
+
+
 def test_invalid_values_are_rejected() -> None:
     only = make_view([1] * 5, ("cat", "dog"))
     assert_rejected("noise(0.4, targets=frequency)", only, "only class 'dog' is shown", "targets=uniform")
     assert_rejected("noise(0.4, targets=frequent)", only, "'uniform' or 'frequency'")
     assert_rejected("noise(0.4, 3)", only, "convention is 3")
+
+
+@pytest.mark.parametrize(("words", "kept"), [("noise0.4", 3000), ("noise(rate=0.4, convention=inclusive)", 3200)])
+def test_noise_is_exact_in_every_class(words: str, kept: int) -> None:
+    matrix = np.array(count_transitions(cifar_view(), scenarios.parse(words)(cifar_view())))
+    assert np.diag(matrix).tolist() == [kept] * 10
+    off = matrix[~np.eye(10, dtype=bool)]
+    assert off.max() - off.min() <= 1, "the wrong labels of a class are spread evenly"
+
+
+@given(
+    labels=st.lists(st.integers(0, 5), min_size=1, max_size=120),
+    rate=st.floats(0, 1),
+    more=st.floats(0, 1),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=150, deadline=None)
+def test_noise_counts_and_nests_for_any_labels(labels: list[int], rate: float, more: float, seed: int) -> None:
+    view = make_view(np.array(labels), 6, seed)
+    low, high = (Noise(r)(view) for r in sorted((rate, more)))
+    for scenario_rate, after in zip(sorted((rate, more)), (low, high), strict=True):
+        changed = after.labels != view.labels
+        for label in range(6):
+            count = int((view.labels == label).sum())
+            assert int(changed[view.labels == label].sum()) == round(round(scenario_rate * count, 6))
+        assert len(after) == len(view)
+    wrong = low.labels != view.labels
+    assert np.array_equal(low.labels[wrong], high.labels[wrong]), "a larger rate keeps the same wrong labels"
+
+
+def test_draws_depend_on_the_seed() -> None:
+    noise = scenarios.parse("noise0.2")
+    assert noise(cifar_view(seed=1)).digest == noise(cifar_view(seed=1)).digest
+    assert noise(cifar_view(seed=1)).digest != noise(cifar_view(seed=2)).digest
+
+
+def test_wrong_labels_are_uniform_over_classes() -> None:
+    # Five flips per class and nine targets: over many seeds all targets are equally frequent.
+    views = [balanced_view(10, 10, seed) for seed in range(200)]
+    total = sum(np.array(count_transitions(before, Noise(0.5)(before))) for before in views)
+    off = np.asarray(total)[~np.eye(10, dtype=bool)]
+    assert abs(off.mean() - 200 * 5 / 9) < 1e-9
+    assert off.std() < 12, "binomial spread would be about 7"

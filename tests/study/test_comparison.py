@@ -10,27 +10,19 @@ from scipy import stats
 
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.study import comparison, conclusions
-from robustkd.study.across import compare_studies, study_labels
-from robustkd.study.comparison import Comparison
-from robustkd.study.results import LoadedStudy, RunResult, TrainingInfo, load_study, write_document
-from tests.records import change_results, make_cost, make_net, make_record, make_result, make_training
+from robustkd.study.results import RunResult, TrainingInfo, load_study, write_document
+from tests.records import change_results, make_cost, make_net, make_record, make_training
+from tests.study.example_studies import balanced_accuracies, example_study, run_result, with_noisy_test_labels
 
 CRITERIA = {"baseline": "ce", "hinton": "ce"}
 
 
-def result(role: str, method: str, seed: int, a: float, b: float, early: float | None = None) -> RunResult:
-    """A run with recalls a and b of two classes of one size."""
-    net = make_net({"cat": a, "dog": b})
-    stopped = None if early is None else make_net({"cat": early, "dog": early})
-    return make_result(role, method, seed, net, early=stopped)
-
-
 RESULTS = [
-    result("teacher", "baseline+ce", 0, 0.9, 0.7),
-    result("student", "baseline", 0, 0.8, 0.6, early=0.75),
-    result("student", "baseline", 1, 0.6, 0.4, early=0.65),
-    result("student", "hinton", 0, 0.9, 0.5),
-    result("student", "hinton", 1, 0.8, 0.4),
+    run_result("teacher", "baseline+ce", 0, 0.9, 0.7),
+    run_result("student", "baseline", 0, 0.8, 0.6, early=0.75),
+    run_result("student", "baseline", 1, 0.6, 0.4, early=0.65),
+    run_result("student", "hinton", 0, 0.9, 0.5),
+    run_result("student", "hinton", 1, 0.8, 0.4),
 ]
 
 
@@ -65,15 +57,15 @@ def test_differences_are_paired_by_seed(folder: Path) -> None:
 
 
 def test_a_seed_without_its_pair_is_left_out() -> None:
-    table = comparison.class_differences([*RESULTS, result("student", "hinton", 2, 0.0, 0.0)], CRITERIA)
+    table = comparison.class_differences([*RESULTS, run_result("student", "hinton", 2, 0.0, 0.0)], CRITERIA)
     assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])
 
 
 def test_the_reference_has_the_same_criterion() -> None:
     results = [
         *RESULTS,
-        result("student", "hinton+balanced", 0, 0.9, 0.9),
-        result("student", "baseline+balanced", 0, 0.8, 0.8),
+        run_result("student", "hinton+balanced", 0, 0.9, 0.9),
+        run_result("student", "baseline+balanced", 0, 0.8, 0.8),
     ]
     criteria = {"baseline": "ce", "baseline+balanced": "balanced", "hinton+balanced": "balanced"}
     table = comparison.class_differences(results, criteria)
@@ -139,47 +131,25 @@ def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) 
     assert made.per_class_clean.loc["dog"].isna().all(), "there is no clean label to recall"
 
 
-METHODS = ["baseline", "baseline+balanced", "hinton", "hinton+balanced", "sp"]
-LIFT = {"baseline": 0.0, "baseline+balanced": 0.05, "hinton": 0.04, "hinton+balanced": 0.05, "sp": -0.001}
-
-
-def five(methods: list[str] | None = None, seeds: int = 5, **fields: Any) -> LoadedStudy:
-    """A study of some seeds: hinton is better, hinton+balanced is its baseline to the last digit, sp does nothing."""
-    methods, results = methods or METHODS, []
-    wobble = np.random.default_rng(0).normal(scale=0.004, size=(len(METHODS), seeds, 2))
-    wobble[METHODS.index("hinton+balanced")] = wobble[METHODS.index("baseline+balanced")]
-    for method in methods:
-        for seed in range(seeds):
-            a, b = np.array([0.8, 0.6]) + 0.03 * seed + LIFT[method] + wobble[METHODS.index(method), seed]
-            early = 0.9 if method == "baseline" else None
-            results.append(result("student", method, seed, float(a), float(b), early))
-    return LoadedStudy(make_record(methods, seeds, **fields), results, {})
-
-
-def values(study: LoadedStudy, method: str) -> list[float]:
-    """Balanced accuracies of a method, seed by seed."""
-    return [r.last.metrics["balanced_accuracy"] for r in study.results if r.run.method == method]
-
-
 def test_verdicts_are_of_paired_tests_against_the_baseline_with_the_same_criterion() -> None:
-    record = five()
+    record = example_study()
     table = comparison.compare(record).verdicts
     assert table.index.tolist() == ["hinton", "hinton+balanced", "sp"]
     assert table["reference"].tolist() == ["baseline", "baseline+balanced", "baseline"]
     assert table["verdict"].tolist() == ["better", "identical", "no difference shown"]
-    theirs = stats.ttest_rel(values(record, "hinton"), values(record, "baseline"))
+    theirs = stats.ttest_rel(balanced_accuracies(record, "hinton"), balanced_accuracies(record, "baseline"))
     assert table.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
     assert table.loc["hinton", "low"] == pytest.approx(theirs.confidence_interval().low)
     assert table.loc["hinton", "p_holm"] == pytest.approx(3 * theirs.pvalue), "the smallest of three"
     assert table.loc["hinton+balanced", "difference_plain"] == pytest.approx(
-        np.mean(values(record, "hinton+balanced")) - np.mean(values(record, "baseline"))
+        np.mean(balanced_accuracies(record, "hinton+balanced")) - np.mean(balanced_accuracies(record, "baseline"))
     )
     assert np.isnan(table.loc["hinton", "difference_plain"])
     assert table["boot_low"].isna().all(), "five seeds are too few for it"
 
 
 def test_the_order_of_results_does_not_matter() -> None:
-    record = five()
+    record = example_study()
     turned = record._replace(results=record.results[::-1])
     one, other = comparison.compare(record), comparison.compare(turned)
     for name in ("summary", "verdicts", "classes", "per_class"):
@@ -187,33 +157,21 @@ def test_the_order_of_results_does_not_matter() -> None:
 
 
 def test_more_methods_make_a_verdict_harder() -> None:
-    alone, beside = comparison.compare(five(["baseline", "hinton"])), comparison.compare(five())
+    alone, beside = comparison.compare(example_study(["baseline", "hinton"])), comparison.compare(example_study())
     assert alone.verdicts.loc["hinton", "p"] == beside.verdicts.loc["hinton", "p"]
     assert alone.verdicts.loc["hinton", "p_holm"] < beside.verdicts.loc["hinton", "p_holm"]
 
 
 def test_four_seeds_give_no_verdict() -> None:
-    made = comparison.compare(five(seeds=4))
+    made = comparison.compare(example_study(seeds=4))
     assert set(made.verdicts["verdict"]) == {"too few seeds"}
     assert made.verdicts["low"].notna().any(), "their interval is told all the same"
     assert "No verdict, because there are too few seeds: 1 of 3 are above" in conclusions.question_and_answer(made)[1]
 
 
 def test_ten_seeds_have_a_bootstrap_beside() -> None:
-    row = comparison.compare(five(seeds=10)).verdicts.loc["hinton"]
+    row = comparison.compare(example_study(seeds=10)).verdicts.loc["hinton"]
     assert row["low"] < row["boot_low"] < row["difference"] < row["boot_high"] < row["high"]
-
-
-def with_noisy_test_labels(rows: int, flip: float = 0.0) -> LoadedStudy:
-    """A study whose test labels are as given, with a clean part on which hinton loses by `flip`."""
-    study = five(["baseline", "hinton"], truth_known=False, known_test=(2 * rows, 80))
-
-    def clean(r: RunResult) -> dict[str, Any]:
-        shift = flip if r.run.method == "hinton" else 0.0
-        recall = {name: value - shift for name, value in r.last.recall.items()}
-        return {"clean": make_net(recall, support=[rows, rows + 1])}
-
-    return change_results(study, clean) if rows else study
 
 
 @pytest.mark.parametrize("rows", [0, 29])
@@ -233,24 +191,8 @@ def test_thirty_clean_rows_of_each_class_decide() -> None:
     assert "on the test rows with a clean label" in conclusions.verdict_rule(made)[0]
 
 
-def test_a_users_word_for_the_test_labels_is_taken_and_told() -> None:
-    made = comparison.compare(with_noisy_test_labels(0), trust=True)
-    assert made.verdicts["verdict"].tolist() == ["better"]
-    assert "treated as clean, as requested" in conclusions.verdict_rule(made, trust=True)[0]
-
-
-def test_a_gain_over_an_overtrained_baseline_is_called_so() -> None:
-    made = comparison.compare(five())
-    assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(np.mean(values(five(), "hinton")) - 0.9)
-    only = "only than an overtrained baseline: stopped early it does at least as well"
-    assert conclusions.question_and_answer(made)[1].startswith("Better: hinton (+4.")
-    assert f"points), but {only};" in conclusions.question_and_answer(made)[1]
-    table = made.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.0, -0.01])
-    assert f"points), but 2 of these {only} (" in conclusions.question_and_answer(made._replace(verdicts=table))[1]
-
-
 def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
-    record = five()
+    record = example_study()
     table = comparison.compare(record).classes
     assert table[["method", "class"]].values.tolist() == [
         [method, name] for method in ("hinton", "hinton+balanced", "sp") for name in ("cat", "dog")
@@ -264,7 +206,7 @@ def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
 
 
 def test_a_class_without_test_rows_is_no_question() -> None:
-    record = change_results(five(), lambda r: {"last": make_net({"cat": r.last.recall["cat"], "dog": None})})
+    record = change_results(example_study(), lambda r: {"last": make_net({"cat": r.last.recall["cat"], "dog": None})})
     table = comparison.compare(record).classes
     assert table.loc[table["class"] == "dog", ["recall", "difference", "p", "q"]].isna().all(axis=None)
     cats = table[table["class"] == "cat"]
@@ -272,11 +214,11 @@ def test_a_class_without_test_rows_is_no_question() -> None:
 
 
 def test_nothing_to_compare_is_said() -> None:
-    lone = comparison.compare(five(["hinton", "sp"]))
+    lone = comparison.compare(example_study(["hinton", "sp"]))
     assert len(lone.verdicts) == len(lone.classes) == 0
     assert "no baseline" in conclusions.question_and_answer(lone)[1]
     assert conclusions.verdict_rule(lone) == []
-    nothing = comparison.compare(five()._replace(results=[]))
+    nothing = comparison.compare(example_study()._replace(results=[]))
     assert len(nothing.summary) == 0
     assert nothing.verdicts["verdict"].tolist() == ["too few seeds"] * 3
     assert "finished" in conclusions.question_and_answer(nothing)[1]
@@ -286,7 +228,7 @@ def test_further_figures_have_columns_of_their_own() -> None:
     scaled = TemperatureScaling(temperature=2.0, ece=0.1, nll=0.4)
     attacked = AttackMetrics(attack="fgsm", accuracy=0.25, balanced_accuracy=0.25, recall={})
     record = change_results(
-        five(),
+        example_study(),
         lambda r: {
             "last": make_net(r.last.recall, nll=0.5, groups={"many": 0.9}, scaled=scaled),
             "agreement": {"test": 0.8, "corrupted": None},
@@ -312,43 +254,10 @@ def test_further_figures_have_columns_of_their_own() -> None:
     assert made.costs.loc["hinton", ["seconds", "macs"]].to_dict() == {"seconds": 4.0, "macs": 100.0}
 
 
-def study(scenario: str, lift: dict[str, float]) -> Comparison:
-    results = [result("student", m, s, 0.5 + lift[m] + s / 100, 0.5 + lift[m]) for m in lift for s in range(5)]
-    results.append(result("teacher", "baseline+ce", 0, 0.99, 0.99))
-    return comparison.compare(LoadedStudy(make_record([*lift], 5, {"scenario": scenario}), results, {}))
-
-
-def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
-    made = compare_studies(
-        [
-            study("clean", {"baseline": 0.0, "hinton": 0.1, "sp": 0.1}),
-            study("noise0.4", {"baseline": 0.2, "hinton": 0.1}),
-        ]
-    )
-    # sp is in one of them only. clean: hinton 1, baseline 2. noise0.4: baseline 1, hinton 2.
-    assert made.ranks["rank"].to_dict() == {"hinton": 1.5, "baseline": 1.5}
-    assert made.ranks["studies"].to_dict() == {"hinton": 2, "baseline": 2}
-    noisy = made.table[made.table["study"] == "noise0.4"].set_index("method")
-    assert noisy["best"].to_dict() == {"teacher": False, "baseline": True, "hinton": False}, "a teacher takes no part"
-    assert noisy["below"].to_dict() == {"teacher": False, "baseline": False, "hinton": True}
-    assert noisy.loc["hinton", "verdict"] == "no difference shown", "one constant difference: a sign test of five"
-    assert noisy.loc["hinton", "difference"] == pytest.approx(-0.1)
-
-
-def test_a_verdict_stands_only_beside_its_own_figure() -> None:
-    made = comparison.compare(five())
-    by_figure = {
-        name: compare_studies([made], name).table.set_index("method")
-        for name in ("accuracy", "balanced_accuracy", "worst_recall")
-    }
-    assert by_figure["balanced_accuracy"].loc["hinton", "verdict"] == "better"
-    assert by_figure["worst_recall"].loc["hinton", "verdict"] == ""
-
-
 def test_an_unfinished_study_takes_no_verdict_back() -> None:
     """What is missing counts as if it had shown nothing, and methods asked for before count too."""
-    whole = comparison.compare(five()).verdicts
-    record = five()
+    whole = comparison.compare(example_study()).verdicts
+    record = example_study()
     part = record._replace(results=[r for r in record.results if r.run.method not in ("sp", "hinton+balanced")])
     assert comparison.compare(part).verdicts.loc["hinton", "p_holm"] == pytest.approx(whole.loc["hinton", "p_holm"])
     fewer = record._replace(record=make_record(["baseline", "hinton"], 5))
@@ -359,14 +268,14 @@ def test_an_unfinished_study_takes_no_verdict_back() -> None:
 
 def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
     """Six seeds of two draws are two draws: averaged within each, they are too few for a verdict."""
-    record = five(seeds=6, options={"data_seeds": 2})
+    record = example_study(seeds=6, options={"data_seeds": 2})
     made = comparison.compare(record)
-    d = np.subtract(values(record, "hinton"), values(record, "baseline"))
+    d = np.subtract(balanced_accuracies(record, "hinton"), balanced_accuracies(record, "baseline"))
     theirs = stats.ttest_1samp([d[::2].mean(), d[1::2].mean()], 0)
     assert made.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [2, "too few seeds"]
     assert made.verdicts.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
     assert "seeds of one draw of the scenario averaged (2 draws)" in conclusions.verdict_rule(made)[1]
-    held = comparison.compare(five(seeds=6, options={"data_seeds": 1}))
+    held = comparison.compare(example_study(seeds=6, options={"data_seeds": 1}))
     assert held.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [6, "better"]
     assert "the randomness of training, for one draw of the scenario," in conclusions.verdict_rule(held)[1]
 
@@ -379,37 +288,16 @@ def test_the_clean_part_decides_about_classes_and_the_early_stop_too() -> None:
     made = comparison.compare(record)
     assert (made.classes["difference"] < 0).all(), "on labels as given they would be positive"
     assert made.classes["support"].tolist() == [30, 31]
-    lost = np.mean(values(record, "hinton")) - 0.2 - 0.99
+    lost = np.mean(balanced_accuracies(record, "hinton")) - 0.2 - 0.99
     assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(lost)
-
-
-def test_studies_are_labelled_by_what_distinguishes_them() -> None:
-    clean, noisy = (make_record(["baseline"], 1, {"scenario": name}) for name in ("clean", "noise0.4"))
-    assert study_labels([clean, noisy]) == ["clean", "noise0.4"]
-    longer = make_record(["baseline"], 1, {"scenario": "clean", "epochs": 60})
-    assert study_labels([clean, longer]) == ["clean, epochs 30", "clean, epochs 60"]
-    assert study_labels([clean, clean]) == ["clean (1)", "clean (2)"]
-
-
-def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
-    partly = five(known_training=(40, 100))
-    fit = FitMetrics(known=40, corrupted=0, foreign=0, metrics={})
-    some = comparison.compare(change_results(partly, lambda r: {"fit": fit}))
-    assert conclusions.may_have_noisy_training_labels(some), "60 rows are not known"
-    every = comparison.compare(change_results(five(), lambda r: {"fit": fit}))
-    assert not conclusions.may_have_noisy_training_labels(every)
-    wrong = fit.model_copy(update={"corrupted": 1})
-    assert conclusions.may_have_noisy_training_labels(
-        comparison.compare(change_results(five(), lambda r: {"fit": wrong}))
-    )
 
 
 def test_the_early_stopping_point_is_of_all_seeds_or_of_none() -> None:
     def training(seed: int) -> TrainingInfo:
         return make_training(early_epoch=10 + seed)
 
-    every = comparison.compare(change_results(five(), lambda r: {"training": training(r.run.seed)}))
+    every = comparison.compare(change_results(example_study(), lambda r: {"training": training(r.run.seed)}))
     assert comparison.early_stopping_point(every) == pytest.approx((12.0, 0.9))
-    some = change_results(five(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
+    some = change_results(example_study(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
     assert comparison.early_stopping_point(comparison.compare(some)) is None
     assert comparison.early_stopping_point(every, "hinton") is None, "it was not stopped early"

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report.charts.style import BETTER_COLOUR, WORSE_COLOUR
-from pipelines.report.renderers.html import TEMPLATES
 from pipelines.report.study_report import write_study_report
 from robustkd.study import comparison, conclusions
 from robustkd.study.results import load_study
@@ -149,32 +147,3 @@ def test_a_study_without_files_says_what_is_left_out(plain_report: Path) -> None
     assert "The transition matrix is left out" in document.text
     assert "Images are left out: they require the study's files" in document.text
     assert not [attributes for tag, attributes in document.tags if tag == "img"]
-
-
-def luminance(colour: tuple[float, ...]) -> float:
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_text_has_enough_contrast_in_light_and_dark() -> None:
-    style = (TEMPLATES / "style.css").read_text()
-    blocks = re.findall(r":root \{([^}]*)\}", style)[:2]
-    for block in blocks:
-        shades = {
-            name: tuple(int(code[n : n + 2], 16) / 255 for n in (0, 2, 4))
-            for name, code in re.findall(r"--(\w+): #(\w{6})", block)
-        }
-        for name in ("ink", "muted", "better", "worse"):
-            for ground in ("paper", "tint"):
-                assert contrast(shades[name], shades[ground]) >= 4.5, (name, ground)
-        for name in ("blue", "vermilion", "green", "pink", "sky", "amber"):
-            assert contrast(shades[name], shades["paper"]) >= 3, name
-        for code in (BETTER_COLOUR, WORSE_COLOUR):  # a cell of a matrix at its strongest, with ink on it
-            full = tuple(int(code[n : n + 2], 16) / 255 for n in (1, 3, 5))
-            cell = tuple(0.75 * c + 0.25 * p for c, p in zip(full, shades["paper"], strict=True))
-            assert contrast(shades["ink"], cell) >= 4.5, code

@@ -1,29 +1,20 @@
 """The audit command: consistent files, reuse of folds, no leakage, and a contact sheet without active content."""
 
-import base64
-import io
 import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from markupsafe import escape
-from PIL import Image
 
 import scenarios
 from pipelines import cli
-from pipelines.report.contact_sheet import Suspect, render_contact_sheet
-from pipelines.report.thumbnails import make_thumbnail
 from robustkd.data import manifest, sources
 from robustkd.data.splits import split_source
-from robustkd.data.view import Source
 from robustkd.label_audit import out_of_fold
 from robustkd.training import engine
 from tests.pipelines.toys import stripes, study_arguments
@@ -197,45 +188,6 @@ def test_a_class_in_one_fold_is_not_assessed(audit: Audit) -> None:
     assert "checks" not in set(pd.read_csv(folder() / "suspects.csv").query("part == 'train'")["given"])
     classes = pd.read_csv(folder() / "classes.csv", index_col="class")
     assert classes.loc["checks", ["given", "judged", "estimated_true"]].tolist() == [20, 0, 20]
-
-
-def test_names_are_escaped_on_the_contact_sheet() -> None:
-    nasty = "<b>&\"'</b><script>x</script>"
-    images = np.zeros((2, 1, 8, 8), np.uint8)
-    source = Source("npz:x", images, np.array([0, 1]), (nasty, "plain"), files=(f"{nasty}.png", "b.png"))
-    suspect = Suspect(source, 0, nasty, "plain", 0.01, 0.98)
-    page = render_contact_sheet(nasty, [nasty], [(nasty, [suspect])])
-    assert "<script" not in page
-    assert "<b>&" not in page
-    assert page.count(str(escape(nasty))) >= 6
-    assert f'alt="row 0, {escape(nasty)}.png: given {escape(nasty)}, suggested plain"' in page
-    assert 'src="data:image/png;base64,' in page
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
-
-
-def test_thumbnails_of_files_are_larger_than_the_networks_input(tmp_path: Path) -> None:
-    Image.fromarray(np.arange(120 * 120, dtype=np.uint8).reshape(120, 120)).save(tmp_path / "a.png")
-    source = Source(
-        f"folder:{tmp_path}", np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, int), ("a",), files=("a.png", "b")
-    )
-    sizes = []
-    for row in range(2):
-        uri, small = make_thumbnail(source, row)
-        shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-        sizes.append((shown.size, small))
-    assert sizes == [((96, 96), False), ((8, 8), True)]
-
-
-def test_the_first_thumbnail_of_a_process_is_read_from_its_file(tmp_path: Path) -> None:
-    Image.new("L", (120, 120)).save(tmp_path / "a.png")
-    code = (
-        "import sys, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\n"
-        "from robustkd.data.view import Source\n"
-        "images, labels = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, int)\n"
-        "print(make_thumbnail(Source(f'folder:{sys.argv[1]}', images, labels, ('a',), files=('a.png',)), 0)[1])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"  # Pillow has not been asked for anything before
 
 
 def test_any_class_name_is_shown_as_text(audit: Audit) -> None:

@@ -1,4 +1,4 @@
-"""Exported networks: their predictions, cards and registration, and arguments that are refused."""
+"""Exported networks: their predictions and cards, and arguments that are refused."""
 
 import hashlib
 import json
@@ -14,52 +14,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from mlflow import MlflowClient
 
-from pipelines import cli, exporters, tracking
+from pipelines import cli, exporters
 from pipelines.report import model_card
-from pipelines.tracking import registry
-from robustkd.errors import UsageError
-from robustkd.models import MODELS
-from robustkd.models.build import build_network
-from robustkd.study.results import RunKey, RunResult, read_document, write_document
+from robustkd.study.results import RunResult, read_document
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import use_store
-from tests.pipelines.documents import make_record, make_result, make_training
+from tests.pipelines.documents import make_record
+from tests.pipelines.exports import NAMES, refused, save_untrained, study
 
-NAMES = ["süß, sauer", "a|b <script>", "100 %"]
 HOME = Path(__file__).parents[3]
-
-
-def save_untrained(path, word="resnet8", shape=(1, 8, 8), head="linear", **more):
-    """Save an untrained network whose probabilities differ between images."""
-    known = {"model": word, "shape": shape, "classes": NAMES, "mean": [0.4] * shape[0], "std": [0.2] * shape[0]}
-    known |= {"head": head, "role": "student", "method": "hinton+balanced", "criterion": "balanced"}
-    known |= {"seed": 0, "scenario": "noise0.4"}
-    net = build_network(
-        MODELS.parse(word), shape=shape, classes=3, mean=known["mean"], std=known["std"], head=head, seed=5
-    )
-    if head == "linear":
-        with torch.no_grad():
-            net.head.weight *= 10
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_net(path, net.state_dict(), {**known, "dataset": "toy", "parameters": 78000, **more})
-    return path
-
-
-def study(folder, truth_known=True):
-    """Write the files of a study with one student; return the run's folder."""
-    run = folder / "runs" / "hinton+balanced-seed0"
-    save_untrained(run / "model.pt")
-    logits = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
-    key = RunKey(role="student", method="hinton+balanced", criterion="balanced", seed=0)
-    training = make_training(precision="bf16")
-    result = make_result(run.name, key, np.array([0, 0, 1]), logits, classes=NAMES, training=training)
-    early = result.last.model_copy(update={"metrics": {**result.last.metrics, "accuracy": 0.25}})
-    write_document(run / "result.json", result.model_copy(update={"early": early}))
-    record = make_record(["baseline", "hinton+balanced"], classes=NAMES, truth_known=truth_known)
-    write_document(folder / "study.json", record)
-    return run
 
 
 def reference_probabilities(path, images):
@@ -73,17 +37,6 @@ def reference_probabilities(path, images):
 
 def random_batch(n, shape):
     return np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
-
-
-def refused(arguments, capsys, code=2):
-    """Return the one sentence with which the command ends."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["export", *map(str, arguments)])
-    message = capsys.readouterr().err
-    assert stopped.value.code == code, message
-    assert message.startswith("robustkd: ")
-    assert message.count("\n") == 1
-    return message
 
 
 def with_seed(result, seed):
@@ -327,94 +280,3 @@ def test_invalid_arguments_are_refused_in_one_sentence(case, store, tmp_path, ca
     message = refused(typed.format(**places).split(), capsys)
     assert [words for words in parts if words not in message] == [], message
     assert sorted(tmp_path.rglob("*")) == before
-
-
-# The registry
-
-
-@pytest.fixture(scope="module")
-def logged(store, tmp_path_factory):
-    """A run's folder whose net is a model in MLflow, and the run."""
-    folder = tmp_path_factory.mktemp("logged")
-    run = study(folder / "toy")
-    with pytest.MonkeyPatch.context() as patch:
-        use_store(patch, store)
-        tracker = tracking.open_tracker("mlflow", "exports")
-        data = {"name": "digits", "digest": "0" * 16, "source": "digits"}
-        config = json.loads((folder / "toy" / "study.json").read_text())
-        tracker.start_study("toy", params={}, resolved={}, config=config, scenario_files=[], dataset=data, tags={})
-        tracker.start_run(run.name, {"role": "student"}, {})
-        tracker.finish_run(run.name, run, read_document(run / "result.json", RunResult))
-        tracker.finish_study(None, failed=False)
-    return SimpleNamespace(folder=folder / "toy", run=run, **json.loads((run / "tracked.json").read_text()))
-
-
-@pytest.fixture
-def client(store, monkeypatch):
-    use_store(monkeypatch, store)
-    return MlflowClient()
-
-
-def test_a_model_is_registered_once_under_any_of_its_names(logged, client, capfd):
-    folder = [str(logged.folder), "--method", "hinton+balanced"]
-    names = [
-        folder,
-        [str(logged.run / "model.pt")],
-        [logged.run_id],
-        [f"runs:/{logged.run_id}/model"],
-        [logged.model_uri],
-    ]
-    for n, name in enumerate(names):
-        cli.main(["export", *name, "--register", "small parts", "--alias", "candidate"])
-        said = capfd.readouterr()
-        assert said.err == ""
-        state = "already registered as" if n else "registered as"
-        assert said.out == f"{state} version 1 of small parts: models:/small parts@candidate\n"
-    (version,) = client.search_model_versions("name = 'small parts'")
-    assert (version.source, version.run_id) == (logged.model_uri, logged.run_id)
-    assert client.get_model_version_by_alias("small parts", "candidate").version == version.version
-    cli.main(["export", "models:/small parts@candidate", "--register", "parts2"])
-    assert capfd.readouterr().out == "registered as version 1 of parts2: models:/parts2/1\n"
-    assert client.get_model_version("parts2", "1").source == logged.model_uri
-
-
-def test_a_moved_alias_is_reported_with_its_previous_version(logged, client, capfd):
-    client.create_registered_model("moved")
-    client.create_model_version("moved", str(logged.run), None)
-    client.set_registered_model_alias("moved", "candidate", "1")
-    cli.main(["export", logged.run_id, "--register", "moved", "--alias", "candidate"])
-    message = "registered as version 2 of moved (candidate was version 1): models:/moved@candidate\n"
-    assert capfd.readouterr().out == message
-
-
-def test_a_network_exported_from_mlflow_has_its_metrics(logged, client, tmp_path):
-    for n, name in enumerate((logged.run_id, logged.model_uri)):
-        cli.main(["export", name, "--to", str(tmp_path / str(n)), "--formats", "torch"])
-        about = json.loads((tmp_path / str(n) / "card.json").read_text())
-        assert about["figures"]["accuracy"] == pytest.approx(2 / 3)
-        assert (about["test_labels"], about["dataset"]["fingerprint"]) == ("clean", "f" * 16)
-
-
-def test_a_model_in_another_store_is_refused(logged, client, tmp_path, monkeypatch, capsys):
-    mark = logged.run / "tracked.json"
-    before = mark.read_text()
-    mark.write_text(json.dumps({**json.loads(before), "tracking_uri": "http://elsewhere:5000"}))
-    try:
-        message = refused([logged.run / "model.pt", "--register", "parts", "--to", tmp_path / "out"], capsys)
-    finally:
-        mark.write_text(before)
-    assert "its model is in http://elsewhere:5000, and this is sqlite:" in message
-    assert "set MLFLOW_TRACKING_URI" in message
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_teacher_has_no_model_to_register(tmp_path, client, capsys):
-    save_untrained(tmp_path / "model.pt", role="teacher")
-    (tmp_path / "tracked.json").write_text(json.dumps({"run_id": "0", "tracking_uri": "x", "model_uri": None}))
-    assert "no model of it: only students are logged as models" in refused([tmp_path, "--register", "parts"], capsys)
-
-
-@pytest.mark.parametrize("alias", ["latest", "V12", "a b", "süß", ""])
-def test_invalid_aliases_are_refused(alias, client):
-    with pytest.raises(UsageError, match="--alias"):
-        registry.require_valid_names("parts", alias)

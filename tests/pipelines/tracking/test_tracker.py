@@ -1,13 +1,10 @@
 """What is logged to MLflow, read back from one SQLite store shared by all tests."""
 
 import json
-import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,17 +16,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines import tracking
-from pipelines.tracking import store as store_
 from robustkd.errors import UsageError
-from robustkd.models import MODELS
-from robustkd.models.build import build_network
-from robustkd.study.results import RunKey, RunResult, read_document, write_document
-from robustkd.training import checkpoint
 from tests.pipelines.conftest import use_store
-from tests.pipelines.documents import make_result, make_training
+from tests.pipelines.tracking.run_folders import assert_predictions_match, make_run, tracked_run_id
 
 ROOT = Path(__file__).parents[3]
-NAMES = ("süß, sauer", "süß; sauer", "a/b")
 DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits", "counts": {"train": 7}}
 
 
@@ -37,37 +28,6 @@ DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits
 def client(store, monkeypatch):
     use_store(monkeypatch, store)
     return MlflowClient()
-
-
-def make_run(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), head="linear", finished=None):
-    """Write a run's folder as a study does; return it with its result."""
-    path = folder / name
-    path.mkdir(parents=True)
-    card = {
-        "model": word,
-        "shape": shape,
-        "classes": NAMES,
-        "mean": [0.5] * shape[0],
-        "std": [0.2] * shape[0],
-        "head": head,
-    }
-    card |= {"method": "hinton", "seed": 0}
-    net = build_network(
-        MODELS.parse(word), shape=shape, classes=3, mean=card["mean"], std=card["std"], head=head, seed=5
-    )
-    for file in ("model.pt", "early.pt", "unfinished.pt"):
-        checkpoint.save_net(path / file, net.state_dict(), card)
-    training = make_training(hyperparameters={"hinton.alpha": 0.9}, **({"finished": finished} if finished else {}))
-    run = RunKey(role=role, method="hinton", criterion="ce", seed=0)
-    labels, logits = np.array([0, 0, 1, 1, 1]), np.log(np.eye(3) + 1)[[0, 1, 1, 1, 1]]
-    result = make_result(name, run, labels, logits, classes=NAMES, training=training)
-    last = result.last
-    ensemble = last.model_copy(update={"metrics": {**last.metrics, "accuracy": 0.6}})
-    result = result.model_copy(update={"early": last, "auxiliary": {"ensemble": ensemble}})
-    write_document(path / "result.json", result)
-    (path / "epochs.csv").write_text("epoch\n1\n")
-    np.savez(path / "test-last.npz", logits=np.zeros(3))
-    return path, read_document(path / "result.json", RunResult)
 
 
 def start_study(tracker=None, **changes):
@@ -79,10 +39,6 @@ def start_study(tracker=None, **changes):
 
 def list_artifacts(client, tracked_run_id, path=None):
     return {file.path for file in client.list_artifacts(tracked_run_id, path)}
-
-
-def tracked_run_id(folder):
-    return json.loads((folder / "tracked.json").read_text())["run_id"]
 
 
 @pytest.fixture(scope="module")
@@ -234,52 +190,11 @@ def test_the_logged_model_predicts_the_networks_probabilities_for_any_batch_size
     assert_predictions_match(mlflow.pyfunc.load_model(uri), logged.student / "model.pt", (8, 8, 3))
 
 
-def assert_predictions_match(model, path, shape):
-    serving_model = checkpoint.ServingModel(checkpoint.load_net(path)[0]).eval()
-    for n in (1, 3, 100):
-        images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
-        with torch.no_grad():
-            expected = serving_model(torch.from_numpy(images)).numpy()
-        np.testing.assert_allclose(model.predict(images), expected, atol=1e-6)
-        np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
-
-
 def test_the_signature_rejects_images_of_another_shape_or_type(logged):
     model = mlflow.pyfunc.load_model(json.loads((logged.student / "tracked.json").read_text())["model_uri"])
     for images in (np.zeros((2, 9, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.float32)):
         with pytest.raises(MlflowException):
             model.predict(images)
-
-
-@pytest.mark.parametrize(
-    ("word", "shape", "head"),
-    [
-        ("wrn_10_1", (1, 16, 16), "cosine"),
-        ("resnet8", (3, 9, 12), "linear"),
-        pytest.param("torchvision:resnet18", (3, 32, 32), "linear", marks=pytest.mark.slow),
-    ],
-)
-def test_every_kind_of_network_can_be_saved_as_a_model(tmp_path, word, shape, head):
-    path, _ = make_run(tmp_path, "hinton-seed0", word=word, shape=shape, head=head)
-    card = tracking.save_model(path / "model.pt", tmp_path / "model")
-    card.save(tmp_path / "model" / "MLmodel")
-    assert_predictions_match(
-        mlflow.pyfunc.load_model(str(tmp_path / "model")), path / "model.pt", (*shape[1:], shape[0])
-    )
-
-
-def test_a_saved_model_has_no_pickle_and_names_its_classes(tmp_path):
-    path, _ = make_run(tmp_path, "hinton-seed0")
-    before = torch.get_rng_state()
-    card = tracking.save_model(path / "model.pt", tmp_path / "model")
-    assert torch.equal(before, torch.get_rng_state())
-    files = {str(file.relative_to(tmp_path / "model")) for file in (tmp_path / "model").rglob("*") if file.is_file()}
-    assert {"data/model.pt2", "extra_files/model.pt", "MLmodel"} <= files
-    assert not [file for file in files if file.endswith((".pkl", ".pickle", ".pth")) or "pickle" in file]
-    assert card.metadata["classes"] == list(NAMES)
-    requirements = (tmp_path / "model" / "requirements.txt").read_text().split()
-    assert {line.partition("==")[0] for line in requirements} == {"mlflow", "torch"}
-    assert "+" not in "".join(requirements)
 
 
 def test_a_network_that_cannot_be_exported_is_logged_without_a_model(client, tmp_path, monkeypatch, capsys):
@@ -446,99 +361,7 @@ def test_importing_the_package_imports_neither_mlflow_nor_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
-@pytest.mark.slow
-def test_a_new_store_can_be_opened_by_several_processes_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
-    command = [sys.executable, "-c", "from pipelines import tracking; tracking.open_tracker('mlflow', None)"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    for process in [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]:
-        assert process.communicate(timeout=120)[0] == ""
-        assert process.returncode == 0
-
-
 # Refusals
-
-
-class StatusHandler(BaseHTTPRequestHandler):
-    code = 200
-
-    def do_GET(self):
-        self.send_response(self.code)
-        self.end_headers()
-
-    def log_message(self, *_): ...
-
-
-@pytest.fixture
-def serve_status():
-    """A function that starts a server with one status for every request."""
-    servers = []
-
-    def serve(code):
-        server = HTTPServer(("127.0.0.1", 0), type("Coded", (StatusHandler,), {"code": code}))
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        servers.append(server)
-        return f"http://user:secret@127.0.0.1:{server.server_port}/"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.parametrize("code", [200, 401, 404])
-def test_a_server_that_answers_is_accepted(serve_status, code):
-    store_._require_responsive_server(serve_status(code))
-
-
-def test_a_broken_server_is_refused_without_revealing_the_password(serve_status, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", serve_status(503))
-    with pytest.raises(
-        UsageError, match=r"no MLflow server answers at http://127.0.0.1:\d+, .*HTTP 503.*tracker files"
-    ) as error:
-        tracking.open_tracker("mlflow", None)
-    assert "secret" not in str(error.value)
-
-
-def test_a_missing_server_is_refused_at_once(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    start = time.monotonic()
-    with pytest.raises(UsageError, match=f"no MLflow server answers at http://127.0.0.1:{port}, .*refused"):
-        tracking.open_tracker("mlflow", None)
-    with pytest.raises(UsageError, match="no MLflow server"):
-        tracking.download_network("0" * 32)
-    assert time.monotonic() - start < 2
-
-
-def test_a_silent_server_is_refused_after_the_timeout(monkeypatch):
-    assert store_.SERVER_TIMEOUT <= 5
-    monkeypatch.setattr(store_, "SERVER_TIMEOUT", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{mute.getsockname()[1]}")
-        start = time.monotonic()
-        with pytest.raises(UsageError, match="timed out"):
-            tracking.open_tracker("mlflow", None)
-    assert time.monotonic() - start < 1
-
-
-def test_a_store_that_cannot_be_written_is_refused_at_once(monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/not there/mlflow.db")
-    with pytest.raises(UsageError, match=r"cannot write its store .*mlflow.db; `--tracker files`"):
-        tracking.open_tracker("mlflow", None)
-
-
-def test_a_store_of_an_unknown_kind_is_refused(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://user:secret@host/x")
-    with pytest.raises(UsageError, match=r"cannot open its store nonsense://host/x .*`--tracker files`"):
-        tracking.open_tracker("mlflow", None)
-
-
-def test_without_mlflow_plain_files_are_recommended(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(UsageError, match=r"MLflow cannot be imported .*`--tracker files`"):
-        tracking.open_tracker("mlflow", None)
 
 
 def test_a_parent_that_cannot_be_written_is_refused_in_one_sentence(monkeypatch):
@@ -548,20 +371,6 @@ def test_a_parent_that_cannot_be_written_is_refused_in_one_sentence(monkeypatch)
 
 
 # References
-
-
-@pytest.mark.parametrize(
-    "text", ["0123456789abcdef" * 2, "runs:/1/model", "models:/m-1", "models:/n@a", "mlflow-artifacts:/1/x"]
-)
-def test_references_are_recognised(text):
-    assert tracking.is_reference(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["wrn_16_2", "teacher/model.pt", "torchvision:resnet18", "runs:/", "0123456789ABCDEF" * 2]
-)
-def test_names_and_files_are_not_references(text):
-    assert not tracking.is_reference(text)
 
 
 def test_a_reference_downloads_the_saved_network(logged, client):
@@ -574,13 +383,6 @@ def test_a_reference_downloads_the_saved_network(logged, client):
         assert path.read_bytes() == saved, reference
         assert path != logged.student / "model.pt"
     assert tracking.download_network(f"runs:/{run}/early.pt").name == "early.pt"
-
-
-def test_an_unknown_reference_is_refused_in_one_sentence(logged):
-    parent = logged.parent.info.run_id
-    for reference in (parent, "f" * 32, f"runs:/{parent}/model", "models:/nobody/1", "models:/m-" + "0" * 32):
-        with pytest.raises(UsageError, match=rf"{reference}: sqlite:.*mlflow.db has no model.pt under this name"):
-            tracking.download_network(reference)
 
 
 # A real server

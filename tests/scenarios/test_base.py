@@ -1,9 +1,7 @@
-"""Properties of all label noise by matrix: exact counts, nested rates, draws by key and stable digests."""
+"""Base classes of scenarios: chains, curves of class sizes, label noise by a matrix, selection and apportionment."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,13 +11,168 @@ from hypothesis import strategies as st
 
 import scenarios
 from robustkd import seeds
-from robustkd.data.view import View
+from robustkd.data.view import Source, View
 from scenarios.asym import Asymmetric
-from scenarios.base import Draws, MatrixNoise, apportion, select_corrupted
+from scenarios.base import Cap, Chain, Draws, MatrixNoise, Order, SizeCurve, apportion, order_classes, select_corrupted
 from scenarios.frequency import FrequencyNoise
 from scenarios.noise import Noise
 from scenarios.pair import Pair
-from tests.scenarios.labelled import REAL, balanced_view, count_transitions, make_view
+from tests.scenarios.labelled import balanced_view, cifar_view, count_transitions, make_view, view_of_sizes
+
+# Chains
+
+
+def test_a_chain_iterates_over_its_steps() -> None:
+    chain = scenarios.parse("imbalance0.2+noise0.4+clean")
+    assert [type(step).__name__ for step in chain] == ["Imbalance", "Noise", "Clean"]
+    assert chain(cifar_view()).position == 3, "each step draws with its own keys"
+
+
+def test_the_order_of_a_chain_matters() -> None:
+    first, second = (
+        scenarios.parse(words)(cifar_view()) for words in ("imbalance0.2+noise0.4", "noise0.4+imbalance0.2")
+    )
+    assert first.counts.tolist() != second.counts.tolist()
+    subsampled = scenarios.parse("imbalance0.2")(cifar_view()).counts
+    assert np.abs(second.counts - subsampled).max() <= 5, (
+        "subsampling uses the labels shown, so noise does not change its curve"
+    )
+    assert np.abs(first.counts - subsampled).max() > 500
+
+
+def test_another_gamma_does_not_reshuffle_the_noise() -> None:
+    wrong = []
+    for gamma in (0.6, 0.8):
+        after = scenarios.parse(f"imbalance{gamma}+noise0.4")(cifar_view())
+        wrong.append(dict(zip(after.rows.tolist(), (after.labels != after.published_labels).tolist(), strict=True)))
+    common = [row for row in wrong[0] if row in wrong[1]]
+    agree = np.mean([wrong[0][row] == wrong[1][row] for row in common])
+    assert agree > 0.9  # only rows at the edge of a class's fraction may differ
+
+
+def test_chains_are_joined_from_left_to_right() -> None:
+    steps = [Noise(0.1), Pair(0.2), Noise(0.3), Pair(0.4)]
+    joined = (steps[0] >> steps[1]) >> (steps[2] >> steps[3])
+    assert joined == Chain(tuple(steps)), "chains are not nested"
+    assert joined(balanced_view(20, 3)).digest == steps[3](steps[2](steps[1](steps[0](balanced_view(20, 3))))).digest
+
+
+def test_steps_of_a_chain_draw_independently() -> None:
+    before = balanced_view(1000, 2)
+    first, second = Noise(0.5)(before), Noise(0.5)(replace(before, position=1))
+    both = (first.labels != before.labels) & (second.labels != before.labels)
+    assert both.mean() == pytest.approx(0.25, abs=0.05), "the same seed flips other samples at the next position"
+
+
+# Class sizes
+
+
+class Explicit(SizeCurve):
+    """Class sizes by position on the curve, as fractions of the largest."""
+
+    def __init__(self, shares: list[float], order: Order = "id", cap: Cap = "smallest") -> None:
+        self.shares, self.order, self.cap = shares, order, cap
+
+    def curve_sizes(self, largest: float, classes: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        return largest * np.array(self.shares)
+
+
+def test_a_curve_is_limited_by_the_smallest_class_or_by_each_class() -> None:
+    before = view_of_sizes([80, 40, 20])
+    assert Explicit([1, 0.5, 0.1])(before).counts.tolist() == [20, 10, 2]
+    assert Explicit([1, 0.5, 0.1], cap="own")(before).counts.tolist() == [80, 40, 8]
+    assert Explicit([1, 0.5, 0.1], order="reversed", cap="own")(before).counts.tolist() == [8, 40, 20]
+
+
+def test_a_curve_of_an_empty_view_is_empty() -> None:
+    assert len(Explicit([1, 0.5, 0.1])(view_of_sizes([0, 0, 0]))) == 0
+
+
+def test_kept_rows_have_the_smallest_keys_and_their_order_in_the_view() -> None:
+    before = view_of_sizes([6, 6, 6]).take(np.random.default_rng(0).permutation(18))
+    kept = Explicit([1 / 2, 1 / 3, 1])(before)
+    keys = dict(zip(before.rows.tolist(), before.keys("thin").tolist(), strict=True))
+    expected = set()
+    for label, size in enumerate((3, 2, 6)):
+        expected |= set(sorted(range(6 * label, 6 * label + 6), key=keys.__getitem__)[:size])
+    assert kept.rows.tolist() == [row for row in before.rows.tolist() if row in expected]
+
+
+def test_class_orders() -> None:
+    assert order_classes("id", 4, 0).tolist() == [0, 1, 2, 3]
+    assert order_classes("reversed", 4, 7).tolist() == [3, 2, 1, 0]
+    firsts = [order_classes("seeded", 4, seed).tolist() for seed in range(400)]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in firsts)
+    assert min(sum(order[0] == label for order in firsts) for label in range(4)) > 60, "each is first about 100 times"
+
+
+def test_cap_own_keeps_small_classes_whole() -> None:
+    labels = np.repeat(np.arange(3), [100, 10, 50])
+    capped = scenarios.parse("step(factor=2, cap=own)")(make_view(labels, 3))
+    assert capped.counts.tolist() == [100, 10, 50]
+    least = scenarios.parse("step2")(make_view(labels, 3))
+    assert least.counts.tolist() == [10, 10, 5]
+
+
+def test_a_seeded_order_is_a_permutation_by_seed() -> None:
+    orders = [scenarios.parse("longtail(10, order=seeded)")(cifar_view(seed=seed)).counts for seed in range(3)]
+    assert len({tuple(counts) for counts in orders}) == 3
+    assert all(sorted(counts) == sorted(orders[0]) for counts in orders)
+
+
+COUNTS = st.lists(st.integers(1, 90), min_size=2, max_size=9)
+# Scenarios whose size increases with the value.
+FAMILIES: dict[str, Callable[[float], str]] = {
+    "gamma": lambda value: f"imbalance{0.05 + 5 * value:.6f}",
+    "gamma, second form": lambda value: f"imbalance({0.05 + 5 * value:.6f}, form=second, cap=own)",
+    "longtail": lambda value: f"longtail(factor={300 - 298 * value:.6f}, order=seeded)",
+    "step": lambda value: f"step(factor={300 - 298 * value:.6f}, order=reversed, cap=own)",
+    "fraction": lambda value: f"fraction{0.01 + 0.99 * value:.6f}",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(counts=COUNTS, values=st.lists(st.floats(0, 1), min_size=2, max_size=3), seed=st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_larger_sizes_keep_a_superset_within_bounds(
+    family: str, counts: list[int], values: list[float], seed: int
+) -> None:
+    view = view_of_sizes(counts, seed)
+    kept = [scenarios.parse(FAMILIES[family](value))(view) for value in sorted(values)]
+    for fewer, more in pairwise(kept):
+        assert set(fewer.rows) <= set(more.rows)
+    for after in kept:
+        assert (after.counts <= view.counts).all()
+        assert np.array_equal(after.labels, after.published_labels)
+        shuffled = view.take(np.random.default_rng(seed).permutation(len(view)))
+        again = scenarios.parse(FAMILIES[family](sorted(values)[0]))(shuffled)
+        assert sorted(again.rows) == kept[0].rows.tolist(), "the order of rows must not matter"
+
+
+@pytest.mark.parametrize("words", ["longtail10", "imbalance0.5", "step10", "fraction0.3"])
+def test_another_seed_keeps_other_rows_and_the_same_sizes(words: str) -> None:
+    kept = [scenarios.parse(words)(view_of_sizes([40] * 5, seed)) for seed in range(3)]
+    assert len({after.rows.tobytes() for after in kept}) == 3
+    assert len({after.counts.tobytes() for after in kept}) == 1
+
+
+@given(seed=st.integers(0, 50), words=st.sampled_from(["longtail(100, order=seeded)", "step(10, order=seeded)"]))
+@settings(max_examples=40, deadline=None)
+def test_held_out_rows_have_the_class_order_of_training_rows(seed: int, words: str) -> None:
+    train = scenarios.parse(words)(view_of_sizes([900] * 6, seed))
+    held_out = scenarios.parse(words)(replace(view_of_sizes([100] * 6, seed), scale=1 / 9))
+    largest = np.argsort(-train.counts, kind="stable")
+    assert (np.diff(held_out.counts[largest]) <= 0).all(), "the order differs"
+    assert np.abs(held_out.counts - train.counts / 9).max() <= 1
+
+
+def test_a_class_absent_from_held_out_rows_does_not_empty_others() -> None:
+    labels = np.repeat([0, 2], [20, 40])
+    shown = View.of(Source("toy", np.zeros((60, 1, 1, 1), np.uint8), labels, tuple("abc")), scale=0.1)
+    assert scenarios.parse("step2")(shown).counts.tolist() == [20, 0, 10]
+
+
+# Label noise by a matrix
 
 
 class Skewed(MatrixNoise):
@@ -152,6 +305,21 @@ def test_a_label_changes_once_from_the_label_shown(draws: Draws) -> None:
     assert count_transitions(before, after) == [[0, 100, 0], [100, 0, 0], [0, 0, 100]]
 
 
+def test_corruption_rates_are_one_minus_the_diagonal() -> None:
+    before, scenario = balanced_view(10, 5), Skewed(0.3, "exact")
+    assert scenario.corruption_rates(before).tolist() == pytest.approx([0.3] * 5)
+    assert Explicit([1] * 5).corruption_rates(before).tolist() == [0] * 5, "subsampling corrupts no label"
+
+
+# Selection and apportionment
+
+
+def test_a_tie_is_rounded_the_same_for_a_rate_with_another_last_bit() -> None:
+    shown = make_view([0] * 5 + [1] * 15, 2)
+    for rate in (0.1, 1 - 0.9, np.nextafter(0.1, 1), np.nextafter(0.1, 0)):  # 0.5 and 1.5, to the even number
+        assert np.diff([*select_corrupted(shown, np.full(2, rate), "exact")[1], 2]).tolist() == [0, 2]
+
+
 @given(rates=st.lists(st.floats(0, 1), min_size=4, max_size=4), drawn=st.lists(st.integers(0, 3), max_size=80))
 @settings(max_examples=60, deadline=None)
 def test_flipped_samples_have_the_smallest_keys_of_their_class(rates: list[float], drawn: list[int]) -> None:
@@ -199,69 +367,3 @@ def test_small_weights_get_their_share() -> None:
     assert np.asarray(total)[0] / 2000 == pytest.approx(10, abs=0.2)
     worst = [abs(int((apportion(weights, seats, seats) == 0).sum()) - seats / 2) for seats in range(200)]
     assert max(worst) <= 3, "the other classes together have their share, up to rounding"
-
-
-@pytest.mark.skipif(not (REAL / "cifar10n").is_dir(), reason="the shared data is missing")
-def test_a_matrix_of_human_labels_is_matched_in_cells_and_columns(tmp_path: "os.PathLike[str]") -> None:
-    columns = np.load(REAL / "cifar10n" / "cifar100n_labels.npz")
-    matrix = np.zeros((100, 100))
-    np.add.at(matrix, (columns["clean_label"], columns["noisy_label"]), 1 / 500)
-    file = os.path.join(tmp_path, "T.csv")
-    np.savetxt(file, matrix, delimiter=",")
-    for each in (450, 50):
-        before = balanced_view(each, 100)
-        after = scenarios.parse(f'matrix(file="{file}")')(before)
-        counts = np.array(count_transitions(before, after))
-        assert np.abs(counts - matrix * each).max() < 2.5
-        assert np.abs(after.counts - matrix.sum(axis=0) * each).max() < 15, "a hundred rounding errors of either sign"
-
-
-# A thousand labels of ten classes with seed 7. Draws define a study, so these digests must never change.
-GOLDEN = {
-    "noise0.4": "2481752983cf147c",
-    "noise(0.4, convention=inclusive)": "ef2bba3f029ed479",
-    "noise(0.4, draws=independent)": "0b63180cc6e9d2c4",
-    "noise(0.4, targets=frequency)": "b0fcdffd62a9c62f",
-    "noise(0.4, targets=frequency, draws=independent)": "94746fcd66c4ec71",
-    "pair0.45": "22cebd582bd015ad",
-    "pair(0.45, draws=independent)": "4e48e969dc12e7bb",
-    "asym(0.4, map=mnist)": "dffa106d2ef7169c",
-    "asym(0.4, map=mnist, draws=independent)": "39b47134cfc3e6a9",
-    "asym(0.4, map=legacy_pair)": "faa56f1d5fe3f2b4",
-    "matrix(file=T.csv)": "10254a1e7b96e09d",
-    "matrix(file=T.csv, draws=independent)": "35bf9b01b5d2125e",
-    "tail_noise0.2": "806c3a76ceecf95e",
-    "tail_noise(0.2, draws=independent)": "355c79a50acf9f80",
-    "head_noise0.2": "99bd299a4c7f0274",
-    "head_noise(0.2, draws=independent)": "d812517b91d6426c",
-    "longtail10+noise0.4": "0c4d0ea22460d156",
-    "imbalance(0.6, ratio=5)+noise(0.4, targets=frequency)": "311bf85c7200e90f",
-    "noise0.4+step4": "228cd6c30cad7509",
-}
-
-
-def thousand_labels() -> View:
-    return make_view(seeds.row_keys(1, np.arange(1000)).astype(np.uint64) % 10, 10, seed=7)
-
-
-def digests() -> dict[str, str]:
-    """Return the digests of all scenarios of GOLDEN; write their matrix to the working folder."""
-    with open("T.csv", "w", encoding="utf-8") as file:
-        for i in range(10):
-            row = ["0.6" if j == i else "0" for j in range(10)]
-            row[(i + 3) % 10], row[(i + 7) % 10] = "0.3", "0.1"
-            file.write(",".join(row) + "\n")
-    return {words: scenarios.parse(words)(thousand_labels()).digest for words in GOLDEN}
-
-
-def test_digests_are_stable(tmp_path: "os.PathLike[str]", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert digests() == GOLDEN
-
-
-def test_digests_are_the_same_in_another_process(tmp_path: "os.PathLike[str]") -> None:
-    check = "import test_draws; assert test_draws.digests() == test_draws.GOLDEN"
-    here = os.path.dirname(__file__)
-    paths = os.pathsep.join([here, os.path.dirname(os.path.dirname(here)), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": paths}
-    subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=environment, check=True)

@@ -1,0 +1,41 @@
+"""The table of costs."""
+
+from typing import Any
+
+from pipelines.report.cost_table import cost_table
+from robustkd.study import comparison
+from robustkd.study.comparison import Comparison
+from robustkd.study.results import LoadedStudy
+from tests.records import make_cost, make_net, make_record, make_result
+
+
+def compare_costs(**cost: Any) -> Comparison:
+    """Compare a teacher and a baseline of two seeds, the second of which took twice as long."""
+    nets = make_net({"cat": 0.5, "dog": 0.5})
+    runs = [
+        make_result(role, "baseline", seed, nets, cost=make_cost(**{"seconds": 2.0 * (seed + 1), **cost}))
+        for role in ("teacher", "student")
+        for seed in range(2)
+    ]
+    return comparison.compare(LoadedStudy(make_record(["baseline"], 2), runs, {}))
+
+
+def test_costs_are_means_over_the_seeds() -> None:
+    table = cost_table(compare_costs(parameters=83466, macs=12_345_678))
+    assert table is not None
+    columns = [column.key for column in table.columns]
+    assert "peak_memory" not in columns, "measured of no run"
+    rows = {row.cells[0].text: dict(zip(columns, row.cells, strict=True)) for row in table.rows}
+    assert (rows["baseline"]["seconds"].text, rows["baseline"]["seconds"].sort_value) == ("3.00", "3")
+    assert (rows["baseline"]["parameters"].text, rows["baseline"]["macs"].text) == ("83.5 k", "12.3 M")
+    assert {row.cells[0].text: row.muted for row in table.rows} == {"teacher (wrn_16_2, ce)": True, "baseline": False}
+
+
+def test_without_any_measurement_there_is_no_table() -> None:
+    nothing = dict.fromkeys(
+        ("parameters", "macs", "images", "seconds", "teacher_seconds", "images_per_second", "peak_memory")
+    )
+    costs = compare_costs().costs
+    unmeasured = compare_costs()._replace(costs=costs.assign(**nothing))
+    assert cost_table(unmeasured) is None
+    assert cost_table(unmeasured._replace(costs=costs[:0])) is None

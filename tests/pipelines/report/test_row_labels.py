@@ -1,0 +1,31 @@
+"""Labels of rows."""
+
+from dataclasses import replace
+
+from pipelines.report.renderers.terminal import render_text
+from pipelines.report.row_labels import describe_teacher
+from robustkd.study.options import StudyOptions
+from tests.pipelines.report.toy_studies import make_toy_record, study_with_known_labels, summarise_toy_study
+
+
+def test_a_given_teacher_is_named_by_its_file_alone() -> None:
+    names = {
+        "/home/me/nets/best.pt": "best.pt",
+        r"C:\nets\best.pt": "best.pt",
+        "nets/best": "best",
+        "best.pt": "best.pt",
+        "runs:/0123/model": "runs:/0123/model",
+        "0" * 32: "0" * 32,
+    }
+    options = StudyOptions(scenario="clean")
+    for text, name in names.items():
+        assert describe_teacher(replace(options, teacher=text)) == f"teacher (given: {name})"
+    assert describe_teacher(replace(options, teacher="net(file=a/b)")) == "teacher (net(file=a/b), ce)"
+    assert describe_teacher(options) == "teacher (wrn_16_2, ce)"
+    text = render_text(
+        summarise_toy_study(
+            study_with_known_labels()._replace(record=make_toy_record(options={"teacher": "/home/me/nets/best.pt"}))
+        )
+    )
+    assert "/home" not in text
+    assert text.count("teacher (given: best.pt)") == 3

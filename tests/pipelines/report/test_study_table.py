@@ -1,0 +1,61 @@
+"""The table across studies."""
+
+from pipelines.report.study_table import find_ranked_metric, summarise_studies
+from pipelines.report.table import Table
+from robustkd.study import comparison
+from robustkd.study.across import compare_studies
+from robustkd.study.comparison import Comparison
+from tests.pipelines.report.toy_studies import SCALED, study_with_known_labels, study_with_labels_as_given
+from tests.records import change_results
+
+
+def test_of_a_metric_that_is_better_lower_the_lowest_is_best() -> None:
+    comparisons = [comparison.compare(study_with_known_labels())]
+    assert find_ranked_metric(comparisons, "worst-recall") == "worst_recall"
+    assert find_ranked_metric(comparisons, "nll") == "nll"
+    table, ranks = compare_studies(comparisons, "nll")
+    best = table.set_index("method")["best"]
+    assert best[best].index.tolist() == ["hinton"], "0.540 is the least of those that a run ships"
+    assert ranks.loc["hinton", "rank"] == 1
+    assert table.set_index("method")["below"].to_dict()["hinton"] is False
+
+
+def table_of(metric: str, *comparisons: Comparison) -> Table:
+    """The table across studies."""
+    (grid,) = (part for part in summarise_studies(comparisons, metric) if isinstance(part, Table))
+    return grid
+
+
+def test_only_shares_are_in_per_cent_in_titles_and_cells() -> None:
+    study = change_results(
+        study_with_labels_as_given(), lambda run: {"last": run.last.model_copy(update={"scaled": SCALED})}
+    )
+    compared = comparison.compare(study)
+    for figure, title, cell in (
+        ("nll_scaled", "NLL after temperature scaling, mean", "0.300 ± 0.000"),
+        ("clean_nll", "NLL, clean part, mean", "1.000 ± 0.000"),
+        ("clean_brier", "Brier, clean part, mean", "0.250 ± 0.000"),
+        ("ece_scaled", "ECE after temperature scaling, mean", "2.0 ± 0.0"),
+        ("clean_accuracy", "accuracy, clean part, mean", "75.0 ± 0.0"),
+    ):
+        grid = table_of(figure, compared)
+        assert grid.title.startswith(title)
+        assert grid.title.endswith(", per cent") == (figure in ("ece_scaled", "clean_accuracy"))
+        rows = {row.cells[0].text: row.cells[1].full_text for row in grid.rows}
+        assert rows["baseline"] == cell, figure
+
+
+def test_ranks_are_among_the_methods_that_every_study_has_whole() -> None:
+    whole, part = study_with_known_labels(), study_with_known_labels()
+    part = part._replace(results=[r for r in part.results if r.run.method not in ("dml", "hinton+balanced")])
+    pages = {}
+    for name, study in (("part", part), ("nothing", part._replace(results=part.results[:10]))):
+        pages[name] = summarise_studies([comparison.compare(whole), comparison.compare(study)])
+    (grid,) = (part for part in pages["part"] if isinstance(part, Table))
+    rows = {row.cells[0].text: row.cells[-1].text for row in grid.rows}
+    assert rows == {
+        **{"teacher": "-", "baseline, stopped early": "-", "dml": "-", "hinton+balanced": "-"},
+        **{"hinton": "1.00", "baseline": "2.00", "baseline+balanced": "3.00"},
+    }
+    assert "Ranks, 1 the best, are among the 3 methods that every study has with all its seeds." in pages["part"]
+    assert "No ranks: there are not two methods that every study has with all its seeds." in pages["nothing"]

@@ -1,0 +1,40 @@
+"""The table of verdicts."""
+
+import re
+
+from pipelines.report.renderers.terminal import render_text
+from pipelines.report.summary import summarise_study
+from pipelines.report.table import Table
+from robustkd.study import comparison
+from robustkd.study.results import LoadedStudy
+from tests.pipelines.report.toy_studies import (
+    make_toy_record,
+    make_toy_result,
+    study_with_known_labels,
+    summarise_toy_study,
+)
+
+
+def test_identical_results_of_three_seeds_have_no_interval() -> None:
+    runs = [make_toy_result(method, seed) for method in ("baseline", "dml") for seed in range(3)]
+    text = render_text(summarise_toy_study(LoadedStudy(make_toy_record(["baseline", "dml"], 3), runs, {})))
+    assert re.search(r"dml +baseline +0\.0 +- +", text)
+    assert "[0.0, 0.0]" not in text
+
+
+def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
+    runs = [make_toy_result(method, seed) for method in ("baseline", "hinton") for seed in range(10)]
+    ten_seeds = LoadedStudy(make_toy_record(["baseline", "hinton"], 10), runs, {})
+    for study, has_bootstrap in ((study_with_known_labels(), False), (ten_seeds, True)):
+        compared = comparison.compare(study)
+        (grid,) = (
+            p for p in summarise_study(compared) if isinstance(p, Table) and p.title.startswith("what the seeds")
+        )
+        titles = [column.title for column in grid.columns]
+        assert ("bootstrap" in titles) == has_bootstrap
+        cells = dict(zip(titles, (cell.text for cell in grid.rows[0].cells), strict=True))
+        assert cells["verdict"] == "better"
+        assert [column.title for column in grid.columns if column.is_text] == ["method", "reference", "verdict"]
+        if has_bootstrap:
+            row = compared.verdicts.loc["hinton"]
+            assert cells["bootstrap"] == f"[{100 * row['boot_low']:+.1f}, {100 * row['boot_high']:+.1f}]"

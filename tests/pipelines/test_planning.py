@@ -1,0 +1,80 @@
+"""Planning: what identifies a study, what its seeds draw, and what is refused before anything is trained."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import cli, planning
+from robustkd.errors import UsageError
+from robustkd.methods import METHODS
+from robustkd.study.results import StudyRecord, read_document
+from tests.pipelines.toys import find_study, parse_options, study_arguments
+
+
+def test_each_seed_draws_its_own_noise_on_the_same_rows(data: Path) -> None:
+    cli.main(study_arguments("prepare", data, seeds="2"))
+    where = find_study()
+    first, second = (pd.read_csv(where / f"manifest-{seed}.csv") for seed in (0, 1))
+    assert (first["row"] == second["row"]).all()
+    assert (first["label"] != second["label"]).any(), "each seed draws noise of its own"
+    assert (first[first["split"] == "test"] == second[second["split"] == "test"]).all(axis=None), (
+        "the test set is left alone"
+    )
+    train = first[first["split"] == "train"]
+    labels = np.load(data)["y"]
+    assert (labels[train["row"]] != train["label"]).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_another_recipe_is_another_study(data: Path) -> None:
+    cli.main(study_arguments("prepare", data))
+    cli.main(study_arguments("prepare", data, lr="0.05"))
+    cli.main(study_arguments("prepare", data, seeds="2"))  # more of the same study
+    assert len(list(Path("studies").glob("*/study.json"))) == 2
+
+
+def test_all_stands_for_the_methods_that_the_networks_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(study_arguments("run", data, methods="all", teacher="resnet8x4", epochs="1"))
+    assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
+    record = read_document(find_study() / "study.json", StudyRecord)
+    assert record.methods == [word for word in METHODS if word != "fsp"]
+    assert record.options.methods == "all", "options are recorded as given"
+    assert {path.name for path in (find_study() / "runs").iterdir()} == {
+        f"{w}-seed0" for w in (*record.methods, "teacher")
+    }
+    with pytest.raises(SystemExit) as refused:
+        cli.main(study_arguments("prepare", data, methods="hinton,fsp", teacher="resnet8x4", out="other"))
+    assert refused.value.code
+    with pytest.raises(SystemExit) as refused:  # what nobody can do is refused for all
+        cli.main(study_arguments("prepare", data, methods="all", student="torchvision:vgg11", out="other"))
+    assert refused.value.code
+    assert not list(Path("other").glob("*/study.json"))
+
+
+def test_a_changed_file_of_a_scenario_gives_another_study(data: Path) -> None:
+    labels = np.load(data)["y"]
+    mine = Path("mine.csv")
+    words = study_arguments("prepare", data, scenario="human(column=me, file=mine.csv)", held_out="0.2")
+    drawn = []
+    for row in (None, "train", "held_out"):  # one label changed, of a training or of a held-out row
+        given = labels.copy()
+        if row is not None:
+            chosen = getattr(drawn[0].drawn[0], row).rows[0]
+            given[chosen] = (given[chosen] + 1) % 3
+        mine.write_text("me\n" + "\n".join(map(str, given)) + "\n")
+        os.utime(mine, (len(drawn), len(drawn)))  # within the second, as a test is
+        drawn.append(planning.draft_study(parse_options(words)))
+    assert len({draft.plan.folder for draft in drawn}) == 3
+
+
+def test_a_study_whose_scenario_draws_something_else_is_refused(data: Path) -> None:
+    words = study_arguments("prepare", data, seeds="2")
+    cli.main(words)
+    card = find_study() / "manifest-1.json"
+    before = json.loads(card.read_text())
+    card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
+    with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh starts again"):
+        planning.draft_study(parse_options(words)).write()

@@ -1,0 +1,137 @@
+"""A command at work on a study: its lock, progress, failures and the runs that it logs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines import cli, session, tracking
+from pipelines.planning import draft_study
+from robustkd.errors import ExecutionError, UsageError
+from robustkd.study import scheduler
+from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Plan, Progress, Report, Run, Settings, list_runs
+from robustkd.study.results import write_document
+from tests.pipelines.documents import make_result, make_training
+from tests.pipelines.toys import find_study, parse_options, study_arguments
+
+
+def test_a_second_command_on_a_study_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(study_arguments("prepare", data))
+    with session.study_lock(find_study()), pytest.raises(SystemExit) as refused:
+        cli.main(study_arguments("run", data))
+    assert refused.value.code == 2
+    assert "another command is at work on this study" in capsys.readouterr().err
+    assert not (find_study() / "runs").exists()
+
+
+class Recorder:
+    """A tracker that records its calls."""
+
+    location = "nowhere"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **keywords: self.calls.append((name, *arguments, *keywords.items()))
+
+
+def make_plan(folder: Path, **options: Any) -> Plan:
+    given = StudyOptions(scenario="clean", methods="baseline", seeds=2, **options)
+    return Plan(given, Settings.of(given, "cpu", False, (0.5,), (0.5,)), folder, None, None, 1, 1)
+
+
+def write_result(plan: Plan, run: Run, finished: float = 1000.0) -> None:
+    """Write the files of a finished run that took three seconds, without training it."""
+    folder = plan.run_folder(run)
+    folder.mkdir(parents=True)
+    labels = np.array([0, 1, 2])
+    training = make_training(finished=finished, seconds=3.0)
+    write_document(folder / "result.json", make_result(run.name, run.key, labels, np.eye(3), training=training))
+    (folder / "epochs.csv").write_text(
+        "epoch,phase,seconds,ce,accuracy,held_out_accuracy\n1,train,1.5,0.9,0.5,0.4\n2,train,3.0,0.7,0.75,0.6\n"
+    )
+
+
+def test_a_finished_run_is_logged_with_its_epochs_and_dates(tmp_path: Path) -> None:
+    plan, tracker = make_plan(tmp_path / "study-1234"), Recorder()
+    run = list_runs(plan.options, False)[0]
+    write_result(plan, run)
+    session.log_finished(plan, run, tracker)
+    start, *epochs, end = tracker.calls
+    tags = {"role": "student", "method": "baseline", "seed": "0"}
+    assert start == ("start_run", run.name, tags, {}, ("reused_from", "study-1234"), ("began", 997.0))
+    assert epochs == [
+        ("log_epoch", run.name, 1, {"seconds": 1.5, "train/ce": 0.9, "test/accuracy": 0.5, "held_out/accuracy": 0.4}),
+        ("log_epoch", run.name, 2, {"seconds": 3.0, "train/ce": 0.7, "test/accuracy": 0.75, "held_out/accuracy": 0.6}),
+    ]
+    assert end[:3] == ("finish_run", run.name, plan.run_folder(run))
+
+
+def test_a_run_that_is_logged_again_refers_to_its_first_run(tmp_path: Path) -> None:
+    plan, tracker = make_plan(tmp_path), Recorder()
+    run = list_runs(plan.options, False)[0]
+    write_result(plan, run)
+    (plan.run_folder(run) / "tracked.json").write_text('{"run_id": "first"}')
+    session.log_finished(plan, run, tracker)
+    assert ("reused_from", "first") in tracker.calls[0]
+
+
+def test_failures_are_raised_together_after_the_other_runs_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, tracker = make_plan(tmp_path), Recorder()
+    first, second = list_runs(plan.options, False)
+
+    def execute(plan: Plan, runs: Sequence[Run], report: Report) -> Iterator[tuple[Run, ExecutionError | None]]:
+        row = {"epoch": 1, "phase": "train", "ce": 0.5, "accuracy": 0.25}
+        report(Progress(second, 1, 2, row))
+        yield second, ExecutionError("the term 'ce' is nan")
+        write_result(plan, first)
+        yield first, None
+
+    monkeypatch.setattr(scheduler, "execute_runs", execute)
+    with pytest.raises(ExecutionError, match=r"^1 of 2 runs failed; baseline-seed1: the term 'ce' is nan$"):
+        session.execute_and_track(plan, [first, second], tracker)
+    assert [call[:2] for call in tracker.calls] == [
+        ("start_run", second.name),
+        ("log_epoch", second.name),
+        ("fail_run", second.name),
+        ("start_run", first.name),
+        ("finish_run", first.name),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["tracked as nowhere", "2 runs to do"]
+    assert lines[2].startswith("[1/2] baseline-seed1: failed: the term 'ce' is nan (")
+    assert lines[3].startswith("[2/2] baseline-seed0: accuracy 1.000 (")
+
+
+def test_a_stage_is_refused_without_the_networks_that_it_builds_on(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    with pytest.raises(UsageError, match=r"^baseline-seed0 is not trained yet: run `robustkd teacher` with the same"):
+        session.refuse_untrained(plan, list_runs(plan.options, False), "teacher")
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_session_closes_its_tracked_run_and_its_lock(
+    failed: bool, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Recorder()
+    monkeypatch.setattr(tracking, "open_tracker", lambda *_, **__: tracker)
+    draft = draft_study(parse_options(study_arguments("prepare", data)))
+    with suppress(KeyError), session.open_session(draft, "prepare", sweep="two of them") as (plan, _):
+        assert (plan.folder / "study.json").exists()
+        with pytest.raises(UsageError, match="another command is at work"), session.study_lock(plan.folder):
+            pass
+        if failed:
+            raise KeyError
+    start, end = tracker.calls
+    assert start[:2] == ("start_study", f"{plan.folder.name} (prepare)")
+    assert dict(start[2:])["tags"] == {"stage": "prepare", "study": plan.folder.name, "sweep": "two of them"}
+    assert end == ("finish_study", None, ("failed", failed))
+    with session.study_lock(plan.folder):
+        pass

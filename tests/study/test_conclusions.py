@@ -1,0 +1,121 @@
+"""What a comparison says in sentences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustkd.evaluation.results import FitMetrics
+from robustkd.study import comparison, conclusions
+from robustkd.study.comparison import Comparison
+from tests.records import change_results, make_net, make_record, make_result
+from tests.study.example_studies import balanced_accuracies, example_study, run_result, with_noisy_test_labels
+
+
+def test_verdicts_on_request_say_that_test_labels_are_treated_as_clean() -> None:
+    compared = comparison.compare(with_noisy_test_labels(0), trust=True)
+    assert compared.verdicts["verdict"].tolist() == ["better"]
+    assert "treated as clean, as requested" in conclusions.verdict_rule(compared, trust=True)[0]
+
+
+def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
+    compared = comparison.compare(example_study())
+    assert compared.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(
+        np.mean(balanced_accuracies(example_study(), "hinton")) - 0.9
+    )
+    only = "only than an overtrained baseline: stopped early it does at least as well"
+    assert conclusions.question_and_answer(compared)[1].startswith("Better: hinton (+4.")
+    assert f"points), but {only};" in conclusions.question_and_answer(compared)[1]
+    table = compared.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.0, -0.01])
+    assert f"points), but 2 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=table))[1]
+
+
+def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
+    partly = example_study(known_training=(40, 100))
+    fit = FitMetrics(known=40, corrupted=0, foreign=0, metrics={})
+    partly_known = comparison.compare(change_results(partly, lambda r: {"fit": fit}))
+    assert conclusions.may_have_noisy_training_labels(partly_known), "60 rows are not known"
+    known = comparison.compare(change_results(example_study(), lambda r: {"fit": fit}))
+    assert not conclusions.may_have_noisy_training_labels(known)
+    wrong = fit.model_copy(update={"corrupted": 1})
+    assert conclusions.may_have_noisy_training_labels(
+        comparison.compare(change_results(example_study(), lambda r: {"fit": wrong}))
+    )
+
+
+def with_verdicts(differences: dict[str, float], verdict: str = "better") -> Comparison:
+    """Return a comparison with these differences from the baseline, none of which early stopping explains."""
+    compared = comparison.compare(example_study(["baseline", "hinton"]))
+    row = compared.verdicts.loc["hinton"]
+    table = pd.DataFrame(dict.fromkeys(differences, row)).T
+    return compared._replace(
+        verdicts=table.assign(difference=pd.Series(differences), verdict=verdict, difference_stopped=0.01)
+    )
+
+
+def test_an_answer_names_the_four_largest_differences_in_their_order() -> None:
+    differences = {"a": 0.01, "b": 0.05, "c": 0.03, "d": 0.02, "e": 0.04, "f": 0.001}
+    question, answer = conclusions.question_and_answer(with_verdicts(differences))
+    assert question == "Did any of 6 methods beat plain training on pets under noise0.4?"
+    methods = "b (+5.0 points), e (+4.0 points), c (+3.0 points), d (+2.0 points), and 2 more"
+    assert answer == f"Better: {methods} (balanced accuracy)."
+    negative = {name: -value for name, value in differences.items()}
+    _, answer = conclusions.question_and_answer(with_verdicts(negative, "worse"))
+    assert answer.startswith("No method was shown to be better; worse: b (-5.0 points), e (-4.0 points)")
+
+
+def test_a_question_about_one_method_is_answered_about_it() -> None:
+    question, answer = conclusions.question_and_answer(comparison.compare(example_study(["baseline", "hinton"])))
+    assert question == "Did the method beat plain training on pets under noise0.4?"
+    assert answer.startswith("Better: hinton (+")
+
+
+def test_without_a_verdict_an_answer_claims_mean_differences_only() -> None:
+    study = example_study(["baseline", "hinton", "sp"], seeds=3)
+    early = change_results(study, lambda r: {"early": None})
+    _, answer = conclusions.question_and_answer(comparison.compare(early))
+    assert answer.startswith("No verdict, because there are too few seeds: ")
+    assert "are above their baseline on average, the best is hinton (+" in answer
+    assert "stopped early" not in answer
+    _, answer = conclusions.question_and_answer(comparison.compare(study))
+    assert answer.endswith("; but the baseline, stopped early, does as well as 1 of these.")
+    worse = change_results(
+        study, lambda r: {} if r.run.method == "baseline" else {"last": make_net({"cat": 0.1, "dog": 0.1})}
+    )
+    _, answer = conclusions.question_and_answer(comparison.compare(worse))
+    assert "none is above its baseline on average, the closest is" in answer
+
+
+def test_test_labels_have_a_caveat_unless_they_are_known() -> None:
+    assert conclusions.test_label_caveat(make_record(["baseline"], 1)) == ""
+    unknown = make_record(["baseline"], 1, truth_known=False, known_test=(0, 80))
+    assert conclusions.test_label_caveat(unknown) == "test labels as given: they are not known to be clean"
+    partly = make_record(["baseline"], 1, truth_known=False, known_test=(20, 80))
+    assert conclusions.test_label_caveat(partly).endswith("the clean part is 20 of 80 rows with a clean label")
+
+
+def test_trust_in_test_labels_is_as_requested_now_or_else_by_the_study() -> None:
+    for asked in (False, True):
+        record = make_record(["baseline"], 1, {"trust_test_labels": asked})
+        assert conclusions.trusts_test_labels(record) is asked
+        assert conclusions.trusts_test_labels(record, trust=not asked) is not asked
+
+
+def test_corruptions_are_undefined_where_they_were_measured_without_a_result() -> None:
+    net = make_net({"cat": 0.5, "dog": 0.5})
+    absent, undefined, measured = (
+        make_result("student", "baseline", 0, net, corruptions=corruptions)
+        for corruptions in (None, {}, {"noise": {"1": 0.5}})
+    )
+    assert conclusions.has_undefined_corruptions([absent, undefined])
+    assert not conclusions.has_undefined_corruptions([absent, measured])
+
+
+def test_a_teacher_shared_by_all_seeds_limits_the_interval() -> None:
+    study = example_study()
+    teacher = run_result("teacher", "baseline+ce", 0, 0.9, 0.9)
+    shared = comparison.compare(study._replace(results=[*study.results, teacher]))
+    assert (
+        "the randomness of training and scenario, for one teacher, on this test set"
+        in conclusions.verdict_rule(shared)[1]
+    )
+    assert "one teacher" not in conclusions.verdict_rule(comparison.compare(study))[1]
