@@ -13,6 +13,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     if getattr(option, "numprocesses", 0) is not None:  # given with -n, or without the plugin
         return
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker, which must not start workers of its own
+        return
     single_files = any(argument.partition("::")[0].endswith(".py") for argument in config.args)
     on_gpu = "gpu" in option.markexpr.replace("not gpu", "")
     if not (single_files or on_gpu or option.collectonly or option.usepdb):
