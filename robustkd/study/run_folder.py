@@ -37,18 +37,23 @@ ARRAYS = ("test-last", "test-early", "fit-last")
 
 
 class FileCheckpointer:
-    """Keeps the state of an unfinished run in a file."""
+    """Keeps the state of an unfinished run in a file.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.interval = path, SAVE_EVERY
+    Args:
+        version: of the method's results; the state of another version is ignored.
+    """
+
+    def __init__(self, path: Path, version: str) -> None:
+        self.path, self.version, self.interval = path, version, SAVE_EVERY
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None."""
-        return checkpoint.load_checkpoint(self.path) if self.path.exists() else None
+        state = checkpoint.load_checkpoint(self.path) if self.path.exists() else {}
+        return state if state.get("version") == self.version else None
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state."""
-        checkpoint.save_checkpoint(self.path, state)
+        checkpoint.save_checkpoint(self.path, {**state, "version": self.version})
 
     def clear(self) -> None:
         """Remove the saved state."""
@@ -156,7 +161,7 @@ def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
     """Train a run and write its network and history."""
     folder, data = plan.run_folder(run), load_views(plan, run.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpointer = FileCheckpointer(folder / "unfinished.pt")
+    checkpointer = FileCheckpointer(folder / "unfinished.pt", method_version(run.method))
     trained = train(
         data,
         run,
