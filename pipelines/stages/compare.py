@@ -26,9 +26,9 @@ from pipelines.report.summary import summarise_study
 from pipelines.report.table import Page
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.study.across import compare_studies, study_labels
-from robustkd.study.comparison import HEADLINE, Comparison, compare
+from robustkd.study.comparison import HEADLINE, Comparison, compare_runs
 from robustkd.study.conclusions import trusts_test_labels
-from robustkd.study.results import load_study
+from robustkd.study.results import read_study
 
 SET_ASIDE = re.compile(r"\.\d{8}-\d{6}")  # the end of the name of a folder that --fresh replaced
 COMPARISON_TABLES = {  # the fields of a comparison that are written as tables, by the names of their files
@@ -231,8 +231,8 @@ def find_study_folders(folder: Path) -> list[Path]:
 
 def load_comparison(study: Path | str, trust: bool | None = None) -> Comparison:
     """Load and compare one study, from its folder or by its MLflow run id."""
-    loaded = tracking.load_record(study) if isinstance(study, str) else load_study(study)
-    return compare(loaded, trusts_test_labels(loaded.record, trust))
+    loaded = tracking.load_record(study) if isinstance(study, str) else read_study(study)
+    return compare_runs(loaded, trusts_test_labels(loaded.record, trust))
 
 
 def collect_tables(comparison: Comparison) -> dict[str, pd.DataFrame]:

@@ -19,11 +19,11 @@ def main(options: StudyOptions, *, dry_run: bool = False) -> None:
     if dry_run:
         print_forecast(draft)
         return
-    run_study(draft)
+    run_stages(draft)
     compare.show_study(draft.plan.folder)
 
 
-def run_study(draft: Draft, sweep: str | None = None) -> None:
+def run_stages(draft: Draft, sweep: str | None = None) -> None:
     """Run all stages of a study, which may be one of a sweep.
 
     Raises:

@@ -237,7 +237,7 @@ def run_studies(sweep: Sweep) -> None:
         console.print(f"study {number} of {len(sweep.studies)}: {study.title}", markup=False)
         sweep.failures.pop(study.folder, None)
         try:
-            run.run_study(planning.draft_study(study.options), sweep.name)
+            run.run_stages(planning.draft_study(study.options), sweep.name)
             sweep.finished.add(study.folder)
         except BrokenPipeError:  # the output is not read any more, as in `| head`
             raise

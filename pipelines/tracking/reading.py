@@ -1,4 +1,4 @@
-"""Studies read from MLflow, as `robustkd.study.results.load_study` reads them from a folder.
+"""Studies read from MLflow, as `robustkd.study.results.read_study` reads them from a folder.
 
 A study's parent run has its record (config.json), and each finished child run has its result.json and epochs.csv. A study that
 was started several times has several parent runs; its record is read from all of them, including those that were stopped.

@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
     folder: Path | None = None
 
 
-def compare(study: LoadedStudy, trust: bool = False) -> Comparison:
+def compare_runs(study: LoadedStudy, trust: bool = False) -> Comparison:
     """Compare the methods and seeds that a study was last asked for, as far as they are finished.
 
     Args:

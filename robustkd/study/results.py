@@ -267,7 +267,7 @@ def parse_document(text: str, model: type[Model], source: str) -> Model:
         raise UsageError(f"{source}: this file is damaged: '{where}' is missing or wrong in it; {REBUILD}") from None
 
 
-def load_study(folder: Path) -> LoadedStudy:
+def read_study(folder: Path) -> LoadedStudy:
     """Read a study's folder.
 
     Raises:

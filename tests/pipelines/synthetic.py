@@ -103,7 +103,7 @@ def loaded_study(
 
 def compared_study(*arguments: Any, **options: Any) -> Comparison:
     """Return the comparison of a synthetic study."""
-    return comparison.compare(loaded_study(*arguments, **options))
+    return comparison.compare_runs(loaded_study(*arguments, **options))
 
 
 def study_folder(folder: Path, methods: tuple[str, ...] = ("baseline", "hinton"), seed_count: int = 2) -> Path:

@@ -14,7 +14,7 @@ def short_study(scenario: str, lift: dict[str, float]) -> Comparison:
     """Return a study of five seeds in which each method is better than 0.5 by a constant."""
     results = [run_result("student", m, s, 0.5 + lift[m] + s / 100, 0.5 + lift[m]) for m in lift for s in range(5)]
     results.append(run_result("teacher", "baseline+ce", 0, 0.99, 0.99))
-    return comparison.compare(LoadedStudy(make_record([*lift], 5, {"scenario": scenario}), results, {}))
+    return comparison.compare_runs(LoadedStudy(make_record([*lift], 5, {"scenario": scenario}), results, {}))
 
 
 def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
@@ -35,7 +35,7 @@ def test_ranks_are_averaged_over_the_studies_that_have_the_method() -> None:
 
 
 def test_a_verdict_is_shown_only_for_its_own_metric() -> None:
-    study = comparison.compare(example_study())
+    study = comparison.compare_runs(example_study())
     by_metric = {
         name: compare_studies([study], name).table.set_index("method")
         for name in ("accuracy", "balanced_accuracy", "worst_recall")
@@ -63,7 +63,7 @@ def test_the_smallest_value_is_best_where_lower_is_better() -> None:
     nll = {"baseline": 0.3, "hinton": 0.2, "sp": 0.4}
     study = example_study([*nll])
     study = change_results(study, lambda r: {"last": make_net(r.last.recall, nll=nll[r.run.method])})
-    studies = compare_studies([comparison.compare(study)], "nll")
+    studies = compare_studies([comparison.compare_runs(study)], "nll")
     assert studies.ranks["rank"].to_dict() == {"hinton": 1, "baseline": 2, "sp": 3}
     table = studies.table.set_index("method")
     assert table.loc[list(nll), "best"].to_dict() == {"baseline": False, "hinton": True, "sp": False}
@@ -74,12 +74,12 @@ def test_the_smallest_value_is_best_where_lower_is_better() -> None:
 def test_a_method_that_is_not_finished_is_listed_but_not_ranked() -> None:
     study = example_study(["baseline", "hinton", "sp"])
     study = study._replace(results=[r for r in study.results if (r.run.method, r.run.seed) != ("hinton", 4)])
-    studies = compare_studies([comparison.compare(study)])
+    studies = compare_studies([comparison.compare_runs(study)])
     assert set(studies.ranks.index) == {"baseline", "sp"}
     assert studies.table.set_index("method").loc["hinton", "seeds"] == 4
 
 
 def test_a_study_without_the_metric_is_left_out() -> None:
-    study = comparison.compare(example_study(["baseline", "hinton"]))
+    study = comparison.compare_runs(example_study(["baseline", "hinton"]))
     studies = compare_studies([study], "fgsm 8/255")
     assert len(studies.table) == len(studies.ranks) == 0

@@ -10,7 +10,7 @@ from scipy import stats
 
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.study import comparison, conclusions
-from robustkd.study.results import RunResult, TrainingInfo, load_study, write_document
+from robustkd.study.results import RunResult, TrainingInfo, read_study, write_document
 from tests.records import change_results, make_cost, make_net, make_record, make_training
 from tests.study.example_studies import balanced_accuracies, example_study, run_result, with_noisy_test_labels
 
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_summary_is_means_and_deviations_over_seeds(folder: Path) -> None:
-    summary = comparison.compare(load_study(folder)).summary
+    summary = comparison.compare_runs(read_study(folder)).summary
     assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early", "hinton"]
     assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.6)  # (0.7 + 0.5) / 2
     assert summary.loc["baseline", "accuracy_std"] == pytest.approx(0.2 / 2**0.5)
@@ -51,7 +51,7 @@ def test_the_summary_is_means_and_deviations_over_seeds(folder: Path) -> None:
 
 
 def test_differences_are_paired_by_seed(folder: Path) -> None:
-    table = comparison.compare(load_study(folder)).per_class
+    table = comparison.compare_runs(read_study(folder)).per_class
     assert table.columns.tolist() == ["baseline recall", "hinton - baseline"]
     assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])  # cat: +0.1, +0.2; dog: -0.1, 0.0
 
@@ -81,35 +81,35 @@ def test_without_a_baseline_there_are_recalls() -> None:
 
 
 def test_plain_training_is_told_along_the_run(folder: Path) -> None:
-    along = comparison.compare(load_study(folder)).progress
+    along = comparison.compare_runs(read_study(folder)).progress
     assert along.index.tolist() == ["epoch 2", "epoch 4", "epoch 8"]
     assert along["mean"].tolist() == pytest.approx([0.62, 0.64, 0.68])
 
 
 def test_auxiliary_predictions_have_a_row_after_their_model(folder: Path) -> None:
     study = change_results(
-        load_study(folder),
+        read_study(folder),
         lambda r: (
             {"auxiliary": {"ensemble": make_net({"cat": 0.3, "dog": 0.3}, accuracy=0.3 + r.run.seed / 10)}}
             if r.run.method == "baseline"
             else {}
         ),
     )
-    summary = comparison.compare(study).summary
+    summary = comparison.compare_runs(study).summary
     assert list(summary.index) == ["teacher", "baseline", "baseline, ensemble", "baseline, stopped early", "hinton"]
     assert summary.loc["baseline, ensemble", "accuracy_mean"] == pytest.approx(0.35)
 
 
 def test_seeds_and_methods_that_were_not_requested_are_left_out(folder: Path) -> None:
     write_document(folder / "study.json", make_record(["baseline"], 1))
-    summary = comparison.compare(load_study(folder)).summary
+    summary = comparison.compare_runs(read_study(folder)).summary
     assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early"]
     assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.7)
 
 
 def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) -> None:
-    study = load_study(folder)
-    assert not [name for name in comparison.compare(study).summary if "memorised" in name or "clean" in name]
+    study = read_study(folder)
+    assert not [name for name in comparison.compare_runs(study).summary if "memorised" in name or "clean" in name]
     known = {("hinton", 0): (0.2, 0.25), ("hinton", 1): (0.4, 0.75), ("baseline", 0): (0.5, 0.5)}
 
     def clean(r: RunResult) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) 
             "clean": make_net({"cat": cat, "dog": None}, support=[7, 0], accuracy=0.5),
         }
 
-    made = comparison.compare(change_results(study, clean))
+    made = comparison.compare_runs(change_results(study, clean))
     assert made.summary.loc["hinton", "memorised_mean"] == pytest.approx(0.3)
     assert made.summary.loc["hinton", "clean_accuracy_mean"] == 0.5
     assert made.summary.loc[["teacher", "baseline, stopped early"], "memorised_mean"].isna().all()
@@ -133,7 +133,7 @@ def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) 
 
 def test_verdicts_are_of_paired_tests_against_the_baseline_with_the_same_criterion() -> None:
     record = example_study()
-    table = comparison.compare(record).verdicts
+    table = comparison.compare_runs(record).verdicts
     assert table.index.tolist() == ["hinton", "hinton+balanced", "sp"]
     assert table["reference"].tolist() == ["baseline", "baseline+balanced", "baseline"]
     assert table["verdict"].tolist() == ["better", "identical", "no difference shown"]
@@ -151,32 +151,35 @@ def test_verdicts_are_of_paired_tests_against_the_baseline_with_the_same_criteri
 def test_the_order_of_results_does_not_matter() -> None:
     record = example_study()
     turned = record._replace(results=record.results[::-1])
-    one, other = comparison.compare(record), comparison.compare(turned)
+    one, other = comparison.compare_runs(record), comparison.compare_runs(turned)
     for name in ("summary", "verdicts", "classes", "per_class"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), obj=name)
 
 
 def test_more_methods_make_a_verdict_harder() -> None:
-    alone, beside = comparison.compare(example_study(["baseline", "hinton"])), comparison.compare(example_study())
+    alone, beside = (
+        comparison.compare_runs(example_study(["baseline", "hinton"])),
+        comparison.compare_runs(example_study()),
+    )
     assert alone.verdicts.loc["hinton", "p"] == beside.verdicts.loc["hinton", "p"]
     assert alone.verdicts.loc["hinton", "p_holm"] < beside.verdicts.loc["hinton", "p_holm"]
 
 
 def test_four_seeds_give_no_verdict() -> None:
-    made = comparison.compare(example_study(seeds=4))
+    made = comparison.compare_runs(example_study(seeds=4))
     assert set(made.verdicts["verdict"]) == {"too few seeds"}
     assert made.verdicts["low"].notna().any(), "their interval is told all the same"
     assert "No verdict, because there are too few seeds: 1 of 3 are above" in conclusions.question_and_answer(made)[1]
 
 
 def test_ten_seeds_have_a_bootstrap_beside() -> None:
-    row = comparison.compare(example_study(seeds=10)).verdicts.loc["hinton"]
+    row = comparison.compare_runs(example_study(seeds=10)).verdicts.loc["hinton"]
     assert row["low"] < row["boot_low"] < row["difference"] < row["boot_high"] < row["high"]
 
 
 @pytest.mark.parametrize("rows", [0, 29])
 def test_labels_as_given_withhold_the_verdict(rows: int) -> None:
-    made = comparison.compare(with_noisy_test_labels(rows))
+    made = comparison.compare_runs(with_noisy_test_labels(rows))
     assert made.verdicts["verdict"].tolist() == ["withheld"]
     assert made.verdicts["metric"].tolist() == ["balanced_accuracy"]
     assert "30 test rows of each class with a clean label, or --trust-test-labels" in conclusions.verdict_rule(made)[0]
@@ -185,7 +188,7 @@ def test_labels_as_given_withhold_the_verdict(rows: int) -> None:
 
 
 def test_thirty_clean_rows_of_each_class_decide() -> None:
-    made = comparison.compare(with_noisy_test_labels(30, flip=0.2))
+    made = comparison.compare_runs(with_noisy_test_labels(30, flip=0.2))
     assert made.verdicts.loc["hinton", "metric"] == "clean_balanced_accuracy"
     assert made.verdicts.loc["hinton", "verdict"] == "worse", "on labels as given it would be better"
     assert "on the test rows with a clean label" in conclusions.verdict_rule(made)[0]
@@ -193,7 +196,7 @@ def test_thirty_clean_rows_of_each_class_decide() -> None:
 
 def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
     record = example_study()
-    table = comparison.compare(record).classes
+    table = comparison.compare_runs(record).classes
     assert table[["method", "class"]].values.tolist() == [
         [method, name] for method in ("hinton", "hinton+balanced", "sp") for name in ("cat", "dog")
     ]
@@ -207,18 +210,18 @@ def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
 
 def test_a_class_without_test_rows_is_no_question() -> None:
     record = change_results(example_study(), lambda r: {"last": make_net({"cat": r.last.recall["cat"], "dog": None})})
-    table = comparison.compare(record).classes
+    table = comparison.compare_runs(record).classes
     assert table.loc[table["class"] == "dog", ["recall", "difference", "p", "q"]].isna().all(axis=None)
     cats = table[table["class"] == "cat"]
     assert cats["q"].tolist() == pytest.approx(stats.false_discovery_control(cats["p"]).tolist())
 
 
 def test_nothing_to_compare_is_said() -> None:
-    lone = comparison.compare(example_study(["hinton", "sp"]))
+    lone = comparison.compare_runs(example_study(["hinton", "sp"]))
     assert len(lone.verdicts) == len(lone.classes) == 0
     assert "no baseline" in conclusions.question_and_answer(lone)[1]
     assert conclusions.verdict_rule(lone) == []
-    nothing = comparison.compare(example_study()._replace(results=[]))
+    nothing = comparison.compare_runs(example_study()._replace(results=[]))
     assert len(nothing.summary) == 0
     assert nothing.verdicts["verdict"].tolist() == ["too few seeds"] * 3
     assert "finished" in conclusions.question_and_answer(nothing)[1]
@@ -237,7 +240,7 @@ def test_further_figures_have_columns_of_their_own() -> None:
             "cost": make_cost(seconds=2.0 + r.run.seed),
         },
     )
-    made = comparison.compare(record)
+    made = comparison.compare_runs(record)
     row = made.summary.loc["hinton"]
     figures = (
         "nll",
@@ -256,12 +259,14 @@ def test_further_figures_have_columns_of_their_own() -> None:
 
 def test_an_unfinished_study_takes_no_verdict_back() -> None:
     """What is missing counts as if it had shown nothing, and methods asked for before count too."""
-    whole = comparison.compare(example_study()).verdicts
+    whole = comparison.compare_runs(example_study()).verdicts
     record = example_study()
     part = record._replace(results=[r for r in record.results if r.run.method not in ("sp", "hinton+balanced")])
-    assert comparison.compare(part).verdicts.loc["hinton", "p_holm"] == pytest.approx(whole.loc["hinton", "p_holm"])
+    assert comparison.compare_runs(part).verdicts.loc["hinton", "p_holm"] == pytest.approx(
+        whole.loc["hinton", "p_holm"]
+    )
     fewer = record._replace(record=make_record(["baseline", "hinton"], 5))
-    made = comparison.compare(fewer)
+    made = comparison.compare_runs(fewer)
     assert made.verdicts.loc["hinton", "p_holm"] == pytest.approx(3 * made.verdicts.loc["hinton", "p"])
     assert "correction over the 3 compared" in conclusions.verdict_rule(made)[0]
 
@@ -269,13 +274,13 @@ def test_an_unfinished_study_takes_no_verdict_back() -> None:
 def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
     """Six seeds of two draws are two draws: averaged within each, they are too few for a verdict."""
     record = example_study(seeds=6, options={"data_seeds": 2})
-    made = comparison.compare(record)
+    made = comparison.compare_runs(record)
     d = np.subtract(balanced_accuracies(record, "hinton"), balanced_accuracies(record, "baseline"))
     theirs = stats.ttest_1samp([d[::2].mean(), d[1::2].mean()], 0)
     assert made.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [2, "too few seeds"]
     assert made.verdicts.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
     assert "seeds of one draw of the scenario averaged (2 draws)" in conclusions.verdict_rule(made)[1]
-    held = comparison.compare(example_study(seeds=6, options={"data_seeds": 1}))
+    held = comparison.compare_runs(example_study(seeds=6, options={"data_seeds": 1}))
     assert held.verdicts.loc["hinton", ["n", "verdict"]].tolist() == [6, "better"]
     assert "the randomness of training, for one draw of the scenario," in conclusions.verdict_rule(held)[1]
 
@@ -285,7 +290,7 @@ def test_the_clean_part_decides_about_classes_and_the_early_stop_too() -> None:
         with_noisy_test_labels(30, flip=0.2),
         lambda r: {"clean_early": make_net({"cat": 0.99, "dog": 0.99})} if r.early is not None else {},
     )
-    made = comparison.compare(record)
+    made = comparison.compare_runs(record)
     assert (made.classes["difference"] < 0).all(), "on labels as given they would be positive"
     assert made.classes["support"].tolist() == [30, 31]
     lost = np.mean(balanced_accuracies(record, "hinton")) - 0.2 - 0.99
@@ -296,8 +301,8 @@ def test_the_early_stopping_point_is_of_all_seeds_or_of_none() -> None:
     def training(seed: int) -> TrainingInfo:
         return make_training(early_epoch=10 + seed)
 
-    every = comparison.compare(change_results(example_study(), lambda r: {"training": training(r.run.seed)}))
+    every = comparison.compare_runs(change_results(example_study(), lambda r: {"training": training(r.run.seed)}))
     assert comparison.early_stopping_point(every) == pytest.approx((12.0, 0.9))
     some = change_results(example_study(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
-    assert comparison.early_stopping_point(comparison.compare(some)) is None
+    assert comparison.early_stopping_point(comparison.compare_runs(some)) is None
     assert comparison.early_stopping_point(every, "hinton") is None, "it was not stopped early"

@@ -12,13 +12,13 @@ from tests.study.example_studies import balanced_accuracies, example_study, run_
 
 
 def test_verdicts_on_request_say_that_test_labels_are_treated_as_clean() -> None:
-    compared = comparison.compare(with_noisy_test_labels(0), trust=True)
+    compared = comparison.compare_runs(with_noisy_test_labels(0), trust=True)
     assert compared.verdicts["verdict"].tolist() == ["better"]
     assert "treated as clean, as requested" in conclusions.verdict_rule(compared, trust=True)[0]
 
 
 def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
-    compared = comparison.compare(example_study())
+    compared = comparison.compare_runs(example_study())
     assert compared.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(
         np.mean(balanced_accuracies(example_study(), "hinton")) - 0.9
     )
@@ -32,19 +32,19 @@ def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
 def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
     partly = example_study(known_training=(40, 100))
     fit = FitMetrics(known=40, corrupted=0, foreign=0, metrics={})
-    partly_known = comparison.compare(change_results(partly, lambda r: {"fit": fit}))
+    partly_known = comparison.compare_runs(change_results(partly, lambda r: {"fit": fit}))
     assert conclusions.may_have_noisy_training_labels(partly_known), "60 rows are not known"
-    known = comparison.compare(change_results(example_study(), lambda r: {"fit": fit}))
+    known = comparison.compare_runs(change_results(example_study(), lambda r: {"fit": fit}))
     assert not conclusions.may_have_noisy_training_labels(known)
     wrong = fit.model_copy(update={"corrupted": 1})
     assert conclusions.may_have_noisy_training_labels(
-        comparison.compare(change_results(example_study(), lambda r: {"fit": wrong}))
+        comparison.compare_runs(change_results(example_study(), lambda r: {"fit": wrong}))
     )
 
 
 def with_verdicts(differences: dict[str, float], verdict: str = "better") -> Comparison:
     """Return a comparison with these differences from the baseline, none of which early stopping explains."""
-    compared = comparison.compare(example_study(["baseline", "hinton"]))
+    compared = comparison.compare_runs(example_study(["baseline", "hinton"]))
     row = compared.verdicts.loc["hinton"]
     table = pd.DataFrame(dict.fromkeys(differences, row)).T
     return compared._replace(
@@ -64,7 +64,7 @@ def test_an_answer_names_the_four_largest_differences_in_their_order() -> None:
 
 
 def test_a_question_about_one_method_is_answered_about_it() -> None:
-    question, answer = conclusions.question_and_answer(comparison.compare(example_study(["baseline", "hinton"])))
+    question, answer = conclusions.question_and_answer(comparison.compare_runs(example_study(["baseline", "hinton"])))
     assert question == "Did the method beat plain training on pets under noise0.4?"
     assert answer.startswith("Better: hinton (+")
 
@@ -72,16 +72,16 @@ def test_a_question_about_one_method_is_answered_about_it() -> None:
 def test_without_a_verdict_an_answer_claims_mean_differences_only() -> None:
     study = example_study(["baseline", "hinton", "sp"], seeds=3)
     early = change_results(study, lambda r: {"early": None})
-    _, answer = conclusions.question_and_answer(comparison.compare(early))
+    _, answer = conclusions.question_and_answer(comparison.compare_runs(early))
     assert answer.startswith("No verdict, because there are too few seeds: ")
     assert "are above their baseline on average, the best is hinton (+" in answer
     assert "stopped early" not in answer
-    _, answer = conclusions.question_and_answer(comparison.compare(study))
+    _, answer = conclusions.question_and_answer(comparison.compare_runs(study))
     assert answer.endswith("; but the baseline, stopped early, does as well as 1 of these.")
     worse = change_results(
         study, lambda r: {} if r.run.method == "baseline" else {"last": make_net({"cat": 0.1, "dog": 0.1})}
     )
-    _, answer = conclusions.question_and_answer(comparison.compare(worse))
+    _, answer = conclusions.question_and_answer(comparison.compare_runs(worse))
     assert "none is above its baseline on average, the closest is" in answer
 
 
@@ -113,9 +113,9 @@ def test_corruptions_are_undefined_where_they_were_measured_without_a_result() -
 def test_a_teacher_shared_by_all_seeds_limits_the_interval() -> None:
     study = example_study()
     teacher = run_result("teacher", "baseline+ce", 0, 0.9, 0.9)
-    shared = comparison.compare(study._replace(results=[*study.results, teacher]))
+    shared = comparison.compare_runs(study._replace(results=[*study.results, teacher]))
     assert (
         "the randomness of training and scenario, for one teacher, on this test set"
         in conclusions.verdict_rule(shared)[1]
     )
-    assert "one teacher" not in conclusions.verdict_rule(comparison.compare(study))[1]
+    assert "one teacher" not in conclusions.verdict_rule(comparison.compare_runs(study))[1]

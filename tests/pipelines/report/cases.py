@@ -15,17 +15,17 @@ def half_finished() -> Comparison:
     """A study with missing runs: all of one method, one seed of another."""
     study = synthetic.loaded_study(("baseline", "hinton", "dml"), 3)
     results = [r for r in study.results if r.run.method != "dml" and (r.run.method, r.run.seed) != ("hinton", 2)]
-    return comparison.compare(study._replace(results=results))
+    return comparison.compare_runs(study._replace(results=results))
 
 
 def not_started() -> Comparison:
-    return comparison.compare(synthetic.loaded_study()._replace(results=[], epochs={}))
+    return comparison.compare_runs(synthetic.loaded_study()._replace(results=[], epochs={}))
 
 
 def compare_changed(change: Callable[[RunResult], RunResult], **options: Any) -> Comparison:
     """Compare a study whose results have all been changed."""
     study = synthetic.loaded_study(**options)
-    return comparison.compare(study._replace(results=[change(result) for result in study.results]))
+    return comparison.compare_runs(study._replace(results=[change(result) for result in study.results]))
 
 
 def change_last(result: RunResult, **fields: Any) -> RunResult:
@@ -63,7 +63,7 @@ def labels_as_given(trust: bool = False) -> Comparison:
     study = synthetic.loaded_study(("baseline", "hinton"), 5)
     results = [r.model_copy(update={"clean": r.last.model_copy(update={"rows": 7})}) for r in study.results]
     record = study.record.model_copy(update={"truth_known": False, "known_test": (7, 60), "known_training": (5, 9)})
-    return comparison.compare(study._replace(record=record, results=results), trust)
+    return comparison.compare_runs(study._replace(record=record, results=results), trust)
 
 
 CASES = {

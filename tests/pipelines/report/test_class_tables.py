@@ -19,7 +19,7 @@ from tests.pipelines.report.toy_studies import (
 
 
 def test_of_many_methods_and_classes_the_page_names_those_it_shows() -> None:
-    compared = comparison.compare(large_study())
+    compared = comparison.compare_runs(large_study())
     text = " ".join(render_text(summarise_study(compared)).split())
     assert (
         "Shown: the 6 of 30 methods with the highest balanced accuracy; the 40 of 100 classes in which they differ most"
@@ -32,12 +32,12 @@ def test_of_many_methods_and_classes_the_page_names_those_it_shows() -> None:
 
 
 def test_recalls_of_a_class_without_test_rows_are_dashes() -> None:
-    compared = comparison.compare(study_with_labels_as_given())
+    compared = comparison.compare_runs(study_with_labels_as_given())
     (grid,) = (
         part for part in summarise_study(compared) if isinstance(part, Table) and part.title.startswith("recall")
     )
     assert [cell.text for cell in grid.rows[1].cells] == [CLASSES[1], "-", "-"]
-    overall = performance_table(comparison.compare(study_with_known_labels()))
+    overall = performance_table(comparison.compare_runs(study_with_known_labels()))
     assert overall is not None
     assert "worst three" not in [column.title for column in overall.columns], (
         "of three classes that is the balanced accuracy"

@@ -17,7 +17,7 @@ def compare_costs(**cost: Any) -> Comparison:
         for role in ("teacher", "student")
         for seed in range(2)
     ]
-    return comparison.compare(LoadedStudy(make_record(["baseline"], 2), runs, {}))
+    return comparison.compare_runs(LoadedStudy(make_record(["baseline"], 2), runs, {}))
 
 
 def test_costs_are_means_over_the_seeds() -> None:

@@ -25,7 +25,7 @@ def compare_two_seeds() -> Comparison:
     second = second.model_copy(update={"confusion": [[40, 0], [0, 0]]})
     runs = [make_result("student", "baseline", seed, net) for seed, net in enumerate((first, second))]
     runs += [make_result("teacher", "baseline", seed, make_net({"cat": 0.0, "dog": 0.0})) for seed in range(2)]
-    return comparison.compare(LoadedStudy(make_record(["baseline"], 2), runs, {}))
+    return comparison.compare_runs(LoadedStudy(make_record(["baseline"], 2), runs, {}))
 
 
 def test_results_of_a_teacher_of_the_same_method_are_not_pooled() -> None:

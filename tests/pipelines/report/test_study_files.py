@@ -19,7 +19,7 @@ ROWS = (  # split, row, label, truth, origin
 
 def compare_in_folder(folder: Path | None) -> Comparison:
     """Compare a study without runs whose manifests are in a folder."""
-    return comparison.compare(LoadedStudy(make_record(["baseline"], 2), [], {}))._replace(folder=folder)
+    return comparison.compare_runs(LoadedStudy(make_record(["baseline"], 2), [], {}))._replace(folder=folder)
 
 
 def write_manifest(folder: Path, seed: int, rows: tuple[tuple[object, ...], ...] = ROWS, origin: bool = True) -> None:

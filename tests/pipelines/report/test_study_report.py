@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.report.study_report import write_study_report
 from robustkd.study import comparison, conclusions
-from robustkd.study.results import load_study
+from robustkd.study.results import read_study
 from tests.pipelines import synthetic
 from tests.pipelines.report.cases import (
     CASES,
@@ -97,7 +97,7 @@ def test_caveats_on_test_labels_come_first_and_verdicts_are_withheld(tmp_path: P
 
 def test_a_study_in_files_shows_its_scenario_and_recovered_images(tmp_path: Path) -> None:
     folder = synthetic.study_folder(tmp_path)
-    compared = comparison.compare(load_study(folder))
+    compared = comparison.compare_runs(read_study(folder))
     out = folder / "comparison"
     (out).mkdir()
     (out / "classes-9.png").touch()

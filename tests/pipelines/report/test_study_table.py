@@ -10,7 +10,7 @@ from tests.records import change_results
 
 
 def test_of_a_metric_that_is_better_lower_the_lowest_is_best() -> None:
-    comparisons = [comparison.compare(study_with_known_labels())]
+    comparisons = [comparison.compare_runs(study_with_known_labels())]
     assert find_ranked_metric(comparisons, "worst-recall") == "worst_recall"
     assert find_ranked_metric(comparisons, "nll") == "nll"
     table, ranks = compare_studies(comparisons, "nll")
@@ -30,7 +30,7 @@ def test_only_shares_are_in_per_cent_in_titles_and_cells() -> None:
     study = change_results(
         study_with_labels_as_given(), lambda run: {"last": run.last.model_copy(update={"scaled": SCALED})}
     )
-    compared = comparison.compare(study)
+    compared = comparison.compare_runs(study)
     for figure, title, cell in (
         ("nll_scaled", "NLL after temperature scaling, mean", "0.300 ± 0.000"),
         ("clean_nll", "NLL, clean part, mean", "1.000 ± 0.000"),
@@ -50,7 +50,7 @@ def test_ranks_are_among_the_methods_that_every_study_has_whole() -> None:
     part = part._replace(results=[r for r in part.results if r.run.method not in ("dml", "hinton+balanced")])
     pages = {}
     for name, study in (("part", part), ("nothing", part._replace(results=part.results[:10]))):
-        pages[name] = summarise_studies([comparison.compare(whole), comparison.compare(study)])
+        pages[name] = summarise_studies([comparison.compare_runs(whole), comparison.compare_runs(study)])
     (grid,) = (part for part in pages["part"] if isinstance(part, Table))
     rows = {row.cells[0].text: row.cells[-1].text for row in grid.rows}
     assert rows == {

@@ -37,10 +37,12 @@ def test_a_page_in_a_file_is_110_columns_wide_at_most() -> None:
 def test_caveats_come_first_and_the_answer_last() -> None:
     parts = summarise_toy_study(study_with_labels_as_given())
     assert parts[0] == "test labels as given; the clean part is 7 of 80 rows with a clean label"
-    assert parts[-2:] == [*question_and_answer(comparison.compare(study_with_labels_as_given()))]
+    assert parts[-2:] == [*question_and_answer(comparison.compare_runs(study_with_labels_as_given()))]
     assert parts[-1].startswith("No verdict, because the test labels are as given")
     assert "withheld" in render_text(parts)
-    assert "withheld" not in render_text(summarise_study(comparison.compare(study_with_labels_as_given(), True), True))
+    assert "withheld" not in render_text(
+        summarise_study(comparison.compare_runs(study_with_labels_as_given(), True), True)
+    )
 
 
 def test_undefined_corruptions_are_reported() -> None:
@@ -54,7 +56,7 @@ def test_undefined_corruptions_are_reported() -> None:
 
 
 def test_markdown_and_latex_have_the_content_of_the_terminal() -> None:
-    compared = comparison.compare(study_with_known_labels())
+    compared = comparison.compare_runs(study_with_known_labels())
     parts = summarise_study(compared)
     for text, escape in ((render_markdown(parts), escape_markdown), (render_latex(parts), escape_latex)):
         for sentence in (*verdict_rule(compared), *question_and_answer(compared)):

@@ -26,7 +26,7 @@ def test_bootstrap_intervals_are_shown_where_there_are_any() -> None:
     runs = [make_toy_result(method, seed) for method in ("baseline", "hinton") for seed in range(10)]
     ten_seeds = LoadedStudy(make_toy_record(["baseline", "hinton"], 10), runs, {})
     for study, has_bootstrap in ((study_with_known_labels(), False), (ten_seeds, True)):
-        compared = comparison.compare(study)
+        compared = comparison.compare_runs(study)
         (grid,) = (
             p for p in summarise_study(compared) if isinstance(p, Table) and p.title.startswith("what the seeds")
         )

@@ -115,4 +115,4 @@ GOLDEN_STUDIES = {"known": study_with_known_labels, "as-given": study_with_label
 
 def summarise_toy_study(study: LoadedStudy) -> list[Any]:
     """The page of a study."""
-    return summarise_study(comparison.compare(study))
+    return summarise_study(comparison.compare_runs(study))

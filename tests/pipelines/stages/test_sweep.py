@@ -24,7 +24,7 @@ from robustkd.models.net import Network
 from robustkd.study import comparison, scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Report, Run, Settings
-from robustkd.study.results import load_study
+from robustkd.study.results import read_study
 from tests.pipelines.conftest import use_store
 from tests.pipelines.toys import OPTIONS, stripes
 
@@ -187,11 +187,11 @@ def test_the_page_has_a_table_per_data_set_and_its_rules_once(here: Path) -> Non
 
 def test_the_number_of_seeds_is_in_each_cell_where_it_differs(here: Path) -> None:
     folder = Path("studies", sweep_record()["studies"][0]["folder"])
-    study = load_study(folder)
+    study = read_study(folder)
     kept = [r for r in study.results if (r.run.method, r.run.seed) != ("hinton", 1)]
     part = sweep.SweepStudy(StudyOptions(scenario="noise0.2", dataset="npz:one.npz"), folder)
     for results, differs in ((study.results, False), (kept, True)):
-        compared = comparison.compare(study._replace(results=results))
+        compared = comparison.compare_runs(study._replace(results=results))
         (grid,) = (shown for shown in sweep.build_sweep_page([part], {folder: compared}) if isinstance(shown, Table))
         cells = {row.cells[0].text: row.cells[1].full_text for row in grid.rows}
         assert cells["hinton"].endswith("(1)") == differs
@@ -263,14 +263,14 @@ def test_any_error_in_a_study_lets_the_others_continue(
     error: Exception,
     message: str,
 ) -> None:
-    run_study = run.run_study
+    run_stages = run.run_stages
 
     def fail(draft: planning.Draft, name: str) -> None:
         if draft.plan.options.scenario == "clean":
             raise error
-        run_study(draft, name)
+        run_stages(draft, name)
 
-    monkeypatch.setattr(run, "run_study", fail)
+    monkeypatch.setattr(run, "run_stages", fail)
     with pytest.raises(SystemExit) as end:
         cli.main(command_line(data, methods="baseline", scenarios="clean,noise0.2"))
     out, err = capsys.readouterr()
@@ -295,15 +295,15 @@ def test_a_damaged_file_fails_its_own_study_only(
     cli.main(typed)
     (clean,) = Path("studies").glob("toy-clean-*")
     result = clean / "runs" / "baseline-seed0" / "result.json"
-    run_study = run.run_study
+    run_stages = run.run_stages
 
     def damage(draft: planning.Draft, name: str) -> None:
-        run_study(draft, name)
+        run_stages(draft, name)
         if draft.plan.options.scenario == "clean":
             result.write_text(content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "run_study", damage)
+        patch.setattr(run, "run_stages", damage)
         out, error = run_failing(typed, 1, capsys)
     assert "1 of 2 studies are incomplete: npz:toy.npz, clean;" in error
     assert f"{result}: {message}" in out
@@ -319,10 +319,10 @@ def test_sentences_that_differ_between_data_sets_name_theirs(here: Path) -> None
     parts, comparisons = [], {}
     for study, dropped in zip(sweep_record()["studies"][::2], ("dml", "none"), strict=True):
         folder = Path("studies", study["folder"])
-        loaded = load_study(folder)
+        loaded = read_study(folder)
         kept = [r for r in loaded.results if r.run.method != dropped]
         parts.append(sweep.SweepStudy(StudyOptions(scenario="noise0.2", dataset=study["dataset"]), folder))
-        comparisons[folder] = comparison.compare(loaded._replace(results=kept))
+        comparisons[folder] = comparison.compare_runs(loaded._replace(results=kept))
     sentences = [
         shown for shown in sweep.build_sweep_page(parts, comparisons) if isinstance(shown, str) and "Ranks" in shown
     ]

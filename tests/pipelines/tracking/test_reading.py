@@ -19,7 +19,7 @@ from pipelines.tracking.tracker import MlflowTracker
 from robustkd.errors import UsageError
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison
-from robustkd.study.results import LoadedStudy, RunKey, load_study
+from robustkd.study.results import LoadedStudy, RunKey, read_study
 from tests.pipelines.conftest import use_store
 from tests.pipelines.documents import make_record, make_result
 from tests.pipelines.toys import stripes, study_arguments
@@ -95,14 +95,14 @@ def test_a_study_from_mlflow_equals_the_one_from_files(logged: SimpleNamespace) 
     ids = tracking.list_studies("read")
     assert set(ids) == {logged.clean.name, logged.noise.name}
     for folder in (logged.clean, logged.noise):
-        files, mlflow = load_study(folder), tracking.load_record(ids[folder.name])
+        files, mlflow = read_study(folder), tracking.load_record(ids[folder.name])
         assert mlflow.record == files.record
         assert mlflow.results == files.results
         assert list(mlflow.epochs) == list(files.epochs)
         assert (mlflow.folder, files.folder) == (None, folder)
-        assert_same_comparison(comparison.compare(mlflow), comparison.compare(files))
-        assert_same_comparison(comparison.compare(mlflow, True), comparison.compare(files, True))
-        assert list(comparison.compare(mlflow).per_class.index) == NAMES
+        assert_same_comparison(comparison.compare_runs(mlflow), comparison.compare_runs(files))
+        assert_same_comparison(comparison.compare_runs(mlflow, True), comparison.compare_runs(files, True))
+        assert list(comparison.compare_runs(mlflow).per_class.index) == NAMES
     pages = [
         render_text(summarise_studies(compare.load_comparisons(*places)))
         for places in ((logged.out,), [ids[name] for name in sorted(ids)])
@@ -239,7 +239,7 @@ def test_a_study_restarted_in_another_experiment_keeps_its_runs(logged: SimpleNa
     client, tags = MlflowClient(), {"study": logged.clean.name, "stage": "run"}
     run = client.create_run("0", tags=tags).info.run_id  # and stopped at once
     assert tracking.list_studies()[logged.clean.name] == run
-    assert tracking.load_record(run).results == load_study(logged.clean).results
+    assert tracking.load_record(run).results == read_study(logged.clean).results
     client.delete_run(run)
 
 
@@ -348,7 +348,7 @@ def test_a_study_from_a_server_equals_the_one_from_files(
     (run_id,) = tracking.list_studies("served").values()
     assert MlflowClient().get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
     assert_same_comparison(
-        comparison.compare(tracking.load_record(run_id)), comparison.compare(load_study(logged.clean))
+        comparison.compare_runs(tracking.load_record(run_id)), comparison.compare_runs(read_study(logged.clean))
     )
     with pytest.raises(UsageError, match=f"{NOWHERE}: {server} has no such run"):
         tracking.load_record(NOWHERE)

@@ -38,7 +38,7 @@ def test_each_recorded_metric_has_a_picture() -> None:
 
 def test_without_recorded_epochs_there_is_no_section() -> None:
     examples = Examples("baseline", "hinton", ["hinton"])
-    without_epochs = comparison.compare(synthetic.loaded_study()._replace(epochs={}))
+    without_epochs = comparison.compare_runs(synthetic.loaded_study()._replace(epochs={}))
     assert build_epoch_section(without_epochs, examples) is None
     assert build_epoch_section(synthetic.compared_study(), Examples(None, "at", ["at"])) is None
     assert describe_progress(without_epochs) == []

@@ -10,7 +10,7 @@ from tests.pipelines.report.cases import compare_changed, not_started, without_f
 
 @pytest.mark.parametrize("known", [True, False])
 def test_agreement_with_the_teacher_has_a_table_of_its_own(known: bool) -> None:
-    compared = comparison.compare(synthetic.loaded_study()) if known else compare_changed(without_fit)
+    compared = comparison.compare_runs(synthetic.loaded_study()) if known else compare_changed(without_fit)
     tables = {
         table.title: [column.title for column in table.columns] for table in build_metric_section(compared).tables
     }

@@ -31,7 +31,7 @@ def test_the_command_has_the_options_that_differ_from_the_defaults() -> None:
 def test_facts_are_of_the_record_and_its_files() -> None:
     study = synthetic.loaded_study(seed_count=1, teacher="/home/me/nets/best.pt")
     record = study.record.model_copy(update={"skipped": ["a.png", "b.png"]})
-    compared = comparison.compare(study._replace(record=record))
+    compared = comparison.compare_runs(study._replace(record=record))
     facts = dict(build_provenance_section(compared, StudyFiles(None, digests={"0": "abc"})).facts)
     assert facts["seeds"] == "0"
     assert facts["draw of seed 0"] == "digest abc"

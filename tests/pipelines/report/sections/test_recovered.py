@@ -12,7 +12,7 @@ from pipelines.report.sections import recovered
 from pipelines.report.sections.recovered import build_recovered_section
 from pipelines.report.thumbnails import Thumbnail
 from robustkd.study import comparison
-from robustkd.study.results import load_study
+from robustkd.study.results import read_study
 from tests.pipelines import synthetic
 from tests.pipelines.report.cases import compare_changed, not_started, without_fit
 
@@ -36,7 +36,7 @@ def test_missing_or_damaged_files_are_reported_instead_of_images(damage: str, me
         for path in folder.glob("runs/*/fit-last.npz"):
             path.unlink()
     (folder / "study.json").write_text(json.dumps(document))
-    compared = comparison.compare(load_study(folder))
+    compared = comparison.compare_runs(read_study(folder))
     section = build_recovered_section(compared, select_examples(compared))
     assert section is not None
     assert message in " ".join(section.notes)

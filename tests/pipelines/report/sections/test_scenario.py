@@ -8,7 +8,7 @@ import pytest
 from pipelines.report.sections.scenario import build_scenario_section
 from pipelines.report.study_files import StudyFiles, read_study_files
 from robustkd.study import comparison
-from robustkd.study.results import load_study
+from robustkd.study.results import read_study
 from tests.pipelines import synthetic
 
 
@@ -26,7 +26,7 @@ def test_missing_or_damaged_manifests_are_reported(damage: str, message: str, tm
         manifest.write_text("{")
     else:
         manifest.unlink()
-    compared = comparison.compare(load_study(folder))
+    compared = comparison.compare_runs(read_study(folder))
     section = build_scenario_section(compared, read_study_files(compared))
     assert message in " ".join(section.notes)
     assert not section.pictures

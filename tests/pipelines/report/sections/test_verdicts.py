@@ -43,7 +43,7 @@ def compare_unevenly() -> Comparison:
     """Compare a study in which one method lacks a seed."""
     study = synthetic.loaded_study(("baseline", "hinton", "at"), 3)
     results = [result for result in study.results if (result.run.method, result.run.seed) != ("hinton", 2)]
-    return comparison.compare(study._replace(results=results))
+    return comparison.compare_runs(study._replace(results=results))
 
 
 def test_the_reference_has_a_column_where_there_are_several() -> None:
