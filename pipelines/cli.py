@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 import robustkd
 import scenarios
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
-from pipelines.cli_options import AuditOptions, StudySelection, SweepOptions
+from pipelines.cli_options import AuditOptions, CheckOptions, StudySelection, SweepOptions
 from pipelines.listing import print_registry
 from robustkd import errors, types
 from robustkd.criteria import CRITERIA
@@ -203,36 +203,18 @@ def audit_command(spec: str, /, *, options: Annotated[AuditOptions | None, Param
 
 
 @app.command(name="check-data")
-def check_data_command(
-    spec: str,
-    /,
-    *,
-    data_dir: str | None = None,
-    download: bool = False,
-    image_size: int = 32,
-    least: int = 20,
-    json: bool = False,
-) -> None:
+def check_data_command(spec: str, /, *, options: Annotated[CheckOptions | None, Parameter(name="*")] = None) -> None:
     """Check a data set for unreadable files, duplicates, leaks, names and sizes. Exit 0: clean, 1: warnings, 2: errors.
 
     Parameters
     ----------
     spec
         A data set: a name such as digits, or your own as folder:PATH etc. (see `robustkd datasets`).
-    data_dir
-        Folder with the files of a published data set; ./data by default.
-    download
-        Download a published data set if its files are missing.
-    image_size
-        Side length in pixels to which image files are resized before they are compared.
-    least
-        Minimum number of training images per class.
-    json
-        Print only JSON, with all findings and all examples.
     """
+    options = replace(options or CheckOptions(), dataset=spec)
     from pipelines.stages import check_data as stage
 
-    stage.main(spec, data_dir=data_dir, download=download, image_size=image_size, least=least, as_json=json)
+    stage.main(options)
 
 
 @app.command(name="predict")

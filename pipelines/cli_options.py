@@ -10,8 +10,20 @@ from pydantic.dataclasses import dataclass
 
 from robustkd.errors import UsageError
 from robustkd.specs import split_at
-from robustkd.study.options import DataOptions, StudyOptions
+from robustkd.study.options import DataOptions, SourceOptions, StudyOptions
 from robustkd.types import AtLeastTwo, Count, Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(SourceOptions):
+    """The data set to check."""
+
+    dataset: Annotated[str, Parameter(parse=False)] = ""  # the positional SPEC
+    skip_bad_images: Annotated[bool, Parameter(parse=False)] = True  # they are reported
+    least: Count = 20
+    """Minimum number of training images per class."""
+    json: bool = False
+    """Print only JSON, with all findings and all examples."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def dataset_images(study: StudyRecord | None, shape: Sequence[int]) -> Images | 
     if study is None or study.options.dataset.partition(":")[0] not in QUICK_SOURCES:
         return None
     try:
-        source = sources.load_dataset(study.options.dataset, data_dir=study.options.data_dir)
+        source = sources.load_dataset(study.options.dataset, **study.options.read_options())
     except (UsageError, OSError):  # its files were moved
         return None
     if tuple(source.shape) != tuple(shape):

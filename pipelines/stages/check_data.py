@@ -5,13 +5,13 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from annotated_types import Ge
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.cli_options import CheckOptions
 from pipelines.console import console
 from robustkd.data import checks, sources
 from robustkd.data.checks import SEVERITY_ORDER, ClassCounts, Finding, Severity
@@ -19,7 +19,6 @@ from robustkd.data.decode import decode_files
 from robustkd.data.folders import list_folder, read_class_names
 from robustkd.data.view import PARTS, Source
 from robustkd.errors import UsageError
-from robustkd.types import Count, validate
 
 MAX_EXAMPLES = 3  # of a finding on the terminal; the JSON has all
 STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -53,49 +52,42 @@ class DataCheck:
         return "errors" if self.counts["error"] else "warnings" if self.counts["warning"] else "clean"
 
 
-def main(spec: str, *, data_dir: str | None, download: bool, image_size: int, least: int, as_json: bool) -> None:
+def main(options: CheckOptions) -> None:
     """Print the findings, class sizes and the verdict, or all of it as JSON.
-
-    Args:
-        least: minimum number of training images per class.
 
     Raises:
         SystemExit: with 1 if there are warnings, with 2 if there are errors.
         UsageError: there is no such data set.
     """
-    validate("--image-size", Annotated[int, Ge(8)], image_size)
-    validate("--least", Count, least)
     try:
-        result = check_data_set(spec, data_dir, download, image_size, least)
+        result = check_data_set(options)
     except UsageError as error:
-        if as_json:
-            _write_json({"spec": spec, "verdict": "errors", "refused": str(error)})
+        if options.json:
+            _write_json({"spec": options.dataset, "verdict": "errors", "refused": str(error)})
         raise
-    if as_json:
-        _write_json(_json_content(spec, result))
+    if options.json:
+        _write_json(_json_content(options.dataset, result))
     else:
-        _print_check(spec, result)
+        _print_check(options.dataset, result)
     if code := EXIT_CODES[result.verdict]:
         raise SystemExit(code)
 
 
-def check_data_set(spec: str, data_dir: str | None, download: bool, image_size: int, least: int) -> DataCheck:
+def check_data_set(options: CheckOptions) -> DataCheck:
     """Load and check a data set.
 
     Raises:
         UsageError: it cannot be loaded, for another reason than a class without readable training images.
     """
     try:
-        source = sources.load_dataset(
-            spec, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=True
-        )
+        source = sources.load_dataset(options.dataset, **options.read_options())
     except UsageError as error:
-        return _check_unloadable(spec, error, image_size, least)
-    findings = checks.check_source(source, least=least)
+        return _check_unloadable(options, error)
+    findings = checks.check_source(source, least=options.least)
     if source.files is not None:
-        root = _root_folder(spec)
-        findings += checks.check_file_sizes(root, source.files, image_size)
-        findings += _check_skipped(root, source, spec.startswith("parquet:"))
+        root = _root_folder(options)
+        findings += checks.check_file_sizes(root, source.files, options.image_size)
+        findings += _check_skipped(root, source, embedded=options.dataset.startswith(("parquet:", "hf:")))
     counts = checks.count_classes(source)
     return DataCheck(checks.sort_by_severity(findings), counts, len(source.labels), source.fingerprint)
 
@@ -108,17 +100,17 @@ def _check_skipped(root: Path, source: Source, embedded: bool) -> list[Finding]:
     return checks.check_unreadable_files(unreadable, len(source.labels) + len(unreadable))
 
 
-def _check_unloadable(spec: str, error: UsageError, image_size: int, least: int) -> DataCheck:
+def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
     """Check names and files of a folder that cannot be loaded because a class has no readable training image.
 
     Raises:
         UsageError: the given error, if it has another reason.
     """
-    kind, _, path = spec.partition(":")
+    kind, _, path = options.dataset.partition(":")
     if kind != "folder" or not path:
         raise error
-    root = _root_folder(spec)
-    files, class_folders, _ = list_folder(spec, root)
+    root = _root_folder(options)
+    files, class_folders, _ = list_folder(options.dataset, root)
     paths = [file.path for file in files]
     unreadable = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8))
     counts = np.zeros((len(class_folders), len(PARTS)), np.int64)
@@ -129,19 +121,21 @@ def _check_unloadable(spec: str, error: UsageError, image_size: int, least: int)
     sizes = ClassCounts(read_class_names(root, class_folders), counts)
     findings = [
         *checks.check_unreadable_files(unreadable, len(paths)),
-        *checks.check_class_sizes(sizes, least),
+        *checks.check_class_sizes(sizes, options.least),
         *checks.check_class_names(sizes.classes),
-        *checks.check_file_sizes(root, [path for path in paths if path not in unreadable], image_size),
+        *checks.check_file_sizes(root, [path for path in paths if path not in unreadable], options.image_size),
         Finding("note", "not looked at", 0, "images are compared once every class has some to train on"),
     ]
     return DataCheck(checks.sort_by_severity(findings), sizes, len(paths) - len(unreadable), None)
 
 
-def _root_folder(spec: str) -> Path:
+def _root_folder(options: CheckOptions) -> Path:
     """Return the folder to which file names are relative."""
-    kind, _, text = spec.partition(":")
+    kind, _, text = options.dataset.partition(":")
     path = Path(text).expanduser()
-    return path if kind == "folder" else path.parent
+    if kind == "folder":
+        return path
+    return path.parent if options.root is None else Path(options.root).expanduser()
 
 
 def _json_content(spec: str, check: DataCheck) -> dict[str, Any]:

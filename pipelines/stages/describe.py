@@ -38,13 +38,7 @@ def main(
     """
     require_new_file("--save", save, manifest.TABLE_SUFFIXES)
     require_new_file("--figure", figure, FIGURE_SUFFIXES)
-    source = sources.load_dataset(
-        data.dataset,
-        data_dir=data.data_dir,
-        download=data.download,
-        image_size=data.image_size,
-        skip_bad_images=data.skip_bad_images,
-    )
+    source = sources.load_dataset(data.dataset, **data.read_options())
     if source.skipped:
         console.print(f"{len(source.skipped)} unreadable image files are left out")
     rows = split_source(source, held_out=data.held_out, seed=data.split_seed)

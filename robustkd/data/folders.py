@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from robustkd.data.labels import sort_class_names
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.view import PART_ALIASES
 from robustkd.errors import UsageError
@@ -26,7 +27,7 @@ class FolderListing(NamedTuple):
     """The labelled image files of a data set, sorted."""
 
     files: list[ImageFile]
-    class_folders: list[str]  # sorted
+    class_folders: list[str]  # in the order of classes
     has_parts: bool  # whether the publisher divided it into parts
 
 
@@ -49,7 +50,7 @@ def list_folder(name: str, root: Path) -> FolderListing:
     folders = _subfolders(root)
     parts = {folder: PART_ALIASES[folder.lower()] for folder in folders if folder.lower() in PART_ALIASES}
     train = [folder for folder, part in parts.items() if part == "train"]
-    classes = sorted({class_folder for folder in train for class_folder in _subfolders(root / folder)})
+    classes = sort_class_names({class_folder for folder in train for class_folder in _subfolders(root / folder)})
     if len(train) == len(parts) < len(folders) and not classes:
         listing = FolderListing(_list_class_folders(root, folders), folders, has_parts=False)
     else:
@@ -138,4 +139,4 @@ def _list_class_folders(root: Path, folders: list[str], part: str = "train") -> 
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    return sort_class_names(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))

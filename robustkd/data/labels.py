@@ -10,8 +10,9 @@ by row.
 """
 
 import json
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from robustkd.data.resize import Pixels
 from robustkd.data.view import PART_ALIASES, PARTS, Labels, Source
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
+
+WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}(\.0+)?", re.ASCII)  # as text; spreadsheets write 1 as 1.0
 
 RawValues = NDArray[Any]  # (N,) integers or texts; an array of objects may contain None for a missing value
 
@@ -96,7 +99,7 @@ def encode_labels(
 
     Args:
         name: the data set's name, for error messages, as are `columns`, the inputs' names, and `locate`, a row's location.
-        labels: (N,); the classes are the distinct labels, sorted numerically or alphabetically.
+        labels: (N,); the classes are the distinct labels; see `sort_class_names`.
         class_names: (K,) names, for labels that are integers from 0.
         clean: (N,) clean labels among the labels; None, "" or -1 if unknown.
         groups: (N,); a row with None or "" is a group of its own.
@@ -123,6 +126,18 @@ def encode_labels(
     return annotations
 
 
+def sort_class_names(names: Iterable[str]) -> list[str]:
+    """Return class names in the order of their numbers if all are whole numbers, or else in alphabetical order.
+
+    >>> sort_class_names(["10", "9", "2"]), sort_class_names(["10", "9", "x"])
+    (['2', '9', '10'], ['10', '9', 'x'])
+    """
+    names = list(names)
+    if not all(map(WHOLE_NUMBER.fullmatch, names)):
+        return sorted(names)
+    return sorted(names, key=lambda name: (int(name.partition(".")[0]), name))
+
+
 def _factorize(values: RawValues) -> tuple[Labels, RawValues]:
     """Return a code for each value, -1 if it is missing or blank, and the sorted distinct values: (N,), (K,)."""
     import pandas as pd
@@ -131,7 +146,12 @@ def _factorize(values: RawValues) -> tuple[Labels, RawValues]:
     distinct = np.asarray(distinct)
     blank = np.array([isinstance(value, str) and not value.strip() for value in distinct], bool)
     rank = np.where(blank, -1, np.cumsum(~blank) - 1)
-    return np.append(rank, -1)[codes].astype(np.int64), distinct[~blank]
+    codes, distinct = np.append(rank, -1)[codes].astype(np.int64), distinct[~blank]
+    if not len(distinct) or not isinstance(distinct[0], str):
+        return codes, distinct
+    place = {value: number for number, value in enumerate(sort_class_names(distinct.tolist()))}
+    order = np.array([place[value] for value in distinct.tolist()])
+    return np.append(order, -1)[codes], distinct[np.argsort(order)]
 
 
 def _name_classes(name: str, column: str, values: RawValues, class_names: RawValues | None) -> tuple[str, ...]:

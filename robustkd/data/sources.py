@@ -17,8 +17,9 @@ from robustkd.data.folders import ImageFile, list_folder, list_image_files, read
 from robustkd.data.image_cache import decode_with_cache
 from robustkd.data.labels import Annotations
 from robustkd.data.paths import describe_missing_path
+from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels
-from robustkd.data.tables import DecodeOptions, from_frame, load_csv, load_parquet
+from robustkd.data.tables import from_frame, load_csv, load_parquet
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
@@ -77,6 +78,11 @@ def load_dataset(
     image_size: int = 32,
     skip_bad_images: bool = False,
     cache_dir: Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    root: str | None = None,
+    header: bool = True,
 ) -> Source:
     """Load a data set.
 
@@ -87,16 +93,25 @@ def load_dataset(
         image_size: the side that image files are scaled and cropped to; arrays keep their size.
         skip_bad_images: skip image files that cannot be read instead of raising an error.
         cache_dir: where decoded image files are cached; None: the user's cache folder.
+        image_column: the column of a table with the images; None: recognised by its name, as are the following ones.
+        label_column: the column with the labels, or several columns of 0 and 1 separated by commas.
+        split_column: the column that divides the table into parts; "none": none does.
+        root: the folder that paths in a table are relative to and must stay in; None: the table's folder.
+        header: whether the first line of a CSV file names its columns.
 
     Raises:
         UsageError: the name is unknown, or the data are missing or invalid.
     """
-    source = _load_by_kind(name, data_dir, download, DecodeOptions(image_size, skip_bad_images, cache_dir))
+    columns = ColumnOptions(image_column, label_column, split_column)
+    read = ReadOptions(
+        image_size, skip_bad_images, cache_dir, columns, None if root is None else Path(root).expanduser(), header
+    )
+    source = _load_by_kind(name, data_dir, download, read)
     options = {"data_dir": data_dir, "download": download, "skip_bad_images": skip_bad_images, "cache_dir": cache_dir}
     return replace(source, read_options=tuple(options.items()))
 
 
-def _load_by_kind(name: str, data_dir: str | None, download: bool, options: DecodeOptions) -> Source:
+def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
     kind, _, path = name.partition(":")
     if name == "digits":
         return _load_digits()
@@ -231,7 +246,7 @@ def _unpacked_mnist(loader: Any, raw: Path) -> Iterator[str]:
         yield scratch
 
 
-def _load_folder(name: str, root: Path, options: DecodeOptions) -> Source:
+def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
     files, class_folders, has_parts = list_folder(name, root)
     _check_every_class_has_images(name, class_folders, files, "images")
     images, images_digest, unreadable = decode_with_cache(

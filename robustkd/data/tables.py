@@ -25,6 +25,7 @@ from robustkd.data.decode import describe_error, raise_if_unreadable
 from robustkd.data.image_cache import decode_with_cache
 from robustkd.data.labels import RawValues, encode_labels
 from robustkd.data.paths import require_file
+from robustkd.data.read_options import ReadOptions
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
 
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 
 TABLE_COLUMNS = ("image", "label", "split", "group", "clean_label")
 REQUIRED_COLUMNS = TABLE_COLUMNS[:2]
-
-
-class DecodeOptions(NamedTuple):
-    """How image files are decoded; see robustkd.data.sources.load_dataset."""
-
-    image_size: int = 32
-    skip_bad_images: bool = False
-    cache_dir: Path | None = None
 
 
 class ImageTable(NamedTuple):
@@ -84,11 +77,11 @@ def from_frame(
     """
     _check_header(name, [str(column) for column in frame.columns])
     columns = {column: _column_values(frame[column]) for column in TABLE_COLUMNS if column in frame.columns}
-    options = DecodeOptions(image_size, skip_bad_images, cache_dir)
+    options = ReadOptions(image_size, skip_bad_images, cache_dir)
     return _build_source(name, ImageTable(columns, Path(root).expanduser()), options, flips)
 
 
-def load_csv(name: str, path: Path, options: DecodeOptions) -> Source:
+def load_csv(name: str, path: Path, options: ReadOptions) -> Source:
     """Load the data set in a CSV file; see robustkd.data.csv_reader."""
     (header, *rows), line_numbers = read_csv_rows(name, path)
     _check_header(name, header)
@@ -96,7 +89,7 @@ def load_csv(name: str, path: Path, options: DecodeOptions) -> Source:
     return _build_source(name, ImageTable(columns, path.parent, lambda row: f"line {line_numbers[row + 1]}"), options)
 
 
-def load_parquet(name: str, path: Path, options: DecodeOptions) -> Source:
+def load_parquet(name: str, path: Path, options: ReadOptions) -> Source:
     """Load the data set in a Parquet file."""
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -145,7 +138,7 @@ def _column_values(series: "pd.Series[Any]") -> list[Any]:
     return values
 
 
-def _build_source(name: str, table: ImageTable, options: DecodeOptions, flips: bool = True) -> Source:
+def _build_source(name: str, table: ImageTable, options: ReadOptions, flips: bool = True) -> Source:
     if not table.columns["label"]:
         raise UsageError(f"{name}: it has a header, but no rows")
     values = {column: _to_raw_values(name, column, v) for column, v in table.columns.items() if column != "image"}

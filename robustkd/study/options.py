@@ -16,7 +16,9 @@ from robustkd.types import Count, NonNegative, Positive, Seed, Share
 
 # Options that do not change what is trained: studies that differ only in these share a folder.
 NOT_IN_IDENTITY = {
-    *("dataset", "data_dir", "download", "skip_bad_images", "methods", "seeds", "device", "threads", "jobs"),
+    *("dataset", "data_dir", "download", "skip_bad_images"),
+    *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
+    *("methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
     "precision",  # the precision that was chosen is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
@@ -24,8 +26,8 @@ NOT_IN_IDENTITY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """The data set, and how it is read and split."""
+class SourceOptions:
+    """The data set, and how it is read."""
 
     dataset: str = "digits"
     """digits, mnist, fashion-mnist, kmnist, svhn, cifar10, cifar100, stl10, or your own folder:, csv:, parquet: or npz:PATH."""
@@ -37,6 +39,26 @@ class DataOptions:
     """Side length in pixels to which image files are resized."""
     skip_bad_images: bool = False
     """Skip unreadable image files and report their number, instead of stopping."""
+    image_column: str | None = None
+    """Column of a table with the images: paths, identifiers or encoded bytes; by default image, file_name, path, ..."""
+    label_column: str | None = None
+    """Column of a table with the labels, or several columns of 0 and 1, separated by commas; by default label, class, ..."""
+    split_column: str | None = None
+    """Column of a table that divides it into train, val and test; `none` ignores such columns; by default split, subset, ..."""
+    root: str | None = None
+    """Folder that the paths in a table are relative to, and must stay in; by default the table's own folder."""
+    header: bool = True
+    """Whether the first line of a CSV file names its columns; with --no-header, columns are called 1, 2, ..."""
+
+    def read_options(self) -> dict[str, Any]:
+        """Return the options of `robustkd.data.sources.load_dataset`."""
+        return {name: getattr(self, name) for name in SourceOptions.__dataclass_fields__ if name != "dataset"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(SourceOptions):
+    """The data set, and how it is read and split."""
+
     split_seed: Seed = 0
     """Seed of the held-out rows, and of the test rows where none are published."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1

@@ -61,17 +61,13 @@ class FileCheckpointer:
 
 
 @lru_cache(maxsize=1)
-def _read_source(dataset: str, data_dir: str | None, download: bool, image_size: int, skip: bool) -> Source:
-    return sources.load_dataset(
-        dataset, data_dir=data_dir, download=download, image_size=image_size, skip_bad_images=skip
-    )
+def _read_source(dataset: str, read_options: tuple[tuple[str, Any], ...]) -> Source:
+    return sources.load_dataset(dataset, **dict(read_options))
 
 
 def load_source(options: DataOptions) -> Source:
     """Read the data set, once per process."""
-    return _read_source(
-        options.dataset, options.data_dir, options.download, options.image_size, options.skip_bad_images
-    )
+    return _read_source(options.dataset, tuple(options.read_options().items()))
 
 
 def load_views(plan: Plan, seed: int) -> Splits:

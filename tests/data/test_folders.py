@@ -5,8 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
+import scenarios
 from robustkd.data import decode
 from robustkd.data.sources import load_dataset
+from robustkd.data.view import View
 from tests.data.image_files import REAL_DATA, assert_refused, make_folder, noise_image, save_image
 
 
@@ -133,3 +135,20 @@ def test_real_photographs():
     }
     assert len(source.classes) == 10
     assert 60 < source.images.mean() < 220
+
+
+def test_a_nameless_matrix_follows_the_order_of_numbers(tmp_path):
+    numbers = [str(number) for number in range(12)]
+    make_folder(tmp_path, numbers, count=3)
+    rows = [f"{number}/{image}.png,{number}" for number in numbers for image in range(3)]
+    (tmp_path / "mine.csv").write_text("\n".join(["image,label", *rows]))
+    transitions = np.eye(12)
+    transitions[2, [2, 3]] = 0, 1  # all of class 2 are shown as 3
+    np.savetxt(tmp_path / "T.csv", transitions, delimiter=",")
+    for name in (f"folder:{tmp_path}", f"csv:{tmp_path / 'mine.csv'}"):
+        source = load_dataset(name, image_size=8)
+        assert list(source.classes) == numbers
+        (step,) = scenarios.parse(f"matrix(file={tmp_path / 'T.csv'})")
+        shown = step.apply(View.of(source))
+        changed = {(source.classes[a], source.classes[b]) for a, b in zip(source.labels, shown.labels, strict=True)}
+        assert changed - {(name, name) for name in numbers} == {("2", "3")}

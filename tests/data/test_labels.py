@@ -26,6 +26,21 @@ def test_classes_are_the_sorted_labels() -> None:
     assert (texts.truth, texts.parts, texts.groups) == (None, None, None)
 
 
+@pytest.mark.parametrize("form", ["{}", "{:02}", "{}.0", "{:+}"])
+def test_whole_numbers_as_text_are_in_the_order_of_numbers(form: str) -> None:
+    numbers = [10, 2, 0, 11, 1, 2]
+    annotations = encode_labels("toy", raw(*map(form.format, numbers)), clean=raw(*map(form.format, numbers)))
+    assert annotations.classes == tuple(form.format(number) for number in (0, 1, 2, 10, 11))
+    assert annotations.labels.tolist() == [3, 2, 0, 4, 1, 2]
+    assert annotations.truth is not None
+    assert annotations.truth.tolist() == annotations.labels.tolist()
+
+
+@pytest.mark.parametrize("names", [["10", "9", "b"], ["10", "9", "1e3"], ["1.5", "10.25"], ["٣", "١"]])
+def test_other_labels_are_in_alphabetical_order(names: list[str]) -> None:
+    assert encode_labels("toy", raw(*names)).classes == tuple(sorted(names))
+
+
 def test_class_names_apply_to_integers_only() -> None:
     names = np.array(["zero", "one", "two"])
     assert encode_labels("toy", np.array([2, 0, 2]), class_names=names).classes == ("zero", "two")

@@ -1,0 +1,23 @@
+"""How a data set is read; see robustkd.data.sources.load_dataset."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class ColumnOptions(NamedTuple):
+    """The columns of a table that the user named; None for those to be recognised by their names."""
+
+    image: str | None = None
+    label: str | None = None  # or several, separated by commas
+    split: str | None = None  # or "none"
+
+
+class ReadOptions(NamedTuple):
+    """How image files are decoded, and how tables of them are read."""
+
+    image_size: int = 32
+    skip_bad_images: bool = False
+    cache_dir: Path | None = None
+    columns: ColumnOptions = ColumnOptions()
+    root: Path | None = None  # None: the folder of the table
+    header: bool = True  # of a CSV file
