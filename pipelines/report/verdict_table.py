@@ -26,6 +26,7 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
     optional = {
         "bootstrap": verdicts["boot_low"].notna().any(),  # computed from 10 seeds
         "difference_stopped": verdicts["difference_stopped"].notna().any(),
+        "difference_early": verdicts["difference_early"].notna().any(),
         "difference_plain": verdicts["difference_plain"].notna().any(),
     }
     columns = [
@@ -38,7 +39,8 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
         Column("p", "p"),
         Column("verdict", "verdict", "text"),
         Column("pairs", "pairs", hint="seeds that both have"),
-        Column("difference_stopped", "from early stopping", hint="from the reference, stopped early"),
+        Column("difference_stopped", "from early stopping", hint="last epoch, from the reference stopped early"),
+        Column("difference_early", "both stopped early", hint="both stopped early by held-out rows"),
         Column("difference_plain", "from plain baseline"),
     ]
     rows = [Row(_verdict_cells(method, line)) for method, line in verdicts.iterrows()]
@@ -61,5 +63,6 @@ def _verdict_cells(method: Hashable, line: "pd.Series[Any]") -> list[Cell]:
         Cell(verdict, tone=TONES.get(verdict, "")),
         number_cell(str(int(line["n"])), line["n"]),
         number_cell(format_points(line["difference_stopped"]), line["difference_stopped"]),
+        number_cell(format_points(line["difference_early"]), line["difference_early"]),
         number_cell(format_points(line["difference_plain"]), line["difference_plain"]),
     ]

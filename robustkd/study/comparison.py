@@ -27,10 +27,10 @@ from robustkd.study.results import (
 
 HEADLINE = "balanced_accuracy"  # the metric of the verdicts
 MIN_CLEAN_ROWS = 30  # test rows with a clean label that each class needs for a verdict by them
-EARLY_STOPPED = "baseline, stopped early"
+EARLY = "stopped early"  # the row of a method's network that was chosen on held-out rows
 VERDICT_COLUMNS = (  # without those that Holm's correction adds
     *("reference", "metric", "n", "difference", "low", "high", "p", "boot_low", "boot_high"),
-    *("difference_plain", "difference_stopped"),
+    *("difference_plain", "difference_stopped", "difference_early"),
 )
 
 Part = Literal["last", "clean"]  # of the test set: all rows, or those with a known true label
@@ -87,11 +87,21 @@ def _is_requested(run: RunKey, record: StudyRecord) -> bool:
 
 
 def table_rows(result: RunResult) -> dict[str, NetMetrics]:
-    """Return a run's rows in the tables: its model, what was evaluated next to it, and the baseline stopped early."""
+    """Return a run's rows in the tables: its model, what was evaluated next to it, and a student stopped early."""
     name = result.run.row
-    auxiliary = {f"{name}, {part}": net for part, net in result.auxiliary.items()}
-    stopped = {EARLY_STOPPED: result.early} if name == BASELINE and result.early is not None else {}
-    return {name: result.last, **auxiliary, **stopped}
+    rows = {name: result.last, **{f"{name}, {part}": net for part, net in result.auxiliary.items()}}
+    if result.early is not None and result.run.role != TEACHER:
+        rows[early_row(name)] = result.early
+    return rows
+
+
+def early_row(method: str) -> str:
+    """Return the name of the row of a method that was stopped early.
+
+    >>> early_row("dml")
+    'dml, stopped early'
+    """
+    return f"{method}, {EARLY}"
 
 
 def _numbers(net: NetMetrics) -> dict[str, Any]:
@@ -142,6 +152,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 def find_reference(method: str, criteria: Mapping[str, str]) -> str | None:
     """Return what a method is compared with: the baseline with its criterion, else the plain baseline, else None.
 
+    A baseline with another criterion is itself compared with the plain baseline.
+
     Args:
         criteria: of every method of the study.
 
@@ -149,10 +161,10 @@ def find_reference(method: str, criteria: Mapping[str, str]) -> str | None:
     >>> find_reference("hinton+balanced", criteria)
     'baseline+balanced'
     """
-    own = criteria[method]
-    names = (BASELINE, f"{BASELINE}+{own}")
-    same = next((name for name in names if criteria.get(name) == own), None)
-    return same or (BASELINE if BASELINE in criteria else None)
+    own, same = criteria[method], f"{BASELINE}+{criteria[method]}"
+    candidates = (BASELINE,) if method == same else (BASELINE, same)
+    match = next((name for name in candidates if criteria.get(name) == own), None)
+    return match or (BASELINE if BASELINE in criteria else None)
 
 
 def compared_methods(criteria: Mapping[str, str]) -> dict[str, str]:
@@ -192,7 +204,7 @@ def compute_verdicts(
         By method: reference, metric, n (pairs of seeds; of draws of the scenario where seeds share a few), difference, low,
         high (95 %), p, p_holm, among (how many the correction is over), verdict; difference_plain, from the plain baseline
         where that is not the reference; difference_stopped, from the reference stopped early, which separates a gain from one
-        over an overtrained baseline. From 10 seeds, boot_low and boot_high too.
+        over an overtrained baseline; difference_early, with both stopped early. From 10 seeds, boot_low and boot_high too.
     """
     part, allowed = headline_part(results, record, trust)
     rows = {
@@ -218,7 +230,8 @@ def _difference_row(
     stopped = _headline_values({_key(r): r.early if part == "last" else r.clean_early for r in results})
     d = _paired_differences(value, value, method, reference, shared_draws(record))
     plain = _paired_differences(value, value, method, BASELINE) if reference != BASELINE else d[:0]
-    early = _paired_differences(value, stopped, method, reference)
+    from_early = _paired_differences(value, stopped, method, reference)
+    both_early = _paired_differences(stopped, stopped, method, reference)
     test, (boot_low, boot_high) = significance.paired_t_test(d), significance.bootstrap_interval(d)
     return {
         "reference": reference,
@@ -228,7 +241,8 @@ def _difference_row(
         "boot_low": float(boot_low[0]),
         "boot_high": float(boot_high[0]),
         "difference_plain": plain.mean() if len(plain) else np.nan,
-        "difference_stopped": early.mean() if len(early) else np.nan,
+        "difference_stopped": from_early.mean() if len(from_early) else np.nan,
+        "difference_early": both_early.mean() if len(both_early) else np.nan,
     }
 
 

@@ -70,7 +70,9 @@ def test_the_reference_has_the_same_criterion() -> None:
     criteria = {"baseline": "ce", "baseline+balanced": "balanced", "hinton+balanced": "balanced"}
     table = comparison.class_differences(results, criteria)
     assert table["hinton+balanced - baseline+balanced"].tolist() == pytest.approx([0.1, 0.1])
-    assert "baseline+balanced - baseline" not in table, "it is a reference of its own"
+    assert table["baseline+balanced - baseline"].tolist() == pytest.approx([0.0, 0.2]), (
+        "a criterion is compared with ce"
+    )
     assert comparison.find_reference("hinton+balanced", {"baseline": "ce", "hinton+balanced": "balanced"}) == "baseline"
 
 
@@ -134,13 +136,15 @@ def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) 
 def test_verdicts_are_of_paired_tests_against_the_baseline_with_the_same_criterion() -> None:
     record = example_study()
     table = comparison.compare_runs(record).verdicts
-    assert table.index.tolist() == ["hinton", "hinton+balanced", "sp"]
-    assert table["reference"].tolist() == ["baseline", "baseline+balanced", "baseline"]
-    assert table["verdict"].tolist() == ["better", "identical", "no difference shown"]
+    assert table.index.tolist() == ["baseline+balanced", "hinton", "hinton+balanced", "sp"]
+    assert table["reference"].tolist() == ["baseline", "baseline", "baseline+balanced", "baseline"]
+    assert table["verdict"].tolist() == ["better", "better", "identical", "no difference shown"]
     theirs = stats.ttest_rel(balanced_accuracies(record, "hinton"), balanced_accuracies(record, "baseline"))
     assert table.loc["hinton", "p"] == pytest.approx(theirs.pvalue)
     assert table.loc["hinton", "low"] == pytest.approx(theirs.confidence_interval().low)
-    assert table.loc["hinton", "p_holm"] == pytest.approx(3 * theirs.pvalue), "the smallest of three"
+    smallest = table.loc["baseline+balanced", "p"]
+    assert smallest < theirs.pvalue, "Holm's correction steps up from the smallest of four"
+    assert table.loc["hinton", "p_holm"] == pytest.approx(max(4 * smallest, 3 * theirs.pvalue))
     assert table.loc["hinton+balanced", "difference_plain"] == pytest.approx(
         np.mean(balanced_accuracies(record, "hinton+balanced")) - np.mean(balanced_accuracies(record, "baseline"))
     )
@@ -169,7 +173,7 @@ def test_four_seeds_give_no_verdict() -> None:
     made = comparison.compare_runs(example_study(seeds=4))
     assert set(made.verdicts["verdict"]) == {"too few seeds"}
     assert made.verdicts["low"].notna().any(), "their interval is told all the same"
-    assert "No verdict, because there are too few seeds: 1 of 3 are above" in conclusions.question_and_answer(made)[1]
+    assert "No verdict, because there are too few seeds: 2 of 4 are above" in conclusions.question_and_answer(made)[1]
 
 
 def test_ten_seeds_have_a_bootstrap_beside() -> None:
@@ -197,8 +201,9 @@ def test_thirty_clean_rows_of_each_class_decide() -> None:
 def test_classes_are_tested_one_by_one_and_corrected_together() -> None:
     record = example_study()
     table = comparison.compare_runs(record).classes
+    assert table["method"].unique().tolist() == ["baseline+balanced", "hinton", "hinton+balanced", "sp"]
     assert table[["method", "class"]].values.tolist() == [
-        [method, name] for method in ("hinton", "hinton+balanced", "sp") for name in ("cat", "dog")
+        [method, name] for method in table["method"].unique() for name in ("cat", "dog")
     ]
     own, base = ([r.last.recall["dog"] for r in record.results if r.run.method == m] for m in ("sp", "baseline"))
     theirs = stats.ttest_rel(own, base)
@@ -223,7 +228,7 @@ def test_nothing_to_compare_is_said() -> None:
     assert conclusions.verdict_rule(lone) == []
     nothing = comparison.compare_runs(example_study()._replace(results=[]))
     assert len(nothing.summary) == 0
-    assert nothing.verdicts["verdict"].tolist() == ["too few seeds"] * 3
+    assert nothing.verdicts["verdict"].tolist() == ["too few seeds"] * 4
     assert "finished" in conclusions.question_and_answer(nothing)[1]
 
 
@@ -267,8 +272,8 @@ def test_an_unfinished_study_takes_no_verdict_back() -> None:
     )
     fewer = record._replace(record=make_record(["baseline", "hinton"], 5))
     made = comparison.compare_runs(fewer)
-    assert made.verdicts.loc["hinton", "p_holm"] == pytest.approx(3 * made.verdicts.loc["hinton", "p"])
-    assert "correction over the 3 compared" in conclusions.verdict_rule(made)[0]
+    assert made.verdicts.loc["hinton", "p_holm"] == pytest.approx(4 * made.verdicts.loc["hinton", "p"])
+    assert "correction over the 4 compared" in conclusions.verdict_rule(made)[0]
 
 
 def test_seeds_of_one_draw_are_not_counted_as_many() -> None:
@@ -306,3 +311,22 @@ def test_the_early_stopping_point_is_of_all_seeds_or_of_none() -> None:
     some = change_results(example_study(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
     assert comparison.early_stopping_point(comparison.compare_runs(some)) is None
     assert comparison.early_stopping_point(every, "hinton") is None, "it was not stopped early"
+
+
+def test_every_method_has_a_row_stopped_early_compared_like_for_like() -> None:
+    early = {"baseline": 0.9, "hinton": 0.85}
+    study = change_results(
+        example_study(["baseline", "hinton", "sp"]),
+        lambda r: {
+            "early": make_net(dict.fromkeys(("cat", "dog"), early[r.run.method])) if r.run.method in early else None
+        },
+    )
+    made = comparison.compare_runs(study)
+    assert [name for name in made.summary.index if "early" in name] == [
+        "baseline, stopped early",
+        "hinton, stopped early",
+    ]
+    assert made.verdicts.loc["hinton", "difference_early"] == pytest.approx(0.85 - 0.9)
+    last = np.mean(balanced_accuracies(study, "hinton"))
+    assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(last - 0.9), "last against early"
+    assert np.isnan(made.verdicts.loc["sp", "difference_early"]), "it was not stopped early"

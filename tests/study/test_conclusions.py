@@ -23,9 +23,11 @@ def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
         np.mean(balanced_accuracies(example_study(), "hinton")) - 0.9
     )
     only = "only than an overtrained baseline: stopped early it does at least as well"
-    assert conclusions.question_and_answer(compared)[1].startswith("Better: hinton (+4.")
+    assert conclusions.question_and_answer(compared)[1].startswith(
+        "Better: baseline+balanced (+4.8 points), hinton (+4."
+    )
     assert f"points), but {only};" in conclusions.question_and_answer(compared)[1]
-    table = compared.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.0, -0.01])
+    table = compared.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.01, 0.0, -0.01])
     assert f"points), but 2 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=table))[1]
 
 

@@ -25,7 +25,7 @@ def build_verdict_section(comparison: Comparison, trust: bool) -> Section | None
     several = verdicts["reference"].nunique() > 1
     note = "Points of balanced accuracy at the last epoch, paired seed by seed"
     note += "." if uneven else f": {format_count(int(verdicts['n'].iloc[0]), 'pair')} each."
-    optional = [*(["pairs"] if uneven else []), "difference_stopped", "difference_plain"]
+    optional = [*(["pairs"] if uneven else []), "difference_stopped", "difference_early", "difference_plain"]
     columns = [*VERDICT_TABLE_KEYS, *optional, *(["reference"] if several else [])]
     known = verdicts[verdicts["difference"].notna()].sort_values("difference", ascending=False)
     return Section(

@@ -28,4 +28,4 @@ def test_a_given_teacher_is_named_by_its_file_alone() -> None:
         )
     )
     assert "/home" not in text
-    assert text.count("teacher (given: best.pt)") == 3
+    assert text.count("teacher (given: best.pt)") == text.count("teacher (") > 0
