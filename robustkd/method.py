@@ -54,6 +54,10 @@ class Method(nn.Module, ABC):
     views: Sequence[str] = ()
     # Raised by every change of the method that changes what it learns: its runs are then trained again.
     version: ClassVar[int] = 1
+    # Whether it uses knowledge that a user would not have, such as true labels: always, or where one of these hyperparameters
+    # is given. Such rows are marked "oracle" in tables and are not ranked.
+    oracle: ClassVar[bool] = False
+    oracle_parameters: ClassVar[tuple[str, ...]] = ()
 
     def objective(self, batch: Batch) -> Objective:
         """Return the weighted loss terms of one update."""

@@ -75,6 +75,15 @@ class MethodSpec:
         """Whether the method is distilled from a teacher that is trained first."""
         return "teacher" in self.ingredients()
 
+    @property
+    def oracle(self) -> bool:
+        """Whether the method or its criterion uses knowledge that a user would not have, such as true labels."""
+        return any(
+            getattr(spec.load(), "oracle", False)
+            or spec.kwargs().keys() & {*getattr(spec.load(), "oracle_parameters", ())}
+            for spec in (self.method, self.criterion)
+        )
+
     def hyperparameters(self) -> dict[str, Any]:
         """Return every hyperparameter of method and criterion with its value, as "name.parameter"."""
         values = {}

@@ -18,6 +18,10 @@ class Criterion(nn.Module, ABC):
     head: ClassVar[str] = "linear"  # or "cosine", for criteria that need scaled cosines as logits
     # Raised by every change of the criterion that changes what is learned: runs that use it are then trained again.
     version: ClassVar[int] = 1
+    # Whether it uses knowledge that a user would not have, such as the true noise rate: always, or where one of these
+    # hyperparameters is given. Such rows are marked "oracle" in tables and are not ranked.
+    oracle: ClassVar[bool] = False
+    oracle_parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, data: DatasetInfo) -> None:
         super().__init__()
