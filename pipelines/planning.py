@@ -20,6 +20,7 @@ import robustkd
 import scenarios
 from pipelines import tracking
 from pipelines.console import console
+from pipelines.data_summary import print_data_summary
 from robustkd.data import manifest
 from robustkd.data.manifest import Splits
 from robustkd.data.normalisation import channel_mean_std
@@ -94,9 +95,8 @@ def draft_study(options: StudyOptions) -> Draft:
     teacher = find_teacher(options.teacher)
     out = require_writable(Path(options.out))
     source = load_source(options)
-    if source.skipped:
-        console.print(f"{len(source.skipped)} files that cannot be read are left out (study.json lists them)")
     rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
+    print_data_summary(source, rows)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()

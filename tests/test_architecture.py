@@ -99,11 +99,13 @@ LAW = {
     "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
     "pipelines.scenario_effect": "data scenarios",
     "pipelines.exporters": "robustkd",
-    "pipelines.planning": "robustkd scenarios pipelines.console pipelines.tracking",
+    "pipelines.data_summary": "data pipelines.console",
+    "pipelines.planning": "robustkd scenarios pipelines.console pipelines.data_summary pipelines.tracking",
     "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
-        " pipelines.planning pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters"
+        " pipelines.data_summary pipelines.planning pipelines.session pipelines.auditing pipelines.scenario_effect"
+        " pipelines.exporters"
     ),
     "pipelines.cli": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.arguments pipelines.listing pipelines.stages"

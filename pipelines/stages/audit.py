@@ -29,6 +29,7 @@ from pipelines.auditing.findings import AuditedRows, AuditFindings, fold_notes
 from pipelines.auditing.summary import print_findings
 from pipelines.cli_options import AuditOptions
 from pipelines.console import console
+from pipelines.data_summary import print_data_summary
 from robustkd.data import manifest
 from robustkd.data.splits import split_source
 from robustkd.data.view import Labels, Source, View, concat
@@ -90,9 +91,8 @@ def plan_audit(options: AuditOptions, source: Source) -> AuditPlan:
         robustkd.errors.UsageError: an option is invalid, or the data cannot be audited with them.
     """
     scenario, device = scenarios.parse(options.scenario), hardware.resolve_device(options.device)
-    if source.skipped:
-        console.print(f"{len(source.skipped)} unreadable files are left out (audit.json lists them)")
     rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
+    print_data_summary(source, rows)
     splits = manifest.build_splits(scenario, source, rows, options.seed)
     view = concat(splits.train, [splits.train, splits.held_out])
     config = out_of_fold.TrainingConfig(

@@ -13,12 +13,15 @@ from rich.table import Table
 
 from pipelines.cli_options import CheckOptions
 from pipelines.console import console
+from pipelines.data_summary import summarise_unread
 from robustkd.data import checks, sources
 from robustkd.data.checks import SEVERITY_ORDER, ClassCounts, Finding, Severity
 from robustkd.data.decode import decode_files
 from robustkd.data.folders import list_folder, read_class_names
+from robustkd.data.splits import describe_split, split_source
 from robustkd.data.view import PARTS, Source
 from robustkd.errors import UsageError
+from robustkd.study.options import DataOptions
 
 MAX_EXAMPLES = 3  # of a finding on the terminal; the JSON has all
 STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -83,13 +86,29 @@ def check_data_set(options: CheckOptions) -> DataCheck:
         source = sources.load_dataset(options.dataset, **options.read_options())
     except UsageError as error:
         return _check_unloadable(options, error)
-    findings = checks.check_source(source, least=options.least)
+    findings = [*checks.check_source(source, least=options.least), *_check_reading(source)]
     if source.files is not None:
         root = _root_folder(options)
         findings += checks.check_file_sizes(root, source.files, options.image_size)
         findings += _check_skipped(root, source, embedded=options.dataset.startswith(("parquet:", "hf:")))
     counts = checks.count_classes(source)
     return DataCheck(checks.sort_by_severity(findings), counts, len(source.labels), source.fingerprint)
+
+
+def _check_reading(source: Source) -> list[Finding]:
+    """Describe how the data set was read and what its parts are used for; report what was not read, or cannot be split."""
+    findings = [Finding("note", "reading", 1, sentence) for sentence in source.notes]
+    try:
+        rows = split_source(source, held_out=DataOptions.held_out, seed=DataOptions.split_seed)
+    except UsageError as error:
+        findings.append(Finding("error", "split", 1, str(error).removeprefix(f"{source.name}: ")))
+    else:
+        findings.append(Finding("note", "split", len(source.labels), describe_split(source, rows)))
+    if source.unread:
+        sentence = f"left out below the path: {summarise_unread(source)}"
+        examples = tuple(f"{path}: {reason}" for path, reason in source.unread.items())
+        findings.append(Finding("warning", "not read", len(source.unread), sentence, examples))
+    return findings
 
 
 def _check_skipped(root: Path, source: Source, embedded: bool) -> list[Finding]:

@@ -113,19 +113,15 @@ def _check_layout(
 
 def _list_parts(root: Path, parts: dict[str, str]) -> list[ImageFile]:
     """List the files of all parts. Tiny-ImageNet's val part is one folder with annotations, and its test part has no labels."""
-    files, labels_missing = [], False
+    files = []
     for folder, part in parts.items():
         annotations = root / folder / "val_annotations.txt"
         unsorted = part != "train" and _subfolders(root / folder) in ([], ["images"])
-        labels_missing |= unsorted
         if not unsorted:
             files += _list_class_folders(root, [f"{folder}/{name}" for name in _subfolders(root / folder)], part)
         elif annotations.is_file():
             lines = [line.split("\t") for line in annotations.read_text(encoding="utf-8").splitlines()]
             files += [ImageFile(f"{folder}/images/{line[0]}", part, line[1]) for line in lines if len(line) > 1]
-    # If the labels of the test part were not published, it is customary to test on the published val part.
-    if labels_missing and not any(file.part == "test" for file in files):
-        files = [file._replace(part="test" if file.part == "val" else file.part) for file in files]
     return sorted(files)
 
 

@@ -59,14 +59,18 @@ class Annotations(NamedTuple):
         flips: bool,
         images_digest: str = "",
         files: tuple[str, ...] | None = None,
-        skipped: tuple[str, ...] = (),
+        **others: Any,
     ) -> Source:
-        """Combine with the images to a data set; `images_digest` saves computing it if it is known."""
+        """Combine with the images to a data set; `images_digest` saves computing it if it is known.
+
+        Args:
+            others: further attributes of the Source: skipped, part_names, notes, unread.
+        """
         for class_name in self.classes:
             if any(unicodedata.category(letter) == "Cc" for letter in class_name):
                 raise UsageError(f"{name}: the class {class_name!r} has a control character in its name: rename it")
         fingerprint = self.fingerprint(images_digest or digest(images), flips)
-        return Source(name, images, *self, flips=flips, files=files, fingerprint=fingerprint, skipped=skipped)
+        return Source(name, images, *self, flips=flips, files=files, fingerprint=fingerprint, **others)
 
     def take(self, chosen: NDArray[np.bool_]) -> "Annotations":
         """Select some of the images by a mask: (N,)."""

@@ -5,9 +5,10 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustkd import seeds
-from robustkd.data.view import Keys, Labels, Source, select_smallest_keys
+from robustkd.data.view import PARTS, Keys, Labels, Source, select_smallest_keys
 from robustkd.errors import UsageError
 
 TEST_SHARE = 0.25  # of each class, if the source has no test part
@@ -26,13 +27,14 @@ def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
     """Split a source.
 
     Args:
-        source: its test part becomes the test split, and its val part the held-out split.
-        held_out: the share of each class's remaining rows that is held out if there is no val part; 0 holds nothing out and
-            leaves a val part unused.
+        source: its test part becomes the test split, and its val part the held-out split. If there is a val part only, as in
+            ImageNet, whose test labels are not published, it becomes the test split.
+        held_out: the share of each class's remaining rows that is held out if no val part is left for that; 0 holds nothing
+            out and leaves a val part unused.
         seed: determines the draw, which is the same on every machine.
 
-    If there is no test part, a quarter of each class is drawn as one. If there are groups, whole groups are drawn, so shares
-    are approximate.
+    If there is neither part, a quarter of each class is drawn as the test split. If there are groups, whole groups are drawn,
+    so shares are approximate.
 
     Raises:
         UsageError: the share is out of range, or a class is too small to be divided.
@@ -42,6 +44,8 @@ def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
     parts = np.full(len(source.labels), "train") if source.parts is None else source.parts
     train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
     if not len(test):
+        test, val = val, test
+    if not len(test):
         test = _draw_share(source, train, TEST_SHARE, seeds.derive(seed, "split", "test"), minimum=1)
         train = np.setdiff1d(train, test)
     if not held_out:
@@ -50,6 +54,32 @@ def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
         val = _draw_share(source, train, held_out, seeds.derive(seed, "split", "held-out"), minimum=0)
         train = np.setdiff1d(train, val)
     return SplitRows(train, val, test)
+
+
+def describe_split(source: Source, rows: SplitRows) -> str:
+    """Describe what each published part, or the whole data set, is used for.
+
+    >>> source = Source("photos", np.zeros((6, 1, 1, 1), np.uint8), np.array([0, 1] * 3), ("a", "b"))
+    >>> describe_split(source, SplitRows(np.array([0, 1]), np.array([2]), np.array([3, 4, 5])))
+    '6 images -> 2 training, 1 held out, 3 test'
+    """
+    uses = np.full(len(source.labels), "not used")
+    for use, members in zip(("training", "held out", "test"), rows, strict=True):
+        uses[members] = use
+    if source.parts is None:
+        return _describe_uses("", uses)
+    present = [part for part in PARTS if (source.parts == part).any()]
+    return "; ".join(
+        _describe_uses(f"{source.part_names.get(part, part)} ", uses[source.parts == part]) for part in present
+    )
+
+
+def _describe_uses(name: str, uses: NDArray[np.str_]) -> str:
+    """Describe what some rows are used for: (n,)."""
+    counts = {use: np.count_nonzero(uses == use) for use in ("training", "held out", "test", "not used")}
+    shares = [f"{count:,} {use}" for use, count in counts.items() if count]
+    destination = ", ".join(shares) if len(shares) > 1 else uses[0]
+    return f"{name}{len(uses):,} images -> {destination}"
 
 
 def _draw_share(source: Source, rows: Labels, share: float, seed: int, minimum: int) -> Labels:

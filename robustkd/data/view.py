@@ -4,8 +4,8 @@ A Source is never modified. A View selects rows of one or more sources and holds
 function from View to View. A view knows the true labels where they exist; the batches that methods receive do not contain them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,12 @@ Labels = NDArray[np.int64]  # (N,)
 Keys = NDArray[np.uint64]  # (N,)
 
 PARTS = ("train", "val", "test")
-PART_ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# The names of parts that public data sets use, as in Hugging Face's folder builder. `eval` is a test part there, too.
+PART_ALIASES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,9 @@ class Source:
         fingerprint: a digest of the content; computed from images and labels if not given.
         skipped: files that could not be read and were left out on request.
         read_options: the options it was loaded with, as (name, value) pairs; foreign data sets are loaded with the same.
+        part_names: the publisher's name for each part, as in {"test": "Testing/"}; a part without one has its own name.
+        notes: how the data were read, where that is not obvious: sentences that commands print before they train.
+        unread: what was found next to the images and not read: the reason by path.
     """
 
     name: str
@@ -54,6 +62,9 @@ class Source:
     fingerprint: str = ""
     skipped: tuple[str, ...] = ()
     read_options: tuple[tuple[str, Any], ...] = ()
+    part_names: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.fingerprint:

@@ -85,7 +85,7 @@ def test_tiny_imagenet(tmp_path):
     assert source.classes == ("goldfish", "n02", "n03")
     assert source.files[-3:] == tuple(f"val/images/val_{one}.JPEG" for one in range(3))
     assert list(source.labels) == [0, 0, 1, 1, 2, 2, 2, 0, 2]
-    assert list(source.parts) == ["train"] * 6 + ["test"] * 3
+    assert list(source.parts) == ["train"] * 6 + ["val"] * 3
     (tmp_path / "val" / "images" / "val_1.JPEG").unlink()
     assert_refused(f"folder:{tmp_path}", "val/images/val_1.JPEG", "No such file")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robustkd.data.sources import load_dataset
-from robustkd.data.splits import split_source
+from robustkd.data.splits import describe_split, split_source
 from robustkd.data.view import Source
 from robustkd.errors import UsageError
 
@@ -83,13 +83,22 @@ def test_held_out_rows_are_drawn_next_to_a_given_test_part():
     assert len(train) == 24
 
 
-def test_a_given_val_part_is_held_out():
-    parts = np.repeat(["train", "val"], [32, 8])
-    data = source([20, 20], parts=parts)
-    train, held_out, test = split_source(data, held_out=0.2, seed=0)
-    assert list(held_out) == list(range(32, 40))
-    assert len(test) == 8
-    assert sorted(np.concatenate([train, test])) == list(range(32))
+def test_given_parts_are_used_as_given():
+    data = source([20, 20], parts=np.repeat(["train", "val", "test"], [24, 8, 8]), part_names={"val": "dev/"})
+    rows = split_source(data, held_out=0.2, seed=0)
+    assert [list(members) for members in rows] == [list(range(24)), list(range(24, 32)), list(range(32, 40))]
+    assert describe_split(data, rows) == "train 24 images -> training; dev/ 8 images -> held out; test 8 images -> test"
+    rows = split_source(data, held_out=0, seed=0)
+    assert describe_split(data, rows) == "train 24 images -> training; dev/ 8 images -> not used; test 8 images -> test"
+
+
+def test_a_val_part_without_a_test_part_is_the_test_split():
+    data = source([20, 20], parts=np.repeat(["train", "val"], [32, 8]))
+    rows = split_source(data, held_out=0.2, seed=0)
+    assert list(rows.test) == list(range(32, 40))
+    assert sorted([*rows.train, *rows.held_out]) == list(range(32))
+    assert len(rows.held_out) == 6
+    assert describe_split(data, rows) == "train 32 images -> 26 training, 6 held out; val 8 images -> test"
 
 
 def grouped(kinds=3, groups=12, size=5):
