@@ -23,6 +23,7 @@ from pipelines.console import console
 from pipelines.data_summary import print_data_summary
 from robustkd.data import manifest
 from robustkd.data.manifest import Splits
+from robustkd.data.mixing import parse_mixing
 from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import SplitRows, split_source
 from robustkd.data.view import Source, View
@@ -89,6 +90,7 @@ def draft_study(options: StudyOptions) -> Draft:
     """
     load_plugins(options.plug, {"SCENARIOS": scenarios.SCENARIOS})
     scenario = scenarios.parse(options.scenario)
+    parse_mixing(options.mixing)
     if options.init is not None and not Path(options.init).is_file():
         raise UsageError(f"--init {options.init}: there is no such file")
     device = hardware.resolve_device(options.device)

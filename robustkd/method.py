@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from robustkd.criteria.base import Criterion
 from robustkd.models.net import Frozen, Network
-from robustkd.types import Batch, Objective, Output
+from robustkd.types import Batch, Clock, Objective, Output, Sampling
 
 Update = Callable[[Objective, Optimizer], None]
 
@@ -38,6 +38,9 @@ class Phase:
     parameters: list[nn.Parameter]
     epochs: float | None = None  # in addition to the run's epochs, as a fraction of them; None: the run's epochs
     begin: Callable[[], None] | None = None  # called once, before the first epoch
+    begin_epoch: Callable[[Clock], None] | None = None  # called before every epoch, also after a run is resumed
+    end_epoch: Callable[[Clock], None] | None = None  # called after every epoch, before the network is evaluated
+    sampling: Sampling | None = None  # of the phase's epochs; None: the run's
     update: Update = backward_and_step
 
 
@@ -52,6 +55,8 @@ class Method(nn.Module, ABC):
     model: Network  # the network that is evaluated and exported
     # Additional augmentations of each image that a batch contains: names in robustkd.data.paired_views.
     views: Sequence[str] = ()
+    # Whether the method is defined for mixtures of two samples: it uses labels through criteria only, and no memory of rows.
+    supports_mixing: bool = True
     # Raised by every change of the method that changes what it learns: its runs are then trained again.
     version: ClassVar[int] = 1
     # Whether it uses knowledge that a user would not have, such as true labels: always, or where one of these hyperparameters

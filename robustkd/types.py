@@ -7,8 +7,8 @@ that options can be validated before it is loaded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Interval
 from pydantic import AllowInfNan, TypeAdapter, ValidationError
@@ -26,6 +26,7 @@ Ratio = Annotated[float, Interval(gt=1, le=1e6)]
 Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Count = Annotated[int, Ge(1)]
 AtLeastTwo = Annotated[int, Ge(2)]
+Sampling = Literal["natural", "sqrt", "balanced", "progressive"]
 
 TYPE_NAMES = {"number": "number", "integer": "whole number", "boolean": "True or False", "string": "text"}
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
@@ -72,6 +73,15 @@ class Clock(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """The second labels of mixed images: an image is `weight` of a sample with the batch's labels, the rest of another."""
+
+    labels: Tensor  # (B,) int64, of the other sample
+    index: Tensor  # (B,) int64, the row of the other sample
+    weight: Tensor  # (B,) float in [0, 1], of the batch's own labels
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a method sees of the data. It never contains true labels."""
 
@@ -80,6 +90,14 @@ class Batch:
     index: Tensor  # (B,) int64, the row in the view, 0 to N - 1
     clock: Clock
     views: tuple[Tensor, ...] = ()  # the same images, augmented once for each name in the method's `views`
+    mixed: Mixed | None = None  # the second labels, if images and views are mixtures of two samples
+
+    def select(self, rows: Tensor, images: Tensor) -> Batch:
+        """Return other images with the labels of some rows of the batch, without views: (M,) int64, (M, C, H, W)."""
+        mixed = self.mixed
+        if mixed is not None:
+            mixed = Mixed(mixed.labels[rows], mixed.index[rows], mixed.weight[rows])
+        return replace(self, images=images, labels=self.labels[rows], index=self.index[rows], views=(), mixed=mixed)
 
 
 class Output(NamedTuple):

@@ -123,8 +123,12 @@ class BuiltMethod:
             optimiser = torch.optim.SGD(phase.parameters, lr=RECIPE.lr)
             if phase.begin is not None:
                 phase.begin()
-            for batch in make_loader(view, size, views=self.method.views).iter_epoch(0, EARLY):
+            if phase.begin_epoch is not None:
+                phase.begin_epoch(EARLY)
+            for batch in make_loader(view, size, views=self.method.views).iter_epoch(0, EARLY, phase.sampling):
                 yield phase, optimiser, batch
+            if phase.end_epoch is not None:
+                phase.end_epoch(EARLY)
 
 
 def build_method(

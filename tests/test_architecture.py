@@ -61,11 +61,11 @@ LAW = {
     "robustkd.study.options": "types specs methods method_spec",
     "robustkd.study.results": "errors atomic evaluation.results evaluation.net_metrics study.options",
     "robustkd.study.versions": "method_spec",
-    "robustkd.study.plan": "errors method_spec training.recipe study.options study.results",
+    "robustkd.study.plan": "errors types method_spec training.recipe study.options study.results",
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.plan study.results study.versions"
     ),
-    "robustkd.study.construct": "errors seeds types models data method training.build study.plan study.results",
+    "robustkd.study.construct": "errors seeds types criteria models data method training.build study.plan study.results",
     "robustkd.study.monitor": (
         "seeds models data training.engine training.inference study.plan study.results study.evaluate"
     ),

@@ -1,8 +1,8 @@
 """Batches of a view: uint8 images on the device, gathered, shifted and mirrored as whole tensors.
 
 A data set that fits is kept on the device. A larger one stays memory-mapped, and a thread gathers the next batch during the
-computation on the present one. Order and augmentation of epoch e depend on (seed, e) only: all methods see the same images in
-the same order for a seed, and there is no state to save.
+computation on the present one. Sampling, order, augmentation and mixing of epoch e depend on (seed, e) only: all methods see
+the same images in the same order for a seed, and there is no state to save.
 """
 
 import os
@@ -15,11 +15,13 @@ from torch import Tensor
 
 from robustkd import seeds
 from robustkd.data.augment import max_shift, mirror, shift
+from robustkd.data.mixing import NO_MIXING, mix_batch, parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
+from robustkd.data.sampling import draw_rows
 from robustkd.data.view import View
-from robustkd.types import Batch, Clock
+from robustkd.types import Batch, Clock, Sampling
 
-BatchTransform = Callable[[Tensor, Tensor], Tensor]  # images (B, H, W, C) and their rows (B,) -> images
+BatchTransform = Callable[[Tensor, Tensor], Tensor]  # images (B, H, W, C) and which draws each uses (B,) -> images
 
 
 def memory_budget(device: torch.device) -> int:
@@ -37,11 +39,13 @@ class Loader:
     Args:
         view: the samples.
         batch_size: largest number of samples per batch; an epoch is divided into batches of equal size (to within one sample)
-            and uses every sample.
+            and, with natural sampling, uses every sample.
         device: where batches are created.
         seed: determines order and augmentation.
         augment: whether images are shifted, and mirrored if the source says that this keeps the class.
         views: additional views of each image, named as in `robustkd.data.paired_views`; each is shifted and mirrored by itself.
+        sampling: which rows an epoch consists of (see `robustkd.data.sampling`); it has N of them in all cases.
+        mixing: how images are mixed, as in `robustkd.data.mixing`, or none.
         budget: bytes that the data set may occupy on the device; None: half of the free memory.
     """
 
@@ -54,11 +58,13 @@ class Loader:
         seed: int = 0,
         augment: bool = True,
         views: Sequence[str] = (),
+        sampling: Sampling = "natural",
+        mixing: str = NO_MIXING,
         budget: int | None = None,
     ) -> None:
         self.view, self.batch_size, self.device, self.seed = view, batch_size, device, seed
         self.augment, self.flips = augment, augment and view.sources[0].flips
-        self.views = tuple(views)
+        self.views, self.sampling, self.mixing = tuple(views), sampling, parse_mixing(mixing)
         self.labels = torch.from_numpy(view.labels).to(device)
         size = len(view) * int(np.prod(view.sources[0].shape))
         fits = size <= (memory_budget(device) if budget is None else budget)
@@ -90,27 +96,47 @@ class Loader:
                 order = torch.from_numpy(np.searchsorted(sorted_rows[number], chunks[number].cpu().numpy()))
                 yield self._to_device(images)[order.to(self.device)]
 
-    def iter_epoch(self, number: int, clock: Clock) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted over all phases of a run."""
+    def iter_epoch(self, number: int, clock: Clock, sampling: Sampling | None = None) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted over all phases of a run.
+
+        Args:
+            clock: the progress within the phase.
+            sampling: of this epoch, instead of the loader's.
+        """
+        chosen = sampling or self.sampling
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, "order", number))
-        rows = torch.randperm(len(self.view), generator=generator).to(self.device)
+        rows = draw_rows(torch.from_numpy(self.view.labels), chosen, clock, generator).to(self.device)
+        # A row that is drawn twice is augmented twice.
+        draws = rows if chosen == "natural" else torch.arange(len(rows), device=self.device)
         first, *others = self._shift_and_mirror("augment", number), *(self._paired_view(v, number) for v in self.views)
-        for index, images in zip(rows.tensor_split(len(self)), self._gather(rows), strict=True):
-            views = tuple(to_float_images(transform(images, index)) for transform in others)
-            yield Batch(to_float_images(first(images, index)), self.labels[index], index, clock, views)
+        mix, parts = self._mix(number), (part.tensor_split(len(self)) for part in (rows, draws))
+        for index, numbers, images in zip(*parts, self._gather(rows), strict=True):
+            views = tuple(to_float_images(transform(images, numbers)) for transform in others)
+            yield mix(Batch(to_float_images(first(images, numbers)), self.labels[index], index, clock, views))
+
+    def _mix(self, number: int) -> Callable[[Batch], Batch]:
+        """Draw the partners and shares of an epoch's mixtures and return their application to the next batch."""
+        mixing = self.mixing
+        if mixing is None:
+            return lambda batch: batch
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, "mixing", number))
+        keys = iter(torch.rand(len(self.view), generator=generator).to(self.device).tensor_split(len(self)))
+        draws = iter(torch.rand(len(self), mixing.draws, generator=generator, dtype=torch.float64).tolist())
+        counts = torch.from_numpy(self.view.counts).to(self.device)
+        return lambda batch: mix_batch(batch, mixing, next(keys).argsort(), next(draws), counts)
 
     def _shift_and_mirror(self, purpose: str, number: int) -> BatchTransform:
         """Draw the shifts and flips of an epoch and return their application."""
         n, side = len(self.view), min(self.view.sources[0].shape[1:])
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, purpose, number))
         pad = max_shift(side)
-        # One draw per epoch, indexed by row, so that a step involves no randomness.
+        # All draws of an epoch at once, so that a step involves no randomness.
         offsets = torch.randint(0, 2 * pad + 1, (n, 2), generator=generator).to(self.device)
         flipped = (torch.rand(n, generator=generator) < 0.5).to(self.device)
 
-        def transform(images: Tensor, index: Tensor) -> Tensor:
-            images = shift(images, offsets[index], pad) if self.augment else images
-            return mirror(images, flipped[index]) if self.flips else images
+        def transform(images: Tensor, numbers: Tensor) -> Tensor:
+            images = shift(images, offsets[numbers], pad) if self.augment else images
+            return mirror(images, flipped[numbers]) if self.flips else images
 
         return transform
 
@@ -121,7 +147,7 @@ class Loader:
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
         draws = torch.rand(len(self.view), view.draws, generator=generator).to(self.device)
         shift_and_mirror = self._shift_and_mirror(text, number)
-        return lambda images, index: shift_and_mirror(view(images, draws[index]), index)
+        return lambda images, numbers: shift_and_mirror(view(images, draws[numbers]), numbers)
 
     def iter_plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images in [0, 1] and labels in order and without augmentation, for evaluation: (B, C, H, W), (B,)."""

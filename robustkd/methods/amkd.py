@@ -74,6 +74,8 @@ def select_negatives(
 class AMKD(Distiller):
     """Triplet loss on boundary samples: near the teacher's logits, far from samples of other classes."""
 
+    supports_mixing = False  # its base samples are those that are classified as labelled
+
     def __init__(
         self,
         student: Network,

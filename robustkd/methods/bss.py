@@ -30,6 +30,8 @@ from robustkd.types import Batch, Count, Objective, Positive, Share
 class BSS(Distiller):
     """Soft targets on adversarial samples at the teacher's decision boundary."""
 
+    supports_mixing = False  # its base samples are those that are classified as labelled
+
     def __init__(
         self,
         student: Network,

@@ -46,6 +46,8 @@ def estimate_log_z(own: Tensor, others: Tensor, valid: Tensor, samples: int) -> 
 class CRD(Distiller):
     """Contrastive loss between each network's embeddings and the memory bank of the other."""
 
+    supports_mixing = False  # a memory for each row
+
     student_bank: Tensor  # (N, D), M_s
     teacher_bank: Tensor  # (N, D), M_t
     log_z: Tensor  # (2,), of s against M_t and t against M_s; infinite until the first batch

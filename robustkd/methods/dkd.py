@@ -38,6 +38,8 @@ def _split_label_logit(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 class DKD(Distiller):
     """Separate weights for the confidence in the label and the distribution over the other classes."""
 
+    supports_mixing = False  # it splits the distribution at the label
+
     def __init__(
         self,
         student: Network,

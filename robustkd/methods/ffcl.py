@@ -83,6 +83,7 @@ class FFCL(Method):
         self.fusion = build_fusion(channels, type(first.head)(channels, data.classes), first.bf16)
         self.criteria = nn.ModuleList(criterion() for _ in range(3))
         self.temperature, self.ramp, self.virtual = temperature, ramp, virtual
+        self.supports_mixing = not virtual  # the virtual teacher is defined by the label
 
     def forward_heads(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the logits of both networks and of their fused maps: (B, C, H, W) -> three (B, K)."""

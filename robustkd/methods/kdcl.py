@@ -60,6 +60,7 @@ class KDCL(Method):
         self.criteria = nn.ModuleList(criterion() for _ in self.students)
         self.model = self.students[0]  # type: ignore[assignment]  # ModuleList does not keep the element type
         self.target, self.weight, self.temperature = target, weight, temperature
+        self.supports_mixing = target == "naive"  # the other target is relative to the logit of the label
 
     def objective(self, batch: Batch) -> Objective:
         T, views = self.temperature, (batch.images, *batch.views)

@@ -63,6 +63,7 @@ class MeanTeacher(Method):
         self.criterion = criterion()
         self.register_buffer("updates", torch.tensor(0))
         self.mse, self.kl, self.decay, self.ramp, self.consistent = mse, kl, decay, ramp, consistent
+        self.supports_mixing = consistent == "all"
 
     def objective(self, batch: Batch) -> Objective:
         student = self.model(batch.images).logits

@@ -29,6 +29,8 @@ from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Positive,
 class PSD(Method):
     """Self-distillation from the student's predictions of the previous epoch, weighted by their correctness."""
 
+    supports_mixing = False  # predictions of each row
+
     previous_logits: Tensor  # (N, K), of each row when it was last seen
     seen: Tensor  # (N,) bool
 

@@ -21,7 +21,6 @@ parameter gradients of the teacher are computed; ten of 64 is a share of the bat
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -100,11 +99,6 @@ class TALD(Distiller):
             norm=self.norm,
             unit=self.teacher.net.std if self.norm == "l2" else 1.0,
         )
-        labels, index = (x[first].repeat_interleave(self.particles) for x in (batch.labels, batch.index))
-        return replace(
-            batch,
-            images=torch.cat([particles, batch.images]),
-            labels=torch.cat([labels, batch.labels]),
-            index=torch.cat([index, batch.index]),
-            views=(),
-        )
+        rows = torch.arange(len(batch.labels), device=batch.labels.device)
+        extended = torch.cat([rows[first].repeat_interleave(self.particles), rows])
+        return batch.select(extended, torch.cat([particles, batch.images]))

@@ -41,6 +41,7 @@ class Triplet(Distiller):
     ) -> None:
         super().__init__(student, teacher, criterion)
         self.random, self.weight, self.margin, self.negatives, self.kd = random, weight, margin, negatives, kd
+        self.supports_mixing = negatives == "teacher"
 
     def objective(self, batch: Batch) -> Objective:
         student = self.student(batch.images).logits

@@ -6,6 +6,8 @@ from functools import partial
 import torch
 
 from robustkd import seeds
+from robustkd.criteria.base import Criterion
+from robustkd.data.mixing import parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import View
 from robustkd.errors import UsageError
@@ -88,9 +90,26 @@ def construct_method(
     }
     with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):  # of the method's adapters
         method = build_method(spec.method, ingredients).to(settings.device)
-    for text in method.views:  # an unknown view is refused before anything is trained
-        PAIRED_VIEWS.parse(text).kwargs()
+    check_batches(method, spec, settings.mixing)
     return method
+
+
+def check_batches(method: Method, spec: Run, mixing: str) -> None:
+    """Refuse unknown views, and mixed images for a method or criterion that is not defined for them.
+
+    Raises:
+        UsageError: a view does not exist; a mixture does not have the one label, or the one training row, that is needed.
+    """
+    for text in method.views:
+        PAIRED_VIEWS.parse(text).kwargs()
+    if parse_mixing(mixing) is None:
+        return
+    criteria = (part for part in method.modules() if isinstance(part, Criterion))
+    if not method.supports_mixing or not all(part.supports_mixing for part in criteria):
+        raise UsageError(
+            f"--mixing {mixing}: '{spec.method.text}' is not defined for mixed images, because it needs one label or one"
+            " training row per image"
+        )
 
 
 def load_initial_weights(net: Network, init: Network, settings: Settings) -> None:

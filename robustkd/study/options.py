@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from robustkd.method_spec import MethodSpec
 from robustkd.methods import METHODS
 from robustkd.specs import split_at
-from robustkd.types import Count, NonNegative, Positive, Seed, Share
+from robustkd.types import Count, NonNegative, Positive, Sampling, Seed, Share
 
 # Options that do not change what is trained: studies that differ only in these share a folder.
 NOT_IN_IDENTITY = {
@@ -23,6 +23,8 @@ NOT_IN_IDENTITY = {
     "precision",  # the precision that was chosen is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
 }
+# Options that came after the first studies, with their defaults: at these, studies keep their names.
+ADDED = {"sampling": "natural", "mixing": "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,10 @@ class StudyOptions(DataOptions):
     """Weight decay of all trained parameters."""
     augment: bool = True
     """Shift each image by up to an eighth of its side, and flip it horizontally where the data set allows it."""
+    sampling: Sampling = "natural"
+    """Which rows an epoch consists of, for teachers and students: `progressive` goes from natural to balanced."""
+    mixing: str = "none"
+    """Mix the images of a batch in pairs: none, mixup, cutmix or remix, with parameters as in `mixup(alpha=0.2)`."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Numerical precision; auto selects bf16 where the hardware supports it and it is faster."""
     attack: str | None = None
@@ -156,4 +162,5 @@ class StudyOptions(DataOptions):
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide the results."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY}
+        values = {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY}
+        return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}

@@ -10,6 +10,7 @@ from robustkd.method_spec import MethodSpec
 from robustkd.study.options import StudyOptions
 from robustkd.study.results import TEACHER, RunKey, run_name
 from robustkd.training.recipe import Recipe
+from robustkd.types import Sampling
 
 # What teachers are trained with, for each value of --smooth-teacher.
 TEACHER_METHODS = {"none": "baseline", "labels": "smooth", "consistency": "smooth(labels=0, consistency=1)"}
@@ -48,6 +49,8 @@ class Settings:
         mean, std: of the training pixels per channel, in [0, 1].
         attacks: attacks to evaluate, as typed.
         corruptions: whether to evaluate on corrupted images.
+        sampling: which rows an epoch consists of.
+        mixing: how the images of a batch are mixed, as typed.
     """
 
     student: str
@@ -61,6 +64,8 @@ class Settings:
     std: tuple[float, ...]
     attacks: tuple[str, ...] = ()
     corruptions: bool = False
+    sampling: Sampling = "natural"
+    mixing: str = "none"
 
     @classmethod
     def of(
@@ -79,6 +84,8 @@ class Settings:
             std,
             tuple(options.attack_texts()),
             options.corruptions,
+            options.sampling,
+            options.mixing,
         )
 
 

@@ -119,7 +119,16 @@ def run(
 def training_loader(view: View, method: Method, settings: Settings, seed: int = 0) -> Loader:
     """Return the batches that a method is trained on."""
     device = torch.device(settings.device)
-    return Loader(view, settings.batch, device, seed=seed, augment=settings.augment, views=method.views)
+    return Loader(
+        view,
+        settings.batch,
+        device,
+        seed=seed,
+        augment=settings.augment,
+        views=method.views,
+        sampling=settings.sampling,
+        mixing=settings.mixing,
+    )
 
 
 def train(

@@ -136,7 +136,9 @@ def iter_updates(
         number: of the epoch over all phases, from 0; it determines the order of the data.
         meter: accumulates the terms.
     """
-    for step, batch in enumerate(loader.iter_epoch(number, clock)):
+    if phase.begin_epoch is not None:
+        phase.begin_epoch(clock)
+    for step, batch in enumerate(loader.iter_epoch(number, clock, phase.sampling)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate((clock.epoch + step / len(loader)) / clock.epochs)
         for objective in phase.step(batch):
@@ -152,6 +154,8 @@ def _train_epoch(
     meter = Meter()
     for _ in iter_updates(phase, optimiser, loader, recipe, clock, number - 1, meter):
         pass
+    if phase.end_epoch is not None:
+        phase.end_epoch(clock)
     method.eval()
     means = meter.means()
     for name, value in means.items():

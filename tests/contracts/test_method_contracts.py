@@ -20,6 +20,7 @@ from robustkd import types
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.data.loader import Loader
+from robustkd.data.mixing import Mixup, mix_batch
 from robustkd.data.view import View
 from robustkd.method import Distiller, Method, Phase
 from robustkd.method_spec import INGREDIENTS
@@ -29,7 +30,7 @@ from robustkd.methods.dml import DML
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Network
 from robustkd.specs import Spec
-from robustkd.types import Batch, DatasetInfo, Objective, Output
+from robustkd.types import Batch, DatasetInfo, Mixed, Objective, Output
 from tests.helpers import (
     SHAPE,
     BuiltMethod,
@@ -460,6 +461,40 @@ class ReadingTrueLabels(Baseline):
         return super().objective(replace(batch, labels=labels))
 
 
+def mixtures_have_no_first_label(spec: Spec) -> None:
+    """A mixture of a quarter of a and three quarters of b is one of three quarters of b and a quarter of a."""
+    if not build_method(spec).method.supports_mixing:
+        return
+
+    def train(swap: bool) -> dict[str, Any]:
+        built = build_method(spec)
+        for phase, optimiser, batch in built.iter_batches(small_view()):
+            counts = torch.from_numpy(small_view().counts)
+            batch = mix_batch(batch, Mixup(), torch.arange(len(batch.labels)).roll(1), [0.25], counts)
+            for objective in phase.step(swap_labels(batch) if swap else batch):
+                assert objective.loss.isfinite()
+                phase.update(objective, optimiser)
+        return built.method.state_dict()
+
+    one, other = train(False), train(True)
+    # Gradients are summed in another order.
+    same = [torch.allclose(one[name], other[name], atol=1e-4) for name in one if isinstance(one[name], Tensor)]
+    assert all(same), "the first label of a mixed image counts more than its weight"
+
+
+def swap_labels(batch: Batch) -> Batch:
+    assert batch.mixed is not None
+    mixed = Mixed(batch.labels, batch.index, 1 - batch.mixed.weight)
+    return replace(batch, labels=batch.mixed.labels, index=batch.mixed.index, mixed=mixed)
+
+
+class FirstLabelOnly(Baseline):
+    """Ignores the second labels."""
+
+    def objective(self, batch: Batch) -> Objective:
+        return super().objective(replace(batch, mixed=None))
+
+
 # Training
 
 
@@ -497,6 +532,7 @@ CONTRACTS: dict[Callable[[Spec], None], tuple[type[Method], str]] = {
     training_resumes_after_every_epoch: (CountingBatches, "resuming after epoch 1 gives different weights"),
     labels_are_used_only_by_the_criterion: (DirectCrossEntropy, "labels are used outside the criterion"),
     every_output_has_its_own_criterion: (SharedCriterion, "two outputs of one batch share a criterion"),
+    mixtures_have_no_first_label: (FirstLabelOnly, "the first label of a mixed image counts more"),
     true_labels_are_not_used: (ReadingTrueLabels, "true labels affect the result"),
     an_easy_problem_is_learned: (ZeroLoss, "the training accuracy is only"),
 }
@@ -548,7 +584,7 @@ def test_every_contract_rejects_its_violation(contract):
 
 
 def test_batches_and_dataset_info_contain_no_true_labels():
-    assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock", "views"]
+    assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock", "views", "mixed"]
     assert [field.name for field in fields(DatasetInfo)] == ["samples", "counts", "shape"]
 
 
