@@ -31,15 +31,17 @@ from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
 from robustkd.hashing import digest, file_digest
 from robustkd.models import MODELS
+from robustkd.models.class_order import describe_class_order, is_reordered
 from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs
 from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, write_document
-from robustkd.study.run_folder import load_network, load_source
+from robustkd.study.run_folder import class_order, load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION
 from robustkd.training import hardware
+from robustkd.training.checkpoint import load_net
 from scenarios.base import Scenario
 
 
@@ -114,6 +116,7 @@ def draft_study(options: StudyOptions) -> Draft:
         jobs,
         max(1, cores // jobs),
     )
+    print_class_orders(plan, source)
     plan = without_refused_methods(plan, runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
     return Draft(plan, drawn, study_record(options, plan, drawn, source))
@@ -215,11 +218,29 @@ def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, t
         "fingerprint": source.fingerprint,
         "drawn": [view.digest for view in views],
         "bf16": bf16,
-        "teacher": options.teacher if teacher is None else file_digest(teacher),
-        "init": file_digest(Path(options.init)) if options.init else None,
+        "teacher": options.teacher if teacher is None else identify_network(teacher, source, options),
+        "init": identify_network(Path(options.init), source, options) if options.init else None,
         "results_version": RESULTS_VERSION,
         "plugins": plugin_digests(options.plug),
     }
+
+
+def identify_network(path: Path, source: Source, options: StudyOptions) -> str:
+    """Return the digest of a stored network's file, with the order that its outputs are put in where that differs."""
+    order = class_order(path, load_net(path)[1], source, options)
+    return f"{file_digest(path)} {order}" if is_reordered(order) else file_digest(path)
+
+
+def print_class_orders(plan: Plan, source: Source) -> None:
+    """Print how the classes of a given teacher and of --init are paired with the data set's, unless they are the same."""
+    options = plan.options
+    given = {f"--teacher {options.teacher}": plan.teacher, f"--init {options.init}": plan.init}
+    for option, path in given.items():
+        if path is not None:
+            card = load_net(path)[1]
+            order = class_order(path, card, source, options)
+            if text := describe_class_order(card["classes"], source.classes, order):
+                console.print(f"{option}: {text}", markup=False)
 
 
 def folder_name(options: StudyOptions, decisive: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.view import Source, View, select_smallest_keys
 from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
+from robustkd.models.class_order import find_class_order, reorder_outputs
 from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
 from robustkd.study.construct import check_constructible
@@ -65,6 +66,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         student: the network that is trained and predicts, a name of `robustkd models`.
         teacher: the teacher's network, trained first where the method needs one; or a trained one: the path of a model.pt, or
             a fitted DistilledClassifier. Copies by `clone`, as in cross-validation, need the path.
+        teacher_classes: "match" finds the classes of a trained teacher by name; "ignore" pairs them with y's by position.
         teacher_criterion: the criterion that the teacher is trained with.
         smooth_teacher: "none", "labels" or "consistency": how the teacher is smoothed.
         epochs: of the student, and of the teacher.
@@ -104,6 +106,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     method: str
     student: str
     teacher: Any
+    teacher_classes: str
     epochs: int
     flips: bool
     image_shape: tuple[int, ...] | None
@@ -120,6 +123,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         student: str = "wrn_10_2",
         teacher: Any = "wrn_16_2",
+        teacher_classes: str = "match",
         teacher_criterion: str = "ce",
         smooth_teacher: str = "none",
         epochs: int = 30,
@@ -299,10 +303,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"the teacher takes images of {tuple(teacher.card['shape'])}, but X has {(channels, height, width)} (C, H, W)"
             )
-        if list(teacher.card["classes"]) != names:
-            raise ValueError(
-                f"the teacher has the classes {_abbreviate(list(teacher.card['classes']))}, but y has {_abbreviate(names)}"
-            )
+        order = find_class_order("the teacher", teacher.card["classes"], names, self.teacher_classes == "match")
+        reorder_outputs("the teacher", teacher.network, order, tuple(teacher.card["shape"]))
         return teacher
 
     def _split(self, source: Source, seed: int) -> manifest.Splits:
@@ -372,10 +374,6 @@ def _notebook_errors() -> Iterator[None]:
 
 def _is_file(text: str) -> bool:
     return text.endswith(".pt") or Path(text).is_file()
-
-
-def _abbreviate(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _progress_line(progress: Progress) -> str:

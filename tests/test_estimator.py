@@ -502,7 +502,7 @@ def test_labels_that_cannot_be_used_are_refused(labels, sentence):
 
 
 def test_a_teacher_that_does_not_fit_is_refused(fitted, tmp_path):
-    with pytest.raises(ValueError, match="the teacher has the classes left, middle, right, but y has 0, 1, 2"):
+    with pytest.raises(ValueError, match=r"has no class names .*; teacher_classes ignore pairs"):
         quick("hinton", teacher=fitted).fit(IMAGES, np.arange(60) % 3)
     with pytest.raises(ValueError, match=r"the teacher takes images of \(1, 8, 8\), but X has \(1, 9, 9\) \(C, H, W\)"):
         quick("hinton", teacher=fitted).fit(np.pad(IMAGES, ((0, 0), (0, 1), (0, 1))), LABELS)
@@ -531,3 +531,16 @@ def test_a_pickle_goes_from_a_gpu_to_a_cpu():
     again = pickle.loads(pickle.dumps(made)).set_params(device="cpu")
     assert next(again.student_.parameters()).device.type == "cpu"
     np.testing.assert_allclose(again.predict_proba(IMAGES), wanted, atol=1e-2)
+
+
+def test_a_teachers_classes_are_found_by_name() -> None:
+    fitted = quick("baseline", epochs=2).fit(IMAGES, LABELS)
+    names = {"left": "z", "middle": "y", "right": "x"}  # in the opposite order
+    renamed = np.array([names[label] for label in LABELS])
+    teacher = quick("baseline", epochs=2).fit(IMAGES, LABELS)
+    teacher._cards["student_"] = {**teacher._cards["student_"], "classes": list(names.values())}
+    student = quick("hinton", teacher=teacher).fit(IMAGES, renamed)
+    pixels = torch.from_numpy(IMAGES[:6]).reshape(6, 1, 8, 8) / 255
+    with torch.no_grad():
+        expected, permuted = fitted.student_(pixels).logits, student.teacher_(pixels).logits
+    torch.testing.assert_close(permuted, expected.flip(1))

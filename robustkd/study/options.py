@@ -20,7 +20,7 @@ NOT_IN_IDENTITY = {
     *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
     *("methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
-    "precision",  # the precision that was chosen is part of the identity instead
+    *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
 }
 # Options that came after the first studies, with their defaults: at these, studies keep their names.
@@ -83,6 +83,8 @@ class StudyOptions(DataOptions):
     """Criterion the teacher is trained with."""
     smooth_teacher: Literal["none", "labels", "consistency"] = "none"
     """Train the teacher with smoothed labels, or for consistency under small noise (see `robustkd methods smooth`)."""
+    teacher_classes: Literal["match", "ignore"] = "match"
+    """Find the classes of a trained teacher and of `init` by name, in whatever order; or ignore names and pair by position."""
     init: str | None = None
     """A model.pt that every student is initialised from, instead of weights drawn from the seed."""
     seeds: Count = 3

@@ -23,9 +23,10 @@ from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.evaluation import attack_specs, corruptions
+from robustkd.models.class_order import find_class_order, reorder_outputs
 from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
-from robustkd.study.options import DataOptions
+from robustkd.study.options import DataOptions, StudyOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
 from robustkd.study.run import TrainedRun, model_card, train
@@ -76,19 +77,35 @@ def load_views(plan: Plan, seed: int) -> Splits:
 
 
 def load_network(plan: Plan, path: Path) -> Network:
-    """Load a saved network onto the plan's device.
+    """Load a saved network onto the plan's device, with its outputs in the order of the data set's classes.
 
     Raises:
         UsageError: it does not fit the study's images or classes.
     """
     net, card = checkpoint.load_net(path, plan.settings.bf16)
     source = load_source(plan.options)
-    if tuple(card["shape"]) != source.shape or len(card["classes"]) != len(source.classes):
-        raise UsageError(
-            f"{path}: this net takes images of {tuple(card['shape'])} and {len(card['classes'])} classes; "
-            f"'{source.name}' has {source.shape} and {len(source.classes)}"
-        )
+    order = class_order(path, card, source, plan.options)
+    reorder_outputs(str(path), net, order, source.shape)
     return net.to(plan.settings.device)
+
+
+def class_order(path: Path, card: Mapping[str, Any], source: Source, options: StudyOptions) -> list[int]:
+    """Return the number of a stored network's output for each class of the data set: (K,).
+
+    Args:
+        path: the network's file.
+        card: its model card.
+        source: the data set.
+        options: of the study, which say whether classes are found by name.
+
+    Raises:
+        UsageError: the network does not fit the data set's images or classes.
+    """
+    if tuple(card["shape"]) != source.shape:
+        raise UsageError(
+            f"{path}: this network takes images of {tuple(card['shape'])}, but '{source.name}' has {source.shape} (C, H, W)"
+        )
+    return find_class_order(str(path), card["classes"], source.classes, options.teacher_classes == "match")
 
 
 def load_init(plan: Plan, run: Run) -> Network | None:

@@ -124,25 +124,6 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
     assert not (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
 
 
-def test_a_teacher_and_first_weights_can_be_given(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(study_arguments("run", data, methods="baseline", teacher="resnet8"))
-    given = find_study() / "runs" / "baseline-seed0" / "model.pt"
-    cli.main(
-        study_arguments("run", data, teacher=str(given), init=str(given), out="second", methods="hinton", seeds="2")
-    )
-    (second,) = Path("second").iterdir()
-    assert sorted(path.name for path in (second / "runs").iterdir()) == [
-        "hinton-seed0",
-        "hinton-seed1",
-        "teacher-seed0",
-    ]
-    assert result_of("teacher-seed0", second).last == result_of("baseline-seed0").last
-    wrong = study_arguments("run", data, init=str(given), student="resnet14", out="third")
-    with pytest.raises(SystemExit):
-        cli.main(wrong)
-    assert "its weights are not those of a resnet14" in capsys.readouterr().err
-
-
 SMOOTHED = {
     "none": ("baseline+balanced", "teacher (resnet8, balanced)", {}),
     "labels": ("smooth+balanced", "teacher (resnet8, balanced, smooth labels)", {"labels": 0.1, "consistency": 0.0}),

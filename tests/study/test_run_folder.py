@@ -91,7 +91,7 @@ def test_a_network_for_other_images_is_refused(data: Path, tmp_path: Path) -> No
     card["head"] = "linear"
     net.replace_head(torch.nn.Linear(net.head.in_features, 2))
     checkpoint.save_net(tmp_path / "two.pt", net.state_dict(), card)
-    with pytest.raises(UsageError, match=r"two\.pt: this net takes images of \(1, 8, 8\) and 2 classes"):
+    with pytest.raises(UsageError, match=r"two\.pt: this network has 2 classes, but the data set has 3"):
         run_folder.load_network(plan, tmp_path / "two.pt")
 
 
