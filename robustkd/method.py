@@ -63,6 +63,8 @@ class Method(nn.Module, ABC):
     # is given. Such rows are marked "oracle" in tables and are not ranked.
     oracle: ClassVar[bool] = False
     oracle_parameters: ClassVar[tuple[str, ...]] = ()
+    # Hyperparameters that are paths of files, whose content decides what is learned.
+    file_parameters: ClassVar[tuple[str, ...]] = ()
 
     def objective(self, batch: Batch) -> Objective:
         """Return the weighted loss terms of one update."""

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from robustkd.criteria import CRITERIA
@@ -82,6 +83,15 @@ class MethodSpec:
             getattr(spec.load(), "oracle", False)
             or spec.kwargs().keys() & {*getattr(spec.load(), "oracle_parameters", ())}
             for spec in (self.method, self.criterion)
+        )
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that method and criterion read: those that their file parameters name."""
+        return tuple(
+            Path(path).expanduser()
+            for spec in (self.method, self.criterion)
+            for name, path in spec.kwargs().items()
+            if name in getattr(spec.load(), "file_parameters", ()) and path
         )
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class DatasetInfo:
     samples: int
     counts: tuple[int, ...]  # given labels per class
     shape: tuple[int, int, int]  # C, H, W
+    names: tuple[str, ...] = ()  # of the classes; empty where they have none
 
     @property
     def classes(self) -> int:

@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.data.class_matrix import read_class_matrix
 from robustkd.data.view import Labels, View
 from robustkd.errors import UsageError, did_you_mean, unknown_name
 from robustkd.types import Share
 from scenarios.base import Draws, MatrixNoise
-from scenarios.matrix import read_class_matrix
 
 CIFAR10 = "truck:automobile, bird:airplane, deer:horse, cat:dog, dog:cat"
 MNIST = "7:1, 2:7, 3:8, 5:6, 6:5"

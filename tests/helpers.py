@@ -64,7 +64,7 @@ def small_view() -> View:
 
 
 def dataset_info(view: View) -> DatasetInfo:
-    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape, view.classes)
 
 
 def make_loader(view: View, size: int = 6, **options: Any) -> Loader:

@@ -30,9 +30,9 @@ LAW = {
     "robustkd.registry": "errors specs",
     # Parts of a method
     "robustkd.attacks": "types",
-    "robustkd.criteria": "types registry",
     "robustkd.models": "errors types specs registry",
     "robustkd.data": "errors hashing seeds types registry",
+    "robustkd.criteria": "errors types registry models.layers data.class_matrix",
     "robustkd.functional": "types",
     "robustkd.method": "types criteria models",
     "robustkd.methods": "errors types registry attacks criteria models functional method",
@@ -60,7 +60,7 @@ LAW = {
     # Studies: in memory up to `run`, in folders from `run_folder` on
     "robustkd.study.options": "types specs methods method_spec",
     "robustkd.study.results": "errors atomic evaluation.results evaluation.net_metrics study.options",
-    "robustkd.study.versions": "method_spec",
+    "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": "errors types method_spec training.recipe study.options study.results",
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.plan study.results study.versions"

@@ -16,8 +16,8 @@ class Balanced(Criterion):
 
     log_counts: Tensor  # (K,)
 
-    def __init__(self, data: DatasetInfo) -> None:
-        super().__init__(data)
+    def __init__(self, data: DatasetInfo, *, drw: bool = False) -> None:
+        super().__init__(data, drw=drw)
         self.register_buffer("log_counts", torch.tensor(data.counts, dtype=torch.float32).log())
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:

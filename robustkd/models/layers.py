@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from robustkd.errors import UsageError, did_you_mean
 
+COSINE_SCALE = 30.0  # of the logits of a cosine head
+
 
 class CosineLinear(nn.Linear):
     """A scaled cosine classifier: logits = scale * cos(embedding, class weight), (B, D) -> (B, K).
@@ -16,7 +18,7 @@ class CosineLinear(nn.Linear):
     inside autocast.
     """
 
-    def __init__(self, in_features: int, classes: int, scale: float = 30.0) -> None:
+    def __init__(self, in_features: int, classes: int, scale: float = COSINE_SCALE) -> None:
         super().__init__(in_features, classes, bias=False)
         self.scale = scale
 

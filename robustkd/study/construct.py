@@ -50,7 +50,7 @@ def untrained_network(view: View, word: str, settings: Settings, head: str, seed
 
 def dataset_info(view: View) -> DatasetInfo:
     """Return what a method may know about a training view."""
-    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
+    return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape, view.classes)
 
 
 def construct_method(

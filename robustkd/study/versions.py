@@ -12,6 +12,9 @@ weights, and name the version to raise:
 PyTorch's version is recorded with each run and shown, but it is not part of the identity.
 """
 
+from pathlib import Path
+
+from robustkd.hashing import file_digest
 from robustkd.method_spec import MethodSpec
 
 RESULTS_VERSION = 1
@@ -19,10 +22,15 @@ EVALUATION_VERSION = 1
 
 
 def method_version(spec: MethodSpec) -> str:
-    """Return the version of the results of a method with its criterion.
+    """Return the version of the results of a method with its criterion. Files that they read count by their content.
 
     >>> method_version(MethodSpec.parse("hinton+balanced"))
     '1.1.1'
     """
     method, criterion = (getattr(part.load(), "version", 1) for part in (spec.method, spec.criterion))
-    return f"{RESULTS_VERSION}.{method}.{criterion}"
+    return ".".join([f"{RESULTS_VERSION}.{method}.{criterion}", *map(content_digest, spec.files())])
+
+
+def content_digest(file: Path) -> str:
+    """Return the digest of a file's content; a missing file, which is refused elsewhere, has one of its own."""
+    return file_digest(file) if file.is_file() else "missing"

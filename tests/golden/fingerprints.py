@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 import scenarios
+from robustkd.criteria import CRITERIA
 from robustkd.data.manifest import Splits, build_splits
 from robustkd.data.splits import split_source
 from robustkd.evaluation.net_metrics import evaluate_predictions
 from robustkd.label_audit.out_of_fold import TrainingConfig, assign_folds, out_of_fold_probabilities
-from robustkd.method_spec import MethodSpec
+from robustkd.method_spec import DEFAULT_CRITERION, MethodSpec
 from robustkd.methods import METHODS
 from robustkd.models.net import Network, eval_no_grad
 from robustkd.study.construct import seeded_network
@@ -28,7 +29,8 @@ from robustkd.study.versions import EVALUATION_VERSION, RESULTS_VERSION, method_
 from tests.helpers import RECIPE, STUDENT, TEACHER, golden, make_settings, make_source
 
 FILE = Path(__file__).with_name("weights.json")
-METHOD_TEXTS = (*METHODS, "baseline+balanced")
+CRITERION_TEXTS = tuple(f"baseline+{word}" for word in CRITERIA if word != DEFAULT_CRITERION)
+METHOD_TEXTS = (*METHODS, *CRITERION_TEXTS)
 # Weights of this size amplify rounding errors. Default values are compared too, so that smaller ones can be trained with.
 TRAINED_AS = {"at": "at(weight=10)", "sp": "sp(weight=30)"}
 SETTINGS = replace(make_settings(), recipe=replace(RECIPE, epochs=2, lr=0.01), batch=12, augment=True)

@@ -9,6 +9,7 @@ import pytest
 from robustkd.methods import METHODS
 from tests.golden import fingerprints
 from tests.golden.fingerprints import (
+    CRITERION_TEXTS,
     SETTINGS,
     TRAINED_AS,
     TRAININGS,
@@ -50,8 +51,8 @@ def test_weights_are_those_of_the_golden_file(name: str, golden_file: dict[str, 
     assert match_fingerprints(stored, TRAININGS[name]()), CHANGED.format(name=name)
 
 
-def test_every_method_is_in_the_golden_file(golden_file: dict[str, Any]) -> None:
-    assert set(golden_file["trainings"]) == set(TRAININGS) >= {*METHODS, "baseline+balanced"}, REGENERATE
+def test_every_method_and_criterion_is_in_the_golden_file(golden_file: dict[str, Any]) -> None:
+    assert set(golden_file["trainings"]) == set(TRAININGS) >= {*METHODS, *CRITERION_TEXTS}, REGENERATE
 
 
 def test_versions_and_hyperparameters_are_those_of_the_golden_file(golden_file: dict[str, Any]) -> None:
