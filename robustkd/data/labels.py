@@ -208,7 +208,7 @@ def _parse_parts(name: str, column: str, parts: RawValues, locate: Callable[[int
         return None
     if (codes < 0).any():
         raise UsageError(f"{name}: {locate(int(np.argmin(codes)))} has no {column}, but other rows have one")
-    parsed = [PART_ALIASES.get(str(value).lower(), "") for value in distinct]
+    parsed = [PART_ALIASES.get(str(value).strip().lower(), "") for value in distinct]
     if "" in parsed:
         row = int(np.argmax(codes == parsed.index("")))
         value = str(distinct[parsed.index("")])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from robustkd.data import arrow_tables
 from robustkd.data.arrays import from_arrays, load_npz, save_npz, to_channels_first
 from robustkd.data.decode import decode_files, describe_error, raise_if_unreadable
 from robustkd.data.folders import ImageFile, list_folder, list_image_files, read_class_names
@@ -19,7 +20,7 @@ from robustkd.data.labels import Annotations
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels
-from robustkd.data.tables import from_frame, load_csv, load_parquet
+from robustkd.data.tables import from_frame, load_csv
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
@@ -35,7 +36,8 @@ DATASETS = {
     "stl10": "13,000 labelled photographs of 96x96 in 10 classes",
     "folder:PATH": "your image files in one folder per class, optionally below train, val and test",
     "csv:PATH": "your table of image files: columns image and label, optionally split, group and clean_label",
-    "parquet:PATH": "the same columns, the images as paths or as encoded bytes, as Hugging Face writes them",
+    "parquet:PATH": "the same columns, the images as paths or as encoded bytes; a file, a folder or a pattern with *",
+    "hf:PATH": "a folder that save_to_disk of Hugging Face's datasets wrote",
     "npz:PATH": "your arrays X and y, optionally X_test, y_test, classes, clean, group and more",
 }
 
@@ -58,6 +60,8 @@ class _TorchvisionDataset(NamedTuple):
     flips: bool = False
     digits: bool = False  # whether the classes are called 0 to 9; otherwise torchvision's names are used
 
+
+_TABLE_LOADERS = {"csv": load_csv, "parquet": arrow_tables.load_parquet, "hf": arrow_tables.load_huggingface}
 
 _TORCHVISION = {
     "mnist": _TorchvisionDataset("MNIST", "MNIST/raw", digits=True),
@@ -119,9 +123,8 @@ def _load_by_kind(name: str, data_dir: str | None, download: bool, options: Read
         return _load_torchvision(name, Path(data_dir or "data").expanduser(), download)
     if kind == "folder" and path:
         return _load_folder(name, Path(path).expanduser(), options)
-    if kind in ("csv", "parquet") and path:
-        load = load_csv if kind == "csv" else load_parquet
-        return load(name, Path(path).expanduser(), options)
+    if kind in _TABLE_LOADERS and path:
+        return _TABLE_LOADERS[kind](name, Path(path).expanduser(), options)
     if kind == "npz" and path:
         return load_npz(name, Path(path).expanduser())
     guess = _guess_kind(Path(name).expanduser())
@@ -137,6 +140,8 @@ def _guess_kind(path: Path) -> str:
     """Return the kind of data set that an existing path probably is, or an empty string."""
     if path.is_file():
         return {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}.get(path.suffix.lower(), "npz")
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return "hf"
     return "folder" if path.is_dir() else ""
 
 
