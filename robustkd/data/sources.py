@@ -142,6 +142,8 @@ def _guess_kind(path: Path) -> str:
         return {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}.get(path.suffix.lower(), "npz")
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return "hf"
+    if path.is_dir() and any(path.rglob("*.parquet")):
+        return "parquet"
     return "folder" if path.is_dir() else ""
 
 

@@ -222,6 +222,29 @@ def test_class_names_written_by_pandas_are_read_unchanged(table, tmp_path, names
     assert source.classes == tuple(sorted(names))
 
 
+def test_a_file_without_a_header(table):
+    content = LINES.partition("\n")[2]
+    source = load_dataset(table(content), header=False)
+    assert source.fingerprint == load_dataset(table(LINES)).fingerprint
+    assert source.notes == ()
+    assert_refused(table(content), "no column 'image'; there are: cat/0.png, cat", "--no-header")
+    three = content.replace(",", ",x,")
+    assert_refused(table(three), "no column 'image'; there are: 1, 2, 3; --image-column names", header=False)
+    assert load_dataset(table(three), header=False, image_column="1", label_column="3").classes == ("cat", "dog")
+    gap = three.replace("cat/1.png,x,cat", "cat/1.png,x,")
+    assert_refused(table(gap), "line 2 has no 3", header=False, image_column="1", label_column="3")
+
+
+def test_columns_of_other_names_are_the_same_data(table):
+    source = load_dataset(table(LINES))
+    for header in ("file_name,label", "filename,class", "path,target", "Image,LABEL", "img,fine_label", "id,species"):
+        same = load_dataset(table(LINES.replace("image,label", header)))
+        assert same.fingerprint == source.fingerprint
+        assert same.notes
+    plain = LINES.replace(".png", "").replace("image", "id")
+    assert load_dataset(table(plain)).files == FILES
+
+
 # Parquet
 
 
