@@ -33,4 +33,5 @@ class LDAM(Criterion):
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         labels = batch.labels[:, None]
-        return F.cross_entropy(logits.scatter_add(1, labels, -self.margins[labels]), batch.labels, reduction="none")
+        margins = self.margins[labels].to(logits.dtype)
+        return F.cross_entropy(logits.scatter_add(1, labels, -margins), batch.labels, reduction="none")
