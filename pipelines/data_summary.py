@@ -1,18 +1,37 @@
 """What a command prints about its data before it trains: how they were read, what was left out, and what each part is for."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import PurePath
 
 from pipelines.console import console
+from robustkd.data.leaks import split_and_check
 from robustkd.data.splits import SplitRows, describe_split
 from robustkd.data.view import Source
+from robustkd.study.options import DataOptions
 
 MAX_KINDS = 4  # kinds of files that are counted in a line
 
 
-def print_data_summary(source: Source, rows: SplitRows) -> None:
-    """Print how a data set was read and what its parts are used for, a line for each."""
-    for line in (*reading_notes(source), describe_split(source, rows)):
+def split_data(options: DataOptions, source: Source) -> tuple[Source, SplitRows]:
+    """Split a data set and print how it was read, what its parts are used for, and what its copies mean.
+
+    Returns:
+        The source, with groups of near copies if requested, and its rows.
+
+    Raises:
+        robustkd.errors.UsageError: the data set cannot be divided.
+    """
+    split = split_and_check(
+        source, held_out=options.held_out, seed=options.split_seed, keep_near_copies=options.group_near_copies
+    )
+    print_data_summary(split.source, split.rows, split.notes)
+    return split.source, split.rows
+
+
+def print_data_summary(source: Source, rows: SplitRows, copies: Iterable[str] = ()) -> None:
+    """Print how a data set was read, what its parts are used for, and notes about copies, a line for each."""
+    for line in (*reading_notes(source), describe_split(source, rows), *copies):
         console.print(f"{source.name}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 

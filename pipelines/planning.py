@@ -20,12 +20,12 @@ import robustkd
 import scenarios
 from pipelines import tracking
 from pipelines.console import console
-from pipelines.data_summary import print_data_summary
+from pipelines.data_summary import split_data
 from robustkd.data import manifest
 from robustkd.data.manifest import Splits
 from robustkd.data.mixing import parse_mixing
 from robustkd.data.normalisation import channel_mean_std
-from robustkd.data.splits import SplitRows, split_source
+from robustkd.data.splits import SplitRows
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
@@ -99,8 +99,7 @@ def draft_study(options: StudyOptions) -> Draft:
     teacher = find_teacher(options.teacher)
     out = require_writable(Path(options.out))
     source = load_source(options)
-    rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
-    print_data_summary(source, rows)
+    source, rows = split_data(options, source)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()

@@ -31,7 +31,8 @@ from robustkd.data.image_arrays import to_uint8_images
 from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.normalisation import channel_mean_std
-from robustkd.data.view import Source, View, select_smallest_keys
+from robustkd.data.splits import draw_share
+from robustkd.data.view import Source, View
 from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
 from robustkd.models.class_order import find_class_order, reorder_outputs
@@ -79,7 +80,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         white: the value that is white; inferred from the type of X by default.
         early_stopping: keep the student of the epoch that was best on held-out rows instead of the last one. Under label noise
             a gain of distillation should be compared with that.
-        validation_fraction: the share of each class held out for it.
+        validation_fraction: the share of each class held out for it; images with identical pixels are held out together.
         precision: "bf16", "fp32" or "auto": what networks are trained in. They predict in fp32.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" uses a GPU if there is one.
         random_state: the seed, as of a study: it fixes teacher, first weights and order, alike for all methods; None draws one.
@@ -313,17 +314,13 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         held_out = rows[:0]
         if self.early_stopping:
             share = types.validate("validation_fraction", types.Share, self.validation_fraction)
-            counts = np.bincount(source.labels)
-            sizes = np.rint(share * counts).astype(np.int64).clip(max=counts - 1)
-            if not sizes.any():
+            held_out = draw_share(source, rows, share, seeds.derive(seed, "split", "held-out"), minimum=0)
+            if not len(held_out):
                 raise ValueError(
                     f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds out none; use a larger share"
                 )
-            held_out, _ = select_smallest_keys(
-                source.labels, seeds.row_keys(seeds.derive(seed, "split", "held-out"), rows), sizes
-            )
         train_view = View.of(source, np.setdiff1d(rows, held_out), seed)
-        return Splits(train_view, View.of(source, np.sort(held_out), seed, training=False), sample_rows(train_view))
+        return Splits(train_view, View.of(source, held_out, seed, training=False), sample_rows(train_view))
 
     def _seed(self) -> int:
         """Return the seed that random_state defines, without using NumPy's global generator."""

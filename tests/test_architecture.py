@@ -99,7 +99,7 @@ LAW = {
     "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
     "pipelines.scenario_effect": "data scenarios",
     "pipelines.exporters": "robustkd",
-    "pipelines.data_summary": "data pipelines.console",
+    "pipelines.data_summary": "data study.options pipelines.console",
     "pipelines.planning": "robustkd scenarios pipelines.console pipelines.data_summary pipelines.tracking",
     "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",
     "pipelines.stages": (

@@ -29,9 +29,8 @@ from pipelines.auditing.findings import AuditedRows, AuditFindings, fold_notes
 from pipelines.auditing.summary import print_findings
 from pipelines.cli_options import AuditOptions
 from pipelines.console import console
-from pipelines.data_summary import print_data_summary
+from pipelines.data_summary import split_data
 from robustkd.data import manifest
-from robustkd.data.splits import split_source
 from robustkd.data.view import Labels, Source, View, concat
 from robustkd.hashing import digest
 from robustkd.label_audit import confident_learning, out_of_fold
@@ -91,8 +90,7 @@ def plan_audit(options: AuditOptions, source: Source) -> AuditPlan:
         robustkd.errors.UsageError: an option is invalid, or the data cannot be audited with them.
     """
     scenario, device = scenarios.parse(options.scenario), hardware.resolve_device(options.device)
-    rows = split_source(source, held_out=options.held_out, seed=options.split_seed)
-    print_data_summary(source, rows)
+    source, rows = split_data(options, source)
     splits = manifest.build_splits(scenario, source, rows, options.seed)
     view = concat(splits.train, [splits.train, splits.held_out])
     config = out_of_fold.TrainingConfig(

@@ -104,6 +104,7 @@ def _check_reading(source: Source) -> list[Finding]:
         findings.append(Finding("error", "split", 1, str(error).removeprefix(f"{source.name}: ")))
     else:
         findings.append(Finding("note", "split", len(source.labels), describe_split(source, rows)))
+        findings += checks.check_drawn_split(source, rows)
     if source.unread:
         sentence = f"left out below the path: {summarise_unread(source)}"
         examples = tuple(f"{path}: {reason}" for path, reason in source.unread.items())

@@ -9,11 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import console
-from pipelines.data_summary import print_data_summary
+from pipelines.data_summary import split_data
 from pipelines.scenario_effect import ScenarioEffect, StepEffect, apply_steps, corrupted_samples, measure_scenario
 from robustkd.data import manifest, sources
 from robustkd.data.paths import describe_missing_path
-from robustkd.data.splits import split_source
 from robustkd.data.view import View
 from robustkd.errors import UsageError
 from robustkd.study.options import DataOptions
@@ -40,8 +39,7 @@ def main(
     require_new_file("--save", save, manifest.TABLE_SUFFIXES)
     require_new_file("--figure", figure, FIGURE_SUFFIXES)
     source = sources.load_dataset(data.dataset, **data.read_options())
-    rows = split_source(source, held_out=data.held_out, seed=data.split_seed)
-    print_data_summary(source, rows)
+    source, rows = split_data(data, source)
     before = View.of(source, rows.train, seed)
     views = apply_steps(scenario, before)
     effect = measure_scenario(list(scenario), views)

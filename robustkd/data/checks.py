@@ -19,8 +19,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.data import duplicates
+from robustkd.data.copies import find_constant_images
 from robustkd.data.decode import FORMATS
+from robustkd.data.duplicates import DuplicatePairs
+from robustkd.data.leaks import find_near_copies, near_copies_in_test
+from robustkd.data.splits import SplitRows, has_published_test
 from robustkd.data.view import PARTS, Labels, Source
 
 Severity = Literal["error", "warning", "note"]
@@ -71,9 +74,9 @@ def check_source(source: Source, *, least: int = 20) -> list[Finding]:
         source: the data set.
         least: the number of training images that a class should have.
     """
-    sizes, constant = count_classes(source), duplicates.find_constant_images(source.images)
+    sizes, constant = count_classes(source), find_constant_images(source.images)
     findings = [
-        *check_duplicates(source, constant),
+        *check_duplicates(source),
         *check_constant_images(source, constant),
         *check_class_sizes(sizes, least),
         *check_class_names(source.classes),
@@ -96,21 +99,13 @@ def check_unreadable_files(unreadable: Mapping[str, str], total: int) -> list[Fi
     return [Finding("error", "unreadable", len(unreadable), sentence, examples)]
 
 
-def check_duplicates(source: Source, constant: NDArray[np.bool_]) -> list[Finding]:
-    """Report exact and near duplicates: across parts they are leaks, within a part repetitions, under two labels one is wrong.
-
-    Args:
-        source: the data set.
-        constant: (N,) mask of images of a single colour, which are not compared.
-    """
-    compared = np.flatnonzero(~constant)
-    first = np.arange(len(source.labels))
-    first[compared] = duplicates.find_exact_copies(source.images, compared)
-    near = duplicates.find_near_duplicates(source.images, compared[first[compared] == compared])
+def check_duplicates(source: Source) -> list[Finding]:
+    """Report exact and near duplicates: across parts they leak, within a part they repeat, under two labels one is wrong."""
+    first, near = source.first_copies, find_near_copies(source)
     return [*_check_copies(source, first, near), *_check_labels_of_copies(source, first, near)]
 
 
-def _check_copies(source: Source, first: Labels, near: duplicates.DuplicatePairs) -> list[Finding]:
+def _check_copies(source: Source, first: Labels, near: DuplicatePairs) -> list[Finding]:
     """Report copies across and within parts, given each image's first exact copy (N,) and the pairs of near duplicates."""
     part = _part_indices(source)
     first_in_part = np.full((len(first), len(PARTS)), -1)  # the first row of each part with the same image
@@ -131,7 +126,23 @@ def _check_copies(source: Source, first: Labels, near: duplicates.DuplicatePairs
     ]
 
 
-def _check_labels_of_copies(source: Source, first: Labels, near: duplicates.DuplicatePairs) -> Iterator[Finding]:
+def check_drawn_split(source: Source, rows: SplitRows) -> list[Finding]:
+    """Report test images with near copies in the other splits, if the test rows were drawn."""
+    pairs = find_near_copies(source)
+    if has_published_test(source) or not len(pairs.left):
+        return []
+    leaked = rows.test[near_copies_in_test(source, rows, pairs)]
+    if not len(leaked):
+        return []
+    sentence = (
+        f"{len(leaked):,} of {len(rows.test):,} test images that a study draws by default have near copies in its other splits:"
+        " --group-near-copies keeps near copies in one split"
+    )
+    examples = tuple(_image_name(source, row) for row in leaked.tolist())
+    return [Finding("warning", "near leak in the drawn split", len(leaked), sentence, examples)]
+
+
+def _check_labels_of_copies(source: Source, first: Labels, near: DuplicatePairs) -> Iterator[Finding]:
     """Report copies under different labels, given each image's first exact copy (N,) and the pairs of near duplicates."""
     relabelled = np.flatnonzero(source.labels != source.labels[first])
     if len(relabelled):

@@ -1,7 +1,5 @@
-"""Find images that occur twice: exactly, or nearly.
-
-Exact: all pixels are equal. Near: two images are as similar as copies are, and the data set does not contain many images that
-similar to either.
+"""Find near duplicates: two images that are as similar as copies are, where the data set does not contain many images that
+similar to either. Identical images are found by robustkd.data.copies.
 
     x     the greyscale image, at most 32 pixels a side, between two Gaussian blurs: K(0.7) x - K(side / 12) x
     s     the largest correlation of x_i and x_j over shifts by half a pixel and one pixel in each direction
@@ -53,28 +51,6 @@ class DuplicatePairs(NamedTuple):
     left: Labels  # (m,)
     right: Labels  # (m,)
     similarity: Float32Array  # (m,), s above
-
-
-def find_constant_images(images: Pixels) -> NDArray[np.bool_]:
-    """Return a mask of the images that have a single value per channel: (N, C, H, W) -> (N,)."""
-    constant = np.empty(len(images), bool)
-    for start in range(0, len(images), CHUNK_ROWS):
-        chunk = images[start : start + CHUNK_ROWS]
-        constant[start : start + CHUNK_ROWS] = (chunk == chunk[:, :, :1, :1]).all(axis=(1, 2, 3))
-    return constant
-
-
-def find_exact_copies(images: Pixels, rows: Labels) -> Labels:
-    """Return the first of the given rows with the same pixels as each of them: (n,) -> (n,).
-
-    >>> find_exact_copies(np.array([3, 5, 3], np.uint8).reshape(3, 1, 1, 1), np.arange(3))
-    array([0, 1, 0])
-    """
-    from hashlib import blake2b
-
-    first: dict[bytes, int] = {}
-    same = (first.setdefault(blake2b(images[row].tobytes(), digest_size=16).digest(), row) for row in rows.tolist())
-    return np.fromiter(same, np.int64, len(rows))
 
 
 def find_near_duplicates(images: Pixels, rows: Labels) -> DuplicatePairs:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.data.groups import find_first_copies, group_rows
 from robustkd.data.view import PARTS, Keys, Labels, Source, select_smallest_keys
 from robustkd.errors import UsageError
 
@@ -33,8 +34,8 @@ def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
             out and leaves a val part unused.
         seed: determines the draw, which is the same on every machine.
 
-    If there is neither part, a quarter of each class is drawn as the test split. If there are groups, whole groups are drawn,
-    so shares are approximate.
+    If there is neither part, a quarter of each class is drawn as the test split. Rows with identical pixels are drawn together.
+    If there are groups, whole groups are drawn, so shares are approximate.
 
     Raises:
         UsageError: the share is out of range, or a class is too small to be divided.
@@ -42,16 +43,16 @@ def split_source(source: Source, *, held_out: float, seed: int) -> SplitRows:
     if not 0 <= held_out < 1:
         raise UsageError(f"held-out is {held_out} but should be at least 0 and less than 1")
     parts = np.full(len(source.labels), "train") if source.parts is None else source.parts
-    train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
+    train, val, test = (np.flatnonzero(parts == part) for part in PARTS)
     if not len(test):
         test, val = val, test
     if not len(test):
-        test = _draw_share(source, train, TEST_SHARE, seeds.derive(seed, "split", "test"), minimum=1)
+        test = draw_share(source, train, TEST_SHARE, seeds.derive(seed, "split", "test"), minimum=1)
         train = np.setdiff1d(train, test)
     if not held_out:
         return SplitRows(train, val[:0], test)
     if not len(val):
-        val = _draw_share(source, train, held_out, seeds.derive(seed, "split", "held-out"), minimum=0)
+        val = draw_share(source, train, held_out, seeds.derive(seed, "split", "held-out"), minimum=0)
         train = np.setdiff1d(train, val)
     return SplitRows(train, val, test)
 
@@ -82,8 +83,19 @@ def _describe_uses(name: str, uses: NDArray[np.str_]) -> str:
     return f"{name}{len(uses):,} images -> {destination}"
 
 
-def _draw_share(source: Source, rows: Labels, share: float, seed: int, minimum: int) -> Labels:
-    """Draw a share of each class among these rows, at least `minimum` of each and never all: (m,), sorted."""
+def has_published_test(source: Source) -> bool:
+    """Whether the test rows are published, and not drawn."""
+    return source.parts is not None and bool((source.parts != "train").any())
+
+
+def draw_share(source: Source, rows: Labels, share: float, seed: int, minimum: int) -> Labels:
+    """Draw a share of each class among these rows, at least `minimum` of each and never all: (m,), sorted.
+
+    Rows with identical pixels count as one image, and are drawn or left together.
+
+    Raises:
+        UsageError: a class is too small to be divided.
+    """
     counts = np.bincount(source.labels[rows], minlength=len(source.classes))
     if minimum and counts.min() < 2:
         smallest = int(counts.argmin())
@@ -91,11 +103,15 @@ def _draw_share(source: Source, rows: Labels, share: float, seed: int, minimum: 
             f"{source.name}: class '{source.classes[smallest]}' has {counts[smallest]} images, but at least 2 are needed"
             " if no test split is given, one for training and one for testing"
         )
-    if source.groups is not None:
+    first = find_first_copies(source, rows)
+    distinct = rows[first == rows]
+    images = np.bincount(source.labels[distinct], minlength=len(counts))
+    # Rows of a class may all be copies of images under other labels: such classes are divided by group.
+    if source.groups is not None or (images[counts > 0] < 1 + minimum).any():
         return _draw_groups(source, rows, share, seed, every_class=bool(minimum))
-    sizes = np.rint(share * counts).astype(np.int64).clip(minimum).clip(max=np.maximum(counts - 1, 0))
-    drawn, _ = select_smallest_keys(source.labels[rows], seeds.row_keys(seed, rows), sizes)
-    return np.sort(rows[drawn])
+    sizes = np.rint(share * images).astype(np.int64).clip(minimum).clip(max=np.maximum(images - 1, 0))
+    drawn, _ = select_smallest_keys(source.labels[distinct], seeds.row_keys(seed, distinct), sizes)
+    return rows[np.isin(first, distinct[drawn])]
 
 
 def _draw_groups(source: Source, rows: Labels, share: float, seed: int, every_class: bool) -> Labels:
@@ -105,11 +121,8 @@ def _draw_groups(source: Source, rows: Labels, share: float, seed: int, every_cl
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    assert source.groups is not None
-    labels, groups = (
-        source.labels[rows],
-        merge_singleton_groups(source.labels[rows], source.groups[rows], seeds.row_keys(seed, rows)),
-    )
+    labels, undivided = source.labels[rows], group_rows(source, rows)
+    groups = merge_singleton_groups(labels, undivided, seeds.row_keys(seed, rows))
     ratio = _to_folds(share)
     fold = np.zeros(len(rows), np.int64)
     splitter = StratifiedGroupKFold(ratio.denominator, shuffle=True, random_state=seed % 2**32)
@@ -118,13 +131,13 @@ def _draw_groups(source: Source, rows: Labels, share: float, seed: int, every_cl
             for number, (_, members) in enumerate(splitter.split(rows, labels, groups)):
                 fold[members] = number
     except ValueError:  # more folds than groups, or than images of any class
-        raise UsageError(_indivisible_message(source, rows, share)) from None
+        raise UsageError(_indivisible_message(source, labels, undivided, share)) from None
     for first in range(ratio.denominator):
         drawn = (fold - first) % ratio.denominator < ratio.numerator
         kept_classes, drawn_classes = (len(np.unique(labels[chosen])) for chosen in (~drawn, drawn))
         if kept_classes == len(np.unique(labels)) and (drawn_classes == kept_classes or not every_class):
             return rows[drawn]
-    raise UsageError(_indivisible_message(source, rows, share))
+    raise UsageError(_indivisible_message(source, labels, undivided, share))
 
 
 def _to_folds(share: float) -> Fraction:
@@ -154,12 +167,12 @@ def merge_singleton_groups(labels: Labels, groups: Labels, keys: Keys, parts: in
     return merged
 
 
-def _indivisible_message(source: Source, rows: Labels, share: float) -> str:
-    """Return the message for groups that cannot be divided, naming the class with the fewest groups."""
-    assert source.groups is not None
-    pairs = np.unique(np.stack([source.labels[rows], source.groups[rows]]), axis=1)[0]
+def _indivisible_message(source: Source, labels: Labels, groups: Labels, share: float) -> str:
+    """Return the message for rows (n,) whose groups (n,) cannot be divided, naming the class with the fewest groups."""
+    pairs = np.unique(np.stack([labels, groups]), axis=1)[0]
     fewest = min(np.unique(pairs), key=lambda label: np.count_nonzero(pairs == label))
     return (
         f"{source.name}: {share:.0%} cannot be drawn without dividing a group or losing a class: class"
         f" '{source.classes[fewest]}' is in {np.count_nonzero(pairs == fewest)} of the groups"
+        + (", and images with identical pixels are one group" if source.groups is None else "")
     )

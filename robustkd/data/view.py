@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd import seeds
+from robustkd.data.copies import find_exact_copies
 from robustkd.data.resize import fit_images
 from robustkd.hashing import digest
 
@@ -74,6 +75,11 @@ class Source:
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: (C, H, W)."""
         return self.images.shape[1:]
+
+    @cached_property
+    def first_copies(self) -> Labels:
+        """The first row with the same pixels as each row, which is a copy of nothing if it is of a single colour: (N,)."""
+        return find_exact_copies(self.images, np.arange(len(self.images)))
 
 
 @dataclass(frozen=True, eq=False)

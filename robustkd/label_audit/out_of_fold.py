@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from robustkd import seeds
 from robustkd.atomic import write_atomically
+from robustkd.data.groups import group_rows
 from robustkd.data.loader import Loader
 from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import merge_singleton_groups
@@ -72,7 +73,8 @@ def assign_folds(view: View, count: int, seed: int) -> Labels:
     """Assign each row to a fold, 0 to count - 1: (n,).
 
     Each class is spread evenly over the folds, or over as many folds as it has samples. Groups are never divided, because
-    a net would recognise the rest of a group it was trained on; classes are then spread as evenly as the groups allow.
+    a net would recognise the rest of a group it was trained on, and neither are images with identical pixels; classes are then
+    spread as evenly as the groups allow.
 
     Raises:
         UsageError: Every class has fewer samples than there are folds, or there are fewer groups than folds.
@@ -95,6 +97,7 @@ def assign_folds(view: View, count: int, seed: int) -> Labels:
         if group_count < count:
             raise UsageError(
                 f"--folds {count}: should be at most {group_count}, the number of training groups, which are never divided"
+                + (" (images with identical pixels are one group)" if view.sources[0].groups is None else "")
             )
         groups = merge_singleton_groups(view.labels, groups, keys, max(20, 4 * count))
         # scikit-learn breaks ties by group number. Groups are numbered by their first row in key order to depend on the seed.
@@ -181,12 +184,16 @@ def build_fold_network(view: View, config: TrainingConfig, fold: int, channels: 
 
 
 def _groups_by_row(view: View) -> Labels | None:
-    """Return the group of each row, None without groups: (n,). Foreign rows and rows without a group (-1) are singletons."""
-    groups = view.sources[0].groups
-    if groups is None:
-        return None
-    own = np.where(view.foreign, -1, groups[np.where(view.foreign, 0, view.rows)])
-    return np.where(own < 0, int(groups.max()) + 1 + np.arange(len(own)), own)
+    """Return the group of each row, None if every row is alone: (n,). Equal images are one group, as groups of a source are."""
+    origin = np.zeros(len(view), np.int64) if view.origin is None else view.origin
+    groups, total = np.empty(len(view), np.int64), 0
+    for number, source in enumerate(view.sources):
+        own = origin == number
+        _, groups[own] = np.unique(group_rows(source, view.source_rows[own]), return_inverse=True)
+        groups[own] += total
+        total += int(own.sum())
+    alone = view.sources[0].groups is None and len(np.unique(groups)) == len(groups)
+    return None if alone else groups
 
 
 def _train_network(

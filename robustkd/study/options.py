@@ -18,6 +18,7 @@ from robustkd.types import Count, NonNegative, Positive, Sampling, Seed, Share
 NOT_IN_IDENTITY = {
     *("dataset", "data_dir", "download", "skip_bad_images"),
     *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
+    "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
@@ -65,6 +66,8 @@ class DataOptions(SourceOptions):
     """Seed of the held-out rows, and of the test rows where none are published."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Share of the training rows held out for early stopping, corrupted like the rest; 0 for none."""
+    group_near_copies: bool = False
+    """Keep near copies of an image in one split, as exact copies always are; published splits stay (see `check-data`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

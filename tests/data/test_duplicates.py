@@ -5,9 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from robustkd.data import duplicates
@@ -71,22 +68,6 @@ def found(images, rows=None):
     assert (pairs.left < pairs.right).all()
     assert (np.diff(pairs.similarity) <= 0).all()
     return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
-
-
-@settings(max_examples=60, deadline=None)
-@given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.just(1), st.just(2), st.just(2)), elements=st.integers(0, 1)))
-def test_exact_copies_and_constant_images_equal_plain_loops(images):
-    rows = np.arange(len(images))
-    first = [next(i for i in rows if (images[i] == image).all()) for image in images]
-    assert duplicates.find_exact_copies(images, rows).tolist() == first
-    assert duplicates.find_constant_images(images).tolist() == [
-        len(set(image.ravel().tolist())) == 1 for image in images
-    ]
-
-
-def test_exact_copies_are_among_the_given_rows():
-    images = np.repeat(pictures(2), 3, axis=0)
-    assert duplicates.find_exact_copies(images, np.array([1, 2, 4, 5])).tolist() == [1, 1, 4, 4]
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (28, 28), (96, 64)])

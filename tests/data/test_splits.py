@@ -14,9 +14,23 @@ def source(counts, **others):
     return labelled(np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)), **others)
 
 
-def labelled(labels, **others):
+def labelled(labels, images=None, **others):
     classes = tuple("abcdefgh"[: labels.max() + 1])
-    return Source("toy", np.zeros((len(labels), 1, 2, 2), np.uint8), labels, classes, **others)
+    images = np.zeros((len(labels), 1, 2, 2), np.uint8) if images is None else images
+    return Source("toy", images, labels, classes, **others)
+
+
+def noise(count):
+    """Different images: (count, 1, 4, 4)."""
+    return np.random.default_rng(0).integers(0, 256, (count, 1, 4, 4), dtype=np.uint8)
+
+
+def images_of(data, rows):
+    return {data.images[row].tobytes() for row in rows}
+
+
+def are_disjoint(*sets):
+    return len(set().union(*sets)) == sum(map(len, sets))
 
 
 def counts(data, rows):
@@ -171,3 +185,69 @@ def test_shares_of_digits():
     train, held_out, test = split_source(data, held_out=0.1, seed=0)
     assert np.abs(np.array(counts(data, test)) - 0.25 * np.bincount(data.labels)).max() <= 0.5
     assert len(train) + len(held_out) + len(test) == 1797
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_with_identical_pixels_are_in_one_split(seed):
+    data = labelled(np.tile(np.arange(150) % 3, 3), np.tile(noise(150), (3, 1, 1, 1)))
+    rows = split_source(data, held_out=0.1, seed=seed)
+    train, held_out, test = (images_of(data, part) for part in rows)
+    assert are_disjoint(train, held_out, test)
+    assert [len(part) for part in (train, held_out, test)] == [
+        102,
+        12,
+        36,
+    ]  # 50 images per class: 12 tested, 4 held out
+    assert [len(part) for part in rows] == [306, 36, 108]
+
+
+def test_a_split_without_copies_is_that_of_its_rows():
+    labels = np.arange(200) % 4
+    blank, different = (split_source(labelled(labels, images), held_out=0.1, seed=3) for images in (None, noise(200)))
+    assert all((one == other).all() for one, other in zip(blank, different, strict=True))
+
+
+def test_a_copy_follows_its_first_row_and_moves_no_other():
+    labels, images = np.arange(200) % 4, noise(200)
+    before = split_source(labelled(labels, images), held_out=0.1, seed=0)
+    data = labelled(np.append(labels, labels[7]), np.append(images, images[7:8], axis=0))
+    after = split_source(data, held_out=0.1, seed=0)
+    assert all((part[part != 200] == old).all() for part, old in zip(after, before, strict=True))
+    assert [200 in part for part in after] == [7 in part for part in before]
+
+
+def test_copies_join_groups_across_splits():
+    groups = np.repeat(np.arange(40), 3)
+    images = noise(120)
+    images[3::6] = images[0:-3:6]  # groups 0 and 1 share an image, 2 and 3, ...
+    data = labelled(np.repeat(np.arange(40) % 4 // 2, 3), images, groups=groups)
+    for seed in range(3):
+        rows = split_source(data, held_out=0.2, seed=seed)
+        pairs = [set((groups[part] // 2).tolist()) for part in rows]
+        assert are_disjoint(*pairs)
+
+
+def test_an_image_under_two_labels_is_in_one_split():
+    # As in a table with a row per image and label: every image of class b is one of class a, too.
+    data = labelled(np.repeat([0, 1], 40), np.tile(noise(40), (2, 1, 1, 1)))
+    train, held_out, test = (images_of(data, part) for part in split_source(data, held_out=0.2, seed=0))
+    assert are_disjoint(train, held_out, test)
+    assert len(test) == 10
+
+
+def test_a_class_of_one_image_cannot_be_divided():
+    images = noise(40)
+    images[:20] = images[0]
+    with pytest.raises(
+        UsageError, match="class 'a' is in 1 of the groups, and images with identical pixels are one group"
+    ):
+        split_source(labelled(np.repeat([0, 1], 20), images), held_out=0.1, seed=0)
+
+
+def test_a_published_split_keeps_its_copies():
+    parts = np.repeat(["train", "test"], [30, 10])
+    images = noise(40)
+    images[30:] = images[:10]
+    rows = split_source(labelled(np.arange(40) % 2, images, parts=parts), held_out=0, seed=0)
+    assert (rows.test == np.arange(30, 40)).all()
+    assert (rows.train == np.arange(30)).all()

@@ -113,6 +113,23 @@ def test_nets_are_normalised_by_all_shown_rows(split, monkeypatch, tmp_path):
     assert seen == [channel_mean_std(foreign)] * 2
 
 
+def test_identical_images_are_in_one_fold():
+    images = np.tile(np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8), (3, 1, 1, 1))
+    view = View.of(Source("rows", images, np.tile(np.arange(40) % 2, 3), ("a", "b")))
+    fold = assign_folds(view, 5, seed=0)
+    assert (fold.reshape(3, 40) == fold[:40]).all()
+    assert sorted(np.bincount(fold)) == [24] * 5
+
+
+def test_repetitions_of_a_foreign_image_are_in_one_fold():
+    own = blank_view(np.arange(40) % 2)
+    images = np.random.default_rng(0).integers(0, 256, (10, 1, 8, 8), dtype=np.uint8)
+    lender = Source("foreign", images, np.zeros(10, np.int64), ("a", "b"))
+    view = replace(own, sources=(*own.sources, lender), origin=np.repeat([0, 1], 20))
+    fold = assign_folds(view, 4, seed=0)
+    assert len({*zip(view.source_rows[20:].tolist(), fold[20:].tolist(), strict=True)}) == 10
+
+
 def test_rows_without_a_group_do_not_form_a_group():
     fold = assign_folds(blank_view([0, 1] * 20, [-1] * 40), 5, seed=0)
     assert np.bincount(fold).tolist() == [8] * 5
