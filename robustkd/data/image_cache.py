@@ -49,7 +49,7 @@ def decode_with_cache(
     Raises:
         UsageError: the cache folder is full or not writable, or no file can be read.
     """
-    folder = cache_dir or _default_cache_dir()
+    folder = cache_dir or default_cache_dir()
     contents = contents or {}
     # The root is part of the key: two unpacked archives of uncompressed images may agree in names, sizes and times.
     stamps = [
@@ -69,13 +69,8 @@ def _write_cache(
     root: Path, files: Sequence[str], size: int, images: Path, record: Path, contents: Mapping[str, bytes]
 ) -> None:
     """Decode into a scratch folder and move the complete result, so that an interrupted run leaves no partial cache."""
-    with _scratch_dir(images.parent) as scratch:
-        needed, free = 2 * len(files) * 3 * size * size, shutil.disk_usage(scratch).free
-        if free < needed:  # writing to a memory map on a full disk would crash the process
-            raise UsageError(
-                f"decoding {len(files)} images takes {needed / 1e9:.1f} GB in {images.parent}, which has"
-                f" {free / 1e9:.1f} GB free: the environment variable ROBUSTKD_CACHE sets another folder"
-            )
+    with scratch_dir(images.parent) as scratch:
+        require_free_space(f"decoding {len(files)} images", images.parent, 2 * len(files) * 3 * size * size)
         decoded = open_memmap(Path(scratch, "decoded.npy"), "w+", np.uint8, (len(files), 3, size, size))
         unreadable = decode_files(root, files, decoded, contents)
         if all(file in unreadable for file in files):
@@ -107,13 +102,25 @@ def _compact(decoded: MappedPixels, good: NDArray[np.int64], path: Path) -> Mapp
     return compact
 
 
-def _default_cache_dir() -> Path:
+def default_cache_dir() -> Path:
+    """Return $ROBUSTKD_CACHE, or the user's cache folder."""
     import platformdirs
 
     return Path(os.environ.get("ROBUSTKD_CACHE") or platformdirs.user_cache_dir("robustkd", appauthor=False))
 
 
-def _scratch_dir(folder: Path) -> TemporaryDirectory[str]:
+def require_free_space(what: str, folder: Path, needed: int) -> None:
+    """Raise a UsageError if a cache folder lacks the bytes: writing to a memory map on a full disk would crash the process."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UsageError(
+            f"{what} takes {needed / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free: the environment variable"
+            " ROBUSTKD_CACHE sets another folder"
+        )
+
+
+def scratch_dir(folder: Path) -> TemporaryDirectory[str]:
+    """Create a temporary folder in a cache folder, and the latter if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return TemporaryDirectory(prefix="decoding-", dir=folder)
