@@ -21,6 +21,7 @@ from robustkd import errors, types
 from robustkd.criteria import CRITERIA
 from robustkd.data.sources import DATASETS
 from robustkd.evaluation.attack_specs import parse_attacks
+from robustkd.method_sets import read_method_list
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.plugins import load_plugins
@@ -334,7 +335,7 @@ def check_options(options: StudyOptions) -> None:
     """
     register_plugins(options.plug)
     scenarios.parse(options.scenario)
-    methods = options.method_specs()
+    methods = replace(options, methods=read_method_list(options.methods)).method_specs()
     CRITERIA.parse(options.teacher_criterion)
     MODELS.parse(options.student)
     attacks = parse_attacks(options.attack) if options.attack is not None else ()

@@ -30,15 +30,19 @@ from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
 from robustkd.hashing import digest, file_digest
+from robustkd.method_sets import read_method_list
+from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
 from robustkd.models.class_order import describe_class_order, is_reordered
 from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
+from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
 from robustkd.study.options import StudyOptions
-from robustkd.study.plan import Plan, Run, Settings, list_runs
-from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, write_document
+from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
+from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, read_document, write_document
 from robustkd.study.run_folder import class_order, load_network, load_source
+from robustkd.study.scheduler import prepare_process
 from robustkd.study.versions import RESULTS_VERSION
 from robustkd.training import hardware
 from robustkd.training.checkpoint import load_net
@@ -95,6 +99,7 @@ def draft_study(options: StudyOptions) -> Draft:
     parse_mixing(options.mixing)
     if options.init is not None and not Path(options.init).is_file():
         raise UsageError(f"--init {options.init}: there is no such file")
+    given, options = options, replace(options, methods=read_method_list(options.methods))
     device = hardware.resolve_device(options.device)
     teacher = find_teacher(options.teacher)
     out = require_writable(Path(options.out))
@@ -116,18 +121,37 @@ def draft_study(options: StudyOptions) -> Draft:
         max(1, cores // jobs),
     )
     print_class_orders(plan, source)
-    plan = without_refused_methods(plan, runs, drawn[0].train)
+    plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
-    return Draft(plan, drawn, study_record(options, plan, drawn, source))
+    return Draft(plan, drawn, study_record(given, plan, drawn, source))
+
+
+def with_cost_ratio(plan: Plan, view: View) -> Plan:
+    """Measure what distillation costs relative to plain training, if a method is trained at that cost.
+
+    A study that was begun keeps its ratio, so that all its runs are trained alike. What a given teacher cost is not known.
+    """
+    options = plan.options
+    if plan.teacher is not None or not any(needs_cost_ratio(spec) for spec in options.method_specs()):
+        return plan
+    record, ratio = plan.folder / "study.json", None
+    if record.exists() and not options.fresh:
+        ratio = read_document(record, StudyRecord).resolved.cost_ratio
+    if ratio is None:
+        prepare_process(plan)
+        ratio = measure_cost_ratio(view, plan.settings, teacher_method(options))
+        console.print(f"teacher and student take {ratio:g} times as long as plain training", markup=False)
+    return replace(plan, settings=replace(plan.settings, cost_ratio=ratio))
 
 
 def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Plan:
-    """Construct every method once; where `all` were requested, leave out those that these nets and data do not allow.
+    """Construct every method once; leave out those of a set, such as `all`, that these nets and data do not allow.
 
     Raises:
         robustkd.errors.UsageError: a method that was requested by name, or a plugged one, cannot be constructed.
     """
-    options, refused = plan.options, []
+    options = plan.options
+    refused: dict[str, None] = {}
     teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
     init = load_network(plan, plan.init) if plan.init is not None else None
     for run in runs:
@@ -135,14 +159,23 @@ def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Pl
             try:
                 check_constructible(view, run, plan.settings, teacher=teacher, init=init)
             except UsageError as error:
-                if not options.everything or run.role != "student" or run.method.text == BASELINE:
+                dependent = [run.method] if run.role == "student" else control_students(options, run.method)
+                if not dependent or any(not options.may_omit(spec) or spec.text == BASELINE for spec in dependent):
                     raise
-                console.print(f"left out of all: {error}", markup=False)
-                refused.append(run.method.text)
+                console.print(f"left out of {options.methods}: {error}", markup=False)
+                refused |= dict.fromkeys(spec.text for spec in dependent)
     if not refused:
         return plan
     kept = [spec.text for spec in options.method_specs() if spec.text not in refused]
     return replace(plan, options=replace(options, methods=",".join(kept)))
+
+
+def control_students(options: StudyOptions, teacher: MethodSpec) -> list[MethodSpec]:
+    """Return the methods that ask for a teacher other than the study's, trained with the true labels."""
+    if teacher == teacher_method(options):
+        return []
+    specs = [spec for spec in options.method_specs() if spec.needs_teacher]
+    return [spec for spec in specs if teacher_method(options, spec.teacher_labels) == teacher]
 
 
 def check_evaluation(plan: Plan, test: View, source: Source) -> None:
@@ -163,12 +196,13 @@ def study_record(options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits],
     """Return the record of a planned study.
 
     Args:
-        options: as given; the plan's own name the methods that `all` stands for.
+        options: as given; the plan's own name the methods that a set or file stands for.
     """
     specs, first = plan.options.method_specs(), next(iter(drawn.values()))
     return StudyRecord(
         methods=[spec.text for spec in specs],
         criteria={spec.text: spec.criterion_text for spec in specs},
+        oracles=[spec.text for spec in specs if spec.oracle],
         seeds=options.seeds,
         options=StudyOptions(**{field.name: getattr(options, field.name) for field in fields(StudyOptions)}),
         resolved=ResolvedSettings(
@@ -179,6 +213,7 @@ def study_record(options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits],
             rows_train=len(first.train),
             rows_held_out=len(first.held_out),
             rows_test=len(first.test),
+            cost_ratio=plan.settings.cost_ratio,
             fingerprint=source.fingerprint,
             robustkd=robustkd.__version__,
             torch=torch.__version__,

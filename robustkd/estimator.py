@@ -263,7 +263,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             given.network.bf16 = settings.bf16
             return given._replace(network=given.network.to(settings.device))
         check_constructible(data.train, student, settings)  # before the teacher is trained
-        spec = Run("teacher", teacher_method(options), student.seed)
+        spec = Run("teacher", teacher_method(options, student.method.teacher_labels), student.seed)
         trained = train(data, spec, settings, report=report)
         source = data.train.sources[0]
         card = model_card(trained, spec, settings, source.shape, source.classes, dataset="arrays")

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from robustkd.criteria.base import Criterion
 from robustkd.models.net import Frozen, Network
-from robustkd.types import Batch, Clock, Objective, Output, Sampling
+from robustkd.types import Batch, Clock, Objective, Output, Sampling, TrainingLabels
 
 Update = Callable[[Objective, Optimizer], None]
 
@@ -47,8 +47,8 @@ class Phase:
 class Method(nn.Module, ABC):
     """Base class of all methods: owns everything that is trained. State kept between steps is a parameter or a buffer.
 
-    A constructor requests its ingredients by the names of its positional parameters (`student`, `students`, `teacher`,
-    `data`, `criterion`, `random`). Its keyword-only parameters, with types and defaults, are the hyperparameters; they are
+    A constructor requests its ingredients by the names of its positional parameters: those in
+    `robustkd.method_spec.INGREDIENTS`. Its keyword-only parameters, with types and defaults, are the hyperparameters; they are
     declared nowhere else.
     """
 
@@ -65,6 +65,10 @@ class Method(nn.Module, ABC):
     oracle_parameters: ClassVar[tuple[str, ...]] = ()
     # Hyperparameters that are paths of files, whose content decides what is learned.
     file_parameters: ClassVar[tuple[str, ...]] = ()
+
+    # Labels that the method, and the teacher it asks for, are trained with; other than "given" for controls only.
+    training_labels: ClassVar[TrainingLabels] = "given"
+    teacher_labels: ClassVar[TrainingLabels] = "given"
 
     def objective(self, batch: Batch) -> Objective:
         """Return the weighted loss terms of one update."""

@@ -9,8 +9,9 @@ from robustkd.criteria import CRITERIA
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.methods import METHODS
 from robustkd.specs import Spec, settable_parameters, split_at
+from robustkd.types import TrainingLabels
 
-INGREDIENTS = ("student", "students", "teacher", "data", "criterion", "random")
+INGREDIENTS = ("student", "students", "teacher", "data", "criterion", "random", "cost_ratio")
 DEFAULT_CRITERION = "ce"
 
 
@@ -75,6 +76,12 @@ class MethodSpec:
     def needs_teacher(self) -> bool:
         """Whether the method is distilled from a teacher that is trained first."""
         return "teacher" in self.ingredients()
+
+    @property
+    def teacher_labels(self) -> TrainingLabels:
+        """The labels that the teacher it asks for is trained with."""
+        labels: TrainingLabels = getattr(self.method.load(), "teacher_labels", "given")
+        return labels
 
     @property
     def oracle(self) -> bool:

@@ -28,6 +28,9 @@ Count = Annotated[int, Ge(1)]
 AtLeastTwo = Annotated[int, Ge(2)]
 Sampling = Literal["natural", "sqrt", "balanced", "progressive"]
 
+# Labels that a network is trained with: as given; the true ones; as given, on the rows where they are the true ones.
+TrainingLabels = Literal["given", "true", "untouched"]
+
 TYPE_NAMES = {"number": "number", "integer": "whole number", "boolean": "True or False", "string": "text"}
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
 

@@ -154,6 +154,7 @@ def build_method(
                 "data": lambda: data,
                 "criterion": lambda: lambda: criterion(data),
                 "random": lambda: random,
+                "cost_ratio": lambda: 2.0,
             },
         )
     return BuiltMethod(method, frozen, random)
@@ -162,7 +163,8 @@ def build_method(
 def make_settings() -> Settings:
     """Return the settings of a study with small networks."""
     options = StudyOptions(scenario="clean", student=STUDENT, teacher=TEACHER)
-    return Settings.of(options, device="cpu", bf16=False, mean=(0.3,), std=(0.4,))
+    settings = Settings.of(options, device="cpu", bf16=False, mean=(0.3,), std=(0.4,))
+    return replace(settings, cost_ratio=2.0)
 
 
 def build_study_method(method: str, seed: int = 0, view: View | None = None) -> Method:

@@ -1,11 +1,12 @@
 """Tables per class: recalls and differences of several methods side by side, and every number of a few of them."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from pipelines.report.formatting import format_interval, format_p_value, format_points, format_value
+from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import Cell, Column, Row, Table, number_cell
 from robustkd.evaluation import significance
 from robustkd.study.comparison import HEADLINE, Comparison, find_reference, hide_uninformative_intervals
@@ -34,7 +35,10 @@ def class_difference_tables(comparison: Comparison) -> list[str | Table]:
     intervals = len(selection.methods) <= MAX_METHODS_WITH_INTERVALS
     title = "recall per class" + (" of the baseline, then differences from it in points" if len(tests) else "")
     selected = comparison.per_class.loc[selection.classes, selection.columns]
-    parts: list[str | Table] = [class_difference_table(title, selected, tests, intervals), *selection.notes]
+    parts: list[str | Table] = [
+        class_difference_table(title, selected, tests, intervals, comparison.record.oracles),
+        *selection.notes,
+    ]
     if len(tests) and tests["q"].notna().any():
         start = "95 % intervals per class are not adjusted; q" if intervals else "q"
         parts.append(
@@ -45,18 +49,23 @@ def class_difference_tables(comparison: Comparison) -> list[str | Table]:
     if len(clean):
         selected = clean.loc[selection.classes, [name for name in selection.columns if name in clean]]
         parts.append(
-            class_difference_table(f"on the test rows with a clean label, {title}", selected, tests[:0], False)
+            class_difference_table(
+                f"on the test rows with a clean label, {title}", selected, tests[:0], False, comparison.record.oracles
+            )
         )
     return parts
 
 
-def class_difference_table(title: str, differences: pd.DataFrame, tests: pd.DataFrame, intervals: bool) -> Table:
+def class_difference_table(
+    title: str, differences: pd.DataFrame, tests: pd.DataFrame, intervals: bool, oracles: Container[str] = ()
+) -> Table:
     """Build a table with a row per class: recalls, and differences with their intervals or marks.
 
     Args:
         differences: by class; columns that end with ' recall' are no differences.
         tests: class, method, reference, low, high and q of the differences.
         intervals: show the intervals.
+        oracles: methods to mark as such.
     """
     lines = hide_uninformative_intervals(tests)
     tested = {(line["class"], f"{line['method']} - {line['reference']}"): line for _, line in lines.iterrows()}
@@ -72,7 +81,10 @@ def class_difference_table(title: str, differences: pd.DataFrame, tests: pd.Data
         )
         for name, line in differences.iterrows()
     ]
-    columns = [Column("class", "class", "text"), *(Column(f"column {name}", str(name)) for name in differences)]
+    columns = [
+        Column("class", "class", "text"),
+        *(Column(f"column {name}", mark_oracle(str(name), oracles)) for name in differences),
+    ]
     return Table(title, columns, rows)
 
 

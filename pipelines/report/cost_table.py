@@ -6,7 +6,7 @@ from pipelines.report.formatting import format_quantity
 from pipelines.report.row_labels import label_row
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Row, Table, number_cell
 from robustkd.study.comparison import Comparison
-from robustkd.study.results import TEACHER
+from robustkd.study.results import TEACHER_ROWS
 
 COST_COLUMNS = {
     "parameters": "parameters",
@@ -29,10 +29,10 @@ def cost_table(comparison: Comparison) -> Table | None:
     rows = [
         Row(
             [
-                Cell(label_row(method, comparison.record.options)),
+                Cell(label_row(method, comparison.record)),
                 *(number_cell(format_quantity(line[name]), line[name]) for name in measured),
             ],
-            muted=method == TEACHER,
+            muted=method in TEACHER_ROWS,
         )
         for method, line in costs.iterrows()
     ]

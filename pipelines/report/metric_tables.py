@@ -85,11 +85,11 @@ def build_metric_table(comparison: Comparison, title: str, names: Sequence[str],
     summary = summary[summary[[f"{name}_mean" for name in metrics]].notna().any(axis=1)] if metrics else summary[:0]
     if not len(summary):
         return None
-    shipped = [name for name in summary.index if name in comparison.record.methods]
+    shipped = [name for name in summary.index if name in comparison.record.ranked_methods]
     best = _best_means(summary.loc[shipped], metrics.values())
     rows = []
     for name, line in summary.iterrows():
-        cells = [Cell(label_row(name, comparison.record.options))]
+        cells = [Cell(label_row(name, comparison.record))]
         for metric, mean in ((metric, line[f"{metric}_mean"]) for metric in metrics):
             std = line[f"{metric}_std"]
             is_best = name in shipped and mean == best.get(metric)

@@ -1,16 +1,27 @@
 """Names of rows in tables: methods as typed, the teacher by what it is."""
 
 import re
+from collections.abc import Container
 from pathlib import PureWindowsPath
 
 from pipelines.references import is_reference
 from robustkd.study.options import StudyOptions
-from robustkd.study.results import TEACHER
+from robustkd.study.results import CLEAN_TEACHER, TEACHER, StudyRecord
 
 
-def label_row(name: object, options: StudyOptions) -> str:
-    """Return the label of a row of a comparison's tables."""
-    return describe_teacher(options) if name == TEACHER else str(name)
+def label_row(name: object, record: StudyRecord) -> str:
+    """Return the label of a row of a comparison's tables: methods as typed, oracles marked, the teacher by what it is."""
+    return describe_teacher(record.options) if name == TEACHER else mark_oracle(str(name), record.oracles)
+
+
+def mark_oracle(name: str, oracles: Container[str]) -> str:
+    """Mark the rows and columns of methods that use knowledge that a user would not have.
+
+    >>> mark_oracle("oracle_clean, stopped early", ["oracle_clean"]), mark_oracle("hinton", ["oracle_clean"])
+    ('oracle_clean, stopped early (oracle)', 'hinton')
+    """
+    is_oracle = name == CLEAN_TEACHER or re.split(r", | - ", name)[0].removesuffix(" recall") in oracles
+    return f"{name} (oracle)" if is_oracle else name
 
 
 def describe_teacher(options: StudyOptions) -> str:

@@ -1,11 +1,11 @@
 """The table of verdicts: each method's difference from its reference in the headline metric."""
 
-from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
 
 from pipelines.report.formatting import format_interval, format_p_value, format_points
+from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Row, Table, Tone, number_cell
 from robustkd.study.comparison import Comparison, hide_uninformative_intervals
 
@@ -43,17 +43,21 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
         Column("difference_early", "both stopped early", hint="both stopped early by held-out rows"),
         Column("difference_plain", "from plain baseline"),
     ]
-    rows = [Row(_verdict_cells(method, line)) for method, line in verdicts.iterrows()]
+    oracles = comparison.record.oracles
+    rows = [
+        Row(_verdict_cells(mark_oracle(str(method), oracles), line), muted=method in oracles)
+        for method, line in verdicts.iterrows()
+    ]
     part = ", clean part" if "clean" in verdicts["metric"].iloc[0] else ""
     title = f"what the seeds show: balanced accuracy{part}, differences in points"
     return Table(title, columns, rows).without(*(key for key, shown in optional.items() if not shown))
 
 
-def _verdict_cells(method: Hashable, line: "pd.Series[Any]") -> list[Cell]:
-    """Return the cells of a method, in the order of the columns."""
+def _verdict_cells(label: str, line: "pd.Series[Any]") -> list[Cell]:
+    """Return the cells of a labelled row, in the order of the columns."""
     verdict = str(line["verdict"])
     return [
-        Cell(str(method)),
+        Cell(label),
         Cell(str(line["reference"])),
         number_cell(format_points(line["difference"]), line["difference"]),
         number_cell(format_interval(line["low"], line["high"]), line["low"]),

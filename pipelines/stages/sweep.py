@@ -127,7 +127,9 @@ def draft_studies(options: SweepOptions) -> Iterator[tuple[StudyOptions, plannin
             first = draft.plan
         else:
             shared = replace(study, methods=first.options.methods)
-            draft = replace(draft, plan=replace(draft.plan, options=shared, jobs=first.jobs, threads=first.threads))
+            settings = replace(draft.plan.settings, cost_ratio=first.settings.cost_ratio)
+            plan = replace(draft.plan, options=shared, settings=settings, jobs=first.jobs, threads=first.threads)
+            draft = replace(draft, plan=plan)
         if draft.plan.folder not in folders:
             folders.add(draft.plan.folder)
             yield study, draft

@@ -47,6 +47,14 @@ METHODS = Registry(
         "mjkd": Entry("mjkd:MJKD", "a separate momentum for each of three losses (based on the abstract)"),
         "mffkd": Entry("mffkd:MFFKD", "contrastive loss on fused stages with attention (based on the abstract)"),
         "ccd": Entry("ccd:CCD", "augmented pairs, weighted by the teacher's agreement on both (ACCV 2022)"),
+        "longer": Entry("baseline:Longer", "plain training for as long as teacher and student take together"),
+        "ensemble": Entry("ensemble:Ensemble", "two networks trained at the cost of teacher and student together"),
+        "matched_smoothing": Entry(
+            "matched_smoothing:MatchedSmoothing", "label smoothing as strong as the teacher is unsure on average"
+        ),
+        "clean_teacher": Entry("hinton:CleanTeacher", "hinton with a teacher trained with the true labels (oracle)"),
+        "oracle_clean": Entry("baseline:OracleClean", "plain training with the true labels (oracle)"),
+        "oracle_subset": Entry("baseline:OracleSubset", "plain training on the rows with a true label (oracle)"),
         "smooth": Entry(
             "smooth:Smooth", "plain training with label smoothing or a consistency loss; used by --smooth-teacher"
         ),

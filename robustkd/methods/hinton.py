@@ -3,9 +3,13 @@
     L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(p_t || p_s),   p = softmax(z / T)
 
 The paper does not fix a weight; alpha 0.9 and T 4 are those of the attention-transfer code, RepDistiller and mdistiller.
+
+clean_teacher is the same with a teacher that is trained with the true labels, a control that shows how much the labels of the
+teacher matter.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,7 +17,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
 from robustkd.method import Distiller
 from robustkd.models.net import Frozen, Network
-from robustkd.types import Batch, Output, Positive, Share
+from robustkd.types import Batch, Output, Positive, Share, TrainingLabels
 
 
 class Hinton(Distiller):
@@ -34,3 +38,10 @@ class Hinton(Distiller):
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         T = self.temperature
         return {"kd": self.alpha * T**2 * kl(teacher.logits, student.logits, T)}
+
+
+class CleanTeacher(Hinton):
+    """Soft targets of a teacher that is trained with the true labels."""
+
+    oracle: ClassVar[bool] = True
+    teacher_labels: ClassVar[TrainingLabels] = "true"

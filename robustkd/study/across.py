@@ -46,7 +46,7 @@ def compare_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE) -
 
     Ranks are of the means of the networks that methods ship, 1 the best, ties averaged, among the methods that every study has
     with all its seeds: ranks among few and among many are not comparable. The teacher, what is stopped early and what is
-    evaluated next to a network are not ranked. Verdicts are shown only for the metric they are about.
+    evaluated next to a network are not ranked, nor are oracles. Verdicts are shown only for the metric they are about.
 
     Args:
         metric: the name of its column.
@@ -59,7 +59,7 @@ def compare_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE) -
         if f"{metric}_mean" not in each.summary:
             continue
         means = each.summary[f"{metric}_mean"]
-        shipped = [name for name in means.index if name in each.record.methods]
+        shipped = [name for name in means.index if name in each.record.ranked_methods]
         full = each.summary.loc[shipped, "seeds"]
         complete[label] = {name for name in shipped if full[name] == full.max()}
         ranked[label] = means[shipped]

@@ -26,6 +26,7 @@ from robustkd.study.results import (
 )
 
 HEADLINE = "balanced_accuracy"  # the metric of the verdicts
+ORACLE_VERDICT = "oracle"  # of methods that use knowledge that a user would not have
 MIN_CLEAN_ROWS = 30  # test rows with a clean label that each class needs for a verdict by them
 EARLY = "stopped early"  # the row of a method's network that was chosen on held-out rows
 VERDICT_COLUMNS = (  # without those that Holm's correction adds
@@ -189,7 +190,8 @@ def headline_part(results: Sequence[RunResult], record: StudyRecord, trust: bool
 def count_comparisons(study: LoadedStudy) -> int:
     """Return how many methods Holm's correction is over: all that the study compares or ever compared, finished or not."""
     tried = {r.run.method: r.run.criterion for r in study.results if r.run.role != TEACHER}
-    return len(compared_methods({**study.record.criteria, **tried}))
+    compared = compared_methods({**study.record.criteria, **tried})
+    return len(compared.keys() - {*study.record.oracles})
 
 
 def compute_verdicts(
@@ -205,6 +207,7 @@ def compute_verdicts(
         high (95 %), p, p_holm, among (how many the correction is over), verdict; difference_plain, from the plain baseline
         where that is not the reference; difference_stopped, from the reference stopped early, which separates a gain from one
         over an overtrained baseline; difference_early, with both stopped early. From 10 seeds, boot_low and boot_high too.
+        Oracles have no p and the verdict "oracle".
     """
     part, allowed = headline_part(results, record, trust)
     rows = {
@@ -212,13 +215,17 @@ def compute_verdicts(
         for method, reference in compared_methods(record.criteria).items()
     }
     table = pd.DataFrame(list(rows.values()), index=pd.Index(rows, name="method"), columns=VERDICT_COLUMNS)
-    p = table["p"].to_numpy(dtype=float)
-    table["among"] = max(len(p), comparisons)
+    is_oracle = table.index.isin(record.oracles)
+    p = table["p"].where(~is_oracle).to_numpy(dtype=float)
+    compared = len(p) - int(is_oracle.sum())
+    table["p"], table["among"] = p, max(compared, comparisons)
     # What is not finished may result in any p: counted as 1, it withdraws no verdict later.
-    filled = np.concatenate([np.nan_to_num(p, nan=1.0), np.ones(max(0, comparisons - len(p)))])
-    table["p_holm"] = np.where(np.isnan(p), np.nan, significance.holm(filled)[: len(p)])
+    filled = np.concatenate([np.nan_to_num(p[~is_oracle], nan=1.0), np.ones(max(0, comparisons - compared))])
+    table.loc[~is_oracle, "p_holm"] = significance.holm(filled)[:compared]
+    table["p_holm"] = table["p_holm"].where(~np.isnan(p))
     evidence = zip(table["n"], table["difference"], table["low"], table["p_holm"], strict=True)
     table["verdict"] = [significance.verdict(*row) if allowed else "withheld" for row in evidence]
+    table.loc[is_oracle, "verdict"] = ORACLE_VERDICT
     return table
 
 

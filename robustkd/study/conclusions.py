@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from robustkd.evaluation import significance
-from robustkd.study.comparison import MIN_CLEAN_ROWS, Comparison, shared_draws
+from robustkd.study.comparison import MIN_CLEAN_ROWS, ORACLE_VERDICT, Comparison, shared_draws
 from robustkd.study.results import TEACHER, RunResult, StudyRecord
 
 UNDEFINED_CORRUPTIONS = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
@@ -72,6 +72,7 @@ def _describe_randomness(comparison: Comparison) -> str:
 def question_and_answer(comparison: Comparison) -> tuple[str, str]:
     """Return the study's question, and its answer in one sentence that claims no more than the verdicts."""
     record, table = comparison.record, comparison.verdicts
+    table = table[table["verdict"] != ORACLE_VERDICT]
     subject = {0: "anything", 1: "the method"}.get(len(table), f"any of {len(table)} methods")
     question = f"Did {subject} beat plain training on {record.dataset} under {record.options.scenario}?"
     if not len(table):

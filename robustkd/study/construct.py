@@ -18,8 +18,9 @@ from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.net import Frozen, Network
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
+from robustkd.study.training_rows import select_training_rows
 from robustkd.training.build import Ingredients, build_method
-from robustkd.types import DatasetInfo
+from robustkd.types import DatasetInfo, TrainingLabels
 
 
 def seeded_network(view: View, spec: Run, settings: Settings, number: int = 0) -> Network:
@@ -53,6 +54,16 @@ def dataset_info(view: View) -> DatasetInfo:
     return DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape, view.classes)
 
 
+def training_rows(view: View, spec: Run) -> View:
+    """Return the part of a training view, and its labels, that a run's method is trained on.
+
+    Raises:
+        UsageError: a control asks for true labels that are not known.
+    """
+    labels: TrainingLabels = getattr(spec.method.method.load(), "training_labels", "given")
+    return select_training_rows(view, labels, spec.method.text)
+
+
 def construct_method(
     view: View,
     spec: Run,
@@ -71,7 +82,7 @@ def construct_method(
     Raises:
         UsageError: method, network and data do not go together.
     """
-    data = dataset_info(view)
+    data = dataset_info(training_rows(view, spec))
     criterion = partial(spec.method.criterion.load(), data, **spec.method.criterion.kwargs())
 
     def student(number: int = 0) -> Network:
@@ -87,6 +98,7 @@ def construct_method(
         "data": lambda: data,
         "criterion": lambda: criterion,
         "random": lambda: random,
+        "cost_ratio": lambda: settings.cost_ratio,
     }
     with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):  # of the method's adapters
         method = build_method(spec.method, ingredients).to(settings.device)
@@ -136,6 +148,11 @@ def check_constructible(
     Raises:
         UsageError: method, network and data do not go together.
     """
+    if teacher is not None and spec.method.teacher_labels != "given":
+        raise UsageError(
+            f"method '{spec.method.text}' trains a teacher with the true labels: give the name of a network as --teacher, not"
+            " a trained one"
+        )
     random = torch.Generator(settings.device).manual_seed(0)
 
     def untrained() -> Network:

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from robustkd.method_sets import expand_methods
 from robustkd.method_spec import MethodSpec
-from robustkd.methods import METHODS
 from robustkd.specs import split_at
 from robustkd.types import Count, NonNegative, Positive, Sampling, Seed, Share
 
@@ -77,7 +77,8 @@ class StudyOptions(DataOptions):
     scenario: str
     """Changes to the training rows: scenarios chained with +, as in imbalance0.2+noise0.4 (see `robustkd scenarios`)."""
     methods: str = "baseline,hinton,dml"
-    """Methods separated by commas, each `method` or `method+criterion`; `all` for every method that the networks support."""
+    """Methods separated by commas, each `method` or `method+criterion`, or the sets `all`, `kd`, `robust`, `balanced` and
+    `controls` of what the networks and data allow; or a YAML file with a list of them."""
     student: str = "wrn_10_2"
     """The student's network (see `robustkd models`)."""
     teacher: str = "wrn_16_2"
@@ -147,15 +148,13 @@ class StudyOptions(DataOptions):
     experiment: str | None = None
     """MLflow experiment; by default the one chosen by `mlflow run`, or else robustkd. `compare` searches all by default."""
 
-    @property
-    def everything(self) -> bool:
-        """Whether all methods are requested, so that those that cannot be built may be left out."""
-        return self.methods.strip() == "all"
-
     def method_specs(self) -> list[MethodSpec]:
-        """Return the requested methods, each once; `all` stands for every registered one."""
-        texts = METHODS if self.everything else split_at(self.methods, ",")
-        return [MethodSpec.parse(text) for text in dict.fromkeys(texts)]
+        """Return the requested methods, each once; sets such as `all` are expanded."""
+        return [MethodSpec.parse(text) for text in expand_methods(self.methods)]
+
+    def may_omit(self, spec: MethodSpec) -> bool:
+        """Whether a method was requested only as part of a set, so that it may be left out where it cannot be built."""
+        return not expand_methods(self.methods).get(spec.text, True)
 
     def attack_texts(self) -> list[str]:
         """Return the requested attacks, each once."""

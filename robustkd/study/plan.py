@@ -8,9 +8,9 @@ from typing import Any, Literal
 from robustkd.errors import UsageError
 from robustkd.method_spec import MethodSpec
 from robustkd.study.options import StudyOptions
-from robustkd.study.results import TEACHER, RunKey, run_name
+from robustkd.study.results import ORACLE, TEACHER, RunKey, run_name
 from robustkd.training.recipe import Recipe
-from robustkd.types import Sampling
+from robustkd.types import Sampling, TrainingLabels
 
 # What teachers are trained with, for each value of --smooth-teacher.
 TEACHER_METHODS = {"none": "baseline", "labels": "smooth", "consistency": "smooth(labels=0, consistency=1)"}
@@ -51,6 +51,7 @@ class Settings:
         corruptions: whether to evaluate on corrupted images.
         sampling: which rows an epoch consists of.
         mixing: how the images of a batch are mixed, as typed.
+        cost_ratio: seconds of teacher and student together, relative to plain training; None where no method asks for it.
     """
 
     student: str
@@ -66,6 +67,7 @@ class Settings:
     corruptions: bool = False
     sampling: Sampling = "natural"
     mixing: str = "none"
+    cost_ratio: float | None = None
 
     @classmethod
     def of(
@@ -126,13 +128,17 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-def teacher_method(options: StudyOptions) -> MethodSpec:
+def teacher_method(options: StudyOptions, labels: TrainingLabels = "given") -> MethodSpec:
     """Return what teachers are trained with.
+
+    Args:
+        labels: `true` for the teacher of a control, which is not smoothed.
 
     >>> teacher_method(StudyOptions(scenario="clean", smooth_teacher="labels", teacher_criterion="balanced")).text
     'smooth+balanced'
     """
-    return MethodSpec.parse(f"{TEACHER_METHODS[options.smooth_teacher]}+{options.teacher_criterion}")
+    method = TEACHER_METHODS[options.smooth_teacher] if labels == "given" else ORACLE
+    return MethodSpec.parse(f"{method}+{options.teacher_criterion}")
 
 
 def list_runs(options: StudyOptions, has_teacher: bool) -> tuple[Run, ...]:
@@ -150,9 +156,13 @@ def list_runs(options: StudyOptions, has_teacher: bool) -> tuple[Run, ...]:
             " smoothed"
         )
     methods = options.method_specs()
-    teachers = [teacher_method(options)] if any(method.needs_teacher for method in methods) else []
+    teachers = dict.fromkeys(
+        teacher_method(options, method.teacher_labels) for method in methods if method.needs_teacher
+    )
+    given = [teacher_method(options)] if has_teacher and teachers else []
     return (
-        *(Run("teacher", spec, seed) for seed in range(1 if has_teacher else options.seeds) for spec in teachers),
+        *(Run("teacher", spec, 0) for spec in given),
+        *(Run("teacher", spec, seed) for seed in range(options.seeds) for spec in teachers if not has_teacher),
         *(Run("student", spec, seed) for seed in range(options.seeds) for spec in methods),
     )
 
@@ -161,9 +171,9 @@ def teacher_of(plan: Plan, run: Run) -> Run | None:
     """Return the teacher's run that a run needs, if it needs one."""
     if run.role == TEACHER or not run.method.needs_teacher:
         return None
-    return teacher_run(plan, run.seed)
+    return teacher_run(plan, run.seed, run.method.teacher_labels)
 
 
-def teacher_run(plan: Plan, seed: int) -> Run:
+def teacher_run(plan: Plan, seed: int, labels: TrainingLabels = "given") -> Run:
     """Return the run of a seed's teacher: seed 0's where the user gave one teacher for all."""
-    return Run("teacher", teacher_method(plan.options), 0 if plan.teacher is not None else seed)
+    return Run("teacher", teacher_method(plan.options, labels), 0 if plan.teacher is not None else seed)

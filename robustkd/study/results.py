@@ -28,6 +28,9 @@ REBUILD = "without the file, the command that made the study makes it again"
 MONITORED = 2000  # rows evaluated after every epoch, of the test set and of the wrong training labels
 BASELINE = "baseline"
 TEACHER = "teacher"
+ORACLE = "oracle_clean"  # the method of teachers that are trained with the true labels
+CLEAN_TEACHER = "teacher, true labels"  # the row of such teachers
+TEACHER_ROWS = (TEACHER, CLEAN_TEACHER)
 Labels = NDArray[np.int64]
 Model = TypeVar("Model", bound="Document")
 
@@ -49,7 +52,14 @@ class RunKey(Result):
     @property
     def row(self) -> str:
         """The name of the run's row in tables."""
-        return TEACHER if self.role == TEACHER else self.method
+        if self.role == TEACHER:
+            return CLEAN_TEACHER if is_oracle_teacher(self.method) else TEACHER
+        return self.method
+
+
+def is_oracle_teacher(method: str) -> bool:
+    """Whether what a teacher is trained with uses the true labels."""
+    return method.partition("+")[0] == ORACLE
 
 
 def run_name(role: str, method: str, seed: int) -> str:
@@ -58,7 +68,8 @@ def run_name(role: str, method: str, seed: int) -> str:
     >>> run_name("student", "hinton(alpha=0.7)+balanced", 1)
     'hinton-alpha=0.7-+balanced-seed1'
     """
-    text = role if role == TEACHER else method
+    teacher = f"{TEACHER}-{ORACLE}" if is_oracle_teacher(method) else TEACHER
+    text = teacher if role == TEACHER else method
     return re.sub(r"[^\w.+=-]+", "-", text).strip("-") + f"-seed{seed}"
 
 
@@ -170,6 +181,7 @@ class ResolvedSettings(Result):
     rows_train: int
     rows_held_out: int
     rows_test: int
+    cost_ratio: float | None = None  # of teacher and student to plain training, where a method is trained by it
     fingerprint: str
     robustkd: str
     torch: str
@@ -181,6 +193,7 @@ class StudyRecord(Document):
     Attributes:
         methods: as typed, in order.
         criteria: of each method, as typed.
+        oracles: methods that use knowledge that a user would not have: they are marked in tables and not ranked.
         seeds: how many.
         options: as given or by default.
         resolved: what they resulted in.
@@ -194,6 +207,7 @@ class StudyRecord(Document):
 
     methods: list[str]
     criteria: dict[str, str]
+    oracles: list[str] = Field(default_factory=list)
     seeds: int
     options: StudyOptions
     resolved: ResolvedSettings
@@ -204,6 +218,11 @@ class StudyRecord(Document):
     known_training: tuple[int, int]
     known_test: tuple[int, int]
     skipped: list[str] = Field(default_factory=list)
+
+    @property
+    def ranked_methods(self) -> list[str]:
+        """The methods that are compared and ranked, which oracles are not."""
+        return [method for method in self.methods if method not in self.oracles]
 
     @property
     def trusts_test_labels(self) -> bool:
@@ -336,7 +355,7 @@ def add_teacher_agreement(results: Iterable[RunResult]) -> list[RunResult]:
     Runs finish in any order, so a method without a teacher may be evaluated before its seed's teacher.
     """
     results = list(results)
-    teachers: Mapping[int, RunResult] = {r.run.seed: r for r in results if r.run.role == TEACHER}
+    teachers: Mapping[int, RunResult] = {r.run.seed: r for r in results if r.run.row == TEACHER}
 
     def complete(result: RunResult) -> RunResult:
         teacher = teachers.get(result.run.seed)

@@ -23,7 +23,7 @@ from robustkd.data.manifest import Splits
 from robustkd.data.view import View
 from robustkd.method import Method
 from robustkd.models.net import Network
-from robustkd.study.construct import check_constructible, construct_method, seeded_network
+from robustkd.study.construct import check_constructible, construct_method, seeded_network, training_rows
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_loader
 from robustkd.study.monitor import EpochMonitor
 from robustkd.study.plan import Progress, Report, Run, Settings
@@ -146,7 +146,7 @@ def train(
     method = construct_method(
         data.train, spec, settings, random, teacher=lambda: require_teacher(teacher, spec).network(), init=init
     )
-    loader = training_loader(data.train, method, settings, seeds.derive(spec.seed, "run"))
+    loader = training_loader(training_rows(data.train, spec), method, settings, seeds.derive(spec.seed, "run"))
     state = checkpointer.load() if checkpointer is not None else None
     monitor = EpochMonitor(data, settings, state)
     epochs = engine.total_epochs(method, settings.recipe)
@@ -241,7 +241,7 @@ def estimate_training(
 ) -> tuple[int, float]:
     """Return a run's number of updates and the seconds they would take, from a few timed ones."""
     method = check_constructible(view, spec, settings, teacher=teacher)
-    loader = training_loader(view, method, settings)
+    loader = training_loader(training_rows(view, spec), method, settings)
     seconds = sum(
         engine.seconds_per_step(method, phase, loader, settings.recipe, steps)
         * len(loader)

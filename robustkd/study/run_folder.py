@@ -124,7 +124,7 @@ def load_teacher(plan: Plan, run: Run, data: Splits) -> Teacher | None:
     needed = teacher_of(plan, run)
     if run.role == TEACHER or (needed is None and plan.teacher is None):
         return None
-    path = plan.teacher or plan.run_folder(teacher_run(plan, run.seed)) / "model.pt"
+    path = plan.teacher or plan.run_folder(needed or teacher_run(plan, run.seed)) / "model.pt"
     folder = None if needed is None else plan.run_folder(needed)
     info = None if folder is None else read_training_info(folder)
     arrays = {} if folder is None else read_arrays(folder)

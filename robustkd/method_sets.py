@@ -1,0 +1,86 @@
+"""Sets of methods by one name, such as `robust`, and lists of one's own in a YAML file. Names only: nothing is imported."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from robustkd.errors import UsageError
+from robustkd.methods import METHODS
+from robustkd.specs import split_at
+
+# What differs from the baseline in one respect, to tell where a gain comes from.
+CONTROLS = (
+    *("baseline", "self_kd", "longer", "ensemble", "matched_smoothing"),
+    *("clean_teacher", "oracle_clean", "oracle_subset"),
+)
+# Other ways of training with wrong labels, and with unbalanced classes.
+ROBUST = ("baseline",)
+BALANCED = ("baseline", "baseline+balanced")
+# Registered methods that are not distillation.
+_NOT_DISTILLATION = {*CONTROLS, *ROBUST, *BALANCED, "smooth"} - {"self_kd"}
+
+SETS = ("all", "kd", "robust", "balanced", "controls")
+
+
+def expand_set(name: str) -> tuple[str, ...]:
+    """Return the methods of a set.
+
+    >>> expand_set("balanced")
+    ('baseline', 'baseline+balanced')
+    """
+    match name:
+        case "all":
+            return tuple(METHODS)
+        case "kd":
+            return ("baseline", *(method for method in METHODS if method not in _NOT_DISTILLATION))
+        case "robust":
+            return ROBUST
+        case "balanced":
+            return BALANCED
+        case _:
+            return CONTROLS
+
+
+def expand_methods(text: str) -> dict[str, bool]:
+    """Return the methods that a list of methods and sets stands for, each once, and whether it was named itself.
+
+    Methods that only a set names may be left out where the networks or the data do not allow them.
+
+    >>> list(expand_methods("hinton,balanced"))
+    ['hinton', 'baseline', 'baseline+balanced']
+    """
+    named: dict[str, bool] = {}
+    for part in split_at(text, ","):
+        for method in expand_set(part) if part in SETS else (part,):
+            named[method] = named.get(method, False) or part not in SETS
+    return named
+
+
+def read_method_list(text: str) -> str:
+    """Return the methods separated by commas; those in a YAML file with a list of them, if the text is the file's path.
+
+    Raises:
+        UsageError: there is no such file, or it contains something else.
+    """
+    if not text.endswith((".yaml", ".yml")):
+        return text
+    import yaml
+
+    path = Path(text)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--methods {text}: this file cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--methods {text}: this is not a YAML file ({' '.join(str(error).split())})") from None
+    if not _is_list_of_text(content):
+        raise UsageError(f'--methods {text}: this file should contain a list of methods, such as "- hinton+balanced"')
+    return ",".join(content)
+
+
+def _is_list_of_text(content: object) -> bool:
+    return (
+        isinstance(content, Iterable)
+        and not isinstance(content, str | dict)
+        and bool(content)
+        and all(isinstance(item, str) and item.strip() for item in content)
+    )
