@@ -139,7 +139,7 @@ def with_cost_ratio(plan: Plan, view: View) -> Plan:
         ratio = read_document(record, StudyRecord).resolved.cost_ratio
     if ratio is None:
         prepare_process(plan)
-        ratio = measure_cost_ratio(view, plan.settings, teacher_method(options))
+        ratio = measure_cost_ratio(view, plan.settings, options)
         console.print(f"teacher and student take {ratio:g} times as long as plain training", markup=False)
     return replace(plan, settings=replace(plan.settings, cost_ratio=ratio))
 

@@ -36,7 +36,8 @@ LAW = {
     "robustkd.functional": "types",
     "robustkd.method": "types criteria models",
     "robustkd.methods": "errors types registry attacks criteria models functional method",
-    "robustkd.method_spec": "errors specs criteria methods",
+    "robustkd.method_sets": "errors specs methods",
+    "robustkd.method_spec": "errors types specs criteria methods",
     "robustkd.plugins": "hashing specs registry criteria models methods data.paired_views",
     # Training: the engine knows no registry of methods
     "robustkd.training.recipe": "method",
@@ -58,14 +59,17 @@ LAW = {
     "robustkd.evaluation.robustness": "models data evaluation.attack_specs",
     "robustkd.evaluation.corruptions": "models data evaluation.robustness",
     # Studies: in memory up to `run`, in folders from `run_folder` on
-    "robustkd.study.options": "types specs methods method_spec",
+    "robustkd.study.options": "types specs method_sets method_spec",
     "robustkd.study.results": "errors atomic evaluation.results evaluation.net_metrics study.options",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": "errors types method_spec training.recipe study.options study.results",
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.plan study.results study.versions"
     ),
-    "robustkd.study.construct": "errors seeds types criteria models data method training.build study.plan study.results",
+    "robustkd.study.training_rows": "errors types data",
+    "robustkd.study.construct": (
+        "errors seeds types criteria models data method training.build study.plan study.results study.training_rows"
+    ),
     "robustkd.study.monitor": (
         "seeds models data training.engine training.inference study.plan study.results study.evaluate"
     ),
@@ -73,6 +77,7 @@ LAW = {
         "seeds models data method training.engine training.hardware training.inference study.plan study.results"
         " study.versions study.evaluate study.construct study.monitor"
     ),
+    "robustkd.study.cost_ratio": "data method_spec study.options study.plan study.run",
     "robustkd.study.run_folder": (
         "errors models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
         " study.options study.plan study.results study.versions study.evaluate study.run"

@@ -51,7 +51,7 @@ def select_examples(comparison: Comparison) -> Examples:
         methods = [name for name in table.index if name in selected[:MAX_LINES]]
         return Examples(str(table["reference"].iloc[0]), methods[0], methods)
     column = f"{HEADLINE}_mean"
-    shipped = [name for name in comparison.summary.index if name in comparison.record.methods]
+    shipped = [name for name in comparison.summary.index if name in comparison.record.ranked_methods]
     if column not in comparison.summary or not shipped:
         return Examples(None, None)
     ranked = comparison.summary.loc[shipped, column].sort_values(ascending=False, kind="stable").index

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.report.formatting import MISSING, format_count, format_spread, format_value
+from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Page, Row, Table, number_cell
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.evaluation.metric_table import find_metric
@@ -89,7 +90,7 @@ def study_table(
     for method in order:
         rank = studies.ranks["rank"].get(method, np.nan)
         cells = [
-            Cell(method),
+            Cell(mark_oracle(method, studies.oracles)),
             *(_study_cell(lines.get((method, label)), metric, count_seeds) for label in labels),
             number_cell(MISSING if rank != rank else f"{rank:.2f}", rank),
             number_cell(str(counts[method]), counts[method]),

@@ -19,7 +19,7 @@ from pipelines.report.study_table import MARKS_NOTE, describe_ranks, rank_order,
 from robustkd.study.across import StudyTable, compare_studies, study_labels
 from robustkd.study.comparison import HEADLINE, Comparison, early_stopping_point
 from robustkd.study.conclusions import question_and_answer, test_label_caveat
-from robustkd.study.results import BASELINE, TEACHER
+from robustkd.study.results import BASELINE, TEACHER_ROWS
 
 TOP_METHODS = 3  # of the average rank, whose curves are shown
 MAX_TIED = 5  # methods of the same rank up to which all are named
@@ -44,7 +44,7 @@ def write_sweep_report(comparisons: Sequence[Comparison], folder: Path) -> Path:
     A study's own report is linked where it exists, as STUDY/comparison/report.html.
     """
     studies, labels = compare_studies(comparisons, HEADLINE), study_labels([c.record for c in comparisons])
-    compared = {name for comparison in comparisons for name in comparison.record.methods}
+    compared = {name for comparison in comparisons for name in comparison.record.ranked_methods}
     methods = _curve_methods(studies)
     order = rank_order(studies, compared) if len(studies.table) else []
     overview = _picture_overview_of_studies(studies, labels, [name for name in order if name in compared])
@@ -154,7 +154,7 @@ def _picture_curves(comparisons: Sequence[Comparison], labels: Sequence[str], me
         curves = comparison.curves
         if not len(curves) or not {*methods} & {*curves["method"]}:
             continue
-        curves = curves[curves["method"] != TEACHER]
+        curves = curves[~curves["method"].isin(TEACHER_ROWS)]
         last = curves.sort_values("epoch").groupby(["method", "seed"])["accuracy"].last().groupby("method").mean()
         values = [f"{name} {format_value(last[name])} %" for name in methods if name in last]
         stop = early_stopping_point(comparison)

@@ -23,6 +23,7 @@ class StudyTable(NamedTuple):
 
     table: pd.DataFrame  # study, method, mean, std, seeds, difference from the reference, verdict, best, below
     ranks: pd.DataFrame  # a row per method: average rank over the studies, and over how many
+    oracles: frozenset[str] = frozenset()  # methods that are not ranked
 
 
 def study_labels(records: Sequence[StudyRecord]) -> list[str]:
@@ -68,7 +69,8 @@ def compare_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE) -
     common = {label: values[values.index.isin(everywhere)] for label, values in ranked.items()}
     ranks = pd.DataFrame(common).rank(ascending=ascending)
     average = pd.DataFrame({"rank": ranks.mean(axis=1), "studies": ranks.count(axis=1)}).rename_axis("method")
-    return StudyTable(pd.DataFrame(lines), average.sort_values("rank", kind="stable"))
+    oracles = frozenset(name for each in comparisons for name in each.record.oracles)
+    return StudyTable(pd.DataFrame(lines), average.sort_values("rank", kind="stable"), oracles)
 
 
 def _study_lines(
@@ -82,7 +84,8 @@ def _study_lines(
     lines = []
     for method, row in comparison.summary.iterrows():
         name = str(method)
-        reference = find_reference(name, comparison.record.criteria) if name in shipped else BASELINE
+        criteria = comparison.record.criteria
+        reference = find_reference(name, criteria) if name in criteria else BASELINE
         compared = reference in by_seed and reference != name
         difference = (by_seed[name] - by_seed[reference]).mean() if compared else np.nan
         lines.append(

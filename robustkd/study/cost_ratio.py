@@ -1,8 +1,11 @@
 """How much more distillation costs than plain training: the measure of the controls that are trained at equal cost."""
 
+from dataclasses import replace
+
 from robustkd.data.view import View
 from robustkd.method_spec import MethodSpec
-from robustkd.study.plan import Run, Settings
+from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Run, Settings, teacher_method
 from robustkd.study.run import estimate_training
 
 STEPS = 8  # timed updates of each
@@ -13,14 +16,14 @@ def needs_cost_ratio(spec: MethodSpec) -> bool:
     return "cost_ratio" in spec.ingredients() and "ratio" not in spec.method.kwargs()
 
 
-def measure_cost_ratio(view: View, settings: Settings, teacher: MethodSpec) -> float:
+def measure_cost_ratio(view: View, settings: Settings, options: StudyOptions) -> float:
     """Return the seconds of teacher and student together, relative to plain training of the student, from timed updates.
 
     Args:
         view: the training rows.
-        teacher: what the teacher is trained with.
+        options: of the study, which say what the teacher is trained with.
     """
-    plain, student = (Run("student", MethodSpec.parse(method), 0) for method in ("baseline", "hinton"))
-    runs = (Run("teacher", teacher, 0), student, plain)
+    plain, student = replace(options, methods="baseline,hinton").method_specs()
+    runs = (Run("teacher", teacher_method(options), 0), Run("student", student, 0), Run("student", plain, 0))
     *distillation, own = (estimate_training(view, run, settings, steps=STEPS)[1] for run in runs)
     return round(sum(distillation) / own, 2)

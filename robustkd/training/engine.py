@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, count, islice, pairwise
 from typing import Any
 
 import torch
@@ -169,7 +169,8 @@ def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recip
     """Measure the seconds that a batch of a phase takes: the median of a few, after one for warming up."""
     method.train()
     times, meter, optimiser = [time.perf_counter()], Meter(), build_optimiser(phase, recipe)
-    for _ in islice(iter_updates(phase, optimiser, loader, recipe, Clock(0, 1), 0, meter), steps + 1):
+    epochs = (iter_updates(phase, optimiser, loader, recipe, Clock(0, 1), number, meter) for number in count())
+    for _ in islice(chain.from_iterable(epochs), steps + 1):
         meter.means()  # synchronises with the device
         times.append(time.perf_counter())
     durations = [later - earlier for earlier, later in pairwise(times)]

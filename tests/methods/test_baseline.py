@@ -8,7 +8,9 @@ from torch import Tensor
 
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
-from robustkd.methods.baseline import Baseline
+from robustkd.errors import UsageError
+from robustkd.methods.baseline import Baseline, Longer, OracleClean, OracleSubset
+from robustkd.training.recipe import Recipe
 from robustkd.types import Batch
 from tests.helpers import FIVE, ConstantNetwork, S, golden, make_batch
 
@@ -52,3 +54,24 @@ def test_loss_is_the_mean_of_the_criterion():
     assert (
         Baseline(ConstantNetwork(S), lambda: Tenfold(FIVE)).objective(make_batch()).loss.item() == 15
     )  # 0, 10, 20 and 30
+
+
+@pytest.mark.parametrize(("ratio", "cost_ratio", "epochs"), [(None, 2.5, 25), (3.0, 2.5, 30), (0.01, None, 1)])
+def test_longer_trains_for_the_measured_or_named_ratio(ratio, cost_ratio, epochs):
+    method = Longer(ConstantNetwork(S), lambda: CE(FIVE), cost_ratio, ratio=ratio)
+    (phase,) = method.phases()
+    assert Recipe(epochs=10).phase_epochs(phase) == epochs
+    assert method.objective(make_batch()).loss.item() == loss(S).item(), (
+        "it differs from the baseline in its length only"
+    )
+
+
+def test_longer_without_a_ratio_is_refused():
+    with pytest.raises(UsageError, match=r"name the ratio, as in longer\(ratio=3\)"):
+        Longer(ConstantNetwork(S), lambda: CE(FIVE), None)
+
+
+def test_oracles_are_the_baseline_with_other_labels():
+    labels = {method: method.training_labels for method in (Baseline, OracleClean, OracleSubset)}
+    assert labels == {Baseline: "given", OracleClean: "true", OracleSubset: "untouched"}
+    assert [method.oracle for method in labels] == [False, True, True]

@@ -11,7 +11,7 @@ from pipelines.report.examples import Examples
 from pipelines.report.formatting import format_value
 from pipelines.report.section import Picture, Section
 from robustkd.study.comparison import Comparison
-from robustkd.study.results import TEACHER
+from robustkd.study.results import TEACHER_ROWS
 
 COST_TABLE_KEYS = (
     *("method", "seconds", "teacher_seconds", "images_per_second", "peak_memory"),
@@ -36,7 +36,7 @@ def _accuracy_by_seconds(comparison: Comparison) -> pd.DataFrame:
     seconds = costs["seconds"] + costs["teacher_seconds"].fillna(0)
     accuracy = comparison.summary["accuracy_mean"].reindex(costs.index)
     table = pd.DataFrame({"seconds": seconds, "accuracy": accuracy}).dropna()
-    return table[(table["seconds"] > 0) & (table.index != TEACHER)]
+    return table[(table["seconds"] > 0) & ~table.index.isin(TEACHER_ROWS)]
 
 
 def _picture_costs(times: pd.DataFrame, examples: Examples) -> Picture:

@@ -9,7 +9,7 @@ from pipelines.report.section import Picture, Section, build_legend
 from pipelines.report.summary import OVERFITTING
 from robustkd.study.comparison import Comparison, early_stopping_point
 from robustkd.study.conclusions import may_have_noisy_training_labels
-from robustkd.study.results import MONITORED, TEACHER
+from robustkd.study.results import MONITORED, TEACHER_ROWS
 
 
 class EpochMetric(NamedTuple):
@@ -37,7 +37,7 @@ def build_epoch_section(comparison: Comparison, examples: Examples) -> Section |
     ]
     if not pictures:
         return None
-    rest = {*comparison.curves["method"]} - {*examples.lines, TEACHER}
+    rest = {*comparison.curves["method"]} - {*examples.lines, *TEACHER_ROWS}
     lead = "Mean over the seeds, in a band of one standard deviation" + (
         "; the other methods in grey." if rest else "."
     )
@@ -48,7 +48,7 @@ def build_epoch_section(comparison: Comparison, examples: Examples) -> Section |
 def _picture_epochs(comparison: Comparison, examples: Examples, column: str) -> Picture:
     """Picture a metric by epoch."""
     metric, curves = EPOCH_METRICS[column], comparison.curves
-    curves = curves[curves[column].notna() & (curves["method"] != TEACHER)]
+    curves = curves[curves[column].notna() & ~curves["method"].isin(TEACHER_ROWS)]
     mean = curves.groupby(["method", "epoch"])[column].mean()
     descriptions = [
         f"{name} {format_value(mean[name].iloc[0])} % at first, {format_value(mean[name].max())} % at most,"

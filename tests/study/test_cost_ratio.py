@@ -1,0 +1,34 @@
+"""How much more distillation costs than plain training."""
+
+import pytest
+
+from robustkd.data.view import View
+from robustkd.method_spec import MethodSpec
+from robustkd.study import cost_ratio
+from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Run, Settings
+from tests.helpers import make_settings, small_view
+
+
+@pytest.mark.parametrize(
+    ("method", "measured"),
+    [("longer", True), ("ensemble+balanced", True), ("longer(ratio=2)", False), ("hinton", False)],
+)
+def test_the_ratio_is_measured_for_methods_that_ask_for_it_and_were_not_given_one(method: str, measured: bool) -> None:
+    assert cost_ratio.needs_cost_ratio(MethodSpec.parse(method)) is measured
+
+
+def test_teacher_and_student_are_counted_relative_to_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {("teacher", "smooth+ce"): 6.0, ("student", "hinton"): 3.0, ("student", "baseline"): 2.0}
+
+    def estimate(view: View, run: Run, settings: Settings, *, steps: int) -> tuple[int, float]:
+        return 1, seconds[run.role, run.method.text]
+
+    monkeypatch.setattr(cost_ratio, "estimate_training", estimate)
+    options = StudyOptions(scenario="clean", smooth_teacher="labels", methods="longer")
+    assert cost_ratio.measure_cost_ratio(small_view(), make_settings(), options) == 4.5
+
+
+def test_distillation_takes_longer_than_plain_training() -> None:
+    options = StudyOptions(scenario="clean", batch=6)
+    assert 1.5 < cost_ratio.measure_cost_ratio(small_view(), make_settings(), options) < 50
