@@ -118,4 +118,4 @@ def test_the_cache_folder_can_be_set_and_must_be_writable(tmp_path, monkeypatch,
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     assert_refused(f"folder:{root}", "0.0 GB free", "ROBUSTKD_CACHE")
     monkeypatch.setenv("ROBUSTKD_CACHE", "")
-    assert image_cache._default_cache_dir().name == "robustkd"
+    assert image_cache.default_cache_dir().name == "robustkd"
