@@ -38,6 +38,8 @@ def print_data_summary(source: Source, rows: SplitRows, copies: Iterable[str] = 
 def reading_notes(source: Source) -> list[str]:
     """Return sentences about how a data set was read, and about what was left out."""
     notes = list(source.notes)
+    if source.value_range is not None:
+        notes.append(f"images of more than 8 bits: {source.value_range.describe()}")
     if source.skipped:
         notes.append(f"{len(source.skipped):,} image files that cannot be read are left out")
     if source.unread:

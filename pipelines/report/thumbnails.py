@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustkd.data.decode import decode_image
+from robustkd.data.value_range import SIXTEEN_BITS
 from robustkd.data.view import Source
 
 THUMBNAIL_SIDE = 96  # pixels of a thumbnail that is decoded from its file
@@ -47,6 +48,8 @@ def _decode_larger(source: Source, row: int) -> NDArray[np.uint8] | None:
     path = Path(source.name.partition(":")[2]).expanduser()
     try:
         folder = path if path.is_dir() else path.parent
-        return decode_image(folder / source.files[row], THUMBNAIL_SIDE, source.shape[0])
+        return decode_image(
+            folder / source.files[row], THUMBNAIL_SIDE, source.shape[0], source.value_range or SIXTEEN_BITS
+        )
     except (OSError, ValueError, SyntaxError):  # moved since, or of a format that Pillow now refuses
         return None

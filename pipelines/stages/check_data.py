@@ -115,7 +115,7 @@ def _check_reading(source: Source) -> list[Finding]:
 def _check_skipped(root: Path, source: Source, embedded: bool) -> list[Finding]:
     """Report the files that cannot be read, with reasons; those of images embedded in a table are not known again."""
     files = [file for file in source.skipped if not embedded or (root / file).is_file()]
-    reasons = decode_files(root, files, np.empty((len(files), 3, 8, 8), np.uint8))
+    reasons = decode_files(root, files, np.empty((len(files), 3, 8, 8), np.uint8)).unreadable
     unreadable = {file: reasons.get(file, "it cannot be decoded") for file in source.skipped}
     return checks.check_unreadable_files(unreadable, len(source.labels) + len(unreadable))
 
@@ -132,7 +132,7 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
     root = _root_folder(options)
     files, class_folders, _ = list_folder(options.dataset, root)
     paths = [file.path for file in files]
-    unreadable = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8))
+    unreadable = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8)).unreadable
     counts = np.zeros((len(class_folders), len(PARTS)), np.int64)
     for file in files:
         counts[class_folders.index(file.class_folder), PARTS.index(file.part)] += file.path not in unreadable

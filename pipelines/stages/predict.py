@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipelines import tracking
 from robustkd.data import sources
 from robustkd.data.loader import to_float_images
+from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
 from robustkd.models.net import Network
 from robustkd.training import checkpoint, hardware
@@ -35,7 +36,15 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
     channels, height, width = card["shape"]
     if height != width:
         raise UsageError(f"{model}: this network takes images of {height}x{width}, but images of folders are square")
-    files, pixels = sources.load_images(folder, image_size=height, channels=channels, skip_bad_images=skip_bad_images)
+    trained_range = ValueRange(*card["value_range"]) if "value_range" in card else None
+    files, pixels, value_range = sources.load_images(
+        folder, image_size=height, channels=channels, skip_bad_images=skip_bad_images, value_range=trained_range
+    )
+    if value_range is not None and trained_range is None:
+        sys.stderr.write(
+            f"{images} has images of more than 8 bits, but the network was trained on images of 8 bits:"
+            f" {value_range.describe()}\n"
+        )
     probabilities = predict_probabilities(net.to(torch_device), pixels, torch_device)
     best = probabilities.max(dim=1)
     table = pd.DataFrame(

@@ -31,6 +31,7 @@ SEVERITY_ORDER: tuple[Severity, ...] = ("error", "warning", "note")
 
 EXTREME_IMBALANCE = 100  # ratio of the largest to the smallest class from which imbalance is a warning
 MAX_ASPECT_RATIO = 3  # beyond this ratio of its sides, the square crop of an image misses most of it
+MIN_LEVELS = 64  # of 256, that scaled values should have
 MIN_NAME_LENGTH = 4  # in shorter class names, a difference of one letter is not a probable typing error
 
 
@@ -81,6 +82,7 @@ def check_source(source: Source, *, least: int = 20) -> list[Finding]:
         *check_class_sizes(sizes, least),
         *check_class_names(source.classes),
         *check_balance(sizes),
+        *check_value_range(source),
     ]
     return sort_by_severity([*findings, *check_clean_labels(source), describe_shape(source)])
 
@@ -293,6 +295,21 @@ def describe_shape(source: Source) -> Finding:
     colours = {1: "in grey", 3: "in colour"}.get(channels, f"of {channels} channels")
     count = len(source.labels)
     return Finding("note", "shape", count, f"{count:,} images of {width}x{height} {colours}, as networks receive them")
+
+
+def check_value_range(source: Source) -> list[Finding]:
+    """Describe how values of more than 8 bits were scaled; report images that this leaves few levels."""
+    if source.value_range is None:
+        return []
+    scaled = source.value_range.describe()
+    findings = [Finding("note", "deep values", 1, f"images of more than 8 bits: {scaled}")]
+    used = np.zeros(256, bool)
+    for start in range(0, len(source.images), 1024):
+        used[source.images[start : start + 1024].ravel()] = True
+    if (levels := int(used.sum())) < MIN_LEVELS:
+        sentence = f"{scaled}, of which the images have {levels} levels: a few very bright pixels may decide the scale"
+        findings.append(Finding("warning", "few levels", levels, sentence))
+    return findings
 
 
 def check_file_sizes(root: Path, files: Sequence[str], image_size: int) -> list[Finding]:

@@ -6,11 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from robustkd.data.resize import Pixels, fit_image
+from robustkd.data.value_range import (
+    SIXTEEN_BITS,
+    UnknownRangeError,
+    ValueRange,
+    fit_range,
+    join_bytes,
+    packing_of,
+    scale_values,
+    select_lower_bytes,
+)
 from robustkd.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 FILES_PER_TASK = 32  # a future for each of a million files would cost more than decoding small images does
 
@@ -18,18 +32,34 @@ FILES_PER_TASK = 32  # a future for each of a million files would cost more than
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
 
-def decode_image(file: Path | BytesIO, size: int, channels: int = 3) -> Pixels:
+class DecodedFiles(NamedTuple):
+    """What is known of decoded files besides their pixels.
+
+    Attributes:
+        unreadable: the reason for each file that cannot be read.
+        value_range: by which values of more than 8 bits were scaled; None if no file has them.
+    """
+
+    unreadable: dict[str, str]
+    value_range: ValueRange | None
+
+
+def decode_image(
+    file: Path | BytesIO, size: int, channels: int = 3, value_range: ValueRange | None = SIXTEEN_BITS
+) -> Pixels:
     """Decode an image as an upright square of 8 bits: the shorter side is scaled, the longer cropped centrally: (C, S, S).
 
     Args:
         file: a path, or the content of an image file.
         size: side of the square, in pixels.
         channels: 3 for colour, 1 for greyscale.
+        value_range: by which values of more than 8 bits are scaled.
 
-    Transparent pixels become white. Of 16-bit values the upper 8 bits are kept, as Pillow does for colour images.
+    Transparent pixels become white.
 
     Raises:
-        ValueError: it is not a regular file, contains several images, or has values that are not integers of up to 16 bits.
+        ValueError: it is not a regular file, contains several images, or has values that are not finite.
+        UnknownRangeError: it has values of more than 8 bits, and no range is given.
         Exception: whatever Pillow raises for a damaged or unknown file.
     """
     from PIL import Image, ImageOps
@@ -37,73 +67,98 @@ def decode_image(file: Path | BytesIO, size: int, channels: int = 3) -> Pixels:
     if isinstance(file, Path) and file.exists() and not file.is_file():
         raise ValueError("not a regular file")  # opening a pipe would block
     Image.init()  # loads all formats, on the first call only
-    with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
+    with _open_image(file) as opened:
         # A phone's JPEG may contain a second view of the same scene (MPO); in other formats a second image is ambiguous.
         if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
             raise ValueError("it contains more than one image")
+        packing = packing_of(opened)
         opened.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at a fraction of its size
         image: Image.Image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise ValueError("its values need more than 16 bits")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("its values are not integers")
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(scale_values(np.asarray(image), value_range))
+    elif packing is not None:
+        with _open_image(file) as opened:
+            select_lower_bytes(opened, packing)
+            image = join_bytes(image, ImageOps.exif_transpose(opened), packing, value_range)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     return fit_image(image, (channels, size, size))
 
 
+def _open_image(file: Path | BytesIO) -> "ImageFile":
+    """Open an image of the formats that are decoded."""
+    from PIL import Image
+
+    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
 def decode_files(
-    root: Path, files: Sequence[str], out: Pixels, contents: Mapping[str, bytes] | None = None
-) -> dict[str, str]:
-    """Decode image files into an array.
+    root: Path,
+    files: Sequence[str],
+    out: Pixels,
+    contents: Mapping[str, bytes] | None = None,
+    value_range: ValueRange | None = None,
+) -> DecodedFiles:
+    """Decode image files into an array; the rows of files that cannot be read are unchanged.
 
     Args:
         root: the folder that the file names are relative to.
         files: N names.
         out: (N, C, S, S), filled in place.
         contents: file contents by name; files named here are not read from disk.
-
-    Returns:
-        The reason for each file that cannot be read; the rows of these files are unchanged.
+        value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
     """
+    failures = _decode_rows(root, files, range(len(files)), out, contents or {}, value_range)
+    deep = {row: error.extent for row, error in failures.items() if isinstance(error, UnknownRangeError)}
+    if deep:  # these are decoded again, now that the values of all of them are known
+        integers = any(extent.integers for extent in deep.values())
+        rows = [row for row, extent in deep.items() if extent.integers == integers]
+        value_range = fit_range(deep[row] for row in rows)
+        failures |= dict.fromkeys(deep, ValueError("its values are fractions, but those of other files are integers"))
+        for row in rows:
+            del failures[row]
+        failures |= _decode_rows(root, files, rows, out, contents or {}, value_range)
+    return DecodedFiles({files[row]: describe_error(error) for row, error in sorted(failures.items())}, value_range)
+
+
+def _decode_rows(
+    root: Path,
+    files: Sequence[str],
+    rows: Sequence[int],
+    out: Pixels,
+    contents: Mapping[str, bytes],
+    value_range: ValueRange | None,
+) -> dict[int, Exception]:
+    """Decode some of the files into their rows, in parallel; return the errors of those that cannot be read."""
     from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
     Image.init()  # before the threads start, which would otherwise race to load the formats
 
-    starts = range(0, len(files), FILES_PER_TASK)
-    quiet = len(files) <= 500 or not sys.stderr.isatty()
+    def decode_task(start: int) -> dict[int, Exception]:
+        errors: dict[int, Exception] = {}
+        for row in rows[start : start + FILES_PER_TASK]:
+            try:
+                opened = BytesIO(contents[files[row]]) if files[row] in contents else root / files[row]
+                out[row] = decode_image(opened, out.shape[-1], out.shape[1], value_range)
+            except MemoryError:
+                raise
+            except Exception as error:  # what a damaged file raises depends on format and damage
+                errors[row] = error
+        return errors
+
+    starts = range(0, len(rows), FILES_PER_TASK)
+    quiet = len(rows) <= 500 or not sys.stderr.isatty()
     pool = ThreadPoolExecutor()  # Pillow releases the interpreter lock while it decodes
     try:
         with warnings.catch_warnings(action="ignore"):  # Pillow's warnings about metadata that does not affect pixels
-            chunks: Iterable[dict[str, str]] = pool.map(
-                lambda start: _decode_chunk(root, files, start, out, contents or {}), starts
-            )
-            chunks = track(chunks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
-            return {file: reason for failures in chunks for file, reason in failures.items()}
+            tasks: Iterable[dict[int, Exception]] = pool.map(decode_task, starts)
+            tasks = track(tasks, "decoding", len(starts), console=Console(stderr=True), transient=True, disable=quiet)
+            return {row: error for errors in tasks for row, error in errors.items()}
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, tasks that have not started are dropped
-
-
-def _decode_chunk(
-    root: Path, files: Sequence[str], start: int, out: Pixels, contents: Mapping[str, bytes]
-) -> dict[str, str]:
-    """Decode the files from `start` on that make up a task; return the reasons for those that cannot be read."""
-    failures = {}
-    for row, file in enumerate(files[start : start + FILES_PER_TASK], start):
-        try:
-            opened = BytesIO(contents[file]) if file in contents else root / file
-            out[row] = decode_image(opened, out.shape[-1], out.shape[1])
-        except MemoryError:
-            raise
-        except Exception as error:  # what a damaged file raises depends on format and damage
-            failures[file] = describe_error(error)
-    return failures
 
 
 def raise_if_unreadable(name: str, total: int, unreadable: dict[str, str], skip_bad_images: bool) -> None:

@@ -1,10 +1,13 @@
 """A cache of decoded image files: one memory-mapped array per list of files."""
 
 import json
+import logging
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -14,12 +17,16 @@ from numpy.typing import NDArray
 
 from robustkd.data.decode import decode_files, describe_error, summarise_unreadable
 from robustkd.data.resize import Pixels
+from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
 from robustkd.hashing import digest
 
 MappedPixels = np.memmap[tuple[Any, ...], np.dtype[np.uint8]]
 
-CACHE_VERSION = 1  # part of every key: increase it when decode_image returns other pixels
+CACHE_VERSION = 2  # part of every key: increase it when decode_image returns other pixels, or the record changes
+SAMPLED_BYTES = 4096  # of the start, the middle and the end of a file, which its key depends on
+
+logger = logging.getLogger(__name__)
 
 
 class DecodedImages(NamedTuple):
@@ -28,6 +35,24 @@ class DecodedImages(NamedTuple):
     images: Pixels  # (n, C, S, S), memory-mapped; C is 1 if all images are grey
     digest: str  # of the images
     skipped: dict[str, str]  # the files that cannot be read, with reasons
+    value_range: ValueRange | None  # by which values of more than 8 bits were scaled; None if there are none
+
+
+class _Record(NamedTuple):
+    """What is known of a cached array."""
+
+    digest: str
+    skipped: dict[str, str]
+    value_range: Sequence[float] | None
+    checksum: int = 0
+
+    def compute_checksum(self, images: Path) -> int:
+        """Return the CRC-32 of the array's file and this record, which every flipped bit changes. A digest would be slower."""
+        checksum = zlib.crc32(json.dumps(self[:3]).encode())
+        with images.open("rb", buffering=0) as file:
+            while block := file.read(1 << 20):
+                checksum = zlib.crc32(block, checksum)
+        return checksum
 
 
 def decode_with_cache(
@@ -38,6 +63,9 @@ def decode_with_cache(
     contents: Mapping[str, bytes] | None = None,
 ) -> DecodedImages:
     """Return the images of files, decoded unless the same files are in the cache at this size.
+
+    Files are the same if their paths, sizes, times, inodes and samples of their contents are. A cached array is verified by a
+    checksum, and decoded again if it is damaged.
 
     Args:
         root: the folder that the file names are relative to.
@@ -56,23 +84,36 @@ def decode_with_cache(
         (file, *(_content_stamp(contents[file]) if file in contents else _file_stamp(root / file))) for file in files
     ]
     key = digest(text=json.dumps([CACHE_VERSION, size, str(root.resolve()), stamps]))
-    images, record = folder / f"{key}.npy", folder / f"{key}.json"
-    complete = images.is_file() and record.is_file()
-    if not complete or _any_readable(root, _skipped_files(record).keys() - contents.keys(), size):
-        _write_cache(root, files, size, images, record, contents)
-    return DecodedImages(
-        np.load(images, mmap_mode="r"), json.loads(record.read_text())["digest"], _skipped_files(record)
-    )
+    images, record_file = folder / f"{key}.npy", folder / f"{key}.json"
+    record = _read_record(images, record_file)
+    if record is None or _any_readable(root, record.skipped.keys() - contents.keys(), size):
+        record = _write_cache(root, files, size, images, record_file, contents)
+    value_range = None if record.value_range is None else ValueRange(*record.value_range)
+    return DecodedImages(np.load(images, mmap_mode="r"), record.digest, record.skipped, value_range)
+
+
+def _read_record(images: Path, record_file: Path) -> _Record | None:
+    """Return the record of a cached array, None if there is none or the array is not as it was written."""
+    if not (images.is_file() and record_file.is_file()):
+        return None
+    try:
+        record = _Record(**json.loads(record_file.read_text(encoding="utf-8")))
+        intact = record.compute_checksum(images) == record.checksum
+    except (OSError, ValueError, TypeError):  # a damaged record, or a file that cannot be read
+        intact = False
+    if not intact:
+        logger.warning(f"{images}: the cached images are damaged, and are decoded again")
+    return record if intact else None
 
 
 def _write_cache(
-    root: Path, files: Sequence[str], size: int, images: Path, record: Path, contents: Mapping[str, bytes]
-) -> None:
+    root: Path, files: Sequence[str], size: int, images: Path, record_file: Path, contents: Mapping[str, bytes]
+) -> _Record:
     """Decode into a scratch folder and move the complete result, so that an interrupted run leaves no partial cache."""
     with scratch_dir(images.parent) as scratch:
         require_free_space(f"decoding {len(files)} images", images.parent, 2 * len(files) * 3 * size * size)
         decoded = open_memmap(Path(scratch, "decoded.npy"), "w+", np.uint8, (len(files), 3, size, size))
-        unreadable = decode_files(root, files, decoded, contents)
+        unreadable, value_range = decode_files(root, files, decoded, contents)
         if all(file in unreadable for file in files):
             raise UsageError(
                 f"none of the {len(files)} image files in {root} can be read: {summarise_unreadable(unreadable)}"
@@ -81,12 +122,14 @@ def _write_cache(
             decoded, np.flatnonzero([file not in unreadable for file in files]), Path(scratch, "compact.npy")
         )
         compact.flush()
-        content = json.dumps({"digest": digest(compact), "skipped": unreadable}, indent=1)
-        Path(scratch, "record.json").write_text(content)
         result = Path(scratch, "decoded.npy" if compact is decoded else "compact.npy")
+        record = _Record(digest(compact), unreadable, value_range)
+        record = record._replace(checksum=record.compute_checksum(result))
+        Path(scratch, "record.json").write_text(json.dumps(record._asdict(), indent=1), encoding="utf-8")
         del decoded, compact  # some systems cannot move a mapped file
         result.replace(images)
-        Path(scratch, "record.json").replace(record)  # last, since it makes the cache valid
+        Path(scratch, "record.json").replace(record_file)  # last, since it makes the cache valid
+        return record
 
 
 def _compact(decoded: MappedPixels, good: NDArray[np.int64], path: Path) -> MappedPixels:
@@ -131,13 +174,23 @@ def scratch_dir(folder: Path) -> TemporaryDirectory[str]:
         ) from error
 
 
-def _file_stamp(file: Path) -> tuple[int, int]:
-    """Return a file's size and modification time, or (-1, -1) for a broken link, which decoding reports."""
+def _file_stamp(file: Path) -> tuple[int, ...]:
+    """Return what identifies a file's content without reading all of it; (-1,) if it cannot be read, which decoding reports.
+
+    A time of change or an inode that a network drive makes up at every mount costs a decoding, but shows no wrong image.
+    """
     try:
-        stat = file.stat()
+        stat, checksum = file.stat(), 0
+        if not S_ISREG(stat.st_mode):  # opening a pipe would block
+            return (-1,)
+        with file.open("rb", buffering=0) as opened:
+            last = max(0, stat.st_size - SAMPLED_BYTES)
+            for start in sorted({0, last // 2, last}):
+                opened.seek(start)
+                checksum = zlib.crc32(opened.read(SAMPLED_BYTES), checksum)
     except (OSError, ValueError):  # ValueError: the name contains a null character
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+        return (-1,)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, checksum
 
 
 def _content_stamp(content: bytes) -> tuple[int, str]:
@@ -145,11 +198,7 @@ def _content_stamp(content: bytes) -> tuple[int, str]:
     return len(content), digest(np.frombuffer(content, np.uint8))
 
 
-def _skipped_files(record: Path) -> dict[str, str]:
-    return dict(json.loads(record.read_text())["skipped"])
-
-
 def _any_readable(root: Path, skipped: Iterable[str], size: int) -> bool:
     """Return whether a skipped file can be read now: permissions and network drives do not change a file's stamp."""
     pixels = np.empty((1, 3, size, size), np.uint8)
-    return any(not decode_files(root, [file], pixels) for file in skipped)
+    return any(not decode_files(root, [file], pixels).unreadable for file in skipped)

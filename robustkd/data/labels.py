@@ -64,7 +64,7 @@ class Annotations(NamedTuple):
         """Combine with the images to a data set; `images_digest` saves computing it if it is known.
 
         Args:
-            others: further attributes of the Source: skipped, part_names, notes, unread.
+            others: further attributes of the Source: skipped, part_names, notes, unread, value_range.
         """
         for class_name in self.classes:
             if any(unicodedata.category(letter) == "Cc" for letter in class_name):

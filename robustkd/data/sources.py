@@ -21,6 +21,7 @@ from robustkd.data.paths import describe_missing_path
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels
 from robustkd.data.tables import from_frame, load_csv
+from robustkd.data.value_range import ValueRange
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.hashing import digest
@@ -172,10 +173,31 @@ def _foreign_fingerprint(fingerprint: str, shape: tuple[int, int, int]) -> str:
     return digest(text=f"{fingerprint} as {shape}")
 
 
+class LoadedImages(NamedTuple):
+    """Images without labels: the N file names, (N, C, S, S), and by which values of more than 8 bits were scaled."""
+
+    files: list[str]
+    images: Pixels
+    value_range: ValueRange | None
+
+
 def load_images(
-    path: str | Path, *, image_size: int, channels: int, skip_bad_images: bool = False
-) -> tuple[list[str], Pixels]:
-    """Load the image files of a folder at any depth, or a single one, without labels: their names and (N, C, S, S)."""
+    path: str | Path,
+    *,
+    image_size: int,
+    channels: int,
+    skip_bad_images: bool = False,
+    value_range: ValueRange | None = None,
+) -> LoadedImages:
+    """Load the image files of a folder at any depth, or a single one, without labels.
+
+    Args:
+        path: the folder or file.
+        image_size: side of the images, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+        skip_bad_images: skip files that cannot be read instead of raising an error.
+        value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
+    """
     path = Path(path).expanduser()
     if not path.exists():
         raise UsageError(describe_missing_path("images", path))
@@ -183,10 +205,10 @@ def load_images(
     if not files:
         raise UsageError(f"images: {path} contains no image files")
     images = np.empty((len(files), channels, image_size, image_size), np.uint8)
-    unreadable = decode_files(root, files, images)
+    unreadable, value_range = decode_files(root, files, images, value_range=value_range)
     raise_if_unreadable(f"images: {path}", len(files), unreadable, skip_bad_images)
     readable = [row for row, file in enumerate(files) if file not in unreadable]
-    return [files[row] for row in readable], images[readable] if unreadable else images
+    return LoadedImages([files[row] for row in readable], images[readable] if unreadable else images, value_range)
 
 
 def _load_digits() -> Source:
@@ -256,7 +278,7 @@ def _unpacked_mnist(loader: Any, raw: Path) -> Iterator[str]:
 def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
     files, class_folders, has_parts = list_folder(name, root)
     _check_every_class_has_images(name, class_folders, files, "images")
-    images, images_digest, unreadable = decode_with_cache(
+    images, images_digest, unreadable, value_range = decode_with_cache(
         root, [file.path for file in files], options.image_size, options.cache_dir
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
@@ -272,6 +294,7 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
         images_digest=images_digest,
         files=tuple(file.path for file in files),
         skipped=tuple(unreadable),
+        value_range=value_range,
     )
 
 

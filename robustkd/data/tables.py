@@ -122,7 +122,9 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
     raw, columns = _drop_unlabelled_rows(raw, columns)
     annotations = _encode_columns(name, raw, columns)
     root, files, contents = list_table_images(name, raw, columns.image, options.root)
-    images, images_digest, unreadable = decode_with_cache(root, files, options.image_size, options.cache_dir, contents)
+    images, images_digest, unreadable, value_range = decode_with_cache(
+        root, files, options.image_size, options.cache_dir, contents
+    )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     annotations = annotations.take(np.array([file not in unreadable for file in files]))
     if untrained := annotations.classes_without_training_rows():
@@ -136,6 +138,7 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
         files=readable,
         skipped=tuple(unreadable),
         notes=columns.notes,
+        value_range=value_range,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from robustkd import seeds
 from robustkd.data.copies import find_exact_copies
 from robustkd.data.resize import fit_images
+from robustkd.data.value_range import ValueRange
 from robustkd.hashing import digest
 
 Labels = NDArray[np.int64]  # (N,)
@@ -49,6 +50,7 @@ class Source:
         part_names: the publisher's name for each part, as in {"test": "Testing/"}; a part without one has its own name.
         notes: how the data were read, where that is not obvious: sentences that commands print before they train.
         unread: what was found next to the images and not read: the reason by path.
+        value_range: by which values of more than 8 bits were scaled; None if the images have none.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Source:
     part_names: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
+    value_range: ValueRange | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:

@@ -191,7 +191,13 @@ def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
 def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
     """Return the model card of a study's network."""
     source, options = load_source(plan.options), plan.options
-    origin = {"scenario": options.scenario, "dataset": source.name, "image_size": options.image_size}
+    origin: dict[str, Any] = {
+        "scenario": options.scenario,
+        "dataset": source.name,
+        "image_size": options.image_size,
+    }
+    if source.value_range is not None:  # later images must be scaled alike
+        origin["value_range"] = source.value_range
     return model_card(trained, run, plan.settings, source.shape, source.classes, **origin)
 
 

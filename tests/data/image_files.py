@@ -66,7 +66,7 @@ def add_unreadable_images(root):
     save_image(noise_image(1), place / "other.jpg", format="PCX")  # not among the formats that are allowed
     (place / "gone.png").symlink_to(root / "nowhere")
     save_image(noise_image(1), place / "moving.gif", save_all=True, append_images=[noise_image(2)])
-    save_image(Image.new("F", (9, 9), 0.5), place / "float.tif")
+    save_image(Image.new("F", (9, 9), float("nan")), place / "float.tif")
     return root
 
 

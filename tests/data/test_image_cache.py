@@ -119,3 +119,61 @@ def test_the_cache_folder_can_be_set_and_must_be_writable(tmp_path, monkeypatch,
     assert_refused(f"folder:{root}", "0.0 GB free", "ROBUSTKD_CACHE")
     monkeypatch.setenv("ROBUSTKD_CACHE", "")
     assert image_cache.default_cache_dir().name == "robustkd"
+
+
+def test_two_exchanged_files_of_equal_size_and_time_show_the_new_pictures(tmp_path):
+    for number, kind in enumerate(("cat", "dog")):
+        os.utime(save_image(noise_image(number), tmp_path / kind / "0.bmp"), ns=(0, 0))
+    before = np.array(load_dataset(f"folder:{tmp_path}").images)
+    one, two = (tmp_path / kind / "0.bmp" for kind in ("cat", "dog"))
+    one.rename(tmp_path / "aside")
+    two.rename(one)
+    (tmp_path / "aside").rename(two)
+    assert one.stat().st_mtime_ns == two.stat().st_mtime_ns
+    assert (load_dataset(f"folder:{tmp_path}").images == before[::-1]).all()
+
+
+def test_a_file_rewritten_in_place_with_its_old_time_is_decoded_again(tmp_path):
+    root = make_folder(tmp_path)
+    file = save_image(noise_image(1, (64, 64, 3)), root / "cat" / "0.bmp")
+    before, stat = np.array(load_dataset(f"folder:{root}").images), file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(stat.st_size // 3)  # not among the bytes that are sampled
+        opened.write(bytes(1000))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (load_dataset(f"folder:{root}").images != before).any()
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_the_header(path):
+    path.write_bytes(b"not NumPy" + path.read_bytes()[9:])
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit, damage_the_header])
+@pytest.mark.parametrize("suffix", ["npy", "json"])
+def test_a_damaged_cache_is_decoded_again_and_reported(tmp_path, cache, caplog, damage, suffix):
+    root = make_folder(tmp_path)
+    right = load_dataset(f"folder:{root}")
+    pixels = np.array(right.images)
+    damage(next(cache.glob(f"*.{suffix}")))
+    again = load_dataset(f"folder:{root}")
+    assert (again.images == pixels).all()
+    assert again.fingerprint == right.fingerprint
+    (message,) = caplog.messages
+    assert message.endswith(".npy: the cached images are damaged, and are decoded again")
+    caplog.clear()
+    load_dataset(f"folder:{root}")
+    assert not caplog.messages

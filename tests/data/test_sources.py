@@ -164,10 +164,10 @@ def test_a_failed_download_is_reported_in_one_line(tmp_path, monkeypatch):
 
 def test_images_of_a_folder_and_of_one_file(tmp_path):
     root = make_folder(tmp_path)
-    names, images = load_images(root, image_size=8, channels=3)
+    names, images, _ = load_images(root, image_size=8, channels=3)
     assert names == ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"]
     assert (images == load_dataset(f"folder:{root}", image_size=8).images).all()
-    names, grey = load_images(root / "cat" / "1.png", image_size=8, channels=1)
+    names, grey, _ = load_images(root / "cat" / "1.png", image_size=8, channels=1)
     assert names == ["1.png"]
     assert grey.shape == (1, 1, 8, 8)
     weights = np.array([0.299, 0.587, 0.114])  # ITU-R 601, what grey means to Pillow
@@ -185,7 +185,7 @@ def test_paths_without_images_are_refused(tmp_path):
     root = add_unreadable_images(make_folder(tmp_path / "photos"))
     with pytest.raises(UsageError, match=r"9 of 13.*cut\.jpg"):
         load_images(root, image_size=8, channels=3)
-    names, images = load_images(root, image_size=8, channels=3, skip_bad_images=True)
+    names, images, _ = load_images(root, image_size=8, channels=3, skip_bad_images=True)
     assert len(names) == len(images) == 4
 
 

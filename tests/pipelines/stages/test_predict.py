@@ -69,3 +69,36 @@ def test_a_network_of_oblong_images_is_refused(tmp_path: Path) -> None:
     model = save_untrained(tmp_path / "model.pt", shape=(1, 8, 12))
     with pytest.raises(UsageError, match="this network takes images of 8x12, but images of folders are square"):
         predict.main(str(model), "folder:x", None, "cpu", False)
+
+
+def test_deep_images_are_scaled_as_in_training(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both kinds of stripes differ in the lower bits of a 16-bit file only."""
+    random, stripes = np.random.default_rng(0), np.indices((8, 8)) % 2
+    for kind, pattern in zip(("columns", "rows"), stripes[::-1], strict=True):
+        Path("deep", kind).mkdir(parents=True)
+        for number in range(24):
+            values = (200 * pattern + random.integers(0, 50, (8, 8)) + 1).astype(np.uint16)
+            Image.fromarray(values).save(f"deep/{kind}/{number}.png")
+    options = {"methods": "baseline", "epochs": "6", "scenario": "clean", "image_size": "8", "dataset": "folder:deep"}
+    cli.main(study_arguments("run", data, **options))
+    assert "folder:deep: images of more than 8 bits: their values from 0 to 255 are scaled to 8 bits" in (
+        capsys.readouterr().out
+    )
+    model = str(find_study() / "runs" / "baseline-seed0" / "model.pt")
+    cli.main(["predict", model, "folder:deep/rows", "--to", "rows.csv"])
+    assert (pd.read_csv("rows.csv")["predicted"] == "rows").all()
+    Path("dark").mkdir()
+    Image.fromarray(np.ones((8, 8), np.uint16)).save("dark/0.png")
+    cli.main(["predict", model, "folder:dark", "--to", "dark.csv"])
+    assert capsys.readouterr().err == ""
+
+
+def test_deep_images_for_a_network_of_8_bits_are_announced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = save_untrained(tmp_path / "model.pt")
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "images" / "0.png")
+    predict.main(str(model), f"folder:{tmp_path / 'images'}", None, "cpu", False)
+    assert (
+        "images of more than 8 bits, but the network was trained on images of 8 bits: their values from 0 to 4095"
+        in (capsys.readouterr().err)
+    )
