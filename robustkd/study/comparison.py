@@ -63,7 +63,7 @@ def compare_runs(study: LoadedStudy, trust: bool = False) -> Comparison:
     record = study.record
     order = {method: place for place, method in enumerate(record.methods, 1)}
     results = add_teacher_agreement(r for r in study.results if _is_requested(r.run, record))
-    results.sort(key=lambda r: (0 if r.run.role == TEACHER else order[r.run.method], r.run.seed))
+    results.sort(key=lambda r: (order.get(r.run.row, 0), r.run.row != TEACHER, r.run.seed))
     histories = [_history(study.epochs[r.name], r.run) for r in results if r.name in study.epochs]
     curves = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
     students = [r for r in results if r.run.role != TEACHER]

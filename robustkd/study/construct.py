@@ -61,7 +61,8 @@ def training_rows(view: View, spec: Run) -> View:
         UsageError: a control asks for true labels that are not known.
     """
     labels: TrainingLabels = getattr(spec.method.method.load(), "training_labels", "given")
-    return select_training_rows(view, labels, spec.method.text)
+    name = "clean_teacher" if spec.role == TEACHER else spec.method.text  # no other method trains such a teacher
+    return select_training_rows(view, labels, name)
 
 
 def construct_method(

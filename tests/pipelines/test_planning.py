@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,13 @@ def test_another_recipe_is_another_study(data: Path) -> None:
 
 def test_all_stands_for_the_methods_that_the_networks_allow(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(study_arguments("run", data, methods="all", teacher="resnet8x4", epochs="1"))
-    assert "left out of all: fsp: the student's maps have" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "left out of all: fsp: the student's maps have" in out
+    assert "left out of all: method 'oracle_clean" in out, "the true labels are not known"
     record = read_document(find_study() / "study.json", StudyRecord)
-    assert record.methods == [word for word in METHODS if word != "fsp"]
+    refused_methods = {"fsp", "clean_teacher", "oracle_clean", "oracle_subset"}
+    assert record.methods == [word for word in METHODS if word not in refused_methods]
+    assert record.resolved.cost_ratio is not None
     assert record.options.methods == "all", "options are recorded as given"
     assert {path.name for path in (find_study() / "runs").iterdir()} == {
         f"{w}-seed0" for w in (*record.methods, "teacher")
@@ -52,6 +57,45 @@ def test_all_stands_for_the_methods_that_the_networks_allow(data: Path, capsys: 
         cli.main(study_arguments("prepare", data, methods="all", student="torchvision:vgg11", out="other"))
     assert refused.value.code
     assert not list(Path("other").glob("*/study.json"))
+
+
+def test_a_control_that_is_named_itself_is_refused_where_it_cannot_work(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(study_arguments("run", data, methods="baseline,clean_teacher"))
+    assert "method 'clean_teacher' trains by the true labels, and those of 48 of 48 training rows" in capsys.readouterr().err
+    cli.main(study_arguments("teacher", data, methods="baseline,hinton", epochs="1"))
+    (teacher,) = Path("studies").glob("*/runs/teacher-seed0/model.pt")
+    for methods, message in (
+        ("baseline,longer", r"name the ratio, as in longer(ratio=3)"),
+        ("baseline,clean_teacher", "give the name of a network as --teacher, not a trained one"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(study_arguments("prepare", data, methods=methods, teacher=str(teacher), out="other"))
+        assert message in capsys.readouterr().err
+    cli.main(study_arguments("prepare", data, methods="controls", teacher=str(teacher), out="other"))
+    record = read_document(find_study("other") / "study.json", StudyRecord)
+    assert record.methods == ["baseline", "self_kd", "matched_smoothing"]
+    assert record.oracles == []
+
+
+def test_a_continued_study_keeps_its_cost_ratio(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "measure_cost_ratio", lambda *_: 2.25)
+    cli.main(study_arguments("prepare", data, methods="baseline,longer"))
+    monkeypatch.setattr(planning, "measure_cost_ratio", lambda *_: 7.0)
+    arguments = study_arguments("prepare", data, methods="baseline,longer,ensemble")
+    assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25
+    afresh = parse_options(arguments)
+    assert planning.draft_study(replace(afresh, fresh=True)).plan.settings.cost_ratio == 7.0
+
+
+def test_methods_may_be_listed_in_a_file(data: Path) -> None:
+    Path("mine.yaml").write_text("- baseline\n- hinton(alpha=0.5)+gce\n", encoding="utf-8")
+    cli.main(study_arguments("prepare", data, methods="mine.yaml"))
+    record = read_document(find_study() / "study.json", StudyRecord)
+    assert record.methods == ["baseline", "hinton(alpha=0.5)+gce"]
+    assert record.options.methods == "mine.yaml", "options are recorded as given"
 
 
 def test_a_changed_file_of_a_scenario_gives_another_study(data: Path) -> None:

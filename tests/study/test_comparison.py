@@ -330,3 +330,17 @@ def test_every_method_has_a_row_stopped_early_compared_like_for_like() -> None:
     last = np.mean(balanced_accuracies(study, "hinton"))
     assert made.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(last - 0.9), "last against early"
     assert np.isnan(made.verdicts.loc["sp", "difference_early"]), "it was not stopped early"
+
+
+def test_oracles_are_shown_without_a_verdict_and_do_not_count() -> None:
+    study = example_study(["baseline", "hinton", "sp"])
+    marked = study._replace(record=study.record.model_copy(update={"oracles": ["sp"]}))
+    alone = comparison.compare_runs(example_study(["baseline", "hinton"])).verdicts
+    table = comparison.compare_runs(marked).verdicts
+    assert table.loc["sp", "verdict"] == "oracle"
+    assert np.isnan(table.loc["sp", ["p", "p_holm"]].astype(float)).all()
+    assert table.loc["sp", "difference"] == comparison.compare_runs(study).verdicts.loc["sp", "difference"]
+    assert table.loc["hinton", ["p_holm", "among"]].tolist() == alone.loc["hinton", ["p_holm", "among"]].tolist()
+    question, answer = conclusions.question_and_answer(comparison.compare_runs(marked))
+    assert "Did the method beat" in question
+    assert "sp" not in answer
