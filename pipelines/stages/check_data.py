@@ -130,7 +130,10 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
     if kind != "folder" or not path:
         raise error
     root = _root_folder(options)
-    files, class_folders, _ = list_folder(options.dataset, root)
+    listing = list_folder(
+        options.dataset, root, class_level=options.class_level, every_class_trained=not options.min_class
+    )
+    files, class_folders = listing.files, listing.class_folders
     paths = [file.path for file in files]
     unreadable = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8)).unreadable
     counts = np.zeros((len(class_folders), len(PARTS)), np.int64)

@@ -13,7 +13,7 @@ class ColumnOptions(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How image files are decoded, and how tables of them are read."""
+    """How image files are decoded, and how tables and folders of them are read."""
 
     image_size: int = 32
     skip_bad_images: bool = False
@@ -21,3 +21,5 @@ class ReadOptions(NamedTuple):
     columns: ColumnOptions = ColumnOptions()
     root: Path | None = None  # None: the folder of the table
     header: bool = True  # of a CSV file
+    class_level: int | None = None  # depth of class folders; None: recognised by their names
+    every_class_trained: bool = True  # whether a class without training images is refused

@@ -14,12 +14,14 @@ import numpy as np
 from robustkd.data import arrow_tables
 from robustkd.data.arrays import from_arrays, load_npz, save_npz, to_channels_first
 from robustkd.data.decode import decode_files, describe_error, raise_if_unreadable
-from robustkd.data.folders import ImageFile, list_folder, list_image_files, read_class_names
+from robustkd.data.folders import ImageFile, list_folder, read_class_names
 from robustkd.data.image_cache import decode_with_cache
+from robustkd.data.image_search import list_image_files
 from robustkd.data.labels import Annotations
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels
+from robustkd.data.small_classes import leave_out_small_classes
 from robustkd.data.tables import from_frame, load_csv
 from robustkd.data.value_range import ValueRange
 from robustkd.data.view import Source
@@ -41,6 +43,8 @@ DATASETS = {
     "hf:PATH": "a folder that save_to_disk of Hugging Face's datasets wrote",
     "npz:PATH": "your arrays X and y, optionally X_test, y_test, classes, clean, group and more",
 }
+
+FOREIGN_OPTIONS = ("data_dir", "download", "skip_bad_images", "cache_dir")  # with which foreign data sets are read, too
 
 __all__ = [
     "DATASETS",
@@ -88,6 +92,8 @@ def load_dataset(
     split_column: str | None = None,
     root: str | None = None,
     header: bool = True,
+    class_level: int | None = None,
+    min_class: int = 0,
 ) -> Source:
     """Load a data set.
 
@@ -98,22 +104,21 @@ def load_dataset(
         image_size: the side that image files are scaled and cropped to; arrays keep their size.
         skip_bad_images: skip image files that cannot be read instead of raising an error.
         cache_dir: where decoded image files are cached; None: the user's cache folder.
-        image_column: the column of a table with the images; None: recognised by its name, as are the following ones.
-        label_column: the column with the labels, or several columns of 0 and 1 separated by commas.
-        split_column: the column that divides the table into parts; "none": none does.
+        image_column: the column of a table with the images; None: recognised by its name, as are the next two.
+        label_column, split_column: those with the labels and with the parts; see robustkd.study.options.SourceOptions.
         root: the folder that paths in a table are relative to and must stay in; None: the table's folder.
         header: whether the first line of a CSV file names its columns.
+        class_level: the depth of class folders below folder:PATH, from 1; None: recognised by their names.
+        min_class: classes with fewer training images are left out.
 
     Raises:
         UsageError: the name is unknown, or the data are missing or invalid.
     """
-    columns = ColumnOptions(image_column, label_column, split_column)
-    read = ReadOptions(
-        image_size, skip_bad_images, cache_dir, columns, None if root is None else Path(root).expanduser(), header
-    )
-    source = _load_by_kind(name, data_dir, download, read)
-    options = {"data_dir": data_dir, "download": download, "skip_bad_images": skip_bad_images, "cache_dir": cache_dir}
-    return replace(source, read_options=tuple(options.items()))
+    columns, folder = ColumnOptions(image_column, label_column, split_column), Path(root).expanduser() if root else None
+    read = ReadOptions(image_size, skip_bad_images, cache_dir, columns, folder, header, class_level, not min_class)
+    source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
+    values = (data_dir, download, skip_bad_images, cache_dir)
+    return replace(source, read_options=tuple(zip(FOREIGN_OPTIONS, values, strict=True)))
 
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
@@ -276,17 +281,20 @@ def _unpacked_mnist(loader: Any, raw: Path) -> Iterator[str]:
 
 
 def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
-    files, class_folders, has_parts = list_folder(name, root)
-    _check_every_class_has_images(name, class_folders, files, "images")
+    listing = list_folder(name, root, class_level=options.class_level, every_class_trained=options.every_class_trained)
+    files, class_folders = listing.files, listing.class_folders
+    if options.every_class_trained:
+        _check_every_class_has_images(name, class_folders, files, "images")
     images, images_digest, unreadable, value_range = decode_with_cache(
         root, [file.path for file in files], options.image_size, options.cache_dir
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     files = [file for file in files if file.path not in unreadable]
-    _check_every_class_has_images(name, class_folders, files, "readable images")
+    if options.every_class_trained:
+        _check_every_class_has_images(name, class_folders, files, "readable images")
     numbers = {class_folder: number for number, class_folder in enumerate(class_folders)}
     labels = np.array([numbers[file.class_folder] for file in files])
-    parts = np.array([file.part for file in files]) if has_parts else None
+    parts = np.array([file.part for file in files]) if listing.part_names else None
     return Annotations(labels, read_class_names(root, class_folders), parts=parts).to_source(
         name,
         images,
@@ -294,6 +302,9 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
         images_digest=images_digest,
         files=tuple(file.path for file in files),
         skipped=tuple(unreadable),
+        part_names=listing.part_names,
+        notes=listing.notes,
+        unread=listing.unread,
         value_range=value_range,
     )
 
@@ -301,4 +312,6 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
 def _check_every_class_has_images(name: str, class_folders: list[str], files: list[ImageFile], what: str) -> None:
     empty = sorted(set(class_folders) - {file.class_folder for file in files if file.part == "train"})
     if empty:
-        raise UsageError(f"{name}: there are no {what} to train on of {', '.join(empty)}")
+        raise UsageError(
+            f"{name}: there are no {what} to train on of {', '.join(empty)}; --min-class 1 leaves such classes out"
+        )

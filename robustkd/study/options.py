@@ -19,6 +19,7 @@ NOT_IN_IDENTITY = {
     *("dataset", "data_dir", "download", "skip_bad_images"),
     *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
+    *("class_level", "min_class"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
@@ -52,6 +53,11 @@ class SourceOptions:
     """Folder that the paths in a table are relative to, and must stay in; by default the table's own folder."""
     header: bool = True
     """Whether the first line of a CSV file names its columns; with --no-header, columns are called 1, 2, ..."""
+
+    class_level: Count | None = None
+    """Depth of the class folders below folder:PATH, 1 for PATH/CLASS/...; by default recognised by the names of folders."""
+    min_class: Annotated[int, Field(ge=0)] = 0
+    """Leave out classes with fewer training images than this."""
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.sources.load_dataset`."""

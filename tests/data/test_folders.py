@@ -99,9 +99,9 @@ def test_incomplete_layouts_are_refused(tmp_path):
     (make_folder(tmp_path / "hollow") / "bird").mkdir()
     assert_refused(f"folder:{tmp_path / 'hollow'}", "no images", "bird")
     make_folder(tmp_path / "flat", ("train", "test"))
-    assert_refused(f"folder:{tmp_path / 'flat'}", "train contains no class folders")
+    assert_refused(f"folder:{tmp_path / 'flat'}", "'train' contains no class folders", "--class-level 1")
     make_folder(tmp_path / "tested", ("cat", "dog", "test"))
-    assert_refused(f"folder:{tmp_path / 'tested'}", "'test'", "but no 'train'")
+    assert_refused(f"folder:{tmp_path / 'tested'}", "'test'", "but no 'train'", "--class-level 1")
 
 
 def test_parts_with_different_classes_are_refused(tmp_path):
@@ -152,3 +152,114 @@ def test_a_nameless_matrix_follows_the_order_of_numbers(tmp_path):
         shown = step.apply(View.of(source))
         changed = {(source.classes[a], source.classes[b]) for a, b in zip(source.labels, shown.labels, strict=True)}
         assert changed - {(name, name) for name in numbers} == {("2", "3")}
+
+
+def parts_of(source):
+    """The number of images in each part."""
+    return dict(zip(*np.unique(source.parts, return_counts=True), strict=True)) if source.parts is not None else None
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("TRAIN", "TEST"),
+        ("training_set", "test_set"),
+        ("seg_train", "seg_test"),
+        ("train", "eval"),
+        ("training_set/training_set", "test_set/test_set"),
+        ("Final_Training/Images", "Final_Test/Images"),
+    ],
+)
+def test_parts_by_the_names_of_public_data_sets(tmp_path, train, test):
+    for part in (train, test):
+        make_folder(tmp_path, part=part)
+    source = load_dataset(f"folder:{tmp_path}")
+    assert source.classes == ("cat", "dog")
+    assert parts_of(source) == {"test": 4, "train": 4}
+    assert source.part_names == {"train": f"{train}/", "test": f"{test}/"}
+    assert source.notes == ()
+
+
+def test_class_folders_that_contain_parts(tmp_path):
+    for part in ("train", "Test"):
+        make_folder(tmp_path, (f"cat/{part}", f"dog/{part}"))
+    source = load_dataset(f"folder:{tmp_path}")
+    assert source.classes == ("cat", "dog")
+    assert parts_of(source) == {"test": 4, "train": 4}
+    assert source.files[0] == "cat/Test/0.png"
+    assert source.part_names == {"train": "*/train/", "test": "*/Test/"}
+
+
+def test_folders_of_the_same_names_in_all_classes_are_refused_with_both_readings(tmp_path):
+    root = make_folder(tmp_path, ("color/cat", "color/dog", "grey/cat", "grey/dog", "grey/fox"))
+    assert_refused(
+        f"folder:{root}",
+        "the folders color and grey all contain the folders cat and dog",
+        "--class-level 1 takes the former as the classes, --class-level 2 the latter",
+    )
+    assert load_dataset(f"folder:{root}", class_level=1).classes == ("color", "grey")
+    source = load_dataset(f"folder:{root}", class_level=2)
+    assert source.classes == ("cat", "dog", "fox")
+    assert source.parts is None
+    assert source.notes == ("the classes are the folders at level 2, those in color and grey together",)
+    assert_refused(f"folder:{root}", "no folder is 3 levels below the path", class_level=3)
+
+
+def test_the_level_of_classes_below_parts(tmp_path):
+    for part in ("train", "test"):
+        make_folder(tmp_path, ("2021/cat", "2021/dog", "2022/cat", "2022/dog"), part=part)
+    assert_refused(f"folder:{tmp_path}", "2021 and 2022 all contain", "--class-level 2", "--class-level 3")
+    source = load_dataset(f"folder:{tmp_path}", class_level=3)
+    assert source.classes == ("cat", "dog")
+    assert parts_of(source) == {"test": 8, "train": 8}
+    assert load_dataset(f"folder:{tmp_path}", class_level=2).classes == ("2021", "2022")
+    assert load_dataset(f"folder:{tmp_path}", class_level=1, min_class=1).classes == ("test", "train")
+
+
+def test_a_common_folder_with_images_next_to_it_is_no_class(tmp_path):
+    root = make_folder(tmp_path, ("cat", "dog", "cat/new", "cat/old", "dog/new", "dog/old"))
+    assert load_dataset(f"folder:{root}").classes == ("cat", "dog")
+
+
+def test_classes_called_like_parts(tmp_path):
+    root = make_folder(tmp_path, ("invalid", "valid"))
+    assert_refused(f"folder:{root}", "there is 'valid' but no 'train'", "--class-level 1 says so")
+    assert load_dataset(f"folder:{root}", class_level=1).classes == ("invalid", "valid")
+
+
+def test_folders_without_labels_are_named(tmp_path):
+    for part in ("seg_train/seg_train", "seg_test/seg_test"):
+        make_folder(tmp_path, part=part)
+    save_image(noise_image(1), tmp_path / "seg_pred" / "seg_pred" / "1.png")
+    save_image(noise_image(2), tmp_path / "seg_train" / "seg_train" / "loose.png")
+    save_image(noise_image(2), tmp_path / "loose.png")
+    source = load_dataset(f"folder:{tmp_path}")
+    assert source.notes == ("seg_pred/ is not used: its 1 images are not in class folders, so they have no labels",)
+    assert source.unread == dict.fromkeys(("loose.png", "seg_train/seg_train/loose.png"), "not in a class folder")
+    assert len(source.files) == 8
+
+
+def test_a_part_twice_is_refused(tmp_path):
+    for part in ("train", "Training", "test"):
+        make_folder(tmp_path, part=part)
+    assert_refused(f"folder:{tmp_path}", "'Training' and 'train' would both be the train part")
+
+
+def test_the_output_of_programs_is_no_class(tmp_path):
+    root = make_folder(tmp_path)
+    (root / "studies" / "cat-clean").mkdir(parents=True)
+    (root / "studies" / "cat-clean" / "study.json").write_text('{"robustkd": "0.1.0"}')
+    source = load_dataset(f"folder:{root}")
+    assert source.classes == ("cat", "dog")
+    assert source.notes == ("what programs wrote is not read: studies/ (by robustkd)",)
+    assert_refused(f"folder:{root / 'studies' / 'cat-clean'}", "was written by robustkd")
+
+
+def test_hints_at_the_path_that_was_meant(tmp_path):
+    root = make_folder(tmp_path / "archive" / "photos")
+    assert_refused(f"folder:{tmp_path / 'archive'}", "only one class, 'photos'", f"did you mean 'folder:{root}'?")
+    flat = tmp_path / "flat"
+    save_image(noise_image(1), flat / "1.png")
+    (flat / "labels.csv").write_text("image,label\n")
+    assert_refused(f"folder:{flat}", "contains no class folders", f"did you mean 'csv:{flat / 'labels.csv'}'?")

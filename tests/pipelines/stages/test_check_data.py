@@ -61,7 +61,7 @@ def test_a_clean_folder(capsys):
     assert out.startswith("folder:data: 50 images of 2 classes\n")
     assert "files of 40x48 pixels (width x height), 50 of 50" in out
     assert out.rstrip().endswith("clean: 0 errors, 0 warnings, 4 notes")
-    assert "split: train 42 images -> 38 training, 4 held out; test 8 images -> test" in out
+    assert "split: train/ 42 images -> 38 training, 4 held out; test/ 8 images -> test" in out
     code, report, _ = run_json_check(capsys, "folder:data")
     assert code == 0
     assert report["classes"] == [
