@@ -67,7 +67,7 @@ class Draft:
         folder, options = self.plan.folder, self.plan.options
         if options.fresh and folder.exists():
             folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for seed, views in self.drawn.items():
             if (existing := folder / f"manifest-{seed}.json").exists():
                 refuse_changed_draw(existing, views)
@@ -89,7 +89,7 @@ def refuse_changed_draw(card: Path, views: Splits) -> None:
 
 
 def draft_study(options: StudyOptions) -> Draft:
-    """Plan the study that the options describe. Nothing is written except the folder that studies are in.
+    """Plan the study that the options describe. Nothing is written.
 
     Raises:
         robustkd.errors.UsageError: anything that cannot work.
@@ -297,10 +297,10 @@ def find_teacher(text: str) -> Path | None:
 
 
 def require_writable(folder: Path) -> Path:
-    """Return the folder, created if it is missing."""
+    """Return the folder if it can be written to, or created. It is not created: it may lie among the images to be read."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        probe = existing / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -187,7 +187,7 @@ class Sweep:
 
     def write(self) -> None:
         """Write all files of the sweep, of the results so far."""
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.content, indent=2, default=str, ensure_ascii=False)
         (self.folder / "sweep.json").write_text(text, encoding="utf-8")
         if not self.comparisons:

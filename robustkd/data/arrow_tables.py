@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from robustkd.data.decode import describe_error
-from robustkd.data.folders import is_hidden
+from robustkd.data.image_search import is_hidden
 from robustkd.data.paths import describe_missing_path, require_file
 from robustkd.data.read_options import ReadOptions
 from robustkd.data.table_columns import RawTable

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from robustkd.data.folders import IMAGE_SUFFIX
+from robustkd.data.image_search import IMAGE_SUFFIX
 from robustkd.errors import UsageError
 
 MAX_SEARCHED_FOLDERS = 10_000  # when looking for files that are not where the table says
