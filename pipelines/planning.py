@@ -43,7 +43,7 @@ from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
 from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, read_document, write_document
 from robustkd.study.run_folder import class_order, load_network, load_source
 from robustkd.study.scheduler import prepare_process
-from robustkd.study.versions import RESULTS_VERSION
+from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.training import hardware
 from robustkd.training.checkpoint import load_net
 from scenarios.base import Scenario
@@ -245,8 +245,10 @@ def draw_scenario(options: StudyOptions, scenario: Scenario, source: Source, row
 def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, teacher: Path | None) -> dict[str, Any]:
     """Return all that decides a study's results. What a scenario reads from files is covered by what it drew.
 
-    Our own code is represented by RESULTS_VERSION, a user's plugins by their content, which has no version.
+    Our own code is represented by RESULTS_VERSION, a user's plugins by their content, which has no version. A file that a
+    student's criterion reads is part of the version of its runs instead, so that the other runs are kept when it changes.
     """
+    teacher_files = [content_digest(file) for file in teacher_method(options).files()]
     return {
         **options.identity(),
         "fingerprint": source.fingerprint,
@@ -256,6 +258,7 @@ def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, t
         "init": identify_network(Path(options.init), source, options) if options.init else None,
         "results_version": RESULTS_VERSION,
         "plugins": plugin_digests(options.plug),
+        **({"teacher_files": teacher_files} if teacher_files else {}),
     }
 
 

@@ -49,6 +49,7 @@ LAW = {
     # Evaluation: the metrics know arrays only
     "robustkd.evaluation.results": "",
     "robustkd.evaluation.significance": "",
+    "robustkd.evaluation.logit_adjustment": "",
     "robustkd.evaluation.calibration": "evaluation.results",
     "robustkd.evaluation.metrics": "evaluation.calibration evaluation.results",
     "robustkd.evaluation.metric_table": "evaluation.metrics",
@@ -235,8 +236,8 @@ def test_a_study_is_identified_by_versions_and_plugins(tmp_path: Path, monkeypat
     source = make_source(4)
     views = Splits(*(View.of(source, np.arange(12)[first::3]) for first in range(3)))
 
-    def folder(plug: str | None = None) -> str:
-        options = StudyOptions(scenario="clean", dataset="npz:toy.npz", plug=plug)
+    def folder(plug: str | None = None, teacher_criterion: str = "ce") -> str:
+        options = StudyOptions(scenario="clean", dataset="npz:toy.npz", plug=plug, teacher_criterion=teacher_criterion)
         return planning.folder_name(options, planning.identity(options, source, views, False, None))
 
     name, plugged = folder(), folder(str(plugin))
@@ -248,6 +249,11 @@ def test_a_study_is_identified_by_versions_and_plugins(tmp_path: Path, monkeypat
     plugin.write_text("METHODS = {}  # another content")
     assert folder(str(plugin)) != plugged
     assert folder() == name
+    matrix = tmp_path / "T.csv"
+    matrix.write_text("1,0\n0,1")
+    known = folder(teacher_criterion=f"forward(matrix={matrix})")
+    matrix.write_text("1,0\n0,1\n")
+    assert folder(teacher_criterion=f"forward(matrix={matrix})") != known
     monkeypatch.setattr(planning, "RESULTS_VERSION", planning.RESULTS_VERSION + 1)
     assert folder() != name
 

@@ -21,6 +21,11 @@ def published_counts(view: View) -> Labels:
     return np.bincount(published[published >= 0], minlength=len(view.classes))
 
 
+def are_uneven(counts: Labels) -> bool:
+    """Whether the largest class has at least twice as many images as the smallest: (K,)."""
+    return bool(counts.max() >= 2 * counts.min())
+
+
 def many_medium_few(counts: Labels) -> NDArray[np.str_]:
     """Return each class's group: many above 100 images, medium from 20 to 100, few below 20: (K,) -> (K,).
 

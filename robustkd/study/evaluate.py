@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustkd.data.class_groups import many_medium_few, published_counts, thirds
+from robustkd.data.class_groups import are_uneven, many_medium_few, published_counts, thirds
 from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Labels, Source, View
 from robustkd.evaluation import attack_specs, calibration, corruptions, net_metrics, robustness
+from robustkd.evaluation.logit_adjustment import adjust_logits
 from robustkd.evaluation.metric_table import METRICS
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, TemperatureScaling
 from robustkd.hashing import digest
@@ -26,6 +27,7 @@ from robustkd.study.versions import EVALUATION_VERSION
 from robustkd.training.inference import predict_logits
 
 BATCH = 512
+LOGIT_ADJUSTED = "logit-adjusted"  # the row of a network whose logits were adjusted after training
 ClassGroups = Sequence[NDArray[np.str_]]
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -114,7 +116,7 @@ def evaluate(
         evaluation_version=evaluation_version(data.test.sources[0]),
         **_test_fields(nets),
         fit=fit,
-        auxiliary=_evaluate_auxiliary(auxiliary or {}, data.test, groups),
+        auxiliary=_evaluate_auxiliary(auxiliary or {}, nets["last"].logits, data, groups),
         agreement=teacher_agreement(spec, predictions, teacher, data, device),
         predictions={rows: pack_classes(classes) for rows, classes in predictions.items()},
         cost=measure_cost(net, data.test, spec, settings, training, teacher),
@@ -131,10 +133,15 @@ def _test_fields(nets: Mapping[str, _TestMetrics]) -> dict[str, Any]:
     return {**fields, "early": early.every, "clean_early": early.clean} if early else fields
 
 
-def _evaluate_auxiliary(auxiliary: Arrays, test: View, groups: ClassGroups) -> dict[str, NetMetrics]:
+def _evaluate_auxiliary(
+    auxiliary: Arrays, logits: NDArray[np.float32], data: Splits, groups: ClassGroups
+) -> dict[str, NetMetrics]:
+    """Evaluate a method's auxiliary logits, and where classes differ in size, the network's own after logit adjustment."""
+    test, counts = data.test, data.train.counts
+    adjusted = {LOGIT_ADJUSTED: adjust_logits(logits, counts)} if are_uneven(counts) else {}
     return {
-        name: net_metrics.evaluate_predictions(test.labels, logits, test.classes, groups)
-        for name, logits in auxiliary.items()
+        name: net_metrics.evaluate_predictions(test.labels, each, test.classes, groups)
+        for name, each in {**auxiliary, **adjusted}.items()
     }
 
 
@@ -159,7 +166,7 @@ def evaluation_version(source: Source) -> str:
 def class_groups(train: View) -> list[NDArray[np.str_]]:
     """Return the groupings of classes by size; thirds only where sizes differ, as ties would be ordered by class number."""
     counts = published_counts(train)
-    return [many_medium_few(counts), *([thirds(counts)] if counts.max() >= 2 * counts.min() else [])]
+    return [many_medium_few(counts), *([thirds(counts)] if are_uneven(counts) else [])]
 
 
 def scale_temperature(

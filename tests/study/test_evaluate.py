@@ -62,6 +62,21 @@ def test_metrics_are_those_of_the_predictions(data: Path) -> None:
         assert table[column].tolist() == pytest.approx(expected, nan_ok=True)
 
 
+def test_where_classes_differ_in_size_the_logits_are_adjusted_after_training(data: Path) -> None:
+    plan = write_study(data, scenario="imbalance0.5")
+    made = evaluate_untrained(plan, PLAIN, TEACHER)
+    shown = load_views(plan, 0)
+    counts = shown.train.counts
+    assert counts.max() >= 2 * counts.min()
+    for run, result in zip((PLAIN, TEACHER), made, strict=True):
+        assert list(result.auxiliary) == ["logit-adjusted"]
+        with np.load(plan.run_folder(run) / "test-last.npz") as saved:
+            logits = saved["logits"]
+        predicted = np.array([row - np.log(counts / counts.sum()) for row in logits.astype(float)]).argmax(axis=1)
+        recall = recall_score(shown.test.labels, predicted, average=None)
+        assert list(result.auxiliary["logit-adjusted"].recall.values()) == pytest.approx(recall)
+
+
 def test_the_temperature_is_fitted_on_the_held_out_rows(data: Path) -> None:
     plan = write_study(data)
     (made,) = evaluate_untrained(plan, PLAIN)
