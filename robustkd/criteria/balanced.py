@@ -14,6 +14,7 @@ from robustkd.types import Batch, DatasetInfo
 class Balanced(Criterion):
     """Balanced softmax: the student need not learn the class prior of the training set."""
 
+    removes_prior = True
     log_counts: Tensor  # (K,)
 
     def __init__(self, data: DatasetInfo, *, drw: bool = False) -> None:

@@ -37,6 +37,8 @@ class Criterion(nn.Module, ABC):
     oracle_parameters: ClassVar[tuple[str, ...]] = ()
     # Whether the loss of a mixture of two samples is defined. It is not where a state is kept for each training row.
     supports_mixing: ClassVar[bool] = True
+    # Whether the logits it trains are free of the class prior, so that logit adjustment after training would be a second one.
+    removes_prior: ClassVar[bool] = False
     # Hyperparameters that are paths of files, whose content decides what is learned.
     file_parameters: ClassVar[tuple[str, ...]] = ()
 

@@ -20,6 +20,8 @@ from robustkd.types import Batch, DatasetInfo, Share
 class ClassBalanced(Criterion):
     """Cross entropy weighted by class, with the effective number of samples."""
 
+    removes_prior = True
+
     def __init__(self, data: DatasetInfo, *, beta: Share = DRW_BETA, drw: bool = False) -> None:
         super().__init__(data)
         self.weight_classes(effective_number_weights(data.counts, beta), DRW_START if drw else 0.0)

@@ -18,6 +18,7 @@ from robustkd.types import Batch, DatasetInfo, NonNegative
 class LogitAdjust(Criterion):
     """Cross entropy of logits to which the scaled logarithm of the class prior is added."""
 
+    removes_prior = True
     offsets: Tensor  # (K,)
 
     def __init__(self, data: DatasetInfo, *, tau: NonNegative = 1.0, drw: bool = False) -> None:

@@ -3,8 +3,8 @@
 A network trained on classes of different sizes has learned their prior. z - tau log pi removes it from the logits without
 training again; pi is the class prior of the training labels. tau 1 is the paper's.
 
-This is meant for networks trained with cross entropy. One that was trained with a criterion for uneven classes, such as
-`balanced`, has not learned the prior, and removing it again favours rare classes.
+A network that was trained with `balanced`, `logit_adjust` or `class_balanced` has not learned the prior: removing it again
+would favour rare classes.
 """
 
 import numpy as np

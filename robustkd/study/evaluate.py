@@ -116,7 +116,7 @@ def evaluate(
         evaluation_version=evaluation_version(data.test.sources[0]),
         **_test_fields(nets),
         fit=fit,
-        auxiliary=_evaluate_auxiliary(auxiliary or {}, nets["last"].logits, data, groups),
+        auxiliary=_evaluate_auxiliary(auxiliary or {}, nets["last"].logits, spec, data, groups),
         agreement=teacher_agreement(spec, predictions, teacher, data, device),
         predictions={rows: pack_classes(classes) for rows, classes in predictions.items()},
         cost=measure_cost(net, data.test, spec, settings, training, teacher),
@@ -134,15 +134,23 @@ def _test_fields(nets: Mapping[str, _TestMetrics]) -> dict[str, Any]:
 
 
 def _evaluate_auxiliary(
-    auxiliary: Arrays, logits: NDArray[np.float32], data: Splits, groups: ClassGroups
+    auxiliary: Arrays, logits: NDArray[np.float32], spec: Run, data: Splits, groups: ClassGroups
 ) -> dict[str, NetMetrics]:
-    """Evaluate a method's auxiliary logits, and where classes differ in size, the network's own after logit adjustment."""
-    test, counts = data.test, data.train.counts
-    adjusted = {LOGIT_ADJUSTED: adjust_logits(logits, counts)} if are_uneven(counts) else {}
+    test = data.test
     return {
         name: net_metrics.evaluate_predictions(test.labels, each, test.classes, groups)
-        for name, each in {**auxiliary, **adjusted}.items()
+        for name, each in {**auxiliary, **adjusted_logits(logits, spec, data.train)}.items()
     }
+
+
+def adjusted_logits(logits: NDArray[np.float32], spec: Run, train: View) -> Arrays:
+    """Return a network's logits after logit adjustment, by the name of their row.
+
+    Returns:
+        Nothing where classes have similar sizes, or where the criterion has removed the class prior already.
+    """
+    removed = getattr(spec.method.criterion.load(), "removes_prior", False)
+    return {} if removed or not are_uneven(train.counts) else {LOGIT_ADJUSTED: adjust_logits(logits, train.counts)}
 
 
 def _evaluate_on_test(net: Network, data: Splits, test: Loader, groups: ClassGroups) -> _TestMetrics:

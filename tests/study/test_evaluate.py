@@ -15,8 +15,9 @@ from torch import nn
 from robustkd.data.loader import Loader
 from robustkd.evaluation.calibration import fit_temperature
 from robustkd.evaluation.results import TemperatureScaling
+from robustkd.method_spec import MethodSpec
 from robustkd.study import evaluate, run_folder
-from robustkd.study.plan import Plan
+from robustkd.study.plan import Plan, Run
 from robustkd.study.results import agreements
 from robustkd.study.run_folder import is_finished, load_views
 from robustkd.training import checkpoint
@@ -68,6 +69,8 @@ def test_where_classes_differ_in_size_the_logits_are_adjusted_after_training(dat
     shown = load_views(plan, 0)
     counts = shown.train.counts
     assert counts.max() >= 2 * counts.min()
+    (balanced,) = evaluate_untrained(plan, Run("student", MethodSpec.parse("hinton+balanced"), 0))
+    assert balanced.auxiliary == {}, "its logits are free of the class prior"
     for run, result in zip((PLAIN, TEACHER), made, strict=True):
         assert list(result.auxiliary) == ["logit-adjusted"]
         with np.load(plan.run_folder(run) / "test-last.npz") as saved:
