@@ -64,7 +64,10 @@ def test_a_control_that_is_named_itself_is_refused_where_it_cannot_work(
 ) -> None:
     with pytest.raises(SystemExit):
         cli.main(study_arguments("run", data, methods="baseline,clean_teacher"))
-    assert "method 'clean_teacher' trains by the true labels, and those of 48 of 48 training rows" in capsys.readouterr().err
+    assert (
+        "method 'clean_teacher' trains by the true labels, and those of 48 of 48 training rows"
+        in capsys.readouterr().err
+    )
     cli.main(study_arguments("teacher", data, methods="baseline,hinton", epochs="1"))
     (teacher,) = Path("studies").glob("*/runs/teacher-seed0/model.pt")
     for methods, message in (
