@@ -16,14 +16,14 @@ CONTROLS = (
 ROBUST = (
     *("baseline", "baseline+smooth", "baseline+mae", "baseline+gce", "baseline+gce(truncate=0.5)", "baseline+sce"),
     *("baseline+nce_rce", "baseline+bootstrap_soft", "baseline+bootstrap_hard", "baseline+phuber", "baseline+forward"),
-    "baseline+elr",
+    *("baseline+elr", "co_teaching"),
 )
 BALANCED = (
     *("baseline", "baseline+balanced", "baseline+logit_adjust", "baseline+class_balanced", "baseline+focal"),
     "baseline+ldam(drw=true)",
 )
 # Registered methods that are not distillation.
-_NOT_DISTILLATION = {*CONTROLS, "smooth"} - {"self_kd"}
+_NOT_DISTILLATION = {*CONTROLS, *ROBUST, *BALANCED, "smooth"} - {"self_kd"}
 
 SETS = ("all", "kd", "robust", "balanced", "controls")
 

@@ -55,6 +55,9 @@ METHODS = Registry(
         "clean_teacher": Entry("hinton:CleanTeacher", "hinton with a teacher trained with the true labels (oracle)"),
         "oracle_clean": Entry("baseline:OracleClean", "plain training with the true labels (oracle)"),
         "oracle_subset": Entry("baseline:OracleSubset", "plain training on the rows with a true label (oracle)"),
+        "co_teaching": Entry(
+            "co_teaching:CoTeaching", "two networks select samples with small losses for each other (arXiv 1804.06872)"
+        ),
         "smooth": Entry(
             "smooth:Smooth", "plain training with label smoothing or a consistency loss; used by --smooth-teacher"
         ),

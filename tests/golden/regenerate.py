@@ -1,4 +1,7 @@
-"""Write the golden file again, after an intended change of results: python tests/golden/regenerate.py"""
+"""Write the golden file again, after an intended change of results: python tests/golden/regenerate.py [NAME ...]
+
+With names of trainings, such as those of new methods, only these are trained, and the others are kept.
+"""
 
 import json
 import sys
@@ -13,10 +16,13 @@ from tests.golden import fingerprints
 
 def main() -> None:
     torch.set_num_threads(1)
+    names = sys.argv[1:] or list(fingerprints.TRAININGS)
+    stored = json.loads(fingerprints.FILE.read_text(encoding="utf-8"))["trainings"] if sys.argv[1:] else {}
+    trainings = {**stored, **{name: fingerprints.TRAININGS[name]() for name in names}}
     content = {
         "versions": fingerprints.describe_versions(),
         "metrics": fingerprints.describe_metrics(),
-        "trainings": {name: train() for name, train in fingerprints.TRAININGS.items()},
+        "trainings": {name: trainings[name] for name in fingerprints.TRAININGS if name in trainings},
     }
     text = json.dumps(content, separators=(",", ":")).replace('"versions"', '\n"versions"').replace(']}],"', ']}],\n"')
     fingerprints.FILE.write_text(text + "\n", encoding="utf-8")
