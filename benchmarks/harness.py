@@ -14,7 +14,7 @@ from robustkd.models.net import Network
 SHAPE, CLASSES = (3, 32, 32), 10
 
 
-def build_untrained(word: str, arguments: argparse.Namespace, seed: int = 0) -> Network:
+def build_untrained(word: str, arguments: argparse.Namespace, seed: int = 0, head: str = "linear") -> Network:
     """Build an untrained network with the device and precision of the command line."""
     net = build_network(
         MODELS.parse(word),
@@ -22,6 +22,7 @@ def build_untrained(word: str, arguments: argparse.Namespace, seed: int = 0) -> 
         classes=CLASSES,
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
+        head=head,
         bf16=arguments.precision == "bf16",
         seed=seed,
     )

@@ -70,6 +70,17 @@ def test_every_phase_has_a_row(
     assert "fitnet/hint" in capsys.readouterr().out
 
 
+def test_criteria_are_compared_with_cross_entropy(
+    methods: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(methods, "BATCH", 8)
+    monkeypatch.setattr(methods, "CRITERION_TEXTS", ["baseline", "baseline+elr", "baseline+ldam(drw=true)"])
+    small = ["--teacher", "resnet8", "--samples", "16", "--threads", "1", "--rounds", "1", "--steps", "1"]
+    costs = methods.main([*small, "--methods", "criteria", "--reference", "baseline", "--epoch", "90"])
+    assert [row.method for row in costs] == ["baseline", "baseline+elr", "baseline+ldam(drw=true)"]
+    assert "time / baseline" in capsys.readouterr().out
+
+
 # --- published.py --------------------------------------------------------------------------------------------------
 
 
