@@ -94,7 +94,7 @@ def _parse_human_labels(column: str, path: Path, source: Source) -> Labels:
     Raises:
         UsageError: As for `load_human_labels`.
     """
-    columns = _read_columns(path)
+    columns = read_columns(path)
     key = _find_column(column, path, columns)
     if "coarse" in key and key in PUBLISHED_DIGESTS and len(source.classes) != SUPERCLASS_COUNT:
         raise UsageError(
@@ -190,7 +190,7 @@ def _factorise(column: NDArray[Any]) -> tuple[Labels, list[str]]:
     return codes, ["" if value != value else str(value) for value in values.tolist()]
 
 
-def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
+def read_columns(path: Path) -> dict[str, NDArray[Any]]:
     """Read a file's columns by name: (N,) numbers or strings.
 
     Raises:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import scenarios
+from robustkd.data.sources import load_dataset
 from robustkd.methods import METHODS
 
 HOME = Path(__file__).parents[1]
@@ -160,3 +162,26 @@ def test_every_metric_is_stored_and_counted(capsys: pytest.CaptureFixture[str]) 
     words = ["--metrics", "30", "--runs", "2", "--terms", "4", "--singly", "2"]
     assert tracking.main([*words, "--limit", "1000"]) == 0
     assert re.match(r"30 metrics of 2 runs: [\d.]+ s\none by one [\d.]+ s \(by 2\): ", capsys.readouterr().out)
+
+
+# --- cifar10n.py ---------------------------------------------------------------------------------------------------
+
+
+def test_a_slice_with_human_labels_is_a_data_set_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(12) % 3
+    np.savez(tmp_path / "images.npz", images=images, labels=labels, class_names=["a", "b", "c"], train=8)
+    worse = np.where(np.arange(8) == 2, 0, labels[:8])
+    np.savez(tmp_path / "human.npz", worse_label=worse, clean_label=labels[:8])
+    arguments = {"labels": tmp_path / "human.npz", "images": tmp_path / "images.npz", "out": tmp_path / "slice.npz"}
+    words = ["cifar10n.py", "--train", "6", *(str(w) for k, v in arguments.items() for w in (f"--{k}", v))]
+    monkeypatch.setattr("sys.argv", words)
+    importlib.import_module("cifar10n").main()
+    source = load_dataset(f"npz:{tmp_path / 'slice.npz'}")
+    assert source.images.shape == (10, 3, 32, 32)
+    assert source.labels.tolist() == [*worse[:6], *labels[8:]]
+    assert source.truth is not None
+    assert source.truth.tolist() == [*labels[:6], *labels[8:]]
+    np.savez(tmp_path / "human.npz", worse_label=worse, clean_label=labels[7::-1])
+    with pytest.raises(SystemExit, match="not in CIFAR-10's order"):
+        importlib.import_module("cifar10n").main()
