@@ -46,7 +46,7 @@ from robustkd.study.scheduler import prepare_process
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.training import hardware
 from robustkd.training.checkpoint import load_net
-from scenarios.base import Scenario
+from scenarios.base import Scenario, list_advice
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ def draft_study(options: StudyOptions) -> Draft:
     source = load_source(options)
     source, rows = split_data(options, source)
     drawn = draw_scenario(options, scenario, source, rows)
+    for advice in list_advice(scenario, View.of(source, rows.train)):
+        console.print(advice, markup=False, highlight=False)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()
     jobs = options.jobs or (min(cores, len(runs)) if device == "cpu" else 1)

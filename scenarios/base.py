@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from robustkd import seeds
 from robustkd.data.view import Labels, View, select_smallest_keys
 
-Order = Literal["id", "reversed", "seeded"]
-Cap = Literal["smallest", "own"]
 Draws = Literal["exact", "independent"]
 GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread more evenly than those of any other number
 
@@ -38,6 +36,10 @@ class Scenario(ABC):
         """Return the requested fraction of each shown class to corrupt, by another label or a foreign image: (K,)."""
         return np.zeros(len(view.classes))
 
+    def advice(self, view: View) -> str:
+        """Return what a user may not expect of this step on a view, and what to do about it; an empty string if nothing."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Chain(Scenario):
@@ -55,37 +57,6 @@ class Chain(Scenario):
         for step in self.steps:
             view = step(view)
         return view
-
-
-class Subsampling(Scenario):
-    """Subsampling of each class to a size. The first samples by key are kept, so that larger sizes keep a superset."""
-
-    @abstractmethod
-    def class_sizes(self, view: View) -> Labels:
-        """Return the number of samples of each class to keep, at most its count: (K,)."""
-
-    def apply(self, view: View) -> View:
-        chosen, _ = select_smallest_keys(view.labels, view.keys("thin"), self.class_sizes(view))
-        return view.take(np.sort(chosen))
-
-
-class SizeCurve(Subsampling):
-    """Subsampling to class sizes along a curve."""
-
-    order: Order  # which class is first on the curve
-    cap: Cap  # what limits the curve: the smallest class's count, or each class's own
-
-    @abstractmethod
-    def curve_sizes(self, largest: float, classes: int) -> NDArray[np.float64]:
-        """Return the sizes by position before rounding, none above `largest`: (K,)."""
-
-    def class_sizes(self, view: View) -> Labels:
-        counts, ranking = view.counts, order_classes(self.order, len(view.classes), view.derive_seed("order"))
-        # A class that is absent from the held-out rows must not empty all others.
-        largest = counts[counts > 0].min(initial=counts.max()) if self.cap == "smallest" else counts.max()
-        sizes = np.empty_like(counts)
-        sizes[ranking] = np.rint(self.curve_sizes(float(largest), len(counts)))
-        return np.minimum(sizes, counts)
 
 
 class MatrixNoise(Scenario):
@@ -143,15 +114,13 @@ def select_corrupted(view: View, rates: NDArray[np.float64], draws: Draws) -> tu
     return select_smallest_keys(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
 
 
-def order_classes(order: Order, classes: int, seed: int) -> Labels:
-    """Return the classes by position on a curve: (K,).
-
-    >>> order_classes("reversed", 3, 0)
-    array([2, 1, 0])
-    """
-    if order == "seeded":
-        return np.argsort(seeds.row_keys(seed, np.arange(classes)))
-    return np.arange(classes)[:: -1 if order == "reversed" else 1]
+def list_advice(scenario: Scenario, view: View) -> list[str]:
+    """Return the advice of each step of a scenario on the view that it is applied to."""
+    texts = []
+    for step in scenario:
+        texts.append(step.advice(view))
+        view = step(view)
+    return [text for text in texts if text]
 
 
 def apportion(weights: NDArray[np.float64], seats: int, seed: int) -> Labels:

@@ -2,7 +2,8 @@
 
 The file is a CSV with the columns class and count. It lists each class of the data set once, by name, with the number of
 training samples to keep. Held-out rows are subsampled to the same proportions as far as possible.
-order = reversed or seeded assigns the file's counts to the classes in reverse, or in an order drawn by the seed.
+order = reversed or seeded assigns the file's counts to the classes in reverse, or in an order drawn by the seed; order = size
+assigns larger counts to larger classes.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from robustkd.data import csv_reader
 from robustkd.data.view import Labels, View
 from robustkd.errors import UsageError, unknown_name
 from robustkd.types import validate
-from scenarios.base import Order, Subsampling, order_classes
+from scenarios.sizes import Order, Subsampling, assign_sizes
 
 COUNT_COLUMNS = ("class", "count")
 ClassSize = Annotated[int, Interval(ge=1, le=10**12)]
@@ -31,8 +32,7 @@ class Counts(Subsampling):
 
     def class_sizes(self, view: View) -> Labels:
         counts, available = read_class_counts(self.file, view.classes), view.counts
-        requested = np.empty(len(counts))
-        requested[order_classes(self.order, len(counts), view.derive_seed("order"))] = counts
+        requested = assign_sizes(self.order, np.array(counts), view)
         if view.training:  # held-out rows may have fewer
             for number in np.flatnonzero(requested > available):
                 raise UsageError(

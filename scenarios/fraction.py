@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Interval
 
 from robustkd.data.view import Labels, View
-from scenarios.base import Subsampling
+from scenarios.sizes import Subsampling
 
 
 @dataclass(frozen=True)

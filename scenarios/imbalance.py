@@ -17,7 +17,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from robustkd.types import Ratio
-from scenarios.base import Cap, Order, SizeCurve
+from scenarios.sizes import Cap, Order, SizeCurve
 
 
 @dataclass(frozen=True)

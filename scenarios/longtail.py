@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.types import Ratio
-from scenarios.base import Cap, Order, SizeCurve
+from scenarios.sizes import Cap, Order, SizeCurve
 
 
 @dataclass(frozen=True)

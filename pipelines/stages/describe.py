@@ -16,7 +16,7 @@ from robustkd.data.paths import describe_missing_path
 from robustkd.data.view import View
 from robustkd.errors import UsageError
 from robustkd.study.options import DataOptions
-from scenarios.base import Scenario
+from scenarios.base import Scenario, list_advice
 
 MAX_MATRIX_CLASSES = 20  # of a matrix with more classes only the largest entries are printed
 SAMPLES = 24  # corrupted samples in the figure
@@ -45,6 +45,8 @@ def main(
     effect = measure_scenario(list(scenario), views)
     title = f"{text} on the {len(before)} training rows of {source.name}, data seed {seed}"
     print_effect(title, effect, source.classes)
+    for advice in list_advice(scenario, before):
+        console.print(f"warning: {advice}", markup=False, highlight=False)
     if save is not None:
         splits = manifest.build_splits(scenario, source, rows, seed)
         manifest.save_manifest(save, splits, {"scenario": text, "split_seed": data.split_seed})
@@ -97,6 +99,8 @@ def print_effect(title: str, effect: ScenarioEffect, classes: tuple[str, ...]) -
 def describe_step(step: StepEffect) -> str:
     """Describe a step in one line."""
     text = f"{step.name}: {step.before} -> {step.after} samples"
+    if step.after < step.before:
+        text += f" ({100 * step.after / step.before:.1f} %)"
     if step.corrupts:
         text += f"; corrupted: requested {100 * step.requested:.2f} %, realised {100 * step.realised:.2f} %"
     return text + (f"; {step.foreign} foreign images among them" if step.foreign else "")

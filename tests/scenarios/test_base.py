@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 import scenarios
 from robustkd import seeds
-from robustkd.data.view import Source, View
+from robustkd.data.view import View
 from scenarios.asym import Asymmetric
-from scenarios.base import Cap, Chain, Draws, MatrixNoise, Order, SizeCurve, apportion, order_classes, select_corrupted
+from scenarios.base import Chain, Draws, MatrixNoise, apportion, select_corrupted
 from scenarios.frequency import FrequencyNoise
 from scenarios.noise import Noise
 from scenarios.pair import Pair
-from tests.scenarios.labelled import balanced_view, cifar_view, count_transitions, make_view, view_of_sizes
+from tests.scenarios.labelled import balanced_view, cifar_view, count_transitions, make_view
 
 # Chains
 
@@ -62,114 +62,6 @@ def test_steps_of_a_chain_draw_independently() -> None:
     first, second = Noise(0.5)(before), Noise(0.5)(replace(before, position=1))
     both = (first.labels != before.labels) & (second.labels != before.labels)
     assert both.mean() == pytest.approx(0.25, abs=0.05), "the same seed flips other samples at the next position"
-
-
-# Class sizes
-
-
-class Explicit(SizeCurve):
-    """Class sizes by position on the curve, as fractions of the largest."""
-
-    def __init__(self, shares: list[float], order: Order = "id", cap: Cap = "smallest") -> None:
-        self.shares, self.order, self.cap = shares, order, cap
-
-    def curve_sizes(self, largest: float, classes: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-        return largest * np.array(self.shares)
-
-
-def test_a_curve_is_limited_by_the_smallest_class_or_by_each_class() -> None:
-    before = view_of_sizes([80, 40, 20])
-    assert Explicit([1, 0.5, 0.1])(before).counts.tolist() == [20, 10, 2]
-    assert Explicit([1, 0.5, 0.1], cap="own")(before).counts.tolist() == [80, 40, 8]
-    assert Explicit([1, 0.5, 0.1], order="reversed", cap="own")(before).counts.tolist() == [8, 40, 20]
-
-
-def test_a_curve_of_an_empty_view_is_empty() -> None:
-    assert len(Explicit([1, 0.5, 0.1])(view_of_sizes([0, 0, 0]))) == 0
-
-
-def test_kept_rows_have_the_smallest_keys_and_their_order_in_the_view() -> None:
-    before = view_of_sizes([6, 6, 6]).take(np.random.default_rng(0).permutation(18))
-    kept = Explicit([1 / 2, 1 / 3, 1])(before)
-    keys = dict(zip(before.rows.tolist(), before.keys("thin").tolist(), strict=True))
-    expected = set()
-    for label, size in enumerate((3, 2, 6)):
-        expected |= set(sorted(range(6 * label, 6 * label + 6), key=keys.__getitem__)[:size])
-    assert kept.rows.tolist() == [row for row in before.rows.tolist() if row in expected]
-
-
-def test_class_orders() -> None:
-    assert order_classes("id", 4, 0).tolist() == [0, 1, 2, 3]
-    assert order_classes("reversed", 4, 7).tolist() == [3, 2, 1, 0]
-    firsts = [order_classes("seeded", 4, seed).tolist() for seed in range(400)]
-    assert all(sorted(order) == [0, 1, 2, 3] for order in firsts)
-    assert min(sum(order[0] == label for order in firsts) for label in range(4)) > 60, "each is first about 100 times"
-
-
-def test_cap_own_keeps_small_classes_whole() -> None:
-    labels = np.repeat(np.arange(3), [100, 10, 50])
-    capped = scenarios.parse("step(factor=2, cap=own)")(make_view(labels, 3))
-    assert capped.counts.tolist() == [100, 10, 50]
-    least = scenarios.parse("step2")(make_view(labels, 3))
-    assert least.counts.tolist() == [10, 10, 5]
-
-
-def test_a_seeded_order_is_a_permutation_by_seed() -> None:
-    orders = [scenarios.parse("longtail(10, order=seeded)")(cifar_view(seed=seed)).counts for seed in range(3)]
-    assert len({tuple(counts) for counts in orders}) == 3
-    assert all(sorted(counts) == sorted(orders[0]) for counts in orders)
-
-
-COUNTS = st.lists(st.integers(1, 90), min_size=2, max_size=9)
-# Scenarios whose size increases with the value.
-FAMILIES: dict[str, Callable[[float], str]] = {
-    "gamma": lambda value: f"imbalance{0.05 + 5 * value:.6f}",
-    "gamma, second form": lambda value: f"imbalance({0.05 + 5 * value:.6f}, form=second, cap=own)",
-    "longtail": lambda value: f"longtail(factor={300 - 298 * value:.6f}, order=seeded)",
-    "step": lambda value: f"step(factor={300 - 298 * value:.6f}, order=reversed, cap=own)",
-    "fraction": lambda value: f"fraction{0.01 + 0.99 * value:.6f}",
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@given(counts=COUNTS, values=st.lists(st.floats(0, 1), min_size=2, max_size=3), seed=st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
-def test_larger_sizes_keep_a_superset_within_bounds(
-    family: str, counts: list[int], values: list[float], seed: int
-) -> None:
-    view = view_of_sizes(counts, seed)
-    kept = [scenarios.parse(FAMILIES[family](value))(view) for value in sorted(values)]
-    for fewer, more in pairwise(kept):
-        assert set(fewer.rows) <= set(more.rows)
-    for after in kept:
-        assert (after.counts <= view.counts).all()
-        assert np.array_equal(after.labels, after.published_labels)
-        shuffled = view.take(np.random.default_rng(seed).permutation(len(view)))
-        again = scenarios.parse(FAMILIES[family](sorted(values)[0]))(shuffled)
-        assert sorted(again.rows) == kept[0].rows.tolist(), "the order of rows must not matter"
-
-
-@pytest.mark.parametrize("words", ["longtail10", "imbalance0.5", "step10", "fraction0.3"])
-def test_another_seed_keeps_other_rows_and_the_same_sizes(words: str) -> None:
-    kept = [scenarios.parse(words)(view_of_sizes([40] * 5, seed)) for seed in range(3)]
-    assert len({after.rows.tobytes() for after in kept}) == 3
-    assert len({after.counts.tobytes() for after in kept}) == 1
-
-
-@given(seed=st.integers(0, 50), words=st.sampled_from(["longtail(100, order=seeded)", "step(10, order=seeded)"]))
-@settings(max_examples=40, deadline=None)
-def test_held_out_rows_have_the_class_order_of_training_rows(seed: int, words: str) -> None:
-    train = scenarios.parse(words)(view_of_sizes([900] * 6, seed))
-    held_out = scenarios.parse(words)(replace(view_of_sizes([100] * 6, seed), scale=1 / 9))
-    largest = np.argsort(-train.counts, kind="stable")
-    assert (np.diff(held_out.counts[largest]) <= 0).all(), "the order differs"
-    assert np.abs(held_out.counts - train.counts / 9).max() <= 1
-
-
-def test_a_class_absent_from_held_out_rows_does_not_empty_others() -> None:
-    labels = np.repeat([0, 2], [20, 40])
-    shown = View.of(Source("toy", np.zeros((60, 1, 1, 1), np.uint8), labels, tuple("abc")), scale=0.1)
-    assert scenarios.parse("step2")(shown).counts.tolist() == [20, 0, 10]
 
 
 # Label noise by a matrix
@@ -308,7 +200,7 @@ def test_a_label_changes_once_from_the_label_shown(draws: Draws) -> None:
 def test_corruption_rates_are_one_minus_the_diagonal() -> None:
     before, scenario = balanced_view(10, 5), Skewed(0.3, "exact")
     assert scenario.corruption_rates(before).tolist() == pytest.approx([0.3] * 5)
-    assert Explicit([1] * 5).corruption_rates(before).tolist() == [0] * 5, "subsampling corrupts no label"
+    assert scenarios.parse("step2").corruption_rates(before).tolist() == [0] * 5, "subsampling corrupts no label"
 
 
 # Selection and apportionment

@@ -45,6 +45,11 @@ def test_counts_match_the_file(tmp_path: Path, text: str) -> None:
     assert set(fewer.rows) < set(after.rows)
 
 
+def test_order_size_gives_larger_classes_larger_counts(tmp_path: Path) -> None:
+    after = Counts(write_file(tmp_path, LINES), order="size")(named_view([10, 20, 30]))
+    assert after.counts.tolist() == [1, 4, 10]
+
+
 @given(counts=st.lists(st.integers(1, 60), min_size=3, max_size=3), scale=st.floats(0.02, 1.5))
 @settings(max_examples=60, deadline=None)
 def test_counts_of_held_out_rows_are_scaled_and_clipped(

@@ -163,3 +163,19 @@ def test_a_published_data_set_is_described(capsys: pytest.CaptureFixture[str], t
     assert "requested 40.00 %, realised 40.00 %" in output
     assert "Ankle boot" in output
     assert pd.read_csv(tmp_path / "m.csv")["split"].value_counts()["test"] == 10000
+
+
+def test_a_scenario_that_discards_most_of_uneven_data_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = np.repeat(np.arange(3), [120, 100, 20])
+    images = np.random.default_rng(0).integers(0, 256, (240, 8, 8), dtype=np.uint8)
+    np.savez("uneven.npz", X=images, y=labels, classes=np.array(["glass", "paper", "trash"]))
+    cli.main(["describe", "longtail10", "--dataset", "npz:uneven.npz"])
+    output = " ".join(capsys.readouterr().out.split())
+    assert "162 -> 19 samples (11.7 %)" in output
+    assert "warning: longtail keeps 19 of 162 samples" in output
+    assert "('trash', 14)" in output
+    cli.main(["describe", "longtail(10, order=size, cap=own)", "--dataset", "npz:uneven.npz"])
+    assert "warning" not in capsys.readouterr().out
