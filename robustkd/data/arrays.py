@@ -76,7 +76,7 @@ def from_arrays(
     return _NamedArrays(name, arrays, _PARAMETER_NAMES).to_source()
 
 
-def load_npz(name: str, path: Path) -> Source:
+def load_npz(name: str, path: Path, every_class_trained: bool = True) -> Source:
     """Load the data set in an npz file."""
     require_file(name, path)
     try:
@@ -93,7 +93,7 @@ def load_npz(name: str, path: Path) -> Source:
     for key in sorted(set(keys) - set(arrays)):
         if key.lower() in {known.lower() for known in ARRAY_NAMES}:
             raise UsageError(f"{name}: {path} has an array '{key}'{did_you_mean(key.lower(), ARRAY_NAMES)}")
-    return _NamedArrays(name, arrays, {}).to_source()
+    return _NamedArrays(name, arrays, {}).to_source(every_class_trained)
 
 
 def save_npz(source: Source, path: str | Path) -> None:
@@ -145,7 +145,7 @@ class _NamedArrays:
     def display_name(self, key: str) -> str:
         return self.display_names.get(key, key)
 
-    def to_source(self) -> Source:
+    def to_source(self, every_class_trained: bool = True) -> Source:
         """Check and encode the arrays as a data set."""
         images, parts = self.images("X"), None
         lengths = [len(images)]
@@ -175,6 +175,7 @@ class _NamedArrays:
             groups=self.train_and_test_values("group", lengths),
             parts=self.values("split", len(images)) if parts is None else parts,
             columns=ColumnNames(*map(self.display_name, ("y", "clean", "group", "split"))),
+            every_class_trained=every_class_trained,
         )
         flips = bool(self.arrays.get("flips", np.array(False)).any())
         return annotations.to_source(self.dataset, images, flips=flips)

@@ -98,8 +98,9 @@ def encode_labels(
     parts: RawValues | None = None,
     columns: ColumnNames | None = None,
     locate: Callable[[int], str] = "row {}".format,
+    every_class_trained: bool = True,
 ) -> Annotations:
-    """Encode the user's labels, clean labels, groups and parts of N images as numbers.
+    """Encode the user's labels, clean labels, groups and parts of N images as numbers. An input without any value is ignored.
 
     Args:
         name: the data set's name, for error messages, as are `columns`, the inputs' names, and `locate`, a row's location.
@@ -108,8 +109,7 @@ def encode_labels(
         clean: (N,) clean labels among the labels; None, "" or -1 if unknown.
         groups: (N,); a row with None or "" is a group of its own.
         parts: (N,) of train, val (or valid, or validation) and test, in any case.
-
-    An input without any value is ignored.
+        every_class_trained: whether a class without training rows is refused.
 
     Raises:
         UsageError: a row has no label, there are fewer than two classes or a class without training rows, a clean label is
@@ -126,7 +126,7 @@ def encode_labels(
         None if parts is None else _parse_parts(name, columns.part, parts, locate),
         None if groups is None else _encode_groups(groups),
     )
-    _check_parts(name, columns, annotations, groups)
+    _check_parts(name, columns, annotations, groups, every_class_trained)
     return annotations
 
 
@@ -217,14 +217,23 @@ def _parse_parts(name: str, column: str, parts: RawValues, locate: Callable[[int
     return np.array(parsed)[codes]
 
 
-def _check_parts(name: str, columns: ColumnNames, annotations: Annotations, group_names: RawValues | None) -> None:
+def _check_parts(
+    name: str,
+    columns: ColumnNames,
+    annotations: Annotations,
+    group_names: RawValues | None,
+    every_class_trained: bool,
+) -> None:
     """Raise a UsageError if a class has no training row or a group is in two parts."""
     if annotations.parts is None:
         return
     if "train" not in annotations.parts:
         raise UsageError(f"{name}: {columns.part} leaves no row for training")
-    if untrained := annotations.classes_without_training_rows():
-        raise UsageError(f"{name}: val or test has classes that train does not have: {', '.join(untrained)}")
+    untrained = annotations.classes_without_training_rows()
+    if untrained and every_class_trained:
+        raise UsageError(
+            f"{name}: val or test has classes that train does not have: {', '.join(untrained)}; --min-class 1 leaves them out"
+        )
     if group_names is not None and annotations.groups is not None:
         _check_groups_undivided(name, columns.group, annotations.groups, annotations.parts, group_names)
 

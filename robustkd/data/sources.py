@@ -132,7 +132,7 @@ def _load_by_kind(name: str, data_dir: str | None, download: bool, options: Read
     if kind in _TABLE_LOADERS and path:
         return _TABLE_LOADERS[kind](name, Path(path).expanduser(), options)
     if kind == "npz" and path:
-        return load_npz(name, Path(path).expanduser())
+        return load_npz(name, Path(path).expanduser(), options.every_class_trained)
     guess = _guess_kind(Path(name).expanduser())
     hint = (
         f" (did you mean '{guess}:{name}'?)"

@@ -101,7 +101,7 @@ def draw_share(source: Source, rows: Labels, share: float, seed: int, minimum: i
         smallest = int(counts.argmin())
         raise UsageError(
             f"{source.name}: class '{source.classes[smallest]}' has {counts[smallest]} images, but at least 2 are needed"
-            " if no test split is given, one for training and one for testing"
+            " if no test split is given, one for training and one for testing; --min-class 2 leaves out such classes"
         )
     first = find_first_copies(source, rows)
     distinct = rows[first == rows]

@@ -120,15 +120,18 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
     """
     columns = read_columns(name, raw, options.columns)
     raw, columns = _drop_unlabelled_rows(raw, columns)
-    annotations = _encode_columns(name, raw, columns)
+    annotations = _encode_columns(name, raw, columns, options.every_class_trained)
     root, files, contents = list_table_images(name, raw, columns.image, options.root)
     images, images_digest, unreadable, value_range = decode_with_cache(
         root, files, options.image_size, options.cache_dir, contents
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     annotations = annotations.take(np.array([file not in unreadable for file in files]))
-    if untrained := annotations.classes_without_training_rows():
-        raise UsageError(f"{name}: there are no readable images to train on of {', '.join(untrained)}")
+    untrained = annotations.classes_without_training_rows()
+    if untrained and options.every_class_trained:
+        raise UsageError(
+            f"{name}: there are no readable images to train on of {', '.join(untrained)}; --min-class 1 leaves such classes out"
+        )
     readable = tuple(file for file in files if file not in unreadable)
     return annotations.to_source(
         name,
@@ -158,7 +161,7 @@ def _drop_unlabelled_rows(raw: RawTable, columns: TableColumns) -> tuple[RawTabl
     return raw._replace(locate=lambda row: raw.locate(int(rows[row]))), kept
 
 
-def _encode_columns(name: str, raw: RawTable, columns: TableColumns) -> Annotations:
+def _encode_columns(name: str, raw: RawTable, columns: TableColumns, every_class_trained: bool) -> Annotations:
     assert columns.label is not None
     return encode_labels(
         name,
@@ -169,6 +172,7 @@ def _encode_columns(name: str, raw: RawTable, columns: TableColumns) -> Annotati
         parts=columns.split,
         columns=columns.names,
         locate=raw.locate,
+        every_class_trained=every_class_trained,
     )
 
 

@@ -52,3 +52,18 @@ def test_a_class_of_the_test_part_only_is_left_out(tmp_path):
     make_folder(tmp_path, ("cat", "dog"), part="train")
     make_folder(tmp_path, ("cat", "dog", "newt"), part="test")
     assert load_dataset(f"folder:{tmp_path}", min_class=1).classes == ("cat", "dog")
+
+
+def test_tables_and_arrays(tmp_path):
+    root = make_folder(tmp_path, ("ant", "bee", "cow"), 3)
+    rows = [f"{name}/{number}.png,{name},train" for name in ("ant", "bee") for number in range(3)]
+    (root / "t.csv").write_text("\n".join(["image,label,split", *rows, "cow/0.png,cow,test", "ant/0.png,ant,test"]))
+    assert_refused(f"csv:{root / 't.csv'}", "test has classes that train does not have: cow; --min-class 1")
+    source = load_dataset(f"csv:{root / 't.csv'}", min_class=3)
+    assert source.classes == ("ant", "bee")
+    assert source.files[-1] == "ant/0.png"
+    images = np.zeros((6, 8, 8), np.uint8)
+    np.savez(root / "a.npz", X=images, y=[0, 0, 0, 1, 1, 1], X_test=images[:2], y_test=[2, 0])
+    assert_refused(f"npz:{root / 'a.npz'}", "test has classes that train does not have: 2; --min-class 1")
+    assert load_dataset(f"npz:{root / 'a.npz'}", min_class=3).labels.tolist() == [0, 0, 0, 1, 1, 1, 0]
+    assert len(load_dataset("digits", min_class=180).classes) == 6
