@@ -1,6 +1,59 @@
 """robustkd: knowledge distillation under label noise and class imbalance, compared with plain training.
 
-Importing the package is cheap: torch is imported only by the modules that compute with it.
+The names below are the public interface, documented in docs/python.md. Importing the package is cheap: each name is imported
+when it is first used, so that neither torch nor pandas is loaded before.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.api import Audit, Study, audit, check_data, compare, describe, load_study, run_study
+    from robustkd.custom_loop import DistillationLoss, SupervisedLoss
+    from robustkd.errors import ExecutionError, UsageError
+    from robustkd.estimator import DistilledClassifier
+
 __version__ = "0.1.0"
+__all__ = [
+    "Audit",
+    "DistillationLoss",
+    "DistilledClassifier",
+    "ExecutionError",
+    "Study",
+    "SupervisedLoss",
+    "UsageError",
+    "audit",
+    "check_data",
+    "compare",
+    "describe",
+    "load_study",
+    "run_study",
+]
+
+# Where each public name is defined. Those of `pipelines` are the commands as functions: this table is the only place where
+# robustkd names that package, and nothing inside robustkd uses it.
+_DEFINED_IN = {
+    **dict.fromkeys(
+        ("Audit", "Study", "audit", "check_data", "compare", "describe", "load_study", "run_study"), "pipelines.api"
+    ),
+    **dict.fromkeys(("DistillationLoss", "SupervisedLoss"), "robustkd.custom_loop"),
+    **dict.fromkeys(("ExecutionError", "UsageError"), "robustkd.errors"),
+    "DistilledClassifier": "robustkd.estimator",
+}
+_PACKAGES = ("criteria", "data", "methods", "models")  # available as attributes without an import of their own
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name in _PACKAGES:
+        return import_module(f"robustkd.{name}")
+    if name not in _DEFINED_IN:
+        raise AttributeError(f"module 'robustkd' has no attribute '{name}'")
+    value = getattr(import_module(_DEFINED_IN[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names too, for completion in notebooks."""
+    return sorted({*globals(), *__all__, *_PACKAGES})

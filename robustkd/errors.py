@@ -1,7 +1,9 @@
 """Exceptions that users see, and helpers that phrase their messages."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
@@ -39,3 +41,27 @@ def describe_validation_error(error: ValidationError) -> str:
     first = error.errors()[0]
     rule = first["msg"].replace("Input should be", "should be")
     return f"is {first['input']!r} but {rule[:1].lower()}{rule[1:]}"
+
+
+@contextmanager
+def python_messages() -> Iterator[None]:
+    """Name options in the errors of the block as Python's parameters: `--held-out` as `held_out`.
+
+    >>> with python_messages():
+    ...     raise UsageError("--held-out 2: it is too large")
+    Traceback (most recent call last):
+        ...
+    robustkd.errors.UsageError: held_out 2: it is too large
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(_with_parameter_names(str(error))) from None
+    except RuntimeError as error:  # such as a loss that is not finite
+        error.args = tuple(_with_parameter_names(part) if isinstance(part, str) else part for part in error.args)
+        raise
+
+
+def _with_parameter_names(text: str) -> str:
+    """Replace options, except those of commands in backticks."""
+    return re.sub(r"`[^`]*`|--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_") if found[1] else found[0], text)

@@ -8,10 +8,8 @@ Methods can be compared by scikit-learn's means:
 
 import copy
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,7 +161,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: an input or parameter cannot be used; the message is one sentence.
             RuntimeError: a loss is not finite.
         """
-        with _notebook_errors():
+        with errors.python_messages():
             arrays, targets = validate_data(self, X, y, dtype="numeric", allow_nd=True)
             if arrays.ndim > 2:  # the second axis is not a number of features
                 del self.n_features_in_
@@ -184,7 +182,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
         """Return the probability of each class, in the order of `classes_`: (n, K)."""
         check_is_fitted(self)
-        with _notebook_errors():
+        with errors.python_messages():
             arrays = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
             images = self._images(arrays)
             if images.shape[1:] != self.image_shape_:
@@ -351,22 +349,6 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         nets = {name: checkpoint.net_from_bytes(state[name]) for name in state.get("_cards", {})}
         super().__setstate__({**state, **nets})
-
-
-@contextmanager
-def _notebook_errors() -> Iterator[None]:
-    """Raise usage errors as ValueError, with the names of parameters in place of command-line options."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), text)
-
-    try:
-        yield
-    except errors.UsageError as error:
-        raise ValueError(plain(str(error))) from None
-    except RuntimeError as error:  # such as a loss that is not finite
-        error.args = tuple(plain(part) if isinstance(part, str) else part for part in error.args)
-        raise
 
 
 def _is_file(text: str) -> bool:

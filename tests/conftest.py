@@ -24,6 +24,7 @@ KINDS = {
     "tests/pipelines": "integration",
     "tests/scenarios/test_digests.py": "integration",
     "tests/test_benchmarks.py": "integration",
+    "tests/test_custom_loop.py": "integration",
     "tests/test_estimator.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",
     "tests/pipelines/report/test_report_browser.py": "end_to_end",

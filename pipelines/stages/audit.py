@@ -68,19 +68,37 @@ def main(options: AuditOptions) -> None:
     Raises:
         robustkd.errors.UsageError: an option is invalid, or the data cannot be audited with them.
     """
+    audit_source(options, load_audited(options))
+
+
+def load_audited(options: AuditOptions) -> Source:
+    """Check names and output folder, then read the data set.
+
+    Raises:
+        robustkd.errors.UsageError: a name is unknown, the folder cannot be written, or the data cannot be loaded.
+    """
     scenarios.parse(options.scenario)
     MODELS.parse(options.net).kwargs()
     planning.require_writable(Path(options.out))
-    audit_source(options, load_source(options))
+    return load_source(options)
 
 
 def audit_source(options: AuditOptions, source: Source) -> None:
-    """Audit a data set that has been read."""
+    """Audit a data set that has been read, and print the findings."""
+    print_findings(options, *execute_audit(options, source))
+
+
+def execute_audit(options: AuditOptions, source: Source) -> tuple[AuditFindings, Path, list[str]]:
+    """Audit a data set that has been read, and write the findings.
+
+    Returns:
+        The findings, the folder they are in, and sentences about what was pruned or relabelled.
+    """
     plan = plan_audit(options, source)
     with session.study_lock(plan.folder), cpu_threads(options.threads or hardware.count_cores()):
         findings = assess_labels(plan)
         changes = write_audit(options, findings, plan.config, plan.folder)
-    print_findings(options, findings, plan.folder, changes)
+    return findings, plan.folder, changes
 
 
 def plan_audit(options: AuditOptions, source: Source) -> AuditPlan:

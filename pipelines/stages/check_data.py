@@ -3,11 +3,12 @@
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
@@ -53,6 +54,12 @@ class DataCheck:
     def verdict(self) -> Literal["errors", "warnings", "clean"]:
         """The most severe kind of finding apart from notes."""
         return "errors" if self.counts["error"] else "warnings" if self.counts["warning"] else "clean"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The findings as a frame: severity, name, count, sentence and examples."""
+        columns = [field.name for field in fields(Finding)]
+        return pd.DataFrame([asdict(finding) for finding in self.findings], columns=columns)
 
 
 def main(options: CheckOptions) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.markup import escape
@@ -11,16 +12,32 @@ from rich.table import Table
 from pipelines.console import console
 from pipelines.data_summary import split_data
 from pipelines.scenario_effect import ScenarioEffect, StepEffect, apply_steps, corrupted_samples, measure_scenario
-from robustkd.data import manifest, sources
+from robustkd.data import manifest
 from robustkd.data.paths import describe_missing_path
-from robustkd.data.view import View
+from robustkd.data.splits import SplitRows
+from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.study.options import DataOptions
+from robustkd.study.run_folder import load_source
 from scenarios.base import Scenario, list_advice
 
 MAX_MATRIX_CLASSES = 20  # of a matrix with more classes only the largest entries are printed
 SAMPLES = 24  # corrupted samples in the figure
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+class DrawnScenario(NamedTuple):
+    """A scenario applied to a data set.
+
+    Attributes:
+        rows: of each split.
+        views: the training rows before the first step, and after each.
+    """
+
+    source: Source
+    rows: SplitRows
+    views: list[View]
+    effect: ScenarioEffect
 
 
 def main(
@@ -38,21 +55,29 @@ def main(
     """
     require_new_file("--save", save, manifest.TABLE_SUFFIXES)
     require_new_file("--figure", figure, FIGURE_SUFFIXES)
-    source = sources.load_dataset(data.dataset, **data.read_options())
-    source, rows = split_data(data, source)
-    before = View.of(source, rows.train, seed)
-    views = apply_steps(scenario, before)
-    effect = measure_scenario(list(scenario), views)
+    drawn = apply_to_dataset(scenario, data, seed)
+    source, before, effect = drawn.source, drawn.views[0], drawn.effect
     title = f"{text} on the {len(before)} training rows of {source.name}, data seed {seed}"
     print_effect(title, effect, source.classes)
     for advice in list_advice(scenario, before):
         console.print(f"warning: {advice}", markup=False, highlight=False)
     if save is not None:
-        splits = manifest.build_splits(scenario, source, rows, seed)
+        splits = manifest.build_splits(scenario, source, drawn.rows, seed)
         manifest.save_manifest(save, splits, {"scenario": text, "split_seed": data.split_seed})
         console.print(f'written to {save}, which --scenario "manifest(file={save})" reads', markup=False)
     if figure is not None:
-        draw_figure(figure, effect, views[-1], title)
+        draw_figure(figure, effect, drawn.views[-1], title)
+
+
+def apply_to_dataset(scenario: Scenario, data: DataOptions, seed: int) -> DrawnScenario:
+    """Load a data set and apply a scenario to its training rows, step by step.
+
+    Raises:
+        robustkd.errors.UsageError: the data set cannot be loaded, or the scenario cannot be applied to it.
+    """
+    source, rows = split_data(data, load_source(data))
+    views = apply_steps(scenario, View.of(source, rows.train, seed))
+    return DrawnScenario(source, rows, views, measure_scenario(list(scenario), views))
 
 
 def draw_figure(path: Path, effect: ScenarioEffect, view: View, title: str) -> None:

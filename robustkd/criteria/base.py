@@ -23,7 +23,7 @@ class Criterion(nn.Module, ABC):
     also mixes the losses of mixed samples, and applies the weights of classes.
 
     Args:
-        data: the training set.
+        data: the training set, for criteria that ask for it.
         drw: deferred re-weighting, Cao et al., NeurIPS 2019, arXiv 1906.07413: in the last fifth of the epochs, the loss of a
             sample is multiplied by the weight of its label's class (see `effective_number_weights`).
     """
@@ -44,10 +44,12 @@ class Criterion(nn.Module, ABC):
 
     class_weights: Tensor  # (K,), of criteria that weight classes only
 
-    def __init__(self, data: DatasetInfo, *, drw: bool = False) -> None:
+    def __init__(self, data: DatasetInfo | None = None, *, drw: bool = False) -> None:
         super().__init__()
         self.weighted_from: float | None = None  # share of the epochs; None: classes are not weighted
         if drw:
+            if data is None:
+                raise TypeError("drw weights classes by their sizes: pass `data` to the base class")
             self.weight_classes(effective_number_weights(data.counts, DRW_BETA), DRW_START)
 
     def weight_classes(self, weights: Tensor, start: float = 0.0) -> None:

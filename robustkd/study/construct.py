@@ -1,7 +1,6 @@
 """Construction of a run's networks and method, with first weights that its seed draws."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
@@ -19,7 +18,7 @@ from robustkd.models.net import Frozen, Network
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
 from robustkd.study.training_rows import select_training_rows
-from robustkd.training.build import Ingredients, build_method
+from robustkd.training.build import Ingredients, bind_criterion, build_method
 from robustkd.types import DatasetInfo, TrainingLabels
 
 
@@ -84,7 +83,7 @@ def construct_method(
         UsageError: method, network and data do not go together.
     """
     data = dataset_info(training_rows(view, spec))
-    criterion = partial(spec.method.criterion.load(), data, **spec.method.criterion.kwargs())
+    criterion = bind_criterion(spec.method.criterion, data)
 
     def student(number: int = 0) -> Network:
         net = seeded_network(view, spec, settings, number)

@@ -1,9 +1,12 @@
 """Execution of many runs, in parallel processes where that is faster, and none before its teacher."""
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -81,7 +84,8 @@ def _schedule(
                 yield run, ExecutionError("it was not run, because its teacher failed")
             elif len(running) < jobs and teacher not in [*todo, *running.values()]:
                 todo.remove(run)
-                running[pool.submit(*call(run))] = run
+                with hidden_main_module():
+                    running[pool.submit(*call(run))] = run
         done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
         forward_events()
         for future in done:
@@ -93,6 +97,20 @@ def _schedule(
             elif error is not None:
                 raise error
             yield run, error
+
+
+@contextmanager
+def hidden_main_module() -> Iterator[None]:
+    """Start worker processes that do not run the user's script: it may call `run_study` outside `if __name__ == "__main__"`.
+
+    A worker imports all that it needs, plugins included, by itself.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 _events: Any = None  # of a worker process
