@@ -95,6 +95,7 @@ class DistillationLoss(nn.Module):
             "data": lambda: data,
             "criterion": lambda: bind_criterion(spec.criterion, data),
             "random": lambda: torch.Generator(device).manual_seed(seed),
+            "cost_ratio": lambda: None,  # nothing is measured here
         }
         with seeded_initialisation(seed):
             self.method: Method = build_method(spec, ingredients).to(device)

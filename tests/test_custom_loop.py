@@ -50,7 +50,7 @@ def make_loss(text: str, network: Callable[[int], nn.Module], **options: Any) ->
     teacher = network(9) if "teacher" in wanted else None
     if "students" not in wanted:
         return DistillationLoss(text, network(0), teacher, **options)
-    count = {"one": 3, "kdcl": 2, "dml": 2, "ffcl": 2, "self_kd": 2}[text]
+    count = 3 if text == "one" else 2
     return DistillationLoss(text, [network(seed) for seed in range(count)], teacher, **options)
 
 
@@ -73,8 +73,9 @@ def train_briefly(loss: DistillationLoss) -> list[float]:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_plain_modules(name: str) -> None:
     own_stages = name == "one"  # which splits networks at a stage
+    word = f"{name}(ratio=2)" if "cost_ratio" in MethodSpec.parse(name).ingredients() else name
     loss = make_loss(
-        name, lambda seed: make_network(seed=seed) if own_stages else convolutional(seed=seed), **EVERYTHING
+        word, lambda seed: make_network(seed=seed) if own_stages else convolutional(seed=seed), **EVERYTHING
     )
     values = train_briefly(loss)
     assert values
