@@ -19,12 +19,14 @@ from pathlib import Path
 from unittest.mock import patch
 
 from pipelines import tracking
+from robustkd.study.options import StudyOptions
 
 
 def begin_study(name: str) -> tracking.Tracker:
     """Return a tracker with a new, empty study."""
     tracker = tracking.open_tracker("mlflow")
-    tracker.start_study(name, {}, {}, {}, [], {"name": "none", "digest": "0", "source": "none"}, {})
+    dataset = {"name": "none", "digest": "0", "source": "none"}
+    tracker.start_study(name, {}, {}, {}, [], dataset, {}, Path(name))
     return tracker
 
 
@@ -32,7 +34,7 @@ def time_batched(tracker: tracking.Tracker, metrics: int, runs: int, terms: int)
     """Return the seconds from the first metric to the closed study."""
     names = [f"run{number}" for number in range(runs)]
     for name in names:
-        tracker.start_run(name, {"role": "student"}, {})
+        tracker.start_run(name, {"role": "student"}, StudyOptions(scenario="clean").identity())
     start, logged, epoch = time.perf_counter(), 0, 0
     while logged < metrics:
         epoch += 1

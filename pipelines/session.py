@@ -1,10 +1,12 @@
 """A command at work on a study: its lock, its tracked run, progress for the user, and the results of every run logged."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -13,8 +15,10 @@ from pipelines import tracking
 from pipelines.console import console
 from pipelines.locks import hold_lock
 from pipelines.planning import Draft
+from pipelines.tracking.headline import read_headline
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study import scheduler
+from robustkd.study.options import NOT_IN_IDENTITY
 from robustkd.study.plan import Plan, Run
 from robustkd.study.plan import Progress as EpochProgress
 from robustkd.study.results import RunResult, read_document
@@ -40,7 +44,9 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
         sweep: the name of the sweep that the study is part of, with which its run is tagged.
     """
     options, record = draft.plan.options, draft.record
-    tracker = tracking.open_tracker(options.tracker, options.experiment, new_parent=sweep is not None)
+    tracker = tracking.open_tracker(
+        options.tracker, options.experiment, new_parent=sweep is not None, system_metrics=options.system_metrics
+    )
     with study_lock(draft.plan.folder):
         plan = draft.write()
         content = record.model_dump(mode="json")
@@ -52,6 +58,7 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
             scenario_files=sorted(plan.folder.glob("manifest-*")),
             dataset={"name": record.dataset, "digest": record.fingerprint, "source": options.dataset},
             tags={"stage": stage, "study": plan.folder.name, **({} if sweep is None else {"sweep": sweep})},
+            folder=plan.folder,
         )
         completed = False
         try:
@@ -59,7 +66,8 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
             completed = True
         finally:
             tables = plan.folder / "comparison"
-            tracker.finish_study(tables if tables.exists() else None, failed=not completed)
+            summarise = partial(read_headline, plan.folder)
+            tracker.finish_study(tables if tables.exists() else None, failed=not completed, summarise=summarise)
 
 
 def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker) -> None:
@@ -77,16 +85,19 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
         console.print(
             f"{len(reused)} of {len(runs)} runs are already finished and are reused (--fresh trains them again)"
         )
-    monitor = ProgressMonitor(len(runs) - len(reused), tracker)
+    monitor = ProgressMonitor(plan, len(runs) - len(reused), tracker)
     failures = []
     with monitor.display():
         for run, error in scheduler.execute_runs(plan, runs, monitor.report):
-            monitor.start(run)
             if error is None:
                 result = read_document(plan.run_folder(run) / "result.json", RunResult)
-                tracker.finish_run(run.name, plan.run_folder(run), result)
+                if monitor.has_started(run):
+                    tracker.finish_run(run.name, plan.run_folder(run), result)
+                else:  # it was trained before, and only evaluated now
+                    log_finished(plan, run, tracker)
                 monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}")
             else:
+                monitor.start(run)
                 tracker.fail_run(run.name, str(error))
                 monitor.end(run, f"failed: {error}")
                 failures.append(f"{run.name}: {error}")
@@ -95,25 +106,25 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
 
 
 def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
-    """Log a finished run from its files, dated to when it was trained."""
+    """Log a finished run from its files."""
     folder = plan.run_folder(run)
     result = read_document(folder / "result.json", RunResult)
-    mark = folder / "tracked.json"
-    before = json.loads(mark.read_text()).get("run_id") if mark.exists() else None
-    finished = result.training.finished if result.training else time.time()
-    began = finished - (result.training.seconds if result.training else 0.0)
-    tracker.start_run(run.name, run_tags(run), {}, reused_from=before or plan.folder.name, began=began)
+    epochs = []
     if (folder / "epochs.csv").exists():
         for row in pd.read_csv(folder / "epochs.csv").to_dict("records"):
-            tracker.log_epoch(
-                run.name, int(row["epoch"]), metric_names({str(key): value for key, value in row.items()})
-            )
-    tracker.finish_run(run.name, folder, result)
+            epochs.append((int(row["epoch"]), metric_names({str(key): value for key, value in row.items()})))
+    tracker.log_finished_run(run.name, run_tags(plan, run), run_params(plan, run), folder, result, epochs)
 
 
-def run_tags(run: Run) -> dict[str, str]:
+def run_tags(plan: Plan, run: Run) -> dict[str, str]:
     """Return the tags that a run is found by."""
-    return {"role": run.role, "method": run.method.text, "seed": str(run.seed)}
+    return {"role": run.role, "method": run.method.text, "seed": str(run.seed), "study": plan.folder.name}
+
+
+def run_params(plan: Plan, run: Run) -> dict[str, Any]:
+    """Return the parameters that a run is found by: what it is, and the study's options that decide its results."""
+    decisive = {name: value for name, value in asdict(plan.options).items() if name not in NOT_IN_IDENTITY}
+    return {**run.key.model_dump(), "dataset": plan.options.dataset, **decisive}
 
 
 def metric_names(row: dict[str, float]) -> dict[str, float]:
@@ -126,12 +137,14 @@ class ProgressMonitor:
     """Shows progress: bars on a terminal, a line per finished run elsewhere.
 
     Args:
+        plan: the study.
         total: number of runs to execute.
         tracker: is sent every epoch.
     """
 
-    def __init__(self, total: int, tracker: tracking.Tracker) -> None:
-        self.total, self.tracker, self.done, self.started = total, tracker, 0, time.monotonic()
+    def __init__(self, plan: Plan, total: int, tracker: tracking.Tracker) -> None:
+        self.plan, self.total, self.tracker = plan, total, tracker
+        self.done, self.started = 0, time.monotonic()
         self.shares: dict[Run, float] = {}
         self.bars: dict[Run, TaskID] = {}
         self.progress = Progress(
@@ -152,11 +165,15 @@ class ProgressMonitor:
         with self.progress:
             yield
 
+    def has_started(self, run: Run) -> bool:
+        """Return whether a run is registered."""
+        return run in self.shares
+
     def start(self, run: Run) -> None:
         """Register a run, if it is new."""
-        if run not in self.shares:
+        if not self.has_started(run):
             self.shares[run] = 0.0
-            self.tracker.start_run(run.name, run_tags(run), {})
+            self.tracker.start_run(run.name, run_tags(self.plan, run), run_params(self.plan, run))
 
     def report(self, event: EpochProgress) -> None:
         """Take a finished epoch."""

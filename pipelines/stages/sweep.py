@@ -36,6 +36,7 @@ from pipelines.report.renderers.terminal import print_page, render_text
 from pipelines.report.study_table import summarise_studies
 from pipelines.report.table import Page, Table
 from pipelines.stages import compare, run
+from pipelines.tracking.headline import Headline, sweep_headline
 from robustkd import errors
 from robustkd.hashing import digest
 from robustkd.study import scheduler
@@ -173,6 +174,16 @@ class Sweep:
             **failure,
         }
 
+    @property
+    def ordered_comparisons(self) -> list[Comparison]:
+        """The comparisons so far, in the order of the studies."""
+        return [self.comparisons[study.folder] for study in self.studies if study.folder in self.comparisons]
+
+    def summarise(self) -> Headline:
+        """Return what its tracked run shows."""
+        titles = {study.title: self.failures[study.folder] for study in self.studies if study.folder in self.failures}
+        return sweep_headline(self.ordered_comparisons, titles)
+
     def load_results(self, study: SweepStudy) -> None:
         """Load the results that a study has so far; if they cannot be read, that is a failure of this study only."""
         if not (study.folder / "study.json").is_file():
@@ -199,8 +210,7 @@ class Sweep:
         ranks = rank_methods(groups)
         write_csv_files({"table": concat_study_tables(groups), "ranks": ranks}, self.folder)
         self._draw_curves([str(name) for name in ranks.index if name != BASELINE][:MAX_CURVES])
-        ordered = [self.comparisons[study.folder] for study in self.studies if study.folder in self.comparisons]
-        sweep_report.write_sweep_report(ordered, self.folder)
+        sweep_report.write_sweep_report(self.ordered_comparisons, self.folder)
 
     def _draw_curves(self, methods: Sequence[str]) -> None:
         """Draw the baseline's curves and those of other methods, if any study has a history."""
@@ -224,13 +234,15 @@ def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
         scenario_files=[],
         dataset={},
         tags={"stage": "sweep", "sweep": sweep.name},
+        folder=sweep.folder,
     )
     completed = False
     try:
         run_studies(sweep)
         completed = not sweep.failures
     finally:
-        tracker.finish_study(sweep.folder if sweep.folder.exists() else None, failed=not completed)
+        folder = sweep.folder if sweep.folder.exists() else None
+        tracker.finish_study(folder, failed=not completed, summarise=sweep.summarise)
 
 
 def run_studies(sweep: Sweep) -> None:

@@ -3,9 +3,13 @@
 Plain files are written with any tracker, and they are complete. Therefore an MLflow store that cannot be used is refused at
 the start; if it fails later, the study continues without logging.
 
-    study                   parent run: options as typed, resolved/<key>, config.json, scenario/, comparison/
-      hinton-seed0          child run: train/<term>, test/accuracy, held_out/accuracy by epoch; accuracy, recall/<class>;
-                            its files, and for a student the model: uint8 (n, H, W, C) -> probabilities (n, K)
+    study                   parent run: options as typed, resolved/<key>; gain/<method>, balanced_accuracy/<method>, ...; the
+                            answer as its description; config.json, scenario/, comparison/
+      hinton-seed0          child run: the options that decide its results; train/<term>, test/accuracy, held_out/accuracy by
+                            epoch; accuracy, recall/<class>; its files, and for a student the model: uint8 (n, H, W, C) ->
+                            probabilities (n, K)
+
+tracked.json in the folder of a study and of each run names its run in MLflow. So a repeated command logs only what is new.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pipelines.references import is_reference
 from pipelines.tracking.models import download_network, save_model
 from pipelines.tracking.reading import list_studies, load_record
+from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipelines.tracking.headline import Summarise
     from robustkd.study.results import RunResult
 
 __all__ = [
@@ -47,36 +53,27 @@ class Tracker(Protocol):
         scenario_files: Sequence[Path],
         dataset: Mapping[str, Any],
         tags: Mapping[str, str],
+        folder: Path,
     ) -> None:
-        """Open the study's run.
+        """Open the study's run, or that of an earlier command with the same parameters.
 
         Args:
             params: options as typed.
             resolved: settings that the options resulted in.
             config: the whole configuration, as one document.
             dataset: `name`, `digest`, `source` (a path or a name) and, where known, `counts`; empty for none.
+            tags: among them the stage.
+            folder: of the study, or of the sweep, which may not exist yet.
 
         Raises:
             robustkd.errors.UsageError: the tracker cannot be written to.
         """
 
-    def start_run(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        reused_from: str | None = None,
-        began: float | None = None,
-    ) -> None:
-        """Open a run of the study.
-
-        Args:
-            reused_from: of a finished run that is logged again, where it was logged first.
-            began: of such a run, when its training began, in seconds since 1970.
-        """
+    def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
+        """Open a run of the study."""
 
     def log_epoch(self, name: str, step: int, values: Mapping[str, float]) -> None:
-        """Log the metrics of an epoch; `seconds`, if present, dates the epochs of a run that is logged again."""
+        """Log the metrics of an epoch; `seconds`, if present, dates the epochs of a run that was finished before."""
 
     def finish_run(self, name: str, folder: Path, result: "RunResult") -> None:
         """Close a run with its result, the files of its folder and, for a student, its model."""
@@ -84,24 +81,57 @@ class Tracker(Protocol):
     def fail_run(self, name: str, message: str) -> None:
         """Close a run that failed."""
 
-    def finish_study(self, comparison: Path | None, failed: bool, metrics: Mapping[str, float] | None = None) -> None:
-        """Close the study's run, with the folder of its comparison and its headline metrics."""
+    def log_finished_run(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        folder: Path,
+        result: "RunResult",
+        epochs: Sequence[tuple[int, Mapping[str, float]]],
+    ) -> None:
+        """Log a run that was finished before, dated to when it was trained; where it is logged already, only what is new.
+
+        Args:
+            tags: among them the study.
+            epochs: each epoch with its metrics.
+        """
+
+    def finish_study(self, comparison: Path | None, failed: bool, summarise: "Summarise" = lambda: None) -> None:
+        """Close the study's run.
+
+        Args:
+            comparison: the folder of its tables and its report.
+            summarise: returns its metrics and its answer.
+        """
 
 
-def open_tracker(kind: Literal["mlflow", "files"], experiment: str | None = None, new_parent: bool = False) -> Tracker:
+def open_tracker(
+    kind: Literal["mlflow", "files"],
+    experiment: str | None = None,
+    new_parent: bool = False,
+    system_metrics: bool = False,
+) -> Tracker:
     """Open the requested tracker.
 
     Args:
         new_parent: create a parent run even if `mlflow run` provides one, which belongs to the sweep that the study is part of.
+        system_metrics: log the load of the machine too.
 
     Raises:
-        robustkd.errors.UsageError: MLflow is not installed, its server does not answer, or its store cannot be opened.
+        robustkd.errors.UsageError: MLflow is not installed, its server does not answer, its store cannot be opened, or what is
+            requested cannot be logged.
     """
     if kind == "files":
+        if system_metrics:
+            raise UsageError("--system-metrics: only MLflow records them, so this needs --tracker mlflow")
         return NullTracker()
+    from pipelines.tracking.system_metrics import require_psutil
     from pipelines.tracking.tracker import MlflowTracker
 
-    return MlflowTracker(experiment, new_parent)
+    if system_metrics:
+        require_psutil()
+    return MlflowTracker(experiment, new_parent, system_metrics)
 
 
 class NullTracker:
@@ -112,4 +142,4 @@ class NullTracker:
     def start_study(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    start_run = log_epoch = finish_run = fail_run = finish_study = start_study
+    start_run = log_epoch = finish_run = fail_run = log_finished_run = finish_study = start_study

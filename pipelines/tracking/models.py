@@ -7,12 +7,15 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pipelines.tracking.entities import param_values
 from pipelines.tracking.store import hide_password, open_client
 from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.models import Model
 
+    from robustkd.study.results import RunKey
     from robustkd.training.checkpoint import ServingModel
 
 
@@ -63,6 +66,22 @@ def save_model(path: Path, to: Path) -> "Model":
     # MLflow would move the images to a GPU if there is one, but an exported network stays on the CPU.
     card.flavors["python_function"]["config"] = {"device": "cpu"}
     return card
+
+
+def log_model(client: "MlflowClient", experiment: str, run_id: str, path: Path, key: "RunKey") -> str:
+    """Log a saved network as a run's model; return the model's id."""
+    from mlflow.entities import LoggedModelOutput
+
+    with tempfile.TemporaryDirectory() as folder:
+        card = save_model(path, Path(folder, "model"))
+        model = client.create_logged_model(experiment, "model", run_id, params=param_values(key.model_dump()))
+        card.model_id = card.model_uuid = model.model_id
+        card.run_id, card.artifact_path = run_id, model.artifact_location
+        card.save(str(Path(folder, "model", "MLmodel")))
+        client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return str(model.model_id)
 
 
 def download_network(reference: str) -> Path:

@@ -14,7 +14,7 @@ from robustkd.study.results import BASELINE, StudyRecord
 # Options that do not distinguish studies in a column heading.
 UNLABELLED = {
     *("dataset", "scenario", "methods", "seeds", "out", "name", "fresh"),
-    *("tracker", "experiment", "jobs", "threads", "download", "data_dir"),
+    *("tracker", "experiment", "system_metrics", "jobs", "threads", "download", "data_dir"),
 }
 
 

@@ -21,7 +21,7 @@ NOT_IN_IDENTITY = {
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "device", "threads", "jobs"),
-    *("out", "name", "fresh", "plug", "tracker", "experiment"),
+    *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
 }
@@ -153,6 +153,8 @@ class StudyOptions(DataOptions):
     """mlflow logs to MLflow in addition to the plain files; files writes only those."""
     experiment: str | None = None
     """MLflow experiment; by default the one chosen by `mlflow run`, or else robustkd. `compare` searches all by default."""
+    system_metrics: bool = False
+    """Also log the load of CPU, memory, disk, network and GPU to MLflow; this needs psutil."""
 
     def method_specs(self) -> list[MethodSpec]:
         """Return the requested methods, each once; sets such as `all` are expanded."""

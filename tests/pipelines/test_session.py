@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import cli, session, tracking
 from pipelines.planning import draft_study
+from pipelines.tracking import headline
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study import scheduler
 from robustkd.study.options import StudyOptions
@@ -57,28 +58,50 @@ def write_result(plan: Plan, run: Run, finished: float = 1000.0) -> None:
     )
 
 
-def test_a_finished_run_is_logged_with_its_epochs_and_dates(tmp_path: Path) -> None:
+def test_a_finished_run_is_logged_with_its_epochs(tmp_path: Path) -> None:
     plan, tracker = make_plan(tmp_path / "study-1234"), Recorder()
     run = list_runs(plan.options, False)[0]
     write_result(plan, run)
     session.log_finished(plan, run, tracker)
-    start, *epochs, end = tracker.calls
-    tags = {"role": "student", "method": "baseline", "seed": "0"}
-    assert start == ("start_run", run.name, tags, {}, ("reused_from", "study-1234"), ("began", 997.0))
+    ((call, name, tags, params, folder, result, epochs),) = tracker.calls
+    assert (call, name, folder) == ("log_finished_run", run.name, plan.run_folder(run))
+    assert tags == {"role": "student", "method": "baseline", "seed": "0", "study": "study-1234"}
+    assert params == session.run_params(plan, run)
+    assert result.training.seconds == 3.0
     assert epochs == [
-        ("log_epoch", run.name, 1, {"seconds": 1.5, "train/ce": 0.9, "test/accuracy": 0.5, "held_out/accuracy": 0.4}),
-        ("log_epoch", run.name, 2, {"seconds": 3.0, "train/ce": 0.7, "test/accuracy": 0.75, "held_out/accuracy": 0.6}),
+        (1, {"seconds": 1.5, "train/ce": 0.9, "test/accuracy": 0.5, "held_out/accuracy": 0.4}),
+        (2, {"seconds": 3.0, "train/ce": 0.7, "test/accuracy": 0.75, "held_out/accuracy": 0.6}),
     ]
-    assert end[:3] == ("finish_run", run.name, plan.run_folder(run))
 
 
-def test_a_run_that_is_logged_again_refers_to_its_first_run(tmp_path: Path) -> None:
+def test_a_run_has_the_options_that_decide_its_results_as_parameters(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, dataset="npz:toy.npz", lr=0.05, student="resnet8", jobs=2, out="elsewhere")
+    run = list_runs(plan.options, False)[1]
+    params = session.run_params(plan, run)
+    expected = {"role": "student", "method": "baseline", "criterion": "ce", "seed": 1, "dataset": "npz:toy.npz"}
+    expected |= {
+        "scenario": "clean",
+        "student": "resnet8",
+        "teacher": "wrn_16_2",
+        "epochs": 30,
+        "lr": 0.05,
+        "batch": 64,
+    }
+    assert params.items() >= expected.items()
+    assert not params.keys() & {"methods", "seeds", "jobs", "threads", "out", "tracker", "device", "precision"}
+
+
+def test_a_run_that_is_only_evaluated_is_logged_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, tracker = make_plan(tmp_path), Recorder()
     run = list_runs(plan.options, False)[0]
-    write_result(plan, run)
-    (plan.run_folder(run) / "tracked.json").write_text('{"run_id": "first"}')
-    session.log_finished(plan, run, tracker)
-    assert ("reused_from", "first") in tracker.calls[0]
+
+    def execute(plan: Plan, runs: Sequence[Run], report: Report) -> Iterator[tuple[Run, None]]:
+        write_result(plan, run)
+        yield run, None
+
+    monkeypatch.setattr(scheduler, "execute_runs", execute)
+    session.execute_and_track(plan, [run], tracker)
+    assert [call[:2] for call in tracker.calls] == [("log_finished_run", run.name)]
 
 
 def test_failures_are_raised_together_after_the_other_runs_are_logged(
@@ -91,6 +114,7 @@ def test_failures_are_raised_together_after_the_other_runs_are_logged(
         row = {"epoch": 1, "phase": "train", "ce": 0.5, "accuracy": 0.25}
         report(Progress(second, 1, 2, row))
         yield second, ExecutionError("the term 'ce' is nan")
+        report(Progress(first, 2, 2, row))
         write_result(plan, first)
         yield first, None
 
@@ -102,6 +126,7 @@ def test_failures_are_raised_together_after_the_other_runs_are_logged(
         ("log_epoch", second.name),
         ("fail_run", second.name),
         ("start_run", first.name),
+        ("log_epoch", first.name),
         ("finish_run", first.name),
     ]
     lines = capsys.readouterr().out.splitlines()
@@ -132,6 +157,9 @@ def test_a_session_closes_its_tracked_run_and_its_lock(
     start, end = tracker.calls
     assert start[:2] == ("start_study", f"{plan.folder.name} (prepare)")
     assert dict(start[2:])["tags"] == {"stage": "prepare", "study": plan.folder.name, "sweep": "two of them"}
-    assert end == ("finish_study", None, ("failed", failed))
+    assert end[:3] == ("finish_study", None, ("failed", failed))
+    (name, summarise), folder = end[3], ("folder", plan.folder)
+    assert (name, summarise()) == ("summarise", headline.read_headline(plan.folder))
+    assert folder in start
     with session.study_lock(plan.folder):
         pass

@@ -1,10 +1,12 @@
 """The folder of a run, written without training, and what is logged of it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from pipelines import tracking
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.study.results import RunKey, RunResult, read_document, write_document
@@ -43,6 +45,17 @@ def make_run(folder, name, *, role="student", word="resnet8", shape=(3, 8, 8), h
     (path / "epochs.csv").write_text("epoch\n1\n")
     np.savez(path / "test-last.npz", logits=np.zeros(3))
     return path, read_document(path / "result.json", RunResult)
+
+
+DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits", "counts": {"train": 7}}
+
+
+def start_study(tracker=None, **changes):
+    """Open the tracked run of a study, by default in a new tracker, of experiment `tests`."""
+    tracker = tracker or tracking.open_tracker("mlflow", changes.pop("experiment", "tests"))
+    given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
+    tracker.start_study("study", **{**given, "folder": Path("nowhere"), **changes})
+    return tracker
 
 
 def tracked_run_id(folder):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pipelines.tracking.entities import to_mlflow_metrics
 from pipelines.tracking.metrics import result_metrics
-from pipelines.tracking.tracker import to_mlflow_metrics
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.study.results import Cost, RunKey
 from tests.pipelines.documents import make_result, make_training

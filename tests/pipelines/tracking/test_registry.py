@@ -24,7 +24,7 @@ def logged(store, tmp_path_factory):
         tracker = tracking.open_tracker("mlflow", "exports")
         data = {"name": "digits", "digest": "0" * 16, "source": "digits"}
         config = json.loads((folder / "toy" / "study.json").read_text())
-        tracker.start_study("toy", params={}, resolved={}, config=config, scenario_files=[], dataset=data, tags={})
+        tracker.start_study("toy", {}, {}, config, [], data, tags={}, folder=folder / "toy")
         tracker.start_run(run.name, {"role": "student"}, {})
         tracker.finish_run(run.name, run, read_document(run / "result.json", RunResult))
         tracker.finish_study(None, failed=False)

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,25 +15,24 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines import tracking
+from pipelines.tracking.headline import Headline
 from robustkd.errors import UsageError
 from tests.pipelines.conftest import use_store
-from tests.pipelines.tracking.run_folders import assert_predictions_match, make_run, tracked_run_id
+from tests.pipelines.tracking.run_folders import (
+    DATASET,
+    assert_predictions_match,
+    make_run,
+    start_study,
+    tracked_run_id,
+)
 
 ROOT = Path(__file__).parents[3]
-DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits", "counts": {"train": 7}}
 
 
 @pytest.fixture(autouse=True)
 def client(store, monkeypatch):
     use_store(monkeypatch, store)
     return MlflowClient()
-
-
-def start_study(tracker=None, **changes):
-    tracker = tracker or tracking.open_tracker("mlflow", changes.pop("experiment", "tests"))
-    given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
-    tracker.start_study("study", **{**given, **changes})
-    return tracker
 
 
 def list_artifacts(client, tracked_run_id, path=None):
@@ -71,10 +69,11 @@ def logged(store, tmp_path_factory):
         (folder / "comparison").mkdir()
         for name in ("summary.csv", "comparison.md", "curves.png", "left.out"):
             (folder / "comparison" / name).write_text("x")
-        tracker.finish_study(folder / "comparison", failed=False, metrics={"best": 0.9})
+        headline = Headline({"best_gain": 0.9}, "It *is* better.", "hinton")
+        tracker.finish_study(folder / "comparison", failed=False, summarise=lambda: headline)
         client = MlflowClient()
-        parent = client.get_run(tracker.parent)
-        children = client.search_runs([tracker.experiment], f"tags.`mlflow.parentRunId` = '{tracker.parent}'")
+        parent = client.get_run(tracker.parent.id)
+        children = client.search_runs([tracker.parent.experiment], f"tags.`mlflow.parentRunId` = '{tracker.parent.id}'")
         return SimpleNamespace(
             parent=parent,
             children={child.info.run_name: child for child in children},
@@ -111,7 +110,7 @@ def test_the_parent_run_has_options_resolved_settings_and_data_set(logged, clien
     params = logged.parent.data.params
     assert (params["scenario"], params["seeds"], params["resolved/lr"]) == ("noise0.4", "3", "0.1")
     assert sum(key.startswith("resolved/p") for key in params) == 230  # MLflow takes 100 at once
-    assert logged.parent.data.metrics == {"best": 0.9}
+    assert logged.parent.data.metrics == {"best_gain": 0.9}
     assert list_artifacts(client, logged.parent.info.run_id) == {"config.json", "scenario", "comparison"}
     assert list_artifacts(client, logged.parent.info.run_id, "scenario") == {"scenario/manifest-0.csv"}
     tables = {f"comparison/{name}" for name in ("summary.csv", "comparison.md", "curves.png")}
@@ -126,7 +125,7 @@ def test_the_parent_run_has_options_resolved_settings_and_data_set(logged, clien
 
 def test_a_data_set_of_files_is_logged_with_its_path(client, tmp_path):
     tracker = start_study(dataset={"name": "parts", "digest": "d", "source": f"folder:{tmp_path}"})
-    (data,) = client.get_run(tracker.parent).inputs.dataset_inputs
+    (data,) = client.get_run(tracker.parent.id).inputs.dataset_inputs
     assert (data.dataset.source_type, json.loads(data.dataset.source)) == ("local", {"uri": str(tmp_path)})
 
 
@@ -201,7 +200,7 @@ def test_a_network_that_cannot_be_exported_is_logged_without_a_model(client, tmp
     def fails(*_):
         raise RuntimeError("data-dependent control flow")
 
-    monkeypatch.setattr("pipelines.tracking.tracker.save_model", fails)
+    monkeypatch.setattr("pipelines.tracking.models.save_model", fails)
     path, result = make_run(tmp_path, "hinton-seed0")
     tracker = start_study()
     tracker.start_run(path.name, {}, {})
@@ -213,45 +212,6 @@ def test_a_network_that_cannot_be_exported_is_logged_without_a_model(client, tmp
 
 
 # Logging
-
-
-def test_mlflow_run_provides_the_parent_run(client, monkeypatch):
-    experiment = client.create_experiment(f"lent {time.time()}")
-    lent = client.create_run(experiment).info.run_id
-    client.log_param(lent, "scenario", "noise0.40")
-    monkeypatch.setenv("MLFLOW_RUN_ID", lent)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
-    tracker = start_study(params={"scenario": "noise0.4", "seeds": 3}, tags={"stage": "run"}, experiment="elsewhere")
-    tracker.start_run("hinton-seed0", {}, {})
-    tracker.fail_run("hinton-seed0", "no")
-    tracker.finish_study(None, failed=False)
-    run = client.get_run(lent)
-    assert run.data.params == {"scenario": "noise0.40", "seeds": "3"}
-    assert run.data.tags["stage"] == "run"
-    assert run.info.status == "RUNNING"  # `mlflow run` closes it
-    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{lent}'")
-    assert child.info.run_name == "hinton-seed0"
-
-
-@pytest.mark.parametrize("given", [None, "asked for"])
-def test_the_experiment_is_requested_or_from_variables_or_the_default(client, given, monkeypatch):
-    def chosen():
-        return client.get_experiment(start_study(experiment=given).experiment).name
-
-    assert chosen() == (given or "robustkd")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment(f"by id {given}"))
-    assert chosen() == (given or f"by id {given}")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "by name")
-    assert chosen() == (given or "by name")
-
-
-def test_two_studies_may_create_the_same_experiment_at_once(client, monkeypatch):
-    name = f"twice {time.time()}"
-    made = client.create_experiment(name)
-    find = MlflowClient.get_experiment_by_name
-    answers = iter([lambda *_: None, find])
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *a: next(answers)(*a))
-    assert start_study(experiment=name).experiment == made
 
 
 def test_epochs_are_sent_in_batches_and_none_is_lost(client, monkeypatch):
@@ -278,20 +238,6 @@ def test_epochs_are_sent_in_batches_and_none_is_lost(client, monkeypatch):
     tracker.log_epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # a late event from another process
 
 
-def test_a_reused_result_keeps_its_times(client, tmp_path):
-    began, ended = 1_700_000_000.0, 1_700_000_009.0
-    path, result = make_run(tmp_path, "hinton-seed0", role="teacher", finished=ended)
-    tracker = start_study()
-    tracker.start_run(path.name, {}, {"hinton.alpha": 0.9}, reused_from="before", began=began)
-    tracker.log_epoch(path.name, 1, {"train/ce": 1.0, "seconds": 4.0})
-    tracker.finish_run(path.name, path, result)
-    run = client.get_run(tracked_run_id(path))
-    assert run.data.tags["reused_from"] == "before"
-    assert (run.info.start_time, run.info.end_time) == (1000 * began, 1000 * ended)
-    stamps = [client.get_metric_history(run.info.run_id, name)[0].timestamp for name in ("train/ce", "accuracy")]
-    assert stamps == [1000 * (began + 4), 1000 * ended]
-
-
 def test_a_study_that_is_stopped_leaves_no_run_open(client):
     tracker = start_study()
     tracker.start_run("hinton-seed0", {}, {})
@@ -300,7 +246,7 @@ def test_a_study_that_is_stopped_leaves_no_run_open(client):
     tracker.finish_study(None, failed=True)
     assert client.get_run(run).info.status == "KILLED"
     assert client.get_run(run).data.metrics == {"train/ce": 1.0}
-    assert client.get_run(tracker.parent).info.status == "FAILED"
+    assert client.get_run(tracker.parent.id).info.status == "FAILED"
 
 
 def test_a_failing_store_ends_tracking_but_not_the_study(tmp_path, monkeypatch, capsys):
@@ -320,7 +266,7 @@ def test_a_failing_store_ends_tracking_but_not_the_study(tmp_path, monkeypatch, 
     tracker.finish_study(None, failed=False)
     assert capsys.readouterr() == ("", ""), "it is reported once"
     (left,) = tracker.runs.values()
-    ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent)]
+    ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent.id)]
     assert ended == ["KILLED", "KILLED"], "no run appears to be running"
 
 
@@ -340,7 +286,7 @@ def test_a_locked_store_is_reported_in_one_sentence(store, capfd):
     )
     assert captured.err == ""
     tracker.finish_study(None, failed=True)
-    assert MlflowClient().get_run(tracker.parent).info.status == "KILLED"
+    assert MlflowClient().get_run(tracker.parent.id).info.status == "KILLED"
 
 
 def test_plain_files_need_no_tracker(tmp_path):
@@ -398,7 +344,7 @@ def test_a_tracking_server_receives_the_same(server, tmp_path, capfd):
     tracker.finish_study(None, failed=False)
     said = capfd.readouterr()
     assert said.out + said.err == ""
-    assert tracker.location == f"{server}/#/experiments/{tracker.experiment}/runs/{tracker.parent}"
+    assert tracker.location == f"{server}/#/experiments/{tracker.parent.experiment}/runs/{tracker.parent.id}"
     client = MlflowClient()
     run = client.get_run(tracked_run_id(path))
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")

@@ -1,0 +1,98 @@
+"""What the tracked run of a study or of a sweep says at a glance: metrics to sort and chart by, and the answer in Markdown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from pipelines.report.renderers.markdown import escape_markdown, render_markdown
+from pipelines.report.verdict_table import verdict_table
+from pipelines.tracking.names import with_distinct_names
+from robustkd.errors import UsageError
+from robustkd.study.across import compare_studies
+from robustkd.study.comparison import HEADLINE, Comparison, compare_runs
+from robustkd.study.conclusions import question_and_answer, test_label_caveat, trusts_test_labels
+from robustkd.study.results import read_study
+
+CHARTED = (HEADLINE, "accuracy", "worst_recall")  # metrics of each row of a study's table
+
+
+class Headline(NamedTuple):
+    """What is shown of a study.
+
+    Attributes:
+        metrics: by the names under which they are logged.
+        text: in Markdown.
+        best: the method with the largest gain, or an empty string.
+    """
+
+    metrics: dict[str, float]
+    text: str
+    best: str = ""
+
+
+Summarise = Callable[[], Headline | None]
+
+
+def read_headline(folder: Path) -> Headline | None:
+    """Return the headline of the study in a folder; None if its results cannot be read."""
+    try:
+        study = read_study(folder)
+    except UsageError:  # the comparison reports it
+        return None
+    return study_headline(compare_runs(study, trusts_test_labels(study.record)))
+
+
+def study_headline(comparison: Comparison) -> Headline:
+    """Return the headline of a study: means over its seeds, and differences as in its verdicts.
+
+    `best_gain` and `gain/METHOD` are differences in balanced accuracy from plain training with the same criterion;
+    `balanced_accuracy/METHOD`, `accuracy/METHOD` and `worst_recall/METHOD` include the teacher and the baseline stopped early.
+    """
+    question, answer = question_and_answer(comparison)
+    caveat = test_label_caveat(comparison.record)
+    table = verdict_table(comparison)
+    parts = [f"**{escape_markdown(question)}**", escape_markdown(answer), escape_markdown(caveat)]
+    parts += [render_markdown([table.without("p", "pairs")])] if table else []
+    means = {name: comparison.summary[f"{name}_mean"] for name in CHARTED if f"{name}_mean" in comparison.summary}
+    metrics = {f"{name}/{row}": value for name in means for row, value in _finite_items(means[name])}
+    return _with_gains(comparison.verdicts["difference"], metrics, "\n\n".join(part for part in parts if part))
+
+
+def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str]) -> Headline:
+    """Return the headline of a sweep: means over its studies, and one answer per study.
+
+    `rank/METHOD` is the average rank by balanced accuracy among the methods that every study has.
+
+    Args:
+        failures: messages of the studies that are incomplete, by their titles.
+    """
+    lines = []
+    for comparison in comparisons:
+        options, (_, answer) = comparison.record.options, question_and_answer(comparison)
+        lines.append(
+            f"* **{escape_markdown(f'{comparison.record.dataset}, {options.scenario}')}**: {escape_markdown(answer)}"
+        )
+    lines += [f"* **{escape_markdown(title)}**: incomplete: {escape_markdown(why)}" for title, why in failures.items()]
+    metrics: dict[str, float] = {"studies": len(comparisons), "failures": len(failures)}
+    gains = pd.Series(dtype=float)
+    if comparisons:
+        gains = pd.concat([each.verdicts["difference"].astype(float) for each in comparisons]).groupby(level=0).mean()
+        ranks = compare_studies(comparisons, HEADLINE).ranks["rank"]
+        metrics |= {f"rank/{method}": rank for method, rank in _finite_items(ranks)}
+    return _with_gains(gains, metrics, "\n".join(lines))
+
+
+def _with_gains(gains: "pd.Series[float]", metrics: dict[str, float], text: str) -> Headline:
+    """Return a headline with the gain of each method, and the largest of them."""
+    finite = gains.astype(float).dropna()
+    metrics |= {f"gain/{method}": gain for method, gain in _finite_items(finite)}
+    if not len(finite):
+        return Headline(metrics, text)
+    return Headline({**metrics, "best_gain": float(finite.max())}, text, str(finite.idxmax()))
+
+
+def _finite_items(values: "pd.Series[float]") -> list[tuple[str, float]]:
+    """Return the values that are known, by names that MLflow accepts and distinguishes."""
+    return with_distinct_names({str(name): float(value) for name, value in values.dropna().items()})
