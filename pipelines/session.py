@@ -24,6 +24,8 @@ from robustkd.study.plan import Progress as EpochProgress
 from robustkd.study.results import RunResult, read_document
 from robustkd.study.run_folder import is_finished, is_trained
 
+STAGES_WITH_METHODS = ("run", "distil", "evaluate")  # after which methods can be compared
+
 
 @contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
@@ -66,7 +68,7 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
             completed = True
         finally:
             tables = plan.folder / "comparison"
-            summarise = partial(read_headline, plan.folder)
+            summarise = partial(read_headline, plan.folder) if stage in STAGES_WITH_METHODS else lambda: None
             tracker.finish_study(tables if tables.exists() else None, failed=not completed, summarise=summarise)
 
 

@@ -38,7 +38,7 @@ def list_studies(experiment: str | None = None) -> dict[str, str]:
     with _store_errors(client):
         experiments = _find_experiments(client, experiment)
         newest: dict[str, str] = {}
-        for run in _search_parents(client, experiments, "tags.study LIKE '%'"):
+        for run in _search_parents(client, experiments):
             newest.setdefault(run.data.tags["study"], run.info.run_id)
     if not newest:
         place = f"experiment '{experiments[0].name}' in " if len(experiments) == 1 else ""
@@ -63,7 +63,7 @@ def load_record(run_id: str) -> "LoadedStudy":
     with _store_errors(client):
         study = _study_name(_get_run(client, run_id))
         # `mlflow run` and `robustkd run` log the same study to two experiments.
-        parents = _search_parents(client, _fetch_all(client.search_experiments), f"tags.study = '{study}'")
+        parents = _search_parents(client, _fetch_all(client.search_experiments), study)
     results, epochs = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="robustkd-") as folder:
@@ -127,9 +127,13 @@ def _study_name(run: "Run") -> str:
     raise UsageError(f"{run.info.run_id}: this run is not a study's, '{run.info.run_name}'{hint}")
 
 
-def _search_parents(client: "MlflowClient", experiments: "Sequence[Experiment]", filters: str) -> "list[Run]":
-    """Return the parent runs of studies, newest first."""
+def _search_parents(
+    client: "MlflowClient", experiments: "Sequence[Experiment]", study: str | None = None
+) -> "list[Run]":
+    """Return the parent runs of a study, or of all, newest first."""
     ids = [experiment.experiment_id for experiment in experiments]
+    named = "tags.study LIKE '%'" if study is None else f"tags.study = '{study}'"
+    filters = f"{named} AND tags.stage LIKE '%'"  # child runs have no stage
     runs = [run for run in _fetch_all(partial(client.search_runs, ids, filters)) if _is_parent(run)]
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id), reverse=True)
 

@@ -141,25 +141,24 @@ def test_a_stage_is_refused_without_the_networks_that_it_builds_on(tmp_path: Pat
         session.refuse_untrained(plan, list_runs(plan.options, False), "teacher")
 
 
-@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize(("stage", "failed"), [("prepare", False), ("run", True)])
 def test_a_session_closes_its_tracked_run_and_its_lock(
-    failed: bool, data: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, failed: bool, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Recorder()
     monkeypatch.setattr(tracking, "open_tracker", lambda *_, **__: tracker)
-    draft = draft_study(parse_options(study_arguments("prepare", data)))
-    with suppress(KeyError), session.open_session(draft, "prepare", sweep="two of them") as (plan, _):
+    draft = draft_study(parse_options(study_arguments(stage, data)))
+    with suppress(KeyError), session.open_session(draft, stage, sweep="two of them") as (plan, _):
         assert (plan.folder / "study.json").exists()
         with pytest.raises(UsageError, match="another command is at work"), session.study_lock(plan.folder):
             pass
         if failed:
             raise KeyError
     start, end = tracker.calls
-    assert start[:2] == ("start_study", f"{plan.folder.name} (prepare)")
-    assert dict(start[2:])["tags"] == {"stage": "prepare", "study": plan.folder.name, "sweep": "two of them"}
+    assert start[:2] == ("start_study", plan.folder.name if stage == "run" else f"{plan.folder.name} (prepare)")
+    assert dict(start[2:])["tags"] == {"stage": stage, "study": plan.folder.name, "sweep": "two of them"}
     assert end[:3] == ("finish_study", None, ("failed", failed))
-    (name, summarise), folder = end[3], ("folder", plan.folder)
-    assert (name, summarise()) == ("summarise", headline.read_headline(plan.folder))
-    assert folder in start
+    assert dict(end[2:])["summarise"]() == (None if stage == "prepare" else headline.read_headline(plan.folder))
+    assert ("folder", plan.folder) in start
     with session.study_lock(plan.folder):
         pass

@@ -66,7 +66,7 @@ def list_parents(experiment: str) -> list[str]:
     """The parent runs of an experiment, oldest first."""
     client = MlflowClient()
     where = client.get_experiment_by_name(experiment).experiment_id
-    runs = client.search_runs([where], "tags.study LIKE '%'", order_by=["start_time ASC"])
+    runs = client.search_runs([where], "tags.stage LIKE '%'", order_by=["start_time ASC"])
     return [run.info.run_id for run in runs]
 
 
