@@ -57,6 +57,8 @@ class Method(nn.Module, ABC):
     views: Sequence[str] = ()
     # Whether the method is defined for mixtures of two samples: it uses labels through criteria only, and no memory of rows.
     supports_mixing: bool = True
+    # Whether its logits are free of the class prior, so that logit adjustment after training would be a second one.
+    removes_prior: ClassVar[bool] = False
     # Raised by every change of the method that changes what it learns: its runs are then trained again.
     version: ClassVar[int] = 1
     # Whether it uses knowledge that a user would not have, such as true labels: always, or where one of these hyperparameters

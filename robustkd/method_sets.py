@@ -20,10 +20,10 @@ ROBUST = (
 )
 BALANCED = (
     *("baseline", "baseline+balanced", "baseline+logit_adjust", "baseline+class_balanced", "baseline+focal"),
-    "baseline+ldam(drw=true)",
+    *("baseline+ldam(drw=true)", "crt", "tau_norm", "dive"),
 )
 # Registered methods that are not distillation.
-_NOT_DISTILLATION = {*CONTROLS, *ROBUST, *BALANCED, "smooth"} - {"self_kd"}
+_NOT_DISTILLATION = {*CONTROLS, *ROBUST, *BALANCED, "smooth"} - {"self_kd", "dive"}
 
 SETS = ("all", "kd", "robust", "balanced", "controls")
 

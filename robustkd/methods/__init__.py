@@ -58,6 +58,9 @@ METHODS = Registry(
         "co_teaching": Entry(
             "co_teaching:CoTeaching", "two networks select samples with small losses for each other (arXiv 1804.06872)"
         ),
+        "crt": Entry("crt:CRT", "a new classifier of the trained features, by balanced sampling (arXiv 1910.09217)"),
+        "tau_norm": Entry("tau_norm:TauNorm", "plain training with a normalised classifier (arXiv 1910.09217)"),
+        "dive": Entry("dive:DiVE", "balanced softmax and the flattened predictions of a teacher (arXiv 2103.15042)"),
         "smooth": Entry(
             "smooth:Smooth", "plain training with label smoothing or a consistency loss; used by --smooth-teacher"
         ),

@@ -116,7 +116,7 @@ def evaluate(
         evaluation_version=evaluation_version(data.test.sources[0]),
         **_test_fields(nets),
         fit=fit,
-        auxiliary=_evaluate_auxiliary(auxiliary or {}, nets["last"].logits, spec, data, groups),
+        auxiliary=_evaluate_auxiliary(auxiliary or {}, nets["last"].logits, spec, settings, data, groups),
         agreement=teacher_agreement(spec, predictions, teacher, data, device),
         predictions={rows: pack_classes(classes) for rows, classes in predictions.items()},
         cost=measure_cost(net, data.test, spec, settings, training, teacher),
@@ -134,22 +134,23 @@ def _test_fields(nets: Mapping[str, _TestMetrics]) -> dict[str, Any]:
 
 
 def _evaluate_auxiliary(
-    auxiliary: Arrays, logits: NDArray[np.float32], spec: Run, data: Splits, groups: ClassGroups
+    auxiliary: Arrays, logits: NDArray[np.float32], spec: Run, settings: Settings, data: Splits, groups: ClassGroups
 ) -> dict[str, NetMetrics]:
     test = data.test
     return {
         name: net_metrics.evaluate_predictions(test.labels, each, test.classes, groups)
-        for name, each in {**auxiliary, **adjusted_logits(logits, spec, data.train)}.items()
+        for name, each in {**auxiliary, **adjusted_logits(logits, spec, settings, data.train)}.items()
     }
 
 
-def adjusted_logits(logits: NDArray[np.float32], spec: Run, train: View) -> Arrays:
+def adjusted_logits(logits: NDArray[np.float32], spec: Run, settings: Settings, train: View) -> Arrays:
     """Return a network's logits after logit adjustment, by the name of their row.
 
     Returns:
-        Nothing where classes have similar sizes, or where the criterion has removed the class prior already.
+        Nothing where classes have similar sizes, or where method, criterion or sampling have removed the class prior already.
     """
-    removed = getattr(spec.method.criterion.load(), "removes_prior", False)
+    parts = (spec.method.method, spec.method.criterion)
+    removed = settings.sampling != "natural" or any(getattr(part.load(), "removes_prior", False) for part in parts)
     return {} if removed or not are_uneven(train.counts) else {LOGIT_ADJUSTED: adjust_logits(logits, train.counts)}
 
 

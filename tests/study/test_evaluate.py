@@ -71,6 +71,10 @@ def test_where_classes_differ_in_size_the_logits_are_adjusted_after_training(dat
     assert counts.max() >= 2 * counts.min()
     (balanced,) = evaluate_untrained(plan, Run("student", MethodSpec.parse("hinton+balanced"), 0))
     assert balanced.auxiliary == {}, "its logits are free of the class prior"
+    logits, resampled = np.zeros((1, 3), np.float32), replace(plan.settings, sampling="sqrt")
+    assert evaluate.adjusted_logits(logits, PLAIN, plan.settings, shown.train)
+    assert not evaluate.adjusted_logits(logits, PLAIN, resampled, shown.train)
+    assert not evaluate.adjusted_logits(logits, Run("student", MethodSpec.parse("crt"), 0), plan.settings, shown.train)
     for run, result in zip((PLAIN, TEACHER), made, strict=True):
         assert list(result.auxiliary) == ["logit-adjusted"]
         with np.load(plan.run_folder(run) / "test-last.npz") as saved:
