@@ -29,7 +29,7 @@ def tau_normalise(weight: Tensor, tau: float) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.0000, 1.0000]])
     """
-    return weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12) ** tau
+    return weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12).pow(tau)
 
 
 class TauNorm(Method):
