@@ -44,7 +44,6 @@ def make_thumbnail(source: Source, row: int) -> Thumbnail:
 def _decode_larger(source: Source, row: int) -> NDArray[np.uint8] | None:
     if source.files is None:
         return None
-    Image.init()  # Pillow registers its formats only then, and decode_image asks for them by name
     path = Path(source.name.partition(":")[2]).expanduser()
     try:
         folder = path if path.is_dir() else path.parent

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.data.copies import find_constant_images
-from robustkd.data.decode import FORMATS
 from robustkd.data.duplicates import DuplicatePairs
+from robustkd.data.image_formats import open_image
 from robustkd.data.leaks import find_near_copies, near_copies_in_test
 from robustkd.data.splits import SplitRows, has_published_test
 from robustkd.data.view import PARTS, Labels, Source
@@ -342,11 +342,9 @@ def _read_sizes(root: Path, files: Sequence[str]) -> Iterator[tuple[str, tuple[i
     """Yield the width and height of each existing file once."""
     from PIL import Image
 
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
     for file in dict.fromkeys(files):
         try:
-            with Image.open(root / file, formats=formats) as opened:
+            with open_image(root / file) as opened:
                 yield file, opened.size
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue  # held by a table as bytes, or unreadable, which is reported separately

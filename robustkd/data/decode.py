@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from robustkd.data.image_formats import load_formats, open_image
 from robustkd.data.resize import Pixels, fit_image
 from robustkd.data.value_range import (
     SIXTEEN_BITS,
@@ -23,13 +24,11 @@ from robustkd.data.value_range import (
 )
 from robustkd.errors import UsageError
 
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
-
 FILES_PER_TASK = 32  # a future for each of a million files would cost more than decoding small images does
 
-# Formats that are decoded, whatever the file's name. Pillow knows more, but some of them (EPS) start other programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+# A phone's JPEG may contain a second view of the same scene (MPO), and its HEIC file one image that is the primary one. In
+# other formats a second image is ambiguous.
+FORMATS_WITH_A_PRIMARY_IMAGE = ("MPO", "HEIF")
 
 
 class DecodedFiles(NamedTuple):
@@ -66,10 +65,8 @@ def decode_image(
 
     if isinstance(file, Path) and file.exists() and not file.is_file():
         raise ValueError("not a regular file")  # opening a pipe would block
-    Image.init()  # loads all formats, on the first call only
-    with _open_image(file) as opened:
-        # A phone's JPEG may contain a second view of the same scene (MPO); in other formats a second image is ambiguous.
-        if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
+    with open_image(file) as opened:
+        if opened.format not in FORMATS_WITH_A_PRIMARY_IMAGE and getattr(opened, "n_frames", 1) > 1:
             raise ValueError("it contains more than one image")
         packing = packing_of(opened)
         opened.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at a fraction of its size
@@ -77,20 +74,13 @@ def decode_image(
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(scale_values(np.asarray(image), value_range))
     elif packing is not None:
-        with _open_image(file) as opened:
+        with open_image(file) as opened:
             select_lower_bytes(opened, packing)
             image = join_bytes(image, ImageOps.exif_transpose(opened), packing, value_range)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     return fit_image(image, (channels, size, size))
-
-
-def _open_image(file: Path | BytesIO) -> "ImageFile":
-    """Open an image of the formats that are decoded."""
-    from PIL import Image
-
-    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def decode_files(
@@ -131,11 +121,10 @@ def _decode_rows(
     value_range: ValueRange | None,
 ) -> dict[int, Exception]:
     """Decode some of the files into their rows, in parallel; return the errors of those that cannot be read."""
-    from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
-    Image.init()  # before the threads start, which would otherwise race to load the formats
+    load_formats()  # before the threads start, which would otherwise race to load the formats
 
     def decode_task(start: int) -> dict[int, Exception]:
         errors: dict[int, Exception] = {}
