@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+PIECE_BYTES = 1 << 24
+
 
 def digest(*arrays: NDArray[np.generic], text: str = "") -> str:
     """Return a digest of arrays and a text as 16 hexadecimal digits."""
     state = hashlib.blake2b(text.encode(), digest_size=8)
     for array in arrays:
         state.update(str((array.shape, array.dtype.str)).encode())
-        for start in range(0, len(array), 65536):  # in pieces, so that a memory-mapped array is not loaded whole
-            state.update(np.ascontiguousarray(array[start : start + 65536]).view(np.uint8).data)
+        rows = max(1, PIECE_BYTES // max(1, array[:1].nbytes))  # so that a memory-mapped array is not loaded whole
+        for start in range(0, len(array), rows):
+            state.update(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
     return state.hexdigest()
 
 

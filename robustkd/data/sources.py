@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robustkd.data import arrow_tables
-from robustkd.data.arrays import from_arrays, load_npz, save_npz, to_channels_first
+from robustkd.data.arrays import from_arrays, load_npz, save_npz
 from robustkd.data.decode import decode_files, describe_error, raise_if_unreadable
 from robustkd.data.folders import ImageFile, list_folder, read_class_names
 from robustkd.data.image_cache import decode_with_cache
@@ -132,7 +132,7 @@ def _load_by_kind(name: str, data_dir: str | None, download: bool, options: Read
     if kind in _TABLE_LOADERS and path:
         return _TABLE_LOADERS[kind](name, Path(path).expanduser(), options)
     if kind == "npz" and path:
-        return load_npz(name, Path(path).expanduser(), options.every_class_trained)
+        return load_npz(name, Path(path).expanduser(), options)
     guess = _guess_kind(Path(name).expanduser())
     hint = (
         f" (did you mean '{guess}:{name}'?)"
@@ -241,7 +241,7 @@ def _load_torchvision(name: str, root: Path, download: bool) -> Source:
         raise UsageError(
             f"dataset '{name}' cannot be {'downloaded to or ' * download}read from {path} ({describe_error(error)}){hint}"
         ) from error
-    images = np.concatenate([to_channels_first(np.asarray(half.data)) for half in halves])
+    images = np.concatenate([_to_channels_first(np.asarray(half.data)) for half in halves])
     labels = [np.asarray(half.targets if hasattr(half, "targets") else half.labels, np.int64) for half in halves]
     parts = np.repeat(["train", "test"], [len(half) for half in labels])
     truth = np.concatenate(labels)
@@ -249,6 +249,13 @@ def _load_torchvision(name: str, root: Path, download: bool) -> Source:
         raise UsageError(f"dataset '{name}' in {path} is damaged: {len(images)} images but {len(truth)} labels")
     classes = tuple("0123456789") if dataset.digits else tuple(halves[0].classes)
     return Annotations(truth, classes, truth, parts).to_source(name, images, flips=dataset.flips)
+
+
+def _to_channels_first(images: Pixels) -> Pixels:
+    """Convert (N, H, W) or (N, H, W, C) to (N, C, H, W); images that are channels-first already are unchanged."""
+    if images.ndim == 3:
+        return images[:, None]
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if images.shape[-1] in (1, 3) else images
 
 
 def _load_train_and_test(loader: Any, root: Path, path: Path, download: bool) -> list[Any]:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustkd.data import arrays as arrays_module
+from robustkd.data import npz_file
 from robustkd.data.arrays import from_arrays, save_npz
 from robustkd.data.sources import load_dataset
 from robustkd.data.splits import split_source
@@ -71,11 +73,13 @@ def test_npz_class_names(arrays):
         ({"X": None, "y": None, "Z": np.zeros(1)}, ("no X and no y", "it has: Z")),
         ({"X_test": np.zeros((1, 4, 4, 3), np.uint8)}, ("no y_test",)),
         ({"y_test": np.zeros(1, int)}, ("no X_test",)),
-        ({"X": np.zeros((6, 4, 4, 3))}, ("X is float64", "uint8 from 0 to 255")),
-        ({"X": np.zeros((6, 3, 4, 4), np.uint8)}, ("X has shape (6, 3, 4, 4)", "(N, H, W, 1 or 3)")),
+        ({"X": np.full((6, 4, 4, 3), -1.0)}, ("X: float64 from -1 to -1", "from 0 to 1 or from 0 to 255")),
+        ({"X": np.zeros((6, 4, 4, 4), np.uint8)}, ("X has shape (6, 4, 4, 4)", "with C of 1 or 3")),
         ({"X": np.zeros((0, 4, 4), np.uint8)}, ("X has shape (0, 4, 4)",)),
         ({"y": np.arange(5)}, ("y has shape (5,)", "(6,)")),
-        ({"y": np.arange(6.0)}, ("y is float64", "integers")),
+        ({"y": np.arange(6) / 2}, ("y is float64", "integers")),
+        ({"y": np.ones((6, 2), int)}, ("y has shape (6, 2)", "a single 1 in each row")),
+        ({"x_train": np.zeros((6, 4, 4), np.uint8)}, ("the arrays 'X' and 'x_train' could each be X",)),
         ({"y": np.zeros(6, int)}, ("y is '0' in all rows", "two classes")),
         ({"y": np.array(["cat"] * 6, object)}, ("not a file of plain arrays", "pickle")),
         ({"group": np.arange(4)}, ("group has shape (4,)",)),
@@ -148,7 +152,7 @@ def test_a_split_for_every_row(arrays):
         ),
         ({"y": np.array(["cat", "", "dog"] * 2)}, ("row 1 has no y",)),
         ({"classes": np.array(["a"] * 10)}, ("classes contains the name 'a' twice",)),
-        ({"Clean": np.arange(6)}, ("an array 'Clean' (did you mean 'clean'?)",)),
+        ({"Clean": np.arange(6)}, ("Clean '0' is not among the labels",)),
     ],
 )
 def test_invalid_annotations_are_refused(arrays, others, expected):
@@ -160,7 +164,7 @@ def test_errors_name_the_parameters_of_from_arrays():
     assert from_arrays(images, labels).classes == ("a", "b")
     test = (images, np.array([1, 0, 1, 0]))
     for create, expected in (
-        (lambda: from_arrays(images / 2, labels), "arrays: images is float64"),
+        (lambda: from_arrays(images - 0.5, labels), "arrays: images: float64 from -0.5 to -0.5"),
         (lambda: from_arrays(images, labels[:3]), r"arrays: labels has shape \(3,\)"),
         (lambda: from_arrays(images, labels, groups=[1]), "arrays: groups has shape"),
         (
@@ -228,3 +232,138 @@ def test_labels_beyond_int64_or_utf8_are_refused(tmp_path):
         with pytest.raises(UsageError) as caught:
             from_arrays(images, labels)
         assert expected in str(caught.value)
+
+
+# Arrays as others save them
+
+
+def as_saved_elsewhere():
+    """The arrays of the plain data set with a validation and a test part, in X, y, X_val, ...."""
+    rng = np.random.default_rng(0)
+    content = {}
+    for suffix, count in (("", 6), ("_val", 4), ("_test", 2)):
+        content[f"X{suffix}"] = rng.integers(0, 256, (count, 4, 5, 3), dtype=np.uint8)
+        content[f"y{suffix}"] = np.arange(count) % 2
+    return content
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("x_{}", "y_{}"),
+        ("X_{}", "Y_{}"),
+        ("{}_images", "{}_labels"),
+        ("{}X", "{}y"),
+        ("images_{}", "targets_{}"),
+        ("{}_data", "{}_target"),
+    ],
+)
+def test_common_names_are_recognised_and_said(tmp_path, images, labels):
+    content = as_saved_elsewhere()
+    np.savez(tmp_path / "own.npz", **content)
+    renamed = {}
+    for suffix, part in (("", "train"), ("_val", "val"), ("_test", "test")):
+        renamed[images.format(part)] = content[f"X{suffix}"]
+        renamed[labels.format(part)] = content[f"y{suffix}"]
+    np.savez(tmp_path / "other.npz", **renamed)
+    own, other = (load_dataset(f"npz:{tmp_path / name}.npz") for name in ("own", "other"))
+    assert own.parts.tolist() == ["train"] * 6 + ["val"] * 4 + ["test"] * 2
+    assert other.fingerprint == own.fingerprint
+    assert own.notes == ()
+    assert other.notes[0].startswith("read ")
+    assert f"{images.format('train')} as X" in other.notes[0]
+
+
+def test_medmnist_and_its_unmarked_relatives(tmp_path):
+    content = as_saved_elsewhere()
+    own = from_arrays(content["X"], content["y"], test=(content["X_test"], content["y_test"]))
+    (tmp_path / "d").mkdir()
+    for number, (change, said) in enumerate(
+        (
+            ({"y": content["y"][:, None], "y_test": content["y_test"][:, None]}, "taken as (6,)"),
+            ({"y": np.eye(2)[content["y"]]}, "the class is the column of the 1"),
+            ({"y": content["y"].astype(np.float32)}, "float32 taken as integers"),
+            ({k: content[k].transpose(0, 3, 1, 2) for k in ("X", "X_test")}, "channels first"),
+            ({k: content[k] / 255 for k in ("X", "X_test")}, "float64 taken as 0 to 1"),
+            ({k: (content[k] / 255).astype(np.float32) for k in ("X", "X_test")}, "float32 taken as 0 to 1"),
+            ({k: content[k].astype(np.float64) for k in ("X", "X_test")}, "float64 taken as 0 to 255"),
+            ({k: content[k].astype(np.int64) for k in ("X", "X_test")}, "int64 taken as 0 to 255"),
+        )
+    ):
+        arrays = {key: array for key, array in {**content, **change}.items() if not key.endswith("_val")}
+        np.savez(tmp_path / f"{number}.npz", **arrays)
+        source = load_dataset(f"npz:{tmp_path / str(number)}.npz")
+        assert source.fingerprint == own.fingerprint, said
+        assert any(said in note for note in source.notes), source.notes
+
+
+def test_positional_arrays(tmp_path):
+    content = as_saved_elsewhere()
+    np.savez(tmp_path / "a.npz", content["X"], content["y"])
+    assert load_dataset(f"npz:{tmp_path / 'a.npz'}").notes == ("read arr_0 as X, arr_1 as y",)
+    np.savez(tmp_path / "a.npz", content["X"], content["y"], content["X_test"], content["y_test"])
+    assert_refused(f"npz:{tmp_path / 'a.npz'}", "has no X and no y; it has: arr_0, arr_1, arr_2, arr_3")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"X_test": np.zeros((2, 4, 5, 3))}, "X_test is float64, but X is uint8"),
+        ({"X_test": np.zeros((2, 3, 4, 5), np.uint8)}, "X and X_test differ in where the channels are"),
+        ({"X": np.full((6, 4, 5, 3), 1000, np.uint16), "X_test": np.zeros((2, 4, 5, 3), np.uint16)}, "from 0 to 1000"),
+        (
+            {k: np.full((n, 4, 5), np.nan) for k, n in (("X", 6), ("X_test", 2))},
+            "X contains values that are not finite",
+        ),
+        ({k: np.full((n, 4, 5), 1.25) for k, n in (("X", 6), ("X_test", 2))}, "from 1.25 to 1.25"),
+        ({"X": np.full((6, 4, 5), "a"), "X_test": np.full((2, 4, 5), "a")}, "X is <U1, but must be integers"),
+        ({"label_test": np.zeros(2)}, "could each be y_test"),
+    ],
+)
+def test_arrays_that_could_mean_several_things_are_refused(tmp_path, change, expected):
+    content = {key: array for key, array in {**as_saved_elsewhere(), **change}.items() if not key.endswith("_val")}
+    np.savez(tmp_path / "a.npz", **content)
+    assert_refused(f"npz:{tmp_path / 'a.npz'}", expected)
+
+
+# Files larger than memory
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("kind", ["one", "parts", "floats", "channels"])
+def test_large_arrays_are_mapped_with_the_same_content(tmp_path, monkeypatch, save, kind):
+    content = as_saved_elsewhere()
+    if kind != "parts":
+        content = {key: content[key] for key in ("X", "y")}
+    content |= {"floats": {"X": content["X"] / 255}, "channels": {"X": content["X"].transpose(0, 3, 1, 2)}}.get(
+        kind, {}
+    )
+    save(tmp_path / "a.npz", **content)
+    name, options = f"npz:{tmp_path / 'a.npz'}", {"cache_dir": tmp_path / "cache"}
+    small = load_dataset(name, **options)
+    assert not isinstance(small.images, np.memmap)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(arrays_module, "MAP_BYTES", 200)
+    monkeypatch.setattr(npz_file, "MAP_BYTES", 200)
+    large, again = load_dataset(name, **options), load_dataset(name, **options)
+    for source in (large, again):
+        assert isinstance(source.images, np.memmap)
+        np.testing.assert_array_equal(source.images, small.images)
+        assert (source.fingerprint, source.notes, source.classes) == (small.fingerprint, small.notes, small.classes)
+    direct = kind in ("one", "channels") and save is np.savez
+    assert (tmp_path / "cache").exists() == (not direct)
+    assert len(list((tmp_path / "cache").glob("*"))) == (0 if direct else 2)  # nothing unpacked is left
+
+
+def test_a_damaged_cache_of_large_arrays_is_written_again(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", **as_saved_elsewhere())
+    monkeypatch.setattr(arrays_module, "MAP_BYTES", 200)
+    name, cache = f"npz:{tmp_path / 'a.npz'}", tmp_path / "cache"
+    before = load_dataset(name, cache_dir=cache)
+    pixels = np.array(before.images)  # the file that they are mapped from is damaged below
+    (images,), (record,) = cache.glob("*.npy"), cache.glob("*.json")
+    for file in (images, record):
+        for damage in (b"", file.read_bytes()[:100]):
+            file.write_bytes(damage)
+            assert load_dataset(name, cache_dir=cache).fingerprint == before.fingerprint
+            np.testing.assert_array_equal(load_dataset(name, cache_dir=cache).images, pixels)

@@ -1,0 +1,79 @@
+"""A cache of large arrays of images, converted once to uint8 (N, C, H, W) and memory-mapped."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from robustkd.data.image_cache import require_free_space, scratch_dir
+from robustkd.data.resize import Pixels
+from robustkd.hashing import digest
+
+PIXELS_VERSION = 1  # part of every key: increase it when conversion gives other pixels
+
+
+class ConvertedPixels(NamedTuple):
+    """Converted images, with the digest of their values, or an empty one if it is unknown, and notes on the conversion."""
+
+    images: Pixels
+    digest: str
+    notes: tuple[str, ...]
+
+
+def load_pixels(folder: Path, content: str) -> ConvertedPixels | None:
+    """Return the images in a cache folder, None if they are not there.
+
+    Args:
+        folder: the cache folder.
+        content: identifies the arrays that were converted.
+    """
+    images, record = _cache_files(folder, content)
+    try:
+        stored: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        pixels: Pixels = np.load(images, mmap_mode="r", allow_pickle=False)
+        return ConvertedPixels(pixels, str(stored["digest"]), tuple(stored["notes"]))
+    except (OSError, EOFError, ValueError, KeyError, TypeError):  # missing or damaged: converted again
+        return None
+
+
+def store_pixels(
+    folder: Path,
+    content: str,
+    shape: tuple[int, int, int, int],
+    convert: Callable[[Pixels], object],
+    notes: tuple[str, ...],
+) -> ConvertedPixels:
+    """Convert images into a cache folder.
+
+    Args:
+        folder: the cache folder.
+        content: identifies the arrays that are converted.
+        shape: (N, C, H, W).
+        convert: fills an array of this shape.
+        notes: stored with the images.
+
+    Raises:
+        UsageError: the folder is full or not writable.
+    """
+    images, record = _cache_files(folder, content)
+    with scratch_dir(folder) as scratch:
+        require_free_space(f"converting {shape[0]} images", folder, int(np.prod(shape)))
+        pixels = open_memmap(Path(scratch, "pixels.npy"), "w+", np.uint8, shape)
+        convert(pixels)
+        pixels.flush()
+        text = json.dumps({"digest": digest(pixels), "notes": notes}, indent=1)
+        Path(scratch, "record.json").write_text(text, encoding="utf-8")
+        del pixels  # some systems cannot move a mapped file
+        Path(scratch, "pixels.npy").replace(images)
+        Path(scratch, "record.json").replace(record)  # last, since it makes the cache valid
+    stored = load_pixels(folder, content)
+    assert stored is not None
+    return stored
+
+
+def _cache_files(folder: Path, content: str) -> tuple[Path, Path]:
+    key = digest(text=f"{PIXELS_VERSION} {content}")
+    return folder / f"{key}.npy", folder / f"{key}.json"
