@@ -34,7 +34,7 @@ def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False) -> CsvR
         UsageError: the file is missing, empty or not UTF-8, a quote is not closed, or a line has more or fewer values than
             the first.
     """
-    text = _read_text(context, path)
+    text = _decode_text(context, path)
     # Separators within quoted names do not count.
     first = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
@@ -59,7 +59,7 @@ def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False) -> CsvR
     return CsvRows(rows, line_numbers)
 
 
-def _read_text(context: str, path: Path) -> str:
+def _decode_text(context: str, path: Path) -> str:
     try:
         return require_file(context, path).read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -106,7 +106,7 @@ class TableColumns(NamedTuple):
         )
 
 
-def read_columns(name: str, table: RawTable, options: ColumnOptions, *, labelled: bool = True) -> TableColumns:
+def select_columns(name: str, table: RawTable, options: ColumnOptions, *, labelled: bool = True) -> TableColumns:
     """Read the columns of a table by their roles.
 
     Args:

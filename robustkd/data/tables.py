@@ -21,7 +21,7 @@ from robustkd.data.decode import raise_if_unreadable
 from robustkd.data.image_cache import decode_with_cache
 from robustkd.data.labels import Annotations, encode_labels
 from robustkd.data.read_options import ColumnOptions, ReadOptions
-from robustkd.data.table_columns import RawTable, TableColumns, read_columns
+from robustkd.data.table_columns import RawTable, TableColumns, select_columns
 from robustkd.data.table_paths import PathResolver
 from robustkd.data.view import Source
 from robustkd.errors import UsageError
@@ -118,7 +118,7 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
     Raises:
         UsageError: a column is missing or contains an invalid value, or an image cannot be read.
     """
-    columns = read_columns(name, raw, options.columns)
+    columns = select_columns(name, raw, options.columns)
     raw, columns = _drop_unlabelled_rows(raw, columns)
     annotations = _encode_columns(name, raw, columns, options.every_class_trained)
     root, files, contents = list_table_images(name, raw, columns.image, options.root)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from robustkd.data.read_options import ColumnOptions
-from robustkd.data.table_columns import RawTable, TableColumns, read_columns
+from robustkd.data.table_columns import RawTable, TableColumns, select_columns
 from robustkd.data.view import PART_ALIASES
 from robustkd.errors import UsageError
 
@@ -15,7 +15,7 @@ from robustkd.errors import UsageError
 def read(options: ColumnOptions = ColumnOptions(), **columns: list[Any]) -> TableColumns:  # noqa: B008
     """Read a table of the columns, which are lists of equal length."""
     header = list(columns)
-    return read_columns("toy", RawTable(header, columns.__getitem__, header, Path()), options)
+    return select_columns("toy", RawTable(header, columns.__getitem__, header, Path()), options)
 
 
 IMAGES = ["a.png", "b.png", "c.png"]
