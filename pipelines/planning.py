@@ -6,7 +6,6 @@ decides its results, so that commands with the same options find the same study.
 
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -21,6 +20,7 @@ import scenarios
 from pipelines import tracking
 from pipelines.console import console
 from pipelines.data_summary import split_data
+from pipelines.folder_names import legal_folder_name, short_dataset_name
 from robustkd.data import manifest
 from robustkd.data.manifest import Splits
 from robustkd.data.mixing import parse_mixing
@@ -284,9 +284,9 @@ def print_class_orders(plan: Plan, source: Source) -> None:
 
 def folder_name(options: StudyOptions, decisive: Mapping[str, Any]) -> str:
     """Return a recognisable name with a digest of what decides the results."""
-    name = options.name or f"{Path(options.dataset.partition(':')[2] or options.dataset).stem}-{options.scenario}"
+    name = options.name or f"{short_dataset_name(options.dataset)}-{options.scenario}"
     short = digest(text=json.dumps(decisive, sort_keys=True, default=str))[:8]
-    return f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"
+    return f"{legal_folder_name(name) or 'study'}-{short}"
 
 
 def find_teacher(text: str) -> Path | None:

@@ -107,13 +107,16 @@ LAW = {
     "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
     "pipelines.scenario_effect": "data scenarios",
     "pipelines.exporters": "robustkd",
+    "pipelines.folder_names": "",
     "pipelines.data_summary": "data study.options pipelines.console",
-    "pipelines.planning": "robustkd scenarios pipelines.console pipelines.data_summary pipelines.tracking",
+    "pipelines.planning": (
+        "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.tracking"
+    ),
     "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
-        " pipelines.data_summary pipelines.planning pipelines.session pipelines.auditing pipelines.scenario_effect"
-        " pipelines.exporters"
+        " pipelines.data_summary pipelines.folder_names pipelines.planning pipelines.session pipelines.auditing"
+        " pipelines.scenario_effect pipelines.exporters"
     ),
     "pipelines.api": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"

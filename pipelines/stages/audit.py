@@ -10,7 +10,6 @@ OUT/NAME-DIGEST/fold-0.npz        probabilities, reused by an audit with the sam
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from pipelines.auditing.summary import print_findings
 from pipelines.cli_options import AuditOptions
 from pipelines.console import console
 from pipelines.data_summary import split_data
+from pipelines.folder_names import legal_folder_name, short_dataset_name
 from robustkd.data import manifest
 from robustkd.data.view import Labels, Source, View, concat
 from robustkd.hashing import digest
@@ -131,7 +131,7 @@ def plan_audit(options: AuditOptions, source: Source) -> AuditPlan:
 
 def audit_name(options: AuditOptions, config: out_of_fold.TrainingConfig, view: View, fold: Labels, test: View) -> str:
     """Return a recognisable name with a digest of all that decides the probabilities."""
-    name = Path(options.dataset.partition(":")[2] or options.dataset).stem
+    name = short_dataset_name(options.dataset)
     name += "" if options.scenario == "clean" else f"-{options.scenario}"
     decisive = {
         **asdict(config),
@@ -141,7 +141,7 @@ def audit_name(options: AuditOptions, config: out_of_fold.TrainingConfig, view: 
         "plugins": plugin_digests(options.plug),
     }
     short = digest(text=json.dumps(decisive, sort_keys=True))[:8]
-    return f"{re.sub(r'[^A-Za-z0-9.+=_-]+', '-', name).strip('-')}-{short}"
+    return f"{legal_folder_name(name) or 'audit'}-{short}"
 
 
 @contextmanager

@@ -12,7 +12,6 @@ OUT/sweep-NAME/sweep.json     the options, the studies' folders, what failed
 """
 
 import json
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ import robustkd
 from pipelines import planning, session, tracking
 from pipelines.cli_options import SweepOptions
 from pipelines.console import console
+from pipelines.folder_names import legal_folder_name
 from pipelines.report import sweep_report
 from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
 from pipelines.report.charts.output import save_figure
@@ -100,7 +100,7 @@ def find_sweep_folder(out: Path, name: str) -> Path:
     Raises:
         robustkd.errors.UsageError: the folder exists and is not a sweep's.
     """
-    legal = re.sub(r"[^A-Za-z0-9.+=_-]+", "-", name).strip("-") or digest(text=name)[:8]
+    legal = legal_folder_name(name) or digest(text=name)[:8]
     folder = out / f"sweep-{legal}"
     if folder.exists() and not (folder / "sweep.json").is_file():
         raise errors.UsageError(f"--name {name}: {folder} exists already and is not a sweep; choose another name")
