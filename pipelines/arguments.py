@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import yaml
 from cyclopts import CycloptsError
 from pydantic import ValidationError
 
 from pipelines.cli_options import AuditOptions, SweepOptions
 from robustkd.errors import UsageError, describe_validation_error, did_you_mean
 from robustkd.study.options import StudyOptions
+from robustkd.yaml_file import read_yaml
+
+UNSET = ("", "~", "null", "Null", "NULL")  # values of YAML that leave an option at its default
 
 
 def join_flag_values(arguments: list[str]) -> list[str]:
@@ -53,9 +54,11 @@ def add_config_options(arguments: list[str]) -> list[str]:
         option = str(key).replace("-", "_")
         if option not in allowed:
             raise UsageError(f"--config {paths[0]}: there is no option '{key}'{did_you_mean(option, allowed)}")
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        if option not in given and value is not None:
-            additions.append(f"--{option}={text.lower() if isinstance(value, bool) else text}")
+        if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(part, str) for part in value)):
+            raise UsageError(f"--config {paths[0]}: '{key}' should be one value, or a list of values")
+        text = ",".join(value) if isinstance(value, list) else value
+        if option not in given and text not in UNSET:
+            additions.append(f"--{option}={text.lower() if text.lower() in ('true', 'false') else text}")
     return [*arguments, *additions]
 
 
@@ -74,12 +77,7 @@ def read_config(path: str) -> Mapping[object, Any]:
     Raises:
         robustkd.errors.UsageError: the file cannot be read, is not YAML, or is not a mapping.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UsageError(f"--config {path}: it cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: this is not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(path, "--config") or {}
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: it should contain lines such as 'seeds: 5'")
     return content

@@ -364,5 +364,5 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         message, code = f"{error.filename or 'a file'}: {error.strerror or error}", 1
-    print(f"robustkd: {message}", file=sys.stderr)
+    print(f"robustkd: {errors.as_one_line(message)}", file=sys.stderr)
     sys.exit(code)

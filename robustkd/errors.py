@@ -36,6 +36,20 @@ def unknown_name(kind: str, name: str, known: Sequence[str], limit: int = 10) ->
     return f"there is no {kind} '{name}'{did_you_mean(name, known)}; there are: {', '.join(known[:limit])}{more}"
 
 
+def as_one_line(message: str, limit: int = 300) -> str:
+    """Return a message in one line of at most `limit` characters; the middle of a longer one is left out.
+
+    >>> as_one_line("a word\\n\\x1b[1m of " + 40 * "x", limit=30)
+    'a word [1m of xxxxx ... xxxxxx'
+    """
+    printable = "".join(letter if letter.isprintable() else " " for letter in message)
+    text = " ".join(printable.split())
+    if len(text) <= limit:
+        return text
+    end = limit // 5
+    return f"{text[: limit - end - 5]} ... {text[-end:]}"
+
+
 def describe_validation_error(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as "is VALUE but should be RULE"."""
     first = error.errors()[0]
@@ -65,3 +79,4 @@ def python_messages() -> Iterator[None]:
 def _with_parameter_names(text: str) -> str:
     """Replace options, except those of commands in backticks."""
     return re.sub(r"`[^`]*`|--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_") if found[1] else found[0], text)
+    return f"is {as_one_line(repr(first['input']), 80)} but {rule[:1].lower()}{rule[1:]}"

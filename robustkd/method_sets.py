@@ -1,11 +1,11 @@
 """Sets of methods by one name, such as `robust`, and lists of one's own in a YAML file. Names only: nothing is imported."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.specs import split_at
+from robustkd.yaml_file import read_yaml
 
 # What differs from the baseline in one respect, to tell where a gain comes from.
 CONTROLS = (
@@ -70,15 +70,7 @@ def read_method_list(text: str) -> str:
     """
     if not text.endswith((".yaml", ".yml")):
         return text
-    import yaml
-
-    path = Path(text)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--methods {text}: this file cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--methods {text}: this is not a YAML file ({' '.join(str(error).split())})") from None
+    content = read_yaml(text, "--methods")
     if not _is_list_of_text(content):
         raise UsageError(f'--methods {text}: this file should contain a list of methods, such as "- hinton+balanced"')
     return ",".join(content)

@@ -17,11 +17,13 @@ DEFAULT_CRITERION = "ce"
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A parsed method with its criterion. Equality and hash are those of the text.
+    """A parsed method with its criterion. Equality and hash are those of the text, which has one spelling.
 
     >>> spec = MethodSpec.parse("hinton(alpha=0.7)+balanced")
     >>> spec.method.name, spec.criterion.name
     ('hinton', 'balanced')
+    >>> MethodSpec.parse("smooth( labels = 0.10,consistency=1)+ce").text
+    'smooth(consistency=1, labels=0.1)'
     """
 
     text: str
@@ -38,12 +40,14 @@ class MethodSpec:
         method, *criteria = split_at(text, "+")
         if len(criteria) > 1:
             raise UsageError(f"method '{text}': it takes at most one criterion after a '+'")
-        return cls(text, METHODS.parse(method), CRITERIA.parse(criteria[0] if criteria else DEFAULT_CRITERION))
+        spec, criterion = METHODS.parse(method), CRITERIA.parse(criteria[0] if criteria else DEFAULT_CRITERION)
+        texts = [each.canonical for each in (spec, criterion)]
+        return cls("+".join(texts[:1] if texts[1] == DEFAULT_CRITERION else texts), spec, criterion)
 
     @property
     def criterion_text(self) -> str:
-        """The criterion as typed, or the default."""
-        return self.criterion.text
+        """The criterion in one spelling."""
+        return self.criterion.canonical
 
     def check(self) -> None:
         """Import method and criterion and validate their parameters.

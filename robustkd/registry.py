@@ -1,5 +1,6 @@
 """Registries: the names of one kind (methods, nets, ...), listed without importing what they refer to."""
 
+import difflib
 import importlib.util
 import inspect
 import re
@@ -13,8 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from robustkd.errors import UsageError, did_you_mean
-from robustkd.specs import Spec, parse_arguments, parse_value
+from robustkd.specs import MAX_LENGTH, Spec, parse_arguments, parse_value
 
+MAX_LISTED = 200  # characters of a list of names in an error message
 PLUGIN_TABLES = ("METHODS", "SCENARIOS", "MODELS", "CRITERIA", "VIEWS")  # dictionaries that a user's file may define
 
 
@@ -74,6 +76,10 @@ class Registry(Mapping[str, Entry]):
             UsageError: the text breaks the grammar, or the name is not in the registry.
         """
         text = text.strip()
+        if len(text) > MAX_LENGTH:
+            raise UsageError(
+                f"{self.kind} '{text[:40]}...' has {len(text)} characters; at most {MAX_LENGTH} are allowed"
+            )
         match = re.fullmatch(r"([A-Za-z_][\w:.-]*?)\s*(?:\((.*)\))?", text, re.DOTALL)
         if not match:
             raise UsageError(f"{self.kind} '{text}' is not of the form 'name', 'name0.4' or 'name(key=value)'")
@@ -88,14 +94,21 @@ class Registry(Mapping[str, Entry]):
                 entry, fields = self._find(name)
                 positional = (parse_value(first), *positional)
         if entry is None:
-            known = [example for name_, e in self._all().items() for example in (e.examples or (name_,))]
             name = typed if any("{" in name_ for name_ in self._all()) else name
-            listed = ", ".join(sorted(known))
-            raise UsageError(f"no {self.kind} is called '{name}'{did_you_mean(name, known)}; there are: {listed}")
+            raise UsageError(self._unknown_message(name))
         target = entry.target
         if name in (self._external or {}) and name not in self._own:
             target = target()  # type: ignore[operator]  # an entry point, loaded now
         return Spec(text, self.kind, name, target, self.package, entry.preset, positional, named, fields)
+
+    def _unknown_message(self, name: str) -> str:
+        """Return the message for a name that is not in the registry, with all names or, of many, the nearest."""
+        known = sorted(example for name_, e in self._all().items() for example in (e.examples or (name_,)))
+        listed = f"there are: {', '.join(known)}"
+        if len(listed) > MAX_LISTED:
+            nearest = difflib.get_close_matches(name, known, n=6, cutoff=0.0)
+            listed = f"the nearest of {len(known)} are: {', '.join(nearest)}"
+        return f"no {self.kind} is called '{name}'{did_you_mean(name, known)}; {listed}"
 
     def _find(self, name: str) -> tuple[Entry | None, dict[str, Any]]:
         table = self._own if name in self._own else self._all()

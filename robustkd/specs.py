@@ -7,7 +7,6 @@
 Nothing here imports what a name refers to: a name can be refused before torch is loaded.
 """
 
-import ast
 import importlib
 import inspect
 import re
@@ -17,6 +16,10 @@ from typing import Any, get_type_hints
 
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.types import validate
+
+MAX_LENGTH = 1000  # characters of a name with its parameters
+_NUMBER = re.compile(r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_CONSTANTS = {"True": True, "False": False, "None": None}
 
 
 def split_at(text: str, separator: str) -> list[str]:
@@ -60,6 +63,16 @@ class Spec:
     positional: tuple[Any, ...]
     named: Mapping[str, Any]
     fields: Mapping[str, Any]  # read from a template such as resnet{depth}
+
+    @property
+    def canonical(self) -> str:
+        """The text in one spelling: named parameters in alphabetical order, numbers in their shortest form.
+
+        Two texts that differ only in spaces, order or zeros are the same method, and share a row and a folder.
+        """
+        named = [f"{name}={_spell(value)}" for name, value in sorted(self.named.items())]
+        inside = ", ".join([*map(_spell, self.positional), *named])
+        return f"{self.name}({inside})" if inside else self.name
 
     def load(self) -> Any:
         """Import what the name refers to."""
@@ -140,8 +153,25 @@ def parse_arguments(kind: str, text: str, inside: str) -> tuple[tuple[Any, ...],
 
 
 def parse_value(text: str) -> Any:
-    """Parse a number, a quoted string, True and the like as Python does; anything else is a bare word."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    """Parse a number, a quoted string, True, False or None; anything else is a bare word.
+
+    >>> parse_value("4"), parse_value("-.5e-3"), parse_value("'4'"), parse_value("True"), parse_value("a/b.csv")
+    (4, -0.0005, '4', True, 'a/b.csv')
+    """
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    if not _NUMBER.fullmatch(text):
         return text
+    digits = text.replace("_", "")
+    return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
+
+
+def _spell(value: Any) -> str:
+    """Return the shortest text that `parse_value` parses as a value."""
+    if not isinstance(value, str):
+        return repr(value)
+    quote = "'" if '"' in value else '"'
+    is_plain = value and parse_value(value) == value and not re.search(r"[\s,()+='\"]", value)
+    return value if is_plain else f"{quote}{value}{quote}"

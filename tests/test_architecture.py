@@ -37,7 +37,8 @@ LAW = {
     "robustkd.small_loss": "types",
     "robustkd.method": "types criteria models",
     "robustkd.methods": "errors types registry attacks criteria models functional small_loss method",
-    "robustkd.method_sets": "errors specs methods",
+    "robustkd.yaml_file": "errors",
+    "robustkd.method_sets": "errors specs methods yaml_file",
     "robustkd.method_spec": "errors types specs criteria methods",
     "robustkd.plugins": "hashing specs registry criteria models methods data.paired_views",
     # Training: the engine knows no registry of methods
@@ -99,7 +100,7 @@ LAW = {
     "pipelines.console": "",
     "pipelines.locks": "errors hashing",
     "pipelines.cli_options": "errors types specs study.options",
-    "pipelines.arguments": "errors specs pipelines.cli_options study",
+    "pipelines.arguments": "errors specs yaml_file pipelines.cli_options study",
     "pipelines.listing": "robustkd scenarios pipelines.console",
     "pipelines.references": "",
     "pipelines.report": "robustkd pipelines.references",

@@ -38,7 +38,25 @@ def test_parameters_are_validated_by_check_and_not_by_parsing() -> None:
 
 
 def test_equality_and_hash_are_those_of_the_text() -> None:
-    assert len({MethodSpec.parse("hinton"), MethodSpec.parse("hinton"), MethodSpec.parse("hinton+ce")}) == 2
+    assert len({MethodSpec.parse(text) for text in ("hinton", "hinton+ce", " hinton( )", "hinton+mae")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "canonical"),
+    [
+        (
+            ["smooth(labels=0.1,consistency=1)", "smooth( consistency = 1 , labels=.10 )"],
+            "smooth(consistency=1, labels=0.1)",
+        ),
+        (["baseline", "baseline()", "baseline+ce", "baseline ()+ce()"], "baseline"),
+        (["hinton(0.7)+gce(q=5e-1)", "hinton0.7+gce(q=0.5)"], "hinton(0.7)+gce(q=0.5)"),
+        (["baseline+forward(matrix='a b.csv')"], 'baseline+forward(matrix="a b.csv")'),
+        (["baseline+forward(matrix=a-b.csv)"], "baseline+forward(matrix=a-b.csv)"),
+    ],
+)
+def test_a_method_has_one_spelling_which_parses_to_itself(texts: list[str], canonical: str) -> None:
+    assert {MethodSpec.parse(text).text for text in texts} == {canonical}
+    assert MethodSpec.parse(canonical).text == canonical
 
 
 def test_a_teacher_is_needed_by_methods_that_ask_for_one() -> None:

@@ -158,11 +158,19 @@ class StudyOptions(DataOptions):
 
     def method_specs(self) -> list[MethodSpec]:
         """Return the requested methods, each once; sets such as `all` are expanded."""
-        return [MethodSpec.parse(text) for text in expand_methods(self.methods)]
+        return list(self._requested_methods())
 
     def may_omit(self, spec: MethodSpec) -> bool:
         """Whether a method was requested only as part of a set, so that it may be left out where it cannot be built."""
-        return not expand_methods(self.methods).get(spec.text, True)
+        return not self._requested_methods().get(spec, True)
+
+    def _requested_methods(self) -> dict[MethodSpec, bool]:
+        """Return the requested methods, and whether each was named itself rather than by a set."""
+        requested: dict[MethodSpec, bool] = {}
+        for text, named in expand_methods(self.methods).items():
+            spec = MethodSpec.parse(text)
+            requested[spec] = requested.get(spec, False) or named
+        return requested
 
     def attack_texts(self) -> list[str]:
         """Return the requested attacks, each once."""
