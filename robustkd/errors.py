@@ -54,7 +54,7 @@ def describe_validation_error(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as "is VALUE but should be RULE"."""
     first = error.errors()[0]
     rule = first["msg"].replace("Input should be", "should be")
-    return f"is {first['input']!r} but {rule[:1].lower()}{rule[1:]}"
+    return f"is {as_one_line(repr(first['input']), 80)} but {rule[:1].lower()}{rule[1:]}"
 
 
 @contextmanager
@@ -79,4 +79,3 @@ def python_messages() -> Iterator[None]:
 def _with_parameter_names(text: str) -> str:
     """Replace options, except those of commands in backticks."""
     return re.sub(r"`[^`]*`|--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_") if found[1] else found[0], text)
-    return f"is {as_one_line(repr(first['input']), 80)} but {rule[:1].lower()}{rule[1:]}"
