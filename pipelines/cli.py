@@ -16,6 +16,7 @@ import robustkd
 import scenarios
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
 from pipelines.cli_options import AuditOptions, CheckOptions, StudySelection, SweepOptions
+from pipelines.console import replace_unprintable
 from pipelines.listing import print_registry
 from robustkd import errors, types
 from robustkd.criteria import CRITERIA
@@ -347,6 +348,7 @@ def check_options(options: StudyOptions) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the console script; exit with 0 on success, 1 on failure, 2 if the command cannot start."""
+    replace_unprintable()
     try:
         words = join_flag_values(sys.argv[1:] if arguments is None else arguments)
         app(add_config_options(words), exit_on_error=False, print_error=False, result_action="return_value")

@@ -1,8 +1,50 @@
-"""The console that commands print to."""
+"""The console that commands print to, and durations as they are printed there."""
 
+import codecs
 import sys
 
 from rich.console import Console
 
 # A log file has no width, but tables need one.
 console = Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 110)
+
+# What tables and sentences are set with, for consoles that lack it.
+_PLAIN = {**dict.fromkeys("─━╌–—−", "-"), **dict.fromkeys("│┃", "|"), **dict.fromkeys("┏┓┗┛┡┩└┘┌┐├┤┬┴┼╇╈", "+")}
+_PLAIN |= {"’": "'", "‘": "'", "“": '"', "”": '"', "…": "...", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->"}
+
+
+def replace_unprintable() -> None:
+    """Replace what the encoding of standard output lacks, such as class names under Windows' cp1252, instead of failing.
+
+    Standard error replaces such characters by default.
+    """
+    codecs.register_error("robustkd", _replace_characters)
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's stream takes any character
+        sys.stdout.reconfigure(errors="robustkd")
+
+
+def _replace_characters(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_PLAIN.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
+
+
+def is_printable(text: str) -> bool:
+    """Return whether standard output has all characters of a text."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration in seconds, minutes, hours or days.
+
+    >>> [format_duration(seconds) for seconds in (40, 600, 9000, 400_000)]
+    ['40 s', '10 min', '2.5 h', '4.6 days']
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli_options import CheckOptions
-from pipelines.console import console
+from pipelines.console import console, is_printable
 from pipelines.data_summary import summarise_unread
 from robustkd.data import checks, sources
 from robustkd.data.checks import SEVERITY_ORDER, ClassCounts, Finding, Severity
@@ -186,7 +186,8 @@ def _json_content(spec: str, check: DataCheck) -> dict[str, Any]:
 
 def _write_json(content: dict[str, Any]) -> None:
     """Write JSON to standard output."""
-    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    sys.stdout.write((text if is_printable(text) else json.dumps(content, indent=1)) + "\n")
 
 
 def _print_check(spec: str, check: DataCheck) -> None:

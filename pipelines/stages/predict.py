@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines import tracking
+from pipelines.console import is_printable
 from robustkd.data import sources
 from robustkd.data.loader import to_float_images
 from robustkd.data.value_range import ValueRange
@@ -52,6 +53,10 @@ def main(model: str, images: str, to: Path | None, device: str, skip_bad_images:
     )
     table = table.join(pd.DataFrame(probabilities.numpy(), columns=[f"p({name})" for name in card["classes"]]))
     table.to_csv(sys.stdout if to is None else to, index=False, float_format="%.4f")
+    if to is None and not is_printable("".join([*files, *card["classes"]])):
+        sys.stderr.write(
+            "names that the console's encoding lacks were replaced: --to FILE writes all of them, in UTF-8\n"
+        )
 
 
 @torch.no_grad()

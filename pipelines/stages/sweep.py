@@ -24,7 +24,7 @@ import pandas as pd
 import robustkd
 from pipelines import planning, session, tracking
 from pipelines.cli_options import SweepOptions
-from pipelines.console import console
+from pipelines.console import console, format_duration
 from pipelines.folder_names import legal_folder_name
 from pipelines.report import sweep_report
 from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
@@ -293,17 +293,6 @@ def print_sweep_forecast(options: SweepOptions) -> None:
         f" about {format_duration(total)} in all, not counting evaluation",
         markup=False,
     )
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration in seconds, minutes or hours.
-
-    >>> format_duration(40), format_duration(600), format_duration(9000)
-    ('40 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def group_by_dataset(studies: Sequence[SweepStudy], comparisons: Comparisons) -> dict[str, list[Comparison]]:

@@ -67,8 +67,10 @@ class Annotations(NamedTuple):
             others: further attributes of the Source: skipped, part_names, notes, unread, value_range.
         """
         for class_name in self.classes:
-            if any(unicodedata.category(letter) == "Cc" for letter in class_name):
-                raise UsageError(f"{name}: the class {class_name!r} has a control character in its name: rename it")
+            categories = {unicodedata.category(letter) for letter in class_name}
+            if categories & {"Cc", "Cs"}:  # surrogates stand for the bytes of a folder's name that is not UTF-8
+                problem = "a control character in its name" if "Cc" in categories else "a name that is not UTF-8"
+                raise UsageError(f"{name}: the class {class_name!r} has {problem}: rename it")
         fingerprint = self.fingerprint(images_digest or digest(images), flips)
         return Source(name, images, *self, flips=flips, files=files, fingerprint=fingerprint, **others)
 

@@ -1,5 +1,6 @@
 """Checks of paths given by the user."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from robustkd.errors import UsageError, did_you_mean
@@ -24,3 +25,16 @@ def describe_missing_path(context: str, path: Path) -> str:
     """Return the message for a path that does not exist, with the closest name in its folder."""
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     return f"{context}: there is no {path}{did_you_mean(path.name, names)}"
+
+
+def to_writable_names(names: Sequence[str]) -> Sequence[str]:
+    """Return file names that can be written as UTF-8: other bytes of a name, as of an old archive, are escaped.
+
+    >>> to_writable_names(("b\udce9.png", "ü.png"))
+    ('b\\udce9.png', 'ü.png')
+    """
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        return tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
+    return names

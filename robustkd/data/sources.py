@@ -18,7 +18,7 @@ from robustkd.data.folders import ImageFile, list_folder, read_class_names
 from robustkd.data.image_cache import decode_with_cache
 from robustkd.data.image_search import list_image_files
 from robustkd.data.labels import Annotations
-from robustkd.data.paths import describe_missing_path
+from robustkd.data.paths import describe_missing_path, to_writable_names
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels
 from robustkd.data.small_classes import leave_out_small_classes
@@ -118,7 +118,18 @@ def load_dataset(
     read = ReadOptions(image_size, skip_bad_images, cache_dir, columns, folder, header, class_level, not min_class)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
     values = (data_dir, download, skip_bad_images, cache_dir)
-    return replace(source, read_options=tuple(zip(FOREIGN_OPTIONS, values, strict=True)))
+    return replace(_with_writable_names(source), read_options=tuple(zip(FOREIGN_OPTIONS, values, strict=True)))
+
+
+def _with_writable_names(source: Source) -> Source:
+    """Return a data set whose file names can be written as UTF-8."""
+    unread = zip(to_writable_names(tuple(source.unread)), source.unread.values(), strict=True)
+    return replace(
+        source,
+        files=None if source.files is None else tuple(to_writable_names(source.files)),
+        skipped=tuple(to_writable_names(source.skipped)),
+        unread=dict(unread),
+    )
 
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
@@ -213,7 +224,8 @@ def load_images(
     unreadable, value_range = decode_files(root, files, images, value_range=value_range)
     raise_if_unreadable(f"images: {path}", len(files), unreadable, skip_bad_images)
     readable = [row for row, file in enumerate(files) if file not in unreadable]
-    return LoadedImages([files[row] for row in readable], images[readable] if unreadable else images, value_range)
+    names = list(to_writable_names([files[row] for row in readable]))
+    return LoadedImages(names, images[readable] if unreadable else images, value_range)
 
 
 def _load_digits() -> Source:

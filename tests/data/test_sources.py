@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from tests.data.image_files import (
     add_unreadable_images,
     assert_refused,
     make_folder,
+    noise_image,
+    save_image,
 )
 
 
@@ -240,3 +243,18 @@ def test_a_data_set_is_not_foreign_to_itself(tmp_path):
 def test_all_published_data_sets_are_listed():
     assert set(sources._TORCHVISION) < set(DATASETS)
     assert all("\n" not in summary for summary in DATASETS.values())
+
+
+def test_names_that_are_not_utf_8_are_escaped(tmp_path):
+    root = make_folder(tmp_path)
+    for name in (b"good\xe9.png", b"bad\xe9.png"):
+        file = root / "cat" / os.fsdecode(name)
+        save_image(noise_image(7), file) if name.startswith(b"good") else file.write_bytes(b"no image")
+    source = load_dataset(f"folder:{root}", skip_bad_images=True)
+    assert "cat/good\\udce9.png" in source.files
+    assert source.skipped == ("cat/bad\\udce9.png",)
+    names, images, _ = load_images(root / "cat", image_size=8, channels=3, skip_bad_images=True)
+    assert names == ["0.png", "1.png", "good\\udce9.png"]
+    assert images[2].any()
+    (root / "dog").rename(root / os.fsdecode(b"d\xe9g"))
+    assert_refused(f"folder:{root}", "the class 'd\\udce9g' has a name that is not UTF-8", skip_bad_images=True)
