@@ -1,7 +1,7 @@
 """What a command prints about its data before it trains: how they were read, what was left out, and what each part is for."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from pipelines.console import console
@@ -10,7 +10,7 @@ from robustkd.data.splits import SplitRows, describe_split
 from robustkd.data.view import Source
 from robustkd.study.options import DataOptions
 
-MAX_KINDS = 4  # kinds of files that are counted in a line
+MAX_KINDS = 6  # kinds of files that are counted in a line
 
 
 def split_data(options: DataOptions, source: Source) -> tuple[Source, SplitRows]:
@@ -43,14 +43,18 @@ def reading_notes(source: Source) -> list[str]:
     if source.skipped:
         notes.append(f"{len(source.skipped):,} image files that cannot be read are left out")
     if source.unread:
-        notes.append(f"not read: {summarise_unread(source)} (`robustkd check-data` lists them)")
+        notes.append(f"not read: {summarise_unread(source.unread)} (`robustkd check-data` lists them)")
     return notes
 
 
-def summarise_unread(source: Source) -> str:
-    """Count what was found next to the images and not read, by reason and kind of file."""
-    kinds = Counter((reason, PurePath(path).suffix) for path, reason in source.unread.items())
+def summarise_unread(unread: Mapping[str, str]) -> str:
+    """Count what was found below a path and not read, by reason and kind of file, given the reason by path.
+
+    >>> summarise_unread({"a.mp4": "a video", "b.mp4": "a video", "cat/readme": "not an image"})
+    '2 .mp4 (a video), 1 without extension (not an image)'
+    """
+    kinds = Counter((reason, PurePath(path).suffix or "without extension") for path, reason in unread.items())
     most = kinds.most_common(MAX_KINDS)
-    counts = [f"{count:,} {suffix} ({reason})".replace("  ", " ") for (reason, suffix), count in most]
-    others = len(source.unread) - sum(count for _, count in most)
+    counts = [f"{count:,} {suffix} ({reason})" for (reason, suffix), count in most]
+    others = len(unread) - sum(count for _, count in most)
     return ", ".join([*counts, *([f"{others:,} more"] if others else [])])

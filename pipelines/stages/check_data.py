@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from robustkd.data import checks, sources
 from robustkd.data.checks import SEVERITY_ORDER, ClassCounts, Finding, Severity
 from robustkd.data.decode import decode_files
 from robustkd.data.folders import list_folder, read_class_names
+from robustkd.data.image_search import NOT_AN_IMAGE
 from robustkd.data.splits import describe_split, split_source
 from robustkd.data.view import PARTS, Source
 from robustkd.errors import UsageError
@@ -112,11 +114,19 @@ def _check_reading(source: Source) -> list[Finding]:
     else:
         findings.append(Finding("note", "split", len(source.labels), describe_split(source, rows)))
         findings += checks.check_drawn_split(source, rows)
-    if source.unread:
-        sentence = f"left out below the path: {summarise_unread(source)}"
-        examples = tuple(f"{path}: {reason}" for path, reason in source.unread.items())
-        findings.append(Finding("warning", "not read", len(source.unread), sentence, examples))
-    return findings
+    return findings + _check_unread(source.unread)
+
+
+def _check_unread(unread: Mapping[str, str]) -> list[Finding]:
+    """Report what was found below the path and not read; files that are certainly no images are only noted."""
+    others = {path: reason for path, reason in unread.items() if reason == NOT_AN_IMAGE}
+    doubtful = {path: reason for path, reason in unread.items() if path not in others}
+    kinds: tuple[tuple[Severity, Mapping[str, str]], ...] = (("warning", doubtful), ("note", others))
+    return [
+        Finding(severity, "not read", len(files), summarise_unread(files), tuple(f"{p}: {r}" for p, r in files.items()))
+        for severity, files in kinds
+        if files
+    ]
 
 
 def _check_skipped(root: Path, source: Source, embedded: bool) -> list[Finding]:
