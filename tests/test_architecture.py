@@ -63,7 +63,7 @@ LAW = {
     "robustkd.evaluation.corruptions": "models data evaluation.robustness",
     # Studies: in memory up to `run`, in folders from `run_folder` on
     "robustkd.study.options": "types specs method_sets method_spec",
-    "robustkd.study.results": "errors atomic evaluation.results evaluation.net_metrics study.options",
+    "robustkd.study.results": "errors atomic hashing evaluation.results evaluation.net_metrics study.options",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": "errors types method_spec training.recipe study.options study.results",
     "robustkd.study.evaluate": (

@@ -20,6 +20,7 @@ from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
 from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
+from robustkd.hashing import digest
 from robustkd.study.options import StudyOptions
 
 FORMAT = 2  # of the files below; raise it when a field changes its name or meaning
@@ -70,7 +71,11 @@ def run_name(role: str, method: str, seed: int) -> str:
     """
     teacher = f"{TEACHER}-{ORACLE}" if is_oracle_teacher(method) else TEACHER
     text = teacher if role == TEACHER else method
-    return re.sub(r"[^\w.+=-]+", "-", text).strip("-") + f"-seed{seed}"
+    name = re.sub(r"[^\w.+=-]+", "-", text).strip("-")
+    # Brackets and commas become hyphens, so a text with other hyphens than signs, or other characters, needs a digest.
+    if role != TEACHER and re.search(r"[^\w.+=(), -]|(?<![=(e ])-", text):
+        name += f"-{digest(text=text)[:6]}"
+    return f"{name}-seed{seed}"
 
 
 class TrainingInfo(Document):

@@ -101,3 +101,24 @@ def test_a_file_that_cannot_be_used_is_named_in_one_sentence(tmp_path: Path, dam
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         results.read_document(tmp_path / "result.json", RunResult)
+
+
+def test_different_methods_have_different_names() -> None:
+    texts = [
+        *("hinton", "hinton(0.5, 2)", "hinton(0.5-2)", "hinton(alpha=0.5, temperature=2)", "hinton(alpha=-0.5)"),
+        *(
+            'f(a="x y")',
+            "f(a=x-y)",
+            "f(a=x/y)",
+            'f(a="x, y")',
+            "f(x, y)",
+            "f(a=1e-05)",
+            "f(a=1)+g",
+            "f(a=1)",
+            "f(a=1+g)",
+        ),
+    ]
+    names = {text: results.run_name("student", text, 0) for text in texts}
+    assert len({*names.values()}) == len(texts)
+    assert names["hinton(alpha=0.5, temperature=2)"] == "hinton-alpha=0.5-temperature=2-seed0"
+    assert not any(set(name) & set('/\\ "(),') for name in names.values())
