@@ -13,10 +13,21 @@ from robustkd import types
 from robustkd.criteria import CRITERIA
 from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
+from robustkd.methods import METHODS
 from robustkd.models.layers import HEADS
 from robustkd.specs import Spec
 from robustkd.types import Batch, Clock, DatasetInfo, Mixed
-from tests.helpers import SHAPE, golden, make_batch, make_network, reload_state, toy_spec
+from tests.helpers import (
+    SHAPE,
+    build_study_method,
+    golden,
+    make_batch,
+    make_loader,
+    make_network,
+    reload_state,
+    small_view,
+    toy_spec,
+)
 
 B, K = 6, 4
 DATA = DatasetInfo(60, (30, 20, 10, 0), SHAPE)  # the last class has no samples
@@ -226,3 +237,27 @@ def test_every_contract_rejects_its_violation(contract):
     violation, message = CONTRACTS[contract]
     with pytest.raises(AssertionError, match=message):
         contract(toy_spec("criterion", violation))
+
+
+# --- with methods -----------------------------------------------------------------------------------------------------
+
+# A memory of samples, a head of its own and a late weight, and a matrix that is estimated on the way.
+DEMANDING = ("elr", "ldam(drw=true)", "forward")
+COMBINATIONS = {
+    *(f"{method}+{criterion}" for method in METHODS for criterion in DEMANDING),
+    *(f"{method}+{criterion}" for method in ("hinton", "dml") for criterion in CRITERIA),
+}
+
+
+@pytest.mark.parametrize("text", sorted(COMBINATIONS))
+def test_every_method_takes_every_criterion(text):
+    method = build_study_method(text, view=small_view())
+    for phase in method.phases():
+        optimiser = torch.optim.SGD(phase.parameters, lr=0.01)
+        if phase.begin is not None:
+            phase.begin()
+        for epoch in (0, 9):
+            batch = next(make_loader(small_view(), views=method.views).iter_epoch(0, Clock(epoch, 10)))
+            for objective in phase.step(batch):
+                assert all(term.isfinite() for term in objective.terms.values())
+                phase.update(objective, optimiser)
