@@ -8,57 +8,45 @@ Methods can be compared by scikit-learn's means:
 
 import copy
 import os
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
 import torch
+from annotated_types import Ge
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from robustkd import errors, seeds, types
-from robustkd.data import manifest
+from robustkd import errors, types
 from robustkd.data.arrays import from_arrays
 from robustkd.data.image_arrays import to_uint8_images
+from robustkd.data.image_collections import ImageCollection, ReadingOptions, read_collection
 from robustkd.data.loader import Loader
-from robustkd.data.manifest import Splits
-from robustkd.data.normalisation import channel_mean_std
-from robustkd.data.splits import draw_share
 from robustkd.data.view import Source, View
-from robustkd.method_spec import MethodSpec
+from robustkd.in_memory import TrainedTeacher, for_inference, hold_out_rows, train_pair
 from robustkd.models import MODELS
 from robustkd.models.class_order import find_class_order, reorder_outputs
-from robustkd.models.initialisation import seeded_generators
-from robustkd.models.net import Network
-from robustkd.study.construct import check_constructible
-from robustkd.study.evaluate import Teacher
-from robustkd.study.monitor import sample_rows
 from robustkd.study.options import StudyOptions
-from robustkd.study.plan import Progress, Report, Run, Settings, list_runs, teacher_method
-from robustkd.study.run import model_card, train
+from robustkd.study.plan import list_runs
 from robustkd.training import checkpoint, hardware
 
 PREDICTION_BATCH = 512
 
 
-class _TrainedTeacher(NamedTuple):
-    network: Network
-    card: Mapping[str, Any]
-
-
 class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Image classifier trained by a distillation method.
 
-    X holds images: (n, H, W), (n, H, W, 1) or (n, H, W, 3), of at least 8x8 pixels. uint8 and other integers range from 0 to
-    255, floats from 0 to 1 (rounded to 8 bits), True is white; `white` sets another value for white, such as 16 for
-    scikit-learn's digits. Values outside are refused, never scaled by what a fold happens to contain. A table (n, features)
-    is accepted where `image_shape` says how a row becomes an image. y holds labels of any kind that scikit-learn accepts.
+    X holds images of at least 8x8 pixels: an array or tensor (n, H, W), (n, H, W, C) or (n, C, H, W) with 1 or 3 channels; a
+    torch Dataset, such as torchvision's ImageFolder, or a Hugging Face Dataset, with or without labels; a pandas frame with
+    paths; or a list of paths or images. A table (n, features) is accepted where `image_shape` says how a row becomes an image.
+
+    uint8 and other integers range from 0 to 255, floats from 0 to 1 (rounded to 8 bits), True is white; `white` sets another
+    value for white, such as 16 for scikit-learn's digits. Values outside are refused, never scaled by what a fold happens to
+    contain. y holds labels of any kind that scikit-learn accepts; where X has labels, it may be left out. Labels that are
+    numbers are then replaced by the names of their classes, if X has them.
 
     Args:
         method: a name of `robustkd methods`, optionally with parameters and criterion: "hinton(alpha=0.7)+balanced".
@@ -74,6 +62,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         momentum: of SGD; `nesterov` selects its variant, `weight_decay` applies to all parameters.
         augment: shift each training image by up to an eighth of its side.
         flips: whether a mirrored image keeps its class, and so may be used for augmentation.
+        image_size: the side of the squares that image files, and images of different sizes, are scaled and cropped to.
         image_shape: (H, W) or (H, W, C) of a row of a table.
         white: the value that is white; inferred from the type of X by default.
         early_stopping: keep the student of the epoch that was best on held-out rows instead of the last one. Under label noise
@@ -108,6 +97,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     teacher_classes: str
     epochs: int
     flips: bool
+    image_size: int
     image_shape: tuple[int, ...] | None
     white: float | None
     early_stopping: bool
@@ -137,6 +127,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weight_decay: float = 5e-4,
         augment: bool = True,
         flips: bool = False,
+        image_size: int = 32,
         image_shape: tuple[int, ...] | None = None,
         white: float | None = None,
         early_stopping: bool = False,
@@ -150,18 +141,21 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name in self._get_param_names():
             setattr(self, name, parameters[name])
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "DistilledClassifier":  # noqa: N803  # scikit-learn's names
+    def fit(self, X: Any, y: Any = None) -> "DistilledClassifier":  # noqa: N803  # scikit-learn's names
         """Train the teacher, where the method needs one, and the student.
 
         Args:
-            X: the images, or a table with `image_shape`.
-            y: (n,) labels.
+            X: the images, as described above.
+            y: (n,) labels; those of X where it has any and y is None.
 
         Raises:
             ValueError: an input or parameter cannot be used; the message is one sentence.
             RuntimeError: a loss is not finite.
         """
         with errors.python_messages():
+            collection = self._read(X, fitted=False)
+            if collection is not None:
+                X, y = collection.images, collection.labels if y is None else y
             arrays, targets = validate_data(self, X, y, dtype="numeric", allow_nd=True)
             if arrays.ndim > 2:  # the second axis is not a number of features
                 del self.n_features_in_
@@ -169,21 +163,43 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes, labels = np.unique(targets, return_inverse=True)
             if len(classes) < 2:
                 raise ValueError(f"y has one class only, '{classes[0]}', but at least two are needed")
-            images = self._images(arrays)
-            self._train(images, labels.astype(np.int64), classes, self._seed())
+            self._train(self._images(arrays), labels.astype(np.int64), classes, collection)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the most probable class of each image: (n,)."""
         probabilities = self.predict_proba(X)
         labels: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return labels
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
+        """Return the accuracy.
+
+        Args:
+            X: images, as in `fit`.
+            y: (n,) labels; those of X where it has any and y is None.
+            sample_weight: (n,) weights.
+
+        Raises:
+            ValueError: X cannot be used, or there are no labels.
+        """
+        check_is_fitted(self)
+        with errors.python_messages():
+            collection = self._read(X)
+        if collection is not None:
+            X, y = collection.images, collection.labels if y is None else y
+        if y is None:
+            raise ValueError("y is needed, since X has no labels")
+        accuracy: float = super().score(X, y, sample_weight)
+        return accuracy
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Return the probability of each class, in the order of `classes_`: (n, K)."""
         check_is_fitted(self)
         with errors.python_messages():
-            arrays = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
+            collection = self._read(X)
+            arrays = X if collection is None else collection.images
+            arrays = validate_data(self, arrays, reset=False, dtype="numeric", allow_nd=True)
             images = self._images(arrays)
             if images.shape[1:] != self.image_shape_:
                 raise ValueError(f"X has images of {images.shape[1:]}, but those of fit were {self.image_shape_}")
@@ -207,9 +223,11 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{path}: this file exists already")
         checkpoint.save_net(Path(path), self.student_.cpu().state_dict(), self._cards["student_"])
 
-    def _train(self, images: NDArray[np.uint8], labels: NDArray[Any], classes: Any, seed: int) -> None:
+    def _train(
+        self, images: NDArray[np.uint8], labels: NDArray[Any], classes: Any, collection: ImageCollection | None
+    ) -> None:
         """Train the teacher and the student, and set the fitted attributes."""
-        names = [str(name) for name in classes.tolist()]
+        names, seed = [str(name) for name in classes.tolist()], self._seed()
         given = self._trained_teacher(images.shape, names)
         options = self._options(given is not None)
         list_runs(options, given is not None)  # refuses options that contradict each other
@@ -217,55 +235,35 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             MODELS.parse(options.teacher).kwargs()  # a misspelt teacher is refused even where no method needs one
         # Classes go by number: a label may contain characters that a data set's class names may not.
         source = from_arrays(images, labels, flips=bool(self.flips), name="X")
-        data = self._split(source, seed)
-        device = hardware.resolve_device(options.device)
-        bf16 = hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher]))
-        settings = Settings.of(options, device, bf16, *channel_mean_std(data.train))
-        spec = Run("student", MethodSpec.parse(options.methods), seed)
-        histories: dict[str, list[dict[str, Any]]] = {"teacher": [], "student": []}
-
-        def report(progress: Progress) -> None:
-            histories[progress.run.role].append(progress.row)
-            if self.verbose:
-                sys.stdout.write(_progress_line(progress) + "\n")
-
-        with seeded_generators(torch.device(device), seeds.derive(seed, "estimator")):
-            teacher = self._fit_teacher(data, spec, options, settings, given, report)
-            student = train(data, spec, settings, teacher=teacher and Teacher(teacher.network), report=report)
+        share = None
+        if self.early_stopping:
+            share = types.validate("validation_fraction", types.Share, self.validation_fraction)
+        data = hold_out_rows(source, seed, share)
+        # Without the path of files, which may be gone.
+        origin: dict[str, Any] = {"dataset": "arrays"}
+        if collection is not None and collection.from_files:
+            origin |= {"dataset": "files", "image_size": self.image_size}
+        if collection is not None and collection.value_range is not None:  # later images must be scaled alike
+            origin["value_range"] = collection.value_range
+        trained = train_pair(data, options, seed, given=given, verbose=bool(self.verbose), **origin)
+        student, info = trained.student, trained.student.info
         if self.early_stopping and student.early_weights is not None:
             student.model.load_state_dict(dict(student.early_weights))
-        self.student_ = _for_inference(student.model)
-        self.teacher_ = None if teacher is None else _for_inference(teacher.network)
-        self._cards = {"student_": model_card(student, spec, settings, source.shape, names, dataset="arrays")}
-        if teacher is not None:
-            self._cards["teacher_"] = {**teacher.card, "classes": names}
-        self.history_ = _history_frame(histories["student"])
-        self.teacher_history_ = _history_frame(histories["teacher"]) if histories["teacher"] else None
-        stopped_early = self.early_stopping and student.info.early_epoch is not None
-        self.stopped_at_ = int(student.info.early_epoch or 0) if stopped_early else len(self.history_)
+        self.student_ = for_inference(student.model)
+        self.teacher_ = None if trained.teacher is None else for_inference(trained.teacher.network)
+        self._cards = {"student_": {**trained.card, "classes": names}}
+        if trained.teacher is not None:
+            self._cards["teacher_"] = {**trained.teacher.card, "classes": names}
+        self.history_, self.teacher_history_ = trained.history, trained.teacher_history
+        stopped_early = self.early_stopping and info.early_epoch is not None
+        self.stopped_at_ = int(info.early_epoch or 0) if stopped_early else len(self.history_)
         self.classes_, self.image_shape_, self.seed_ = classes, images.shape[1:], seed
 
-    def _fit_teacher(
-        self,
-        data: Splits,
-        student: Run,
-        options: StudyOptions,
-        settings: Settings,
-        given: "_TrainedTeacher | None",
-        report: Report,
-    ) -> "_TrainedTeacher | None":
-        """Return the teacher that the method needs, trained now if it was not given."""
-        if not student.method.needs_teacher:
-            return None
-        if given is not None:
-            given.network.bf16 = settings.bf16
-            return given._replace(network=given.network.to(settings.device))
-        check_constructible(data.train, student, settings)  # before the teacher is trained
-        spec = Run("teacher", teacher_method(options, student.method.teacher_labels), student.seed)
-        trained = train(data, spec, settings, report=report)
-        source = data.train.sources[0]
-        card = model_card(trained, spec, settings, source.shape, source.classes, dataset="arrays")
-        return _TrainedTeacher(trained.model, card)
+    def _read(self, X: Any, *, fitted: bool = True) -> ImageCollection | None:  # noqa: N803
+        """Read images from what is no array; None for an array."""
+        size = types.validate("image_size", Annotated[int, Ge(8)], self.image_size)
+        value_range = self._cards["student_"].get("value_range") if fitted else None
+        return read_collection(X, ReadingOptions(size, self.white, value_range))
 
     def _options(self, has_teacher: bool) -> StudyOptions:
         """Return the options of a study that trains the same networks."""
@@ -280,7 +278,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             parameter = "method" if name == "methods" else name
             raise ValueError(f"{parameter} {errors.describe_validation_error(error)}") from None
 
-    def _trained_teacher(self, shape: tuple[int, ...], names: list[str]) -> "_TrainedTeacher | None":
+    def _trained_teacher(self, shape: tuple[int, ...], names: list[str]) -> "TrainedTeacher | None":
         """Return the trained teacher that was given, None where a network's name was.
 
         Raises:
@@ -292,9 +290,9 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "the teacher is a DistilledClassifier that is not fitted, or a copy that lost what it learned, as in"
                     " cross-validation: save it, and give the path"
                 )
-            teacher = _TrainedTeacher(copy.deepcopy(self.teacher.student_), self.teacher._cards["student_"])
+            teacher = TrainedTeacher(copy.deepcopy(self.teacher.student_), self.teacher._cards["student_"])
         elif isinstance(self.teacher, os.PathLike) or _is_file(str(self.teacher)):
-            teacher = _TrainedTeacher(*checkpoint.load_net(Path(self.teacher)))
+            teacher = TrainedTeacher(*checkpoint.load_net(Path(self.teacher)))
         else:
             return None
         _, height, width, channels = shape
@@ -305,20 +303,6 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         order = find_class_order("the teacher", teacher.card["classes"], names, self.teacher_classes == "match")
         reorder_outputs("the teacher", teacher.network, order, tuple(teacher.card["shape"]))
         return teacher
-
-    def _split(self, source: Source, seed: int) -> manifest.Splits:
-        """Hold rows out for early stopping, if requested; the test rows are a sample of the training rows, to be monitored."""
-        rows = np.arange(len(source.labels))
-        held_out = rows[:0]
-        if self.early_stopping:
-            share = types.validate("validation_fraction", types.Share, self.validation_fraction)
-            held_out = draw_share(source, rows, share, seeds.derive(seed, "split", "held-out"), minimum=0)
-            if not len(held_out):
-                raise ValueError(
-                    f"early_stopping: validation_fraction={share:g} of {len(rows)} rows holds out none; use a larger share"
-                )
-        train_view = View.of(source, np.setdiff1d(rows, held_out), seed)
-        return Splits(train_view, View.of(source, held_out, seed, training=False), sample_rows(train_view))
 
     def _seed(self) -> int:
         """Return the seed that random_state defines, without using NumPy's global generator."""
@@ -353,25 +337,3 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _is_file(text: str) -> bool:
     return text.endswith(".pt") or Path(text).is_file()
-
-
-def _progress_line(progress: Progress) -> str:
-    """Format a finished epoch."""
-    row, run = progress.row, progress.run
-    held_out = f", held out {row['held_out_accuracy']:.1%}" if row["held_out_accuracy"] >= 0 else ""
-    return (
-        f"{run.role} ({run.method.text}), epoch {progress.epoch} of {progress.epochs}: "
-        f"training accuracy {row['accuracy']:.1%}{held_out}, {row['seconds']:.1f} s"
-    )
-
-
-def _history_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return epochs as a frame; the monitored rows are training rows."""
-    frame = pd.DataFrame(rows).rename(columns={"accuracy": "train_accuracy"})
-    return frame.dropna(axis="columns", how="all").set_index("epoch")
-
-
-def _for_inference(net: Network) -> Network:
-    """Return the network on the CPU, in float32 and in evaluation mode."""
-    net.bf16 = False
-    return net.cpu().requires_grad_(True).eval()

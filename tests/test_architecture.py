@@ -92,7 +92,8 @@ LAW = {
     "robustkd.label_audit.confident_learning": "",
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method_spec training",
     "robustkd.custom_loop": "errors types specs criteria models method method_spec training.build",
-    "robustkd.estimator": "errors seeds types models data method_spec training study",
+    "robustkd.in_memory": "seeds models data method_spec training study",
+    "robustkd.estimator": "errors types models data training study in_memory",
     # Scenarios
     "scenarios": "errors hashing seeds types specs registry data",
     # Pipelines: files, console and MLflow around studies

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robustkd.data.image_formats import load_formats, open_image
-from robustkd.data.resize import Pixels, fit_image
+from robustkd.data.resize import Pixels, fit_image, to_grey_or_colour
 from robustkd.data.value_range import (
     SIXTEEN_BITS,
     UnknownRangeError,
@@ -77,10 +77,7 @@ def decode_image(
         with open_image(file) as opened:
             select_lower_bytes(opened, packing)
             image = join_bytes(image, ImageOps.exif_transpose(opened), packing, value_range)
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    return fit_image(image, (channels, size, size))
+    return fit_image(to_grey_or_colour(image), (channels, size, size))
 
 
 def decode_files(

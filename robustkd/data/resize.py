@@ -31,3 +31,12 @@ def fit_image(image: "Image.Image", shape: tuple[int, int, int]) -> Pixels:
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)  # antialiased when it reduces
     pixels = np.asarray(fitted.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def to_grey_or_colour(image: "Image.Image") -> "Image.Image":
+    """Return an image of 8 bits per value in mode L or RGB; transparent pixels become white."""
+    from PIL import Image
+
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")

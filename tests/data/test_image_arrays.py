@@ -29,6 +29,14 @@ def test_values_are_scaled_to_bytes(values: np.ndarray, white: float | None, exp
     assert images.ravel().tolist() == expected
 
 
+def test_channels_may_come_first() -> None:
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    assert np.array_equal(to_uint8_images(images.transpose(0, 3, 1, 2)), images)
+    assert np.array_equal(to_uint8_images(images[..., :1].transpose(0, 3, 1, 2), (4, 5)), images[..., :1])
+    narrow = np.arange(2 * 3 * 5 * 3, dtype=np.uint8).reshape(2, 3, 5, 3)
+    assert np.array_equal(to_uint8_images(narrow), narrow)  # channels are last wherever they can be
+
+
 def test_rows_of_a_table_become_images() -> None:
     table = np.arange(2 * 12, dtype=np.uint8).reshape(2, 12)
     assert np.array_equal(to_uint8_images(table, (3, 4)), table.reshape(2, 3, 4, 1))
@@ -43,7 +51,7 @@ def test_rows_of_a_table_become_images() -> None:
         ((2, 12), {"image_shape": (3, 3)}, r"n_features = 12, but image_shape=\(3, 3\) takes 9"),
         ((2, 12), {"image_shape": (12,)}, r"image_shape is \(12,\) but should be"),
         ((2, 3, 4), {"image_shape": (4, 3)}, r"X has images of \(3, 4\), but image_shape is \(4, 3\)"),
-        ((2, 3, 4, 4), {}, r"X has shape \(2, 3, 4, 4\).*channels must be last"),
+        ((2, 4, 4, 4), {}, r"X has shape \(2, 4, 4, 4\)"),
         ((2, 4, 4, 2), {}, r"X has shape \(2, 4, 4, 2\)"),
     ],
 )
@@ -53,7 +61,8 @@ def test_other_shapes_are_refused(shape: tuple[int, ...], options: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "hint"), [(0.0, 200.0, "white=255"), (0.0, 16.0, "white=16"), (-0.5, 0.5, "from -0.5 to 0.5")]
+    ("low", "high", "hint"),
+    [(0.0, 200.0, "white=255"), (0.0, 16.0, "white=16"), (-0.5, 0.5, "from -0.5.*leave that out")],
 )
 def test_values_out_of_range_are_refused(low: float, high: float, hint: str) -> None:
     with pytest.raises(ValueError, match=rf"X has values .*{hint}"):
