@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 import robustkd
 import scenarios
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
-from pipelines.cli_options import AuditOptions, CheckOptions, StudySelection, SweepOptions
+from pipelines.cli_options import AuditOptions, CheckOptions, PredictOptions, StudySelection, SweepOptions
 from pipelines.console import replace_unprintable
 from pipelines.listing import print_registry
 from robustkd import errors, types
@@ -221,36 +221,22 @@ def check_data_command(spec: str, /, *, options: Annotated[CheckOptions | None, 
 
 @app.command(name="predict")
 def predict_command(
-    model: str,
-    images: str,
-    /,
-    *,
-    to: Path | None = None,
-    device: str = "auto",
-    skip_bad_images: bool = False,
-    plug: str | None = None,
+    model: str, images: str, /, *, options: Annotated[PredictOptions | None, Parameter(name="*")] = None
 ) -> None:
-    """Classify the images of a folder: a CSV with one line per image, on standard output or in a file.
+    """Classify images: a CSV with one line per image, and the accuracy where labels are given.
 
     Parameters
     ----------
     model
         A model.pt, an MLflow run id or a model URI.
     images
-        folder:PATH.
-    to
-        The CSV file to write; it must not exist.
-    device
-        cpu, cuda, ...; auto selects a GPU if there is one.
-    skip_bad_images
-        Skip unreadable files instead of stopping.
-    plug
-        Your own Python files that define the network.
+        folder:PATH with images at any depth, an image file, or a data set, whose labels may be missing: csv:PATH etc.
     """
-    register_plugins(plug)
+    options = replace(options or PredictOptions(), dataset=images)
+    register_plugins(options.plug)
     from pipelines.stages import predict as stage
 
-    stage.main(model, images, to, device, skip_bad_images)
+    stage.main(model, options)
 
 
 @app.command(name="export")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -24,6 +25,26 @@ class CheckOptions(SourceOptions):
     """Minimum number of training images per class."""
     json: bool = False
     """Print only JSON, with all findings and all examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(SourceOptions):
+    """The images to classify, and where the predictions are written."""
+
+    dataset: Annotated[str, Parameter(parse=False)] = ""  # the positional IMAGES
+    image_size: Annotated[int, Parameter(parse=False)] = 32  # the network's
+    class_level: Annotated[int | None, Parameter(parse=False)] = None
+    min_class: Annotated[int, Parameter(parse=False)] = 0
+    to: Path | None = None
+    """The CSV file to write; it must not exist."""
+    device: str = "auto"
+    """cpu, cuda, ...; auto selects a GPU if there is one."""
+    plug: str | None = None
+    """Your own Python files that define the network."""
+
+    def read_options(self) -> dict[str, Any]:
+        """Return the options of `robustkd.data.labelled_images.load_labelled_images`."""
+        return {name: value for name, value in super().read_options().items() if name != "image_size"}
 
 
 @dataclass(frozen=True, kw_only=True)

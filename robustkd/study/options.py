@@ -53,7 +53,6 @@ class SourceOptions:
     """Folder that the paths in a table are relative to, and must stay in; by default the table's own folder."""
     header: bool = True
     """Whether the first line of a CSV file names its columns; with --no-header, columns are called 1, 2, ..."""
-
     class_level: Count | None = None
     """Depth of the class folders below folder:PATH, 1 for PATH/CLASS/...; by default recognised by the names of folders."""
     min_class: Annotated[int, Field(ge=0)] = 0

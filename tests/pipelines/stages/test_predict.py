@@ -1,6 +1,9 @@
-"""The predict command: class probabilities of the images of a folder, as CSV."""
+"""The predict command: class probabilities as CSV, and the accuracy where labels are given."""
 
+import io
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,7 @@ import torch
 from PIL import Image
 
 from pipelines import cli
+from pipelines.cli_options import PredictOptions
 from pipelines.stages import predict
 from robustkd.errors import UsageError
 from robustkd.training import checkpoint
@@ -44,61 +48,118 @@ def test_probabilities_do_not_depend_on_the_batch_size(tmp_path: Path, monkeypat
     assert whole.std(dim=0).max() > 0.01, "constant predictions would prove nothing"
 
 
+def predict_with(model: Path, images: str, **options: Any) -> None:
+    predict.main(str(model), PredictOptions(dataset=images, device="cpu", **options))
+
+
 def test_predictions_are_printed_without_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_untrained(tmp_path / "model.pt")
     (tmp_path / "images").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "images" / "black.png")
-    predict.main(str(model), f"folder:{tmp_path / 'images'}", None, "cpu", False)
-    header, line = capsys.readouterr().out.splitlines()
-    assert header == 'file,predicted,probability,"p(süß, sauer)",p(a|b <script>),p(100 %)'
-    assert line.startswith("black.png,")
+    for images in (
+        f"folder:{tmp_path / 'images'}",
+        f"folder:{tmp_path / 'images/black.png'}",
+        f"{tmp_path / 'images/black.png'}",
+    ):
+        predict_with(model, images)
+        out, err = capsys.readouterr()
+        header, line = out.splitlines()
+        assert header == 'file,predicted,probability,"p(süß, sauer)",p(a|b <script>),p(100 %)'
+        assert line.startswith("black.png,")
+        assert err == ""
 
 
-@pytest.mark.parametrize("images", ["images", "npz:a.npz", "folder:"])
-def test_images_that_are_not_in_a_folder_are_refused(images: str) -> None:
-    with pytest.raises(UsageError, match=f"'{images}': images are given as folder:PATH"):
-        predict.main("model.pt", images, None, "cpu", False)
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """An untrained network, and the images that it classifies as each of its classes, in class folders and an npz file."""
+    net, card = checkpoint.load_net(save_untrained(tmp_path / "model.pt"))
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
+    predicted = predict.predict_probabilities(net, pixels, torch.device("cpu")).argmax(dim=1).numpy()
+    names = np.array(card["classes"])[predicted]
+    names[:3] = card["classes"][1]  # wrong labels, unless the network predicts this class
+    np.savez(tmp_path / "a.npz", x_test=pixels[:, 0], y_test=names)
+    np.savez(tmp_path / "b.npz", images=pixels[:, 0])
+    np.savez(tmp_path / "c.npz", X=pixels[:30, 0], y=names[:30], X_test=pixels[30:, 0], y_test=names[30:])
+    lines = ["file_name,class"]
+    for number, name in enumerate(names):
+        Image.fromarray(pixels[number, 0]).save(tmp_path / f"{number}.png")
+        lines.append(f'{number},"{name}"')
+    lines[-1], lines[-2] = "59,wolf", "58,"
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "u.csv").write_text("\n".join(line.partition(",")[0] for line in lines), encoding="utf-8")
+    expected = np.mean(names == np.array(card["classes"])[predicted])
+    (tmp_path / "accuracy").write_text(f"{100 * expected:.1f} % of 60 images")
+    return tmp_path
+
+
+def test_labels_are_evaluated_overall_and_per_class(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict_with(labelled / "model.pt", f"npz:{labelled / 'a.npz'}")
+    out, err = capsys.readouterr()
+    table = pd.read_csv(io.StringIO(out))
+    assert table.columns[:3].tolist() == ["file", "label", "predicted"]
+    accuracy = (table["label"] == table["predicted"]).mean()
+    assert f"accuracy {100 * accuracy:.1f} % of 60 images" in err
+    assert f"accuracy {(labelled / 'accuracy').read_text()}" in err
+    assert "read x_test as X_test, y_test" not in err
+    assert "read x_test as X_test" in err
+    for name, members in table.groupby("label"):
+        share = 100 * (members["predicted"] == name).mean()
+        assert re.search(rf"{re.escape(str(name))} +│ +{len(members)} │ +{share:.1f}", err)
+
+
+def test_parts_are_evaluated_apart(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict_with(labelled / "model.pt", f"npz:{labelled / 'c.npz'}", to=labelled / "answers.csv")
+    out, err = capsys.readouterr()
+    table = pd.read_csv(labelled / "answers.csv")
+    right = table["label"] == table["predicted"]
+    assert f"test: accuracy {100 * right[30:].mean():.1f} % of 30 images" in out
+    assert f"train: accuracy {100 * right[:30].mean():.1f} % of 30 images" in out
+    assert "accuracy per class, test" in out
+    assert err == ""
+
+
+def test_a_table_may_lack_labels(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict_with(labelled / "model.pt", f"csv:{labelled / 't.csv'}")
+    out, err = capsys.readouterr()
+    table = pd.read_csv(io.StringIO(out))
+    assert table["file"].tolist() == [f"{number}.png" for number in range(60)]
+    assert "the labels of 1 of 60 images are not classes of the network (wolf)" in err
+    assert "images without a label, which are not evaluated: 1" in err
+    assert "of 58 images" in err
+    for images in (f"csv:{labelled / 'u.csv'}", f"npz:{labelled / 'b.npz'}"):
+        predict_with(labelled / "model.pt", images)
+        out, err = capsys.readouterr()
+        assert pd.read_csv(io.StringIO(out))["predicted"].tolist() == table["predicted"].tolist()
+        assert "accuracy" not in err
+        assert "label" not in out
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("images", "no data set is called 'images'"),
+        ("npz:a.npz", "there is no a.npz"),
+        ("folder:", "no data set is called 'folder:'"),
+        ("folder:lost", "there is no lost"),
+    ],
+)
+def test_missing_images_are_refused(tmp_path: Path, images: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        predict_with(save_untrained(tmp_path / "model.pt"), images)
 
 
 def test_a_missing_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"lost\.pt: there is no such file"):
-        predict.main(str(tmp_path / "lost.pt"), "folder:x", None, "cpu", False)
+        predict_with(tmp_path / "lost.pt", "folder:x")
 
 
-def test_a_network_of_oblong_images_is_refused(tmp_path: Path) -> None:
+def test_a_network_of_oblong_images_takes_arrays_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_untrained(tmp_path / "model.pt", shape=(1, 8, 12))
-    with pytest.raises(UsageError, match="this network takes images of 8x12, but images of folders are square"):
-        predict.main(str(model), "folder:x", None, "cpu", False)
-
-
-def test_deep_images_are_scaled_as_in_training(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both kinds of stripes differ in the lower bits of a 16-bit file only."""
-    random, stripes = np.random.default_rng(0), np.indices((8, 8)) % 2
-    for kind, pattern in zip(("columns", "rows"), stripes[::-1], strict=True):
-        Path("deep", kind).mkdir(parents=True)
-        for number in range(24):
-            values = (200 * pattern + random.integers(0, 50, (8, 8)) + 1).astype(np.uint16)
-            Image.fromarray(values).save(f"deep/{kind}/{number}.png")
-    options = {"methods": "baseline", "epochs": "6", "scenario": "clean", "image_size": "8", "dataset": "folder:deep"}
-    cli.main(study_arguments("run", data, **options))
-    assert "folder:deep: images of more than 8 bits: their values from 0 to 255 are scaled to 8 bits" in (
-        capsys.readouterr().out
-    )
-    model = str(find_study() / "runs" / "baseline-seed0" / "model.pt")
-    cli.main(["predict", model, "folder:deep/rows", "--to", "rows.csv"])
-    assert (pd.read_csv("rows.csv")["predicted"] == "rows").all()
-    Path("dark").mkdir()
-    Image.fromarray(np.ones((8, 8), np.uint16)).save("dark/0.png")
-    cli.main(["predict", model, "folder:dark", "--to", "dark.csv"])
-    assert capsys.readouterr().err == ""
-
-
-def test_deep_images_for_a_network_of_8_bits_are_announced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = save_untrained(tmp_path / "model.pt")
-    (tmp_path / "images").mkdir()
-    Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "images" / "0.png")
-    predict.main(str(model), f"folder:{tmp_path / 'images'}", None, "cpu", False)
-    assert (
-        "images of more than 8 bits, but the network was trained on images of 8 bits: their values from 0 to 4095"
-        in (capsys.readouterr().err)
-    )
+    with pytest.raises(UsageError, match="the network takes images of 8x12, but images of files are square"):
+        predict_with(model, "folder:x")
+    np.savez(tmp_path / "a.npz", X=np.zeros((2, 8, 12), np.uint8))
+    predict_with(model, f"npz:{tmp_path / 'a.npz'}")
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    np.savez(tmp_path / "a.npz", X=np.zeros((2, 6, 6, 3), np.uint8))
+    predict_with(model, f"npz:{tmp_path / 'a.npz'}")
+    assert "images of 6x6 in 3 channels are converted to 8x12 in 1" in capsys.readouterr().err
