@@ -132,7 +132,6 @@ def test_invalid_configuration_files_are_refused(
         (["models", "resent20"], "did you mean 'resnet20'?"),
         (["describe", "nois0.4"], "did you mean 'noise'?"),
         (["predict", "lost.pt", "folder:."], "there is no such file"),
-        (["predict", "lost.pt", "."], "folder:PATH"),
     ],
 )
 def test_invalid_arguments_of_other_commands_are_refused(
