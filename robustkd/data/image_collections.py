@@ -11,6 +11,7 @@ to squares otherwise.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from robustkd.data.decode import decode_files, raise_if_unreadable
 from robustkd.data.image_arrays import channels_last, to_uint8_images
 from robustkd.data.read_options import ColumnOptions
 from robustkd.data.resize import fit_images, to_grey_or_colour
-from robustkd.data.table_columns import RawTable, read_columns
+from robustkd.data.table_columns import RawTable, select_columns
 from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
 
@@ -149,13 +150,13 @@ def _read_table(
     """Read images and labels from the columns of a table."""
 
     def values(name: str) -> list[Any]:
-        return [
-            value.item() if isinstance(value, np.generic) or _is_scalar_tensor(value) else value
-            for value in column(name)
-        ]
+        return [_to_scalar(value) for value in column(name)]
 
     raw = RawTable(header, values, header, Path())
-    columns = read_columns("X", raw, ColumnOptions(split="none"), labelled=False)
+    try:
+        columns = select_columns("X", raw, ColumnOptions(split="none"), labelled=False)
+    except UsageError as error:  # without the options, which only files have
+        raise UsageError(re.sub(r"[;:] --\S+.*$", "", str(error))) from None
     images, value_range, from_files = _read_images(columns.image, options)
     names = () if columns.class_names is None else tuple(class_names[columns.names.label])
     if not names and columns.names.label in class_names:
@@ -224,7 +225,7 @@ def _to_pixels(image: Any) -> Values:
     array = _tensor_to_array(image) if _is_tensor(image) else np.asarray(image)
     if array.ndim not in (2, 3):
         raise UsageError(f"X has an image of shape {array.shape}, but (H, W), (H, W, C) or (C, H, W) is wanted")
-    pixels = channels_last(array[None])[0]
+    pixels: Values = channels_last(array[None])[0]
     if pixels.shape[-1] not in (1, 3):
         raise UsageError(f"X has an image of shape {array.shape}, but one or three channels are wanted")
     return pixels
@@ -232,7 +233,7 @@ def _to_pixels(image: Any) -> Values:
 
 def _to_labels(labels: Sequence[Any], classes: Sequence[str]) -> Values:
     """Return labels as an array, by name where the names of numbers from 0 are known: (n,)."""
-    values = [value.item() if _is_scalar_tensor(value) or isinstance(value, np.generic) else value for value in labels]
+    values: list[Any] = [_to_scalar(value) for value in labels]
     for row, value in enumerate(values):
         if not isinstance(value, (int, str, float)):
             raise UsageError(f"X: the label of item {row} is a {type(value).__name__}, but a number or text is wanted")
@@ -247,10 +248,9 @@ def _file_of(value: Any) -> str | bytes | None:
         content = value.get("bytes")
         value = value.get("path") if content is None else content
     if isinstance(value, os.PathLike):
-        return os.path.expanduser(os.fspath(value))
-    if isinstance(value, (str, bytes)):
-        return value
-    return None
+        value = os.fspath(value)
+    file: str | bytes | None = value if isinstance(value, (str, bytes)) else None
+    return os.path.expanduser(file) if isinstance(file, str) else file
 
 
 def _is_image(value: Any) -> bool:
@@ -272,8 +272,9 @@ def _is_tensor(value: Any) -> bool:
     return hasattr(value, "detach") and hasattr(value, "cpu")
 
 
-def _is_scalar_tensor(value: Any) -> bool:
-    return _is_tensor(value) and value.ndim == 0
+def _to_scalar(value: Any) -> Any:
+    """Return the number that an array or tensor without axes holds; other values are unchanged."""
+    return value.item() if isinstance(value, np.generic) or (_is_tensor(value) and value.ndim == 0) else value
 
 
 def _tensor_to_array(tensor: Any) -> Values:

@@ -199,7 +199,7 @@ class Endless(Dataset):  # type: ignore[type-arg]
         (["absent.png"], r"1 of 1 image files cannot be read: absent\.png \(No such file"),
         ([(np.zeros((8, 8)), 0), np.zeros((8, 8))], "items with a label and items without one"),
         (Endless(), "the label of item 0 is a dict"),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), "X: there is no column 'image'; there are: a, b"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), "X: there is no column 'image'; there are: a, b$"),
         ([{"image": "a.png", "label": 0}, {"file": "b.png"}], "do not all have the columns image, label"),
     ],
 )  # fmt: skip
