@@ -22,9 +22,13 @@ def require_file(context: str, path: Path) -> Path:
 
 
 def describe_missing_path(context: str, path: Path) -> str:
-    """Return the message for a path that does not exist, with the closest name in its folder."""
+    """Return the message for a path that does not exist, with the closest name in its folder.
+
+    A relative path is given with the current folder, which need not be the user's: `mlflow run` starts in the project's.
+    """
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"{context}: there is no {path}{did_you_mean(path.name, names)}"
+    place = "" if path.is_absolute() else f" in {Path.cwd()}"
+    return f"{context}: there is no {path}{place}{did_you_mean(path.name, names)}"
 
 
 def to_writable_names(names: Sequence[str]) -> Sequence[str]:

@@ -35,3 +35,12 @@ def test_folders_pipes_and_missing_files_are_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_gives_no_hint(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "a.csv"
     assert describe_missing_path("toy", path) == f"toy: there is no {path}"
+
+
+def test_a_relative_path_is_given_with_the_folder_it_was_looked_for_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    message = describe_missing_path("toy", Path("photo"))
+    assert message == f"toy: there is no photo in {tmp_path} (did you mean 'photos'?)"

@@ -109,7 +109,7 @@ def test_figures_are_reproducible(data: str) -> None:
         ("--figure", "a.gif", "--figure a.gif: its name should end in .png, .svg or .pdf"),
         ("--figure", "a", "--figure a: its name should end in .png, .svg or .pdf"),
         ("--figure", "there.png", "--figure there.png: there.png exists already and is not overwritten"),
-        ("--figure", "hree/a.png", "--figure: there is no hree (did you mean 'there'?)"),
+        ("--figure", "hree/a.png", "--figure: there is no hree in {here} (did you mean 'there'?)"),
         ("--save", "m", "--save m: its name should end in .csv or .parquet"),
         ("--save", "there.csv", "--save there.csv: there.json exists already and is not overwritten"),
     ],
@@ -129,7 +129,7 @@ def test_invalid_files_are_refused_before_data_are_read(
     with pytest.raises(SystemExit) as left:
         cli.main(["describe", "clean", "--dataset", data, option, name])
     assert left.value.code == 2
-    assert capsys.readouterr().err.strip() == f"robustkd: {sentence}"
+    assert capsys.readouterr().err.strip() == f"robustkd: {sentence.replace('{here}', str(Path.cwd()))}"
 
 
 PLUG = """
