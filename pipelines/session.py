@@ -12,7 +12,7 @@ import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipelines import tracking
-from pipelines.console import console
+from pipelines.console import console, format_duration
 from pipelines.locks import hold_lock
 from pipelines.planning import Draft
 from pipelines.tracking.headline import read_headline
@@ -25,6 +25,10 @@ from robustkd.study.results import RunResult, read_document
 from robustkd.study.run_folder import is_finished, is_trained
 
 STAGES_WITH_METHODS = ("run", "distil", "evaluate")  # after which methods can be compared
+
+
+SECONDS_PER_LINE = 60.0  # of training, between two lines about a run off a terminal
+NOT_TERMS = {"epoch", "phase", "seconds", "accuracy", "held_out_accuracy", "memorised", "recovered"}  # of epochs.csv
 
 
 @contextmanager
@@ -136,7 +140,7 @@ def metric_names(row: dict[str, float]) -> dict[str, float]:
 
 
 class ProgressMonitor:
-    """Shows progress: bars on a terminal, a line per finished run elsewhere.
+    """Shows progress: bars on a terminal, elsewhere a line per finished run, and per minute of a run or epoch if it is longer.
 
     Args:
         plan: the study.
@@ -149,6 +153,7 @@ class ProgressMonitor:
         self.done, self.started = 0, time.monotonic()
         self.shares: dict[Run, float] = {}
         self.bars: dict[Run, TaskID] = {}
+        self.printed: dict[Run, float] = {}  # seconds of training when a line was printed last
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -182,9 +187,31 @@ class ProgressMonitor:
         self.start(event.run)
         self.shares[event.run] = event.epoch / event.epochs
         self.tracker.log_epoch(event.run.name, event.epoch, metric_names(event.row))
+        if not console.is_terminal:
+            self._print_epoch(event)
         if event.run not in self.bars:
             self.bars[event.run] = self.progress.add_task(event.run.name, total=event.epochs, note="")
         self.progress.update(self.bars[event.run], completed=event.epoch, note=f"accuracy {event.row['accuracy']:.3f}")
+
+    def _print_epoch(self, event: EpochProgress) -> None:
+        """Print an epoch, unless a line about the run was printed less than a minute of training ago."""
+        seconds = float(event.row.get("seconds", 0.0))
+        if seconds - self.printed.get(event.run, 0.0) < SECONDS_PER_LINE or event.epoch == event.epochs:
+            return
+        self.printed[event.run] = seconds
+        terms = {name: value for name, value in event.row.items() if name not in NOT_TERMS and isinstance(value, float)}
+        values = ", ".join(
+            f"{name} {value:.3g}" for name, value in [*terms.items(), ("accuracy", event.row["accuracy"])]
+        )
+        console.print(
+            f"{event.run.name}: epoch {event.epoch} of {event.epochs}, {values} ({self._describe_time()})", markup=False
+        )
+
+    def _describe_time(self) -> str:
+        """Return the time so far, and an estimate of the time left for all runs."""
+        elapsed, share = time.monotonic() - self.started, sum(self.shares.values()) / max(1, self.total)
+        left = f", about {format_duration(elapsed / share - elapsed)} left" if self.done < self.total else ""
+        return f"{format_duration(elapsed)}{left}"
 
     def end(self, run: Run, note: str) -> None:
         """Take the end of a run."""
@@ -192,10 +219,8 @@ class ProgressMonitor:
         self.shares[run] = 1.0
         if run in self.bars:
             self.progress.remove_task(self.bars.pop(run))
-        elapsed, share = time.monotonic() - self.started, sum(self.shares.values()) / max(1, self.total)
-        left = f", about {elapsed / share - elapsed:.0f} s left" if self.done < self.total else ""
         self.progress.console.print(
-            f"[{self.done}/{self.total}] {run.name}: {note} ({elapsed:.0f} s{left})", markup=False
+            f"[{self.done}/{self.total}] {run.name}: {note} ({self._describe_time()})", markup=False
         )
 
 

@@ -114,11 +114,12 @@ LAW = {
     "pipelines.planning": (
         "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.tracking"
     ),
+    "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
     "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
-        " pipelines.data_summary pipelines.folder_names pipelines.planning pipelines.session pipelines.auditing"
-        " pipelines.scenario_effect pipelines.exporters"
+        " pipelines.data_summary pipelines.folder_names pipelines.planning pipelines.forecast pipelines.session"
+        " pipelines.auditing pipelines.scenario_effect pipelines.exporters"
     ),
     "pipelines.api": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"

@@ -26,6 +26,7 @@ from pipelines import planning, session, tracking
 from pipelines.cli_options import SweepOptions
 from pipelines.console import console, format_duration
 from pipelines.folder_names import legal_folder_name
+from pipelines.forecast import describe_precision, print_load, time_methods, unfinished_runs
 from pipelines.report import sweep_report
 from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
 from pipelines.report.charts.output import save_figure
@@ -39,14 +40,11 @@ from pipelines.stages import compare, run
 from pipelines.tracking.headline import Headline, sweep_headline
 from robustkd import errors
 from robustkd.hashing import digest
-from robustkd.study import scheduler
 from robustkd.study.across import StudyTable, compare_studies
 from robustkd.study.comparison import HEADLINE, Comparison, early_stopping_point
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan
 from robustkd.study.results import BASELINE
-from robustkd.study.run import estimate_training
-from robustkd.study.run_folder import load_network
 
 MAX_CURVES = 3  # methods that the picture of curves shows next to the baseline
 
@@ -270,26 +268,24 @@ def run_studies(sweep: Sweep) -> None:
 
 
 def print_sweep_forecast(options: SweepOptions) -> None:
-    """Estimate what a sweep would take, from a few timed updates of each method per data set, without writing anything."""
+    """Print what a sweep would take, from a few timed updates of each method per data set, without writing anything."""
+    print_load()
     paces: dict[tuple[str, str, str], float] = {}  # seconds of a run per training row, by data set, role and method
     total, run_count, study_count = 0.0, 0, 0
     for study, draft in draft_studies(options):
-        plan, view = draft.plan, draft.drawn[0].train
-        scheduler.prepare_process(plan)
-        teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
-        todo, training = run.unfinished_runs(plan, draft.runs)
-        seconds = 0.0
-        for each in training:
-            kind = (study.dataset, each.role, each.method.text)
-            if kind not in paces:
-                paces[kind] = estimate_training(view, each, plan.settings, teacher=teacher)[1] / len(view)
-            seconds += paces[kind] * len(view) / plan.jobs
+        plan, rows = draft.plan, len(draft.drawn[0].train)
+        todo, training = unfinished_runs(plan, draft.runs)
+        kinds = [(study.dataset, run.role, run.method.text) for run in training]
+        untimed = [run for run, kind in zip(training, kinds, strict=True) if kind not in paces]
+        for timed in time_methods(draft, untimed):
+            console.print(f"{study.dataset}, {timed.describe()}", markup=False)
+            paces[study.dataset, timed.run.role, timed.run.method.text] = timed.seconds / rows
+        seconds = sum(paces[kind] for kind in kinds) * rows / plan.jobs
         forecast = f"{len(todo)} of {len(draft.runs)} runs to do, about {format_duration(seconds)}"
         console.print(f"{SweepStudy(study, plan.folder).title}: {forecast}", markup=False)
         total, run_count, study_count = total + seconds, run_count + len(todo), study_count + 1
     console.print(
-        f"{study_count} studies, {run_count} runs to do, {plan.jobs} in parallel"
-        f" in {'bf16' if plan.settings.bf16 else 'fp32'} on {plan.settings.device}:"
+        f"{study_count} studies, {run_count} runs to do, {plan.jobs} in parallel in {describe_precision(plan)}:"
         f" about {format_duration(total)} in all, not counting evaluation",
         markup=False,
     )

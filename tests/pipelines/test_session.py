@@ -162,3 +162,23 @@ def test_a_session_closes_its_tracked_run_and_its_lock(
     assert ("folder", plan.folder) in start
     with session.study_lock(plan.folder):
         pass
+
+
+def test_off_a_terminal_a_run_has_a_line_per_minute_or_longer_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(tmp_path)
+    quick, slow = list_runs(plan.options, False)
+    monitor = session.ProgressMonitor(plan, 2, Recorder())  # type: ignore[arg-type]
+    row = {"phase": "train", "ce": 0.51234, "kd": 12.0, "accuracy": 0.5, "held_out_accuracy": 0.4, "memorised": 0.1}
+    with monitor.display():
+        for epoch in range(1, 11):
+            monitor.report(Progress(quick, epoch, 10, {**row, "epoch": epoch, "seconds": 25.0 * epoch}))
+        for epoch in range(1, 4):
+            monitor.report(Progress(slow, epoch, 3, {**row, "epoch": epoch, "seconds": 300.0 * epoch}))
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        *(f"{quick.name}: epoch {epoch} of 10" for epoch in (3, 6, 9)),
+        *(f"{slow.name}: epoch {epoch} of 3" for epoch in (1, 2)),
+    ]
+    assert ", ce 0.512, kd 12, accuracy 0.5 (0 s, about 0 s left)" in lines[0]

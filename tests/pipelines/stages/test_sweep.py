@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import cli, planning, tracking
+from pipelines import cli, forecast, planning, tracking
 from pipelines.cli_options import SweepOptions
 from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
 from pipelines.report.table import Table
@@ -419,9 +419,11 @@ def test_a_dry_run_reports_each_study_and_writes_nothing(
     def estimate(view: View, run: Run, settings: Settings, *, teacher: Network | None) -> tuple[int, float]:
         return 1, 1000.0 * (1 + (run.role == "teacher"))
 
-    monkeypatch.setattr(sweep, "estimate_training", estimate)
+    monkeypatch.setattr(forecast, "estimate_training", estimate)
+    monkeypatch.setattr(forecast, "measure_other_load", lambda: 0.0)
     cli.main([*command_line(data, scenarios="clean,fraction0.5", seeds="2"), "--dry-run"])
-    lines = capsys.readouterr().out.splitlines()
+    timed, lines = (lines := capsys.readouterr().out.splitlines())[:3], lines[3:]
+    assert timed[0] == "npz:toy.npz, teacher: 1 updates, about 33 min for each of 2 seeds"
     # Two seeds of a teacher, the baseline and hinton: 2 x (2,000 + 1,000 + 1,000) s; half the rows take half of it.
     assert lines[0] == "npz:toy.npz, clean: 6 of 6 runs to do, about 2.2 h"
     assert lines[1] == "npz:toy.npz, fraction0.5: 6 of 6 runs to do, about 67 min"

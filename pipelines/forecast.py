@@ -1,0 +1,98 @@
+"""What a dry run prints: the time that a study would take, from a few timed updates of each method."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pipelines.console import console, format_duration
+from pipelines.planning import Draft
+from robustkd.study.plan import Plan, Run
+from robustkd.study.run import estimate_training
+from robustkd.study.run_folder import is_finished, load_network
+from robustkd.study.scheduler import prepare_process
+
+BUSY = 0.25  # share of the machine's cores that other programs use, from which estimates are called high
+_STARTED = time.monotonic()
+
+
+class TimedMethod(NamedTuple):
+    """What training takes with a method, or of a teacher.
+
+    Attributes:
+        run: one of its runs.
+        runs: number of its runs.
+        updates, seconds: of each.
+    """
+
+    run: Run
+    runs: int
+    updates: int
+    seconds: float
+
+    def describe(self) -> str:
+        """Return a line such as `hinton: 1,200 updates, about 3 min for each of 5 seeds`."""
+        name = "teacher" if self.run.role == "teacher" else self.run.method.text
+        each = f" for each of {self.runs} seeds" if self.runs > 1 else ""
+        return f"{name}: {self.updates:,} updates, about {format_duration(self.seconds)}{each}"
+
+
+def unfinished_runs(plan: Plan, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Return the runs to do, and those among them that train: a teacher that the user gave does not."""
+    todo = [run for run in runs if plan.options.fresh or not is_finished(plan, run)]
+    return todo, [run for run in todo if run.role == "student" or plan.teacher is None]
+
+
+def print_forecast(draft: Draft) -> None:
+    """Print what a study would take, a line for each method as soon as it is timed, without writing anything."""
+    plan = draft.plan
+    print_load()
+    todo, training = unfinished_runs(plan, draft.runs)
+    total = 0.0
+    for timed in time_methods(draft, training):
+        console.print(timed.describe(), markup=False)
+        total += timed.runs * timed.seconds
+    console.print(
+        f"{len(todo)} of {len(draft.runs)} runs to do, {plan.jobs} in parallel with {plan.threads} threads each, "
+        f"in {describe_precision(plan)}: about {format_duration(total / plan.jobs)} in all, not counting evaluation",
+        markup=False,
+    )
+
+
+def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:
+    """Time some updates of each method among the runs, teachers included, and yield each result at once."""
+    plan, view = draft.plan, draft.drawn[0].train
+    prepare_process(plan)
+    teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        kinds.setdefault((run.role, run.method.text), []).append(run)
+    for alike in kinds.values():
+        yield TimedMethod(alike[0], len(alike), *estimate_training(view, alike[0], plan.settings, teacher=teacher))
+
+
+def describe_precision(plan: Plan) -> str:
+    """Return the precision and device of a study, as in `fp32 on cpu`."""
+    return f"{'bf16' if plan.settings.bf16 else 'fp32'} on {plan.settings.device}"
+
+
+def print_load() -> None:
+    """Say that estimates are high where other programs keep the machine busy."""
+    cores = os.cpu_count() or 1
+    others = min(measure_other_load(), cores)
+    if others >= BUSY * cores:
+        console.print(
+            f"the machine is busy: other programs use about {others:.1f} of its {cores} cores, so these times are too long",
+            highlight=False,
+        )
+
+
+def measure_other_load() -> float:
+    """Return how many cores other processes used over the last minute; 0 where the system does not say."""
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows
+        return 0.0
+    # A process that is younger than a minute has contributed to the minute's average in proportion to its age.
+    own = time.process_time() / max(60.0, time.monotonic() - _STARTED)
+    return max(0.0, load - own)
