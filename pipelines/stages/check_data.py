@@ -164,6 +164,7 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
         *checks.check_class_sizes(sizes, options.least),
         *checks.check_class_names(sizes.classes),
         *checks.check_file_sizes(root, [path for path in paths if path not in unreadable], options.image_size),
+        *_check_unread(listing.unread),
         Finding("note", "not looked at", 0, "images are compared once every class has some to train on"),
     ]
     return DataCheck(checks.sort_by_severity(findings), sizes, len(paths) - len(unreadable), None)

@@ -17,8 +17,8 @@ class FolderTree:
         images: the image files below the root.
 
     >>> tree = FolderTree(["cat", "cat/day", "dog"], ["cat/day/1.png", "dog/1.png"])
-    >>> tree.subfolders(""), tree.count_images("cat"), tree.holds_images("cat")
-    (['cat', 'dog'], 1, False)
+    >>> tree.subfolders(""), tree.count_images("cat"), tree.count_images_in("cat")
+    (['cat', 'dog'], 1, 0)
     """
 
     def __init__(self, folders: Sequence[str], images: Iterable[str]) -> None:
@@ -49,9 +49,9 @@ class FolderTree:
         """Return the folders at a depth: 1 for those in the root."""
         return [folder for folder in self.folders if folder.count("/") == level - 1]
 
-    def holds_images(self, folder: str) -> bool:
-        """Return whether a folder itself contains images."""
-        return self._images[folder] > 0
+    def count_images_in(self, folder: str) -> int:
+        """Count the images in a folder itself."""
+        return self._images[folder]
 
     def count_images(self, folder: str) -> int:
         """Count the images in and below a folder."""
@@ -60,7 +60,7 @@ class FolderTree:
     def only_subfolder(self, folder: str) -> str | None:
         """Return the path of a folder's only subfolder, if there is nothing else in it."""
         inside = self.subfolders(folder)
-        return join(folder, inside[0]) if len(inside) == 1 and not self.holds_images(folder) else None
+        return join(folder, inside[0]) if len(inside) == 1 and not self._images[folder] else None
 
 
 def join(folder: str, name: str) -> str:

@@ -9,6 +9,7 @@ classes, the data set is refused unless the user gives the level of the class fo
 """
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,15 @@ from typing import NamedTuple
 from robustkd.data.folder_tree import FolderTree, enclosing_folders, join
 from robustkd.data.image_search import find_images
 from robustkd.data.labels import sort_class_names
-from robustkd.data.part_names import match_part_names
+from robustkd.data.part_names import combine_parts_and_classes, match_part_names
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.view import PART_ALIASES
 from robustkd.errors import UsageError, did_you_mean
+
+# Folders of the same names in several classes are refused as ambiguous from this share of all such names on, where at most the
+# other share of the images is directly in the class folders.
+MIN_SHARED = 0.5
+MAX_DIRECT_SHARE = 0.1
 
 
 class ImageFile(NamedTuple):
@@ -122,10 +128,8 @@ def read_class_names(root: Path, class_folders: list[str]) -> tuple[str, ...]:
 
     A folder is called by the first word of its WordNet entry, unless another class has the same one.
     """
-    try:
-        lines = (root / "words.txt").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return tuple(class_folders)
+    table = root / "words.txt"
+    lines = table.read_text(encoding="utf-8", errors="replace").splitlines() if table.is_file() else []
     words = {number: synonyms.split(",")[0].strip() for number, _, synonyms in (line.partition("\t") for line in lines)}
     first = [words.get(folder) or folder for folder in class_folders]
     times = Counter(first)
@@ -139,7 +143,7 @@ def _recognise_layout(name: str, root: Path, tree: FolderTree) -> Layout:
     if any(part == "train" and tree.subfolders(folder) for folder, part in parts.items()):
         layout = _read_parts(name, root, tree, parts)
     else:
-        layout = _read_class_folders(tree, folders)
+        layout = _read_class_folders(name, tree, folders)
         if not layout.part_names:
             _refuse_unlabelled_parts(name, folders)
     _refuse_ambiguous_classes(name, tree, layout)
@@ -202,22 +206,37 @@ def _add_unsorted(layout: Layout, root: Path, tree: FolderTree, folder: str, par
     return replace(layout, notes=(*layout.notes, note), unlabelled=(*layout.unlabelled, folder))
 
 
-def _read_class_folders(tree: FolderTree, folders: Sequence[str]) -> Layout:
+def _read_class_folders(name: str, tree: FolderTree, folders: Sequence[str]) -> Layout:
     """Read class folders, which may contain parts."""
-    inside = sorted({name for folder in folders for name in tree.subfolders(folder)})
-    parts = match_part_names(inside)
-    if not inside or len(parts) < len(inside):
-        return Layout([ClassFolder(folder, "train", os.path.basename(folder)) for folder in folders], {})
-    inner = [
-        ClassFolder(join(folder, part), parts[part], os.path.basename(folder))
-        for folder in folders
-        for part in tree.subfolders(folder)
-    ]
-    return Layout(inner, {part: f"*/{name}/" for name, part in parts.items()})
+    parts = {folder: match_part_names(tree.subfolders(folder)) for folder in folders}
+    divided = [folder for folder in folders if parts[folder] and len(parts[folder]) == len(tree.subfolders(folder))]
+    others = [folder for folder in folders if folder not in divided]
+    if not others:
+        inner = [
+            ClassFolder(join(folder, inside), part, class_name(folder))
+            for folder in divided
+            for inside, part in parts[folder].items()
+        ]
+        return Layout(inner, {folder.part: f"*/{os.path.basename(folder.path)}/" for folder in inner})
+    if any(len(parts[folder]) > 1 for folder in divided):
+        raise UsageError(
+            f"{name}: '{divided[0]}' contains {summarise_names(list(parts[divided[0]]))}, but '{others[0]}' does not:"
+            " either all class folders contain parts or none"
+        )
+    return Layout([ClassFolder(folder, "train", class_name(folder)) for folder in folders], {})
+
+
+def class_name(folder: str) -> str:
+    """Return the class that a folder is named after: file systems write accents as one character or as two.
+
+    >>> class_name("train/cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", os.path.basename(folder))
 
 
 def _list_class_folders(tree: FolderTree, place: str, part: str) -> list[ClassFolder]:
-    return [ClassFolder(join(place, folder), part, folder) for folder in tree.subfolders(place)]
+    return [ClassFolder(join(place, folder), part, class_name(folder)) for folder in tree.subfolders(place)]
 
 
 def _read_level(name: str, tree: FolderTree, level: int) -> Layout:
@@ -230,9 +249,9 @@ def _read_level(name: str, tree: FolderTree, level: int) -> Layout:
         parts = match_part_names(sorted(set(names)))
         if parts:
             _refuse_other_parts(name, names, parts)
-            listed = [ClassFolder(f, parts[n], os.path.basename(f)) for f, n in zip(folders, names, strict=True)]
+            listed = [ClassFolder(f, parts[n], class_name(f)) for f, n in zip(folders, names, strict=True)]
             return Layout(listed, {part: "*/" * depth + f"{folder}/" for folder, part in parts.items()})
-    layout = _read_class_folders(tree, folders)
+    layout = _read_class_folders(name, tree, folders)
     around = sorted({os.path.dirname(folder) for folder in folders})
     note = f"the classes are the folders at level {level}, those in {summarise_names(around)} together"
     return layout if level == 1 else replace(layout, notes=(note,))
@@ -240,6 +259,11 @@ def _read_level(name: str, tree: FolderTree, level: int) -> Layout:
 
 def _refuse_unlabelled_parts(name: str, folders: Sequence[str]) -> None:
     """Refuse class folders with the name of a part, unless only `train` is among other classes: it may be the vehicle."""
+    if combine_parts_and_classes(folders):
+        raise UsageError(
+            f"{name}: the folders {summarise_names(folders)} are named by class and part: put them into folders called train"
+            " and test; if these are names of classes, --class-level 1 says so"
+        )
     words = {folder: PART_ALIASES[folder.lower()] for folder in folders if folder.lower() in PART_ALIASES}
     train = next((folder for folder, part in words.items() if part == "train"), None)
     if not words or (set(words.values()) == {"train"} and len(words) < len(folders)):
@@ -251,16 +275,18 @@ def _refuse_unlabelled_parts(name: str, folders: Sequence[str]) -> None:
 def _refuse_ambiguous_classes(name: str, tree: FolderTree, layout: Layout) -> None:
     """Refuse classes that contain the same folders, which may be the classes themselves."""
     train = [folder for folder in layout.folders if folder.part == "train"]
-    if len(train) < 2 or any(tree.holds_images(folder.path) for folder in train):
+    direct = sum(tree.count_images_in(folder.path) for folder in train)
+    if len(train) < 2 or direct > MAX_DIRECT_SHARE * sum(tree.count_images(folder.path) for folder in train):
         return
-    common = set.intersection(*(set(tree.subfolders(folder.path)) for folder in train))
-    if len(common) > 1:
+    times = Counter(name for folder in train for name in tree.subfolders(folder.path))
+    shared = [inside for inside, count in times.items() if count > 1]
+    if len(times) > 1 and len(shared) >= MIN_SHARED * len(times):
         level = train[0].path.count("/") + 1
-        outer_level = level if os.path.basename(train[0].path) == train[0].name else level - 1  # or parts are between
-        outer, inner = summarise_names([folder.name for folder in train]), summarise_names(sort_class_names(common))
+        outer_level = level if class_name(train[0].path) == train[0].name else level - 1  # or parts are between
+        outer, inner = summarise_names([folder.name for folder in train]), summarise_names(sort_class_names(shared))
         raise UsageError(
-            f"{name}: the folders {outer} all contain the folders {inner}: --class-level {outer_level} takes the former as"
-            f" the classes, --class-level {level + 1} the latter"
+            f"{name}: the folders {outer} contain folders of the same names, as {inner}: --class-level {outer_level} takes the"
+            f" former as the classes, --class-level {level + 1} the latter; if the former are parts, call them train and test"
         )
 
 

@@ -46,6 +46,17 @@ def match_part_names(names: Sequence[str]) -> dict[str, str]:
     return parts if "train" in parts.values() else {}
 
 
+def combine_parts_and_classes(names: Sequence[str]) -> bool:
+    """Return whether names combine the words of parts with those of classes.
+
+    >>> combine_parts_and_classes(["cat_test", "cat_train", "dog_test", "dog_train"])
+    True
+    """
+    found = [match for name in names if (match := _find_word(name))]
+    parts = {rest: {PART_ALIASES[match.word] for match in found if match.rest == rest} for _, rest in found}
+    return len(found) == len(names) and len(parts) > 1 and all(len(group) > 1 for group in parts.values())
+
+
 def _find_word(name: str) -> _PartWord | None:
     """Return the last word of a part in a name.
 

@@ -11,7 +11,7 @@ def test_folders_and_images_are_counted_at_every_depth():
     assert TREE.subfolders("a/9") == []
     assert TREE.at_level(2) == ["a/10", "a/9", "b/c"]
     assert [TREE.count_images(folder) for folder in ("", "a", "a/9", "b/c")] == [4, 3, 2, 0]
-    assert [TREE.holds_images(folder) for folder in ("", "a", "a/9", "b")] == [False, False, True, True]
+    assert [TREE.count_images_in(folder) for folder in ("", "a", "a/9", "b")] == [0, 0, 2, 1]
 
 
 def test_an_only_subfolder_has_nothing_next_to_it():

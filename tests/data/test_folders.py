@@ -195,7 +195,7 @@ def test_folders_of_the_same_names_in_all_classes_are_refused_with_both_readings
     root = make_folder(tmp_path, ("color/cat", "color/dog", "grey/cat", "grey/dog", "grey/fox"))
     assert_refused(
         f"folder:{root}",
-        "the folders color and grey all contain the folders cat and dog",
+        "the folders color and grey contain folders of the same names, as cat and dog",
         "--class-level 1 takes the former as the classes, --class-level 2 the latter",
     )
     assert load_dataset(f"folder:{root}", class_level=1).classes == ("color", "grey")
@@ -209,7 +209,9 @@ def test_folders_of_the_same_names_in_all_classes_are_refused_with_both_readings
 def test_the_level_of_classes_below_parts(tmp_path):
     for part in ("train", "test"):
         make_folder(tmp_path, ("2021/cat", "2021/dog", "2022/cat", "2022/dog"), part=part)
-    assert_refused(f"folder:{tmp_path}", "2021 and 2022 all contain", "--class-level 2", "--class-level 3")
+    assert_refused(
+        f"folder:{tmp_path}", "2021 and 2022 contain folders of the same names", "--class-level 2", "--class-level 3"
+    )
     source = load_dataset(f"folder:{tmp_path}", class_level=3)
     assert source.classes == ("cat", "dog")
     assert parts_of(source) == {"test": 8, "train": 8}
@@ -263,3 +265,44 @@ def test_hints_at_the_path_that_was_meant(tmp_path):
     save_image(noise_image(1), flat / "1.png")
     (flat / "labels.csv").write_text("image,label\n")
     assert_refused(f"folder:{flat}", "contains no class folders", f"did you mean 'csv:{flat / 'labels.csv'}'?")
+
+
+def test_parts_in_folders_named_by_class_and_part(tmp_path):
+    root = make_folder(tmp_path / "inner", ("cat/cat_train", "cat/cat_test", "dog/dog_train", "dog/dog_test"))
+    assert parts_of(load_dataset(f"folder:{root}")) == {"test": 4, "train": 4}
+    root = make_folder(tmp_path / "outer", ("cat_train", "cat_test", "dog_train", "dog_test"))
+    assert_refused(f"folder:{root}", "named by class and part", "--class-level 1 says so")
+    assert len(load_dataset(f"folder:{root}", class_level=1).classes) == 4
+
+
+def test_parts_in_some_classes_only_are_refused(tmp_path):
+    root = make_folder(tmp_path, ("cat/train", "cat/test", "dog"))
+    assert_refused(f"folder:{root}", "'cat' contains test and train, but 'dog' does not")
+    (root / "dog").rename(root / ".dog")
+    make_folder(root, ("dog/train",))
+    assert parts_of(load_dataset(f"folder:{root}")) == {"test": 2, "train": 4}
+
+
+def test_sites_that_share_most_classes_are_refused_in_spite_of_a_stray_image(tmp_path):
+    root = make_folder(tmp_path, ("north/cat", "north/dog", "south/cat", "south/dog", "south/fox"), 6)
+    save_image(noise_image(1), root / "north" / "map.png")
+    assert_refused(f"folder:{root}", "folders of the same names, as cat and dog")
+
+
+def test_classes_with_folders_of_their_own_are_classes(tmp_path):
+    root = make_folder(tmp_path, ("cat/tom", "cat/kitty", "dog/rex", "dog/kitty"))
+    assert load_dataset(f"folder:{root}").classes == ("cat", "dog")
+    root = make_folder(tmp_path / "images", ("cat/images", "dog/images"))
+    assert load_dataset(f"folder:{root}").classes == ("cat", "dog")
+
+
+def test_accents_of_either_encoding_are_the_same_class(tmp_path):
+    make_folder(tmp_path, ("cafe\u0301", "bar"), part="train")
+    make_folder(tmp_path, ("caf\u00e9", "bar"), part="test")
+    assert load_dataset(f"folder:{tmp_path}").classes == ("bar", "caf\u00e9")
+
+
+def test_names_of_classes_in_a_file_of_another_encoding(tmp_path):
+    root = make_folder(tmp_path)
+    (root / "words.txt").write_bytes(b"cat\ttiger\ndog\twol\xe7f\n")
+    assert load_dataset(f"folder:{root}").classes[0] == "tiger"
