@@ -7,16 +7,18 @@ arXiv 1609.03683.
 The network predicts the true class, and T what its label looks like. T is one of three:
 
 * `forward`: estimated, without further knowledge. The network is trained with cross entropy for the share `warmup` of the
-  epochs. During the last of these, row i of T is what is predicted for the image that is most surely of class i (an anchor):
-  T_i = p(x_i), x_i = argmax_x p_i(x). With fewer than two epochs it remains cross entropy.
+  epochs. During the last of these, row i of T is what is predicted for images that are surely of class i (anchors):
+  T_i = sum_x p_i(x)^4 p(x) / sum_x p_i(x)^4. With fewer than two epochs it remains cross entropy.
 * `forward(estimate=FILE)`: estimated elsewhere, as in the transition.csv that `robustkd audit` writes for the same data.
 * `forward(matrix=FILE)`: the true matrix. This is knowledge that a user would not have, and is marked as oracle.
 
 FILE is a CSV as for the scenario `matrix`; its content is part of a run's version, so that a changed file is a new training.
 
-Differs from the paper: after estimating T, the same network is trained on instead of a new one, and anchors are chosen in
-training mode among augmented images. The authors' code takes the 97th percentile instead of the maximum for CIFAR-10; the
-maximum is the paper's definition, and what they use for CIFAR-100.
+Differs from the paper: there, the anchor of a class is one image, the one with the largest p_i(x), or for CIFAR-10 in the
+authors' code the one at the 97th percentile, which fits ten even classes. The largest of many predictions overestimates how
+often labels are right, in particular of a network that has begun to memorise. The weights p_i^4 average over many images, with
+any number and size of classes; a larger exponent approaches the single image. After estimating T, the same network is trained
+on instead of a new one, and anchors are seen in training mode and augmented.
 """
 
 import math
@@ -33,7 +35,8 @@ from robustkd.data.class_matrix import read_transition_matrix
 from robustkd.errors import UsageError
 from robustkd.types import Batch, Clock, DatasetInfo
 
-SMALLEST = 1e-6  # entry of an estimated matrix, so that no label is impossible
+SHARPNESS = 4  # the exponent of the weights by which images are anchors of a class
+PRIOR = 1e-6  # weight of the identity in the estimate: a class that is never predicted has its row, and no label is impossible
 
 
 class Forward(Criterion):
@@ -42,7 +45,7 @@ class Forward(Criterion):
     oracle_parameters = ("matrix",)
     file_parameters = ("matrix", "estimate")
     matrix: Tensor  # (K, K), T; the identity until it is estimated
-    highest: Tensor  # (K,), the probability of each class's anchor
+    anchored: Tensor  # (K, K), the weighted sum of predictions for each class
 
     def __init__(
         self,
@@ -60,22 +63,20 @@ class Forward(Criterion):
         self.register_buffer(
             "matrix", torch.eye(data.classes) if self.anchors else load_matrix(matrix or estimate, data)
         )
-        self.register_buffer("highest", torch.zeros(data.classes))
+        self.register_buffer("anchored", PRIOR * torch.eye(data.classes))
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         first = estimation_epoch(batch.clock, self.warmup) + 1 if self.anchors else 0
         if batch.clock.epoch == first - 1:
-            self.update_anchors(F.softmax(logits.detach(), dim=1))
+            self.update_estimate(F.softmax(logits.detach(), dim=1))
         if batch.clock.epoch < first:
             return F.cross_entropy(logits, batch.labels, reduction="none")
         return forward_loss(logits, batch.labels, self.matrix)
 
-    def update_anchors(self, p: Tensor) -> None:
-        """Replace rows of the matrix by predictions (B, K) that are surer of the row's class than those before."""
-        highest, rows = p.max(dim=0)
-        surer = highest > self.highest
-        self.highest.copy_(torch.where(surer, highest, self.highest))
-        self.matrix.copy_(torch.where(surer[:, None], p[rows].clamp(min=SMALLEST), self.matrix))
+    def update_estimate(self, p: Tensor) -> None:
+        """Add the predictions for a batch, (B, K), to the estimate of the matrix."""
+        self.anchored += (p**SHARPNESS).T @ p
+        self.matrix.copy_(self.anchored / self.anchored.sum(dim=1, keepdim=True))
 
 
 def estimation_epoch(clock: Clock, warmup: float) -> int:
