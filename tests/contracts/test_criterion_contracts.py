@@ -1,8 +1,10 @@
 """Contracts of all criteria, checked for each entry of CRITERIA; and for each contract a criterion that violates it."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -15,7 +17,7 @@ from robustkd.criteria.base import Criterion
 from robustkd.criteria.ce import CE
 from robustkd.methods import METHODS
 from robustkd.models.layers import HEADS
-from robustkd.specs import Spec
+from robustkd.specs import Spec, settable_parameters
 from robustkd.types import Batch, Clock, DatasetInfo, Mixed
 from tests.helpers import (
     SHAPE,
@@ -237,6 +239,23 @@ def test_every_contract_rejects_its_violation(contract):
     violation, message = CONTRACTS[contract]
     with pytest.raises(AssertionError, match=message):
         contract(toy_spec("criterion", violation))
+
+
+@pytest.mark.parametrize("word", CRITERIA)
+def test_the_page_of_criteria_has_every_word_and_every_parameter(word):
+    page = (Path(__file__).parents[2] / "docs" / "criteria.md").read_text()
+    assert f"| `{word}` |" in page
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{word}` |"))
+    shared = {
+        "drw",
+        "prediction",
+        "truncate",
+        "start",
+        "matrix",
+        "estimate",
+    }  # explained in other rows or below the table
+    for name in settable_parameters(CRITERIA.parse(word).load()).keys() - shared:
+        assert re.search(rf"\b{name}\b", row), f"{word} has no {name} in its row"
 
 
 # --- with methods -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from pipelines import cli
+from robustkd.study.results import run_name
 from tests.pipelines.toys import find_study, study_arguments
 
 MATRIX = "0.8,0.1,0.1\n0.1,0.8,0.1\n0.1,0.1,0.8\n"
@@ -20,7 +21,7 @@ def test_a_changed_file_trains_the_runs_that_read_it_again(data: Path, capsys: p
     file.parent.mkdir()
     file.write_text(MATRIX)
     arguments = study_arguments("run", data, methods=f"baseline,baseline+forward(estimate={file})")
-    plain, corrected = "baseline-seed0", "baseline+forward-estimate=audit-transition.csv-seed0"
+    plain, corrected = (run_name("student", text, 0) for text in ("baseline", f"baseline+forward(estimate={file})"))
     cli.main(arguments)
     before = {run: trained_at(run) for run in (plain, corrected)}
     cli.main(arguments)
