@@ -2,7 +2,6 @@
 
 import base64
 import io
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,13 +41,11 @@ def make_thumbnail(source: Source, row: int) -> Thumbnail:
 
 
 def _decode_larger(source: Source, row: int) -> NDArray[np.uint8] | None:
-    if source.files is None:
+    if source.files is None or source.root is None:
         return None
-    path = Path(source.name.partition(":")[2]).expanduser()
     try:
-        folder = path if path.is_dir() else path.parent
         return decode_image(
-            folder / source.files[row], THUMBNAIL_SIDE, source.shape[0], source.value_range or SIXTEEN_BITS
+            source.root / source.files[row], THUMBNAIL_SIDE, source.shape[0], source.value_range or SIXTEEN_BITS
         )
     except (OSError, ValueError, SyntaxError):  # moved since, or of a format that Pillow now refuses
         return None

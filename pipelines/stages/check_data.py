@@ -96,8 +96,8 @@ def check_data_set(options: CheckOptions) -> DataCheck:
     except UsageError as error:
         return _check_unloadable(options, error)
     findings = [*checks.check_source(source, least=options.least), *_check_reading(source)]
-    if source.files is not None:
-        root = _root_folder(options)
+    if source.files is not None and source.root is not None:
+        root = source.root
         findings += checks.check_file_sizes(root, source.files, options.image_size)
         findings += _check_skipped(root, source, embedded=options.dataset.startswith(("parquet:", "hf:")))
     counts = checks.count_classes(source)
@@ -146,7 +146,7 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
     kind, _, path = options.dataset.partition(":")
     if kind != "folder" or not path:
         raise error
-    root = _root_folder(options)
+    root = Path(path).expanduser()
     listing = list_folder(
         options.dataset, root, class_level=options.class_level, every_class_trained=not options.min_class
     )
@@ -168,15 +168,6 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
         Finding("note", "not looked at", 0, "images are compared once every class has some to train on"),
     ]
     return DataCheck(checks.sort_by_severity(findings), sizes, len(paths) - len(unreadable), None)
-
-
-def _root_folder(options: CheckOptions) -> Path:
-    """Return the folder to which file names are relative."""
-    kind, _, text = options.dataset.partition(":")
-    path = Path(text).expanduser()
-    if kind == "folder":
-        return path
-    return path.parent if options.root is None else Path(options.root).expanduser()
 
 
 def _json_content(spec: str, check: DataCheck) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """CSV files: one reader for all tables that users provide.
 
-Files are UTF-8 with or without a byte order mark, separated by commas, semicolons or tabs. Quotes must be closed, and every
-line must have as many values as the first. No types are inferred: a cell is text, exactly as written.
+Files are UTF-8 with or without a byte order mark, separated by commas, semicolons, tabs or bars. Quotes must be closed, and
+every line must have as many values as the first. No types are inferred: a cell is text, exactly as written.
 """
 
 import csv
@@ -22,11 +22,12 @@ class CsvRows(NamedTuple):
     line_numbers: list[int]  # the line in which each row starts, from 1
 
 
-def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False) -> CsvRows:
+def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False, spaces: bool = False) -> CsvRows:
     """Read the rows of a CSV file.
 
     Args:
         context: what error messages start with.
+        spaces: whether a space separates values where the first line has no other separator, as in lists of files.
         keep_blank: keep rows whose values are all blank, for files in which the order of rows matters. An empty line is such
             a row if the file has a single column. Otherwise these lines, which spreadsheets tend to leave, are skipped.
 
@@ -37,7 +38,10 @@ def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False) -> CsvR
     text = _decode_text(context, path)
     # Separators within quoted names do not count.
     first = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    separator = max(",;\t|" if set(first) & set(",;\t|") or not spaces else " ", key=first.count)
+    # Where a space follows every separator of the first line, it is not part of the values.
+    spaced = 0 < first.count(separator) == first.count(f"{separator} ")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=spaced, strict=True)
     rows: list[list[str]] = []
     line_numbers, line = [], 1
     try:

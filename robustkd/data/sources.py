@@ -117,8 +117,9 @@ def load_dataset(
     columns, folder = ColumnOptions(image_column, label_column, split_column), Path(root).expanduser() if root else None
     read = ReadOptions(image_size, skip_bad_images, cache_dir, columns, folder, header, class_level, not min_class)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
-    values = (data_dir, download, skip_bad_images, cache_dir)
-    return replace(_with_writable_names(source), read_options=tuple(zip(FOREIGN_OPTIONS, values, strict=True)))
+    values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir), strict=True))
+    notes = (*source.notes, *_note_unused(name, read))
+    return replace(_with_writable_names(source), read_options=values, notes=notes)
 
 
 def _with_writable_names(source: Source) -> Source:
@@ -130,6 +131,15 @@ def _with_writable_names(source: Source) -> Source:
         skipped=tuple(to_writable_names(source.skipped)),
         unread=dict(unread),
     )
+
+
+def _note_unused(name: str, options: ReadOptions) -> list[str]:
+    """Return a note if options for tables were given for a data set that is none."""
+    if name.partition(":")[0] in _TABLE_LOADERS:
+        return []
+    given = [f"--{role}-column" for role, column in options.columns._asdict().items() if column is not None]
+    given += ["--root"] * (options.root is not None)
+    return [f"it is not a table, so {', '.join(given)} had no effect"] if given else []
 
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
@@ -325,6 +335,7 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
         notes=listing.notes,
         unread=listing.unread,
         value_range=value_range,
+        root=root,
     )
 
 

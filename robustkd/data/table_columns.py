@@ -150,7 +150,7 @@ class _ColumnReader:
     def __init__(self, name: str, table: RawTable, options: ColumnOptions) -> None:
         self.name, self.table, self.options = name, table, options
         self.notes: list[str] = []
-        repeated = next((column for column in table.header if table.header.count(column) > 1), None)
+        repeated = next((c for c in table.header if c.strip() and table.header.count(c) > 1), None)
         if repeated is not None:
             raise UsageError(f"{self.name}: two columns are called '{repeated}'")
 

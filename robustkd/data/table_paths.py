@@ -44,8 +44,10 @@ class PathResolver(NamedTuple):
         """Return paths relative to the root, with slashes; None is kept as an empty text.
 
         Raises:
-            UsageError: a path leads out of the root.
+            UsageError: a path leads out of the root, or the root does not exist.
         """
+        if self.root is not None and not self.root.is_dir():
+            raise UsageError(f"{self.name}: --root {self.root}: there is no such folder")
         roots = [self.base.absolute().as_posix(), self.base.resolve().as_posix()]
         prefixes = tuple(dict.fromkeys(f"{root.rstrip('/')}/" for root in roots))
         folder = self.folder.absolute().as_posix()

@@ -85,7 +85,7 @@ def load_csv(name: str, path: Path, options: ReadOptions) -> Source:
 
 def read_csv_table(name: str, path: Path, options: ReadOptions) -> tuple[RawTable, ReadOptions]:
     """Read a CSV file; without a header its columns are called 1, 2, ..., and of two the first is the image."""
-    rows, line_numbers = read_csv_rows(name, path)
+    rows, line_numbers = read_csv_rows(name, path, spaces=not options.header)
     header = rows[0]
     if options.header:
         rows, line_numbers = rows[1:], line_numbers[1:]
@@ -142,6 +142,7 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
         skipped=tuple(unreadable),
         notes=columns.notes,
         value_range=value_range,
+        root=root,
     )
 
 

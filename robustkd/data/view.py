@@ -7,6 +7,7 @@ function from View to View. A view knows the true labels where they exist; the b
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Source:
         groups: (N,) int64; a group is never divided between splits. None if there are no groups.
         flips: whether a mirrored image keeps its class.
         files: the N file names, if the images were read from files.
+        root: the folder that the file names are relative to.
         fingerprint: a digest of the content; computed from images and labels if not given.
         skipped: files that could not be read and were left out on request.
         read_options: the options it was loaded with, as (name, value) pairs; foreign data sets are loaded with the same.
@@ -69,6 +71,7 @@ class Source:
     notes: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
     value_range: ValueRange | None = None
+    root: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:

@@ -32,12 +32,22 @@ CELLS = [["name", "size"], ["red, brown", "3"], ["b", "4"]]
         (PLAIN.rstrip(), [1, 2, 3]),
         (PLAIN.replace("e,s", "e;s").replace('",', '";').replace("b,", "b;"), [1, 2, 3]),
         (PLAIN.replace("e,s", "e\ts").replace('",', '"\t').replace("b,", "b\t"), [1, 2, 3]),
+        (PLAIN.replace("e,s", "e|s").replace('",', '"|').replace("b,", "b|"), [1, 2, 3]),
+        (PLAIN.replace("e,s", "e, s").replace('",', '", ').replace("b,", "b,  "), [1, 2, 3]),
         ("\n" + PLAIN.replace("b,", "\n,\n , ,,\nb,"), [2, 3, 7]),
     ],
-    ids=["plain", "windows", "short", "semicolons", "tabs", "hollow lines"],
+    ids=["plain", "windows", "short", "semicolons", "tabs", "bars", "spaced", "hollow lines"],
 )
 def test_equivalent_files_give_the_same_result(tmp_path: Path, content: str, numbers: list[int]) -> None:
     assert csv_reader.read_csv_rows("toy", write_file(tmp_path, content)) == (CELLS, numbers)
+
+
+def test_spaces_separate_in_lists_only(tmp_path: Path) -> None:
+    file = write_file(tmp_path, "a.png 3\nb.png 12\n")
+    assert csv_reader.read_csv_rows("toy", file).rows == [["a.png 3"], ["b.png 12"]]
+    assert csv_reader.read_csv_rows("toy", file, spaces=True).rows == [["a.png", "3"], ["b.png", "12"]]
+    file = write_file(tmp_path, "a b.png,3\nb.png, 12\n")
+    assert csv_reader.read_csv_rows("toy", file, spaces=True).rows == [["a b.png", "3"], ["b.png", " 12"]]
 
 
 def test_separators_within_quotes_are_ignored(tmp_path: Path) -> None:

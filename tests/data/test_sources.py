@@ -258,3 +258,10 @@ def test_names_that_are_not_utf_8_are_escaped(tmp_path):
     assert images[2].any()
     (root / "dog").rename(root / os.fsdecode(b"d\xe9g"))
     assert_refused(f"folder:{root}", "the class 'd\\udce9g' has a name that is not UTF-8", skip_bad_images=True)
+
+
+def test_options_for_tables_are_not_ignored_silently(tmp_path):
+    make_folder(tmp_path)
+    source = load_dataset(f"folder:{tmp_path}", label_column="class", root="/", image_size=8)
+    assert source.notes[-1] == "it is not a table, so --label-column, --root had no effect"
+    assert load_dataset("digits").notes == ()

@@ -235,6 +235,40 @@ def test_a_file_without_a_header(table):
     assert_refused(table(gap), "line 2 has no 3", header=False, image_column="1", label_column="3")
 
 
+def test_a_list_of_files_separated_by_spaces(table):
+    content = LINES.partition("\n")[2].replace(",", " ")
+    assert load_dataset(table(content), header=False).fingerprint == load_dataset(table(LINES)).fingerprint
+
+
+ROWS = [line.split(",") for line in LINES.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "end"),
+    [
+        ("image, label", "{0}, {1}", "\n"),
+        ("image|label", "{0}|{1}", "\n"),
+        (",image,label", "7,{0},{1}", "\n"),  # an index, as pandas writes it
+        (",image,label,", "7,{0},{1},", "\n"),
+        ("IMAGE,Label,SPLIT", "{0},{1},train", "\n"),
+        ("\ufeffimage;label", "{0};{1}", "\r\n"),
+    ],
+    ids=["spaced", "bars", "index", "index and end", "capitals", "excel"],
+)
+def test_files_as_programs_write_them(table, header, row, end):
+    source = load_dataset(table(end.join([header, *(row.format(*cells) for cells in ROWS[1:])])))
+    assert source.fingerprint == load_dataset(table(LINES)).fingerprint
+
+
+def test_numbers_as_labels(table):
+    for start in (0, 1):
+        for form in ("{}", "{}.0"):
+            names = [form.format(number) for number in (start, start + 1)]
+            source = load_dataset(table(LINES.replace(",cat", f",{names[0]}").replace(",dog", f",{names[1]}")))
+            assert source.classes == tuple(names)
+            assert source.labels.tolist() == [0, 0, 1, 1]
+
+
 def test_columns_of_other_names_are_the_same_data(table):
     source = load_dataset(table(LINES))
     for header in ("file_name,label", "filename,class", "path,target", "Image,LABEL", "img,fine_label", "id,species"):

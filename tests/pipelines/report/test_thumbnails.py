@@ -16,7 +16,7 @@ from robustkd.data.view import Source
 def test_thumbnails_of_files_are_larger_than_the_networks_input(tmp_path: Path) -> None:
     Image.fromarray(np.arange(120 * 120, dtype=np.uint8).reshape(120, 120)).save(tmp_path / "a.png")
     source = Source(
-        f"folder:{tmp_path}", np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, int), ("a",), files=("a.png", "b")
+        "toy", np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, int), ("a",), files=("a.png", "b"), root=tmp_path
     )
     sizes = []
     for row in range(2):
@@ -29,10 +29,11 @@ def test_thumbnails_of_files_are_larger_than_the_networks_input(tmp_path: Path) 
 def test_the_first_thumbnail_of_a_process_is_read_from_its_file(tmp_path: Path) -> None:
     Image.new("L", (120, 120)).save(tmp_path / "a.png")
     code = (
-        "import sys, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\n"
+        "import sys, pathlib, numpy as np\nfrom pipelines.report.thumbnails import make_thumbnail\n"
         "from robustkd.data.view import Source\n"
         "images, labels = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, int)\n"
-        "print(make_thumbnail(Source(f'folder:{sys.argv[1]}', images, labels, ('a',), files=('a.png',)), 0)[1])"
+        "root = pathlib.Path(sys.argv[1])\n"
+        "print(make_thumbnail(Source('toy', images, labels, ('a',), files=('a.png',), root=root), 0)[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"  # Pillow has not been asked for anything before
