@@ -118,8 +118,7 @@ def load_dataset(
     read = ReadOptions(image_size, skip_bad_images, cache_dir, columns, folder, header, class_level, not min_class)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
     values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir), strict=True))
-    notes = (*source.notes, *_note_unused(name, read))
-    return replace(_with_writable_names(source), read_options=values, notes=notes)
+    return replace(_with_writable_names(source), read_options=values, notes=source.notes + _note_unused(name, read))
 
 
 def _with_writable_names(source: Source) -> Source:
@@ -133,13 +132,13 @@ def _with_writable_names(source: Source) -> Source:
     )
 
 
-def _note_unused(name: str, options: ReadOptions) -> list[str]:
+def _note_unused(name: str, options: ReadOptions) -> tuple[str, ...]:
     """Return a note if options for tables were given for a data set that is none."""
     if name.partition(":")[0] in _TABLE_LOADERS:
-        return []
+        return ()
     given = [f"--{role}-column" for role, column in options.columns._asdict().items() if column is not None]
     given += ["--root"] * (options.root is not None)
-    return [f"it is not a table, so {', '.join(given)} had no effect"] if given else []
+    return (f"it is not a table, so {', '.join(given)} had no effect",) if given else ()
 
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
