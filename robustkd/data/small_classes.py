@@ -51,7 +51,4 @@ def leave_out_small_classes(source: Source, minimum: int) -> Source:
 def _describe_left_out(source: Source, counts: Labels, minimum: int, images: int) -> str:
     small = np.flatnonzero(counts < minimum)
     names = ", ".join(f"{source.classes[label]} ({counts[label]})" for label in small)
-    return (
-        f"--min-class {minimum}: {len(small)} of {len(counts)} classes with {images:,} images are left out, which have"
-        f" fewer training images: {names}"
-    )
+    return f"--min-class {minimum} leaves out {len(small)} of {len(counts)} classes ({images:,} images in all): {names}"

@@ -19,9 +19,7 @@ def test_rows_of_small_classes_are_left_out():
     assert (smaller.images == source.images[kept]).all()
     assert (smaller.parts == source.parts[kept]).all()
     assert (smaller.groups == source.groups[kept]).all()
-    assert smaller.notes == (
-        "--min-class 2: 1 of 3 classes with 1 images are left out, which have fewer training images: NA (1)",
-    )
+    assert smaller.notes == ("--min-class 2 leaves out 1 of 3 classes (1 images in all): NA (1)",)
 
 
 def test_nothing_changes_without_small_classes():
