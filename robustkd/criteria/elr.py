@@ -9,8 +9,8 @@ CIFAR-10; for CIFAR-100 they use `elr(weight=7, beta=0.9)`. As in their code, p 
 term, and scaled to sum 1 for the average.
 
 The memory holds a number for each training sample and class, is part of the run's state, and belongs to one network output:
-each of the networks of `dml+elr` has its own. A method that passes a sample several times in one batch, as `tald` does with
-its particles, updates the memory with one of them.
+each of the networks of `dml+elr` has its own. Where a batch has a sample several times, as with `--sampling balanced` or the
+particles of `tald`, the mean of its predictions counts as one visit.
 """
 
 import torch
@@ -52,6 +52,10 @@ class ELR(Criterion):
 
     def update_average(self, p: Tensor, index: Tensor) -> Tensor:
         """Update the averages of a batch's samples and return them: (B, K), (B,) -> (B, K)."""
-        average = torch.lerp(p / p.sum(dim=1, keepdim=True), self.average[index].to(p.dtype), self.beta)
+        p = p / p.sum(dim=1, keepdim=True)
+        # Equal rows for equal samples: which of them is written last does not matter.
+        same = (index[:, None] == index).to(p.dtype)
+        p = same @ p / same.sum(dim=1, keepdim=True)
+        average = torch.lerp(p, self.average[index].to(p.dtype), self.beta)
         self.average[index] = average.to(self.average.dtype)
         return average

@@ -85,6 +85,16 @@ def test_the_order_of_a_batch_does_not_matter():
     assert torch.equal(one.average, other.average)
 
 
+def test_the_visits_of_a_sample_in_one_batch_are_averaged():
+    criterion, index = ELR(FIVE, beta=0.5).double(), torch.tensor([2, 0, 2, 2])
+    losses = criterion(S, replace(make_batch(LABELS[[0, 1, 0, 0]]), index=index))
+    p = S.softmax(dim=1)
+    assert torch.allclose(criterion.average[2], p[[0, 2, 3]].mean(dim=0) / 2)
+    assert torch.allclose(criterion.average[0], p[1] / 2)
+    assert criterion.average[[1, 3]].eq(0).all()
+    assert losses.unique().numel() == 4, "the losses are those of each row's own prediction"
+
+
 def test_each_network_has_its_own_memory():
     method = build_study_method("dml+elr", view=small_view())
     memories = [part.average for part in method.modules() if isinstance(part, ELR)]
