@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
+from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
 from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, read_document, write_document
@@ -68,24 +70,41 @@ class Draft:
         if options.fresh and folder.exists():
             folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
         folder.mkdir(parents=True, exist_ok=True)
+        about = {"scenario": options.scenario, "split_seed": options.split_seed}
         for seed, views in self.drawn.items():
-            if (existing := folder / f"manifest-{seed}.json").exists():
-                refuse_changed_draw(existing, views)
-            else:
-                about = {"scenario": options.scenario, "split_seed": options.split_seed}
+            if not has_manifest(folder / f"manifest-{seed}", views):
                 manifest.save_manifest(folder / f"manifest-{seed}", views, about)
         write_document(folder / "study.json", self.record)
         return self.plan
 
 
-def refuse_changed_draw(card: Path, views: Splits) -> None:
-    """Refuse a study whose scenario now draws something else, as when a file that it reads has changed."""
-    recorded = json.loads(card.read_text(encoding="utf-8"))["digest"]
+def has_manifest(path: Path, views: Splits) -> bool:
+    """Whether a study's manifest exists; damaged files are set aside, since the scenario draws the same again.
+
+    Raises:
+        UsageError: the scenario now draws something else, as when a file that it reads has changed.
+    """
+    table, card = manifest.manifest_paths(path)
+    if not card.exists():
+        return False
+    try:
+        recorded = manifest.read_card(card)["digest"]
+    except UsageError as error:
+        console.print(f"{error}; it is written again, and the old one is kept as {set_aside(card).name}", markup=False)
+        return False
     if recorded != {split: view.digest for split, view in views._asdict().items()}:
         raise UsageError(
             f"{card}: the scenario no longer draws what this study was shown, as when a file that it reads has changed:"
             " --fresh starts again"
         )
+    try:
+        manifest.load_manifest(path, views.train.sources[0])
+    except UsageError as error:
+        console.print(f"{error}; it is written again", markup=False)
+        if table.exists():
+            set_aside(table)
+        return False
+    return True
 
 
 def draft_study(options: StudyOptions) -> Draft:
@@ -138,7 +157,8 @@ def with_cost_ratio(plan: Plan, view: View) -> Plan:
         return plan
     record, ratio = plan.folder / "study.json", None
     if record.exists() and not options.fresh:
-        ratio = read_document(record, StudyRecord).resolved.cost_ratio
+        with suppress(UsageError):  # a damaged record is written again
+            ratio = read_document(record, StudyRecord).resolved.cost_ratio
     if ratio is None:
         prepare_process(plan)
         ratio = measure_cost_ratio(view, plan.settings, options)

@@ -18,6 +18,7 @@ from pipelines.planning import Draft
 from pipelines.tracking.headline import read_headline
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study import scheduler
+from robustkd.study.integrity import DAMAGED, find_damaged_files
 from robustkd.study.options import NOT_IN_IDENTITY
 from robustkd.study.plan import Plan, Run
 from robustkd.study.plan import Progress as EpochProgress
@@ -84,6 +85,9 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
     """
     if tracker.location:
         console.print(f"tracked as {tracker.location}", markup=False)
+    for run in runs:
+        for name in find_damaged_files(plan.run_folder(run)):
+            console.print(f"{run.name}: {name} is damaged; it is kept as {name}{DAMAGED} and made again", markup=False)
     reused = [run for run in runs if is_finished(plan, run)]
     for run in reused:
         log_finished(plan, run, tracker)

@@ -11,7 +11,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Create or replace a file with what a function writes to a binary stream.
 
     The data goes to a temporary file in the same folder, under a name that no other process or thread uses, which then
-    replaces the target. If the function raises, the target is unchanged and the temporary file is removed.
+    replaces the target once it is on the disk, so that a crash of the machine leaves no empty file either. If the function
+    raises, the target is unchanged and the temporary file is removed.
 
     Args:
         path: the target; its folder must exist.
@@ -21,6 +22,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     try:
         with temporary.open("xb") as file:
             write(file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,10 @@
 """Content digests of arrays, texts and files."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,11 @@ def digest(*arrays: NDArray[np.generic], text: str = "") -> str:
         for start in range(0, len(array), rows):
             state.update(np.ascontiguousarray(array[start : start + rows]).view(np.uint8).data)
     return state.hexdigest()
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Return a digest of what can be written as JSON, whatever the order of keys."""
+    return digest(text=json.dumps(content, sort_keys=True))
 
 
 def file_digest(path: Path) -> str:

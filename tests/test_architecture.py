@@ -31,7 +31,7 @@ LAW = {
     # Parts of a method
     "robustkd.attacks": "types",
     "robustkd.models": "errors types specs registry",
-    "robustkd.data": "errors hashing seeds types registry",
+    "robustkd.data": "errors atomic hashing seeds types registry",
     "robustkd.criteria": "errors types registry models.layers data.class_matrix",
     "robustkd.functional": "types",
     "robustkd.small_loss": "types",
@@ -81,9 +81,10 @@ LAW = {
         " study.versions study.evaluate study.construct study.monitor"
     ),
     "robustkd.study.cost_ratio": "data method_spec study.options study.plan study.run",
+    "robustkd.study.integrity": "errors hashing study.results",
     "robustkd.study.run_folder": (
-        "errors models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
-        " study.options study.plan study.results study.versions study.evaluate study.run"
+        "errors atomic models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
+        " study.options study.integrity study.plan study.results study.versions study.evaluate study.run"
     ),
     "robustkd.study.scheduler": "errors plugins study.plan study.run_folder",
     "robustkd.study.comparison": ("evaluation.metric_table evaluation.results evaluation.significance study.results"),

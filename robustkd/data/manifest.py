@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustkd.atomic import write_atomically, write_text_atomically
 from robustkd.data import sources
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.splits import SplitRows
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
+from robustkd.hashing import content_digest
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 CARD_FIELDS = {"dataset": str, "fingerprint": str, "data_seed": int, "place": int, "digest": dict}  # required
@@ -57,10 +59,8 @@ def save_manifest(path: Path, views: Splits, card: dict[str, Any]) -> None:
         frames.append(pd.DataFrame(columns))
     table = pd.concat(frames)
     table_file, card_file = manifest_paths(path)
-    if table_file.suffix == ".parquet":
-        table.to_parquet(table_file, index=False)
-    else:
-        table.to_csv(table_file, index=False)
+    to_file = table.to_parquet if table_file.suffix == ".parquet" else table.to_csv
+    write_atomically(table_file, lambda file: to_file(file, index=False))
     source = views.train.sources[0]
     card = {
         **card,
@@ -76,7 +76,10 @@ def save_manifest(path: Path, views: Splits, card: dict[str, Any]) -> None:
         "place": views.train.position,
         "digest": {split: view.digest for split, view in views._asdict().items()},
     }
-    card_file.write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+    content = json.loads(json.dumps(card))
+    write_text_atomically(
+        card_file, json.dumps({**content, "checksum": content_digest(content)}, indent=2, ensure_ascii=False)
+    )
 
 
 def load_manifest(path: Path, source: Source) -> Splits:
@@ -147,6 +150,8 @@ def read_card(file: Path) -> dict[str, Any]:
     missing += [] if isinstance(card.get("foreign", {}), dict) else ["foreign"]
     if missing:
         raise UsageError(f"{file}: this is not a manifest's card: it lacks a valid {', '.join(missing)}")
+    if card.pop("checksum", None) not in (None, content_digest(card)):
+        raise UsageError(f"{file}: this manifest's card is damaged: its content does not match its checksum")
     return dict(card)
 
 

@@ -20,11 +20,12 @@ from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
 from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
-from robustkd.hashing import digest
+from robustkd.hashing import content_digest, digest
 from robustkd.study.options import StudyOptions
 
+CHECKSUM = "checksum"  # of all other fields
 FORMAT = 2  # of the files below; raise it when a field changes its name or meaning
-REBUILD = "without the file, the command that made the study makes it again"
+REBUILD = "the command that made the study makes the file again"
 
 MONITORED = 2000  # rows evaluated after every epoch, of the test set and of the wrong training labels
 BASELINE = "baseline"
@@ -37,7 +38,7 @@ Model = TypeVar("Model", bound="Document")
 
 
 class Document(Result):
-    """A JSON file of a study."""
+    """A JSON file of a study, in which a checksum of the other fields is added."""
 
     format: int = FORMAT
 
@@ -94,6 +95,7 @@ class TrainingInfo(Document):
         torch: its version.
         version: of the results of this method, see `robustkd.study.versions`.
         hyperparameters: of method and criterion, defaults included, as "name.parameter".
+        files: digests of the files that training wrote, by name.
     """
 
     seconds: float
@@ -108,6 +110,7 @@ class TrainingInfo(Document):
     torch: str
     version: str
     hyperparameters: dict[str, Any]
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 class Cost(Result):
@@ -152,6 +155,7 @@ class RunResult(Document):
         robustness_versions: of the code behind `robust` and `corruptions`, by attack as typed and "corruptions".
         cost: of the run.
         training: trained.json; None of a teacher that was trained elsewhere.
+        files: digests of the files that the evaluation wrote, by name.
     """
 
     run: RunKey
@@ -170,6 +174,7 @@ class RunResult(Document):
     robustness_versions: dict[str, str] = Field(default_factory=dict)
     cost: Cost
     training: TrainingInfo | None = None
+    files: dict[str, str] = Field(default_factory=dict)
 
     def part(self, name: Literal["last", "clean"]) -> NetMetrics | None:
         """The network of the last epoch on all test rows, or on those with a known true label."""
@@ -246,7 +251,10 @@ class LoadedStudy(NamedTuple):
 
 def write_document(path: Path, document: Document) -> None:
     """Write a document so that the path holds either the old file or the whole new one."""
-    write_text_atomically(path, document.model_dump_json(indent=2))
+    content = json.loads(document.model_dump_json())
+    write_text_atomically(
+        path, json.dumps({**content, CHECKSUM: content_digest(content)}, indent=2, ensure_ascii=False)
+    )
 
 
 def read_document(path: Path, model: type[Model]) -> Model:
@@ -283,6 +291,8 @@ def parse_document(text: str, model: type[Model], source: str) -> Model:
             f"{source}: this file has format {version}, written by another version of robustkd, and this one reads format"
             f" {FORMAT}; {REBUILD}"
         )
+    if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, content_digest(content)):
+        raise UsageError(f"{source}: this file is damaged: its content does not match its checksum; {REBUILD}")
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustkd.atomic import write_atomically
 from robustkd.data import manifest, sources
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
@@ -26,6 +27,7 @@ from robustkd.evaluation import attack_specs, corruptions
 from robustkd.models.class_order import find_class_order, reorder_outputs
 from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
+from robustkd.study.integrity import digest_files, find_damaged_files, is_whole, set_aside
 from robustkd.study.options import DataOptions, StudyOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
@@ -35,6 +37,9 @@ from robustkd.training import checkpoint, engine
 
 SAVE_EVERY = 30.0  # seconds between two saves of an unfinished run
 ARRAYS = ("test-last", "test-early", "fit-last")
+# Files that training and evaluation write before their documents, which list the digests.
+TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt")
+EVALUATED = (*(f"{name}.npz" for name in ARRAYS), "per_class.csv", "confusion.csv")
 
 
 class FileCheckpointer:
@@ -48,8 +53,12 @@ class FileCheckpointer:
         self.path, self.version, self.interval = path, version, SAVE_EVERY
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state, or None."""
-        state = checkpoint.load_checkpoint(self.path) if self.path.exists() else {}
+        """Return the saved state, or None; a damaged file is set aside."""
+        try:
+            state = checkpoint.load_checkpoint(self.path) if self.path.exists() else {}
+        except UsageError:
+            set_aside(self.path)
+            return None
         return state if state.get("version") == self.version else None
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -135,14 +144,15 @@ def is_trained(plan: Plan, run: Run) -> bool:
     """Whether a run's network exists, trained by the present version of its method, or was given by the user."""
     if run.role == TEACHER and plan.teacher is not None:
         return True
-    info = read_training_info(plan.run_folder(run))
-    return info is not None and info.version == method_version(run.method)
+    folder = plan.run_folder(run)
+    info = read_training_info(folder)
+    return info is not None and info.version == method_version(run.method) and is_whole(folder, info)
 
 
 def is_finished(plan: Plan, run: Run) -> bool:
     """Whether a run has a result that is up to date: true labels may have been corrected, or more may be requested."""
     result = read_previous_result(plan.run_folder(run))
-    if result is None or not is_trained(plan, run):
+    if result is None or not is_trained(plan, run) or not is_whole(plan.run_folder(run), result):
         return False
     wanted = {word: attack_specs.attack_version(word) for word in plan.settings.attacks}
     wanted |= {"corruptions": str(corruptions.CORRUPTIONS_VERSION)} if plan.settings.corruptions else {}
@@ -159,6 +169,8 @@ def execute(plan: Plan, run: Run, report: Report) -> None:
     """
     folder = plan.run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in find_damaged_files(folder):
+        set_aside(folder / name)
     try:
         if not is_trained(plan, run):
             train_in_folder(plan, run, report)
@@ -203,14 +215,15 @@ def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
 
 def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> None:
     """Write what training resulted in; trained.json last, as it says that the rest is complete."""
-    trained.history.to_csv(folder / "epochs.csv", index=False)
+    write_csv(folder / "epochs.csv", trained.history, index=False)
     checkpoint.save_net(folder / "model.pt", trained.model.state_dict(), card)
     if trained.auxiliary:
-        np.savez_compressed(folder / "auxiliary.npz", **trained.auxiliary)  # type: ignore[arg-type]
+        write_npz(folder / "auxiliary.npz", trained.auxiliary)
     if trained.early_weights is not None:
         early = {**card, "stopped_at": trained.info.early_epoch}
         checkpoint.save_net(folder / "early.pt", trained.early_weights, early)
-    write_document(folder / "trained.json", trained.info)
+    files = digest_files(folder, TRAINED)
+    write_document(folder / "trained.json", trained.info.model_copy(update={"files": files}))
 
 
 def evaluate_in_folder(plan: Plan, run: Run) -> RunResult:
@@ -237,21 +250,34 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write a run's arrays and tables; result.json last, as it says that the rest is complete."""
     for name in ARRAYS:
         if name in evaluation.arrays:
-            np.savez_compressed(folder / f"{name}.npz", **evaluation.arrays[name])  # type: ignore[arg-type]
+            write_npz(folder / f"{name}.npz", evaluation.arrays[name])
         else:
             (folder / f"{name}.npz").unlink(missing_ok=True)  # of a truth that was withdrawn
     last = evaluation.result.last
     table = pd.DataFrame({**last.by_class, "support": last.support})
-    table.rename_axis("class").to_csv(folder / "per_class.csv")
+    write_csv(folder / "per_class.csv", table.rename_axis("class"))
     names = list(last.support)
-    pd.DataFrame(last.confusion, index=names, columns=names).to_csv(folder / "confusion.csv")
-    write_document(folder / "result.json", evaluation.result)
+    write_csv(folder / "confusion.csv", pd.DataFrame(last.confusion, index=names, columns=names))
+    files = digest_files(folder, EVALUATED)
+    write_document(folder / "result.json", evaluation.result.model_copy(update={"files": files}))
+
+
+def write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
+    """Write a table atomically."""
+    write_atomically(path, lambda file: table.to_csv(file, index=index))
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays atomically."""
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def read_training_info(folder: Path) -> TrainingInfo | None:
-    """Read a run's trained.json, if there is one."""
-    path = folder / "trained.json"
-    return read_document(path, TrainingInfo) if path.exists() else None
+    """Read a run's trained.json; None where it is missing or damaged, as the run can be trained again."""
+    try:
+        return read_document(folder / "trained.json", TrainingInfo)
+    except UsageError:
+        return None
 
 
 def read_previous_result(folder: Path) -> RunResult | None:
@@ -268,8 +294,9 @@ def read_arrays(folder: Path) -> dict[str, dict[str, NDArray[Any]]]:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an npz by name; none where there is no such file."""
-    if not path.exists():
+    """Read the arrays of an npz by name; none where there is no such file, or it is damaged, as they can be computed again."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    except Exception:  # what a damaged archive raises depends on where it is damaged
         return {}
-    with np.load(path) as file:
-        return dict(file)

@@ -5,6 +5,7 @@ A network is saved with its model card: the name, shape, classes, normalisation 
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustkd.atomic import write_atomically
-from robustkd.errors import UsageError
+from robustkd.errors import UsageError, as_one_line
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.net import Network
@@ -28,14 +29,26 @@ def load_checkpoint(path: Path | IO[bytes]) -> dict[str, Any]:
     """Load what `save_checkpoint` saved, onto the CPU.
 
     Raises:
-        UsageError: the file does not exist or robustkd did not save it.
+        UsageError: the file does not exist, is damaged, or robustkd did not save it.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise UsageError(f"{path}: this file is damaged: the checksum of '{damaged}' in it does not match")
+        if not isinstance(path, Path):
+            path.seek(0)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file") from None
     except Exception as error:  # the exception's type depends on what else the file contains
-        raise UsageError(f"{path}: this file was not saved by robustkd ({type(error).__name__})") from None
+        raise UsageError(
+            f"{path}: this file was not saved by robustkd, or is damaged ({type(error).__name__})"
+        ) from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: this file was not saved by robustkd: it contains a {type(content).__name__}")
     return content
 
 
@@ -48,12 +61,27 @@ def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[
     """Load a saved network, in evaluation mode on the CPU, and its model card.
 
     Raises:
-        UsageError: the file does not exist or contains no network.
+        UsageError: the file does not exist, is damaged, or contains no network that can be built.
     """
     content = load_checkpoint(path)
     if not {"card", "weights"} <= content.keys():
-        raise UsageError(f"{path}: this file contains no net")
-    card = json.loads(content["card"])
+        raise UsageError(f"{path}: this file contains no network")
+    try:
+        net, card = _build_net(content["card"], content["weights"], bf16)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = as_one_line(str(error), 120)
+        raise UsageError(
+            f"{path}: the network in this file cannot be built ({type(error).__name__}: {reason})"
+        ) from None
+    for name, tensor in net.state_dict().items():
+        if not tensor.isfinite().all():
+            raise UsageError(f"{path}: the weights '{name}' of this network are not finite, so it predicts nothing")
+    return net.eval(), card
+
+
+def _build_net(text: str, weights: Mapping[str, Tensor], bf16: bool) -> tuple[Network, dict[str, Any]]:
+    """Build the network that a model card describes, with its weights; also return the card."""
+    card: dict[str, Any] = json.loads(text)
     net = build_network(
         MODELS.parse(card["model"]),
         shape=tuple(card["shape"]),
@@ -64,8 +92,8 @@ def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[
         bf16=bf16,
         seed=0,
     )
-    net.load_state_dict(content["weights"])
-    return net.eval(), card
+    net.load_state_dict(weights)
+    return net, card
 
 
 def net_to_bytes(net: Network, card: Mapping[str, Any]) -> bytes:

@@ -77,14 +77,29 @@ def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text())["agreement"] == {"test": None}
 
 
+def without_checksum(text: str, old: str, new: str) -> str:
+    """Return a changed document without its checksum, as an earlier version would have written it."""
+    return json.dumps({key: value for key, value in json.loads(text.replace(old, new)).items() if key != "checksum"})
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda text: text[: len(text) // 2], "this file cannot be read .*; without the file, the command"),
+        (lambda text: text[: len(text) // 2], "this file cannot be read .*; the command that made the study"),
         (lambda text: "", "this file cannot be read"),
         (lambda text: "[]", "this file is damaged: 'content' is missing or wrong in it"),
-        (lambda text: text.replace('"seed": 0', '"seed": "x"'), "this file is damaged: 'run.seed' is missing or wrong"),
-        (lambda text: text.replace('"last"', '"lost"'), "this file is damaged: 'last' is missing or wrong in it"),
+        (
+            lambda text: text.replace('"seed": 0', '"seed": 1'),
+            "this file is damaged: its content does not match its checksum",
+        ),
+        (
+            lambda text: without_checksum(text, '"seed": 0', '"seed": "x"'),
+            "this file is damaged: 'run.seed' is missing or",
+        ),
+        (
+            lambda text: without_checksum(text, '"last"', '"lost"'),
+            "this file is damaged: 'last' is missing or wrong in it",
+        ),
         (lambda text: text.replace('"format": 2', '"format": 1'), "this file has format 1, written by another version"),
         (lambda text: text.replace('"format": 2,', ""), "this file has format 1, written by another version"),
     ],
