@@ -23,7 +23,7 @@ def digest(*arrays: NDArray[np.generic], text: str = "") -> str:
     return state.hexdigest()
 
 
-def content_digest(content: Mapping[str, Any]) -> str:
+def json_digest(content: Mapping[str, Any]) -> str:
     """Return a digest of what can be written as JSON, whatever the order of keys."""
     return digest(text=json.dumps(content, sort_keys=True))
 

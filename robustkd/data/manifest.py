@@ -20,7 +20,7 @@ from robustkd.data.paths import describe_missing_path
 from robustkd.data.splits import SplitRows
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
-from robustkd.hashing import content_digest
+from robustkd.hashing import json_digest
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 CARD_FIELDS = {"dataset": str, "fingerprint": str, "data_seed": int, "place": int, "digest": dict}  # required
@@ -78,7 +78,7 @@ def save_manifest(path: Path, views: Splits, card: dict[str, Any]) -> None:
     }
     content = json.loads(json.dumps(card))
     write_text_atomically(
-        card_file, json.dumps({**content, "checksum": content_digest(content)}, indent=2, ensure_ascii=False)
+        card_file, json.dumps({**content, "checksum": json_digest(content)}, indent=2, ensure_ascii=False)
     )
 
 
@@ -150,7 +150,7 @@ def read_card(file: Path) -> dict[str, Any]:
     missing += [] if isinstance(card.get("foreign", {}), dict) else ["foreign"]
     if missing:
         raise UsageError(f"{file}: this is not a manifest's card: it lacks a valid {', '.join(missing)}")
-    if card.pop("checksum", None) not in (None, content_digest(card)):
+    if card.pop("checksum", None) not in (None, json_digest(card)):
         raise UsageError(f"{file}: this manifest's card is damaged: its content does not match its checksum")
     return dict(card)
 

@@ -20,7 +20,7 @@ from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
 from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
-from robustkd.hashing import content_digest, digest
+from robustkd.hashing import json_digest, digest
 from robustkd.study.options import StudyOptions
 
 CHECKSUM = "checksum"  # of all other fields
@@ -253,7 +253,7 @@ def write_document(path: Path, document: Document) -> None:
     """Write a document so that the path holds either the old file or the whole new one."""
     content = json.loads(document.model_dump_json())
     write_text_atomically(
-        path, json.dumps({**content, CHECKSUM: content_digest(content)}, indent=2, ensure_ascii=False)
+        path, json.dumps({**content, CHECKSUM: json_digest(content)}, indent=2, ensure_ascii=False)
     )
 
 
@@ -291,7 +291,7 @@ def parse_document(text: str, model: type[Model], source: str) -> Model:
             f"{source}: this file has format {version}, written by another version of robustkd, and this one reads format"
             f" {FORMAT}; {REBUILD}"
         )
-    if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, content_digest(content)):
+    if isinstance(content, dict) and content.pop(CHECKSUM, None) not in (None, json_digest(content)):
         raise UsageError(f"{source}: this file is damaged: its content does not match its checksum; {REBUILD}")
     try:
         return model.model_validate(content)
