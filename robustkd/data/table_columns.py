@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from robustkd.data.image_search import IMAGE_SUFFIX
 from robustkd.data.labels import ColumnNames, RawValues
 from robustkd.data.read_options import ColumnOptions
 from robustkd.data.view import PART_ALIASES, Labels
@@ -194,7 +195,7 @@ class _ColumnReader:
         """Return the error for a column that is needed and was not recognised."""
         hint = did_you_mean(role, self.table.header)
         no_header = ""
-        if re.search(r"\.\w{3,4}$", "".join(self.table.header[:1])):
+        if any(map(IMAGE_SUFFIX.search, " ".join(self.table.header).split())):
             no_header = " (if the first line is a row, too: --no-header)"
         return UsageError(
             f"{self.name}: there is no column '{role}'{hint}; there are: {self.listing()}{no_header};"

@@ -252,9 +252,7 @@ class LoadedStudy(NamedTuple):
 def write_document(path: Path, document: Document) -> None:
     """Write a document so that the path holds either the old file or the whole new one."""
     content = json.loads(document.model_dump_json())
-    write_text_atomically(
-        path, json.dumps({**content, CHECKSUM: json_digest(content)}, indent=2, ensure_ascii=False)
-    )
+    write_text_atomically(path, json.dumps({**content, CHECKSUM: json_digest(content)}, indent=2, ensure_ascii=False))
 
 
 def read_document(path: Path, model: type[Model]) -> Model:
