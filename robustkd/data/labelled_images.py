@@ -69,10 +69,10 @@ def load_labelled_images(
     kind, _, text = name.partition(":")
     path = Path(text).expanduser()
     if Path(name).expanduser().is_file():
-        kind, path = "folder", Path(name).expanduser()
+        kind, text, path = "folder", name, Path(name).expanduser()
     if kind in FILE_KINDS and shape[1] != shape[2]:
         raise UsageError(f"{name}: the network takes images of {shape[1]}x{shape[2]}, but images of files are square")
-    if kind == "folder" and path.name:
+    if kind == "folder" and text:
         return _load_files(path, shape, classes, value_range, read_options.get("skip_bad_images", False))
     if kind in FILE_KINDS and text:
         return _load_table(name, path, shape, value_range, _table_options(**read_options))

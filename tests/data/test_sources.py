@@ -265,3 +265,14 @@ def test_options_for_tables_are_not_ignored_silently(tmp_path):
     source = load_dataset(f"folder:{tmp_path}", label_column="class", root="/", image_size=8)
     assert source.notes[-1] == "it is not a table, so --label-column, --root had no effect"
     assert load_dataset("digits").notes == ()
+
+
+def test_the_current_folder_is_a_folder(tmp_path, monkeypatch):
+    from robustkd.data.labelled_images import load_labelled_images
+
+    monkeypatch.chdir(make_folder(tmp_path))
+    names = load_dataset("folder:.").files
+    loaded = load_labelled_images("folder:.", (3, 8, 8), ("cat", "dog"))
+    assert tuple(loaded.names) == names
+    assert loaded.labels == ["cat", "cat", "dog", "dog"]
+    assert load_labelled_images("cat/0.png", (3, 8, 8), ("cat", "dog")).names == ["0.png"]
