@@ -26,7 +26,7 @@ from pipelines.report.study_table import find_ranked_metric
 from pipelines.report.summary import summarise_study
 from pipelines.scenario_effect import ScenarioEffect
 from pipelines.stages import compare as compare_stage
-from pipelines.stages.audit import execute_audit, load_audited
+from pipelines.stages.audit import execute_audit, load_audited, require_believable
 from pipelines.stages.check_data import DataCheck, check_data_set
 from pipelines.stages.describe import apply_to_dataset
 from pipelines.stages.run import run_stages
@@ -102,6 +102,7 @@ class Audit:
 
     Attributes:
         noise_rate: estimated share of the training labels that are wrong; NaN where none could be assessed.
+        believable: whether it is more than an upper bound (see robustkd.label_audit.reliability).
         suspects: a row per suspicious label, training rows before test rows, worst first: rank, part, row, file, given and
             suggested label with their probabilities, quality.
         classes: a row per class: labels given, estimated noise rate, suspicious labels, estimated true size.
@@ -111,6 +112,7 @@ class Audit:
     """
 
     noise_rate: float
+    believable: bool
     suspects: pd.DataFrame
     classes: pd.DataFrame
     transitions: pd.DataFrame
@@ -203,9 +205,11 @@ def audit(dataset: str, *, verbose: bool = True, **options: Any) -> Audit:
         load_plugins(checked.plug, {"SCENARIOS": scenarios.SCENARIOS})
         source = load_audited(checked)
         findings, folder, _ = execute_audit(checked, source)
+        require_believable(checked, findings)
     classes = list(source.classes)
     return Audit(
         findings.train.issues.noise_rate,
+        findings.train.reliability.is_believable,
         pd.concat([rows.suspect_table() for rows in findings.parts], ignore_index=True),
         findings.train.class_table(),
         pd.DataFrame(findings.train.issues.transition_matrix, index=classes, columns=classes),

@@ -72,6 +72,10 @@ class AuditOptions(DataOptions):
     """Write pruned.csv, a manifest of the training rows without the suspicious ones."""
     relabel: bool = False
     """Write relabelled.csv, a manifest of the training rows in which suspicious rows have their suggested labels."""
+    force: bool = False
+    """Prune or relabel even if the estimate cannot be believed, because the networks are too weak."""
+    probabilities: str | None = None
+    """Your own out-of-fold probabilities instead of training: an .npy file (N, K), rows and classes in the data set's order."""
     keep: Count = 10
     """Training rows of each class that pruning and relabelling leave, or all if it has fewer; held-out rows in proportion."""
     show: Annotated[int, Field(ge=0, le=200)] = 200

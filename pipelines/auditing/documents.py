@@ -27,21 +27,32 @@ class RowMetrics:
     estimated_noise_rate: float | None
     suspicious: int
     agreed: float | None
+    sure_disagreement: float | None
+    believable: bool | None
 
     @classmethod
     def of(cls, rows: AuditedRows) -> "RowMetrics":
         """Compute the metrics; None where there are no rows."""
-        rate = rows.issues.noise_rate
+        rate, reliability = rows.issues.noise_rate, rows.reliability
+        assessed = not np.isnan(rate)
         return cls(
             len(rows.view),
-            None if np.isnan(rate) else round(rate, 6),
+            round(rate, 6) if assessed else None,
             rows.issue_count,
             round(rows.agreement, 6) if len(rows.view) else None,
+            round(reliability.sure_disagreement, 6) if assessed else None,
+            reliability.is_believable if assessed else None,
         )
 
 
-def write_audit(options: AuditOptions, findings: AuditFindings, config: TrainingConfig, folder: Path) -> list[str]:
-    """Write all files; return sentences about what was pruned or relabelled."""
+def write_audit(
+    options: AuditOptions, findings: AuditFindings, config: TrainingConfig | None, folder: Path
+) -> list[str]:
+    """Write all files; return sentences about what was pruned or relabelled.
+
+    Args:
+        config: of the networks' training, None for probabilities that the user gave.
+    """
     train, names = findings.train, list(findings.source.classes)
     suspects = pd.concat([rows.suspect_table() for rows in findings.parts])
     suspects.to_csv(folder / "suspects.csv", index=False, float_format="%.4f")
@@ -50,7 +61,7 @@ def write_audit(options: AuditOptions, findings: AuditFindings, config: Training
     (folder / "report.html").write_text(contact_page(options, findings), encoding="utf-8")
     cleaned = {}
     for name, requested in (("pruned", options.prune), ("relabelled", options.relabel)):
-        if requested:
+        if requested and findings.may_be_changed(options.force):
             cleaned[name] = clean_splits(findings, options.keep, relabel=name == "relabelled")
             settings = {option: getattr(options, option) for option in ("scenario", "split_seed", "held_out", "keep")}
             about = {**settings, "audit": folder.name, **change_counts(cleaned[name])}
@@ -74,7 +85,7 @@ def change_counts(cleaned: CleanedSplits) -> dict[str, int]:
 
 
 def audit_record(
-    options: AuditOptions, findings: AuditFindings, config: TrainingConfig, cleaned: dict[str, CleanedSplits]
+    options: AuditOptions, findings: AuditFindings, config: TrainingConfig | None, cleaned: dict[str, CleanedSplits]
 ) -> dict[str, Any]:
     """Return the content of audit.json."""
     source = findings.source
@@ -88,8 +99,8 @@ def audit_record(
         "notes": findings.notes,
         "skipped": source.skipped,
         "digest": {rows.part: rows.view.digest for rows in findings.parts},
-        "device": config.device,
-        "precision": "bf16" if config.half else "fp32",
+        "device": config.device if config else None,
+        "precision": ("bf16" if config.half else "fp32") if config else None,
         "versions": {"robustkd": robustkd.__version__, "torch": torch.__version__, "cleanlab": version("cleanlab")},
         "seconds": round(findings.seconds, 1),
     }

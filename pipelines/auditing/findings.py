@@ -12,6 +12,7 @@ from robustkd.data.manifest import Splits
 from robustkd.data.view import Labels, Source, View
 from robustkd.label_audit.confident_learning import DetectionScores, LabelIssues, score_detection, select_removable
 from robustkd.label_audit.out_of_fold import ClassProbabilities
+from robustkd.label_audit.reliability import Reliability, assess_reliability
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class AuditedRows:
 
     Attributes:
         part: as a manifest calls it: train or test.
-        probabilities: (n, K).
+        probabilities: (n, K); NaN in rows without a prediction.
     """
 
     part: str
@@ -35,8 +36,15 @@ class AuditedRows:
 
     @property
     def agreement(self) -> float:
-        """The share of labels that the networks predict."""
-        return float((self.probabilities.argmax(axis=1) == self.view.labels).mean())
+        """The share of labels that the networks predict, among the rows with a prediction."""
+        predicted = np.isfinite(self.probabilities).all(axis=1)
+        return float((self.probabilities[predicted].argmax(axis=1) == self.view.labels[predicted]).mean())
+
+    @property
+    def reliability(self) -> Reliability:
+        """What the estimate of the assessed rows rests on."""
+        assessed = ~np.isnan(self.issues.quality)
+        return assess_reliability(self.view.labels[assessed], self.probabilities[assessed], self.issues.noise_rate)
 
     @property
     def issue_count(self) -> int:
@@ -127,6 +135,10 @@ class AuditFindings:
     def parts(self) -> tuple[AuditedRows, AuditedRows]:
         """Training and test rows."""
         return self.train, self.test
+
+    def may_be_changed(self, force: bool) -> bool:
+        """Whether suspicious labels may be changed unseen: the estimate can be believed, or the user insists."""
+        return force or self.train.reliability.is_believable
 
 
 @dataclass(frozen=True)

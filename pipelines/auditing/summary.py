@@ -24,26 +24,43 @@ def summarise_findings(options: AuditOptions, findings: AuditFindings) -> list[s
     train, test = findings.train, findings.test
     scenario = "" if options.scenario == "clean" else f"scenario {options.scenario}: "
     sentences = [
-        f"{scenario}an estimated {100 * train.issues.noise_rate:.1f} % of the {len(train.view)} training labels are wrong; "
+        f"{scenario}{estimated_share(train)} of the {len(train.view)} training labels are wrong; "
         f"{train.issue_count} are suspicious"
     ]
     if len(test.view):
         sentences.append(
-            f"test labels: an estimated {100 * test.issues.noise_rate:.1f} % of {len(test.view)} are wrong; "
+            f"test labels: {estimated_share(test)} of {len(test.view)} are wrong; "
             f"{test.issue_count} are suspicious. They are listed, never changed"
         )
     for rows in findings.parts:
         if (scores := rows.detection) is not None and (scores.errors or rows is train):
             sentences.append(f"{rows.part} rows whose true label is known: {describe_detection(scores)}")
-    sentences.append(
-        f"the networks predict {100 * train.agreement:.1f} % of the training labels out of fold; errors of a weak network "
-        "count as label noise too, so look at the images before you prune"
-    )
+    sentences.append(describe_reliability(train))
     changed = ~train.view.foreign & (train.view.published_labels != train.view.labels)
     if train.detection is None and changed.any():
         suspicious = int((changed & train.issues.is_issue).sum())
         sentences.append(f"of the {int(changed.sum())} labels that the scenario changed, {suspicious} are suspicious")
     return [*sentences, *findings.notes]
+
+
+def estimated_share(rows: AuditedRows) -> str:
+    """Return the estimated share of wrong labels, as an upper bound where it may be the networks' own errors."""
+    bound = "an estimated" if rows.reliability.is_believable else "at most"
+    return f"{bound} {100 * rows.issues.noise_rate:.1f} %"
+
+
+def describe_reliability(rows: AuditedRows) -> str:
+    """Describe what the estimate rests on, and why it is only an upper bound, if it is."""
+    reliability = rows.reliability
+    sentence = f"the networks predict {100 * rows.agreement:.1f} % of the training labels out of fold"
+    if reliability.is_believable:
+        return f"{sentence}; errors of a weak network count as label noise too, so look at the images before you prune"
+    if not reliability.is_accurate:
+        return f"{sentence}, too few for an estimate: what they get wrong counts as label noise"
+    return (
+        f"{sentence}; where they are surest, only {100 * reliability.sure_disagreement:.1f} % of the labels contradict them, so"
+        " the rest of the estimate may be their own errors"
+    )
 
 
 def describe_detection(scores: DetectionScores) -> str:
@@ -76,14 +93,22 @@ def print_findings(options: AuditOptions, findings: AuditFindings, folder: Path,
     console.print(f"{folder / 'report.html'} shows the images; all files: {folder}", markup=False)
     scores = findings.train.detection
     known_clean = scores is not None and scores.rows == len(findings.train.view) and not scores.errors
-    if suspects and not known_clean:
+    if not suspects or known_clean:
+        return
+    if not findings.may_be_changed(options.force):
+        cure = "a stronger --net, more --epochs or your own --probabilities may give an estimate that can be believed"
+        if options.probabilities is not None:
+            cure = "check that the rows and columns of --probabilities are in the data set's order"
+        console.print(f"the suspicious rows are ranked, but not to be pruned unseen: {cure}", markup=False)
+    else:
         rows_left = len(clean_splits(findings, options.keep, relabel=not options.prune).splits.train)
         console.print(f"continue with: {next_command(options, folder, rows_left)}", markup=False)
 
 
 def class_estimates(rows: AuditedRows) -> Table:
     """Return the table of estimates per class."""
-    table = Table(title="training labels per class, estimated")
+    errors = "" if rows.reliability.is_believable else ", with the errors of the networks"
+    table = Table(title=f"training labels per class, estimated{errors}")
     for column in ("class", "given", "wrong, %", "suspicious", "true size"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for name, row in rows.class_table().iterrows():

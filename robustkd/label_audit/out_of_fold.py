@@ -25,6 +25,7 @@ from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import merge_singleton_groups
 from robustkd.data.view import Labels, View
 from robustkd.errors import ExecutionError, UsageError
+from robustkd.method import Method
 from robustkd.method_spec import MethodSpec
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
@@ -158,6 +159,19 @@ def out_of_fold_probabilities(
     return own, other
 
 
+def estimate_seconds(
+    view: View, folds: Labels, config: TrainingConfig, folder: Path, steps: int = 4
+) -> tuple[int, float]:
+    """Return how many folds are not finished, and the seconds that training them would take, from a few timed updates."""
+    todo = [fold for fold in range(int(folds.max()) + 1) if not (folder / f"fold-{fold}.npz").exists()]
+    if not todo:
+        return 0, 0.0
+    method, loader = _prepare_training(view.take(folds != todo[0]), todo[0], config, channel_mean_std(view))
+    (phase,) = method.phases()
+    seconds = engine.seconds_per_step(method, phase, loader, config.recipe, steps)
+    return len(todo), len(todo) * seconds * len(loader) * config.recipe.epochs
+
+
 class _FoldPredictions(NamedTuple):
     """The predictions of a fold's net, and the time they took."""
 
@@ -200,6 +214,17 @@ def _train_network(
     view: View, fold: int, config: TrainingConfig, channels: ChannelMoments, on_progress: ProgressCallback
 ) -> Network:
     """Train a net on a view with the baseline and cross entropy."""
+    method, loader = _prepare_training(view, fold, config, channels)
+    try:
+        for epoch in engine.fit(method, loader, config.recipe):
+            on_progress(FoldProgress(fold, epoch.number, config.recipe.epochs))
+    except engine.DivergedError as error:
+        raise ExecutionError(f"fold {fold + 1}: {error}") from None
+    return method.model
+
+
+def _prepare_training(view: View, fold: int, config: TrainingConfig, channels: ChannelMoments) -> tuple[Method, Loader]:
+    """Return the baseline with an untrained net, and the loader of a view."""
     baseline = MethodSpec.parse("baseline")
     dataset_info = DatasetInfo(len(view), tuple(view.counts.tolist()), view.sources[0].shape)
     ingredients: Ingredients = {
@@ -209,13 +234,7 @@ def _train_network(
     method = build_method(baseline, ingredients)
     method.to(config.device)
     device, run = torch.device(config.device), seeds.derive(config.seed, "audit", "run", fold)
-    loader = Loader(view, config.batch, device, seed=run, augment=config.augment, budget=RESIDENT_BYTES)
-    try:
-        for epoch in engine.fit(method, loader, config.recipe):
-            on_progress(FoldProgress(fold, epoch.number, config.recipe.epochs))
-    except engine.DivergedError as error:
-        raise ExecutionError(f"fold {fold + 1}: {error}") from None
-    return method.model
+    return method, Loader(view, config.batch, device, seed=run, augment=config.augment, budget=RESIDENT_BYTES)
 
 
 def _predict_probabilities(net: Network, view: View, config: TrainingConfig) -> ClassProbabilities:

@@ -21,6 +21,21 @@ def test_the_sentences_state_estimates_of_both_parts() -> None:
     assert sentences[3:] == ["a note"]
 
 
+def test_an_estimate_that_may_be_the_networks_own_errors_is_an_upper_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = make_findings(wrong=14)
+    sentences = summarise_findings(OPTIONS, findings)
+    assert sentences[0] == "at most 70.0 % of the 20 training labels are wrong; 14 are suspicious"
+    assert sentences[2].startswith(
+        "the networks predict 30.0 % of the training labels out of fold, too few for an estimate"
+    )
+    print_findings(OPTIONS, findings, Path("audits/x"), [])
+    output = capsys.readouterr().out
+    assert "not to be pruned unseen" in output
+    assert "continue with" not in output
+    print_findings(AuditOptions(dataset="npz:a.npz", force=True), findings, Path("audits/x"), [])
+    assert "continue with" in capsys.readouterr().out
+
+
 def test_known_true_labels_are_compared_with_the_suspicious_ones() -> None:
     sentences = summarise_findings(OPTIONS, make_findings(wrong=3, truth=True))
     assert (

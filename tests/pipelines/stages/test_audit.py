@@ -235,7 +235,7 @@ def test_foreign_images_of_two_sources_are_audited_and_pruned(audit: Audit) -> N
 def test_a_foreign_image_shown_twice_is_identified_by_its_position(audit: Audit) -> None:
     data = np.load("toy.npz")
     np.savez("lent.npz", X=data["X"][:9] // 2 + 40, y=data["y"][:9])
-    output = audit("--scenario", "openset(1.0, source='npz:lent.npz')+noise0.3", "--prune", "--keep", "1")
+    output = audit("--scenario", "openset(1.0, source='npz:lent.npz')+noise0.3", "--prune", "--force", "--keep", "1")
     assert "the labels that the scenario changed" not in output  # the true label of a foreign image is unknown
     suspects = pd.read_csv(folder() / "suspects.csv").query("part == 'train'")
     pruned = re.search(r"pruned\.csv: (\d+) rows pruned", output)
@@ -254,7 +254,7 @@ def test_a_data_set_known_to_be_clean_is_not_to_be_pruned(
     cli.main(["audit", "digits", "--net", "resnet8", "--epochs", "1", "--folds", "2", "--threads", "1"])
     output = " ".join(capsys.readouterr().out.split())
     assert re.search(r"train rows whose true label is known: none of 1347 is wrong, but \d+ are suspicious", output)
-    assert "errors of a weak network count as label noise too" in output
+    assert re.search(r"at most \d+\.\d % of the 1347 training labels are wrong", output)
     assert "continue with" not in output  # pruning could only remove correct labels
 
 
@@ -274,6 +274,102 @@ def test_other_folds_give_another_audit(
 def test_the_contact_sheet_has_at_most_the_requested_images(audit: Audit) -> None:
     audit("--scenario", "noise0.3", "--show", "4")
     assert (folder() / "report.html").read_text(encoding="utf-8").count("<img ") == 4
+
+
+@pytest.fixture
+def learnable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """600 rows of random images in 4 classes, 60 of them with a wrong label, in data.npz; returns the true labels."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    truth, wrong = np.arange(600) % 4, random.permutation(600) < 60
+    images = random.integers(0, 256, (600, 8, 8), dtype=np.uint8)
+    np.savez("data.npz", X=images, y=np.where(wrong, (truth + 1) % 4, truth))
+    return truth
+
+
+def save_probabilities(truth: np.ndarray, accuracy: float) -> None:
+    """Save probabilities of a model that predicts a share of the true labels, and is as sure of the others."""
+    random = np.random.default_rng(1)
+    predicted = np.where(random.random(len(truth)) < accuracy, truth, random.integers(0, 4, len(truth)))
+    np.save("mine.npy", random.dirichlet(np.ones(4), len(truth)) * 0.2 + 0.8 * np.eye(4)[predicted])
+
+
+def test_own_probabilities_are_audited_without_training(
+    learnable: np.ndarray, trained: list[np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_probabilities(learnable, accuracy=1.0)
+    cli.main(["audit", "npz:data.npz", "--probabilities", "mine.npy", "--prune"])
+    output = " ".join(capsys.readouterr().out.split())
+    assert not trained
+    assert "an estimated " in output
+    data = np.load("data.npz")
+    suspects = pd.read_csv(folder() / "suspects.csv")
+    assert set(suspects["row"]) == set(np.flatnonzero(data["y"] != learnable))
+    assert len(pd.read_csv(folder() / "pruned.csv").query("split != 'test'")) == 450 - len(
+        suspects.query("part == 'train'")
+    )
+
+
+def test_an_estimate_of_weak_networks_is_an_upper_bound_and_not_pruned_by(
+    learnable: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_probabilities(learnable, accuracy=0.2)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["audit", "npz:data.npz", "--probabilities", "mine.npy", "--prune"])
+    assert exit_.value.code == 2
+    output, error = capsys.readouterr()
+    output = " ".join(output.split())
+    assert re.search(r"at most \d+\.\d % of the 451 training labels are wrong; \d+ are suspicious", output)
+    assert "continue with" not in output
+    assert re.fullmatch(
+        r"robustkd: --prune is refused: the networks predict .* --force changes the data set .*\n", error
+    )
+    figures = json.loads((folder() / "audit.json").read_text(encoding="utf-8"))["figures"]
+    assert figures["train"]["believable"] is False
+    assert not (folder() / "pruned.csv").exists()
+    assert len(pd.read_csv(folder() / "suspects.csv")) > 100
+    cli.main(["audit", "npz:data.npz", "--probabilities", "mine.npy", "--prune", "--force"])
+    assert (folder() / "pruned.csv").exists()
+
+
+def test_rows_without_probabilities_are_not_assessed(learnable: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    save_probabilities(learnable, accuracy=1.0)
+    probabilities = np.load("mine.npy")
+    missing = split_source(sources.load_dataset("npz:data.npz"), held_out=0.1, seed=0).train[:100]
+    probabilities[missing] = np.nan
+    np.save("mine.npy", probabilities)
+    cli.main(["audit", "npz:data.npz", "--probabilities", "mine.npy"])
+    assert "100 training rows have no probabilities and are not assessed" in capsys.readouterr().out
+    assert not set(pd.read_csv(folder() / "suspects.csv")["row"]) & set(missing.tolist())
+
+
+def test_probabilities_are_of_the_labels_as_given(learnable: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    save_probabilities(learnable, accuracy=1.0)
+    with pytest.raises(SystemExit):
+        cli.main(["audit", "npz:data.npz", "--probabilities", "mine.npy", "--scenario", "noise0.2"])
+    assert "so --scenario should be clean" in capsys.readouterr().err
+
+
+def test_the_expected_time_is_printed_before_and_along_the_training(audit: Audit) -> None:
+    output = audit()
+    assert re.search(r"is trained on the others: about \d+ (s|min) \[1/5\]", output)
+    assert re.search(
+        r"\[1/5\] \d+\.\d % of the fold's labels are predicted \(\d+ s(, about \d+ (s|min) left)?\)", output
+    )
+    (folder() / "fold-3.npz").unlink()
+    assert re.search(r"is trained on the others: about \d+ s for the 1 that are left", audit())
+
+
+def test_copies_of_an_image_are_in_one_fold(audit: Audit, trained: list[np.ndarray]) -> None:
+    data = np.load("toy.npz")
+    images = np.random.default_rng(0).integers(0, 256, (24, *data["X"].shape[1:]), dtype=np.uint8)
+    np.savez("copies.npz", X=np.tile(images, (3,) + (1,) * (images.ndim - 1)), y=np.arange(72) % 3)
+    output = audit("--folds", "3", "--held-out", "0", spec="npz:copies.npz")
+    assert "48 of 72 images repeat the pixels of another: copies are kept in one split" in output
+    everything = set(np.concatenate(trained).tolist())
+    for rows in trained:
+        seen = set(rows.tolist())
+        assert not {row % 24 for row in seen} & {row % 24 for row in everything - seen}
 
 
 @pytest.mark.parametrize(
