@@ -20,7 +20,7 @@ from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
 from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
-from robustkd.hashing import json_digest, digest
+from robustkd.hashing import digest, json_digest
 from robustkd.study.options import StudyOptions
 
 CHECKSUM = "checksum"  # of all other fields
