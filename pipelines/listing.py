@@ -34,16 +34,16 @@ def print_entries(registry: Registry) -> None:
 
 
 def print_parameters(registry: Registry, word: str) -> None:
-    """Print the documentation of an entry, and its parameters with their types and defaults."""
+    """Print the documentation of an entry, and its parameters with their types and values: those given, or the defaults."""
     from rich.markup import escape
     from rich.table import Table
 
     from pipelines.console import console
 
     spec = registry.parse(word)
-    target = spec.load()
+    target, given = spec.load(), spec.given()
     sys.stdout.write((sys.modules[target.__module__].__doc__ or target.__doc__ or "").strip() + "\n\n")
-    hints, given = parameter_types(target), {**spec.preset, **spec.fields}
+    hints = parameter_types(target)
     table = Table(box=None, show_header=False)
     for name, parameter in settable_parameters(target).items():
         value = given.get(name, "needed" if parameter.default is parameter.empty else parameter.default)

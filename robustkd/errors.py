@@ -50,6 +50,15 @@ def as_one_line(message: str, limit: int = 300) -> str:
     return f"{text[: limit - end - 5]} ... {text[-end:]}"
 
 
+def needs_packages(what: str, *packages: str) -> str:
+    """Return the message for packages that are not installed, with the command that installs them.
+
+    >>> needs_packages("ONNX", "onnx", "onnxscript")
+    'ONNX needs onnx, onnxscript: pip install onnx onnxscript'
+    """
+    return f"{what} needs {', '.join(packages)}: pip install {' '.join(packages)}"
+
+
 def describe_validation_error(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as "is VALUE but should be RULE"."""
     first = error.errors()[0]

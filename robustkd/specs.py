@@ -87,6 +87,18 @@ class Spec:
         Raises:
             UsageError: a parameter does not exist, is missing, is given twice, or its value breaks its type or bounds.
         """
+        values = self.given()
+        for name, parameter in settable_parameters(self.load()).items():
+            if parameter.default is inspect.Parameter.empty and name not in values:
+                raise UsageError(f"{self.kind} '{self.text}' needs a value for {name}, as in {self.name}({name}=VALUE)")
+        return values
+
+    def given(self) -> dict[str, Any]:
+        """Return the parameters that the name or the text gives, validated.
+
+        Raises:
+            UsageError: a parameter does not exist, is given twice, or its value breaks its type or bounds.
+        """
         target = self.load()
         # A parameter that is part of the name, like the 20 of resnet20, cannot be set again.
         settable = {name: p for name, p in settable_parameters(target).items() if name not in self.fields}
@@ -103,9 +115,6 @@ class Spec:
                 hint = did_you_mean(name, settable)
                 raise UsageError(f"{self.kind} '{self.name}' has no parameter '{name}'{hint}; it has: {known}")
             values[name] = validate(f"{self.kind} '{self.text}': {name}", hints[name], value)
-        for name, parameter in settable.items():
-            if parameter.default is inspect.Parameter.empty and name not in values:
-                raise UsageError(f"{self.kind} '{self.text}' needs a value for {name}, as in {self.name}({name}=VALUE)")
         for name, value in self.fields.items():
             values[name] = validate(f"{self.kind} '{self.text}': {name}", hints[name], value)
         return values

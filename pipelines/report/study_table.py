@@ -55,11 +55,13 @@ def summarise_studies(
     metric = find_ranked_metric(comparisons, metric)
     studies = compare_studies(comparisons, metric)
     labels = study_labels([comparison.record for comparison in comparisons])
-    doubtful = [label for label, c in zip(labels, comparisons, strict=True) if conclusions.test_label_caveat(c.record)]
+    with_given_labels = [
+        label for label, c in zip(labels, comparisons, strict=True) if conclusions.test_label_caveat(c.record)
+    ]
     rules = (conclusions.verdict_rule(c, conclusions.trusts_test_labels(c.record, trust)) for c in comparisons)
     table = study_table(studies, metric, typed_order(comparisons, studies), count_seeds=count_seeds)
     return [
-        *([f"test labels as given in: {'; '.join(doubtful)}"] if doubtful else []),
+        *([f"test labels as given in: {'; '.join(with_given_labels)}"] if with_given_labels else []),
         table.without("studies"),
         MARKS_NOTE,
         describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),

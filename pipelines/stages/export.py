@@ -28,7 +28,7 @@ from pipelines.exporters import (
 from pipelines.report.model_card import describe_model, render_model_card
 from pipelines.tracking import registry
 from pipelines.tracking.models import load_serving_model
-from robustkd.errors import UsageError, unknown_name
+from robustkd.errors import UsageError, needs_packages, unknown_name
 from robustkd.specs import split_at
 from robustkd.study.results import Document, RunResult, StudyRecord, read_document, run_name
 
@@ -102,9 +102,7 @@ def require_exporters(formats: Sequence[str]) -> None:
     """Raise a UsageError if ONNX is requested and its packages are missing."""
     missing = [name for name in ONNX_PACKAGES if "onnx" in formats and importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"ONNX needs {', '.join(missing)}: pip install 'robustkd[export]', or use --formats torch without it"
-        )
+        raise UsageError(f"{needs_packages('ONNX', *missing)}, or use --formats torch, which does not need it")
 
 
 def require_empty_folder(to: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robustkd.errors import UsageError, did_you_mean
+from robustkd.errors import UsageError, did_you_mean, needs_packages
 from robustkd.models.feature_taps import FeatureTap, ImageShape, check_logits, find_feature_taps
 from robustkd.models.net import FeatureMaps, Network, at_least_float32
 from robustkd.types import Output
@@ -105,7 +105,7 @@ def torchvision_net(channels: int, classes: int, *, name: str) -> nn.Module:
     try:  # imported on use, because the import takes a second that most runs do not need
         models = importlib.import_module("torchvision.models")
     except ImportError:
-        raise UsageError(f"torchvision:{name} needs torchvision: pip install torchvision") from None
+        raise UsageError(needs_packages(f"torchvision:{name}", "torchvision")) from None
     known = models.list_models(module=models)
     if name not in known:
         raise UsageError(f"torchvision:{name}: torchvision has no classifier of this name{did_you_mean(name, known)}")

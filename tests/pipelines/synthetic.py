@@ -107,7 +107,7 @@ def compared_study(*arguments: Any, **options: Any) -> Comparison:
 
 
 def study_folder(folder: Path, methods: tuple[str, ...] = ("baseline", "hinton"), seed_count: int = 2) -> Path:
-    """Write a study of the bundled digits: its manifests are real, its results are not."""
+    """Write a study of digits: its manifests are real, its results are not."""
     source = sources.load_dataset("digits")
     study = loaded_study(methods, seed_count, source.classes, 200)
     rows = split_source(source, held_out=0.1, seed=0)

@@ -48,3 +48,26 @@ def test_a_misspelt_name_is_refused_with_the_nearest(capsys: pytest.CaptureFixtu
     with pytest.raises(UsageError, match=r"no method is called 'hintn' .did you mean 'hinton'"):
         print_registry(METHODS, "hintn")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("registry", "word", "parameter", "value"),
+    [
+        (METHODS, "hinton(temperature=7)", "temperature", "7"),
+        (METHODS, "hinton(0.5)", "alpha", "0.5"),
+        (SCENARIOS, "noise(0.3)", "rate", "0.3"),
+        (SCENARIOS, "noise0.3", "rate", "0.3"),
+    ],
+)
+def test_given_values_are_shown(
+    capsys: pytest.CaptureFixture[str], registry: Registry, word: str, parameter: str, value: str
+) -> None:
+    print_registry(registry, word)
+    row = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == [parameter]][-1]
+    assert row.split()[-1] == value
+
+
+def test_values_out_of_bounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="temperature is -1 but should be greater than 0"):
+        print_registry(METHODS, "hinton(temperature=-1)")
+    assert capsys.readouterr().out == ""

@@ -233,7 +233,7 @@ def test_a_network_that_cannot_be_traced_is_reported_in_one_sentence(tmp_path, c
 def test_a_missing_extra_is_reported_first(name, capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, name, None)
     message = refused(["nowhere.pt", "--to", tmp_path / "out"], capsys)
-    assert f"ONNX needs {name}: pip install 'robustkd[export]'" in message
+    assert f"ONNX needs {name}: pip install {name}, or use --formats torch" in message
     assert "nowhere.pt: there is no such file" in refused(
         ["nowhere.pt", "--to", tmp_path / "out", "--formats", "torch"], capsys
     )
