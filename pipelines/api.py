@@ -218,13 +218,12 @@ def audit(dataset: str, *, verbose: bool = True, **options: Any) -> Audit:
     )
 
 
-def check_data(dataset: str, *, plug: str | None = None, **options: Any) -> DataCheck:
+def check_data(dataset: str, **options: Any) -> DataCheck:
     """Check a data set for unreadable files, duplicates, leaks, names and sizes.
 
     Args:
         dataset: a name such as "digits", or your own as "folder:PATH" etc.
-        plug: your own Python files that define the data set.
-        options: of `robustkd check-data`, such as image_size or least.
+        options: of `robustkd check-data`, such as image_size, least or plug.
 
     Returns:
         The findings with severity, name, sentence and examples, most severe first, and as a frame, `table`; the number of
@@ -234,8 +233,9 @@ def check_data(dataset: str, *, plug: str | None = None, **options: Any) -> Data
         UsageError: an option is invalid, there is no such data set, or it cannot be loaded.
     """
     with python_messages():
-        load_plugins(plug)
-        return check_data_set(_parse_options(CheckOptions, {**options, "dataset": dataset}))
+        checked = _parse_options(CheckOptions, {**options, "dataset": dataset})
+        load_plugins(checked.plug)
+        return check_data_set(checked)
 
 
 def describe(

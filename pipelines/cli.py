@@ -214,6 +214,7 @@ def check_data_command(spec: str, /, *, options: Annotated[CheckOptions | None, 
         A data set: a name such as digits, or your own as folder:PATH etc. (see `robustkd datasets`).
     """
     options = replace(options or CheckOptions(), dataset=spec)
+    register_plugins(options.plug)
     from pipelines.stages import check_data as stage
 
     stage.main(options)

@@ -25,6 +25,8 @@ class CheckOptions(SourceOptions):
     """Minimum number of training images per class."""
     json: bool = False
     """Print only JSON, with all findings and all examples."""
+    plug: str | None = None
+    """Your own Python files that define DATASETS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class AuditOptions(DataOptions):
     fresh: bool = False
     """Train everything again even if results exist; the existing folder is kept under another name."""
     plug: str | None = None
-    """Your own Python files, separated by commas, that define MODELS or SCENARIOS."""
+    """Your own Python files, separated by commas, that define MODELS, SCENARIOS or DATASETS."""
 
 
 @dataclass(frozen=True, kw_only=True)

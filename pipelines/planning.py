@@ -23,6 +23,7 @@ from pipelines.console import console
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
 from robustkd.data import manifest
+from robustkd.data.augmentations import build_augmentation
 from robustkd.data.manifest import Splits
 from robustkd.data.mixing import parse_mixing
 from robustkd.data.normalisation import channel_mean_std
@@ -116,6 +117,7 @@ def draft_study(options: StudyOptions) -> Draft:
     load_plugins(options.plug, {"SCENARIOS": scenarios.SCENARIOS})
     scenario = scenarios.parse(options.scenario)
     parse_mixing(options.mixing)
+    build_augmentation(options.transform)
     if options.init is not None and not Path(options.init).is_file():
         raise UsageError(f"--init {options.init}: there is no such file")
     given, options = options, replace(options, methods=read_method_list(options.methods))

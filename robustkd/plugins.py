@@ -4,14 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from robustkd.criteria import CRITERIA
+from robustkd.data.augmentations import AUGMENTATIONS
 from robustkd.data.paired_views import PAIRED_VIEWS
+from robustkd.data.user_datasets import USER_DATASETS
 from robustkd.hashing import file_digest
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.registry import Registry, load_plugin
 from robustkd.specs import split_at
 
-REGISTRIES = {"METHODS": METHODS, "CRITERIA": CRITERIA, "MODELS": MODELS, "VIEWS": PAIRED_VIEWS}
+REGISTRIES = {
+    "METHODS": METHODS,
+    "CRITERIA": CRITERIA,
+    "MODELS": MODELS,
+    "VIEWS": PAIRED_VIEWS,
+    "AUGMENTATIONS": AUGMENTATIONS,
+    "DATASETS": USER_DATASETS,
+}
 
 
 def plugin_paths(files: str | None) -> list[str]:

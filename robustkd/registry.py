@@ -17,7 +17,8 @@ from robustkd.errors import UsageError, did_you_mean
 from robustkd.specs import MAX_LENGTH, Spec, parse_arguments, parse_value
 
 MAX_LISTED = 200  # characters of a list of names in an error message
-PLUGIN_TABLES = ("METHODS", "SCENARIOS", "MODELS", "CRITERIA", "VIEWS")  # dictionaries that a user's file may define
+# Dictionaries that a user's file may define.
+PLUGIN_TABLES = ("METHODS", "SCENARIOS", "MODELS", "CRITERIA", "VIEWS", "AUGMENTATIONS", "DATASETS")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from robustkd.criteria import CRITERIA
+from robustkd.data.augmentations import AUGMENTATIONS
 from robustkd.data.paired_views import PAIRED_VIEWS
+from robustkd.data.user_datasets import USER_DATASETS
 from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from scenarios import SCENARIOS
@@ -81,7 +83,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def tables() -> Iterator[None]:
     """A word that a test plugs in is not met by the next."""
-    before = [(table, dict(table._own)) for table in (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED_VIEWS)]
+    plugged = (METHODS, CRITERIA, MODELS, SCENARIOS, PAIRED_VIEWS, AUGMENTATIONS, USER_DATASETS)
+    before = [(table, dict(table._own)) for table in plugged]
     yield
     for table, entries in before:
         table._own = entries

@@ -31,7 +31,7 @@ LAW = {
     # Parts of a method
     "robustkd.attacks": "types",
     "robustkd.models": "errors types specs registry",
-    "robustkd.data": "errors atomic hashing seeds types registry",
+    "robustkd.data": "errors atomic hashing seeds types specs registry",
     "robustkd.criteria": "errors types registry models.layers data.class_matrix",
     "robustkd.functional": "types",
     "robustkd.small_loss": "types",
@@ -40,7 +40,9 @@ LAW = {
     "robustkd.yaml_file": "errors",
     "robustkd.method_sets": "errors specs methods yaml_file",
     "robustkd.method_spec": "errors types specs criteria methods",
-    "robustkd.plugins": "hashing specs registry criteria models methods data.paired_views",
+    "robustkd.plugins": (
+        "hashing specs registry criteria models methods data.paired_views data.augmentations data.user_datasets"
+    ),
     # Training: the engine knows no registry of methods
     "robustkd.training.recipe": "method",
     "robustkd.training.hardware": "errors",

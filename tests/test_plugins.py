@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from robustkd.criteria import CRITERIA
+from robustkd.data.augmentations import AUGMENTATIONS
+from robustkd.data.user_datasets import USER_DATASETS
 from robustkd.errors import UsageError
 from robustkd.hashing import file_digest
 from robustkd.methods import METHODS
@@ -55,3 +57,10 @@ def test_a_files_digest_changes_with_its_content(files: list[Path]) -> None:
     files[1].write_text(files[1].read_text() + "# changed\n")
     assert [one == other for one, other in zip(before, plugin_digests(plug), strict=True)] == [True, False]
     assert plugin_digests(None) == []
+
+
+def test_data_sets_and_augmentations_are_registered_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("DATASETS, AUGMENTATIONS = {'photos': lambda: None}, {'fog': object}\n")
+    load_plugins(str(tmp_path / "mine.py"))
+    assert "photos" in USER_DATASETS
+    assert "fog" in AUGMENTATIONS

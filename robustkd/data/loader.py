@@ -15,6 +15,7 @@ from torch import Tensor
 
 from robustkd import seeds
 from robustkd.data.augment import max_shift, mirror, shift
+from robustkd.data.augmentations import NONE, build_augmentation
 from robustkd.data.mixing import NO_MIXING, mix_batch, parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.sampling import draw_rows
@@ -44,6 +45,7 @@ class Loader:
         seed: determines order and augmentation.
         augment: whether images are shifted, and mirrored if the source says that this keeps the class.
         views: additional views of each image, named as in `robustkd.data.paired_views`; each is shifted and mirrored by itself.
+        transform: a further augmentation, named as in `robustkd.data.augmentations`, or none; of each view by itself.
         sampling: which rows an epoch consists of (see `robustkd.data.sampling`); it has N of them in all cases.
         mixing: how images are mixed, as in `robustkd.data.mixing`, or none.
         budget: bytes that the data set may occupy on the device; None: half of the free memory.
@@ -58,6 +60,7 @@ class Loader:
         seed: int = 0,
         augment: bool = True,
         views: Sequence[str] = (),
+        transform: str = NONE,
         sampling: Sampling = "natural",
         mixing: str = NO_MIXING,
         budget: int | None = None,
@@ -65,6 +68,7 @@ class Loader:
         self.view, self.batch_size, self.device, self.seed = view, batch_size, device, seed
         self.augment, self.flips = augment, augment and view.sources[0].flips
         self.views, self.sampling, self.mixing = tuple(views), sampling, parse_mixing(mixing)
+        self.transform = transform
         self.labels = torch.from_numpy(view.labels).to(device)
         size = len(view) * int(np.prod(view.sources[0].shape))
         fits = size <= (memory_budget(device) if budget is None else budget)
@@ -108,7 +112,7 @@ class Loader:
         rows = draw_rows(torch.from_numpy(self.view.labels), chosen, clock, generator).to(self.device)
         # A row that is drawn twice is augmented twice.
         draws = rows if chosen == "natural" else torch.arange(len(rows), device=self.device)
-        first, *others = self._shift_and_mirror("augment", number), *(self._paired_view(v, number) for v in self.views)
+        first, *others = self._augment("augment", number), *(self._paired_view(v, number) for v in self.views)
         mix, parts = self._mix(number), (part.tensor_split(len(self)) for part in (rows, draws))
         for index, numbers, images in zip(*parts, self._gather(rows), strict=True):
             views = tuple(to_float_images(transform(images, numbers)) for transform in others)
@@ -124,6 +128,19 @@ class Loader:
         draws = iter(torch.rand(len(self), mixing.draws, generator=generator, dtype=torch.float64).tolist())
         counts = torch.from_numpy(self.view.counts).to(self.device)
         return lambda batch: mix_batch(batch, mixing, next(keys).argsort(), next(draws), counts)
+
+    def _augment(self, purpose: str, number: int) -> BatchTransform:
+        """Draw the transform, shifts and flips of an epoch and return their application."""
+        shift_and_mirror, augmentation = self._shift_and_mirror(purpose, number), build_augmentation(self.transform)
+        if augmentation is None:
+            return shift_and_mirror
+        draws = self._draw(augmentation.draws, purpose, self.transform, "draws", number)
+        return lambda images, numbers: shift_and_mirror(augmentation(images, draws[numbers]), numbers)
+
+    def _draw(self, count: int, *key: str | int) -> Tensor:
+        """Draw uniform random numbers for each sample of an epoch: (N, count)."""
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, *key))
+        return torch.rand(len(self.view), count, generator=generator).to(self.device)
 
     def _shift_and_mirror(self, purpose: str, number: int) -> BatchTransform:
         """Draw the shifts and flips of an epoch and return their application."""
@@ -141,13 +158,11 @@ class Loader:
         return transform
 
     def _paired_view(self, text: str, number: int) -> BatchTransform:
-        """Draw an epoch of an additional view and return its application; shifts and flips follow, with their own draws."""
+        """Draw an epoch of an additional view and return its application; the augmentation follows, with its own draws."""
         spec = PAIRED_VIEWS.parse(text)
         view = spec.load()(**spec.kwargs())
-        generator = torch.Generator().manual_seed(seeds.derive(self.seed, text, "draws", number))
-        draws = torch.rand(len(self.view), view.draws, generator=generator).to(self.device)
-        shift_and_mirror = self._shift_and_mirror(text, number)
-        return lambda images, numbers: shift_and_mirror(view(images, draws[numbers]), numbers)
+        draws, augment = self._draw(view.draws, text, "draws", number), self._augment(text, number)
+        return lambda images, numbers: augment(view(images, draws[numbers]), numbers)
 
     def iter_plain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images in [0, 1] and labels in order and without augmentation, for evaluation: (B, C, H, W), (B,)."""

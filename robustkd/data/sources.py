@@ -23,6 +23,7 @@ from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels
 from robustkd.data.small_classes import leave_out_small_classes
 from robustkd.data.tables import from_frame, load_csv
+from robustkd.data.user_datasets import USER_DATASETS, is_user_dataset, load_user_dataset
 from robustkd.data.value_range import ValueRange
 from robustkd.data.view import Source
 from robustkd.errors import UsageError, did_you_mean
@@ -143,6 +144,10 @@ def _note_unused(name: str, options: ReadOptions) -> tuple[str, ...]:
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
     kind, _, path = name.partition(":")
+    if is_user_dataset(name):
+        if name.partition("(")[0] in DATASETS:
+            raise UsageError(f"the data set '{name.partition('(')[0]}' already exists: choose another name for yours")
+        return load_user_dataset(name, image_size=options.image_size, data_dir=data_dir)
     if name == "digits":
         return _load_digits()
     if name in _TORCHVISION:
@@ -153,13 +158,12 @@ def _load_by_kind(name: str, data_dir: str | None, download: bool, options: Read
         return _TABLE_LOADERS[kind](name, Path(path).expanduser(), options)
     if kind == "npz" and path:
         return load_npz(name, Path(path).expanduser(), options)
+    known = [*DATASETS, *USER_DATASETS]
     guess = _guess_kind(Path(name).expanduser())
     hint = (
-        f" (did you mean '{guess}:{name}'?)"
-        if guess
-        else did_you_mean(f"{kind}:PATH" if path else name.lower(), DATASETS)
+        f" (did you mean '{guess}:{name}'?)" if guess else did_you_mean(f"{kind}:PATH" if path else name.lower(), known)
     )
-    raise UsageError(f"no data set is called '{name}'{hint}; there are: {', '.join(DATASETS)}")
+    raise UsageError(f"no data set is called '{name}'{hint}; there are: {', '.join(known)}")
 
 
 def _guess_kind(path: Path) -> str:

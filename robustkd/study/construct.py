@@ -6,6 +6,7 @@ import torch
 
 from robustkd import seeds
 from robustkd.criteria.base import Criterion
+from robustkd.data.augmentations import check_augmentation
 from robustkd.data.mixing import parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.view import View
@@ -102,25 +103,26 @@ def construct_method(
     }
     with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):  # of the method's adapters
         method = build_method(spec.method, ingredients).to(settings.device)
-    check_batches(method, spec, settings.mixing)
+    check_batches(method, spec, settings, view.sources[0].shape)
     return method
 
 
-def check_batches(method: Method, spec: Run, mixing: str) -> None:
-    """Refuse unknown views, and mixed images for a method or criterion that is not defined for them.
+def check_batches(method: Method, spec: Run, settings: Settings, shape: tuple[int, int, int]) -> None:
+    """Refuse unknown views, augmentations that fail, and mixed images where a method or criterion is not defined for them.
 
     Raises:
         UsageError: a view does not exist; a mixture does not have the one label, or the one training row, that is needed.
     """
+    check_augmentation(settings.transform, shape)
     for text in method.views:
         PAIRED_VIEWS.parse(text).kwargs()
-    if parse_mixing(mixing) is None:
+    if parse_mixing(settings.mixing) is None:
         return
     criteria = (part for part in method.modules() if isinstance(part, Criterion))
     if not method.supports_mixing or not all(part.supports_mixing for part in criteria):
         raise UsageError(
-            f"--mixing {mixing}: '{spec.method.text}' is not defined for mixed images, because it needs one label or one"
-            " training row per image"
+            f"--mixing {settings.mixing}: '{spec.method.text}' is not defined for mixed images, because it needs one label or"
+            " one training row per image"
         )
 
 

@@ -26,7 +26,7 @@ NOT_IN_IDENTITY = {
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
 }
 # Options that came after the first studies, with their defaults: at these, studies keep their names.
-ADDED = {"sampling": "natural", "mixing": "none"}
+ADDED = {"transform": "none", "sampling": "natural", "mixing": "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,8 @@ class StudyOptions(DataOptions):
     """Weight decay of all trained parameters."""
     augment: bool = True
     """Shift each image by up to an eighth of its side, and flip it horizontally where the data set allows it."""
+    transform: str = "none"
+    """Further augmentation of each image, before shifts and flips: none, jda, or yours from --plug, as in `mine(size=2)`."""
     sampling: Sampling = "natural"
     """Which rows an epoch consists of, for teachers and students: `progressive` goes from natural to balanced."""
     mixing: str = "none"
@@ -147,7 +149,7 @@ class StudyOptions(DataOptions):
     fresh: bool = False
     """Train everything again even if results exist; the existing folder is kept under another name."""
     plug: str | None = None
-    """Your own Python files, separated by commas, that define METHODS, SCENARIOS, MODELS or CRITERIA."""
+    """Your own Python files, separated by commas: METHODS, CRITERIA, MODELS, SCENARIOS, DATASETS, VIEWS or AUGMENTATIONS."""
     tracker: Literal["mlflow", "files"] = "mlflow"
     """mlflow logs to MLflow in addition to the plain files; files writes only those."""
     experiment: str | None = None

@@ -51,6 +51,7 @@ class Settings:
         corruptions: whether to evaluate on corrupted images.
         sampling: which rows an epoch consists of.
         mixing: how the images of a batch are mixed, as typed.
+        transform: a further augmentation, as typed.
         cost_ratio: seconds of teacher and student together, relative to plain training; None where no method asks for it.
     """
 
@@ -67,6 +68,7 @@ class Settings:
     corruptions: bool = False
     sampling: Sampling = "natural"
     mixing: str = "none"
+    transform: str = "none"
     cost_ratio: float | None = None
 
     @classmethod
@@ -88,6 +90,7 @@ class Settings:
             options.corruptions,
             options.sampling,
             options.mixing,
+            options.transform,
         )
 
 

@@ -128,6 +128,7 @@ def training_loader(view: View, method: Method, settings: Settings, seed: int = 
         views=method.views,
         sampling=settings.sampling,
         mixing=settings.mixing,
+        transform=settings.transform,
     )
 
 
