@@ -71,7 +71,9 @@ def read_huggingface_table(name: str, path: Path) -> RawTable:
         )
     unknown = next((split for split in splits if split.lower() not in PART_ALIASES), None)
     if unknown is not None:
-        raise UsageError(f"{name}: the split '{unknown}' of {path} is none of train, val and test: rename its folder")
+        raise UsageError(
+            f"{name}: the split '{unknown}' of {path} is none of train, val and test: remove it from dataset_dict.json"
+        )
     tables, parts = [], []
     for folder, part in [(path / split, PART_ALIASES[split.lower()]) for split in splits] or [(path, "")]:
         for entry in _read_json(name, folder / "state.json").get("_data_files", []):

@@ -82,8 +82,7 @@ def load_labelled_images(
         loaded = _load_published(name, shape[1], **read_options)
     if loaded.images.shape[1:] == shape:
         return loaded
-    channels, height, width = loaded.images.shape[1:]
-    note = f"images of {height}x{width} in {channels} channels are converted to {shape[1]}x{shape[2]} in {shape[0]}"
+    note = f"images of {loaded.images.shape[1:]} are converted to {shape} (C, H, W)"
     return loaded._replace(images=fit_images(loaded.images, shape), notes=(*loaded.notes, note))
 
 

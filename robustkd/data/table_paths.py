@@ -75,7 +75,7 @@ class PathResolver(NamedTuple):
         listings: dict[str, dict[str, list[str]]] = {}
         completed = []
         for row, file in enumerate(files):
-            if not file or IMAGE_SUFFIX.search(file) or (self.base / file).is_file():
+            if not file or IMAGE_SUFFIX.search(file):
                 completed.append(file)
                 continue
             folder, _, stem = file.rpartition("/")
@@ -106,10 +106,10 @@ class PathResolver(NamedTuple):
 
 
 def _list_by_stem(folder: Path) -> dict[str, list[str]]:
-    """List the image files of a folder by their names without the ending."""
+    """List the image files of a folder by their names without the ending; a file without one stands for itself only."""
     listing: dict[str, list[str]] = defaultdict(list)
     names = os.listdir(folder) if folder.is_dir() else []
     for name in names:
         if IMAGE_SUFFIX.search(name):
             listing[name.rpartition(".")[0]].append(name)
-    return listing
+    return listing | {name: [name] for name in names if not IMAGE_SUFFIX.search(name)}

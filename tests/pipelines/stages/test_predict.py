@@ -162,4 +162,4 @@ def test_a_network_of_oblong_images_takes_arrays_only(tmp_path: Path, capsys: py
     assert len(capsys.readouterr().out.splitlines()) == 3
     np.savez(tmp_path / "a.npz", X=np.zeros((2, 6, 6, 3), np.uint8))
     predict_with(model, f"npz:{tmp_path / 'a.npz'}")
-    assert "images of 6x6 in 3 channels are converted to 8x12 in 1" in capsys.readouterr().err
+    assert "images of (3, 6, 6) are converted to (1, 8, 12)" in capsys.readouterr().err
