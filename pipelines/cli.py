@@ -220,6 +220,20 @@ def check_data_command(spec: str, /, *, options: Annotated[CheckOptions | None, 
     stage.main(options)
 
 
+@app.command(name="verify")
+def verify_command(study: Path, /) -> None:
+    """Check every file of a study against its checksums; exit with 1 if any is damaged or missing. Nothing is changed.
+
+    Parameters
+    ----------
+    study
+        The study's folder.
+    """
+    from pipelines.stages import verify as stage
+
+    stage.main(study)
+
+
 @app.command(name="predict")
 def predict_command(
     model: str, images: str, /, *, options: Annotated[PredictOptions | None, Parameter(name="*")] = None

@@ -18,7 +18,7 @@ from robustkd.atomic import write_atomically, write_text_atomically
 from robustkd.data import sources
 from robustkd.data.paths import describe_missing_path
 from robustkd.data.splits import SplitRows
-from robustkd.data.view import Source, View
+from robustkd.data.view import Source, View, digest_rows
 from robustkd.errors import UsageError
 from robustkd.hashing import json_digest
 
@@ -121,6 +121,23 @@ def load_manifest(path: Path, source: Source) -> Splits:
             raise UsageError(f"{table_file}: its {split} rows do not match its card")
         views[split] = view
     return Splits(**views)
+
+
+def check_manifest(path: Path) -> None:
+    """Check that a manifest's table and card are whole and match, without the data sets.
+
+    Raises:
+        UsageError: a file is missing or damaged.
+    """
+    table_file, card_file = manifest_paths(path)
+    card, table = read_card(card_file), _read_table(table_file)
+    for split, recorded in card["digest"].items():
+        chosen = (table["split"] == split).to_numpy()
+        foreign = [fingerprint for _, fingerprint in card.get("foreign", {}).get(split, [])]
+        rows, labels = (_integer_column(table_file, table, name)[chosen] for name in ("row", "label"))
+        origin = _integer_column(table_file, table, "origin")[chosen] if foreign else None
+        if digest_rows([card["fingerprint"], *foreign], rows, labels, origin) != recorded:
+            raise UsageError(f"{table_file}: its {split} rows do not match its card")
 
 
 def manifest_paths(path: Path) -> tuple[Path, Path]:

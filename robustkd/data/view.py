@@ -212,10 +212,14 @@ class View:
     @cached_property
     def digest(self) -> str:
         """Digest of what is shown, as 16 hexadecimal digits; independent of seed and position."""
-        arrays = [self.rows.astype("<i8"), self.labels.astype("<i8")]
-        if self.origin is not None:
-            arrays.append(self.origin.astype("<i8"))
-        return digest(*arrays, text="".join(source.fingerprint for source in self.sources))
+        fingerprints = [source.fingerprint for source in self.sources]
+        return digest_rows(fingerprints, self.rows, self.labels, self.origin)
+
+
+def digest_rows(fingerprints: Sequence[str], rows: Labels, labels: Labels, origin: Labels | None) -> str:
+    """Return the digest of a view by its rows (n,), labels (n,), origins (n,) and the fingerprints of its sources."""
+    arrays = (rows, labels) if origin is None else (rows, labels, origin)
+    return digest(*(array.astype("<i8") for array in arrays), text="".join(fingerprints))
 
 
 def concat(view: View, parts: list[View]) -> View:
