@@ -162,3 +162,27 @@ def test_other_errors_of_a_folder_are_refused_as_usual(capsys):
     code, out, err = run_check(capsys, "folder:data")
     assert (code, out) == (2, "")
     assert "only one class" in err
+
+
+def test_options_say_how_a_table_is_read(capsys):
+    folder("data", test=0)
+    Path("lists").mkdir()
+    rows = [f"data/train/{kind}/{n},{kind},{n % 2},{n < 3}" for kind in ("dress", "hat") for n in range(21)]
+    Path("lists/table.csv").write_text("\n".join(["file_name,kind,label,is_test", *rows]))
+    arguments = ("csv:lists/table.csv", "--root", ".", "--label-column", "kind")
+    _, report, findings = run_json_check(capsys, *arguments)
+    assert [(entry["class"], entry["train"], entry["test"]) for entry in report["classes"]] == [
+        ("dress", 18, 3),
+        ("hat", 18, 3),
+    ]
+    assert findings["sizes"]["count"] == 42
+    notes = [finding["sentence"] for finding in report["findings"] if finding["name"] == "reading"]
+    assert notes == [
+        "the column 'file_name' is read as image",
+        "the column 'is_test' is read as the split into train, val and test",
+    ]
+    _, report, _ = run_json_check(capsys, *arguments, "--split-column", "none")
+    assert [entry["train"] for entry in report["classes"]] == [21, 21]
+    Path("lists/plain.csv").write_text("\n".join(row.split(",")[0] + " " + row.split(",")[1] for row in rows))
+    _, report, _ = run_json_check(capsys, "csv:lists/plain.csv", "--root", ".", "--no-header")
+    assert [entry["train"] for entry in report["classes"]] == [21, 21]
