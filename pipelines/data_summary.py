@@ -1,7 +1,7 @@
 """What a command prints about its data before it trains: how they were read, what was left out, and what each part is for."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from pipelines.console import console
@@ -10,7 +10,7 @@ from robustkd.data.splits import SplitRows, describe_split
 from robustkd.data.view import Source
 from robustkd.study.options import DataOptions
 
-MAX_KINDS = 6  # kinds of files that are counted in a line
+MAX_KINDS = 4  # extensions that are counted one by one
 
 
 def split_data(options: DataOptions, source: Source) -> tuple[Source, SplitRows]:
@@ -50,11 +50,20 @@ def reading_notes(source: Source) -> list[str]:
 def summarise_unread(unread: Mapping[str, str]) -> str:
     """Count what was found below a path and not read, by reason and kind of file, given the reason by path.
 
-    >>> summarise_unread({"a.mp4": "a video", "b.mp4": "a video", "cat/readme": "not an image"})
-    '2 .mp4 (a video), 1 without extension (not an image)'
+    >>> summarise_unread({"a.mp4": "a video", "b.mp4": "a video", "c.md": "not an image", "d": "not an image", "e": "a link"})
+    'a video: 2 .mp4; not an image: 1 .md, 1 without extension; a link: 1'
     """
-    kinds = Counter((reason, PurePath(path).suffix or "without extension") for path, reason in unread.items())
-    most = kinds.most_common(MAX_KINDS)
-    counts = [f"{count:,} {suffix} ({reason})" for (reason, suffix), count in most]
-    others = len(unread) - sum(count for _, count in most)
-    return ", ".join([*counts, *([f"{others:,} more"] if others else [])])
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in unread.items():
+        by_reason.setdefault(reason, []).append(PurePath(path).suffix)
+    return "; ".join(f"{reason}: {_count_suffixes(suffixes)}" for reason, suffixes in by_reason.items())
+
+
+def _count_suffixes(suffixes: Sequence[str]) -> str:
+    """Count files by extension, the most frequent ones by name."""
+    if not any(suffixes):
+        return f"{len(suffixes):,}"
+    most = Counter(suffixes).most_common(MAX_KINDS)
+    others = len(suffixes) - sum(count for _, count in most)
+    counts = [f"{count:,} {suffix or 'without extension'}" for suffix, count in most]
+    return ", ".join([*counts, *([f"{others:,} others"] if others else [])])

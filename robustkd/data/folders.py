@@ -103,7 +103,7 @@ def list_folder(
     classes = sort_class_names({folder.name for folder in layout.folders} | {file.class_folder for file in files})
     _check_classes(name, root, tree, layout, classes, every_class_trained)
     notes = (*_describe_outputs(found.outputs), *layout.notes)
-    unread = {**found.unread, **dict.fromkeys(outside, "not in a class folder")}
+    unread = {**found.unread, **dict.fromkeys(outside, "outside class folders")}
     return FolderListing(files, classes, layout.part_names, notes, dict(sorted(unread.items())))
 
 

@@ -61,7 +61,8 @@ def find_images(root: Path) -> FoundFiles:
     found = FoundFiles([], [], {}, {})
 
     def note_failure(error: OSError) -> None:
-        found.unread[Path(error.filename).relative_to(root).as_posix()] = error.strerror or "it cannot be entered"
+        place = Path(error.filename).relative_to(root).as_posix()
+        found.unread[place] = f"a folder that cannot be entered ({error.strerror})"
 
     enclosing: dict[str, tuple[Hashable, ...]] = {
         str(root): (_identity(root),)

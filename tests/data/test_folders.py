@@ -238,7 +238,7 @@ def test_folders_without_labels_are_named(tmp_path):
     save_image(noise_image(2), tmp_path / "loose.png")
     source = load_dataset(f"folder:{tmp_path}")
     assert source.notes == ("seg_pred/ is not used: its 1 images are not in class folders, so they have no labels",)
-    assert source.unread == dict.fromkeys(("loose.png", "seg_train/seg_train/loose.png"), "not in a class folder")
+    assert source.unread == dict.fromkeys(("loose.png", "seg_train/seg_train/loose.png"), "outside class folders")
     assert len(source.files) == 8
 
 

@@ -71,7 +71,7 @@ def test_a_folder_that_cannot_be_entered_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", guarded)
     found = find_images(root)
-    assert found.unread == {"dog": "Permission denied"}
+    assert found.unread == {"dog": "a folder that cannot be entered (Permission denied)"}
     assert found.images == ["cat/0.png"]
 
 
