@@ -16,7 +16,7 @@ CONTROLS = (
 ROBUST = (
     *("baseline", "baseline+smooth", "baseline+mae", "baseline+gce", "baseline+gce(truncate=0.5)", "baseline+sce"),
     *("baseline+nce_rce", "baseline+bootstrap_soft", "baseline+bootstrap_hard", "baseline+phuber", "baseline+forward"),
-    *("baseline+elr", "co_teaching"),
+    *("baseline+elr", "co_teaching", "jocor", "prune", "dividemix"),
 )
 BALANCED = (
     *("baseline", "baseline+balanced", "baseline+logit_adjust", "baseline+class_balanced", "baseline+focal"),

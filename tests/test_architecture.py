@@ -35,8 +35,11 @@ LAW = {
     "robustkd.criteria": "errors types registry models.layers data.class_matrix",
     "robustkd.functional": "types",
     "robustkd.small_loss": "types",
+    "robustkd.label_audit.confident_learning": "",
     "robustkd.method": "types criteria models",
-    "robustkd.methods": "errors types registry attacks criteria models functional small_loss method",
+    "robustkd.methods": (
+        "errors types registry attacks criteria models functional small_loss label_audit.confident_learning method"
+    ),
     "robustkd.yaml_file": "errors",
     "robustkd.method_sets": "errors specs methods yaml_file",
     "robustkd.method_spec": "errors types specs criteria methods",
@@ -92,7 +95,6 @@ LAW = {
     "robustkd.study.comparison": ("evaluation.metric_table evaluation.results evaluation.significance study.results"),
     "robustkd.study.across": "evaluation.metric_table study.results study.comparison",
     "robustkd.study.conclusions": "evaluation.significance study.results study.comparison",
-    "robustkd.label_audit.confident_learning": "",
     "robustkd.label_audit.reliability": "label_audit.confident_learning",
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method method_spec training",
     "robustkd.label_audit.probabilities_file": "errors data label_audit.confident_learning label_audit.out_of_fold",

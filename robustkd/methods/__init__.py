@@ -58,6 +58,12 @@ METHODS = Registry(
         "co_teaching": Entry(
             "co_teaching:CoTeaching", "two networks select samples with small losses for each other (arXiv 1804.06872)"
         ),
+        "jocor": Entry("jocor:JoCoR", "two networks, trained on samples on which they agree (arXiv 2003.02752)"),
+        "prune": Entry("prune:Prune", "training without the rows that confident learning doubts (arXiv 1911.00068)"),
+        "dividemix": Entry(
+            "dividemix:DivideMix",
+            "labels with large losses are replaced by two networks' predictions (arXiv 2002.07394)",
+        ),
         "crt": Entry("crt:CRT", "a new classifier of the trained features, by balanced sampling (arXiv 1910.09217)"),
         "tau_norm": Entry("tau_norm:TauNorm", "plain training with a normalised classifier (arXiv 1910.09217)"),
         "dive": Entry("dive:DiVE", "balanced softmax and the flattened predictions of a teacher (arXiv 2103.15042)"),

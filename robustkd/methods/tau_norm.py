@@ -29,7 +29,8 @@ def tau_normalise(weight: Tensor, tau: float) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.0000, 1.0000]])
     """
-    return weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12).pow(tau)
+    norms: Tensor = weight.norm(dim=1, keepdim=True)
+    return weight / norms.clamp(min=1e-12) ** tau
 
 
 class TauNorm(Method):

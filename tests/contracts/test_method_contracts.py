@@ -559,6 +559,8 @@ EXEMPT: dict[tuple[str, str], str] = {
         "labels_are_used_only_by_the_criterion",
         "kdcl",
     ): "its target is relative to the logit of the label",
+    ("labels_are_used_only_by_the_criterion", "prune"): "it audits the labels",
+    ("labels_are_used_only_by_the_criterion", "dividemix"): "its targets are labels refined by predictions",
     ("labels_are_used_only_by_the_criterion", "psd"): "correctness is with respect to the label",
     (
         "labels_are_used_only_by_the_criterion",
