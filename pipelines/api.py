@@ -161,7 +161,7 @@ def load_study(folder: str | os.PathLike[str], *, trust_test_labels: bool | None
             raise UsageError(
                 f"{folder}: there are {len(comparisons)} studies in this folder; load one, or compare them"
             )
-        return _to_study(comparisons[0], trust_test_labels)
+        return _to_study(comparisons[0])
 
 
 def compare(
@@ -289,7 +289,7 @@ def _to_option_value(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _to_study(comparison: Comparison, trust: bool | None) -> Study:
+def _to_study(comparison: Comparison) -> Study:
     """Return what a comparison of a folder's runs shows."""
     return Study(
         Path(comparison.folder or "."),
@@ -301,7 +301,7 @@ def _to_study(comparison: Comparison, trust: bool | None) -> Study:
         comparison.per_class,
         comparison.curves,
         comparison.costs,
-        render_text(summarise_study(comparison, trust)),
+        render_text(summarise_study(comparison)),
     )
 
 

@@ -25,16 +25,15 @@ from robustkd.study.conclusions import question_and_answer, test_label_caveat
 REPORT_FILE = "report.html"
 
 
-def write_study_report(comparison: Comparison, folder: Path, trust: bool = False) -> Path:
+def write_study_report(comparison: Comparison, folder: Path) -> Path:
     """Write report.html of a study, and its pictures as PNG files.
 
     Args:
         folder: where the files are written.
-        trust: verdicts are based on test labels that are not known to be clean, because the user treats them as clean.
     """
     record = comparison.record
     question, answer = question_and_answer(comparison)
-    sections = build_sections(comparison, trust)
+    sections = build_sections(comparison)
     values = {
         "title": f"{record.dataset}, {record.options.scenario}: robustkd",
         "kicker": f"{record.dataset} · {record.options.scenario} · {format_count(record.seeds, 'seed')}",
@@ -48,11 +47,11 @@ def write_study_report(comparison: Comparison, folder: Path, trust: bool = False
     return write_report_files(text, [picture for section in sections for picture in section.pictures], folder)
 
 
-def build_sections(comparison: Comparison, trust: bool) -> list[Section]:
+def build_sections(comparison: Comparison) -> list[Section]:
     """Build the sections of a study's report, without those that have nothing to show."""
     files, examples = read_study_files(comparison), select_examples(comparison)
     sections = (
-        build_verdict_section(comparison, trust),
+        build_verdict_section(comparison),
         build_metric_section(comparison),
         build_class_section(comparison, examples, files),
         build_epoch_section(comparison, examples),

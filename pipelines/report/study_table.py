@@ -44,9 +44,7 @@ def find_ranked_metric(comparisons: Sequence[Comparison], name: str) -> str:
     )
 
 
-def summarise_studies(
-    comparisons: Sequence[Comparison], metric: str = HEADLINE, trust: bool | None = None, count_seeds: bool = False
-) -> Page:
+def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE, count_seeds: bool = False) -> Page:
     """Return the page of several studies: their table, what its marks mean, and the rules behind the verdicts.
 
     Args:
@@ -58,7 +56,7 @@ def summarise_studies(
     with_given_labels = [
         label for label, c in zip(labels, comparisons, strict=True) if conclusions.test_label_caveat(c.record)
     ]
-    rules = (conclusions.verdict_rule(c, conclusions.trusts_test_labels(c.record, trust)) for c in comparisons)
+    rules = (conclusions.verdict_rule(c) for c in comparisons)
     table = study_table(studies, metric, typed_order(comparisons, studies), count_seeds=count_seeds)
     return [
         *([f"test labels as given in: {'; '.join(with_given_labels)}"] if with_given_labels else []),

@@ -26,12 +26,8 @@ OVERFITTING = (  # under label noise
 )
 
 
-def summarise_study(comparison: Comparison, trust: bool | None = None) -> Page:
-    """Return the page of a study: caveats first, the answer last, where it is easily found on a terminal.
-
-    Args:
-        trust: treat the test labels as clean; None as the study was asked to.
-    """
+def summarise_study(comparison: Comparison) -> Page:
+    """Return the page of a study: caveats first, the answer last, where it is easily found on a terminal."""
     record = comparison.record
     caveat = conclusions.test_label_caveat(record)
     seeds = format_count(record.seeds, "seed")
@@ -44,7 +40,7 @@ def summarise_study(comparison: Comparison, trust: bool | None = None) -> Page:
         *parts,
         *_present([performance_table(comparison)], seeds=True),
         *([verdicts.without("p", "pairs")] if verdicts else []),
-        *conclusions.verdict_rule(comparison, conclusions.trusts_test_labels(record, trust)),
+        *conclusions.verdict_rule(comparison),
         *_present([probability_table(comparison), class_size_table(comparison)]),
         *_present([clean_performance_table(comparison), truth_table(comparison), agreement_table(comparison)]),
         *_present([robustness_table(comparison)]),

@@ -18,7 +18,7 @@ from pipelines.report.study_report import REPORT_FILE, write_report_files
 from pipelines.report.study_table import MARKS_NOTE, describe_ranks, rank_order, study_table
 from robustkd.study.across import StudyTable, compare_studies, study_labels
 from robustkd.study.comparison import HEADLINE, Comparison, early_stopping_point
-from robustkd.study.conclusions import question_and_answer, test_label_caveat
+from robustkd.study.conclusions import AS_GIVEN, is_as_given, question_and_answer, test_label_caveat
 from robustkd.study.results import BASELINE, TEACHER_ROWS
 
 TOP_METHODS = 3  # of the average rank, whose curves are shown
@@ -80,8 +80,12 @@ def _caveats(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _answer(comparisons: Sequence[Comparison], studies: StudyTable) -> str:
     """Answer in how many studies a method is better, and which has the best average rank."""
-    better = sum(bool((c.verdicts["verdict"] == "better").any()) for c in comparisons)
-    answer = f"In {better} of {len(comparisons)} studies at least one method was shown to be better than its baseline."
+    better = [c for c in comparisons if (c.verdicts["verdict"] == "better").any()]
+    answer = (
+        f"In {len(better)} of {len(comparisons)} studies at least one method was shown to be better than its baseline"
+    )
+    as_given = sum(is_as_given(c.verdicts) for c in better)
+    answer += f", in {as_given} of these {AS_GIVEN}." if as_given else "."
     return f"{answer} {describe_best_rank(studies.ranks['rank'])}" if len(studies.ranks) > 1 else answer
 
 

@@ -8,7 +8,9 @@ from pipelines.report.formatting import format_interval, format_p_value, format_
 from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Row, Table, Tone, number_cell
 from robustkd.study.comparison import Comparison, hide_uninformative_intervals
+from robustkd.study.conclusions import AS_GIVEN
 
+DECIDED = ("better", "worse", "no difference shown", "identical")
 TONES: dict[str, Tone] = {"better": "better", "worse": "worse"}  # of a verdict
 
 
@@ -48,7 +50,7 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
         Row(_verdict_cells(mark_oracle(str(method), oracles), line), muted=method in oracles)
         for method, line in verdicts.iterrows()
     ]
-    part = ", clean part" if "clean" in verdicts["metric"].iloc[0] else ""
+    part = {"clean rows": ", clean part", "as given": f" {AS_GIVEN}"}.get(verdicts["labels"].iloc[0], "")
     title = f"what the seeds show: balanced accuracy{part}, differences in points"
     return Table(title, columns, rows).without(*(key for key, shown in optional.items() if not shown))
 
@@ -56,6 +58,7 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
 def _verdict_cells(label: str, line: "pd.Series[Any]") -> list[Cell]:
     """Return the cells of a labelled row, in the order of the columns."""
     verdict = str(line["verdict"])
+    marked = f"{verdict}, as given" if line["labels"] == "as given" and verdict in DECIDED else verdict
     return [
         Cell(label),
         Cell(str(line["reference"])),
@@ -64,7 +67,7 @@ def _verdict_cells(label: str, line: "pd.Series[Any]") -> list[Cell]:
         number_cell(format_interval(line["boot_low"], line["boot_high"]), line["boot_low"]),
         number_cell(format_p_value(line["p_holm"]), line["p_holm"]),
         number_cell(format_p_value(line["p"]), line["p"]),
-        Cell(verdict, tone=TONES.get(verdict, "")),
+        Cell(marked, tone=TONES.get(verdict, "")),
         number_cell(str(int(line["n"])), line["n"]),
         number_cell(format_points(line["difference_stopped"]), line["difference_stopped"]),
         number_cell(format_points(line["difference_early"]), line["difference_early"]),

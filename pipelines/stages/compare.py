@@ -75,24 +75,24 @@ def main(
     is_single = len(comparisons) == 1
     tables = collect_tables(comparisons[0]) if is_single else collect_tables_across(comparisons, metric)
     _check_outputs(outputs, tables)
-    pages = [summarise_study(comparison, trust) for comparison in comparisons] if each or is_single else []
-    pages += [] if is_single else [summarise_studies(comparisons, metric, trust)]
+    pages = [summarise_study(comparison) for comparison in comparisons] if each or is_single else []
+    pages += [] if is_single else [summarise_studies(comparisons, metric)]
     written = _write_outputs(outputs, tables, [part for page in pages for part in page])
     for page in pages:
         print_page(page, console)
     if is_single:
-        _update_study_folder(comparisons[0], trust)
+        _update_study_folder(comparisons[0])
     for paths in written:
         console.print(f"written: {paths}", markup=False)
 
 
-def _update_study_folder(comparison: Comparison, trust: bool | None) -> None:
+def _update_study_folder(comparison: Comparison) -> None:
     """Write a comparison into its study's folder, if it has one that is writable."""
     folder = comparison.folder
     if folder is None:
         return
     try:
-        write_comparison_files(comparison, folder / "comparison", trust)
+        write_comparison_files(comparison, folder / "comparison")
     except OSError as error:  # such as another user's study, or a read-only disk
         console.print(
             f"{folder}: the comparison cannot be written there ({error.strerror or error}); --csv, --markdown and"
@@ -268,10 +268,10 @@ def concat_tables(comparisons: Sequence[Comparison], field: str) -> pd.DataFrame
 
 def write_comparison(folder: Path, trust: bool | None = None) -> None:
     """Compare a study and write the result into its folder."""
-    write_comparison_files(load_comparison(folder, trust), folder / "comparison", trust)
+    write_comparison_files(load_comparison(folder, trust), folder / "comparison")
 
 
-def write_comparison_files(comparison: Comparison, folder: Path, trust: bool | None) -> None:
+def write_comparison_files(comparison: Comparison, folder: Path) -> None:
     """Write tables as CSV, the page as comparison.txt, .md and .tex, pictures and the report."""
     from pipelines.report import study_report
     from pipelines.report.charts.differences import plot_class_difference_grid
@@ -282,17 +282,17 @@ def write_comparison_files(comparison: Comparison, folder: Path, trust: bool | N
     for name in COMPARISON_TABLES:
         (folder / f"{name}.csv").unlink(missing_ok=True)  # of tables that are empty now
     write_csv_files(collect_tables(comparison), folder)
-    page = summarise_study(comparison, trust)
+    page = summarise_study(comparison)
     for suffix, render in (("txt", render_text), ("md", render_markdown), ("tex", render_latex)):
         (folder / f"comparison.{suffix}").write_text(render(page), encoding="utf-8")
     if len(comparison.per_class):
         save_figure(plot_class_difference_grid(comparison.per_class), folder / "per_class.png")
     if len(comparison.curves):
         save_figure(plot_accuracy_curves(comparison.curves), folder / "curves.png")
-    study_report.write_study_report(comparison, folder, trusts_test_labels(comparison.record, trust))
+    study_report.write_study_report(comparison, folder)
 
 
 def show_study(folder: Path, trust: bool | None = None) -> None:
     """Print a study's page."""
-    print_page(summarise_study(load_comparison(folder, trust), trust), console)
+    print_page(summarise_study(load_comparison(folder, trust)), console)
     console.print(f"tables, pictures and runs: {folder}", markup=False)

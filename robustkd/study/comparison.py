@@ -35,6 +35,7 @@ VERDICT_COLUMNS = (  # without those that Holm's correction adds
 )
 
 Part = Literal["last", "clean"]  # of the test set: all rows, or those with a known true label
+TestLabels = Literal["clean", "treated as clean", "clean rows", "as given"]  # that verdicts are by
 Values = Mapping[tuple[str, int], NDArray[np.float64]]  # by method and seed
 
 
@@ -174,17 +175,17 @@ def compared_methods(criteria: Mapping[str, str]) -> dict[str, str]:
     return {method: reference for method, reference in references.items() if reference not in (None, method)}
 
 
-def headline_part(results: Sequence[RunResult], record: StudyRecord, trust: bool = False) -> tuple[Part, bool]:
-    """Return which part of the test set verdicts are based on, and whether any may be given.
+def headline_part(results: Sequence[RunResult], record: StudyRecord, trust: bool = False) -> tuple[Part, TestLabels]:
+    """Return which part of the test set verdicts are based on, and by which labels.
 
-    Where test labels are not known to be clean, a verdict needs at least 30 rows of each class with a clean label, or the
-    user's statement that all are.
+    Where test labels are not known to be clean, these are the rows with a clean label, if each class has at least 30 of them;
+    otherwise all rows, by labels that may be wrong unless the user states that they are not.
     """
     if record.truth_known or trust:
-        return "last", True
+        return "last", "clean" if record.truth_known else "treated as clean"
     supports = [r.clean.support.values() for r in results if r.clean is not None]
     enough = len(supports) == len(results) > 0 and all(n >= MIN_CLEAN_ROWS for support in supports for n in support)
-    return ("clean", True) if enough else ("last", False)
+    return ("clean", "clean rows") if enough else ("last", "as given")
 
 
 def count_comparisons(study: LoadedStudy) -> int:
@@ -204,12 +205,11 @@ def compute_verdicts(
 
     Returns:
         By method: reference, metric, n (pairs of seeds; of draws of the scenario where seeds share a few), difference, low,
-        high (95 %), p, p_holm, among (how many the correction is over), verdict; difference_plain, from the plain baseline
-        where that is not the reference; difference_stopped, from the reference stopped early, which separates a gain from one
-        over an overtrained baseline; difference_early, with both stopped early. From 10 seeds, boot_low and boot_high too.
-        Oracles have no p and the verdict "oracle".
+        high (95 %), p, p_holm, among (how many the correction is over), labels, verdict; difference_plain, from plain training
+        where that is not the reference; difference_stopped, from the reference stopped early: no gain over an overtrained
+        baseline; difference_early, with both stopped early. From 10 seeds, boot_low and boot_high. Oracles have no p.
     """
-    part, allowed = headline_part(results, record, trust)
+    part, labels = headline_part(results, record, trust)
     rows = {
         method: _difference_row(method, reference, results, record, part)
         for method, reference in compared_methods(record.criteria).items()
@@ -218,13 +218,13 @@ def compute_verdicts(
     is_oracle = table.index.isin(record.oracles)
     p = table["p"].where(~is_oracle).to_numpy(dtype=float)
     compared = len(p) - int(is_oracle.sum())
-    table["p"], table["among"] = p, max(compared, comparisons)
+    table["p"], table["among"], table["labels"] = p, max(compared, comparisons), labels
     # What is not finished may result in any p: counted as 1, it withdraws no verdict later.
     filled = np.concatenate([np.nan_to_num(p[~is_oracle], nan=1.0), np.ones(max(0, comparisons - compared))])
     table.loc[~is_oracle, "p_holm"] = significance.holm(filled)[:compared]
     table["p_holm"] = table["p_holm"].where(~np.isnan(p))
     evidence = zip(table["n"], table["difference"], table["low"], table["p_holm"], strict=True)
-    table["verdict"] = [significance.verdict(*row) if allowed else "withheld" for row in evidence]
+    table["verdict"] = [significance.verdict(*row) for row in evidence]
     table.loc[is_oracle, "verdict"] = ORACLE_VERDICT
     return table
 

@@ -9,6 +9,7 @@ from robustkd.study.comparison import MIN_CLEAN_ROWS, ORACLE_VERDICT, Comparison
 from robustkd.study.results import TEACHER, RunResult, StudyRecord
 
 UNDEFINED_CORRUPTIONS = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
+AS_GIVEN = "on the labels as given, which may be wrong"
 LISTED = 4  # methods that an answer names per verdict
 
 
@@ -38,22 +39,25 @@ def test_label_caveat(record: StudyRecord) -> str:
     return f"test labels as given; the clean part is {known} of {rows} rows with a clean label"
 
 
-def verdict_rule(comparison: Comparison, trust: bool = False) -> list[str]:
+def verdict_rule(comparison: Comparison) -> list[str]:
     """Describe the rule behind the verdicts, sentence by sentence."""
     table = comparison.verdicts
     if not len(table):
         return []
-    if (table["verdict"] == "withheld").all():
-        return [
-            "No verdict: the test labels are as given, and a verdict by them could be about their errors. It requires"
-            f" {MIN_CLEAN_ROWS} test rows of each class with a clean label, or --trust-test-labels."
-        ]
-    clean = " on the test rows with a clean label" if "clean" in table["metric"].iloc[0] else ""
-    trusted = " (test labels treated as clean, as requested)" if trust and not comparison.record.truth_known else ""
+    by_labels = {
+        "clean rows": " on the test rows with a clean label",
+        "treated as clean": " (test labels treated as clean, as requested)",
+        "as given": f" {AS_GIVEN},",
+    }.get(table["labels"].iloc[0], "")
+    as_given = (
+        "A method may be favoured by errors in the test labels. Verdicts by clean labels require"
+        f" {MIN_CLEAN_ROWS} test rows of each class with one; --trust-test-labels states that all are clean."
+    )
     return [
-        f"Verdicts: paired t test of balanced accuracy{clean}{trusted} over the seeds against the baseline with the same"
+        f"Verdicts: paired t test of balanced accuracy{by_labels} over the seeds against the baseline with the same"
         f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
         f" {significance.ALPHA:g}; none below {significance.MIN_SEEDS} seeds.",
+        *([as_given] if is_as_given(table) else []),
         f"Intervals (95 %, t) cover {_describe_randomness(comparison)} on this test set, not other test images. Adding seeds"
         " until a difference shows makes false findings more likely: fix their number beforehand.",
     ]
@@ -78,8 +82,7 @@ def question_and_answer(comparison: Comparison) -> tuple[str, str]:
     if not len(table):
         return question, "There is nothing to compare: the study has no baseline, or no other method."
     count = table["verdict"].value_counts()
-    undecided = [verdict for verdict in ("withheld", "too few seeds") if verdict in count]
-    if sum(count[verdict] for verdict in undecided) == len(table):
+    if count.get("too few seeds") == len(table):
         return question, _answer_without_verdict(table)
     better = _list_methods(table, "better") or "no method was shown to be better"
     if behind := int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum()):
@@ -87,20 +90,25 @@ def question_and_answer(comparison: Comparison) -> tuple[str, str]:
         better += f", but {of}only than an overtrained baseline: stopped early it does at least as well"
     others = [
         f"{verdict}: {count[verdict]}"
-        for verdict in ("no difference shown", "identical", *undecided)
+        for verdict in ("no difference shown", "identical", "too few seeds")
         if verdict in count
     ]
     answer = "; ".join(part for part in (better, _list_methods(table, "worse"), *others) if part)
-    return question, f"{answer[0].upper()}{answer[1:]} (balanced accuracy)."
+    by_labels = f" {AS_GIVEN}" if is_as_given(table) else ""
+    return question, f"{answer[0].upper()}{answer[1:]} (balanced accuracy{by_labels})."
+
+
+def is_as_given(verdicts: pd.DataFrame) -> bool:
+    """Whether verdicts are by test labels that are not known to be clean."""
+    return bool((verdicts["labels"] == "as given").any())
 
 
 def _answer_without_verdict(table: pd.DataFrame) -> str:
-    """Describe the mean differences where there is no verdict, and say why there is none."""
+    """Describe the mean differences where there are too few seeds for a verdict."""
     gains = table["difference"].astype(float)
     if gains.isna().all():
         return "No method and its baseline are both finished for any seed yet."
-    reasons = ["the test labels are as given"] if (table["verdict"] == "withheld").any() else []
-    reasons += ["there are too few seeds"] if (table["n"] < significance.MIN_SEEDS).any() else []
+    by_labels = f" {AS_GIVEN}" if is_as_given(table) else ""
     table, gains = table[gains.notna()], gains.dropna()
     best, points = str(gains.idxmax()), f"{100 * gains.max():+.1f} points of balanced accuracy"
     ahead = gains > 0
@@ -114,7 +122,7 @@ def _answer_without_verdict(table: pd.DataFrame) -> str:
     if behind.any():
         of = "" if len(table) == 1 else f" as {behind.sum()} of these"
         summary += f"; but the baseline, stopped early, does as well{of}"
-    return f"No verdict, because {' and '.join(reasons)}: {summary}."
+    return f"No verdict, because there are too few seeds: {summary}{by_labels}."
 
 
 def _list_methods(table: pd.DataFrame, verdict: str) -> str:

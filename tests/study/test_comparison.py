@@ -182,12 +182,16 @@ def test_ten_seeds_have_a_bootstrap_beside() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 29])
-def test_labels_as_given_withhold_the_verdict(rows: int) -> None:
+def test_a_verdict_by_labels_as_given_is_marked(rows: int) -> None:
     made = comparison.compare_runs(with_noisy_test_labels(rows))
-    assert made.verdicts["verdict"].tolist() == ["withheld"]
+    assert made.verdicts["verdict"].tolist() == ["better"]
+    assert made.verdicts["labels"].tolist() == ["as given"]
     assert made.verdicts["metric"].tolist() == ["balanced_accuracy"]
-    assert "30 test rows of each class with a clean label, or --trust-test-labels" in conclusions.verdict_rule(made)[0]
-    assert conclusions.question_and_answer(made)[1].startswith("No verdict, because the test labels are as given")
+    assert "on the labels as given, which may be wrong," in conclusions.verdict_rule(made)[0]
+    assert "30 test rows of each class" in conclusions.verdict_rule(made)[1]
+    assert conclusions.question_and_answer(made)[1].endswith(
+        "(balanced accuracy on the labels as given, which may be wrong)."
+    )
     assert conclusions.test_label_caveat(made.record).startswith("test labels as given")
 
 

@@ -14,7 +14,7 @@ from tests.study.example_studies import balanced_accuracies, example_study, run_
 def test_verdicts_on_request_say_that_test_labels_are_treated_as_clean() -> None:
     compared = comparison.compare_runs(with_noisy_test_labels(0), trust=True)
     assert compared.verdicts["verdict"].tolist() == ["better"]
-    assert "treated as clean, as requested" in conclusions.verdict_rule(compared, trust=True)[0]
+    assert "treated as clean, as requested" in conclusions.verdict_rule(compared)[0]
 
 
 def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:

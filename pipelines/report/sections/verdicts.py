@@ -15,7 +15,7 @@ from robustkd.study.results import BASELINE
 VERDICT_TABLE_KEYS = ("method", "difference", "interval", "bootstrap", "verdict", "p_holm", "p")
 
 
-def build_verdict_section(comparison: Comparison, trust: bool) -> Section | None:
+def build_verdict_section(comparison: Comparison) -> Section | None:
     """Build the section; None where nothing is compared."""
     table = verdict_table(comparison, sort=True)
     if table is None:
@@ -33,7 +33,7 @@ def build_verdict_section(comparison: Comparison, trust: bool) -> Section | None
         "Which methods differ",
         pictures=[_picture_differences(known, _stopped_difference(verdicts))] if len(known) else [],
         tables=[replace(table.select(columns), note=note)],
-        notes=verdict_rule(comparison, trust),
+        notes=verdict_rule(comparison),
         side_by_side=True,
     )
 

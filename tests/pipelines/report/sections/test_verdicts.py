@@ -17,7 +17,7 @@ def test_identical_results_of_few_seeds_have_no_interval(seeds: int, interval: s
         return change_last(result, recall=recall, metrics={**result.last.metrics, "balanced_accuracy": 0.5})
 
     compared = compare_changed(equalise, seed_count=seeds)
-    verdicts = build_verdict_section(compared, trust=False)
+    verdicts = build_verdict_section(compared)
     assert verdicts is not None
     assert verdicts.tables[0].rows[0].cells[2].text == interval
     if seeds == 1:
@@ -25,10 +25,9 @@ def test_identical_results_of_few_seeds_have_no_interval(seeds: int, interval: s
 
 
 def test_pairs_are_in_the_note_or_in_a_column() -> None:
-    even = build_verdict_section(synthetic.compared_study(), trust=False)
+    even = build_verdict_section(synthetic.compared_study())
     uneven = build_verdict_section(
         compare_unevenly(),
-        trust=False,
     )
     assert even is not None
     assert uneven is not None
@@ -48,8 +47,8 @@ def compare_unevenly() -> Comparison:
 
 def test_the_reference_has_a_column_where_there_are_several() -> None:
     methods = ("baseline", "hinton", "baseline+balanced", "hinton+balanced")
-    several = build_verdict_section(synthetic.compared_study(methods, 2), trust=False)
-    one = build_verdict_section(synthetic.compared_study(("baseline", "hinton"), 2), trust=False)
+    several = build_verdict_section(synthetic.compared_study(methods, 2))
+    one = build_verdict_section(synthetic.compared_study(("baseline", "hinton"), 2))
     assert several is not None
     assert one is not None
     assert "reference" in [column.key for column in several.tables[0].columns]
@@ -60,7 +59,7 @@ def test_the_reference_has_a_column_where_there_are_several() -> None:
 
 def test_the_picture_describes_the_largest_difference_first() -> None:
     compared = synthetic.compared_study(("baseline", "at", "hinton"), 5)
-    section = build_verdict_section(compared, trust=False)
+    section = build_verdict_section(compared)
     assert section is not None
     (picture,) = section.pictures
     assert "with 95 % intervals: hinton +" in picture.alt
@@ -69,4 +68,4 @@ def test_the_picture_describes_the_largest_difference_first() -> None:
 
 
 def test_without_a_reference_there_is_no_section() -> None:
-    assert build_verdict_section(synthetic.compared_study(("hinton", "dml"), 2), trust=False) is None
+    assert build_verdict_section(synthetic.compared_study(("hinton", "dml"), 2)) is None
