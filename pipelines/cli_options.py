@@ -37,6 +37,7 @@ class PredictOptions(SourceOptions):
     image_size: Annotated[int, Parameter(parse=False)] = 32  # the network's
     class_level: Annotated[int | None, Parameter(parse=False)] = None
     min_class: Annotated[int, Parameter(parse=False)] = 0
+    value_range: Annotated[str | None, Parameter(parse=False)] = None
     to: Path | None = None
     """The CSV file to write; it must not exist."""
     device: str = "auto"
@@ -46,7 +47,9 @@ class PredictOptions(SourceOptions):
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.labelled_images.load_labelled_images`."""
-        return {name: value for name, value in super().read_options().items() if name != "image_size"}
+        return {
+            name: value for name, value in super().read_options().items() if name not in ("image_size", "value_range")
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

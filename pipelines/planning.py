@@ -7,7 +7,7 @@ decides its results, so that commands with the same options find the same study.
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from robustkd.data.manifest import Splits
 from robustkd.data.mixing import parse_mixing
 from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import SplitRows
+from robustkd.data.value_range import ValueRange
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
@@ -302,6 +303,20 @@ def print_class_orders(plan: Plan, source: Source) -> None:
             order = class_order(path, card, source, options)
             if text := describe_class_order(card["classes"], source.classes, order):
                 console.print(f"{option}: {text}", markup=False)
+            print_other_range(option, card.get("value_range"), source)
+
+
+def print_other_range(option: str, stored: Sequence[float] | None, source: Source) -> None:
+    """Print that a given network was trained on values of another range than those of the data set, if so."""
+    own = source.value_range
+    if stored is None or own is None or tuple(stored) == own:
+        return
+    low, high = ValueRange(*stored).limits()
+    console.print(
+        f"{option}: it was trained on values from {low} to {high}, but of '{source.name}' {own.describe()};"
+        f" --value-range {low},{high} scales them alike",
+        markup=False,
+    )
 
 
 def folder_name(options: StudyOptions, decisive: Mapping[str, Any]) -> str:

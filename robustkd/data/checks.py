@@ -307,7 +307,8 @@ def check_value_range(source: Source) -> list[Finding]:
     for start in range(0, len(source.images), 1024):
         used[source.images[start : start + 1024].ravel()] = True
     if (levels := int(used.sum())) < MIN_LEVELS:
-        sentence = f"{scaled}, of which the images have {levels} levels: a few very bright pixels may decide the scale"
+        advice = "a few very bright pixels may decide the scale, which --value-range sets"
+        sentence = f"{scaled}, of which the images have {levels} levels: {advice}"
         findings.append(Finding("warning", "few levels", levels, sentence))
     return findings
 

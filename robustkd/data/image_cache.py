@@ -61,6 +61,7 @@ def decode_with_cache(
     size: int,
     cache_dir: Path | None = None,
     contents: Mapping[str, bytes] | None = None,
+    value_range: ValueRange | None = None,
 ) -> DecodedImages:
     """Return the images of files, decoded unless the same files are in the cache at this size.
 
@@ -73,6 +74,7 @@ def decode_with_cache(
         size: side of the images, in pixels.
         cache_dir: the cache folder; None: $ROBUSTKD_CACHE or the user's cache folder.
         contents: file contents by name; files named here are not read from disk.
+        value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
 
     Raises:
         UsageError: the cache folder is full or not writable, or no file can be read.
@@ -83,11 +85,11 @@ def decode_with_cache(
     stamps = [
         (file, *(_content_stamp(contents[file]) if file in contents else _file_stamp(root / file))) for file in files
     ]
-    key = digest(text=json.dumps([CACHE_VERSION, size, str(root.resolve()), stamps]))
+    key = digest(text=json.dumps([CACHE_VERSION, size, value_range, str(root.resolve()), stamps]))
     images, record_file = folder / f"{key}.npy", folder / f"{key}.json"
     record = _read_record(images, record_file)
     if record is None or _any_readable(root, record.skipped.keys() - contents.keys(), size):
-        record = _write_cache(root, files, size, images, record_file, contents)
+        record = _write_cache(root, files, size, images, record_file, contents, value_range)
     value_range = None if record.value_range is None else ValueRange(*record.value_range)
     return DecodedImages(np.load(images, mmap_mode="r"), record.digest, record.skipped, value_range)
 
@@ -107,13 +109,19 @@ def _read_record(images: Path, record_file: Path) -> _Record | None:
 
 
 def _write_cache(
-    root: Path, files: Sequence[str], size: int, images: Path, record_file: Path, contents: Mapping[str, bytes]
+    root: Path,
+    files: Sequence[str],
+    size: int,
+    images: Path,
+    record_file: Path,
+    contents: Mapping[str, bytes],
+    value_range: ValueRange | None,
 ) -> _Record:
     """Decode into a scratch folder and move the complete result, so that an interrupted run leaves no partial cache."""
     with scratch_dir(images.parent) as scratch:
         require_free_space(f"decoding {len(files)} images", images.parent, 2 * len(files) * 3 * size * size)
         decoded = open_memmap(Path(scratch, "decoded.npy"), "w+", np.uint8, (len(files), 3, size, size))
-        unreadable, value_range = decode_files(root, files, decoded, contents)
+        unreadable, value_range = decode_files(root, files, decoded, contents, value_range)
         if all(file in unreadable for file in files):
             raise UsageError(
                 f"none of the {len(files)} image files in {root} can be read: {summarise_unreadable(unreadable)}"

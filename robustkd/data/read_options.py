@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from robustkd.data.value_range import ValueRange
+
 
 class ColumnOptions(NamedTuple):
     """The columns of a table that the user named; None for those to be recognised by their names."""
@@ -22,4 +24,5 @@ class ReadOptions(NamedTuple):
     root: Path | None = None  # None: the folder of the table
     header: bool = True  # of a CSV file
     class_level: int | None = None  # depth of class folders; None: recognised by their names
+    value_range: ValueRange | None = None  # of values of more than 8 bits; None: that of all files
     every_class_trained: bool = True  # whether a class without training images is refused

@@ -95,28 +95,28 @@ def load_dataset(
     header: bool = True,
     class_level: int | None = None,
     min_class: int = 0,
+    value_range: str | None = None,
 ) -> Source:
     """Load a data set.
 
     Args:
         name: a name in DATASETS; for user data with the path, as in folder:PATH.
-        data_dir: the folder of published data sets; None: "data".
-        download: whether a published data set may be downloaded.
+        data_dir, download: the folder of published data sets, by default "data"; whether they may be downloaded.
         image_size: the side that image files are scaled and cropped to; arrays keep their size.
         skip_bad_images: skip image files that cannot be read instead of raising an error.
         cache_dir: where decoded image files are cached; None: the user's cache folder.
-        image_column: the column of a table with the images; None: recognised by its name, as are the next two.
-        label_column, split_column: those with the labels and with the parts; see robustkd.study.options.SourceOptions.
+        image_column, label_column, split_column: columns of a table; None: recognised by their names.
         root: the folder that paths in a table are relative to and must stay in; None: the table's folder.
         header: whether the first line of a CSV file names its columns.
-        class_level: the depth of class folders below folder:PATH, from 1; None: recognised by their names.
-        min_class: classes with fewer training images are left out.
+        class_level, min_class, value_range: see robustkd.study.options.SourceOptions, as for the columns.
 
     Raises:
         UsageError: the name is unknown, or the data are missing or invalid.
     """
-    columns, folder = ColumnOptions(image_column, label_column, split_column), Path(root).expanduser() if root else None
-    read = ReadOptions(image_size, skip_bad_images, cache_dir, columns, folder, header, class_level, not min_class)
+    columns = ColumnOptions(image_column, label_column, split_column)
+    table = columns, Path(root).expanduser() if root else None, header
+    scale = None if value_range is None else ValueRange.parse(value_range)
+    read = ReadOptions(image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
     values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir), strict=True))
     return replace(_with_writable_names(source), read_options=values, notes=source.notes + _note_unused(name, read))
@@ -318,7 +318,7 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
     if options.every_class_trained:
         _check_every_class_has_images(name, class_folders, files, "images")
     images, images_digest, unreadable, value_range = decode_with_cache(
-        root, [file.path for file in files], options.image_size, options.cache_dir
+        root, [file.path for file in files], options.image_size, options.cache_dir, value_range=options.value_range
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     files = [file for file in files if file.path not in unreadable]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.data.resize import Pixels
+from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,6 +36,24 @@ class ValueRange(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def parse(cls, text: str) -> "ValueRange":
+        """Return the range that a text gives as its lowest and highest value.
+
+        Raises:
+            UsageError: these are not two numbers in ascending order.
+
+        >>> ValueRange.parse("0,4095"), ValueRange.parse("-0.5, 1")
+        (ValueRange(low=0.0, high=4096.0), ValueRange(low=-0.5, high=1.0))
+        """
+        try:
+            low, high = (float(part) for part in text.split(","))
+        except ValueError:
+            low, high = math.nan, math.nan
+        if not (math.isfinite(high - low) and low < high):
+            raise UsageError(f"--value-range {text}: it takes the lowest and the highest value, as in 0,4095")
+        return cls(low, high + (low.is_integer() and high.is_integer() and high - low >= 255))
+
     def to_uint8(self, values: NDArray[Any]) -> Pixels:
         """Scale values to 0 to 255; values outside the range become black or white.
 
@@ -50,8 +69,11 @@ class ValueRange(NamedTuple):
         >>> ValueRange(0, 4096).describe(), ValueRange(-1, 1).describe()
         ('their values from 0 to 4095 are scaled to 8 bits', 'their values from -1 to 1 are scaled to 8 bits')
         """
-        high = self.high - 1 if self.high - self.low >= 256 else self.high
-        return f"their values from {self.low:.10g} to {high:.10g} are scaled to 8 bits"
+        return "their values from {} to {} are scaled to 8 bits".format(*self.limits())
+
+    def limits(self) -> tuple[str, str]:
+        """Return the lowest and the highest value, as `parse` takes them."""
+        return f"{self.low:.10g}", f"{self.high - 1 if self.high - self.low >= 256 else self.high:.10g}"
 
 
 SIXTEEN_BITS = ValueRange(0, 1 << 16)  # the range of images on their own

@@ -19,7 +19,7 @@ NOT_IN_IDENTITY = {
     *("dataset", "data_dir", "download", "skip_bad_images"),
     *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
-    *("class_level", "min_class"),  # the data set's fingerprint is part of the identity instead
+    *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
@@ -57,6 +57,8 @@ class SourceOptions:
     """Depth of the class folders below folder:PATH, 1 for PATH/CLASS/...; by default recognised by the names of folders."""
     min_class: Annotated[int, Field(ge=0)] = 0
     """Leave out classes with fewer training images than this."""
+    value_range: str | None = None
+    """LOW,HIGH: values of more than 8 bits that become black and white; by default, a range that holds those of all images."""
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.sources.load_dataset`."""

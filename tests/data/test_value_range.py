@@ -11,6 +11,7 @@ from robustkd.data import decode
 from robustkd.data.checks import check_value_range
 from robustkd.data.sources import load_dataset, load_images
 from robustkd.data.value_range import Extent, ValueRange, fit_range
+from robustkd.errors import UsageError
 from tests.data.image_files import assert_refused, make_folder, noise_image, save_image
 
 
@@ -141,6 +142,18 @@ def test_a_single_bright_pixel_that_decides_the_scale_is_reported(tmp_path):
     _, finding = check_value_range(load_dataset(f"folder:{tmp_path}", image_size=16))
     assert finding.severity == "warning"
     assert "0 to 65535 are scaled to 8 bits, of which the images have 3 levels" in finding.sentence
+    source = load_dataset(f"folder:{tmp_path}", image_size=16, value_range="300,555")
+    assert source.value_range == (300, 556)
+    values[0, 0] = 555
+    assert (source.images == values - 300).all()
+    (finding,) = check_value_range(source)
+    assert finding.severity == "note"
+
+
+@pytest.mark.parametrize("text", ["4095", "5,5", "9,1", "a,b", "0,inf", "1,2,3", ""])
+def test_a_range_of_two_ascending_numbers_is_asked_for(text):
+    with pytest.raises(UsageError, match=r"--value-range .*: it takes the lowest and the highest value, as in 0,4095"):
+        ValueRange.parse(text)
 
 
 def test_fractions_among_integers_and_values_that_are_no_numbers_are_refused(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import cli
 from robustkd.study.results import RunResult, read_document
@@ -54,3 +55,28 @@ def test_the_classes_of_a_given_network_are_found_by_name(data: Path, capsys: py
     (third,) = set(Path("second").iterdir()) - {second}  # other results need another folder
     assert result_of("teacher-seed0", third).last.metrics["accuracy"] < 0.1
     assert "paired with those of the data set by position: rows as checks" in capsys.readouterr().out
+
+
+def test_a_network_trained_on_values_of_another_range_is_reported(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, highest in (("one", 4095), ("two", 60_000)):
+        for kind in ("cat", "dog"):
+            Path(folder, kind).mkdir(parents=True)
+            for number in range(12):
+                values = np.random.default_rng([number, ord(kind[0])]).integers(0, highest, (8, 8)).astype(np.uint16)
+                values[0, 0] = highest
+                Image.fromarray(values).save(Path(folder, kind, f"{number}.png"))
+    options = {"methods": "baseline", "epochs": "1", "scenario": "clean", "image_size": "8", "batch": "8"}
+    cli.main(study_arguments("run", data, **options, dataset="folder:one"))
+    given = str(find_study() / "runs" / "baseline-seed0" / "model.pt")
+    capsys.readouterr()
+    cli.main(study_arguments("prepare", data, **options, dataset="folder:two", init=given))
+    assert (
+        f"--init {given}: it was trained on values from 0 to 4095, but of 'folder:two' their values from 0 to 65535 are"
+        " scaled to 8 bits; --value-range 0,4095 scales them alike"
+    ) in capsys.readouterr().out
+    cli.main(study_arguments("prepare", data, **options, dataset="folder:two", init=given, value_range="0,4095"))
+    printed = capsys.readouterr().out
+    assert "it was trained on values" not in printed
+    assert "images of more than 8 bits: their values from 0 to 4095 are scaled to 8 bits" in printed
