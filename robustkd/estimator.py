@@ -61,6 +61,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lr: the initial learning rate; `schedule`, `milestones`, `factor` and `warmup` define how it changes.
         momentum: of SGD; `nesterov` selects its variant, `weight_decay` applies to all parameters.
         augment: shift each training image by up to an eighth of its side.
+        sampling: which rows an epoch consists of: "natural", "sqrt", "balanced" or "progressive".
+        mixing: how the images of a batch are mixed in pairs: "none", "mixup", "cutmix" or "remix", as in "mixup(alpha=0.2)".
         flips: whether a mirrored image keeps its class, and so may be used for augmentation.
         image_size: the side of the squares that image files, and images of different sizes, are scaled and cropped to.
         image_shape: (H, W) or (H, W, C) of a row of a table.
@@ -126,6 +128,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         nesterov: bool = True,
         weight_decay: float = 5e-4,
         augment: bool = True,
+        sampling: str = "natural",
+        mixing: str = "none",
         flips: bool = False,
         image_size: int = 32,
         image_shape: tuple[int, ...] | None = None,

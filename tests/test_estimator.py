@@ -48,6 +48,12 @@ def quick(method="baseline", **changes) -> DistilledClassifier:
     return DistilledClassifier(method, **{**QUICK, **changes})
 
 
+@pytest.mark.parametrize("options", [{"sampling": "balanced"}, {"mixing": "cutmix(probability=1)"}])
+def test_sampling_and_mixing_change_what_is_learned(options):
+    plain, changed = (quick(**each).fit(IMAGES, LABELS) for each in ({}, options))
+    assert not np.array_equal(plain.predict_proba(IMAGES), changed.predict_proba(IMAGES))
+
+
 @pytest.fixture(scope="module")
 def fitted():
     return quick("hinton", epochs=8).fit(IMAGES, LABELS)
@@ -517,6 +523,9 @@ def test_without_early_stopping_every_row_is_trained_on(monkeypatch):
         ({"teacher": "gone.pt"}, IMAGES, r"gone.pt: there is no such file"),
         ({"epochs": 0}, IMAGES, r"epochs is 0 but should be greater than or equal to 1"),
         ({"schedule": "steps"}, IMAGES, r"schedule is 'steps' but should be 'step', 'cosine' or 'constant'"),
+        ({"sampling": "even"}, IMAGES, r"sampling is 'even' but should be 'natural', 'sqrt', 'balanced' or 'progressive'"),
+        ({"mixing": "mixpu"}, IMAGES, r"no mixing is called 'mixpu' \(did you mean 'mixup'\?\)"),
+        ({"mixing": "mixup", "method": "psd"}, IMAGES, r"mixing mixup: 'psd' is not defined for mixed images"),
         ({"random_state": -1}, IMAGES, r"random_state is -1 but should be greater than or equal to 0"),
         ({"device": "cuda:77"}, IMAGES, r"^device cuda:77: torch cannot use it here"),
         ({"early_stopping": True, "validation_fraction": 2}, IMAGES, r"validation_fraction is 2 but should be less than"),
