@@ -18,6 +18,7 @@ from robustkd.data.decode import describe_error
 from robustkd.data.image_search import is_hidden
 from robustkd.data.paths import describe_missing_path, require_file
 from robustkd.data.read_options import ReadOptions
+from robustkd.data.row_values import ArrowValues
 from robustkd.data.table_columns import RawTable
 from robustkd.data.tables import column_values, table_to_source
 from robustkd.data.view import PART_ALIASES, Source
@@ -148,15 +149,25 @@ def _join_tables(
         number = int(np.searchsorted(ends, row, side="right"))
         return f"row {row - (ends[number] - tables[number].rows)} of {tables[number].path.relative_to(folder)}"
 
-    def column(wanted: str) -> list[Any]:
-        if not _is_scalar(first.schema.field(wanted).type):
-            return [value for table in tables for value in table.column(wanted).to_pylist()]
-        return [value for table in tables for value in column_values(table.column(wanted).to_pandas())]
+    def column(wanted: str) -> Sequence[Any]:
+        kinds = {table.schema.field(wanted).type for table in tables}
+        if all(map(_is_scalar, kinds)):
+            return [value for table in tables for value in column_values(table.column(wanted).to_pandas())]
+        if len(kinds) > 1:
+            raise UsageError(f"{name}: the column '{wanted}' has several types: {', '.join(sorted(map(str, kinds)))}")
+        return ArrowValues(_join_columns([table.column(wanted) for table in tables]))
 
     scalars = [field.name for field in first.schema if _is_scalar(field.type)]
     rows_parts = [part for part, table in zip(parts, tables, strict=False) for _ in range(table.rows)]
     names = _class_names(first.schema.metadata or {})
     return RawTable(header, column, scalars, folder, locate, names, rows_parts or None)
+
+
+def _join_columns(columns: Sequence[Any]) -> Any:
+    """Return ChunkedArrays of one type as one."""
+    import pyarrow as pa
+
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
 
 
 def _is_scalar(kind: Any) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from robustkd.data.image_search import IMAGE_SUFFIX
 from robustkd.data.labels import ColumnNames, RawValues
 from robustkd.data.read_options import ColumnOptions
+from robustkd.data.row_values import SelectedValues
 from robustkd.data.view import PART_ALIASES, Labels
 from robustkd.errors import UsageError, did_you_mean
 
@@ -72,7 +73,7 @@ class RawTable(NamedTuple):
     """A table as it was read."""
 
     header: list[str]
-    column: Callable[[str], list[Any]]  # the values of a column, with None for missing ones
+    column: Callable[[str], Sequence[Any]]  # the values of a column, with None for missing ones
     scalars: Sequence[str]  # the columns of texts, numbers and booleans
     folder: Path  # the table's
     locate: Callable[[int], str] = "row {}".format  # describes a row's location
@@ -83,7 +84,7 @@ class RawTable(NamedTuple):
 class TableColumns(NamedTuple):
     """The content of a table by role, with None for missing values."""
 
-    image: list[Any]
+    image: Sequence[Any]
     label: RawValues | None
     split: RawValues | None
     group: RawValues | None
@@ -99,7 +100,7 @@ class TableColumns(NamedTuple):
             for values in (self.label, self.split, self.group, self.clean_label)
         )
         return self._replace(
-            image=[self.image[row] for row in rows.tolist()],
+            image=SelectedValues(self.image, rows),
             label=label,
             split=split,
             group=group,

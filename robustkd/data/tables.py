@@ -11,6 +11,7 @@ Other common names of these columns are recognised; see robustkd.data.table_colu
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from robustkd.data.decode import raise_if_unreadable
 from robustkd.data.image_cache import decode_with_cache
 from robustkd.data.labels import Annotations, encode_labels
 from robustkd.data.read_options import ColumnOptions, ReadOptions
+from robustkd.data.row_values import ImageContents
 from robustkd.data.table_columns import RawTable, TableColumns, select_columns
 from robustkd.data.table_paths import PathResolver
 from robustkd.data.view import Source
@@ -35,7 +37,7 @@ class TableImages(NamedTuple):
 
     root: Path
     files: list[str]  # relative to the root
-    contents: dict[str, bytes]  # by file, of the images that the table itself holds
+    contents: Mapping[str, bytes]  # by file, of the images that the table itself holds
 
 
 def from_frame(
@@ -177,7 +179,7 @@ def _encode_columns(name: str, raw: RawTable, columns: TableColumns, every_class
     )
 
 
-def list_table_images(name: str, raw: RawTable, images: list[Any], root: Path | None) -> TableImages:
+def list_table_images(name: str, raw: RawTable, images: Sequence[Any], root: Path | None) -> TableImages:
     """Return where the images are. A content without a path, or with a path that another row has too, is named by its row.
 
     Args:
@@ -190,12 +192,12 @@ def list_table_images(name: str, raw: RawTable, images: list[Any], root: Path | 
         UsageError: a row has no image, one of another type, or a path outside the root.
     """
     paths: list[str | None] = []
-    content_of_row: dict[int, bytes] = {}
+    embedded: dict[int, str | None] = {}  # the path by row, of images that the table holds
     for row, value in enumerate(images):
         image = value if isinstance(value, dict) else {"bytes" if isinstance(value, bytes) else "path": value}
-        path, content = image.get("path"), image.get("bytes")
-        if content is not None:
-            content_of_row[row] = content
+        path = image.get("path")
+        if image.get("bytes") is not None:
+            embedded[row] = path
             paths.append(None)
         elif type(path) is int or (isinstance(path, str) and path.strip()):
             paths.append(str(path))
@@ -207,13 +209,12 @@ def list_table_images(name: str, raw: RawTable, images: list[Any], root: Path | 
             raise UsageError(f"{name}: {raw.locate(row)} has no image")
     resolver = PathResolver(name, raw.folder, root, raw.locate)
     files = resolver.complete_endings(resolver.relative_paths(paths))
-    if not content_of_row:
+    if not embedded:
         resolver.check_root(files)
-    for row in content_of_row:
-        image = images[row]
-        files[row] = (image.get("path") if isinstance(image, dict) else None) or f"row {row}"
+    for row, path in embedded.items():
+        files[row] = path or f"row {row}"
     times = Counter(files)
-    for row in content_of_row:
+    for row in embedded:
         if times[files[row]] > 1:
             files[row] = f"row {row}"
-    return TableImages(resolver.base, files, {files[row]: content for row, content in content_of_row.items()})
+    return TableImages(resolver.base, files, ImageContents(images, {files[row]: row for row in embedded}))

@@ -97,6 +97,12 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-9.parquet", image_table(3, site=["x"] * 3))
     (tmp_path / "more.parquet").unlink()
     assert_refused(f"parquet:{tmp_path}", "have different columns (site)")
+    (tmp_path / "train-9.parquet").unlink()
+    write_parquet(tmp_path / "train-9.parquet", image_table(3).set_column(0, "img", pa.array([b"a", b"b", b"c"])))
+    assert_refused(f"parquet:{tmp_path}", "the column 'img' has several types: binary, struct<bytes: binary")
+    small = image_table(3, 15).set_column(1, "fine_label", pa.array([0, 1, 2], pa.int8()))
+    write_parquet(tmp_path / "train-9.parquet", small)
+    assert len(load_dataset(f"parquet:{tmp_path}", image_size=8).labels) == 18
     (tmp_path / "data" / "sub").mkdir()
     assert_refused(f"parquet:{tmp_path}/data/sub", "there are no Parquet files in")
 
