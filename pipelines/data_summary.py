@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePath
 
 from pipelines.console import console
@@ -16,15 +17,20 @@ MAX_KINDS = 4  # extensions that are counted one by one
 def split_data(options: DataOptions, source: Source) -> tuple[Source, SplitRows]:
     """Split a data set and print how it was read, what its parts are used for, and what its copies mean.
 
+    Both are done once for a data set that was read once, as in a sweep over scenarios.
+
     Returns:
         The source, with groups of near copies if requested, and its rows.
 
     Raises:
         robustkd.errors.UsageError: the data set cannot be divided.
     """
-    split = split_and_check(
-        source, held_out=options.held_out, seed=options.split_seed, keep_near_copies=options.group_near_copies
-    )
+    return _split_and_print(source, options.held_out, options.split_seed, options.group_near_copies)
+
+
+@lru_cache(maxsize=1)
+def _split_and_print(source: Source, held_out: float, seed: int, keep_near_copies: bool) -> tuple[Source, SplitRows]:
+    split = split_and_check(source, held_out=held_out, seed=seed, keep_near_copies=keep_near_copies)
     print_data_summary(split.source, split.rows, split.notes)
     return split.source, split.rows
 
