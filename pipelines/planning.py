@@ -127,6 +127,7 @@ def draft_study(options: StudyOptions) -> Draft:
     out = require_writable(Path(options.out))
     source = load_source(options)
     source, rows = split_data(options, source)
+    print_class_orders(options, teacher, source)
     drawn = draw_scenario(options, scenario, source, rows)
     for advice in list_advice(scenario, View.of(source, rows.train)):
         console.print(advice, markup=False, highlight=False)
@@ -144,7 +145,6 @@ def draft_study(options: StudyOptions) -> Draft:
         jobs,
         max(1, cores // jobs),
     )
-    print_class_orders(plan, source)
     plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
     return Draft(plan, drawn, study_record(given, plan, drawn, source))
@@ -289,18 +289,18 @@ def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, t
 
 def identify_network(path: Path, source: Source, options: StudyOptions) -> str:
     """Return the digest of a stored network's file, with the order that its outputs are put in where that differs."""
-    order = class_order(path, load_net(path)[1], source, options)
+    order = class_order(str(path), load_net(path)[1], source, options)
     return f"{file_digest(path)} {order}" if is_reordered(order) else file_digest(path)
 
 
-def print_class_orders(plan: Plan, source: Source) -> None:
+def print_class_orders(options: StudyOptions, teacher: Path | None, source: Source) -> None:
     """Print how the classes of a given teacher and of --init are paired with the data set's, unless they are the same."""
-    options = plan.options
-    given = {f"--teacher {options.teacher}": plan.teacher, f"--init {options.init}": plan.init}
+    init = Path(options.init) if options.init else None
+    given = {f"--teacher {options.teacher}": teacher, f"--init {options.init}": init}
     for option, path in given.items():
         if path is not None:
             card = load_net(path)[1]
-            order = class_order(path, card, source, options)
+            order = class_order(option, card, source, options)
             if text := describe_class_order(card["classes"], source.classes, order):
                 console.print(f"{option}: {text}", markup=False)
             print_other_range(option, card.get("value_range"), source)

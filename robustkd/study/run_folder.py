@@ -93,16 +93,16 @@ def load_network(plan: Plan, path: Path) -> Network:
     """
     net, card = checkpoint.load_net(path, plan.settings.bf16)
     source = load_source(plan.options)
-    order = class_order(path, card, source, plan.options)
+    order = class_order(str(path), card, source, plan.options)
     reorder_outputs(str(path), net, order, source.shape)
     return net.to(plan.settings.device)
 
 
-def class_order(path: Path, card: Mapping[str, Any], source: Source, options: StudyOptions) -> list[int]:
+def class_order(context: str, card: Mapping[str, Any], source: Source, options: StudyOptions) -> list[int]:
     """Return the number of a stored network's output for each class of the data set: (K,).
 
     Args:
-        path: the network's file.
+        context: the network's file or option, which the error message starts with.
         card: its model card.
         source: the data set.
         options: of the study, which say whether classes are found by name.
@@ -112,9 +112,9 @@ def class_order(path: Path, card: Mapping[str, Any], source: Source, options: St
     """
     if tuple(card["shape"]) != source.shape:
         raise UsageError(
-            f"{path}: this network takes images of {tuple(card['shape'])}, but '{source.name}' has {source.shape} (C, H, W)"
+            f"{context}: this network takes images of {tuple(card['shape'])}, but '{source.name}' has {source.shape} (C, H, W)"
         )
-    return find_class_order(str(path), card["classes"], source.classes, options.teacher_classes == "match")
+    return find_class_order(context, card["classes"], source.classes, options.teacher_classes == "match")
 
 
 def load_init(plan: Plan, run: Run) -> Network | None:
