@@ -152,7 +152,7 @@ def _load_npz(name: str, path: Path, cache_dir: Path | None) -> LabelledImages:
     reader, file = open_npz(name, path, labelled=False)
     pixels = load_npz_pixels(reader, file, cache_dir)
     lengths = reader.lengths()
-    classes = reader.values("classes", len(file["classes"])) if "classes" in file else None
+    classes = reader.values("classes", file["classes"].size) if "classes" in file else None
     labels = _name_labels(reader.joined_values("y", lengths), classes, sum(lengths))
     parts = reader.row_parts(lengths)
     return LabelledImages(

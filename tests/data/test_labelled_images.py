@@ -65,3 +65,9 @@ def test_arrays_are_resized(tmp_path: Path) -> None:
 def test_files_are_square(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="images of 8x6, but images of files are square"):
         load_labelled_images(f"folder:{tmp_path}", (3, 8, 6), ["cat"])
+
+
+def test_invalid_class_names_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.zeros((4, 8, 8), np.uint8), y=np.arange(4) % 2, classes=np.array("cat"))
+    with pytest.raises(UsageError, match=r"classes has shape \(\), but must be \(1,\)"):
+        load_labelled_images(f"npz:{tmp_path / 'a.npz'}", SHAPE, ["cat", "dog"])
