@@ -194,11 +194,15 @@ class Sweep:
         if f"{HEADLINE}_mean" in comparison.summary:
             self.comparisons[study.folder] = comparison
 
-    def write(self) -> None:
-        """Write all files of the sweep, of the results so far."""
+    def write_record(self) -> None:
+        """Write sweep.json."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.content, indent=2, default=str, ensure_ascii=False)
         (self.folder / "sweep.json").write_text(text, encoding="utf-8")
+
+    def write(self) -> None:
+        """Write all files of the sweep, of the results so far."""
+        self.write_record()
         if not self.comparisons:
             return
         page = build_sweep_page(self.studies, self.comparisons)
@@ -224,6 +228,7 @@ class Sweep:
 
 def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
     """Run the studies within the sweep's own tracked run."""
+    sweep.write_record()  # so that a sweep that is killed continues its tracked run
     tracker.start_study(
         sweep.folder.name,
         params=sweep.parameters,

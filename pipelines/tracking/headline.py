@@ -13,7 +13,7 @@ from robustkd.errors import UsageError
 from robustkd.study.across import compare_studies
 from robustkd.study.comparison import HEADLINE, Comparison, compare_runs
 from robustkd.study.conclusions import question_and_answer, test_label_caveat, trusts_test_labels
-from robustkd.study.results import read_study
+from robustkd.study.results import TEACHER, read_study
 
 CHARTED = (HEADLINE, "accuracy", "worst_recall")  # metrics of each row of a study's table
 
@@ -48,14 +48,15 @@ def study_headline(comparison: Comparison) -> Headline:
     """Return the headline of a study: means over its seeds, and differences as in its verdicts.
 
     `best_gain` and `gain/METHOD` are differences in balanced accuracy from plain training with the same criterion;
-    `balanced_accuracy/METHOD`, `accuracy/METHOD` and `worst_recall/METHOD` include the teacher and the baseline stopped early.
+    `balanced_accuracy/METHOD`, `accuracy/METHOD` and `worst_recall/METHOD` are those of the last epoch, the teacher's included.
     """
     question, answer = question_and_answer(comparison)
     caveat = test_label_caveat(comparison.record)
     table = verdict_table(comparison)
     parts = [f"**{escape_markdown(question)}**", escape_markdown(answer), escape_markdown(caveat)]
     parts += [render_markdown([table.without("p", "pairs")])] if table else []
-    means = {name: comparison.summary[f"{name}_mean"] for name in CHARTED if f"{name}_mean" in comparison.summary}
+    shown = comparison.summary.loc[comparison.summary.index.isin([TEACHER, *comparison.record.methods])]
+    means = {name: shown[f"{name}_mean"] for name in CHARTED if f"{name}_mean" in shown}
     metrics = {f"{name}/{row}": value for name in means for row, value in _finite_items(means[name])}
     return _with_gains(comparison.verdicts["difference"], metrics, "\n\n".join(part for part in parts if part))
 

@@ -28,7 +28,7 @@ def test_a_study_has_metrics_per_method_and_the_largest_gain() -> None:
     assert shown.metrics["gain/at"] == pytest.approx(accuracy["at"] - accuracy["baseline"])
     assert shown.metrics["best_gain"] == max(shown.metrics["gain/hinton"], shown.metrics["gain/at"])
     assert shown.best == "hinton"
-    assert "balanced_accuracy/baseline_ stopped early" in shown.metrics
+    assert not [name for name in shown.metrics if "stopped" in name]
 
 
 def test_a_study_has_its_question_its_answer_and_its_verdicts_in_markdown() -> None:
