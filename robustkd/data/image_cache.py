@@ -38,23 +38,6 @@ class DecodedImages(NamedTuple):
     value_range: ValueRange | None  # by which values of more than 8 bits were scaled; None if there are none
 
 
-class _Record(NamedTuple):
-    """What is known of a cached array."""
-
-    digest: str
-    skipped: dict[str, str]
-    value_range: Sequence[float] | None
-    checksum: int = 0
-
-    def compute_checksum(self, images: Path) -> int:
-        """Return the CRC-32 of the array's file and this record, which every flipped bit changes. A digest would be slower."""
-        checksum = zlib.crc32(json.dumps(self[:3]).encode())
-        with images.open("rb", buffering=0) as file:
-            while block := file.read(1 << 20):
-                checksum = zlib.crc32(block, checksum)
-        return checksum
-
-
 def decode_with_cache(
     root: Path,
     files: Sequence[str],
@@ -87,25 +70,49 @@ def decode_with_cache(
     ]
     key = digest(text=json.dumps([CACHE_VERSION, size, value_range, str(root.resolve()), stamps]))
     images, record_file = folder / f"{key}.npy", folder / f"{key}.json"
-    record = _read_record(images, record_file)
-    if record is None or _any_readable(root, record.skipped.keys() - contents.keys(), size):
+    record = read_record(images, record_file)
+    if record is None or _any_readable(root, record["skipped"].keys() - contents.keys(), size):
         record = _write_cache(root, files, size, images, record_file, contents, value_range)
-    value_range = None if record.value_range is None else ValueRange(*record.value_range)
-    return DecodedImages(np.load(images, mmap_mode="r"), record.digest, record.skipped, value_range)
+    used_range = None if record["value_range"] is None else ValueRange(*record["value_range"])
+    return DecodedImages(np.load(images, mmap_mode="r"), record["digest"], record["skipped"], used_range)
 
 
-def _read_record(images: Path, record_file: Path) -> _Record | None:
-    """Return the record of a cached array, None if there is none or the array is not as it was written."""
+def read_record(images: Path, record_file: Path) -> dict[str, Any] | None:
+    """Return the record of a cached array; None if there is none, or if array or record are not as they were written.
+
+    Damage is reported to the log, which is printed on standard error by default.
+    """
     if not (images.is_file() and record_file.is_file()):
         return None
     try:
-        record = _Record(**json.loads(record_file.read_text(encoding="utf-8")))
-        intact = record.compute_checksum(images) == record.checksum
-    except (OSError, ValueError, TypeError):  # a damaged record, or a file that cannot be read
+        record: dict[str, Any] = json.loads(record_file.read_text(encoding="utf-8"))
+        intact = record.pop("checksum") == _compute_checksum(images, record)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # a damaged record, or a file that cannot be read
         intact = False
     if not intact:
-        logger.warning(f"{images}: the cached images are damaged, and are decoded again")
+        logger.warning(f"{images}: the cached images are damaged, and are read again from their files")
     return record if intact else None
+
+
+def write_record(record_file: Path, images: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a cached array, with a checksum of both."""
+    content = {**record, "checksum": _compute_checksum(images, record)}
+    record_file.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _compute_checksum(images: Path, record: Mapping[str, Any]) -> int:
+    """Return the CRC-32 of an array's file and its record, which every flipped bit changes. A digest would be slower."""
+    checksum = zlib.crc32(json.dumps(record).encode())
+    with images.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _write_cache(
@@ -116,7 +123,7 @@ def _write_cache(
     record_file: Path,
     contents: Mapping[str, bytes],
     value_range: ValueRange | None,
-) -> _Record:
+) -> dict[str, Any]:
     """Decode into a scratch folder and move the complete result, so that an interrupted run leaves no partial cache."""
     with scratch_dir(images.parent) as scratch:
         require_free_space(f"decoding {len(files)} images", images.parent, 2 * len(files) * 3 * size * size)
@@ -131,9 +138,8 @@ def _write_cache(
         )
         compact.flush()
         result = Path(scratch, "decoded.npy" if compact is decoded else "compact.npy")
-        record = _Record(digest(compact), unreadable, value_range)
-        record = record._replace(checksum=record.compute_checksum(result))
-        Path(scratch, "record.json").write_text(json.dumps(record._asdict(), indent=1), encoding="utf-8")
+        record = {"digest": digest(compact), "skipped": unreadable, "value_range": value_range}
+        write_record(Path(scratch, "record.json"), result, record)
         del decoded, compact  # some systems cannot move a mapped file
         result.replace(images)
         Path(scratch, "record.json").replace(record_file)  # last, since it makes the cache valid

@@ -1,18 +1,17 @@
 """A cache of large arrays of images, converted once to uint8 (N, C, H, W) and memory-mapped."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from robustkd.data.image_cache import require_free_space, scratch_dir
+from robustkd.data.image_cache import read_record, require_free_space, scratch_dir, write_record
 from robustkd.data.resize import Pixels
 from robustkd.hashing import digest
 
-PIXELS_VERSION = 1  # part of every key: increase it when conversion gives other pixels
+PIXELS_VERSION = 2  # part of every key: increase it when conversion gives other pixels
 
 
 class ConvertedPixels(NamedTuple):
@@ -24,19 +23,17 @@ class ConvertedPixels(NamedTuple):
 
 
 def load_pixels(folder: Path, content: str) -> ConvertedPixels | None:
-    """Return the images in a cache folder, None if they are not there.
+    """Return the images in a cache folder, None if they are not there, or are damaged.
 
     Args:
         folder: the cache folder.
         content: identifies the arrays that were converted.
     """
-    images, record = _cache_files(folder, content)
-    try:
-        stored: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        pixels: Pixels = np.load(images, mmap_mode="r", allow_pickle=False)
-        return ConvertedPixels(pixels, str(stored["digest"]), tuple(stored["notes"]))
-    except (OSError, EOFError, ValueError, KeyError, TypeError):  # missing or damaged: converted again
+    images, record_file = _cache_files(folder, content)
+    record = read_record(images, record_file)
+    if record is None:
         return None
+    return ConvertedPixels(np.load(images, mmap_mode="r"), record["digest"], tuple(record["notes"]))
 
 
 def store_pixels(
@@ -58,17 +55,17 @@ def store_pixels(
     Raises:
         UsageError: the folder is full or not writable.
     """
-    images, record = _cache_files(folder, content)
+    images, record_file = _cache_files(folder, content)
     with scratch_dir(folder) as scratch:
         require_free_space(f"converting {shape[0]} images", folder, int(np.prod(shape)))
         pixels = open_memmap(Path(scratch, "pixels.npy"), "w+", np.uint8, shape)
         convert(pixels)
         pixels.flush()
-        text = json.dumps({"digest": digest(pixels), "notes": notes}, indent=1)
-        Path(scratch, "record.json").write_text(text, encoding="utf-8")
+        record = {"digest": digest(pixels), "notes": notes}
+        write_record(Path(scratch, "record.json"), Path(scratch, "pixels.npy"), record)
         del pixels  # some systems cannot move a mapped file
         Path(scratch, "pixels.npy").replace(images)
-        Path(scratch, "record.json").replace(record)  # last, since it makes the cache valid
+        Path(scratch, "record.json").replace(record_file)  # last, since it makes the cache valid
     stored = load_pixels(folder, content)
     assert stored is not None
     return stored

@@ -173,7 +173,7 @@ def test_a_damaged_cache_is_decoded_again_and_reported(tmp_path, cache, caplog, 
     assert (again.images == pixels).all()
     assert again.fingerprint == right.fingerprint
     (message,) = caplog.messages
-    assert message.endswith(".npy: the cached images are damaged, and are decoded again")
+    assert message.endswith(".npy: the cached images are damaged, and are read again from their files")
     caplog.clear()
     load_dataset(f"folder:{root}")
     assert not caplog.messages

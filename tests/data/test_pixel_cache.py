@@ -44,3 +44,14 @@ def test_a_full_disk_is_reported_before_writing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(UsageError, match=r"converting 2 images takes .* ROBUSTKD_CACHE sets another folder"):
         store_pixels(tmp_path, "a", PIXELS.shape, fill, ())
+
+
+@pytest.mark.parametrize("suffix", ["npy", "json"])
+def test_damaged_files_are_converted_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str) -> None:
+    store_pixels(tmp_path, "a", PIXELS.shape, fill, ("floats",))
+    (file,) = tmp_path.glob(f"*.{suffix}")
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    assert load_pixels(tmp_path, "a") is None
+    assert "the cached images are damaged" in caplog.text
