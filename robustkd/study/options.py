@@ -34,7 +34,7 @@ class SourceOptions:
     """The data set, and how it is read."""
 
     dataset: str = "digits"
-    """digits, mnist, fashion-mnist, kmnist, svhn, cifar10, cifar100, stl10, or yours: folder:, csv:, parquet:, hf: or npz:PATH."""
+    """digits, mnist, fashion-mnist, kmnist, svhn, cifar10, cifar100, stl10, or your folder:, csv:, parquet:, hf:, npz:PATH."""
     data_dir: str | None = None
     """Folder with the files of a published data set; ./data by default."""
     download: bool = False
