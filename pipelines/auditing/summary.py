@@ -99,7 +99,11 @@ def print_findings(options: AuditOptions, findings: AuditFindings, folder: Path,
         cure = "a stronger --net, more --epochs or your own --probabilities may give an estimate that can be believed"
         if options.probabilities is not None:
             cure = "check that the rows and columns of --probabilities are in the data set's order"
-        console.print(f"the suspicious rows are ranked, but not to be pruned unseen: {cure}", markup=False)
+        console.print(
+            "the suspicious rows are ranked, but not to be pruned unseen, and transition.csv contains the errors of the"
+            f" networks: {cure}",
+            markup=False,
+        )
     else:
         rows_left = len(clean_splits(findings, options.keep, relabel=not options.prune).splits.train)
         console.print(f"continue with: {next_command(options, folder, rows_left)}", markup=False)

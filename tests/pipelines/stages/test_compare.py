@@ -28,7 +28,7 @@ from tests.records import change_results
 def test_a_study_that_has_just_begun_has_a_page(seeds: int, tmp_path: Path) -> None:
     runs = [make_toy_result(method, seed) for method in ("baseline", "hinton") for seed in range(seeds)]
     compared = comparison.compare_runs(LoadedStudy(make_toy_record(["baseline", "hinton"]), runs, {}))
-    compare.write_comparison_files(compared, tmp_path / "comparison", None)
+    compare.write_comparison_files(compared, tmp_path / "comparison")
     text = (tmp_path / "comparison" / "comparison.txt").read_text()
     assert ("too few seeds" if seeds else "No run is finished yet.") in text
 
@@ -38,7 +38,7 @@ def test_a_study_that_has_just_begun_has_a_page(seeds: int, tmp_path: Path) -> N
 
 def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
     compared = comparison.compare_runs(study_with_labels_as_given())
-    compare.write_comparison_files(compared, tmp_path / "comparison", None)
+    compare.write_comparison_files(compared, tmp_path / "comparison")
     written = {path.name for path in (tmp_path / "comparison").iterdir()}
     frames = {"summary", "verdicts", "classes", "per_class", "per_class_clean", "costs"}
     assert {*compare.COMPARISON_TABLES} == {*frames, "along"}
@@ -48,7 +48,7 @@ def test_csv_files_hold_the_tables(tmp_path: Path) -> None:
         index = 0 if frame.index.name else None
         back = pd.read_csv(tmp_path / "comparison" / f"{name}.csv", index_col=index)
         pd.testing.assert_frame_equal(back, frame, check_dtype=False, check_exact=True)
-    compare.write_comparison_files(comparison.compare_runs(study_with_known_labels()), tmp_path / "comparison", None)
+    compare.write_comparison_files(comparison.compare_runs(study_with_known_labels()), tmp_path / "comparison")
     assert not (tmp_path / "comparison" / "per_class_clean.csv").exists(), (
         "the file is of a study that is no longer there"
     )
