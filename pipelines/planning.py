@@ -49,7 +49,7 @@ from robustkd.study.run_folder import class_order, load_network, load_source
 from robustkd.study.scheduler import prepare_process
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.training import hardware
-from robustkd.training.checkpoint import load_net
+from robustkd.training.checkpoint import load_net, load_usable_net
 from scenarios.base import Scenario, list_advice
 
 
@@ -289,7 +289,7 @@ def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, t
 
 def identify_network(path: Path, source: Source, options: StudyOptions) -> str:
     """Return the digest of a stored network's file, with the order that its outputs are put in where that differs."""
-    order = class_order(str(path), load_net(path)[1], source, options)
+    order = class_order(str(path), load_usable_net(path)[1], source, options)
     return f"{file_digest(path)} {order}" if is_reordered(order) else file_digest(path)
 
 

@@ -296,7 +296,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
             teacher = TrainedTeacher(copy.deepcopy(self.teacher.student_), self.teacher._cards["student_"])
         elif isinstance(self.teacher, os.PathLike) or _is_file(str(self.teacher)):
-            teacher = TrainedTeacher(*checkpoint.load_net(Path(self.teacher)))
+            teacher = TrainedTeacher(*checkpoint.load_usable_net(Path(self.teacher)))
         else:
             return None
         _, height, width, channels = shape

@@ -44,9 +44,9 @@ def test_flags_may_be_given_as_mlflow_spells_them(monkeypatch: pytest.MonkeyPatc
     typed = entry["command"].format(dataset="digits").removeprefix("python -m pipelines ").split()
     cli.main([*typed, *(word for name, value in flags.items() for word in (f"--{name}", str(value).lower()))])
     assert {name: getattr(given[0], name) for name in flags} == flags
-    monkeypatch.setattr(check_data, "main", lambda spec, **options: given.append(options))
+    monkeypatch.setattr(check_data, "main", given.append)
     cli.main(["check-data", "digits", "--json", "true", "--download", "False"])
-    assert (given[1]["as_json"], given[1]["download"]) == (True, False)
+    assert (given[1].json, given[1].download) == (True, False)
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:

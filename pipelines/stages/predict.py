@@ -38,7 +38,7 @@ def main(model: str, options: PredictOptions) -> None:
     if options.to is not None and options.to.exists():
         raise UsageError(f"--to {options.to}: this file exists already")
     is_file = Path(model).exists() or not tracking.is_reference(model)
-    net, card = checkpoint.load_net(Path(model) if is_file else tracking.download_network(model))
+    net, card = checkpoint.load_usable_net(Path(model) if is_file else tracking.download_network(model))
     device = torch.device(hardware.resolve_device(options.device))
     trained_range = ValueRange(*card["value_range"]) if "value_range" in card else None
     classes: list[str] = card["classes"]

@@ -73,10 +73,20 @@ def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[
         raise UsageError(
             f"{path}: the network in this file cannot be built ({type(error).__name__}: {reason})"
         ) from None
+    return net.eval(), card
+
+
+def load_usable_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[str, Any]]:
+    """Load a saved network for predictions, or to train others from it.
+
+    Raises:
+        UsageError: as by `load_net`, or its weights are not finite.
+    """
+    net, card = load_net(path, bf16)
     for name, tensor in net.state_dict().items():
         if not tensor.isfinite().all():
             raise UsageError(f"{path}: the weights '{name}' of this network are not finite, so it predicts nothing")
-    return net.eval(), card
+    return net, card
 
 
 def _build_net(text: str, weights: Mapping[str, Tensor], bf16: bool) -> tuple[Network, dict[str, Any]]:

@@ -195,7 +195,7 @@ def test_a_network_that_predicts_nothing_is_refused(tmp_path: Path, data: Path) 
         broken = tmp_path / "broken.pt"
         checkpoint.save_checkpoint(broken, {**content, **change})
         with pytest.raises(UsageError, match=message):
-            checkpoint.load_net(broken)
+            checkpoint.load_usable_net(broken)
     checkpoint.write_atomically(tmp_path / "list.pt", lambda file: torch.save([1, 2], file))
     with pytest.raises(UsageError, match="it contains a list"):
         checkpoint.load_net(tmp_path / "list.pt")
