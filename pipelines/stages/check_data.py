@@ -114,6 +114,11 @@ def _check_reading(source: Source) -> list[Finding]:
     else:
         findings.append(Finding("note", "split", len(source.labels), describe_split(source, rows)))
         findings += checks.check_drawn_split(source, rows)
+        tested = np.bincount(source.labels[rows.test], minlength=len(source.classes))
+        untested = tuple(source.classes[label] for label in np.flatnonzero(tested == 0))
+        if untested:
+            sentence = f"classes without a test image, of which nothing is learnt: {len(untested)} of {len(tested)}"
+            findings.append(Finding("warning", "untested", len(untested), sentence, untested))
     return findings + _check_unread(source.unread)
 
 

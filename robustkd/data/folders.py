@@ -102,7 +102,9 @@ def list_folder(
     files, outside = _assign_images(layout, found.images)
     classes = sort_class_names({folder.name for folder in layout.folders} | {file.class_folder for file in files})
     _check_classes(name, root, tree, layout, classes, every_class_trained)
-    notes = (*_describe_outputs(found.outputs), *layout.notes)
+    filled = {file.part for file in files}
+    empty = [f"{place} contains no images" for part, place in layout.part_names.items() if part not in filled]
+    notes = (*_describe_outputs(found.outputs), *layout.notes, *empty)
     unread = {**found.unread, **dict.fromkeys(outside, "outside class folders")}
     return FolderListing(files, classes, layout.part_names, notes, dict(sorted(unread.items())))
 
@@ -201,7 +203,7 @@ def _add_unsorted(layout: Layout, root: Path, tree: FolderTree, folder: str, par
         files = tuple(ImageFile(f"{folder}/images/{line[0]}", part, line[1]) for line in lines if len(line) > 1)
         return replace(_add_part(layout, part, folder, []), annotated=(*layout.annotated, *files))
     if not (count := tree.count_images(folder)):
-        return layout
+        return layout if part is None else _add_part(layout, part, folder, [])
     note = f"{folder}/ is not used: its {count:,} images are not in class folders, so they have no labels"
     return replace(layout, notes=(*layout.notes, note), unlabelled=(*layout.unlabelled, folder))
 

@@ -306,3 +306,11 @@ def test_names_of_classes_in_a_file_of_another_encoding(tmp_path):
     root = make_folder(tmp_path)
     (root / "words.txt").write_bytes(b"cat\ttiger\ndog\twol\xe7f\n")
     assert load_dataset(f"folder:{root}").classes[0] == "tiger"
+
+
+def test_a_part_without_images_is_named(tmp_path):
+    make_folder(tmp_path, part="train")
+    (tmp_path / "val").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+    assert load_dataset(f"folder:{tmp_path}").notes == ("test/ contains no images", "val/ contains no images")

@@ -186,3 +186,27 @@ def test_options_say_how_a_table_is_read(capsys):
     Path("lists/plain.csv").write_text("\n".join(row.split(",")[0] + " " + row.split(",")[1] for row in rows))
     _, report, _ = run_json_check(capsys, "csv:lists/plain.csv", "--root", ".", "--no-header")
     assert [entry["train"] for entry in report["classes"]] == [21, 21]
+
+
+def test_what_is_not_read_is_a_warning_unless_it_is_certainly_no_image(capsys):
+    root = folder("data")
+    (root / "README.md").write_text("about")
+    code, _, findings = run_json_check(capsys, "folder:data")
+    assert code == 0
+    assert findings["not read"]["severity"] == "note"
+    (root / "train" / "dress" / "turn.mp4").write_bytes(b"video")
+    code, report, _ = run_json_check(capsys, "folder:data")
+    assert code == 1
+    unread = [finding for finding in report["findings"] if finding["name"] == "not read"]
+    assert [finding["examples"] for finding in unread] == [
+        ["train/dress/turn.mp4: a video"],
+        ["README.md: not an image"],
+    ]
+
+
+def test_classes_without_test_images_are_named(capsys):
+    root = folder("data")
+    shutil.rmtree(root / "test" / "hat")
+    code, _, findings = run_json_check(capsys, "folder:data")
+    assert code == 1
+    assert findings["untested"]["examples"] == ["hat"]
