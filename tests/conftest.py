@@ -29,6 +29,7 @@ KINDS = {
     "tests/test_custom_loop.py": "integration",
     "tests/test_estimator.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",
+    "tests/test_docs.py": "end_to_end",
     "tests/pipelines/report/test_report_browser.py": "end_to_end",
     "tests/pipelines/stages/test_sweep.py": "end_to_end",
     "tests/pipelines/test_end_to_end.py": "end_to_end",

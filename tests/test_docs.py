@@ -1,0 +1,54 @@
+"""The code of the documentation's pages runs as written, block by block, in an empty folder."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+FILE = re.compile(r"# file: (\S+)\n")
+
+
+def code_blocks(page: Path) -> list[str]:
+    """Return a page's Python code, block by block."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run_page(name: str, folder: Path) -> None:
+    """Write the blocks that are files, and run the others as one script."""
+    script = []
+    for block in code_blocks(HOME / "docs" / name):
+        if named := FILE.match(block):
+            (folder / named[1]).write_text(block, encoding="utf-8")
+        else:
+            script.append(block)
+    (folder / "page.py").write_text("\n\n".join(script), encoding="utf-8")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(HOME),
+        "OMP_NUM_THREADS": "1",
+        "MLFLOW_TRACKING_URI": "file:///nowhere",
+    }
+    done = subprocess.run([sys.executable, "page.py"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_page_on_python_runs_as_written(tmp_path: Path) -> None:
+    run_page("python.md", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_page_on_notebooks_runs_as_written(tmp_path: Path) -> None:
+    run_page("notebook.md", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["python.md", "notebook.md"])
+def test_the_code_of_a_page_compiles(name: str) -> None:
+    blocks = code_blocks(HOME / "docs" / name)
+    assert len(blocks) > 5
+    for block in blocks:
+        ast.parse(block)
