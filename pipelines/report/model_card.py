@@ -58,6 +58,7 @@ def _describe_interface(card: Mapping[str, Any]) -> dict[str, Any]:
             "dtype": "uint8",
             "shape": ["batch", height, width, channels],
             "range": [0, 255],
+            **({"scaled_from": card["value_range"]} if "value_range" in card else {}),
             "colours": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
             "normalisation": "inside the files",
         },

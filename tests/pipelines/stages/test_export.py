@@ -148,6 +148,8 @@ def test_the_readme_states_caveats_and_accepts_any_class_name(exported, tmp_path
     assert "No measurements of this net were found next to it." in model_card.render_model_card(
         {**exported.about, **unmeasured}
     )
+    deep = {**exported.about, **model_card.describe_model({**card, "value_range": (0, 4096)}, None, None)}
+    assert "scaled from 0 to 4096: `floor((value - low) * 256 / (high - low))`" in model_card.render_model_card(deep)
     about = {**exported.about, **model_card.describe_model({**card, "seed": 3}, with_seed(result, 3), None)}
     assert "Its seed, 3, was chosen by hand" in model_card.render_model_card(about)
     part = result.last.model_copy(update={"rows": 2, "metrics": {"accuracy": 0.5, "balanced_accuracy": 0.5}})
