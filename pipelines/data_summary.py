@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import PurePath
 
 from pipelines.console import console
-from robustkd.data.leaks import split_and_check
+from robustkd.data.leaks import CheckedSplit, split_and_check
 from robustkd.data.splits import SplitRows, describe_split
 from robustkd.data.view import Source
 from robustkd.study.options import DataOptions
@@ -14,13 +14,10 @@ from robustkd.study.options import DataOptions
 MAX_KINDS = 4  # extensions that are counted one by one
 
 
-def split_data(options: DataOptions, source: Source) -> tuple[Source, SplitRows]:
+def split_data(options: DataOptions, source: Source) -> CheckedSplit:
     """Split a data set and print how it was read, what its parts are used for, and what its copies mean.
 
     Both are done once for a data set that was read once, as in a sweep over scenarios.
-
-    Returns:
-        The source, with groups of near copies if requested, and its rows.
 
     Raises:
         robustkd.errors.UsageError: the data set cannot be divided.
@@ -29,10 +26,10 @@ def split_data(options: DataOptions, source: Source) -> tuple[Source, SplitRows]
 
 
 @lru_cache(maxsize=1)
-def _split_and_print(source: Source, held_out: float, seed: int, keep_near_copies: bool) -> tuple[Source, SplitRows]:
+def _split_and_print(source: Source, held_out: float, seed: int, keep_near_copies: bool) -> CheckedSplit:
     split = split_and_check(source, held_out=held_out, seed=seed, keep_near_copies=keep_near_copies)
-    print_data_summary(split.source, split.rows, split.notes)
-    return split.source, split.rows
+    print_data_summary(split.source, split.rows, [*split.copies, *split.leaks])
+    return split
 
 
 def print_data_summary(source: Source, rows: SplitRows, copies: Iterable[str] = ()) -> None:

@@ -126,7 +126,7 @@ def draft_study(options: StudyOptions) -> Draft:
     teacher = find_teacher(options.teacher)
     out = require_writable(Path(options.out))
     source = load_source(options)
-    source, rows = split_data(options, source)
+    source, rows, _, leaks = split_data(options, source)
     print_class_orders(options, teacher, source)
     drawn = draw_scenario(options, scenario, source, rows)
     for advice in list_advice(scenario, View.of(source, rows.train)):
@@ -147,7 +147,7 @@ def draft_study(options: StudyOptions) -> Draft:
     )
     plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
-    return Draft(plan, drawn, study_record(given, plan, drawn, source))
+    return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 
 def with_cost_ratio(plan: Plan, view: View) -> Plan:
@@ -217,7 +217,9 @@ def check_evaluation(plan: Plan, test: View, source: Source) -> None:
         console.print(f"--corruptions: {UNDEFINED_CORRUPTIONS}")
 
 
-def study_record(options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits], source: Source) -> StudyRecord:
+def study_record(
+    options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits], source: Source, leaks: Sequence[str]
+) -> StudyRecord:
     """Return the record of a planned study.
 
     Args:
@@ -250,6 +252,7 @@ def study_record(options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits],
         known_training=count_known(drawn[0].train),
         known_test=count_known(drawn[0].test),
         skipped=list(source.skipped),
+        leaks=list(leaks),
     )
 
 

@@ -20,7 +20,7 @@ from pipelines.report.sections.scenario import build_scenario_section
 from pipelines.report.sections.verdicts import build_verdict_section
 from pipelines.report.study_files import read_study_files
 from robustkd.study.comparison import Comparison
-from robustkd.study.conclusions import question_and_answer, test_label_caveat
+from robustkd.study.conclusions import question_and_answer, test_set_caveats
 
 REPORT_FILE = "report.html"
 
@@ -37,7 +37,7 @@ def write_study_report(comparison: Comparison, folder: Path) -> Path:
     values = {
         "title": f"{record.dataset}, {record.options.scenario}: robustkd",
         "kicker": f"{record.dataset} · {record.options.scenario} · {format_count(record.seeds, 'seed')}",
-        "caveat": to_sentence(test_label_caveat(record)),
+        "caveats": [to_sentence(caveat) for caveat in test_set_caveats(record)],
         "question": question,
         "answer": typeset(answer),
         "facts": study_facts(comparison),

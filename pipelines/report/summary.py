@@ -29,9 +29,8 @@ OVERFITTING = (  # under label noise
 def summarise_study(comparison: Comparison) -> Page:
     """Return the page of a study: caveats first, the answer last, where it is easily found on a terminal."""
     record = comparison.record
-    caveat = conclusions.test_label_caveat(record)
     seeds = format_count(record.seeds, "seed")
-    parts: list[str | Table] = [caveat] if caveat else []
+    parts: list[str | Table] = [*conclusions.test_set_caveats(record)]
     parts.append(f"{record.dataset}, scenario {record.options.scenario}, {seeds}, last epoch, per cent")
     if not len(comparison.summary):
         return [*parts, "No run is finished yet."]

@@ -147,7 +147,7 @@ def plan_audit(options: AuditOptions, source: Source) -> AuditPlan:
         raise UsageError(
             "--probabilities are of networks trained on the labels as given, so --scenario should be clean"
         )
-    source, rows = split_data(options, source)
+    source, rows, *_ = split_data(options, source)
     splits = manifest.build_splits(scenario, source, rows, options.seed)
     view = concat(splits.train, [splits.train, splits.held_out])
     held_out = np.arange(len(view)) >= len(splits.train)

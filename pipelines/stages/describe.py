@@ -75,7 +75,7 @@ def apply_to_dataset(scenario: Scenario, data: DataOptions, seed: int) -> DrawnS
     Raises:
         robustkd.errors.UsageError: the data set cannot be loaded, or the scenario cannot be applied to it.
     """
-    source, rows = split_data(data, load_source(data))
+    source, rows, *_ = split_data(data, load_source(data))
     views = apply_steps(scenario, View.of(source, rows.train, seed))
     return DrawnScenario(source, rows, views, measure_scenario(list(scenario), views))
 

@@ -12,7 +12,7 @@ from pipelines.tracking.names import with_distinct_names
 from robustkd.errors import UsageError
 from robustkd.study.across import compare_studies
 from robustkd.study.comparison import HEADLINE, Comparison, compare_runs
-from robustkd.study.conclusions import question_and_answer, test_label_caveat, trusts_test_labels
+from robustkd.study.conclusions import question_and_answer, test_set_caveats, trusts_test_labels
 from robustkd.study.results import TEACHER, read_study
 
 CHARTED = (HEADLINE, "accuracy", "worst_recall")  # metrics of each row of a study's table
@@ -51,7 +51,7 @@ def study_headline(comparison: Comparison) -> Headline:
     `balanced_accuracy/METHOD`, `accuracy/METHOD` and `worst_recall/METHOD` are those of the last epoch, the teacher's included.
     """
     question, answer = question_and_answer(comparison)
-    caveat = test_label_caveat(comparison.record)
+    caveat = "; ".join(test_set_caveats(comparison.record))
     table = verdict_table(comparison)
     parts = [f"**{escape_markdown(question)}**", escape_markdown(answer), escape_markdown(caveat)]
     parts += [render_markdown([table.without("p", "pairs")])] if table else []

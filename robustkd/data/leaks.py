@@ -4,6 +4,7 @@ Where a split is drawn, exact copies are in one split, and near copies too on re
 its copies are reported.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,12 +25,14 @@ class CheckedSplit(NamedTuple):
 
     Attributes:
         source: with groups that join near copies, if they were to be kept together.
-        notes: sentences about copies, none if there are none.
+        copies: a sentence about copies that are kept in one split, none if there are none.
+        leaks: sentences about copies across the splits, none if there are none; measured accuracies are too high by them.
     """
 
     source: Source
     rows: SplitRows
-    notes: list[str]
+    copies: list[str]
+    leaks: list[str]
 
 
 def split_and_check(source: Source, *, held_out: float, seed: int, keep_near_copies: bool) -> CheckedSplit:
@@ -41,16 +44,34 @@ def split_and_check(source: Source, *, held_out: float, seed: int, keep_near_cop
     if keep_near_copies:
         source = group_near_copies(source)
     rows = split_source(source, held_out=held_out, seed=seed)
-    drawn = not has_published_test(source)
-    notes = [*_describe_exact_copies(source, rows, drawn)]
-    if drawn and not keep_near_copies and len(source.labels) <= MAX_COMPARED:
-        leaked = int(near_copies_in_test(source, rows, find_near_copies(source)).sum())
-        if leaked >= max(1, MIN_REPORTED_SHARE * len(rows.test)):
-            notes.append(
-                f"{leaked} of {len(rows.test)} test images have a near copy among the others, so accuracies include what was"
-                " memorised: --group-near-copies keeps near copies in one split"
-            )
-    return CheckedSplit(source, rows, notes)
+    drawn, count = not has_published_test(source), len(source.labels)
+    repeated = count - len(np.unique(source.first_copies))
+    copies = [f"{repeated} of {count} images repeat the pixels of another: copies are kept in one split"]
+    leaks = [*_describe_exact_leak(source, rows)]
+    if drawn and not keep_near_copies and count <= MAX_COMPARED:
+        leaks += _describe_near_leak(source, rows)
+    return CheckedSplit(source, rows, copies if drawn and repeated else [], leaks)
+
+
+def _describe_exact_leak(source: Source, rows: SplitRows) -> Iterator[str]:
+    """Describe identical images in the test split and another one, as a published split may have them."""
+    first = source.first_copies
+    leaked = int(np.isin(first[rows.test], first[np.concatenate([rows.train, rows.held_out])]).sum())
+    if leaked:
+        yield (
+            f"{leaked} of {len(rows.test)} test images have the same pixels as a training image: the published split is kept,"
+            " so accuracies include what was memorised"
+        )
+
+
+def _describe_near_leak(source: Source, rows: SplitRows) -> Iterator[str]:
+    """Describe near copies in the test split and another one, unless they are few."""
+    leaked = int(near_copies_in_test(source, rows, find_near_copies(source)).sum())
+    if leaked >= max(1, MIN_REPORTED_SHARE * len(rows.test)):
+        yield (
+            f"{leaked} of {len(rows.test)} test images have a near copy among the others, so accuracies include what was"
+            " memorised: --group-near-copies keeps near copies in one split"
+        )
 
 
 @lru_cache(maxsize=1)
@@ -65,19 +86,3 @@ def near_copies_in_test(source: Source, rows: SplitRows, pairs: DuplicatePairs) 
     left, right = np.concatenate([pairs[:2], pairs[1::-1]], axis=1)  # each pair in both directions
     near: NDArray[np.bool_] = np.isin(tested, left[np.isin(right, seen)])
     return near
-
-
-def _describe_exact_copies(source: Source, rows: SplitRows, drawn: bool) -> list[str]:
-    """Describe identical images, which are in one split if the test rows were drawn."""
-    first, count = source.first_copies, len(source.labels)
-    if drawn:
-        repeated = count - len(np.unique(first))
-        return [f"{repeated} of {count} images repeat the pixels of another: copies are kept in one split"] * (
-            repeated > 0
-        )
-    leaked = int(np.isin(first[rows.test], first[np.concatenate([rows.train, rows.held_out])]).sum())
-    sentence = (
-        f"{leaked} of {len(rows.test)} test images have the same pixels as a training image: the published split is kept, so"
-        " accuracies include what was memorised"
-    )
-    return [sentence] * (leaked > 0)

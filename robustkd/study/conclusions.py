@@ -39,6 +39,11 @@ def test_label_caveat(record: StudyRecord) -> str:
     return f"test labels as given; the clean part is {known} of {rows} rows with a clean label"
 
 
+def test_set_caveats(record: StudyRecord) -> list[str]:
+    """Return what to know about the test set before its figures: doubts about its labels, and copies of training images."""
+    return [caveat for caveat in (test_label_caveat(record), *record.leaks) if caveat]
+
+
 def verdict_rule(comparison: Comparison) -> list[str]:
     """Describe the rule behind the verdicts, sentence by sentence."""
     table = comparison.verdicts

@@ -213,6 +213,7 @@ class StudyRecord(Document):
         truth_known: whether the test labels are known to be clean.
         known_training, known_test: rows with a known true label, and rows.
         skipped: unreadable files that were left out.
+        leaks: sentences about test images that are copies of training images.
     """
 
     methods: list[str]
@@ -228,6 +229,7 @@ class StudyRecord(Document):
     known_training: tuple[int, int]
     known_test: tuple[int, int]
     skipped: list[str] = Field(default_factory=list)
+    leaks: list[str] = Field(default_factory=list)
 
     @property
     def ranked_methods(self) -> list[str]:

@@ -17,20 +17,23 @@ def split(data, together=False):
 
 
 def test_a_data_set_without_copies_has_no_notes():
-    assert split(source(pictures(60))).notes == []
+    checked = split(source(pictures(60)))
+    assert (checked.copies, checked.leaks) == ([], [])
 
 
 def test_exact_copies_are_counted():
     images = np.tile(pictures(40), (3, 1, 1, 1))
-    assert split(source(images)).notes == [
-        "80 of 120 images repeat the pixels of another: copies are kept in one split"
-    ]
+    checked = split(source(images))
+    assert checked.leaks == []
+    assert checked.copies == ["80 of 120 images repeat the pixels of another: copies are kept in one split"]
 
 
 def test_copies_across_a_published_split_are_counted():
     images, parts = pictures(40), np.repeat(["train", "test"], [30, 10])
     images[[30, 31]] = images[[0, 5]]
-    (note,) = split(source(images, parts=parts)).notes
+    checked = split(source(images, parts=parts))
+    assert checked.copies == []
+    (note,) = checked.leaks
     assert note.startswith("2 of 10 test images have the same pixels as a training image: the published split is kept")
 
 
@@ -41,11 +44,11 @@ def test_near_copies_are_counted_and_kept_together_on_request():
     drawn = split(data)
     apart = [row for row in drawn.rows.test.tolist() if (row + 100) % 200 not in drawn.rows.test]
     assert len(apart) > 20
-    (note,) = drawn.notes
+    (note,) = drawn.leaks
     assert note.startswith(f"{len(apart)} of {len(drawn.rows.test)} test images have a near copy among the others")
     assert "--group-near-copies" in note
     grouped = split(data, together=True)
-    assert grouped.notes == []
+    assert grouped.leaks == []
     assert all({*(part % 100).tolist()}.isdisjoint((grouped.rows.test % 100).tolist()) for part in grouped.rows[:2])
 
 

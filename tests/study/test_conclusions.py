@@ -121,3 +121,10 @@ def test_a_teacher_shared_by_all_seeds_limits_the_interval() -> None:
         in conclusions.verdict_rule(shared)[1]
     )
     assert "one teacher" not in conclusions.verdict_rule(comparison.compare_runs(study))[1]
+
+
+def test_copies_of_training_images_are_a_caveat_of_the_test_set() -> None:
+    assert conclusions.test_set_caveats(make_record(["baseline"], 1)) == []
+    leaks = ["2 of 10 test images have the same pixels as a training image"]
+    record = make_record(["baseline"], 1, truth_known=False, known_test=(0, 80), leaks=leaks)
+    assert conclusions.test_set_caveats(record) == ["test labels as given: they are not known to be clean", *leaks]
