@@ -32,7 +32,7 @@ def describe_missing_path(context: str, path: Path) -> str:
 
 
 def to_writable_names(names: Sequence[str]) -> Sequence[str]:
-    """Return file names that can be written as UTF-8: other bytes of a name, as of an old archive, are escaped.
+    r"""Return file names that can be written as UTF-8: other bytes of a name, as of an old archive, are escaped.
 
     >>> to_writable_names(("b\udce9.png", "ü.png"))
     ('b\\udce9.png', 'ü.png')
