@@ -102,7 +102,7 @@ class Audit:
 
     Attributes:
         noise_rate: estimated share of the training labels that are wrong; NaN where none could be assessed.
-        believable: whether it is more than an upper bound (see robustkd.label_audit.reliability).
+        is_believable: whether it is more than an upper bound (see robustkd.label_audit.reliability).
         suspects: a row per suspicious label, training rows before test rows, worst first: rank, part, row, file, given and
             suggested label with their probabilities, quality.
         classes: a row per class: labels given, estimated noise rate, suspicious labels, estimated true size.
@@ -112,7 +112,7 @@ class Audit:
     """
 
     noise_rate: float
-    believable: bool
+    is_believable: bool
     suspects: pd.DataFrame
     classes: pd.DataFrame
     transitions: pd.DataFrame

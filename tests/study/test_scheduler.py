@@ -1,5 +1,6 @@
 """Execution of many runs: in order, in parallel, and past failures."""
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,3 +109,10 @@ def test_every_epoch_is_reported_before_its_run_ends(data: Path) -> None:
         assert error is None
         assert [epoch for name, epoch in reported if name == run.name] == [1, 2, 3, 4, 5]
     assert len(reported) == 4 * 5
+
+
+def test_workers_do_not_see_the_users_script() -> None:
+    script = sys.modules["__main__"]
+    with scheduler.hidden_main_module():
+        assert not hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is script
