@@ -5,10 +5,11 @@ when it is first used, so that neither torch nor pandas is loaded before.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # a type checker takes it as True; the import of typing would take longer than all else here
 if TYPE_CHECKING:
     from pipelines.api import Audit, Study, audit, check_data, compare, describe, load_study, run_study
+    from robustkd import criteria, data, methods, models  # noqa: F401  # packages, which are public too
     from robustkd.custom_loop import DistillationLoss, SupervisedLoss
     from robustkd.errors import ExecutionError, UsageError
     from robustkd.estimator import DistilledClassifier
@@ -43,15 +44,17 @@ _DEFINED_IN = {
 _PACKAGES = ("criteria", "data", "methods", "models")  # available as attributes without an import of their own
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name in _PACKAGES:
-        return import_module(f"robustkd.{name}")
-    if name not in _DEFINED_IN:
-        raise AttributeError(f"module 'robustkd' has no attribute '{name}'")
-    value = getattr(import_module(_DEFINED_IN[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # with it, a type checker would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used."""
+        if name in _PACKAGES:
+            return import_module(f"robustkd.{name}")
+        if name not in _DEFINED_IN:
+            raise AttributeError(f"module 'robustkd' has no attribute '{name}'")
+        value = getattr(import_module(_DEFINED_IN[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -34,8 +34,10 @@ def test_public_names_are_documented_and_defined_under_their_own_name(name: str)
 
 def test_type_checkers_see_the_names_that_are_loaded_lazily() -> None:
     tree = ast.parse((HOME / "robustkd" / "__init__.py").read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom) and node.module != "robustkd"]
+    (packages,) = [node for node in block.body if isinstance(node, ast.ImportFrom) and node.module == "robustkd"]
+    assert tuple(alias.name for alias in packages.names) == robustkd._PACKAGES
     assert {alias.name: node.module for node in imports for alias in node.names} == robustkd._DEFINED_IN
     assert sorted(robustkd._DEFINED_IN) == sorted(robustkd.__all__)
 
