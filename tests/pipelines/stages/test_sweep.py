@@ -132,9 +132,9 @@ def balanced_accuracies(folder: str) -> dict[str, dict[int, float]]:
         run = result["run"]
         row = "teacher" if run["role"] == "teacher" else run["method"]
         values.setdefault(row, {})[run["seed"]] = result["last"]["metrics"]["balanced_accuracy"]
-        if row == "baseline":
+        if row != "teacher":
             early = result["early"]["metrics"]["balanced_accuracy"]
-            values.setdefault("baseline, stopped early", {})[run["seed"]] = early
+            values.setdefault(f"{row}, stopped early", {})[run["seed"]] = early
     return values
 
 
@@ -143,12 +143,13 @@ def test_the_table_holds_the_means_over_the_runs(here: Path) -> None:
     table, methods = pd.read_csv(sweep_folder() / "table.csv"), ("baseline", "hinton", "dml")
     ranks = pd.read_csv(sweep_folder() / "ranks.csv", index_col="method")
     places: dict[str, list[float]] = {name: [] for name in methods}
-    assert len(table) == 4 * 5
+    assert len(table) == 4 * 7
     for study in sweep_record()["studies"]:
         accuracies = balanced_accuracies(study["folder"])
         means = {name: sum(values.values()) / len(values) for name, values in accuracies.items()}
         lines = table[(table["dataset"] == study["dataset"]) & (table["scenario"] == study["scenario"])]
-        assert set(lines["method"]) == set(accuracies) == {"teacher", "baseline, stopped early", *methods}
+        stopped = {f"{name}, stopped early" for name in methods}
+        assert set(lines["method"]) == set(accuracies) == {"teacher", *stopped, *methods}
         for _, line in lines.iterrows():
             name = line["method"]
             assert line["mean"] == pytest.approx(means[name])
@@ -241,7 +242,7 @@ def test_a_failed_study_does_not_stop_the_rest_and_is_named(
     assert [s["state"] for s in sweep_record()["studies"]] == ["finished", "failed", "finished"]
     assert "no luck" in sweep_record()["studies"][1]["failure"]
     lines = pd.read_csv(sweep_folder() / "table.csv").groupby("scenario", sort=False)["method"].apply(list)
-    everything = ["baseline", "baseline, stopped early", "fault"]
+    everything = ["baseline", "baseline, stopped early", "fault", "fault, stopped early"]
     assert lines.to_dict() == {"clean": everything, "fraction0.5": everything[:2], "noise0.2": everything}
     del trained[:]
     run_failing(typed, 1, capsys)
