@@ -75,9 +75,9 @@ def read_collection(X: Any, options: ReadingOptions = ReadingOptions()) -> Image
     if hasattr(X, "iloc"):  # pandas
         return _read_frame(X, options)
     if hasattr(X, "column_names") and hasattr(X, "features"):
-        return _read_table(list(X.column_names), lambda column: X[column], _feature_names(X.features), options)
+        return _read_image_table(list(X.column_names), lambda column: X[column], _feature_names(X.features), options)
     if isinstance(X, Mapping):  # a batch of rows of a Hugging Face Dataset
-        return _read_table([*map(str, X)], lambda column: X[column], {}, options)
+        return _read_image_table([*map(str, X)], lambda column: X[column], {}, options)
     if hasattr(X, "dataset") and hasattr(X, "batch_sampler"):
         raise UsageError(f"X is a {type(X).__name__}: pass its data set, X.dataset; batches are made while training")
     if isinstance(X, np.ndarray):
@@ -101,7 +101,7 @@ def _read_frame(frame: Any, options: ReadingOptions) -> ImageCollection | None:
         return None
     if len(frame.columns) == 1:
         return _read_items(frame.iloc[:, 0].tolist(), (), options)
-    return _read_table([*map(str, frame.columns)], lambda column: frame[column].tolist(), {}, options)
+    return _read_image_table([*map(str, frame.columns)], lambda column: frame[column].tolist(), {}, options)
 
 
 def _read_list(items: Sequence[Any], options: ReadingOptions) -> ImageCollection | None:
@@ -112,7 +112,7 @@ def _read_list(items: Sequence[Any], options: ReadingOptions) -> ImageCollection
     if isinstance(first, Mapping):
         columns = [str(name) for name in first]
         try:
-            return _read_table(columns, lambda column: [item[column] for item in items], {}, options)
+            return _read_image_table(columns, lambda column: [item[column] for item in items], {}, options)
         except (KeyError, TypeError):
             raise UsageError(f"X is a list whose items do not all have the columns {', '.join(columns)}") from None
     if _is_image(first) or _is_labelled(first):
@@ -141,7 +141,7 @@ def _read_dataset(dataset: Any, options: ReadingOptions) -> ImageCollection:
     return _read_items([dataset[row] for row in range(len(dataset))], classes, options)
 
 
-def _read_table(
+def _read_image_table(
     header: list[str],
     column: Callable[[str], Iterable[Any]],
     class_names: Mapping[str, list[str]],

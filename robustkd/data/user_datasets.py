@@ -46,7 +46,7 @@ def load_user_dataset(name: str, *, image_size: int, data_dir: str | None) -> So
         raise
     except Exception as error:  # whatever a user's code raises
         raise UsageError(f"data set '{name}': it failed with {type(error).__name__}: {error}") from error
-    return replace(result, name=name) if isinstance(result, Source) else _to_source(name, result, image_size)
+    return replace(result, name=name) if isinstance(result, Source) else _build_user_source(name, result, image_size)
 
 
 def _ingredients(spec: Spec) -> list[str]:
@@ -63,7 +63,7 @@ def _ingredients(spec: Spec) -> list[str]:
     return names
 
 
-def _to_source(name: str, result: Any, image_size: int) -> Source:
+def _build_user_source(name: str, result: Any, image_size: int) -> Source:
     """Return labelled images as a data set."""
     wanted = "a robustkd.data.view.Source, or a torch or Hugging Face Dataset or a frame with images and labels"
     try:

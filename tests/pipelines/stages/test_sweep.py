@@ -21,7 +21,7 @@ from pipelines.stages import run, sweep
 from robustkd import errors
 from robustkd.data.view import View
 from robustkd.models.net import Network
-from robustkd.study import comparison, scheduler
+from robustkd.study import comparison, conclusions, scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Report, Run, Settings
 from robustkd.study.results import read_study
@@ -174,7 +174,7 @@ def test_the_page_has_a_table_per_data_set_and_its_rules_once(here: Path) -> Non
     )
     assert plain.index("npz:one.npz: balanced accuracy") < plain.index("npz:zwei & mehr, $.npz: balanced accuracy")
     assert plain.count("average rank") == 2
-    assert plain.count("No verdict: the test labels are as given") == 1
+    assert plain.count(conclusions.AS_GIVEN) == 1
     assert plain.count("npz:one.npz: test labels as given") == 1  # they are not known to be clean
     heads = [line for line in markdown.splitlines() if line.startswith("| method |")]
     assert heads == ["| method | noise0.2 | clean | average rank |"] * 2
