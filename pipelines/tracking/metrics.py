@@ -58,8 +58,8 @@ def _class_metrics(prefix: str, net: NetMetrics) -> Metrics:
 
 
 def training_params(training: TrainingInfo | None) -> dict[str, Any]:
-    """Return the parameters in a trained.json: all fields except those that were measured."""
+    """Return the parameters in a trained.json: all fields except those that were measured and the checksums of files."""
     if training is None:
         return {}
-    values = training.model_dump(exclude={*MEASURED, "finished", "format"})
+    values = training.model_dump(exclude={*MEASURED, "finished", "format", "files"})
     return {**values.pop("hyperparameters"), **values}
