@@ -128,7 +128,8 @@ def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
 
 def run_tags(plan: Plan, run: Run) -> dict[str, str]:
     """Return the tags that a run is found by."""
-    return {"role": run.role, "method": run.method.text, "seed": str(run.seed), "study": plan.folder.name}
+    oracle = {"oracle": "true"} if run.method.oracle else {}
+    return {"role": run.role, "method": run.method.text, "seed": str(run.seed), "study": plan.folder.name, **oracle}
 
 
 def run_params(plan: Plan, run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipelines.report.verdict_table import verdict_table
 from pipelines.tracking.names import with_distinct_names
 from robustkd.errors import UsageError
 from robustkd.study.across import compare_studies
-from robustkd.study.comparison import HEADLINE, Comparison, compare_runs
+from robustkd.study.comparison import HEADLINE, ORACLE_VERDICT, Comparison, compare_runs
 from robustkd.study.conclusions import question_and_answer, test_set_caveats, trusts_test_labels
 from robustkd.study.results import TEACHER, read_study
 
@@ -58,7 +58,7 @@ def study_headline(comparison: Comparison) -> Headline:
     shown = comparison.summary.loc[comparison.summary.index.isin([TEACHER, *comparison.record.methods])]
     means = {name: shown[f"{name}_mean"] for name in CHARTED if f"{name}_mean" in shown}
     metrics = {f"{name}/{row}": value for name in means for row, value in _finite_items(means[name])}
-    return _with_gains(comparison.verdicts["difference"], metrics, "\n\n".join(part for part in parts if part))
+    return _with_gains(_gains(comparison), metrics, "\n\n".join(part for part in parts if part))
 
 
 def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str]) -> Headline:
@@ -79,10 +79,16 @@ def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str
     metrics: dict[str, float] = {"studies": len(comparisons), "failures": len(failures)}
     gains = pd.Series(dtype=float)
     if comparisons:
-        gains = pd.concat([each.verdicts["difference"].astype(float) for each in comparisons]).groupby(level=0).mean()
+        gains = pd.concat([_gains(each) for each in comparisons]).groupby(level=0).mean()
         ranks = compare_studies(comparisons, HEADLINE).ranks["rank"]
         metrics |= {f"rank/{method}": rank for method, rank in _finite_items(ranks)}
     return _with_gains(gains, metrics, "\n".join(lines))
+
+
+def _gains(comparison: Comparison) -> "pd.Series[float]":
+    """Return the difference of each method that is compared, which oracles are not."""
+    verdicts = comparison.verdicts
+    return verdicts.loc[verdicts["verdict"] != ORACLE_VERDICT, "difference"].astype(float)
 
 
 def _with_gains(gains: "pd.Series[float]", metrics: dict[str, float], text: str) -> Headline:

@@ -75,3 +75,13 @@ def test_a_sweep_has_means_over_its_studies_and_an_answer_for_each() -> None:
     ]
     assert lines[2].endswith("incomplete: no such scenario")
     assert headline.sweep_headline([], {}).metrics == {"studies": 0, "failures": 0}
+
+
+def test_an_oracle_is_no_best_method() -> None:
+    comparison = compared_study(("baseline", "hinton", "at"), seed_count=3)
+    verdicts = comparison.verdicts.copy()
+    verdicts.loc["hinton", "verdict"] = "oracle"
+    shown = headline.study_headline(comparison._replace(verdicts=verdicts))
+    assert shown.best == "at"
+    assert {name for name in shown.metrics if name.startswith("gain/")} == {"gain/at"}
+    assert "balanced_accuracy/hinton" in shown.metrics
