@@ -13,7 +13,7 @@ def test_of_a_metric_that_is_better_lower_the_lowest_is_best() -> None:
     comparisons = [comparison.compare_runs(study_with_known_labels())]
     assert find_ranked_metric(comparisons, "worst-recall") == "worst_recall"
     assert find_ranked_metric(comparisons, "nll") == "nll"
-    table, ranks = compare_studies(comparisons, "nll")
+    table, ranks, _ = compare_studies(comparisons, "nll")
     best = table.set_index("method")["best"]
     assert best[best].index.tolist() == ["hinton"], "0.540 is the least of those that a run ships"
     assert ranks.loc["hinton", "rank"] == 1

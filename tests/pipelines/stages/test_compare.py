@@ -107,17 +107,17 @@ def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.Cap
     assert not (first / "comparison").exists(), "several are shown and left as they are"
     cli.main(["compare", str(first), str(second), "--each", "--figure", "worst_recall"])
     out = capsys.readouterr().out
-    assert out.count("what the seeds show") == 2
+    assert out.count("what the seeds show") == 2 + out.count("in points, continued")
     assert "worst class, mean ± standard deviation" in out
 
 
 def test_a_notebook_gets_one_frame(tmp_path: Path) -> None:
     write_studies(tmp_path)
     comparisons = compare.load_comparisons(tmp_path)
-    assert len(compare_studies(comparisons).table) == 2 * (1 + 5 + 1)
+    assert len(compare_studies(comparisons).table) == 2 * (1 + 5 + 2), "teacher, methods, and two stopped early"
     table = compare.concat_tables(comparisons, "classes")
     assert table.columns[0] == "study"
-    assert len(table) == 2 * 3 * 3
+    assert len(table) == 2 * 3 * 4
     assert set(compare.concat_tables(comparisons, "summary")["study"]) == {"clean", "noise0.4"}
     assert compare.concat_tables(comparisons, "per_class_clean").empty
 
@@ -204,7 +204,7 @@ def test_a_damaged_file_is_named_in_one_sentence(
     if "." in content:  # all of it except this key
         document = json.loads(path.read_text())
         outer, inner = content.split(".")
-        del document[outer][inner]
+        del document[outer][inner], document["checksum"]
         content = json.dumps(document)
     path.write_text(content)
     error = error_message(["compare", str(tmp_path)], capsys)
@@ -236,7 +236,11 @@ def test_damage_deep_in_a_result_or_in_a_history_is_named_too(
     assert f"{epochs}: this file cannot be read (EmptyDataError" in error_message(["compare", str(study)], capsys)
     epochs.unlink()
     path = study / "runs" / "baseline-seed0" / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "early": {"metrics": {"accuracy": 0.5}}}))
+    document = {**json.loads(path.read_text()), "early": {"metrics": {"accuracy": 0.5}}}
+    path.write_text(json.dumps(document))
+    assert f"{path}: this file is damaged: its content does not" in error_message(["compare", str(study)], capsys)
+    del document["checksum"]
+    path.write_text(json.dumps(document))
     error = error_message(["compare", str(study)], capsys)
     assert f"{path}: this file is damaged: 'early.rows' is missing or wrong in it" in error
 
