@@ -150,19 +150,24 @@ def draft_study(options: StudyOptions) -> Draft:
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 
+def earlier_record(plan: Plan) -> StudyRecord | None:
+    """Return the record of a study that was begun, None for a new one."""
+    file = plan.folder / "study.json"
+    with suppress(UsageError):  # a damaged record is written again
+        return read_document(file, StudyRecord) if file.exists() else None
+    return None
+
+
 def with_cost_ratio(plan: Plan, view: View) -> Plan:
     """Measure what distillation costs relative to plain training, if a method is trained at that cost.
 
-    A study that was begun keeps its ratio, so that all its runs are trained alike. What a given teacher cost is not known.
+    A study that was begun keeps its ratio, also while no method asks for it, so that all its runs are trained alike. What a
+    given teacher cost is not known.
     """
-    options = plan.options
-    if plan.teacher is not None or not any(needs_cost_ratio(spec) for spec in options.method_specs()):
-        return plan
-    record, ratio = plan.folder / "study.json", None
-    if record.exists() and not options.fresh:
-        with suppress(UsageError):  # a damaged record is written again
-            ratio = read_document(record, StudyRecord).resolved.cost_ratio
-    if ratio is None:
+    options, earlier = plan.options, earlier_record(plan)
+    ratio = earlier.resolved.cost_ratio if earlier and not options.fresh else None
+    needed = plan.teacher is None and any(needs_cost_ratio(spec) for spec in options.method_specs())
+    if ratio is None and needed:
         prepare_process(plan)
         ratio = measure_cost_ratio(view, plan.settings, options)
         console.print(f"teacher and student take {ratio:g} times as long as plain training", markup=False)
@@ -225,11 +230,13 @@ def study_record(
     Args:
         options: as given; the plan's own name the methods that a set or file stands for.
     """
-    specs, first = plan.options.method_specs(), next(iter(drawn.values()))
+    specs, first, earlier = plan.options.method_specs(), next(iter(drawn.values())), earlier_record(plan)
+    oracles = [spec.text for spec in specs if spec.oracle]
     return StudyRecord(
         methods=[spec.text for spec in specs],
         criteria={spec.text: spec.criterion_text for spec in specs},
-        oracles=[spec.text for spec in specs if spec.oracle],
+        # Also those that it was asked for before, whose runs are still there: they are not compared.
+        oracles=[*dict.fromkeys([*oracles, *(earlier.oracles if earlier else ())])],
         seeds=options.seeds,
         options=StudyOptions(**{field.name: getattr(options, field.name) for field in fields(StudyOptions)}),
         resolved=ResolvedSettings(

@@ -20,15 +20,22 @@ ITERATIONS = 100  # of expectation maximisation: a fixed number, so that the hos
 def small_loss_probability(losses: Tensor) -> Tensor:
     """Return the probability of each loss to belong to the smaller of two normal distributions fitted to all: (N,) -> (N,).
 
-    Losses that are all equal, and those that are not finite, have probability 1: there is no reason to doubt these rows.
+    Losses that are all equal have probability 1: there is no reason to doubt these rows. Those that are not finite have it too,
+    and are not part of the fit.
 
     >>> small_loss_probability(torch.tensor([0.1, 0.2, 0.1, 5.0, 5.1])).round().tolist()
     [1.0, 1.0, 1.0, 0.0, 0.0]
     """
-    known = losses.isfinite()
-    x = losses.double().where(known, losses[known].mean() if known.any() else 0.0)
-    spread = x.max() - x.min()
-    x = (x - x.min()) / spread.clamp(min=1e-12)
+    known, probabilities = losses.isfinite(), torch.ones_like(losses, dtype=torch.float32)
+    if known.any():
+        probabilities[known] = _fit_mixture(losses[known].double())
+    return probabilities
+
+
+def _fit_mixture(losses: Tensor) -> Tensor:
+    """Return the probability of each loss to belong to the smaller component: (N,) finite -> (N,) float32."""
+    spread = losses.max() - losses.min()
+    x = (losses - losses.min()) / spread.clamp(min=1e-12)
     mean = torch.quantile(x, x.new_tensor([0.25, 0.75])) if len(x) <= 2**24 else x.new_tensor([0.0, 1.0])
     weight, variance = x.new_full((2,), 0.5), x.var(correction=0).clamp(min=MIN_VARIANCE).expand(2)
     posterior = x.new_ones(len(x), 2)
@@ -41,7 +48,7 @@ def small_loss_probability(losses: Tensor) -> Tensor:
     small = posterior.gather(1, mean.argmin().expand(len(x), 1))[:, 0]
     # A normal distribution with a large variance also claims losses far below the mean of the small ones.
     small = small.where(x > mean.min(), 1.0)
-    return small.where(known & (spread > 0), 1.0).float()
+    return small.where(spread > 0, 1.0).float()
 
 
 def share_to_keep(rate: float, clock: Clock, warmup: float, ramp: float) -> float:
@@ -90,7 +97,9 @@ class SmallLossSelection(nn.Module):
     def begin_epoch(self, clock: Clock) -> None:
         """Set the share of samples to keep in the epoch that begins."""
         if self.estimated and clock.epoch == max(1, math.ceil(self.warmup * clock.epochs)):
-            self.estimate.copy_(1 - small_loss_probability(self.losses).mean())
+            seen = self.losses.isfinite()  # not all rows are, where sampling is not natural
+            if seen.any():
+                self.estimate.copy_(1 - small_loss_probability(self.losses)[seen].mean())
         self.share = share_to_keep(float(self.estimate), clock, self.warmup, self.ramp)
 
     def record(self, index: Tensor, losses: Tensor) -> None:

@@ -71,12 +71,12 @@ LAW = {
     "robustkd.study.results": "errors atomic hashing evaluation.results evaluation.net_metrics study.options",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": "errors types method_spec training.recipe study.options study.results",
-    "robustkd.study.evaluate": (
-        "hashing models data training.inference evaluation study.plan study.results study.versions"
-    ),
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
         "errors seeds types criteria models data method training.build study.plan study.results study.training_rows"
+    ),
+    "robustkd.study.evaluate": (
+        "hashing models data training.inference evaluation study.construct study.plan study.results study.versions"
     ),
     "robustkd.study.monitor": (
         "seeds models data training.engine training.inference study.plan study.results study.evaluate"

@@ -83,3 +83,22 @@ def test_a_given_rate_is_used() -> None:
     selection = SmallLossSelection(4, 0.25, 0.0, 0.0)
     selection.begin_epoch(Clock(0, 10))
     assert selection.share == 0.75
+
+
+def test_rows_without_a_loss_do_not_lower_the_estimated_rate() -> None:
+    # With class-balanced sampling, some rows are not drawn before the rate is estimated.
+    losses = two_groups(400)
+    estimates = []
+    for unseen in (0, 3000):
+        selection = SmallLossSelection(len(losses) + unseen, None, 0.1, 0.1)
+        selection.record(torch.arange(len(losses)), losses)
+        selection.begin_epoch(Clock(1, 10))
+        estimates.append(float(selection.estimate))
+    assert estimates[0] == estimates[1] == pytest.approx(0.4, abs=0.02)
+    assert small_loss_probability(torch.cat([losses, torch.tensor([math.nan, math.inf])]))[-2:].tolist() == [1, 1]
+
+
+def test_a_rate_is_not_estimated_from_nothing() -> None:
+    selection = SmallLossSelection(4, None, 0.2, 0.1)
+    selection.begin_epoch(Clock(1, 2))
+    assert (float(selection.estimate), selection.share) == (0, 1)

@@ -1,6 +1,6 @@
 """Tables per class: recalls and differences of several methods side by side, and every number of a few of them."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -57,7 +57,7 @@ def class_difference_tables(comparison: Comparison) -> list[str | Table]:
 
 
 def class_difference_table(
-    title: str, differences: pd.DataFrame, tests: pd.DataFrame, intervals: bool, oracles: Container[str] = ()
+    title: str, differences: pd.DataFrame, tests: pd.DataFrame, intervals: bool, oracles: Collection[str] = ()
 ) -> Table:
     """Build a table with a row per class: recalls, and differences with their intervals or marks.
 

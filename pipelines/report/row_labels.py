@@ -1,7 +1,7 @@
 """Names of rows in tables: methods as typed, the teacher by what it is."""
 
 import re
-from collections.abc import Container
+from collections.abc import Iterable
 from pathlib import PureWindowsPath
 
 from pipelines.references import is_reference
@@ -14,13 +14,17 @@ def label_row(name: object, record: StudyRecord) -> str:
     return describe_teacher(record.options) if name == TEACHER else mark_oracle(str(name), record.oracles)
 
 
-def mark_oracle(name: str, oracles: Container[str]) -> str:
+def mark_oracle(name: str, oracles: Iterable[str]) -> str:
     """Mark the rows and columns of methods that use knowledge that a user would not have.
 
     >>> mark_oracle("oracle_clean, stopped early", ["oracle_clean"]), mark_oracle("hinton", ["oracle_clean"])
     ('oracle_clean, stopped early (oracle)', 'hinton')
     """
-    is_oracle = name == CLEAN_TEACHER or re.split(r", | - ", name)[0].removesuffix(" recall") in oracles
+    # Not split at commas, which also separate a method's hyperparameters.
+    is_oracle = any(
+        name == oracle or name.startswith((f"{oracle}, ", f"{oracle} - ", f"{oracle} recall"))
+        for oracle in (CLEAN_TEACHER, *oracles)
+    )
     return f"{name} (oracle)" if is_oracle else name
 
 

@@ -21,6 +21,7 @@ from robustkd.evaluation.metric_table import METRICS
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, TemperatureScaling
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
+from robustkd.study.construct import training_rows
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER, Cost, RunResult, TrainingInfo, pack_classes
 from robustkd.study.versions import EVALUATION_VERSION
@@ -148,10 +149,12 @@ def adjusted_logits(logits: NDArray[np.float32], spec: Run, settings: Settings, 
 
     Returns:
         Nothing where classes have similar sizes, or where method, criterion or sampling have removed the class prior already.
+        The prior is that of the labels that the method is trained with.
     """
     parts = (spec.method.method, spec.method.criterion)
     removed = settings.sampling != "natural" or any(getattr(part.load(), "removes_prior", False) for part in parts)
-    return {} if removed or not are_uneven(train.counts) else {LOGIT_ADJUSTED: adjust_logits(logits, train.counts)}
+    counts = training_rows(train, spec).counts
+    return {} if removed or not are_uneven(counts) else {LOGIT_ADJUSTED: adjust_logits(logits, counts)}
 
 
 def _evaluate_on_test(net: Network, data: Splits, test: Loader, groups: ClassGroups) -> _TestMetrics:

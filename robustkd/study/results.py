@@ -203,7 +203,8 @@ class StudyRecord(Document):
     Attributes:
         methods: as typed, in order.
         criteria: of each method, as typed.
-        oracles: methods that use knowledge that a user would not have: they are marked in tables and not ranked.
+        oracles: methods that use knowledge that a user would not have: they are marked in tables and not ranked. Includes those
+            that the study was asked for before.
         seeds: how many.
         options: as given or by default.
         resolved: what they resulted in.

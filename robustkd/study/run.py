@@ -224,6 +224,7 @@ def model_card(
         "role": spec.role,
         "method": spec.method.text,
         "criterion": spec.method.criterion_text,
+        "oracle": spec.method.oracle,
         "seed": spec.seed,
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         **origin,

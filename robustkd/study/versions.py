@@ -18,7 +18,7 @@ from robustkd.hashing import file_digest
 from robustkd.method_spec import MethodSpec
 
 RESULTS_VERSION = 1
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 
 
 def method_version(spec: MethodSpec) -> str:

@@ -91,6 +91,16 @@ def test_a_continued_study_keeps_its_cost_ratio(data: Path, monkeypatch: pytest.
     assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25
     afresh = parse_options(arguments)
     assert planning.draft_study(replace(afresh, fresh=True)).plan.settings.cost_ratio == 7.0
+    cli.main(study_arguments("prepare", data, methods="baseline"))
+    assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25, "nothing asked for it meanwhile"
+
+
+def test_a_study_remembers_the_oracles_that_it_was_asked_for(data: Path) -> None:
+    oracle = "co_teaching(rate=0.4, warmup=0)"
+    cli.main(study_arguments("prepare", data, methods=f"baseline,{oracle}"))
+    cli.main(study_arguments("prepare", data, methods="baseline,longer(ratio=1)"))
+    record = read_document(find_study() / "study.json", StudyRecord)
+    assert (record.methods, record.oracles) == (["baseline", "longer(ratio=1)"], [oracle])
 
 
 def test_methods_may_be_listed_in_a_file(data: Path) -> None:

@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss, recall_score, roc_auc_score
 from torch import nn
 
 from robustkd.data.loader import Loader
+from robustkd.data.view import View
 from robustkd.evaluation.calibration import fit_temperature
 from robustkd.evaluation.results import TemperatureScaling
 from robustkd.method_spec import MethodSpec
@@ -21,7 +22,7 @@ from robustkd.study.plan import Plan, Run
 from robustkd.study.results import agreements
 from robustkd.study.run_folder import is_finished, load_views
 from robustkd.training import checkpoint
-from tests.helpers import make_network
+from tests.helpers import make_network, make_settings, make_source
 from tests.study.toy_study import (
     CLASSES,
     HINTON,
@@ -300,3 +301,18 @@ def test_attacks_and_corruptions_are_measured_where_they_are_asked_for(
     Path("mine.py").unlink()
     sys.modules.pop(next(name for name in sys.modules if name.startswith("robustkd_user_")))
     assert figures(plan)["mine.py:attack 8/255"] == 0.4, "its figures outlive it"
+
+
+def test_logits_are_adjusted_by_the_labels_that_the_method_is_trained_with() -> None:
+    # Three classes of 20 images, of which 15 of the last are labelled as the first.
+    source = make_source(20)
+    labels = np.where((source.labels == 2) & (np.arange(60) < 45), 0, source.labels)
+    view = View.of(source).relabel(labels)
+    settings, z = make_settings(), np.zeros((1, 3), np.float32)
+    priors = {"baseline": [35, 20, 5], "oracle_subset": [20, 20, 5]}
+    for method, counts in priors.items():
+        run = Run("student", MethodSpec.parse(method), 0)
+        adjusted = evaluate.adjusted_logits(z, run, settings, view)[evaluate.LOGIT_ADJUSTED]
+        assert adjusted[0].tolist() == pytest.approx((-np.log(np.array(counts) / sum(counts))).tolist())
+    oracle = Run("student", MethodSpec.parse("oracle_clean"), 0)
+    assert evaluate.adjusted_logits(z, oracle, settings, view) == {}, "the true labels are even"

@@ -109,6 +109,9 @@ def test_a_model_card_rebuilds_the_network(data: Path, run_spec: Run, network: s
     trained = TrainedRun(net, "linear", make_training(), pd.DataFrame())
     card = model_card(trained, run_spec, plan.settings, (1, 8, 8), CLASSES, dataset="toy")
     assert (card["model"], card["role"], card["criterion"], card["dataset"]) == (network, run_spec.role, "ce", "toy")
+    assert card["oracle"] is False
+    oracle = replace(run_spec, method=MethodSpec.parse("co_teaching(rate=0.4)"))
+    assert model_card(trained, oracle, plan.settings, (1, 8, 8), CLASSES)["oracle"] is True
     assert card["parameters"] == sum(parameter.numel() for parameter in net.parameters())
     rebuilt = build_network(
         MODELS.parse(card["model"]),

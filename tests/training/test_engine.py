@@ -163,6 +163,7 @@ def test_seconds_per_step_is_the_median_without_the_first_step(monkeypatch: pyte
     monkeypatch.setattr("robustkd.training.engine.time.perf_counter", lambda: next(times))
     assert seconds_per_step(method, method.phases()[0], make_loader(small_view(), 3), Recipe(lr=0.1), 3) == 2
     assert len(method.clocks) == 4
+    assert {*method.clocks} == {("train", 1, 2)}, "past a warm-up"
 
 
 # The meter

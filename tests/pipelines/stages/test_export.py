@@ -148,6 +148,9 @@ def test_the_readme_states_caveats_and_accepts_any_class_name(exported, tmp_path
     assert "No measurements of this net were found next to it." in model_card.render_model_card(
         {**exported.about, **unmeasured}
     )
+    assert (exported.about["oracle"], "| oracle |" in text) == (False, False)
+    oracle = {**exported.about, **model_card.describe_model({**card, "oracle": True}, None, None)}
+    assert "| oracle | uses knowledge that a user would not have" in model_card.render_model_card(oracle)
     deep = {**exported.about, **model_card.describe_model({**card, "value_range": (0, 4096)}, None, None)}
     assert "scaled from 0 to 4096: `floor((value - low) * 256 / (high - low))`" in model_card.render_model_card(deep)
     about = {**exported.about, **model_card.describe_model({**card, "seed": 3}, with_seed(result, 3), None)}
