@@ -92,7 +92,9 @@ def test_a_continued_study_keeps_its_cost_ratio(data: Path, monkeypatch: pytest.
     afresh = parse_options(arguments)
     assert planning.draft_study(replace(afresh, fresh=True)).plan.settings.cost_ratio == 7.0
     cli.main(study_arguments("prepare", data, methods="baseline"))
-    assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25, "nothing asked for it meanwhile"
+    assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25, (
+        "nothing asked for it meanwhile"
+    )
 
 
 def test_a_study_remembers_the_oracles_that_it_was_asked_for(data: Path) -> None:
