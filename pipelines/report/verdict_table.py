@@ -28,7 +28,8 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
     optional = {
         "bootstrap": verdicts["boot_low"].notna().any(),  # computed from 10 seeds
         # Like with like; the last epoch against the reference stopped early only where nothing else is known.
-        "difference_stopped": verdicts["difference_stopped"].notna().any() and verdicts["difference_early"].isna().all(),
+        "difference_stopped": verdicts["difference_stopped"].notna().any()
+        and verdicts["difference_early"].isna().all(),
         "difference_early": verdicts["difference_early"].notna().any(),
         "difference_plain": verdicts["difference_plain"].notna().any(),
     }

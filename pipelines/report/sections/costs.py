@@ -9,6 +9,7 @@ from pipelines.report.charts.style import BETTER_COLOUR, INK
 from pipelines.report.cost_table import cost_table
 from pipelines.report.examples import Examples
 from pipelines.report.formatting import format_value
+from pipelines.report.row_labels import mark_oracle
 from pipelines.report.section import Picture, Section
 from robustkd.study.comparison import Comparison
 from robustkd.study.results import TEACHER_ROWS
@@ -36,7 +37,8 @@ def _accuracy_by_seconds(comparison: Comparison) -> pd.DataFrame:
     seconds = costs["seconds"] + costs["teacher_seconds"].fillna(0)
     accuracy = comparison.summary["accuracy_mean"].reindex(costs.index)
     table = pd.DataFrame({"seconds": seconds, "accuracy": accuracy}).dropna()
-    return table[(table["seconds"] > 0) & ~table.index.isin(TEACHER_ROWS)]
+    shown = table[(table["seconds"] > 0) & ~table.index.isin(TEACHER_ROWS)]
+    return shown.rename(index=lambda name: mark_oracle(str(name), comparison.record.oracles))
 
 
 def _picture_costs(times: pd.DataFrame, examples: Examples) -> Picture:

@@ -29,6 +29,14 @@ def test_the_time_of_a_method_includes_its_teacher() -> None:
     assert [column.key for column in table.columns][:3] == ["method", "seconds", "teacher_seconds"]
 
 
+def test_oracles_are_marked_in_the_picture_too() -> None:
+    comparison = compare_changed(with_fixed_costs)
+    record = comparison.record.model_copy(update={"oracles": ["hinton"]})
+    section = build_cost_section(comparison._replace(record=record), PAIR)
+    assert section is not None
+    assert section.pictures[0].alt.endswith("most accurate hinton (oracle), 30 s, 75.0 %.")
+
+
 def test_without_times_there_is_a_table_alone() -> None:
     def change(result: RunResult) -> RunResult:
         cost = make_cost(seconds=None, teacher_seconds=None, images_per_second=None)
