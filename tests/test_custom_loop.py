@@ -50,7 +50,7 @@ def make_loss(text: str, network: Callable[[int], nn.Module], **options: Any) ->
     teacher = network(9) if "teacher" in wanted else None
     if "students" not in wanted:
         return DistillationLoss(text, network(0), teacher, **options)
-    count = 3 if text == "one" else 2
+    count = {"one": 3, "prune": 6}.get(text, 2)  # prune trains one for each of five folds
     return DistillationLoss(text, [network(seed) for seed in range(count)], teacher, **options)
 
 

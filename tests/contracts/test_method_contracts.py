@@ -587,7 +587,7 @@ def test_every_contract_rejects_its_violation(contract):
 
 def test_batches_and_dataset_info_contain_no_true_labels():
     assert [field.name for field in fields(Batch)] == ["images", "labels", "index", "clock", "views", "mixed"]
-    assert [field.name for field in fields(DatasetInfo)] == ["samples", "counts", "shape"]
+    assert [field.name for field in fields(DatasetInfo)] == ["samples", "counts", "shape", "names"]
 
 
 @pytest.mark.parametrize("word", METHODS)

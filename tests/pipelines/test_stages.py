@@ -45,7 +45,7 @@ def test_a_study_ends_in_a_table_and_in_files(data: Path, capsys: pytest.Capture
         assert word in said
     assert "test labels as given" in said, "nobody has declared the labels of this file clean"
     summary = pd.read_csv(find_study() / "comparison" / "summary.csv", index_col="method")
-    assert summary["seeds"].tolist() == [2, 2, 2, 2, 2]
+    assert summary["seeds"].tolist() == [2] * 7, "the teacher, and three methods with a row stopped early each"
     runs = sorted(path.name for path in (find_study() / "runs").iterdir())
     assert runs == sorted(f"{name}-seed{seed}" for name in ("teacher", "baseline", "hinton", "dml") for seed in (0, 1))
     for name in ("model.pt", "early.pt", "epochs.csv", "result.json", "per_class.csv", "confusion.csv"):
@@ -128,7 +128,7 @@ SMOOTHED = {
     "none": ("baseline+balanced", "teacher (resnet8, balanced)", {}),
     "labels": ("smooth+balanced", "teacher (resnet8, balanced, smooth labels)", {"labels": 0.1, "consistency": 0.0}),
     "consistency": (
-        "smooth(labels=0, consistency=1)+balanced",
+        "smooth(consistency=1, labels=0)+balanced",
         "teacher (resnet8, balanced, smooth consistency)",
         {"labels": 0.0, "consistency": 1.0},
     ),
@@ -163,7 +163,7 @@ def test_a_teacher_that_is_given_cannot_be_smoothed(data: Path, capsys: pytest.C
     said = capsys.readouterr().err
     assert f"--smooth-teacher labels: the teacher {given} is already trained, so it cannot be smoothed" in said
     assert said.count("\n") == 1
-    assert not list(Path("second").iterdir())
+    assert not Path("second").exists()
 
 
 def test_one_failure_does_not_take_the_others_down(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,8 +295,9 @@ def test_a_study_needs_no_mlflow(data: Path) -> None:
 
 
 def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Path) -> None:
-    cli.main(study_arguments("run", data, methods=",".join(f"{word}+balanced" for word in METHODS), student="wrn_10_1"))
-    for word in METHODS:
+    words = [word for word in METHODS if not MethodSpec.parse(word).oracle]  # which need true labels
+    cli.main(study_arguments("run", data, methods=",".join(f"{word}+balanced" for word in words), student="wrn_10_1"))
+    for word in words:
         result = result_of(f"{word}+balanced-seed0")
         assert result.run.criterion == "balanced"
         assert np.isfinite(result.last.metrics["accuracy"])

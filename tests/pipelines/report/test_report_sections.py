@@ -15,6 +15,6 @@ def test_mlflow_and_files_give_the_same_tables(tmp_path: Path) -> None:
     record = read_study(folder)
     with_files, without_files = comparison.compare_runs(record), comparison.compare_runs(record._replace(folder=None))
     assert build_metric_section(with_files) == build_metric_section(without_files)
-    assert build_verdict_section(without_files, False).tables == build_verdict_section(with_files, False).tables  # type: ignore[union-attr]
+    assert build_verdict_section(without_files).tables == build_verdict_section(with_files).tables  # type: ignore[union-attr]
     assert read_study_files(without_files).counts is None
     assert read_study_files(with_files).counts is not None
