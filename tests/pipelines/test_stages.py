@@ -296,10 +296,10 @@ def test_a_study_needs_no_mlflow(data: Path) -> None:
 
 def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Path) -> None:
     words = [word for word in METHODS if not MethodSpec.parse(word).oracle]  # which need true labels
-    cli.main(study_arguments("run", data, methods=",".join(f"{word}+balanced" for word in words), student="wrn_10_1"))
+    cli.main(study_arguments("run", data, methods=",".join(f"{word}+sce" for word in words), student="wrn_10_1"))
     for word in words:
-        result = result_of(f"{word}+balanced-seed0")
-        assert result.run.criterion == "balanced"
+        result = result_of(f"{word}+sce-seed0")
+        assert result.run.criterion == "sce"
         assert np.isfinite(result.last.metrics["accuracy"])
 
 
