@@ -24,7 +24,7 @@ from robustkd.models.net import Network
 from robustkd.training import checkpoint, hardware
 
 BATCH = 512
-MAX_NAMES = 5  # of labels that the network does not know
+MAX_NAMES = 5  # of classes and unknown labels that are printed
 
 
 def main(model: str, options: PredictOptions) -> None:
@@ -67,15 +67,19 @@ def main(model: str, options: PredictOptions) -> None:
     print_evaluation(out, data, predicted, classes)
 
 
+def _list_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+
+
 def print_evaluation(out: Console, data: LabelledImages, predicted: Sequence[str], classes: Sequence[str]) -> None:
     """Print the accuracy on the images whose label is a class of the network: overall, of each part, and of each class."""
     unknown = Counter(label for label in data.labels if label is not None and label not in classes)
     rows = [row for row, label in enumerate(data.labels) if label in classes]
     if unknown:
-        names = ", ".join(list(unknown)[:MAX_NAMES]) + (", ..." if len(unknown) > MAX_NAMES else "")
+        names = _list_names(list(unknown))
         out.print(
-            f"the labels of {sum(unknown.values()):,} of {len(data.labels):,} images are not classes of the network"
-            f" ({names}): these are not evaluated",
+            f"the labels of {sum(unknown.values()):,} of {len(data.labels):,} images ({names}) are not classes of the network"
+            f" ({_list_names(classes)}): these are not evaluated",
             markup=False,
             highlight=False,
         )

@@ -123,7 +123,7 @@ def test_a_table_may_lack_labels(labelled: Path, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     table = pd.read_csv(io.StringIO(out))
     assert table["file"].tolist() == [f"{number}.png" for number in range(60)]
-    assert "the labels of 1 of 60 images are not classes of the network (wolf)" in err
+    assert "the labels of 1 of 60 images (wolf) are not classes of the network (" in err
     assert "images without a label, which are not evaluated: 1" in err
     assert "of 58 images" in err
     for images in (f"csv:{labelled / 'u.csv'}", f"npz:{labelled / 'b.npz'}"):
