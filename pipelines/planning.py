@@ -128,9 +128,9 @@ def draft_study(options: StudyOptions) -> Draft:
     source = load_source(options)
     source, rows, _, leaks = split_data(options, source)
     print_class_orders(options, teacher, source)
-    drawn = draw_scenario(options, scenario, source, rows)
-    for advice in list_advice(scenario, View.of(source, rows.train)):
+    for advice in list_advice(scenario, View.of(source, rows.train)):  # before a class without samples is refused
         console.print(advice, markup=False, highlight=False)
+    drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()
     jobs = options.jobs or (min(cores, len(runs)) if device == "cpu" else 1)

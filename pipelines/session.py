@@ -173,7 +173,7 @@ class ProgressMonitor:
     def display(self) -> Iterator[None]:
         """Show progress for the duration of the context."""
         if self.total and not console.is_terminal:
-            console.print(f"{self.total} runs to do")
+            console.print(f"{self.total} {'run' if self.total == 1 else 'runs'} to do")
         with self.progress:
             yield
 

@@ -46,7 +46,7 @@ def test_a_run_of_an_older_version_of_its_method_is_trained_again_alone(
     monkeypatch.setattr(Hinton, "version", 2, raising=False)
     capsys.readouterr()
     cli.main(words)
-    assert "1 runs to do" in capsys.readouterr().out
+    assert "1 run to do" in capsys.readouterr().out
     infos = {path.parent.name: read_document(path, TrainingInfo) for path in folder.glob("runs/*/trained.json")}
     assert {name for name, info in infos.items() if info.version == "1.2.1"} == {"hinton-seed0"}
     assert {path.parent.name: path.read_bytes() for path in folder.glob("runs/*/model.pt")} == before, "same weights"
