@@ -135,8 +135,9 @@ def _convert(reader: ArrayReader) -> ConvertedPixels:
 
 
 def _detect_format(reader: ArrayReader) -> PixelFormat:
+    arrays = reader.image_arrays()
     try:
-        return detect_format(reader.image_arrays())
+        return detect_format(arrays)
     except UsageError as error:
         raise reader.error(str(error)) from None
 

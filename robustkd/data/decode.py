@@ -96,12 +96,14 @@ def decode_files(
         contents: file contents by name; files named here are not read from disk.
         value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
     """
-    failures = _decode_rows(root, files, range(len(files)), out, contents or {}, value_range)
+    failures = _decode_rows(root, files, range(len(files)), out, contents or {}, None)
     deep = {row: error.extent for row, error in failures.items() if isinstance(error, UnknownRangeError)}
-    if deep:  # these are decoded again, now that the values of all of them are known
+    if not deep:
+        value_range = None
+    else:  # these are decoded again, now that the values of all of them are known
         integers = any(extent.integers for extent in deep.values())
-        rows = [row for row, extent in deep.items() if extent.integers == integers]
-        value_range = fit_range(deep[row] for row in rows)
+        rows = [row for row, extent in deep.items() if value_range is not None or extent.integers == integers]
+        value_range = value_range or fit_range(deep[row] for row in rows)
         failures |= dict.fromkeys(deep, ValueError("its values are fractions, but those of other files are integers"))
         for row in rows:
             del failures[row]
@@ -147,12 +149,14 @@ def _decode_rows(
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, tasks that have not started are dropped
 
 
-def raise_if_unreadable(name: str, total: int, unreadable: dict[str, str], skip_bad_images: bool) -> None:
-    """Raise a UsageError if some of `total` image files are unreadable, unless they are to be skipped."""
+def raise_if_unreadable(
+    name: str, total: int, unreadable: dict[str, str], skip_bad_images: bool, skippable: bool = True
+) -> None:
+    """Raise a UsageError if some of `total` image files are unreadable, unless they are to be skipped, if that is possible."""
     if unreadable and not skip_bad_images:
         raise UsageError(
             f"{name}: {len(unreadable)} of {total} image files cannot be read: {summarise_unreadable(unreadable)};"
-            " repair or remove them, or skip them with --skip-bad-images"
+            f" repair or remove them{', or skip them with --skip-bad-images' if skippable else ''}"
         )
 
 

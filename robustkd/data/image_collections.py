@@ -198,7 +198,7 @@ def _decode(files: Sequence[str | bytes], options: ReadingOptions) -> tuple[Valu
     contents = {name: file for name, file in zip(names, files, strict=True) if isinstance(file, bytes)}
     pixels = np.empty((len(files), 3, options.image_size, options.image_size), np.uint8)
     unreadable, value_range = decode_files(Path(), names, pixels, contents, options.value_range)
-    raise_if_unreadable("X", len(files), unreadable, skip_bad_images=False)
+    raise_if_unreadable("X", len(files), unreadable, skip_bad_images=False, skippable=False)
     return pixels.transpose(0, 2, 3, 1), value_range
 
 

@@ -119,7 +119,7 @@ def load_dataset(
     read = ReadOptions(image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
     values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir), strict=True))
-    return replace(_with_writable_names(source), read_options=values, notes=source.notes + _note_unused(name, read))
+    return replace(_with_writable_names(source), read_options=values, notes=source.notes + _note_unused(source, read))
 
 
 def _with_writable_names(source: Source) -> Source:
@@ -133,13 +133,22 @@ def _with_writable_names(source: Source) -> Source:
     )
 
 
-def _note_unused(name: str, options: ReadOptions) -> tuple[str, ...]:
-    """Return a note if options for tables were given for a data set that is none."""
-    if name.partition(":")[0] in _TABLE_LOADERS:
-        return ()
-    given = [f"--{role}-column" for role, column in options.columns._asdict().items() if column is not None]
-    given += ["--root"] * (options.root is not None)
-    return (f"it is not a table, so {', '.join(given)} had no effect",) if given else ()
+def _note_unused(source: Source, options: ReadOptions) -> tuple[str, ...]:
+    """Return notes about options that were given for another kind of data set than this one."""
+    kind = source.name.partition(":")[0]
+    columns = [f"--{role}-column" for role, column in options.columns._asdict().items() if column is not None]
+    for_tables = [*columns, *(["--root"] if options.root is not None else [])]
+    unused = {
+        "it is not a table": for_tables if kind not in _TABLE_LOADERS else [],
+        "it is not a CSV file": ["--no-header"] if kind != "csv" and not options.header else [],
+        "it is not a folder of images": ["--class-level"]
+        if kind != "folder" and options.class_level is not None
+        else [],
+        "no image file has more than 8 bits": ["--value-range"]
+        if options.value_range and not source.value_range
+        else [],
+    }
+    return tuple(f"{reason}, so {', '.join(given)} had no effect" for reason, given in unused.items() if given)
 
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:

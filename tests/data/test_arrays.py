@@ -106,6 +106,9 @@ def test_missing_and_damaged_npz_files_are_refused(arrays, tmp_path):
     assert_refused(f"npz:{path}", "not a file of plain arrays")
     path.write_text("not an archive")
     assert_refused(f"npz:{path}", "not a file of plain arrays")
+    np.savez(path, X=np.array([np.zeros((8, 8)), np.zeros((7, 7))], object), y=[0, 1])
+    with pytest.raises(UsageError, match=f"^npz:{path}: {path} is not a file of plain arrays"):
+        load_dataset(f"npz:{path}")
 
 
 # Clean labels, parts and groups

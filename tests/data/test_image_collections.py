@@ -196,7 +196,7 @@ class Endless(Dataset):  # type: ignore[type-arg]
         ([np.zeros((1, 8, 8, 3))], r"an image of shape \(1, 8, 8, 3\)"),
         ([np.zeros((8, 8)), np.zeros((9, 9), np.uint8)], "images of integers and images of other numbers"),
         ([np.full((8, 8), 3.0), np.zeros((9, 9))], r"values from 3 to 3, but values from 0 to 1 are wanted: white=3"),
-        (["absent.png"], r"1 of 1 image files cannot be read: absent\.png \(No such file"),
+        (["absent.png"], r"1 of 1 image files cannot be read: absent\.png \(No such file .*\); repair or remove them$"),
         ([(np.zeros((8, 8)), 0), np.zeros((8, 8))], "items with a label and items without one"),
         (Endless(), "the label of item 0 is a dict"),
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), "X: there is no column 'image'; there are: a, b$"),

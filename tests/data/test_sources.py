@@ -265,6 +265,15 @@ def test_options_for_tables_are_not_ignored_silently(tmp_path):
     source = load_dataset(f"folder:{tmp_path}", label_column="class", root="/", image_size=8)
     assert source.notes[-1] == "it is not a table, so --label-column, --root had no effect"
     assert load_dataset("digits").notes == ()
+    source = load_dataset(f"folder:{tmp_path}", header=False, value_range="0,4095", image_size=8)
+    assert source.notes[-2:] == (
+        "it is not a CSV file, so --no-header had no effect",
+        "no image file has more than 8 bits, so --value-range had no effect",
+    )
+    assert source.value_range is None
+    assert load_dataset("digits", class_level=1).notes == (
+        "it is not a folder of images, so --class-level had no effect",
+    )
 
 
 def test_the_current_folder_is_a_folder(tmp_path, monkeypatch):
