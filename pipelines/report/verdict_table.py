@@ -25,14 +25,7 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
         return None
     if sort:
         verdicts = verdicts.sort_values("difference", ascending=False, na_position="last")
-    optional = {
-        "bootstrap": verdicts["boot_low"].notna().any(),  # computed from 10 seeds
-        # Like with like; the last epoch against the reference stopped early only where nothing else is known.
-        "difference_stopped": verdicts["difference_stopped"].notna().any()
-        and verdicts["difference_early"].isna().all(),
-        "difference_early": verdicts["difference_early"].notna().any(),
-        "difference_plain": verdicts["difference_plain"].notna().any(),
-    }
+    optional = _optional_columns(verdicts)
     columns = [
         METHOD_COLUMN,
         Column("reference", "reference", "text"),
@@ -55,6 +48,18 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
     part = {"clean rows": ", clean part", "as given": f" {AS_GIVEN}"}.get(verdicts["labels"].iloc[0], "")
     title = f"what the seeds show: balanced accuracy{part}, differences in points"
     return Table(title, columns, rows).without(*(key for key, shown in optional.items() if not shown))
+
+
+def _optional_columns(verdicts: pd.DataFrame) -> dict[str, bool]:
+    """Return whether each column that may be empty is shown."""
+    return {
+        "bootstrap": verdicts["boot_low"].notna().any(),  # computed from 10 seeds
+        # Like with like; the last epoch against the reference stopped early only where nothing else is known.
+        "difference_stopped": verdicts["difference_stopped"].notna().any()
+        and verdicts["difference_early"].isna().all(),
+        "difference_early": verdicts["difference_early"].notna().any(),
+        "difference_plain": verdicts["difference_plain"].notna().any(),
+    }
 
 
 def _verdict_cells(label: str, line: "pd.Series[Any]") -> list[Cell]:
