@@ -247,7 +247,7 @@ def describe(
         scenario: scenarios chained with +, as in "imbalance0.2+noise0.4".
         dataset: a name such as "digits", or your own as "folder:PATH" etc.
         seed: data seed of the draw.
-        plug: your own Python files that define scenarios.
+        plug: your own Python files that define SCENARIOS or DATASETS.
         options: how the data are read and split: image_size, held_out, ... as in `robustkd describe --help`.
 
     Returns:

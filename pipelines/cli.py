@@ -177,7 +177,7 @@ def describe_command(
     figure
         A figure to draw, .png, .svg or .pdf: class sizes, matrix, corrupted samples; it must not exist.
     plug
-        Your own Python files that define scenarios.
+        Your own Python files that define SCENARIOS or DATASETS.
     """
     register_plugins(plug)
     steps = scenarios.parse(scenario)

@@ -43,7 +43,7 @@ class PredictOptions(SourceOptions):
     device: str = "auto"
     """cpu, cuda, ...; auto selects a GPU if there is one."""
     plug: str | None = None
-    """Your own Python files that define the network."""
+    """Your own Python files that define MODELS or DATASETS."""
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.labelled_images.load_labelled_images`."""

@@ -120,7 +120,7 @@ def require_believable(options: AuditOptions, findings: AuditFindings) -> None:
     if (options.prune or options.relabel) and not findings.may_be_changed(options.force):
         option = "--prune" if options.prune else "--relabel"
         reason = describe_reliability(findings.train)
-        raise UsageError(f"{option} is refused: {reason}; --force changes the data set all the same")
+        raise UsageError(f"{option} is refused: {reason}; --force writes the manifest anyway")
 
 
 def execute_audit(options: AuditOptions, source: Source) -> tuple[AuditFindings, Path, list[str]]:

@@ -29,7 +29,8 @@ def main(folder: Path) -> None:
         raise ExecutionError(
             f"{folder}: {len(problems)} files are damaged or missing; the command that made the study makes them again"
         )
-    console.print(f"{folder}: the files of {len(runs)} runs are as they were written", markup=False)
+    count = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
+    console.print(f"{folder}: the files of {count} are as they were written", markup=False)
 
 
 def check_run(folder: Path) -> list[str]:

@@ -84,8 +84,7 @@ class StudyOptions(DataOptions):
     scenario: str
     """Changes to the training rows: scenarios chained with +, as in imbalance0.2+noise0.4 (see `robustkd scenarios`)."""
     methods: str = "baseline,hinton,dml"
-    """Methods separated by commas, each `method` or `method+criterion`, or the sets `all`, `kd`, `robust`, `balanced` and
-    `controls` of what the networks and data allow; or a YAML file with a list of them."""
+    """Methods separated by commas, each `method` or `method+criterion`; sets of them: `all`, `kd`, ...; or a YAML list."""
     student: str = "wrn_10_2"
     """The student's network (see `robustkd models`)."""
     teacher: str = "wrn_16_2"
