@@ -53,12 +53,13 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
 def _optional_columns(verdicts: pd.DataFrame) -> dict[str, bool]:
     """Return whether each column that may be empty is shown."""
     return {
-        "bootstrap": verdicts["boot_low"].notna().any(),  # computed from 10 seeds
+        "bootstrap": bool(verdicts["boot_low"].notna().any()),  # computed from 10 seeds
         # Like with like; the last epoch against the reference stopped early only where nothing else is known.
-        "difference_stopped": verdicts["difference_stopped"].notna().any()
-        and verdicts["difference_early"].isna().all(),
-        "difference_early": verdicts["difference_early"].notna().any(),
-        "difference_plain": verdicts["difference_plain"].notna().any(),
+        "difference_stopped": bool(
+            verdicts["difference_stopped"].notna().any() and verdicts["difference_early"].isna().all()
+        ),
+        "difference_early": bool(verdicts["difference_early"].notna().any()),
+        "difference_plain": bool(verdicts["difference_plain"].notna().any()),
     }
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 # Formats that are decoded, whatever the file's name. Pillow knows more, but some of them (EPS) start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
 
-# How a file begins that only an optional decoder can read, and what is said without it.
+# How a file begins that only an optional decoder can read, and the message without it.
 _OPTIONAL = {
     "HEIF": (
         (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
