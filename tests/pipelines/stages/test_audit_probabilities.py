@@ -65,7 +65,7 @@ def test_an_estimate_of_weak_networks_is_an_upper_bound_and_not_pruned_by(
     assert re.search(r"at most \d+\.\d % of the 451 training labels are wrong; \d+ are suspicious", output)
     assert "continue with" not in output
     assert re.fullmatch(
-        r"robustkd: --prune is refused: the networks predict .* --force changes the data set .*\n", error
+        r"robustkd: --prune is refused: the networks predict .* --force writes the manifest anyway\n", error
     )
     figures = json.loads((audit_folder() / "audit.json").read_text(encoding="utf-8"))["figures"]
     assert figures["train"]["believable"] is False
