@@ -7,14 +7,17 @@ networks trained on the small losses only make the other losses larger, and an e
 """
 
 import math
+import warnings
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustkd.types import Clock
 
 MIN_VARIANCE = 5e-4  # of losses scaled to [0, 1], as in the code of DivideMix
-ITERATIONS = 100  # of expectation maximisation: a fixed number, so that the host does not wait for the device
+ITERATIONS = 100  # of expectation maximisation, at most
 
 
 def small_loss_probability(losses: Tensor) -> Tensor:
@@ -26,29 +29,40 @@ def small_loss_probability(losses: Tensor) -> Tensor:
     >>> small_loss_probability(torch.tensor([0.1, 0.2, 0.1, 5.0, 5.1])).round().tolist()
     [1.0, 1.0, 1.0, 0.0, 0.0]
     """
-    known, probabilities = losses.isfinite(), torch.ones_like(losses, dtype=torch.float32)
+    values = losses.double().cpu().numpy()  # once per epoch
+    known, probabilities = np.isfinite(values), np.ones(len(values))
     if known.any():
-        probabilities[known] = _fit_mixture(losses[known].double())
-    return probabilities
+        probabilities[known] = _fit_mixture(values[known])
+    return torch.from_numpy(probabilities).float().to(losses.device)
 
 
-def _fit_mixture(losses: Tensor) -> Tensor:
-    """Return the probability of each loss to belong to the smaller component: (N,) finite -> (N,) float32."""
-    spread = losses.max() - losses.min()
-    x = (losses - losses.min()) / spread.clamp(min=1e-12)
-    mean = torch.quantile(x, x.new_tensor([0.25, 0.75])) if len(x) <= 2**24 else x.new_tensor([0.0, 1.0])
-    weight, variance = x.new_full((2,), 0.5), x.var(correction=0).clamp(min=MIN_VARIANCE).expand(2)
-    posterior = x.new_ones(len(x), 2)
-    for _ in range(ITERATIONS):
-        squares = (x[:, None] - mean).square()
-        posterior = (weight.log() - (variance.log() + squares / variance) / 2).softmax(dim=1)
-        total = posterior.sum(dim=0).clamp(min=1e-9)
-        weight, mean = total / len(x), (posterior * x[:, None]).sum(dim=0) / total
-        variance = (posterior * (x[:, None] - mean).square()).sum(dim=0) / total + MIN_VARIANCE
-    small = posterior.gather(1, mean.argmin().expand(len(x), 1))[:, 0]
+def _fit_mixture(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of each loss to belong to the smaller component: (N,) finite -> (N,)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    spread = np.ptp(losses)
+    if spread == 0:
+        return np.ones(len(losses))
+    x = ((losses - losses.min()) / spread)[:, None]
+    means = np.quantile(x, [[0.25], [0.75]])
+    precisions = np.full((2, 1, 1), 1 / max(x.var(), MIN_VARIANCE))
+    mixture = GaussianMixture(
+        n_components=2,
+        reg_covar=MIN_VARIANCE,
+        tol=1e-9,
+        max_iter=ITERATIONS,
+        weights_init=[0.5, 0.5],
+        means_init=means,
+        precisions_init=precisions,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what is left to gain then is below any use
+        mixture.fit(x)
+    smaller = mixture.means_[:, 0].argmin()
     # A normal distribution with a large variance also claims losses far below the mean of the small ones.
-    small = small.where(x > mean.min(), 1.0)
-    return small.where(spread > 0, 1.0).float()
+    return np.where(x[:, 0] > mixture.means_[smaller, 0], mixture.predict_proba(x)[:, smaller], 1.0)
 
 
 def share_to_keep(rate: float, clock: Clock, warmup: float, ramp: float) -> float:
