@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from robustkd.criteria.base import Criterion
-from robustkd.models.net import Frozen, Network
+from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.types import Batch, Clock, Objective, Output, Sampling, TrainingLabels
 
 Update = Callable[[Objective, Optimizer], None]
@@ -121,3 +121,32 @@ class Distiller(Method):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         if state["teacher"] != self.teacher.digest:
             raise ValueError("this state was saved with another teacher")
+
+
+class SelfDistiller(Method):
+    """Base class of methods with a teacher of the student's architecture, trained first for as many epochs as the student.
+
+    Until the second phase, the untrained student is evaluated. The teacher is evaluated as well.
+    """
+
+    def __init__(self, students: Callable[[int], list[Network]], criterion: Callable[[], Criterion]) -> None:
+        super().__init__()
+        self.model, self.teacher = students(2)
+        self.criterion, self.teacher_criterion = criterion(), criterion()
+
+    def teacher_step(self, batch: Batch) -> Iterator[Objective]:
+        """Yield the loss of the teacher, the step of the first phase."""
+        yield Objective({"ce/teacher": self.teacher_criterion(self.teacher(batch.images).logits, batch).mean()})
+
+    def teacher_logits(self, images: Tensor) -> Tensor:
+        """Compute the logits of the trained teacher: (B, C, H, W) -> (B, K)."""
+        with eval_no_grad(self.teacher):
+            return self.teacher(images).logits
+
+    def phases(self) -> tuple[Phase, ...]:
+        first = [*self.teacher.parameters(), *self.teacher_criterion.parameters()]
+        second = [*self.model.parameters(), *self.criterion.parameters()]
+        return Phase("teacher", self.teacher_step, first, epochs=1.0), Phase("train", self.step, second)
+
+    def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
+        return {"teacher": self.teacher(images).logits}

@@ -14,7 +14,7 @@ epochs as the student, and is evaluated as well. Another criterion replaces CE, 
 class sizes themselves are refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.functional import kl
-from robustkd.method import Method, Phase
-from robustkd.models.net import Network, eval_no_grad
+from robustkd.method import SelfDistiller
+from robustkd.models.net import Network
 from robustkd.types import Batch, DatasetInfo, Objective, Positive, Share
 
 
@@ -32,7 +32,7 @@ def virtual_example_loss(teacher: Tensor, student: Tensor, power: float, tempera
     return temperature**2 * kl(power * teacher, student, temperature)
 
 
-class DiVE(Method):
+class DiVE(SelfDistiller):
     """Balanced softmax, and distillation from the flattened predictions of a teacher trained with it."""
 
     removes_prior = True
@@ -48,9 +48,7 @@ class DiVE(Method):
         temperature: Positive = 2.0,
         power: Positive = 0.5,
     ) -> None:
-        super().__init__()
-        self.model, self.teacher = students(2)
-        self.criterion, self.teacher_criterion = criterion(), criterion()
+        super().__init__(students, criterion)
         if self.criterion.removes_prior:
             raise UsageError(
                 "dive adjusts for class sizes itself, so it cannot have a criterion that does: use dive alone"
@@ -65,16 +63,7 @@ class DiVE(Method):
 
     def objective(self, batch: Batch) -> Objective:
         student = self.model(batch.images).logits
-        with eval_no_grad(self.teacher):
-            teacher = self.teacher(batch.images).logits
+        teacher = self.teacher_logits(batch.images)
         supervised = self.criterion(student + self.log_counts, batch).mean()
         virtual = virtual_example_loss(teacher, student, self.power, self.temperature)
         return Objective({"ce": (1 - self.alpha) * supervised, "kd": self.alpha * virtual})
-
-    def phases(self) -> tuple[Phase, ...]:
-        first = [*self.teacher.parameters(), *self.teacher_criterion.parameters()]
-        second = [*self.model.parameters(), *self.criterion.parameters()]
-        return Phase("teacher", self.teacher_step, first, epochs=1.0), Phase("train", self.step, second)
-
-    def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
-        return {"teacher": self.teacher(images).logits}

@@ -13,18 +13,16 @@ those of `hinton` here, so that the two differ only in the teacher. The same two
 and T 6 or 20, with a KL averaged over classes as well. This is one generation; the paper continues the chain.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-
-from torch import Tensor
+from collections.abc import Callable
 
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl
-from robustkd.method import Method, Phase
-from robustkd.models.net import Network, eval_no_grad
+from robustkd.method import SelfDistiller
+from robustkd.models.net import Network
 from robustkd.types import Batch, Objective, Positive, Share
 
 
-class SelfKD(Method):
+class SelfKD(SelfDistiller):
     """Distillation from a teacher of the student's architecture, which is trained first."""
 
     def __init__(
@@ -35,26 +33,11 @@ class SelfKD(Method):
         alpha: Share = 0.9,
         temperature: Positive = 4.0,
     ) -> None:
-        super().__init__()
-        self.model, self.teacher = students(2)
-        self.criterion, self.teacher_criterion = criterion(), criterion()
+        super().__init__(students, criterion)
         self.alpha, self.temperature = alpha, temperature
-
-    def teacher_step(self, batch: Batch) -> Iterator[Objective]:
-        """Yield the loss of the teacher, the step of the first phase."""
-        yield Objective({"ce/teacher": self.teacher_criterion(self.teacher(batch.images).logits, batch).mean()})
 
     def objective(self, batch: Batch) -> Objective:
         student, T = self.model(batch.images).logits, self.temperature
-        with eval_no_grad(self.teacher):
-            teacher = self.teacher(batch.images).logits
+        teacher = self.teacher_logits(batch.images)
         supervised = (1 - self.alpha) * self.criterion(student, batch).mean()
         return Objective({"ce": supervised, "kd": self.alpha * T**2 * kl(teacher, student, T)})
-
-    def phases(self) -> tuple[Phase, ...]:
-        first = [*self.teacher.parameters(), *self.teacher_criterion.parameters()]
-        second = [*self.model.parameters(), *self.criterion.parameters()]
-        return Phase("teacher", self.teacher_step, first, epochs=1.0), Phase("train", self.step, second)
-
-    def auxiliary_logits(self, images: Tensor) -> Mapping[str, Tensor]:
-        return {"teacher": self.teacher(images).logits}
