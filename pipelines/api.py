@@ -31,6 +31,7 @@ from pipelines.stages.check_data import DataCheck, check_data_set
 from pipelines.stages.describe import apply_to_dataset
 from pipelines.stages.run import run_stages
 from robustkd.errors import UsageError, describe_validation_error, did_you_mean, python_messages, unknown_name
+from robustkd.method_spec import spell_method
 from robustkd.models.net import Network
 from robustkd.plugins import load_plugins
 from robustkd.study.across import compare_studies
@@ -86,7 +87,7 @@ class Study:
         Raises:
             UsageError: the study has no such run.
         """
-        name = run_name(TEACHER if method == TEACHER else "student", method, seed)
+        name = run_name(TEACHER if method == TEACHER else "student", spell_method(method), seed)
         path = self.folder / "runs" / name / "model.pt"
         if not path.is_file():
             known = sorted(model.parent.name for model in self.folder.glob("runs/*/model.pt"))

@@ -26,9 +26,9 @@ from robustkd.data.image_arrays import to_uint8_images
 from robustkd.data.image_collections import ImageCollection, ReadingOptions, read_collection
 from robustkd.data.loader import Loader
 from robustkd.data.view import Source, View
-from robustkd.in_memory import TrainedTeacher, for_inference, hold_out_rows, train_pair
 from robustkd.models import MODELS
 from robustkd.models.class_order import find_class_order, reorder_outputs
+from robustkd.study.in_memory import TrainedTeacher, for_inference, hold_out_rows, train_pair
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import list_runs
 from robustkd.training import checkpoint, hardware

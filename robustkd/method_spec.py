@@ -116,3 +116,15 @@ class MethodSpec:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as text: what a plugin defines cannot be pickled, and the receiving process has loaded it too."""
         return MethodSpec.parse, (self.text,)
+
+
+def spell_method(text: str) -> str:
+    """Return the spelling of a method under which its runs are recorded; an unknown one, as of a plugin, as it is.
+
+    >>> spell_method("hinton( temperature=2.0,alpha=.50 )+ce"), spell_method("mine(a=1)")
+    ('hinton(alpha=0.5, temperature=2)', 'mine(a=1)')
+    """
+    try:
+        return MethodSpec.parse(text).text
+    except UsageError:
+        return text

@@ -179,6 +179,8 @@ def parse_value(text: str) -> Any:
 
 def _spell(value: Any) -> str:
     """Return the shortest text that `parse_value` parses as a value."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # 2.0 and 2 are the same value of a number
     if not isinstance(value, str):
         return repr(value)
     quote = "'" if '"' in value else '"'

@@ -99,8 +99,8 @@ LAW = {
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method method_spec training",
     "robustkd.label_audit.probabilities_file": "errors data label_audit.confident_learning label_audit.out_of_fold",
     "robustkd.custom_loop": "errors types specs criteria models method method_spec training.build",
-    "robustkd.in_memory": "seeds models data method_spec training study",
-    "robustkd.estimator": "errors types models data training study in_memory",
+    "robustkd.study.in_memory": "seeds models data method_spec training study",
+    "robustkd.estimator": "errors types models data training study",
     # Scenarios
     "scenarios": "errors hashing seeds types specs registry data",
     # Pipelines: files, console and MLflow around studies

@@ -50,6 +50,7 @@ def test_equality_and_hash_are_those_of_the_text() -> None:
         ),
         (["baseline", "baseline()", "baseline+ce", "baseline ()+ce()"], "baseline"),
         (["hinton(0.7)+gce(q=5e-1)", "hinton0.7+gce(q=0.5)"], "hinton(0.7)+gce(q=0.5)"),
+        (["hinton(temperature=2.0)", "hinton(temperature=2)"], "hinton(temperature=2)"),
         (["baseline+forward(matrix='a b.csv')"], 'baseline+forward(matrix="a b.csv")'),
         (["baseline+forward(matrix=a-b.csv)"], "baseline+forward(matrix=a-b.csv)"),
     ],

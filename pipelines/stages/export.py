@@ -29,6 +29,7 @@ from pipelines.report.model_card import describe_model, render_model_card
 from pipelines.tracking import registry
 from pipelines.tracking.models import load_serving_model
 from robustkd.errors import UsageError, needs_packages, unknown_name
+from robustkd.method_spec import spell_method
 from robustkd.specs import split_at
 from robustkd.study.results import Document, RunResult, StudyRecord, read_document, run_name
 
@@ -156,7 +157,7 @@ def student_path(folder: Path, method: str | None) -> Path:
     if method is None:
         raise UsageError(f"{folder}: choose one of its students with --method: {', '.join(methods)}")
     names = {run_name("student", text, 0) for text in methods}
-    name = run_name("student", method, 0)  # which ignores spaces within brackets
+    name = run_name("student", spell_method(method), 0)
     if name not in names:
         raise UsageError(f"{folder}, --method {method}: {unknown_name('method', method, methods)}")
     path = folder / "runs" / name / "model.pt"

@@ -87,6 +87,8 @@ def test_trained_networks_are_loaded(study: api.Study) -> None:
     assert network(torch.rand(5, 1, 8, 8)).logits.shape == (5, 3)
     assert not network.training
     assert study.network("teacher") is not None
+    spelled = study.network("hinton ( )+ce", seed=1)  # another spelling of the same method
+    assert torch.equal(spelled.head.weight, network.head.weight)
     with pytest.raises(UsageError, match=r"no run hintn-seed0 \(did you mean 'hinton-seed0'\?\)"):
         study.network("hintn")
 

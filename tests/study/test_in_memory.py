@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robustkd.in_memory import for_inference, history_frame, hold_out_rows, train_pair
+from robustkd.study.in_memory import for_inference, history_frame, hold_out_rows, train_pair
 from robustkd.study.options import StudyOptions
 from tests.helpers import STUDENT, TEACHER, make_network, make_source
 
