@@ -32,9 +32,8 @@ class TimedMethod(NamedTuple):
 
     def describe(self) -> str:
         """Return a line such as `hinton: 1,200 updates, about 3 min for each of 5 seeds`."""
-        name = "teacher" if self.run.role == "teacher" else self.run.method.text
         each = f" for each of {self.runs} seeds" if self.runs > 1 else ""
-        return f"{name}: {self.updates:,} updates, about {format_duration(self.seconds)}{each}"
+        return f"{self.run.key.row}: {self.updates:,} updates, about {format_duration(self.seconds)}{each}"
 
 
 def unfinished_runs(plan: Plan, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
