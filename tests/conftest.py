@@ -27,6 +27,7 @@ KINDS = {
     "tests/scenarios/test_digests.py": "integration",
     "tests/test_benchmarks.py": "integration",
     "tests/test_custom_loop.py": "integration",
+    "tests/test_efficientnet_lite.py": "integration",
     "tests/study/test_in_memory.py": "integration",
     "tests/test_estimator.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",
