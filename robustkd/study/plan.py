@@ -35,13 +35,14 @@ class Run:
         return RunKey(role=self.role, method=self.method.text, criterion=self.method.criterion_text, seed=self.seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the runs of a study share besides data and seed: networks, recipe and hardware.
 
     Attributes:
         student, teacher: networks, as typed.
-        recipe: of every run.
+        recipe: of the students.
+        teacher_recipe: of the teachers; None: the students'.
         batch: samples per update.
         augment: whether training images are augmented.
         device: as torch names it.
@@ -58,6 +59,7 @@ class Settings:
     student: str
     teacher: str
     recipe: Recipe
+    teacher_recipe: Recipe | None = None
     batch: int
     augment: bool
     device: str
@@ -77,24 +79,28 @@ class Settings:
     ) -> "Settings":
         """Return the settings that a study's options result in."""
         return cls(
-            options.student,
-            options.teacher,
-            recipe_of(options),
-            options.batch,
-            options.augment,
-            device,
-            bf16,
-            mean,
-            std,
-            tuple(options.attack_texts()),
-            options.corruptions,
-            options.sampling,
-            options.mixing,
-            options.transform,
+            student=options.student,
+            teacher=options.teacher,
+            recipe=build_recipe(options),
+            batch=options.batch,
+            augment=options.augment,
+            device=device,
+            bf16=bf16,
+            mean=mean,
+            std=std,
+            attacks=tuple(options.attack_texts()),
+            corruptions=options.corruptions,
+            sampling=options.sampling,
+            mixing=options.mixing,
+            transform=options.transform,
         )
 
+    def recipe_of(self, run: Run) -> Recipe:
+        """Return the recipe of a run's role."""
+        return self.recipe if run.role != TEACHER or self.teacher_recipe is None else self.teacher_recipe
 
-def recipe_of(options: StudyOptions) -> Recipe:
+
+def build_recipe(options: StudyOptions) -> Recipe:
     """Return the recipe that a study's options of the same names describe."""
     values = {field.name: getattr(options, field.name) for field in fields(Recipe)}
     milestones = tuple(float(part) for part in options.milestones.split(","))

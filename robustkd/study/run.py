@@ -150,10 +150,11 @@ def train(
     loader = training_loader(training_rows(data.train, spec), method, settings, seeds.derive(spec.seed, "run"))
     state = checkpointer.load() if checkpointer is not None else None
     monitor = EpochMonitor(data, settings, state)
-    epochs = engine.total_epochs(method, settings.recipe)
+    recipe = settings.recipe_of(spec)
+    epochs = engine.total_epochs(method, recipe)
     measurable = hardware.reset_peak_memory(settings.device)
     seconds, saved, started = monitor.seconds, time.monotonic(), time.monotonic()
-    for epoch in engine.fit(method, loader, settings.recipe, random=random, state=state):
+    for epoch in engine.fit(method, loader, recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
         if checkpointer is not None and time.monotonic() - saved > checkpointer.interval and epoch.number < epochs:
@@ -244,10 +245,9 @@ def estimate_training(
     """Return a run's number of updates and the seconds they would take, from a few timed ones."""
     method = check_constructible(view, spec, settings, teacher=teacher)
     loader = training_loader(training_rows(view, spec), method, settings)
+    recipe = settings.recipe_of(spec)
     seconds = sum(
-        engine.seconds_per_step(method, phase, loader, settings.recipe, steps)
-        * len(loader)
-        * settings.recipe.phase_epochs(phase)
+        engine.seconds_per_step(method, phase, loader, recipe, steps) * len(loader) * recipe.phase_epochs(phase)
         for phase in method.phases()
     )
-    return engine.total_epochs(method, settings.recipe) * len(loader), seconds
+    return engine.total_epochs(method, recipe) * len(loader), seconds
