@@ -116,7 +116,8 @@ class Registry(Mapping[str, Entry]):
         if name in table and "{" not in name:
             return table[name], {}
         for template, entry in table.items():
-            pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[A-Za-z0-9_]+)", re.escape(template))
+            letters = "A-Za-z0-9_.-" if ":" in template else "A-Za-z0-9_"
+            pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>[{letters}]+)", re.escape(template))
             match = re.fullmatch(pattern, name) if "{" in template else None
             if match and (":" in template or all(part.isdigit() for part in match.groups())):
                 return entry, {k: int(v) if v.isdigit() else v for k, v in match.groupdict().items()}

@@ -134,8 +134,10 @@ def settable_parameters(target: Callable[..., Any]) -> dict[str, inspect.Paramet
 
 
 def parameter_types(target: Any) -> dict[str, Any]:
-    """Return each parameter's annotation, bounds included."""
-    return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    """Return each parameter's annotation, bounds included; without one, as in a user's file, the type of its default."""
+    parameters = inspect.signature(target).parameters.items()
+    known = {name: Any if p.default in (p.empty, None) else type(p.default) for name, p in parameters}
+    return {**known, **get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)}
 
 
 def parse_arguments(kind: str, text: str, inside: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

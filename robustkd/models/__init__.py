@@ -1,4 +1,7 @@
-"""The registry of networks. A builder is called as builder(channels, classes, **parameters) and returns a classifier."""
+"""The registry of networks. A builder is called as builder(channels, classes, **parameters) and returns a classifier.
+
+One with a third positional parameter also gets the side of the images: builder(channels, classes, image_size, **parameters).
+"""
 
 from robustkd.registry import Entry, Registry
 
@@ -21,9 +24,14 @@ MODELS = Registry(
             examples=("wrn_10_2", "wrn_16_2", "wrn_28_2", "wrn_40_1", "wrn_40_2", "wrn_28_10"),
         ),
         "torchvision:{name}": Entry(
-            "external:torchvision_net",
-            "any torchvision classifier, randomly initialised",
+            "torchvision_nets:torchvision_net",
+            "any classifier of torchvision",
             examples=("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:efficientnet_b0"),
+        ),
+        "timm:{name}": Entry(
+            "timm_nets:timm_net",
+            "any classifier of timm",
+            examples=("timm:resnet18", "timm:mobilenetv3_small_100", "timm:vit_small_patch16_224"),
         ),
     },
 )

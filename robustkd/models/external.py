@@ -1,13 +1,12 @@
 """Classifiers of other libraries, such as torchvision and timm, as networks with feature maps."""
 
-import importlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from robustkd.errors import UsageError, did_you_mean, needs_packages
+from robustkd.errors import UsageError
 from robustkd.models.feature_taps import FeatureTap, ImageShape, check_logits, find_feature_taps
 from robustkd.models.net import FeatureMaps, Network, at_least_float32
 from robustkd.types import Output
@@ -51,7 +50,8 @@ class ExternalNetwork(Network):
         self._register_hook(self._head_path)
 
     def forward(self, images: Tensor) -> Output:
-        x = self.normalise(images).expand(-1, self.channel_repeats * images.shape[1], -1, -1)
+        x = self.prepare(images)  # grey images have three channels afterwards, if there is a mean for each
+        x = x.expand(-1, max(x.shape[1], self.channel_repeats), -1, -1)
         self._recorded = {path: [] for path in (self._head_path, *(tap.path for tap in self.taps))}
         try:
             with self.autocast(x):
@@ -94,21 +94,3 @@ def wrap_classifier(model: nn.Module, shape: ImageShape) -> ExternalNetwork:
         raise UsageError(f"{name} expects images of {expected} channels, but these have {channels}")
     taps, head_path = find_feature_taps(model, (expected, *shape[1:]))
     return ExternalNetwork(model, taps, head_path, channel_repeats=expected // channels)
-
-
-def torchvision_net(channels: int, classes: int, *, name: str) -> nn.Module:
-    """Build a randomly initialised torchvision classifier; build_network wraps it and adapts it to the images' channels.
-
-    Raises:
-        UsageError: torchvision is not installed or has no such classifier.
-    """
-    try:  # imported on use, because the import takes a second that most runs do not need
-        models = importlib.import_module("torchvision.models")
-    except ImportError:
-        raise UsageError(needs_packages(f"torchvision:{name}", "torchvision")) from None
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UsageError(f"torchvision:{name}: torchvision has no classifier of this name{did_you_mean(name, known)}")
-    options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
-    return model

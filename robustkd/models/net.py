@@ -1,7 +1,8 @@
 """The interface of networks, and the implementation for networks made of stages.
 
-A network takes images in [0, 1] and returns an Output in float32, whatever precision it computes in. Normalisation is its
-first layer, so images, and attacks on them, are always in [0, 1].
+A network takes images in [0, 1] and returns an Output in float32, whatever precision it computes in. Their preparation is its
+first layer: images of another size than the network's own are resized, and all are normalised. Images, and attacks on them, are
+therefore always in [0, 1], and networks of different sizes take the same batches.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from robustkd.errors import UsageError
 from robustkd.types import Output
@@ -56,6 +58,9 @@ class Network(nn.Module, ABC):
     mean: Tensor  # (1, C, 1, 1), or (1, 1, 1, 1) for all channels
     std: Tensor
     head: nn.Linear  # its input is the embedding
+    image_size: int | None = None  # side that images are resized to; None for networks that take them as they are
+    interpolation: str = "bilinear"  # or bicubic
+    notes: tuple[str, ...] = ()  # what its first weights are, as far as a user does not expect it
 
     def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), bf16: bool = False) -> None:
         super().__init__()
@@ -79,6 +84,13 @@ class Network(nn.Module, ABC):
     def replace_head(self, head: nn.Linear) -> None:
         """Replace the classification head."""
 
+    def prepare(self, images: Tensor) -> Tensor:
+        """Resize images (B, C, H, W) to the network's own size, where they have another, and normalise them."""
+        side = self.image_size
+        if side is not None and images.shape[-2:] != (side, side):
+            images = functional.interpolate(images, (side, side), mode=self.interpolation, antialias=True).clamp(0, 1)
+        return self.normalise(images)
+
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
@@ -88,7 +100,7 @@ class Network(nn.Module, ABC):
 
 
 class StagedNetwork(Network):
-    """normalise -> stem -> stages -> neck -> global average pool -> head. The feature maps are those of stem and stages.
+    """prepare -> stem -> stages -> neck -> global average pool -> head. The feature maps are those of stem and stages.
 
     The neck comes between the last map and the pool, such as the last BN-ReLU of a pre-activation network.
     """
@@ -131,7 +143,7 @@ class StagedNetwork(Network):
 
     def _iter_stage_outputs(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the maps in the precision they are computed in. Autocast is left before each yield, or it would leak."""
-        x = self.normalise(images)
+        x = self.prepare(images)
         for module in (self.stem, *self.stages):
             with self.autocast(x):
                 x = module(x)
