@@ -22,6 +22,8 @@ BALANCED = (
     *("baseline", "baseline+balanced", "baseline+logit_adjust", "baseline+class_balanced", "baseline+focal"),
     *("baseline+ldam(drw=true)", "crt", "tau_norm", "dive"),
 )
+# Presets of a method for other networks or data: comparing all of them would be a search for the best one.
+_PRESETS = {"dkd_resnet", "dkd_imagenet"}
 # Registered methods that are not distillation.
 _NOT_DISTILLATION = {*CONTROLS, *ROBUST, *BALANCED, "smooth"} - {"self_kd", "dive"}
 
@@ -38,7 +40,7 @@ def expand_set(name: str) -> tuple[str, ...]:
         case "all":
             return tuple(METHODS)
         case "kd":
-            return ("baseline", *(method for method in METHODS if method not in _NOT_DISTILLATION))
+            return ("baseline", *(method for method in METHODS if method not in _NOT_DISTILLATION | _PRESETS))
         case "robust":
             return ROBUST
         case "balanced":

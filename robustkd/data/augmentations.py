@@ -19,7 +19,10 @@ AUGMENTATIONS = Registry(
     "augmentation",
     "robustkd.data",
     "robustkd.augmentations",
-    {"jda": Entry("jda:JDA", "fourteen random operations on colours and geometry (Li et al., ACCV 2022)")},
+    {
+        "jda": Entry("jda:JDA", "fourteen random operations on colours and geometry, of random strength"),
+        "jda_policy": Entry("jda_policy:JDAPolicy", "the operations and strengths of Li et al., ACCV 2022"),
+    },
 )
 
 

@@ -1,16 +1,18 @@
-"""jda: joint data augmentation. Li et al., "What Role Does Data Augmentation Play in Knowledge Distillation?", ACCV 2022.
+"""jda: joint data augmentation with random strengths, after Li et al., ACCV 2022; jda_policy has the constants of their code.
 
-Fourteen operations in a fixed order, each applied with probability p: 0.5 for CIFAR-10, 0.3 for CIFAR-100, 0.2 for ImageNet in
-the authors' code. The strength of each is drawn uniformly from the ranges usual since AutoAugment (arXiv 1805.09501): posterize
+Fourteen operations in a fixed order, each applied with probability p. The strength of each is drawn uniformly from the ranges
+usual since AutoAugment (arXiv 1805.09501): posterize
 to 8-4 bits, solarize from 256-1, translate by 150/331 of the side, shear by 0.3, rotate by 30 degrees, and brightness,
 sharpness, colour and contrast times 1 +- 0.9; both directions are equally likely. A `size` in [0, 1) determines the strength:
 the neutral value is 1/2 for operations with a direction and 0 for the others. Geometric operations sample the nearest pixel, as
 AutoAugment does, so that no grey levels are created and an image that does not move is unchanged bit for bit; pixels from
 outside are zero.
 
-Departures from the authors' code: strengths are continuous instead of ten levels; translations and shears, which are
-consecutive, are sampled once as their composition, so that a later one may bring back what an earlier one moved out of the
-frame; values are rounded to bytes, not truncated. Images may have any number of channels; colour applies to three only.
+Differs from the authors' code, where the strength of an operation is one constant, such as a rotation by 6.67 degrees: here it
+is drawn for each image, from the whole range and in both directions. The order is one for all data sets; pixels from outside
+are black, not grey; shears sample the nearest pixel, theirs are bicubic; translations and shears, which are consecutive, are
+sampled once as their composition, so that a later one may bring back what an earlier one moved out of the frame; values are
+rounded to bytes, not truncated. Images may have any number of channels; colour applies to three only.
 """
 
 from collections.abc import Callable
@@ -102,7 +104,7 @@ def rotate(planes: Tensor, size: Tensor) -> Tensor:
     return sample_nearest(planes, (cos, -sin, (w - w * cos + h * sin) / 2), (sin, cos, (h - w * sin - h * cos) / 2))
 
 
-# In the order of the authors' code, each with the number of the fourteen that it comprises.
+# In the order of the authors' code for CIFAR-100, nearly; each with the number of the fourteen that it comprises.
 OPERATIONS: tuple[tuple[Callable[..., Tensor], int], ...] = (
     *(
         (autocontrast, 1),

@@ -18,7 +18,8 @@ PAIRED_VIEWS = Registry(
     "robustkd.views",
     {
         "again": Entry("paired_views:Again", "the same image, shifted and mirrored independently of the first view"),
-        "jda": Entry("jda:JDA", "fourteen random operations on colours and geometry (Li et al., ACCV 2022)"),
+        "jda": Entry("jda:JDA", "fourteen random operations on colours and geometry, of random strength"),
+        "jda_policy": Entry("jda_policy:JDAPolicy", "the operations and strengths of Li et al., ACCV 2022"),
     },
 )
 

@@ -10,6 +10,12 @@ METHODS = Registry(
         "baseline": Entry("baseline:Baseline", "plain training of the student, without a teacher"),
         "hinton": Entry("hinton:Hinton", "soft targets at a temperature (arXiv 1503.02531)"),
         "dkd": Entry("dkd:DKD", "soft targets split into the label and the other classes (arXiv 2203.08679)"),
+        "dkd_resnet": Entry("dkd:DKD", "dkd with the authors' weight for resnet56 and resnet20", {"beta": 2.0}),
+        "dkd_imagenet": Entry(
+            "dkd:DKD",
+            "dkd with the authors' constants for ResNet-34 and ResNet-18 on ImageNet",
+            {"beta": 0.5, "temperature": 1.0, "warmup": 0.01},
+        ),
         "bss": Entry("bss:BSS", "soft targets at the teacher's decision boundary (arXiv 1805.05532)"),
         "fitnet": Entry("fitnet:FitNet", "hint training of the lower stages, then soft targets (arXiv 1412.6550)"),
         "fsp": Entry("fsp:FSP", "FSP matrices between feature maps, then soft targets (CVPR 2017)"),

@@ -2,9 +2,13 @@
 
     L = 2 ((1 - b) CE + b T^2 soft),   soft = (mean_i KL(x_i) + mean_i c_i KL(x'_i)) / 2,   c_i = 1 + cos(z_t(x_i), z_t(x'_i))
 
-x' is x after joint data augmentation (robustkd.data.jda) with `probability` p, CE is the mean over both views, and KL(x) =
-KL(p_t(x) || p_s(x)) of softmax(z / T). c is a constant from 0 to 2: views that change the teacher's prediction count less.
-Balance b 0.5 (so that L = CE + 16 soft), T 4, and p 0.5 for CIFAR-10 (0.3 for CIFAR-100, 0.2 for ImageNet) are the authors'.
+x' is x after joint data augmentation with `probability` p, CE is the mean over both views, and KL(x) = KL(p_t(x) || p_s(x))
+of softmax(z / T). c is a constant from 0 to 2: views that change the teacher's prediction count less. Balance b 0.5 (so that
+L = CE + 16 soft) and T 4 are the authors'.
+
+By default, x' is made by the operations, strengths and probability of the authors' code for CIFAR-10 (robustkd.data.jda_policy).
+Theirs for CIFAR-100 are `ccd(view=cifar100, probability=0.3)`, and for ImageNet `ccd(view=imagenet, probability=0.2)`.
+`view=random` is ours: strengths are drawn for each image (robustkd.data.jda).
 
 The student processes both views in one batch of twice the size, as in their code. Differs from it: pairs are formed row by
 row from the two halves of that batch, not from neighbouring rows; and each view has its own criterion, because one that
@@ -13,6 +17,7 @@ keeps state per row would otherwise see a row twice in one call, with an undefin
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +38,8 @@ def cosine_confidence(target: Tensor, augmented: Tensor) -> Tensor:
 class CCD(Distiller):
     """Distillation of two views per image; the augmented one is weighted by the teacher's agreement on both."""
 
+    version: ClassVar[int] = 2
+
     def __init__(
         self,
         student: Network,
@@ -40,12 +47,14 @@ class CCD(Distiller):
         criterion: Callable[[], Criterion],
         *,
         probability: Share = 0.5,
+        view: Literal["cifar10", "cifar100", "imagenet", "random"] = "cifar10",
         balance: Share = 0.5,
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
         self.augmented_criterion = criterion()
-        self.views = (f"jda{probability}",)
+        policy = f"jda_policy(policy={view}, probability={probability})"
+        self.views = (f"jda{probability}" if view == "random" else policy,)
         self.balance, self.temperature = balance, temperature
 
     def objective(self, batch: Batch) -> Objective:

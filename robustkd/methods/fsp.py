@@ -3,8 +3,8 @@
     flow     L = sum_l mean (G_s,l - G_t,l)^2,   G_l = A_l A_{l+1}^T / (h w)    stem and stages, no labels
     train    Hinton's loss, or plain training (`second=plain`), of the whole student
 
-A_l and A_{l+1} are consecutive maps, the larger average-pooled to the smaller, flattened to (channels, positions). Teacher and
-student need equal numbers of channels at every map: one family of networks, such as wrn_40_2 and wrn_16_2.
+A_l and A_{l+1} are consecutive maps, the larger max-pooled to the smaller as in the paper, flattened to (channels, positions).
+Teacher and student need equal numbers of channels at every map: one family of networks, such as wrn_40_2 and wrn_16_2.
 
 Differs from the paper: the square is averaged over the entries of G, as in RepDistiller, so that one learning rate suits all
 widths; the second phase is Hinton's loss instead of plain training, as the tables of arXiv 2007.01922 suggest; all pairs of
@@ -14,7 +14,7 @@ of the run.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +31,14 @@ from robustkd.types import Batch, DatasetInfo, Objective, Output, Positive, Shar
 def fsp_matrix(first: Tensor, second: Tensor) -> Tensor:
     """Compute the FSP matrix of two maps, the inner products of their channels: (B, m, h, w), (B, n, h', w') -> (B, m, n)."""
     size = min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
-    a, b = (F.adaptive_avg_pool2d(x, size).flatten(2) for x in (first, second))
+    a, b = (F.adaptive_max_pool2d(x, size).flatten(2) for x in (first, second))
     return a @ b.transpose(1, 2) / a.shape[2]
 
 
 class FSP(Distiller):
     """The student first matches the teacher's FSP matrices, then is distilled."""
+
+    version: ClassVar[int] = 2
 
     def __init__(
         self,

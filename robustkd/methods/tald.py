@@ -9,11 +9,14 @@ exp(-d^2 / 2 h^2), h = `bandwidth` times the median distance between the particl
 places where the teacher's prediction changes, and repel each other. Labels are used through the criterion, a separate
 instance for each network.
 
-weight, n and ten images of 64 are the defaults of the authors' code; alpha and T are those of their command for KD, which
-uses weight=0.01. The particles of that code are the preset tald_repo: a bandwidth of 1e-3 (7e-4 medians) leaves no
-repulsion, one step replaces u, the teacher is evaluated at a distance of 10 (20000 radii), and a radius of 5e-4 in the
-2-norm, in the network's normalisation, gives almost the clean image. By default the ball is 8/255 in each pixel, explored in
-small steps as in the authors' code for ALD, with a kernel for each image.
+alpha 0.9, T 4 and weight 0.01 are those of the authors' command for KD (resnet32x4 with resnet8x4, CIFAR-100). n and ten
+images of 64 are the defaults of their code; so is a weight of 0.1, which belongs to a loss without alpha 0.9, where the
+cross entropy keeps its full weight (`tald(weight=0.1, alpha=0)`).
+
+The particles of that code are the preset tald_repo: a bandwidth of 1e-3 (7e-4 medians) leaves no repulsion, one step replaces
+u, the teacher is evaluated at a distance of 10 (20000 radii), and a radius of 5e-4 in the 2-norm, in the network's
+normalisation, gives almost the clean image. By default the ball is 8/255 in each pixel, explored in small steps as in the
+authors' code for ALD, with a kernel for each image.
 
 Differs from both codes: s_l has length 1, so that it has the same magnitude as the repulsion; images stay in [0, 1]; no
 parameter gradients of the teacher are computed; ten of 64 is a share of the batch, so that small batches work.
@@ -21,7 +24,7 @@ parameter gradients of the teacher are computed; ten of 64 is a share of the bat
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -36,6 +39,8 @@ from robustkd.types import Batch, Count, NonNegative, Objective, Positive, Share
 class TALD(Distiller):
     """Distillation that also matches the teacher's loss on images and on adversarial particles around them."""
 
+    version: ClassVar[int] = 2
+
     def __init__(
         self,
         student: Network,
@@ -43,7 +48,7 @@ class TALD(Distiller):
         criterion: Callable[[], Criterion],
         random: torch.Generator,
         *,
-        weight: NonNegative = 0.1,
+        weight: NonNegative = 0.01,
         share: Share = 10 / 64,
         particles: Count = 4,
         steps: Count = 5,

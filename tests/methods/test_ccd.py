@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustkd.criteria.ce import CE
 from robustkd.data.jda import JDA
+from robustkd.data.jda_policy import JDAPolicy
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.functional import kl, kl_per_sample
 from robustkd.methods import METHODS
@@ -206,10 +207,17 @@ def test_both_networks_run_once_for_both_views():
     ("word", "probability"),
     [("ccd", 0.5), ("ccd0.3", 0.3), ("ccd0", 0.0), ("ccd(probability=1)", 1.0), ("ccd1e-5", 1e-5)],
 )
-def test_its_view_is_joint_augmentation_with_its_probability(word, probability):
+def test_its_view_is_the_policy_for_cifar10_with_its_probability(word, probability):
     (view,) = build_method(METHODS.parse(word)).method.views
     read = PAIRED_VIEWS.parse(view)
-    assert (read.load(), read.kwargs()) == (JDA, {"probability": probability})
+    assert (read.load(), read.kwargs()) == (JDAPolicy, {"policy": "cifar10", "probability": probability})
+
+
+def test_other_views():
+    (view,) = build_method(METHODS.parse("ccd(view=imagenet, probability=0.2)")).method.views
+    assert PAIRED_VIEWS.parse(view).kwargs() == {"policy": "imagenet", "probability": 0.2}
+    (view,) = build_method(METHODS.parse("ccd(view=random)")).method.views
+    assert (PAIRED_VIEWS.parse(view).load(), PAIRED_VIEWS.parse(view).kwargs()) == (JDA, {"probability": 0.5})
 
 
 def test_without_augmentation_both_views_are_equal():
