@@ -28,8 +28,8 @@ from robustkd.types import Share
 
 FILL = 128  # the grey of pixels from outside
 
-# An operation maps uint8 planes (B, C, H, W), a level and signs (B, 1, 1, 1) of +1 or -1 to planes. It is computed for the whole
-# batch and used for the images that are to be changed: no loop over images, and no synchronisation with a GPU.
+# An operation maps uint8 planes (B, C, H, W), a level and signs (B, 1, 1, 1) of +1 or -1 to planes. It is computed for the
+# whole batch and used for the images that are to be changed: no loop over images, and no synchronisation with a GPU.
 Operation = Callable[[Tensor, int, Tensor], Tensor]
 
 

@@ -6,8 +6,8 @@ b = (p_y, 1 - p_y) is the confidence in the label y, q = softmax of the logits w
 classes. Since KL(p_t || p_s) = KL(b_t || b_s) + (1 - p_t,y) KL(q_t || q_s), Hinton's loss weights the second part by the
 teacher's remaining probability, sample by sample; here its weight is beta.
 
-alpha 1, T 4 and a warm-up of 20 of 240 epochs are the authors' for CIFAR-100, where beta depends on the pair of networks. beta 6
-is theirs for two wide residual networks or two VGGs. Their others are:
+alpha 1, T 4 and a warm-up of 20 of 240 epochs are the authors' for CIFAR-100, where beta depends on the pair of networks.
+beta 6 is theirs for two wide residual networks or two VGGs. Their others are:
 
 | pair | word |
 |---|---|
