@@ -7,8 +7,8 @@ of softmax(z / T). c is a constant from 0 to 2: views that change the teacher's 
 L = CE + 16 soft) and T 4 are the authors'.
 
 By default, x' is made by the operations, strengths and probability of the authors' code for CIFAR-10
-(robustkd.data.jda_policy). Theirs for CIFAR-100 are `ccd(view=cifar100, probability=0.3)`, and for ImageNet `ccd(view=imagenet, probability=0.2)`.
-`view=random` is ours: strengths are drawn for each image (robustkd.data.jda).
+(robustkd.data.jda_policy). Theirs for CIFAR-100 are `ccd(view=cifar100, probability=0.3)`, those for ImageNet
+`ccd(view=imagenet, probability=0.2)`. `view=random` is ours: strengths are drawn for each image (robustkd.data.jda).
 
 The student processes both views in one batch of twice the size, as in their code. Differs from it: pairs are formed row by
 row from the two halves of that batch, not from neighbouring rows; and each view has its own criterion, because one that
