@@ -56,7 +56,7 @@ class Instance(Scenario):
             if not len(members):
                 continue
             members = np.sort(members)  # the order on disk
-            W = random_signs(view.derive_seed("W", y), int(np.prod(view.sources[0].shape)), classes)
+            W = random_signs(view.derive_seed("W", y), int(np.prod(view.sources[0].stored_shape)), classes)
             for chunk, x in iter_standardised(view, members):
                 a = self.scale * (x @ W) / (GRID * np.sqrt(len(W)))
                 a[:, y] = -np.inf
@@ -109,4 +109,4 @@ def random_signs(seed: int, rows: int, columns: int) -> PixelArray:
 
 def _chunk_length(source: Source) -> int:
     """Return the number of images per chunk."""
-    return max(1, CHUNK_PIXELS // int(np.prod(source.shape)))
+    return max(1, CHUNK_PIXELS // int(np.prod(source.stored_shape)))

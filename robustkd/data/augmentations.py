@@ -1,7 +1,7 @@
-"""Registry of augmentations of the training images, which are applied before shifts and flips.
+"""Registries of augmentations of the training images: what `--augment` and `--transform` name.
 
-An augmentation is called as a paired view is: with uint8 images (B, H, W, C) and uniform random numbers in [0, 1), `draws` of
-them per image. It returns uint8 images of the same shape. The random numbers are derived from (seed, name, epoch), so that all
+An augmenter cuts what networks see out of the stored images (robustkd.data.augment). An augmentation comes before it, and is
+called as a paired view is: with uint8 images (B, H, W, C) and uniform random numbers in [0, 1), `draws` of them per image. It returns uint8 images of the same shape. The random numbers are derived from (seed, name, epoch), so that all
 methods of a seed are trained on the same images, and a run can be resumed.
 """
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:  # the registry is read before torch is loaded
     from robustkd.data.paired_views import PairedView
 
 NONE = "none"
+
+AUGMENTERS = Registry(
+    "augmentation",
+    "robustkd.data",
+    "robustkd.augmenters",
+    {
+        "none": Entry("augment:Centre", "the central crop, as in evaluation"),
+        "shift": Entry("augment:Shift", "shifts by up to an eighth of the side, and flips where they keep the class"),
+        "photo": Entry("photo:Photo", "random resized crops, flips, colours, one random operation, and erasing"),
+    },
+)
 
 AUGMENTATIONS = Registry(
     "augmentation",

@@ -1,26 +1,30 @@
-"""Batches of a view: uint8 images on the device, gathered, shifted and mirrored as whole tensors.
+"""Batches of a view: uint8 images on the device, gathered and augmented as whole tensors.
 
-A data set that fits is kept on the device. A larger one stays memory-mapped, and a thread gathers the next batch during the
+A data set that fits is kept on the device. A larger one stays memory-mapped, and a thread reads the next batches during the
 computation on the present one. Sampling, order, augmentation and mixing of epoch e depend on (seed, e) only: all methods see
 the same images in the same order for a seed, and there is no state to save.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustkd import seeds
-from robustkd.data.augment import max_shift, mirror, shift
+from robustkd.data.augment import crop_centre, parse_augment
 from robustkd.data.augmentations import NONE, build_augmentation
 from robustkd.data.mixing import NO_MIXING, mix_batch, parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
 from robustkd.data.sampling import draw_rows
-from robustkd.data.view import View
+from robustkd.data.resize import Pixels
+from robustkd.data.view import Labels, View
 from robustkd.types import Batch, Clock, Sampling
+
+BATCHES_AHEAD = 3  # read from the memory map before they are needed
 
 BatchTransform = Callable[[Tensor, Tensor], Tensor]  # images (B, H, W, C) and which draws each uses (B,) -> images
 
@@ -43,8 +47,9 @@ class Loader:
             and, with natural sampling, uses every sample.
         device: where batches are created.
         seed: determines order and augmentation.
-        augment: whether images are shifted, and mirrored if the source says that this keeps the class.
-        views: additional views of each image, named as in `robustkd.data.paired_views`; each is shifted and mirrored by itself.
+        augment: how images are cropped and changed, as in `robustkd.data.augment`; they are mirrored only if the source says
+            that this keeps the class.
+        views: additional views of each image, named as in `robustkd.data.paired_views`; each is augmented by itself.
         transform: a further augmentation, named as in `robustkd.data.augmentations`, or none; of each view by itself.
         sampling: which rows an epoch consists of (see `robustkd.data.sampling`); it has N of them in all cases.
         mixing: how images are mixed, as in `robustkd.data.mixing`, or none.
@@ -58,7 +63,7 @@ class Loader:
         device: torch.device,
         *,
         seed: int = 0,
-        augment: bool = True,
+        augment: str | bool = "shift",
         views: Sequence[str] = (),
         transform: str = NONE,
         sampling: Sampling = "natural",
@@ -66,39 +71,48 @@ class Loader:
         budget: int | None = None,
     ) -> None:
         self.view, self.batch_size, self.device, self.seed = view, batch_size, device, seed
-        self.augment, self.flips = augment, augment and view.sources[0].flips
+        self.augmenter, self.shape, self.flips = parse_augment(augment), view.sources[0].shape, view.sources[0].flips
         self.views, self.sampling, self.mixing = tuple(views), sampling, parse_mixing(mixing)
         self.transform = transform
         self.labels = torch.from_numpy(view.labels).to(device)
-        size = len(view) * int(np.prod(view.sources[0].shape))
+        size = len(view) * int(np.prod(view.sources[0].stored_shape))
         fits = size <= (memory_budget(device) if budget is None else budget)
-        self.resident = self._to_device(view.images()) if fits else None
+        # Channels last from the start: a gathered batch then has the memory format that convolutions prefer.
+        self.resident = torch.from_numpy(to_channels_last(view.images())).to(device) if fits else None
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
         return -(-len(self.view) // self.batch_size)
 
-    def _to_device(self, images: np.ndarray) -> Tensor:
-        # Channels last from the start: a gathered batch then has the memory format that convolutions prefer.
-        return torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 2, 3, 1).contiguous()
-
     def _gather(self, rows: Tensor) -> Iterator[Tensor]:
-        """Yield the uint8 images of an epoch, batch by batch: (B, H, W, C)."""
+        """Yield the uint8 images of an epoch, batch by batch, as stored: (B, H, W, C)."""
         chunks = rows.tensor_split(len(self))
-        if self.resident is not None:
-            for chunk in chunks:
-                yield self.resident[chunk]
+        if self.resident is None:
+            yield from self._stream([chunk.cpu().numpy() for chunk in chunks])
             return
-        sorted_rows = [np.sort(chunk.cpu().numpy()) for chunk in chunks]
-        with ThreadPoolExecutor(1) as executor:
-            pending = executor.submit(self.view.take(sorted_rows[0]).images)
-            for number in range(len(chunks)):
-                images = pending.result()
-                if number + 1 < len(chunks):
-                    pending = executor.submit(self.view.take(sorted_rows[number + 1]).images)
-                # Read in the order of the disk, returned in the order of the epoch.
-                order = torch.from_numpy(np.searchsorted(sorted_rows[number], chunks[number].cpu().numpy()))
-                yield self._to_device(images)[order.to(self.device)]
+        for chunk in chunks:
+            yield self.resident[chunk]
+
+    def _stream(self, chunks: Sequence[Labels]) -> Iterator[Tensor]:
+        """Yield the images of rows (B,), batch by batch, while a thread reads the next ones from the memory map."""
+        executor = ThreadPoolExecutor(1)
+        pending: deque[Future[Tensor]] = deque()
+        try:
+            for chunk in chunks:
+                pending.append(executor.submit(self._read, chunk))
+                if len(pending) > BATCHES_AHEAD:
+                    yield pending.popleft().result().to(self.device, non_blocking=True)
+            while pending:
+                yield pending.popleft().result().to(self.device, non_blocking=True)
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+    def _read(self, rows: Labels) -> Tensor:
+        """Read the images of rows (B,) in the order of the disk and return them in the given order: (B, H, W, C)."""
+        order = np.argsort(rows)
+        images = self.view.take(rows[order]).images()
+        batch = torch.from_numpy(to_channels_last(images[np.argsort(order)]))
+        return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def iter_epoch(self, number: int, clock: Clock, sampling: Sampling | None = None) -> Iterator[Batch]:
         """Yield the batches of epoch `number`, counted over all phases of a run.
@@ -130,32 +144,24 @@ class Loader:
         return lambda batch: mix_batch(batch, mixing, next(keys).argsort(), next(draws), counts)
 
     def _augment(self, purpose: str, number: int) -> BatchTransform:
-        """Draw the transform, shifts and flips of an epoch and return their application."""
-        shift_and_mirror, augmentation = self._shift_and_mirror(purpose, number), build_augmentation(self.transform)
-        if augmentation is None:
-            return shift_and_mirror
-        draws = self._draw(augmentation.draws, purpose, self.transform, "draws", number)
-        return lambda images, numbers: shift_and_mirror(augmentation(images, draws[numbers]), numbers)
+        """Draw the random numbers of an epoch's augmentation and return its application."""
+        generator = torch.Generator().manual_seed(seeds.derive(self.seed, purpose, number))
+        # All draws of an epoch at once, so that a step involves no randomness.
+        drawn = self.augmenter.draw(len(self.view), self.shape, generator).to(self.device)
+        further = build_augmentation(self.transform)
+        draws = None if further is None else self._draw(further.draws, purpose, self.transform, "draws", number)
+
+        def transform(images: Tensor, numbers: Tensor) -> Tensor:
+            if further is not None and draws is not None:
+                images = further(images, draws[numbers])
+            return self.augmenter.apply(images, drawn[numbers], self.shape, self.flips)
+
+        return transform
 
     def _draw(self, count: int, *key: str | int) -> Tensor:
         """Draw uniform random numbers for each sample of an epoch: (N, count)."""
         generator = torch.Generator().manual_seed(seeds.derive(self.seed, *key))
         return torch.rand(len(self.view), count, generator=generator).to(self.device)
-
-    def _shift_and_mirror(self, purpose: str, number: int) -> BatchTransform:
-        """Draw the shifts and flips of an epoch and return their application."""
-        n, side = len(self.view), min(self.view.sources[0].shape[1:])
-        generator = torch.Generator().manual_seed(seeds.derive(self.seed, purpose, number))
-        pad = max_shift(side)
-        # All draws of an epoch at once, so that a step involves no randomness.
-        offsets = torch.randint(0, 2 * pad + 1, (n, 2), generator=generator).to(self.device)
-        flipped = (torch.rand(n, generator=generator) < 0.5).to(self.device)
-
-        def transform(images: Tensor, numbers: Tensor) -> Tensor:
-            images = shift(images, offsets[numbers], pad) if self.augment else images
-            return mirror(images, flipped[numbers]) if self.flips else images
-
-        return transform
 
     def _paired_view(self, text: str, number: int) -> BatchTransform:
         """Draw an epoch of an additional view and return its application; the augmentation follows, with its own draws."""
@@ -168,9 +174,14 @@ class Loader:
         """Yield images in [0, 1] and labels in order and without augmentation, for evaluation: (B, C, H, W), (B,)."""
         rows = torch.arange(len(self.view), device=self.device)
         for index, images in zip(rows.tensor_split(len(self)), self._gather(rows), strict=True):
-            yield to_float_images(images), self.labels[index]
+            yield to_float_images(crop_centre(images, self.shape)), self.labels[index]
 
 
 def to_float_images(images: Tensor) -> Tensor:
     """Convert uint8 (B, H, W, C) to float (B, C, H, W) in [0, 1], channels last in memory."""
     return images.permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_channels_last(images: Pixels) -> Pixels:
+    """Rearrange images in memory: (N, C, H, W) -> (N, H, W, C)."""
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))

@@ -194,8 +194,8 @@ def load_foreign_dataset(name: str, own: Source) -> Source:
     Raises:
         UsageError: it cannot be loaded, or it is the same data set.
     """
-    source = _load_foreign(name, own.shape, own.read_options)
-    if source.fingerprint == _foreign_fingerprint(own.fingerprint, own.shape):
+    source = _load_foreign(name, own.stored_shape, own.read_options)
+    if source.fingerprint == _foreign_fingerprint(own.fingerprint, own.stored_shape):
         raise UsageError(f"'{name}' is the data set itself: foreign images must come from another")
     return source
 

@@ -53,6 +53,8 @@ class Source:
         notes: how the data were read, where that is not obvious: sentences that commands print before they train.
         unread: what was found next to the images and not read: the reason by path.
         value_range: by which values of more than 8 bits were scaled; None if the images have none.
+        crop: side of the square that networks see; the images hold a margin around it, for evaluation to leave out and for
+            augmentation to draw from. None: networks see whole images.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Source:
     unread: Mapping[str, str] = field(default_factory=dict)
     value_range: ValueRange | None = None
     root: Path | None = None
+    crop: int | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -79,7 +82,12 @@ class Source:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one image: (C, H, W)."""
+        """Shape of one image as networks see it: (C, H, W)."""
+        return self.stored_shape if self.crop is None else (self.stored_shape[0], self.crop, self.crop)
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """Shape of one of `images`, with its margin: (C, H, W)."""
         return self.images.shape[1:]
 
     @cached_property
@@ -199,14 +207,15 @@ class View:
         return replace(self, labels=labels)
 
     def images(self) -> NDArray[np.uint8]:
-        """Gather the images; foreign ones are resized to the shape of the data set's own: (n, C, H, W)."""
+        """Gather the images as stored; foreign ones are resized to the shape of the data set's own: (n, C, H, W)."""
         if self.origin is None:
             return self.sources[0].images[self.rows]
-        images = np.empty((len(self), *self.sources[0].shape), np.uint8)
+        shape = self.sources[0].stored_shape
+        images = np.empty((len(self), *shape), np.uint8)
         source_rows = self.source_rows
         for number, source in enumerate(self.sources):
             own = self.origin == number
-            images[own] = fit_images(source.images[source_rows[own]], self.sources[0].shape)
+            images[own] = fit_images(source.images[source_rows[own]], shape)
         return images
 
     @cached_property

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from robustkd.data.augment import max_shift, mirror, shift
+from robustkd.data.augment import crop_shifted, max_shift, mirror
 
 
 def pictures(size=(5, 6, 7, 3)):
     return np.random.default_rng(0).integers(1, 256, size, dtype=np.uint8)
+
+
+def shift(images, offsets, limit):
+    """Shift without a margin."""
+    _, h, w, c = images.shape
+    return crop_shifted(images, offsets, (c, h, w), limit)
 
 
 def moved(images, offsets, pad):
