@@ -9,7 +9,7 @@
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.types import Batch, Clock, Objective, Output, Sampling, TrainingLabels
 
 Update = Callable[[Objective, Optimizer], None]
+Value = TypeVar("Value")
 
 
 def backward_and_step(objective: Objective, optimiser: Optimizer) -> None:
@@ -67,10 +68,26 @@ class Method(nn.Module, ABC):
     oracle_parameters: ClassVar[tuple[str, ...]] = ()
     # Hyperparameters that are paths of files, whose content decides what is learned.
     file_parameters: ClassVar[tuple[str, ...]] = ()
+    # Hyperparameters whose default, None, stands for a value that follows data and networks, with the rule.
+    derived: ClassVar[Mapping[str, str]] = {}
 
     # Labels that the method, and the teacher it asks for, are trained with; other than "given" for controls only.
     training_labels: ClassVar[TrainingLabels] = "given"
     teacher_labels: ClassVar[TrainingLabels] = "given"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resolved: dict[str, Any] = {}  # values of `derived` hyperparameters that were not given
+
+    def resolve(self, name: str, given: Value | None, default: Value) -> Value:
+        """Return a hyperparameter as given or, where it is None, the default derived from data and networks; record the latter.
+
+        Studies log the recorded values, and a dry run prints them.
+        """
+        if given is not None:
+            return given
+        self.resolved[name] = default
+        return default
 
     def objective(self, batch: Batch) -> Objective:
         """Return the weighted loss terms of one update."""

@@ -1,6 +1,7 @@
 """A method and the criterion it uses for labels, as typed: `method` or `method+criterion`. Parsed once, at the edge."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,17 @@ class MethodSpec:
             if name in getattr(spec.load(), "file_parameters", ()) and path
         )
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """Return every hyperparameter of method and criterion with its value, as "name.parameter"."""
+    def hyperparameters(self, resolved: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return every hyperparameter of method and criterion with its value, as "name.parameter".
+
+        Args:
+            resolved: defaults of the method that its constructor derived, as in `Method.resolved`.
+        """
         values = {}
-        for spec in (self.method, self.criterion):
+        for spec, derived in ((self.method, resolved or {}), (self.criterion, {})):
             defaults = {name: p.default for name, p in settable_parameters(spec.load()).items()}
-            values.update({f"{spec.name}.{name}": value for name, value in {**defaults, **spec.kwargs()}.items()})
+            named = {**defaults, **derived, **spec.kwargs()}
+            values.update({f"{spec.name}.{name}": value for name, value in named.items()})
         return values
 
     def __reduce__(self) -> tuple[Any, ...]:

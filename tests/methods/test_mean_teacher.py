@@ -12,7 +12,7 @@ from robustkd.functional import kl_per_sample, sigmoid_rampup
 from robustkd.method import backward_and_step
 from robustkd.methods import METHODS
 from robustkd.methods.mean_teacher import MeanTeacher, squared_error
-from robustkd.types import Batch, Clock
+from robustkd.types import Batch, Clock, DatasetInfo
 from tests.helpers import (
     FIVE,
     LABELS,
@@ -29,7 +29,8 @@ from tests.helpers import (
 
 
 def mean_teacher(student: Tensor = S, average: Tensor = T, **options: object) -> MeanTeacher:
-    method = MeanTeacher(ConstantNetwork(student), lambda: CE(FIVE), **{"ramp": 0.0, **options})
+    info = DatasetInfo(100, (20,) * student.shape[1], (1, 2, 2))
+    method = MeanTeacher(ConstantNetwork(student), info, lambda: CE(info), **{"ramp": 0.0, **options})
     method.average.logits.copy_(average)
     return method
 
@@ -53,11 +54,12 @@ def test_by_hand():
     )
 
 
-def test_defaults_match_the_authors():
-    method = MeanTeacher(ConstantNetwork(S), lambda: CE(FIVE))
-    assert (method.mse, method.kl, method.decay, method.consistent) == (100, 0, 0.99, "all")
-    assert method.ramp == 40_000 / 150_000
-    objective = mean_teacher().objective(paired())
+def test_defaults_are_those_of_the_authors_code_for_cifar10():
+    method = MeanTeacher(ConstantNetwork(S), FIVE, lambda: CE(FIVE))
+    assert (method.kl, method.decay, method.consistent) == (0, 0.97, "all")
+    assert method.ramp == 5 / 180
+    assert method.model is method.average
+    objective = mean_teacher(mse=100).objective(paired())
     assert list(objective.terms) == ["ce", "mse"]
     assert objective.terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
     total = sum(
@@ -66,6 +68,23 @@ def test_defaults_match_the_authors():
         for p, q in zip(softmax(s), softmax(t), strict=True)
     )
     assert objective.terms["mse"].item() == pytest.approx(100 * total / 20, rel=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "weight"), [(2, 4), (10, 55.555556), (100, 5050.505051)])
+def test_the_weight_follows_the_number_of_classes(classes, weight):
+    # An undecided student: the gradient of CE is v = 1/K - e_0, and that of the squared error 2 / K^2 v.
+    certain = torch.zeros(1, classes)
+    certain[0, 0] = 60.0
+    method = mean_teacher(torch.zeros(1, classes, dtype=torch.float64), certain.double())
+    assert (method.mse, method.resolved) == (pytest.approx(weight), {"mse": pytest.approx(weight)})
+    terms = method.objective(paired(torch.tensor([0]))).terms
+    ce, mse = (torch.autograd.grad(terms[name], method.student.logits, retain_graph=True)[0] for name in ("ce", "mse"))
+    assert torch.allclose(mse, ce / (1 - 1 / classes), rtol=1e-6)
+
+
+def test_a_given_weight_stays_as_it_is():
+    method = mean_teacher(mse=100)
+    assert (method.mse, method.resolved) == (100, {})
 
 
 def test_kl_is_from_the_average_to_the_student():
@@ -98,15 +117,15 @@ def test_the_weight_rises_over_a_fraction_of_the_run():
 def test_no_gradient_reaches_the_average():
     method = mean_teacher(kl=1)
     method.objective(paired()).loss.backward()
-    assert method.model.logits.grad is not None
+    assert method.student.logits.grad is not None
     assert method.average.logits.grad is None
     assert (method.average.calls, method.average.calls_with_grad) == (1, 0)
 
 
 def test_the_average_receives_the_second_view(monkeypatch):
-    method = MeanTeacher(make_network(), lambda: CE(FIVE), ramp=0.0)
+    method = MeanTeacher(make_network(), FIVE, lambda: CE(FIVE), ramp=0.0)
     batch, seen = paired(torch.tensor([0, 1, 2, 0]), torch.rand(4, *SHAPE)), []
-    for net in (method.model, method.average):
+    for net in (method.student, method.average):
         net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
     method.objective(batch)
     assert seen[0] is batch.images
@@ -115,12 +134,12 @@ def test_the_average_receives_the_second_view(monkeypatch):
 
 def run_updates(decay: float, updates: int) -> tuple[list[Tensor], Tensor]:
     """The student at the start and after each update, and its average at the end."""
-    method = MeanTeacher(ConstantNetwork(S), lambda: CE(FIVE), decay=decay)
+    method = MeanTeacher(ConstantNetwork(S), FIVE, lambda: CE(FIVE), decay=decay)
     optimiser, students = torch.optim.SGD(method.parameters(), lr=1.0, weight_decay=0.1), [S]
     for _ in range(updates):
         for objective in method.step(paired()):
             backward_and_step(objective, optimiser)
-        students.append(method.model.logits.detach().clone())
+        students.append(method.student.logits.detach().clone())
     return students, method.average.logits
 
 
@@ -141,19 +160,19 @@ def test_the_average_continues_with_its_decay():
 def test_batch_norm_of_the_average_collects_its_own_statistics():
     built = build_method(METHODS.parse("mean_teacher"))
     built.train_fully(small_view(), epochs=1)
-    (ours, theirs) = (dict(net.named_buffers()) for net in (built.method.average, built.method.model))
+    (ours, theirs) = (dict(net.named_buffers()) for net in (built.method.average, built.method.student))
     means = [name for name in ours if name.endswith("running_mean")]
     assert means
     assert all(ours[name].any() and not torch.equal(ours[name], theirs[name]) for name in means)
     assert built.method.updates == 2  # an epoch of two batches
     images = torch.rand(2, *SHAPE)
-    assert torch.equal(built.method.auxiliary_logits(images)["average"], built.method.average(images).logits)
+    assert torch.equal(built.method.auxiliary_logits(images)["student"], built.method.student(images).logits)
 
 
 def test_unreliable_applies_consistency_where_average_and_label_differ():
     given = T.argmax(dim=1)
     labels = torch.where(torch.tensor([True, False, False, True]), given, (given + 1) % 5)
-    objective = mean_teacher(consistent="unreliable", kl=10).objective(paired(labels))
+    objective = mean_teacher(consistent="unreliable", mse=100, kl=10).objective(paired(labels))
     distance, differ = squared_error(T, S), kl_per_sample(T, S)
     assert objective.terms["mse"].item() == pytest.approx(100 * (distance[1] + distance[2]).item() / 4, rel=1e-12)
     assert objective.terms["kl"].item() == pytest.approx(10 * (differ[1] + differ[2]).item() / 4, rel=1e-12)
