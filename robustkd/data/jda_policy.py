@@ -77,7 +77,7 @@ def blend(planes: Tensor, plain: Tensor, level: int, sign: Tensor) -> Tensor:
 
 def posterize(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Drop the lowest 0 to 4 bits."""
-    return planes & (256 - 2 ** (8 - round(8 - 4 * level / 9)))
+    return planes & (256 - (1 << (8 - round(8 - 4 * level / 9))))
 
 
 def solarize(planes: Tensor, level: int, sign: Tensor) -> Tensor:

@@ -9,16 +9,16 @@ augmentation of the same images, and receives no gradient. The weight rises over
 The average is evaluated and exported, as by the authors; tables show the student as `mean_teacher, student`.
 
 The default of mse is K^2 / (1 - 1/K) / 2, the coefficient that the authors give for a consistency as strong as the
-classification: 4, 55.6 and 5050.5 for 2, 10 and 100 classes. The gradient of the squared error shrinks with K: where the student
-is undecided and the average certain, its norm is then 1 / (1 - 1/K) of the cross entropy's, 2 for two classes, 1.1 for ten and 1
-for many. On CIFAR-10 they used 100, 1.8 times as much.
+classification: 4, 55.6 and 5050.5 for 2, 10 and 100 classes. The gradient of the squared error shrinks with K: where the
+student is undecided and the average certain, the norm of the weighted one is 1 / (1 - 1/K) of the cross entropy's, which is 2
+for two classes, 1.1 for ten and 1 for many. On CIFAR-10 they used 100, 1.8 times as much.
 
 decay 0.97 and a ramp of 5 of 180 epochs are those of their PyTorch code for CIFAR-10, with residual networks and SGD as here.
 Their other settings, in full:
 
 | setting | word |
 |---|---|
-| CIFAR-10 and SVHN, TensorFlow, 150,000 updates | `mean_teacher(mse=100, decay=0.999, ramp=0.267)`; 0.99 during the ramp for SVHN |
+| CIFAR-10, TensorFlow, 150,000 updates | `mean_teacher(mse=100, decay=0.999, ramp=0.267)` |
 | ImageNet, PyTorch, 60 epochs | `mean_teacher(mse=0, kl=10, decay=0.9997, ramp=0.083)` |
 
 The average is over about 1 / (1 - decay) updates: 33 by default, but 1000 at 0.999, more than a short study has.
