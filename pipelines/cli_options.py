@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from robustkd.errors import UsageError
 from robustkd.specs import split_at
-from robustkd.study.options import DataOptions, SourceOptions, StudyOptions
+from robustkd.study.options import Augment, DataOptions, SourceOptions, StudyOptions
 from robustkd.types import AtLeastTwo, Count, Positive
 
 
@@ -34,7 +34,8 @@ class PredictOptions(SourceOptions):
     """The images to classify, and where the predictions are written."""
 
     dataset: Annotated[str, Parameter(parse=False)] = ""  # the positional IMAGES
-    image_size: Annotated[int, Parameter(parse=False)] = 32  # the network's
+    image_size: Annotated[int, Parameter(parse=False)] = 32  # the network's, as the next
+    crop_share: Annotated[float, Parameter(parse=False)] = 1.0
     class_level: Annotated[int | None, Parameter(parse=False)] = None
     min_class: Annotated[int, Parameter(parse=False)] = 0
     value_range: Annotated[str | None, Parameter(parse=False)] = None
@@ -47,9 +48,8 @@ class PredictOptions(SourceOptions):
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.labelled_images.load_labelled_images`."""
-        return {
-            name: value for name, value in super().read_options().items() if name not in ("image_size", "value_range")
-        }
+        of_net = ("image_size", "crop_share", "value_range")
+        return {name: value for name, value in super().read_options().items() if name not in of_net}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class AuditOptions(DataOptions):
     """Initial learning rate of SGD."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of the epochs during which the learning rate rises from 0."""
-    augment: bool = True
-    """Shift each image by up to an eighth of its side, and flip it horizontally where the data set allows it."""
+    augment: Augment = "shift"
+    """none; shift: by up to an eighth of the side, and flips where they keep the class; photo, as in `photo(crop=0.5)`."""
     prune: bool = False
     """Write pruned.csv, a manifest of the training rows without the suspicious ones."""
     relabel: bool = False

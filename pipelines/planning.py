@@ -23,6 +23,7 @@ from pipelines.console import console
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
 from robustkd.data import manifest
+from robustkd.data.augment import parse_augment
 from robustkd.data.augmentations import build_augmentation
 from robustkd.data.manifest import Splits
 from robustkd.data.mixing import parse_mixing
@@ -41,6 +42,7 @@ from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
+from robustkd.study.image_sizes import resolve_study_sizes
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
@@ -119,11 +121,14 @@ def draft_study(options: StudyOptions) -> Draft:
     scenario = scenarios.parse(options.scenario)
     parse_mixing(options.mixing)
     build_augmentation(options.transform)
+    parse_augment(options.augment)
     if options.init is not None and not Path(options.init).is_file():
         raise UsageError(f"--init {options.init}: there is no such file")
     given, options = options, replace(options, methods=read_method_list(options.methods))
     device = hardware.resolve_device(options.device)
     teacher = find_teacher(options.teacher)
+    given = resolve_sizes(given, teacher)
+    options = replace(given, methods=options.methods)
     out = require_writable(Path(options.out))
     source = load_source(options)
     source, rows, _, leaks = split_data(options, source)
@@ -148,6 +153,12 @@ def draft_study(options: StudyOptions) -> Draft:
     plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
+
+
+def resolve_sizes(options: StudyOptions, teacher: Path | None) -> StudyOptions:
+    """Return the options with the image sizes that belong to the weights of the study's networks."""
+    init = load_net(Path(options.init))[1] if options.init else None
+    return resolve_study_sizes(options, load_net(teacher)[1] if teacher else None, init)
 
 
 def earlier_record(plan: Plan) -> StudyRecord | None:
@@ -216,7 +227,7 @@ def check_evaluation(plan: Plan, test: View, source: Source) -> None:
     """
     options = plan.options
     if options.attack is not None:
-        net = untrained_network(test, options.student, plan.settings, "linear", 0)
+        net = untrained_network(test, "student", plan.settings, "linear", 0)
         robustness.check_user_attacks(net, test, options.attack)
     if options.corruptions and not corruptions.supports_shape(source.shape):
         console.print(f"--corruptions: {UNDEFINED_CORRUPTIONS}")

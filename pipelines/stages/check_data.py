@@ -98,7 +98,7 @@ def check_data_set(options: CheckOptions) -> DataCheck:
     findings = [*checks.check_source(source, least=options.least), *_check_reading(source)]
     if source.files is not None and source.root is not None:
         root = source.root
-        findings += checks.check_file_sizes(root, source.files, options.image_size)
+        findings += checks.check_file_sizes(root, source.files, source.shape[1])
         findings += _check_skipped(root, source, embedded=options.dataset.startswith(("parquet:", "hf:")))
     counts = checks.count_classes(source)
     return DataCheck(checks.sort_by_severity(findings), counts, len(source.labels), source.fingerprint)
@@ -164,11 +164,12 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
     if counts[:, 0].all():
         raise error
     sizes = ClassCounts(read_class_names(root, class_folders), counts)
+    side: int = options.read_options()["image_size"]
     findings = [
         *checks.check_unreadable_files(unreadable, len(paths)),
         *checks.check_class_sizes(sizes, options.least),
         *checks.check_class_names(sizes.classes),
-        *checks.check_file_sizes(root, [path for path in paths if path not in unreadable], options.image_size),
+        *checks.check_file_sizes(root, [path for path in paths if path not in unreadable], side),
         *_check_unread(listing.unread),
         Finding("note", "not looked at", 0, "images are compared once every class has some to train on"),
     ]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustkd.data.augmentations import AUGMENTERS
+from robustkd.data.augmentations import AUGMENTERS, augment_text
 
 Shape = tuple[int, int, int]  # (C, H, W)
 
@@ -49,15 +49,6 @@ def parse_augment(augment: str | bool) -> Augmenter:
     spec = AUGMENTERS.parse(augment_text(augment))
     augmenter: Augmenter = spec.load()(**spec.kwargs())
     return augmenter
-
-
-def augment_text(augment: str | bool) -> str:
-    """Return the name of what was formerly switched on and off.
-
-    >>> augment_text(True), augment_text(False), augment_text("photo")
-    ('shift', 'none', 'photo')
-    """
-    return augment if isinstance(augment, str) else "shift" if augment else "none"
 
 
 class Centre:

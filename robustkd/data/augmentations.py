@@ -1,8 +1,9 @@
 """Registries of augmentations of the training images: what `--augment` and `--transform` name.
 
 An augmenter cuts what networks see out of the stored images (robustkd.data.augment). An augmentation comes before it, and is
-called as a paired view is: with uint8 images (B, H, W, C) and uniform random numbers in [0, 1), `draws` of them per image. It returns uint8 images of the same shape. The random numbers are derived from (seed, name, epoch), so that all
-methods of a seed are trained on the same images, and a run can be resumed.
+called as a paired view is: with uint8 images (B, H, W, C) and uniform random numbers in [0, 1), `draws` of them per image. It
+returns uint8 images of the same shape. The random numbers are derived from (seed, name, epoch), so that all methods of a seed
+are trained on the same images, and a run can be resumed.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,15 @@ AUGMENTATIONS = Registry(
         "jda_policy": Entry("jda_policy:JDAPolicy", "the operations and strengths of Li et al., ACCV 2022"),
     },
 )
+
+
+def augment_text(augment: str | bool) -> str:
+    """Return the name of an augmenter that may be given as true or false, as when there was only one.
+
+    >>> augment_text(True), augment_text("false"), augment_text("photo(crop=0.5)")
+    ('shift', 'none', 'photo(crop=0.5)')
+    """
+    return {"true": "shift", "false": "none"}.get(str(augment).lower(), str(augment))
 
 
 def build_augmentation(text: str) -> "PairedView | None":

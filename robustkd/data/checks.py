@@ -8,7 +8,6 @@ Groups are not checked here: loading refuses a published split that divides a gr
 """
 
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from robustkd.data.copies import find_constant_images
 from robustkd.data.duplicates import DuplicatePairs
-from robustkd.data.image_formats import open_image
+from robustkd.data.file_sizes import read_sizes
 from robustkd.data.leaks import find_near_copies, near_copies_in_test
 from robustkd.data.splits import SplitRows, has_published_test
 from robustkd.data.view import PARTS, Labels, Source
@@ -315,8 +314,7 @@ def check_value_range(source: Source) -> list[Finding]:
 
 def check_file_sizes(root: Path, files: Sequence[str], image_size: int) -> list[Finding]:
     """Describe the sizes of image files before resizing; report small and elongated ones. Only headers are read."""
-    with warnings.catch_warnings(action="ignore"):  # Pillow's warnings about metadata and large images
-        sizes = dict(_read_sizes(root, files))
+    sizes = read_sizes(root, files)
     if not sizes:
         return []
     area = {file: width * height for file, (width, height) in sizes.items()}
@@ -337,18 +335,6 @@ def check_file_sizes(root: Path, files: Sequence[str], image_size: int) -> list[
         sentence = f"files with sides of a ratio over {MAX_ASPECT_RATIO}, of which only the centre is used: {count}"
         findings.append(Finding("warning", "long", len(elongated), sentence, _with_sizes(elongated, sizes)))
     return findings
-
-
-def _read_sizes(root: Path, files: Sequence[str]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the width and height of each existing file once."""
-    from PIL import Image
-
-    for file in dict.fromkeys(files):
-        try:
-            with open_image(root / file) as opened:
-                yield file, opened.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # held by a table as bytes, or unreadable, which is reported separately
 
 
 def _with_sizes(files: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from robustkd.data.augment import crop_centre, parse_augment
 from robustkd.data.augmentations import NONE, build_augmentation
 from robustkd.data.mixing import NO_MIXING, mix_batch, parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
-from robustkd.data.sampling import draw_rows
 from robustkd.data.resize import Pixels
+from robustkd.data.sampling import draw_rows
 from robustkd.data.view import Labels, View
 from robustkd.types import Batch, Clock, Sampling
 

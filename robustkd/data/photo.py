@@ -156,8 +156,10 @@ def change_colours(
     Returns:
         The images, not clipped, and their mean colours: (B, C, H, W), (B, C).
     """
-    count, channels = planes.shape[:2]
-    factors = jitter * (1 + FACTOR * torch.stack([strengths[name] for name in ("brightness", "contrast", "saturation")]))
+    channels = planes.shape[1]
+    factors = jitter * (
+        1 + FACTOR * torch.stack([strengths[name] for name in ("brightness", "contrast", "saturation")])
+    )
     brightness, contrast, saturation = factors[..., None]  # (B, 1)
     weights = planes.new_tensor(LUMA if channels == 3 else [1 / channels] * channels)
     if channels != 3:

@@ -23,6 +23,21 @@ def fit_images(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
     return result
 
 
+def add_margin(side: int, crop_share: float) -> int:
+    """Return the side of images of which networks see a share.
+
+    >>> add_margin(224, 0.875), add_margin(32, 1)
+    (256, 32)
+    """
+    return max(side, round(side / crop_share))
+
+
+def crop_pixels(images: Pixels, side: int) -> Pixels:
+    """Cut the central square out of each image: (N, C, H, W) -> (N, C, side, side), a view."""
+    top, left = ((n - side) // 2 for n in images.shape[2:])
+    return images[:, :, top : top + side, left : left + side]
+
+
 def fit_image(image: "Image.Image", shape: tuple[int, int, int]) -> Pixels:
     """Scale a greyscale or colour image until it fills a shape and crop it centrally: (C, H, W)."""
     from PIL import Image, ImageOps

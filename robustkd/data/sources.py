@@ -14,6 +14,7 @@ import numpy as np
 from robustkd.data import arrow_tables
 from robustkd.data.arrays import from_arrays, load_npz, save_npz
 from robustkd.data.decode import decode_files, describe_error, raise_if_unreadable
+from robustkd.data.file_sizes import describe_reduction
 from robustkd.data.folders import ImageFile, list_folder, read_class_names
 from robustkd.data.image_cache import decode_with_cache
 from robustkd.data.image_search import list_image_files
@@ -86,6 +87,7 @@ def load_dataset(
     data_dir: str | None = None,
     download: bool = False,
     image_size: int = 32,
+    crop_share: float = 1.0,
     skip_bad_images: bool = False,
     cache_dir: Path | None = None,
     image_column: str | None = None,
@@ -102,7 +104,8 @@ def load_dataset(
     Args:
         name: a name in DATASETS; for user data with the path, as in folder:PATH.
         data_dir, download: the folder of published data sets, by default "data"; whether they may be downloaded.
-        image_size: the side that image files are scaled and cropped to; arrays keep their size.
+        image_size: side of the images that networks see, which image files are scaled and cropped to; arrays keep their size.
+        crop_share: that side relative to the stored one: below 1, image files keep a margin, which evaluation leaves out.
         skip_bad_images: skip image files that cannot be read instead of raising an error.
         cache_dir: where decoded image files are cached; None: the user's cache folder.
         image_column, label_column, split_column: columns of a table; None: recognised by their names.
@@ -116,10 +119,11 @@ def load_dataset(
     columns = ColumnOptions(image_column, label_column, split_column)
     table = columns, Path(root).expanduser() if root else None, header
     scale = None if value_range is None else ValueRange.parse(value_range)
-    read = ReadOptions(image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class)
+    read = ReadOptions(image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class, crop_share)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
     values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir), strict=True))
-    return replace(_with_writable_names(source), read_options=values, notes=source.notes + _note_unused(source, read))
+    notes = source.notes + _note_unused(source, read) + _note_reduction(source)
+    return replace(_with_writable_names(source), read_options=values, notes=notes)
 
 
 def _with_writable_names(source: Source) -> Source:
@@ -149,6 +153,13 @@ def _note_unused(source: Source, options: ReadOptions) -> tuple[str, ...]:
         else [],
     }
     return tuple(f"{reason}, so {', '.join(given)} had no effect" for reason, given in unused.items() if given)
+
+
+def _note_reduction(source: Source) -> tuple[str, ...]:
+    """Return a note where images are much smaller than their files."""
+    if source.files is None or source.root is None:
+        return ()
+    return describe_reduction(source.root, source.files, source.stored_shape[1])
 
 
 def _load_by_kind(name: str, data_dir: str | None, download: bool, options: ReadOptions) -> Source:
@@ -327,7 +338,7 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
     if options.every_class_trained:
         _check_every_class_has_images(name, class_folders, files, "images")
     images, images_digest, unreadable, value_range = decode_with_cache(
-        root, [file.path for file in files], options.image_size, options.cache_dir, value_range=options.value_range
+        root, [file.path for file in files], options.decoded_size, options.cache_dir, value_range=options.value_range
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     files = [file for file in files if file.path not in unreadable]
@@ -348,6 +359,7 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
         unread=listing.unread,
         value_range=value_range,
         root=root,
+        crop=options.crop,
     )
 
 

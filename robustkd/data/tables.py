@@ -125,7 +125,7 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
     annotations = _encode_columns(name, raw, columns, options.every_class_trained)
     root, files, contents = list_table_images(name, raw, columns.image, options.root)
     images, images_digest, unreadable, value_range = decode_with_cache(
-        root, files, options.image_size, options.cache_dir, contents, options.value_range
+        root, files, options.decoded_size, options.cache_dir, contents, options.value_range
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     annotations = annotations.take(np.array([file not in unreadable for file in files]))
@@ -145,6 +145,7 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
         notes=columns.notes,
         value_range=value_range,
         root=root,
+        crop=options.crop,
     )
 
 

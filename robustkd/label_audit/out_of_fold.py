@@ -49,7 +49,7 @@ class TrainingConfig:
     net: str  # a spec of MODELS
     recipe: Recipe
     batch: int = 64
-    augment: bool = True
+    augment: str = "shift"
     device: str = "cpu"
     half: bool = False
     seed: int = 0

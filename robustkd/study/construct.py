@@ -16,6 +16,7 @@ from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.net import Frozen, Network
+from robustkd.models.weight_sources import carries_weights
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
 from robustkd.study.training_rows import select_training_rows
@@ -29,16 +30,18 @@ def seeded_network(view: View, spec: Run, settings: Settings, number: int = 0) -
     Args:
         number: which of several networks, for methods that train more than one.
     """
-    word = settings.teacher if spec.role == TEACHER else settings.student
     head = spec.method.criterion.load().head
-    return untrained_network(view, word, settings, head, seeds.derive(spec.seed, "init", spec.role, number))
+    return untrained_network(view, spec.role, settings, head, seeds.derive(spec.seed, "init", spec.role, number))
 
 
-def untrained_network(view: View, word: str, settings: Settings, head: str, seed: int) -> Network:
-    """Build a network for a view's images and classes, on the settings' device."""
+def untrained_network(view: View, role: str, settings: Settings, head: str, seed: int) -> Network:
+    """Build a role's network for a view's images and classes, on the settings' device."""
+    net_spec, source = MODELS.parse(settings.teacher if role == TEACHER else settings.student), view.sources[0]
+    has_own_size = source.files is not None or carries_weights(net_spec)
     net = build_network(
-        MODELS.parse(word),
-        shape=view.sources[0].shape,
+        net_spec,
+        shape=source.shape,
+        image_size=settings.image_size_of(role) if has_own_size else None,
         classes=len(view.classes),
         mean=settings.mean,
         std=settings.std,
@@ -103,7 +106,7 @@ def construct_method(
     }
     with seeded_initialisation(seeds.derive(spec.seed, "init", spec.role, "method")):  # of the method's adapters
         method = build_method(spec.method, ingredients).to(settings.device)
-    check_batches(method, spec, settings, view.sources[0].shape)
+    check_batches(method, spec, settings, view.sources[0].stored_shape)
     return method
 
 
@@ -158,7 +161,7 @@ def check_constructible(
     random = torch.Generator(settings.device).manual_seed(0)
 
     def untrained() -> Network:
-        return untrained_network(view, settings.teacher, settings, "linear", seeds.derive(0, "init"))
+        return untrained_network(view, TEACHER, settings, "linear", seeds.derive(0, "init"))
 
     return construct_method(
         view, spec, settings, random, teacher=untrained if teacher is None else lambda: teacher, init=init

@@ -6,9 +6,10 @@ torch is not imported, so that an invalid option is reported before anything hea
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
+from robustkd.data.augmentations import augment_text
 from robustkd.method_sets import expand_methods
 from robustkd.method_spec import MethodSpec
 from robustkd.specs import split_at
@@ -25,8 +26,13 @@ NOT_IN_IDENTITY = {
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
 }
+# What `auto` stands for where no network starts from weights.
+AUTO = {"image_size": 32, "crop_share": 1.0}
 # Options that came after the first studies, with their defaults: at these, studies keep their names.
-ADDED = {"transform": "none", "sampling": "natural", "mixing": "none"}
+ADDED = {"transform": "none", "sampling": "natural", "mixing": "none", "crop_share": 1.0, "teacher_image_size": None}
+
+
+Augment = Annotated[str, BeforeValidator(augment_text)]  # YAML files may say true or false
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +45,10 @@ class SourceOptions:
     """Folder with the files of a published data set; ./data by default."""
     download: bool = False
     """Download a published data set if its files are missing."""
-    image_size: Annotated[int, Field(ge=8)] = 32
-    """Side length in pixels to which image files are resized."""
+    image_size: Literal["auto"] | Annotated[int, Field(ge=8)] = "auto"
+    """Side in pixels of the images that networks see, to which files are resized; auto: that of the weights, or else 32."""
+    crop_share: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = "auto"
+    """That side relative to that of the resized files, of which evaluation sees the centre; auto: that of the weights, or 1."""
     skip_bad_images: bool = False
     """Skip unreadable image files and report their number, instead of stopping."""
     image_column: str | None = None
@@ -62,7 +70,8 @@ class SourceOptions:
 
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.sources.load_dataset`."""
-        return {name: getattr(self, name) for name in SourceOptions.__dataclass_fields__ if name != "dataset"}
+        values = {name: getattr(self, name) for name in SourceOptions.__dataclass_fields__ if name != "dataset"}
+        return {name: AUTO[name] if value == "auto" else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +98,8 @@ class StudyOptions(DataOptions):
     """The student's network (see `robustkd models`)."""
     teacher: str = "wrn_16_2"
     """The teacher's network, trained for each seed; or a trained one: a model.pt, an MLflow run id or a model URI."""
+    teacher_image_size: Annotated[int, Field(ge=8)] | None = None
+    """Side in pixels of the images that the teacher sees, if it is another; the network of the smaller size resizes them."""
     teacher_criterion: str = "ce"
     """Criterion the teacher is trained with."""
     smooth_teacher: Literal["none", "labels", "consistency"] = "none"
@@ -121,10 +132,10 @@ class StudyOptions(DataOptions):
     """Use Nesterov momentum."""
     weight_decay: NonNegative = 5e-4
     """Weight decay of all trained parameters."""
-    augment: bool = True
-    """Shift each image by up to an eighth of its side, and flip it horizontally where the data set allows it."""
+    augment: Augment = "shift"
+    """none; shift: by up to an eighth of the side, and flips where they keep the class; photo, as in `photo(crop=0.5)`."""
     transform: str = "none"
-    """Further augmentation of each image, before shifts and flips: none, jda, or yours from --plug, as in `mine(size=2)`."""
+    """Further augmentation of each image, before that: none, jda, or yours from --plug, as in `mine(size=2)`."""
     sampling: Sampling = "natural"
     """Which rows an epoch consists of, for teachers and students: `progressive` goes from natural to balanced."""
     mixing: str = "none"
@@ -182,7 +193,14 @@ class StudyOptions(DataOptions):
         """Return the seed of the draw of the scenario that a seed uses."""
         return seed if self.data_seeds is None else seed % self.data_seeds
 
+    def read_options(self) -> dict[str, Any]:
+        """Return the options of `load_dataset`: the images have the size of the network that sees the largest."""
+        values = super().read_options()
+        return {**values, "image_size": max(values["image_size"], self.teacher_image_size or 0)}
+
     def identity(self) -> dict[str, Any]:
-        """Return the options that decide the results."""
+        """Return the options that decide the results. Some have the form in which earlier versions wrote them."""
         values = {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY}
+        values |= {name: default for name, default in AUTO.items() if values[name] == "auto"}
+        values["augment"] = {"shift": True, "none": False}.get(self.augment, self.augment)
         return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}

@@ -44,7 +44,9 @@ class Settings:
         recipe: of the students.
         teacher_recipe: of the teachers; None: the students'.
         batch: samples per update.
-        augment: whether training images are augmented.
+        augment: how training images are cropped and changed, as typed.
+        image_size, teacher_image_size: side of the images that students and teachers see, if it was given or belongs to
+            weights; None: that of the batches. Networks from random weights take arrays as they are.
         device: as torch names it.
         bf16: whether networks compute in bf16.
         mean, std: of the training pixels per channel, in [0, 1].
@@ -61,7 +63,9 @@ class Settings:
     recipe: Recipe
     teacher_recipe: Recipe | None = None
     batch: int
-    augment: bool
+    augment: str
+    image_size: int | None = None
+    teacher_image_size: int | None = None
     device: str
     bf16: bool
     mean: tuple[float, ...]
@@ -84,6 +88,8 @@ class Settings:
             recipe=build_recipe(options),
             batch=options.batch,
             augment=options.augment,
+            image_size=None if options.image_size == "auto" else options.image_size,
+            teacher_image_size=options.teacher_image_size,
             device=device,
             bf16=bf16,
             mean=mean,
@@ -94,6 +100,10 @@ class Settings:
             mixing=options.mixing,
             transform=options.transform,
         )
+
+    def image_size_of(self, role: str) -> int | None:
+        """Return the side of the images that a role's networks see."""
+        return self.teacher_image_size if role == TEACHER and self.teacher_image_size else self.image_size
 
     def recipe_of(self, run: Run) -> Recipe:
         """Return the recipe of a run's role."""

@@ -9,7 +9,7 @@ executed in processes of their own.
 """
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,8 @@ def load_network(plan: Plan, path: Path) -> Network:
     source = load_source(plan.options)
     order = class_order(str(path), card, source, plan.options)
     reorder_outputs(str(path), net, order, source.shape)
+    if tuple(card["shape"]) != source.shape:
+        net.image_size = card["shape"][1]
     return net.to(plan.settings.device)
 
 
@@ -110,11 +112,17 @@ def class_order(context: str, card: Mapping[str, Any], source: Source, options: 
     Raises:
         UsageError: the network does not fit the data set's images or classes.
     """
-    if tuple(card["shape"]) != source.shape:
+    if not is_resizable(card["shape"], source.shape):
         raise UsageError(
             f"{context}: this network takes images of {tuple(card['shape'])}, but '{source.name}' has {source.shape} (C, H, W)"
         )
     return find_class_order(context, card["classes"], source.classes, options.teacher_classes == "match")
+
+
+def is_resizable(shape: Sequence[int], images: Sequence[int]) -> bool:
+    """Return whether a network for one shape (C, H, W) can resize images of another: squares of as many channels."""
+    same_channels, is_square = shape[0] == images[0], shape[1] == shape[2]
+    return tuple(shape) == tuple(images) or (same_channels and is_square and images[1] == images[2])
 
 
 def load_init(plan: Plan, run: Run) -> Network | None:
