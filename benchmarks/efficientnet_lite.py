@@ -19,12 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from robustkd.errors import UsageError
+from robustkd.models.preprocessing import Preprocessing
 
 Builder = Callable[..., nn.Module]
+HALF = (0.5, 0.5, 0.5)
 
 
-def define_network(number: int, side: int) -> Builder:
-    """Return the builder of EfficientNet-Lite `number`, whose weights were trained on images of this side."""
+def define_network(number: int, side: int, crop_share: float) -> Builder:
+    """Return the builder of EfficientNet-Lite `number`.
+
+    Args:
+        side: of the images that its weights were trained on, in pixels.
+        crop_share: that side, relative to the side of the images which it was cropped from.
+    """
 
     def build(channels: int, classes: int, *, pretrained: bool = False) -> nn.Module:
         net: nn.Module = timm.create_model(f"tf_efficientnet_lite{number}")
@@ -33,7 +40,8 @@ def define_network(number: int, side: int) -> Builder:
         net.reset_classifier(classes)  # type: ignore[operator]
         return net
 
-    build.__doc__ = f"EfficientNet-Lite{number}, with ImageNet weights if pretrained, for images of about {side}x{side}"
+    build.__doc__ = f"EfficientNet-Lite{number}, with ImageNet weights of {side}x{side} if pretrained"
+    build.preprocessing = Preprocessing(HALF, HALF, side, crop_share, "bicubic")  # type: ignore[attr-defined]
     return build
 
 
@@ -69,7 +77,7 @@ def rename_weights(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tens
 
 
 MODELS = {
-    "efficientnet_lite0": define_network(0, 224),
-    "efficientnet_lite1": define_network(1, 240),
-    "efficientnet_lite2": define_network(2, 260),
+    "efficientnet_lite0": define_network(0, 224, 0.875),
+    "efficientnet_lite1": define_network(1, 240, 0.882),
+    "efficientnet_lite2": define_network(2, 260, 0.89),
 }

