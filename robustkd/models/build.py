@@ -2,17 +2,21 @@
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from robustkd.errors import UsageError
-from robustkd.models.external import wrap_classifier
+from robustkd.models.external import ExternalNetwork, wrap_classifier
 from robustkd.models.feature_taps import ImageShape
 from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.layers import build_head
-from robustkd.models.net import Network, infer_shapes, per_channel
+from robustkd.models.net import Network, eval_no_grad, infer_shapes, per_channel
 from robustkd.models.preprocessing import find_preprocessing
+from robustkd.models.weight_files import load_weights
+from robustkd.models.weight_sources import with_checkpoint, without_weights
 from robustkd.specs import Spec, settable_parameters
 
 MIN_IMAGE_SIZE = 8  # three stages reduce it to 2x2
@@ -45,7 +49,6 @@ def build_network(
         UsageError: the spec's parameters or the image size are invalid, its weights cannot be used, or the builder does not
             return a classifier of this many classes.
     """
-    name = f"net '{spec.text}'"
     own = shape if image_size is None else (shape[0], image_size, image_size)
     with seeded_initialisation(seed):
         net = _call_builder(spec, own, classes)
@@ -55,28 +58,75 @@ def build_network(
         mean, std, interpolation = preprocessing.mean, preprocessing.std, preprocessing.interpolation
     net.mean, net.std, net.bf16 = per_channel(mean), per_channel(std), bf16
     net.image_size, net.interpolation = image_size, interpolation
-    (outputs,) = infer_shapes(net, shape).logits
-    if outputs != classes:
-        raise UsageError(f"{name} returns {outputs} logits for {classes} classes; its builder must use `classes`")
+    _check_number_of_logits(spec, infer_shapes(net, shape).logits[0], classes)
     return net.to(memory_format=torch.channels_last)
+
+
+def _check_number_of_logits(spec: Spec, outputs: int, classes: int) -> None:
+    if outputs != classes:
+        name = f"net '{spec.text}'"
+        raise UsageError(f"{name} returns {outputs} logits for {classes} classes; its builder must use `classes`")
+
+
+def build_with_weights(spec: Spec, file: Path, **options: Any) -> Network:
+    """Build a network with the weights in a file; a head for other classes is replaced by a random one.
+
+    Args:
+        options: see `build_network`.
+
+    Raises:
+        UsageError: as by `build_network`, or the weights are not those of such a network.
+    """
+    if (named := with_checkpoint(spec, file)) is not None:
+        return build_network(named, **options)
+    net = build_network(without_weights(spec), **options)
+    model = net.model if isinstance(net, ExternalNetwork) else net
+    own = () if model is not net else ("mean", "std")
+    net.replaced_head = load_weights(model, file, other=own)
+    return net
 
 
 def _call_builder(spec: Spec, shape: ImageShape, classes: int) -> Network:
     """Call a net's builder with the images' channels, the number of classes and, if it asks for a third, the images' side."""
-    name, kwargs, builder = f"net '{spec.text}'", spec.kwargs(), spec.load()
+    name, builder, kwargs = f"net '{spec.text}'", spec.load(), spec.kwargs()
     if min(shape[1:]) < MIN_IMAGE_SIZE:
         minimum = f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
         raise UsageError(f"{name}: images of {shape[1]}x{shape[2]} are too small; the minimum is {minimum}")
-    ingredients = [shape[0], classes, max(shape[1:])]
-    count = (
-        3 if "image_size" in inspect.signature(builder).parameters.keys() - settable_parameters(builder).keys() else 2
-    )
-    built = builder(*ingredients[:count], **kwargs)
+    ingredients = inspect.signature(builder).parameters.keys() - settable_parameters(builder).keys()
+    sides = [max(shape[1:])] if "image_size" in ingredients else []
+    built = builder(shape[0], classes, *sides, **kwargs)
     if isinstance(built, Network):
         return built
     if not isinstance(built, nn.Module):
         raise UsageError(f"{name} builds a {type(built).__name__}, not a torch.nn.Module")
     try:
-        return wrap_classifier(built, shape)
+        net = wrap_classifier(built, shape)
     except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
+        is_answered = not sides or "it accepts" in str(error)
+        accepted = [] if is_answered else _accepted_sides(without_weights(spec), shape)
+        hint = (
+            f"; it can be built for images of {' and '.join(f'{side}x{side}' for side in accepted)}" if accepted else ""
+        )
+        raise UsageError(f"{name}: {error}{hint}") from None
+    net.replaced_head = getattr(built, "replaced_head", None)
+    return net
+
+
+def _accepted_sides(spec: Spec, shape: ImageShape) -> list[int]:
+    """Return the sides next to that of some images, below and above, for which a net can be built and computes logits."""
+    side, builder = max(shape[1:]), spec.load()
+
+    def accepts(other: int) -> bool:
+        try:
+            with torch.device("meta"):  # shapes alone
+                model = builder(shape[0], 2, other, **spec.kwargs())
+                channels = next(module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
+                with eval_no_grad(model):
+                    return bool(model(torch.zeros(2, channels, other, other)).ndim == 2)
+        except Exception:  # each library rejects an unsuitable size with exceptions of its own
+            return False
+
+    steps = sorted({step * count for step in (14, 16) for count in range(1, side // step + 5)})
+    below = next(filter(accepts, [other for other in reversed(steps) if MIN_IMAGE_SIZE <= other < side]), None)
+    above = next(filter(accepts, [other for other in steps if other > side]), None)
+    return [found for found in (below, above) if found is not None]

@@ -60,7 +60,7 @@ class Network(nn.Module, ABC):
     head: nn.Linear  # its input is the embedding
     image_size: int | None = None  # side that images are resized to; None for networks that take them as they are
     interpolation: str = "bilinear"  # or bicubic
-    notes: tuple[str, ...] = ()  # what its first weights are, as far as a user does not expect it
+    replaced_head: int | None = None  # classes of the head that was not taken from given weights; 0 if they had none
 
     def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), bf16: bool = False) -> None:
         super().__init__()

@@ -1,9 +1,12 @@
 """How images were prepared when a net's weights were trained: normalisation, size, crop and interpolation."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from robustkd.errors import UsageError
+from robustkd.models.weight_files import read_weight_file
 from robustkd.models.weight_sources import carries_weights
 from robustkd.specs import Spec
 
@@ -28,6 +31,11 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
 
 
+def nearest_interpolation(name: str) -> Interpolation:
+    """Return the interpolation that networks resize images with, in place of one of another name, such as lanczos."""
+    return "bilinear" if name == "bilinear" else "bicubic"
+
+
 def find_preprocessing(spec: Spec) -> Preprocessing | None:
     """Return the preparation of images that belongs to the weights which a net starts from; None for random weights.
 
@@ -47,3 +55,25 @@ def find_preprocessing(spec: Spec) -> Preprocessing | None:
             f"net '{spec.text}': `preprocessing` of its builder is a {type(found).__name__}, not a Preprocessing"
         )
     return found
+
+
+def preprocessing_in_file(file: Path) -> Preprocessing | None:
+    """Return the preparation of images of the network in a model.pt; None for other files of weights.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    content = read_weight_file(file)
+    if not {"card", "weights"} <= content.keys():
+        return None
+    try:
+        card = json.loads(content["card"])
+        return Preprocessing(
+            tuple(card["mean"]),
+            tuple(card["std"]),
+            max(card["shape"][1:]),
+            card.get("crop_share", 1.0),
+            card.get("interpolation", "bilinear"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{file}: the model card in this file cannot be read ({type(error).__name__})") from None
