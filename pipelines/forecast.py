@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipelines.console import console, format_duration
 from pipelines.planning import Draft
 from robustkd.study.plan import Plan, Run
-from robustkd.study.run import estimate_training
+from robustkd.study.run import Estimate, estimate_training
 from robustkd.study.run_folder import is_finished, load_network
 from robustkd.study.scheduler import prepare_process
 
@@ -22,18 +22,22 @@ class TimedMethod(NamedTuple):
     Attributes:
         run: one of its runs.
         runs: number of its runs.
-        updates, seconds: of each.
+        estimate: of each.
     """
 
     run: Run
     runs: int
-    updates: int
-    seconds: float
+    estimate: Estimate
 
     def describe(self) -> str:
-        """Return a line such as `hinton: 1,200 updates, about 3 min for each of 5 seeds`."""
+        """Return a line such as `at (weight=62.5): 1,200 updates, about 3 min for each of 5 seeds`.
+
+        The values in brackets are the defaults that the method derives from data and networks.
+        """
         each = f" for each of {self.runs} seeds" if self.runs > 1 else ""
-        return f"{self.run.key.row}: {self.updates:,} updates, about {format_duration(self.seconds)}{each}"
+        values = ", ".join(f"{name}={value:g}" for name, value in self.estimate.resolved.items())
+        name = f"{self.run.key.row} ({values})" if values else self.run.key.row
+        return f"{name}: {self.estimate.updates:,} updates, about {format_duration(self.estimate.seconds)}{each}"
 
 
 def unfinished_runs(plan: Plan, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
@@ -50,7 +54,7 @@ def print_forecast(draft: Draft) -> None:
     total = 0.0
     for timed in time_methods(draft, training):
         console.print(timed.describe(), markup=False)
-        total += timed.runs * timed.seconds
+        total += timed.runs * timed.estimate.seconds
     console.print(
         f"{len(todo)} of {len(draft.runs)} runs to do, {plan.jobs} in parallel with {plan.threads} threads each, "
         f"in {describe_precision(plan)}: about {format_duration(total / plan.jobs)} in all, not counting evaluation",
@@ -67,7 +71,7 @@ def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:
     for run in runs:
         kinds.setdefault((run.role, run.method.text), []).append(run)
     for alike in kinds.values():
-        yield TimedMethod(alike[0], len(alike), *estimate_training(view, alike[0], plan.settings, teacher=teacher))
+        yield TimedMethod(alike[0], len(alike), estimate_training(view, alike[0], plan.settings, teacher=teacher))
 
 
 def describe_precision(plan: Plan) -> str:

@@ -34,7 +34,10 @@ def print_entries(registry: Registry) -> None:
 
 
 def print_parameters(registry: Registry, word: str) -> None:
-    """Print the documentation of an entry, and its parameters with their types and values: those given, or the defaults."""
+    """Print the documentation of an entry, and its parameters with their types and values: those given, or the defaults.
+
+    Of a default that is derived from data and networks, the rule is printed.
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -43,10 +46,11 @@ def print_parameters(registry: Registry, word: str) -> None:
     spec = registry.parse(word)
     target, given = spec.load(), spec.given()
     sys.stdout.write((sys.modules[target.__module__].__doc__ or target.__doc__ or "").strip() + "\n\n")
-    hints = parameter_types(target)
+    hints, derived = parameter_types(target), getattr(target, "derived", {})
     table = Table(box=None, show_header=False)
     for name, parameter in settable_parameters(target).items():
         value = given.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
+        value = derived.get(name, value) if value is None else value
         text = f"{value:.4g}" if type(value) is float else str(value)
         table.add_row(name, escape(types.describe_type(hints[name])), text)
     console.print(table)

@@ -56,20 +56,32 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
+def masked_median(values: Tensor, mask: Tensor) -> Tensor:
+    """Compute the lower median of the selected values, 0 if none is selected: (N,), (N,) bool -> scalar. Never synchronises.
+
+    >>> float(masked_median(torch.tensor([9.0, 1.0, 5.0, 2.0]), torch.tensor([False, True, True, True])))
+    2.0
+    """
+    ordered, count = values.masked_fill(~mask, torch.inf).sort().values, mask.sum()
+    median = ordered.gather(0, ((count - 1).clamp(min=0) // 2)[None])[0]
+    return median.where(count > 0, 0.0)
+
+
 def safe_normalise(vectors: Tensor) -> Tensor:
     """Scale each row to length 1; rows shorter than MIN_NORM are divided by MIN_NORM instead: (N, D) -> (N, D)."""
     return F.normalize(vectors, eps=MIN_NORM)
 
 
-def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Compute max(0, ||a - p|| - ||a - n|| + margin) for each sample: (N, D), (N, D), (N, D) -> (N,).
+def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float | Tensor) -> Tensor:
+    """Compute max(0, ||a - p|| - ||a - n|| + margin) for each sample: three (N, D), a number or (N,) -> (N,).
 
     >>> anchor, positive = torch.zeros(1, 2), torch.tensor([[3.0, 0.0]])
     >>> round(float(triplet_loss(anchor, positive, torch.tensor([[0.0, 4.0]]), 2.0)), 4)  # 3 - 4 + 2
     1.0
     """
     # torch adds 1e-6 to each difference, so that the norm is differentiable where two vectors coincide.
-    return F.triplet_margin_loss(anchor, positive, negative, margin=margin, reduction="none")
+    to_positive, to_negative = F.pairwise_distance(anchor, positive), F.pairwise_distance(anchor, negative)
+    return (margin + to_positive - to_negative).clamp(min=0)
 
 
 def sigmoid_rampup(clock: Clock, share: float) -> float:

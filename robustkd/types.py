@@ -38,10 +38,11 @@ BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {
 def describe_type(annotation: Any) -> str:
     """Describe the values that an annotation accepts.
 
-    >>> describe_type(Share), describe_type(AtLeastTwo)
-    ('number from 0 to 1', 'whole number from 2')
+    >>> describe_type(Share), describe_type(AtLeastTwo), describe_type(Positive | None)
+    ('number from 0 to 1', 'whole number from 2', 'number above 0')
     """
     schema = TypeAdapter(annotation).json_schema()
+    schema = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     bounds = [text.format(f"{schema[key]:g}") for key, text in BOUNDS.items() if key in schema]

@@ -29,7 +29,7 @@ LAW = {
     "robustkd.specs": "errors types",
     "robustkd.registry": "errors specs",
     # Parts of a method
-    "robustkd.attacks": "types",
+    "robustkd.attacks": "types functional",
     "robustkd.models": "errors types specs registry",
     "robustkd.data": "errors atomic hashing seeds types specs registry",
     "robustkd.criteria": "errors types registry models.layers data.class_matrix",

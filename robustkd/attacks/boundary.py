@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustkd.functional import MIN_NORM, masked_mean, masked_median
 from robustkd.types import Batch, Clock
 
+APPROACH = 0.42
 LogitsFn = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K)
 
 
@@ -29,32 +31,43 @@ def perturb_towards(
     *,
     unit: Tensor | float = 1.0,
     steps: int = 10,
-    step: float = 0.3,
+    approach: float = APPROACH,
+    step: float | None = None,
     overshoot: float = 1e-4,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Perturbed:
     """Perturb images from their base class towards a target class until the prediction changes: the attack of BSS.
 
-        x <- x - step (f_b(x) - f_k(x) + overshoot) g / ||g||,   g the gradient of f_b(x) - f_k(x), per image
+        x <- x - approach (f_b(x) - f_k(x) + overshoot) g / ||g||^2,   g the gradient of f_b(x) - f_k(x), per image
 
     Heo et al., "Knowledge Distillation with Adversarial Samples Supporting Decision Boundary", AAAI 2019, arXiv
     1805.05532. As in the authors' code, an image stops as soon as the network predicts any class other than b.
+
+    The authors' steps are `step (f_b - f_k + overshoot) g / ||g||`. Where the network is linear, such a step multiplies the gap
+    f_b - f_k by 1 - step ||g||: how near images end depends on the scale of the network's logits and pixels, and beyond
+    ||g|| = 1 / step they jump across the boundary. Divided by ||g|| once more, each step covers the share `approach` of the
+    distance that remains, for any network; the last step covers all of it, so that images end just beyond the boundary. The
+    default is that of the authors' step of 0.3 on CIFAR-10, where ||g|| is 1.4.
 
     Args:
         logits: (N, C, H, W) -> (N, K), in evaluation mode, so that the images of a batch do not affect each other.
         base, target: (N,) int64, the classes b and k.
         unit: the length in image units of a step of length 1, per channel (1, C, 1, 1). The standard deviation, if the step
             is given for normalised images, as in the literature.
+        approach: share of the distance to the boundary that each step but the last covers, where the network is linear.
+        step: the authors' step instead.
         bounds: the range that images are clipped to.
     """
     x, stopped = images.detach(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
     with torch.enable_grad():
-        for _ in range(steps):
+        for number in range(1, steps + 1):
             z, gap, gradient = _margin_gradient(logits, x, base, target)
             stopped = stopped | (z.argmax(dim=1) != base)
             g = gradient * unit
             norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
-            scale = torch.where(stopped, 0.0, step * (gap + overshoot) / norm)
+            share = approach if number < steps else 1.0
+            length = share / norm.clamp(min=MIN_NORM) if step is None else step
+            scale = torch.where(stopped, 0.0, length * (gap + overshoot) / norm)
             x = x - scale.view(-1, 1, 1, 1) * g * unit
             x = x if bounds is None else x.clamp(*bounds)
     with torch.no_grad():
@@ -85,8 +98,10 @@ class BoundarySamples(NamedTuple):
     rows: Tensor  # (M,) int64, the row of the batch that each was perturbed from
     base: Tensor  # (M,) int64, the label of that row
     target: Tensor  # (M,) int64, the class it was perturbed towards
-    valid: Tensor  # (M,) bool, False for samples that only fill the batch
-    notes: dict[str, Tensor]  # fractions: of M that are valid; of these that ended in the target or in a third class
+    valid: Tensor  # (M,) bool, False for samples that only fill the batch or were not selected
+    # Of M, the fraction that was perturbed, and that is valid. Of the perturbed: the fraction that ended in the target or in a
+    # third class, and the median difference of the two highest probabilities, 0 on a boundary.
+    notes: dict[str, Tensor]
 
 
 def find_boundary_samples(
@@ -99,8 +114,10 @@ def find_boundary_samples(
     share: float,
     unit: Tensor | float = 1.0,
     steps: int = 10,
-    step: float = 0.3,
+    approach: float = APPROACH,
+    step: float | None = None,
     strict: bool = False,
+    max_margin: float | None = None,
 ) -> BoundarySamples:
     """Select base samples of a batch, sample a target class for each and perturb them towards it (arXiv 1805.05532).
 
@@ -111,19 +128,37 @@ def find_boundary_samples(
         teacher, student: (B, K), their logits for the batch.
         share: M as a fraction of the batch size.
         strict: count only samples that ended in their target class as valid.
+        max_margin: count only samples as valid that are close to the boundary of base and target: these are the two classes
+            with the highest probabilities, which differ by at most this.
     """
-    rows, valid = select_base_samples(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
+    rows, walked = select_base_samples(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
     base, target = batch.labels[rows], sample_target_classes(teacher[rows], random)
-    perturbed = perturb_towards(logits, batch.images[rows], base, target, unit=unit, steps=steps, step=step)
-    if strict:
-        valid = valid & perturbed.in_target
-    count = valid.sum().clamp(min=1)
+    perturbed = perturb_towards(
+        logits, batch.images[rows], base, target, unit=unit, steps=steps, approach=approach, step=step
+    )
+    margin, between = describe_boundary(perturbed.logits, base, target)
+    valid = walked & perturbed.in_target if strict else walked
+    if max_margin is not None:
+        valid = valid & between & (margin <= max_margin)
     notes = {
-        "candidates": valid.float().mean(),
-        "crossed": (perturbed.in_target & valid).sum() / count,
-        "astray": (perturbed.in_third & valid).sum() / count,
+        "candidates": walked.float().mean(),
+        "kept": valid.float().mean(),
+        "crossed": masked_mean(perturbed.in_target.float(), walked),
+        "astray": masked_mean(perturbed.in_third.float(), walked),
+        "margin": masked_median(margin, walked),
     }
     return BoundarySamples(perturbed.images, perturbed.logits, rows, base, target, valid, notes)
+
+
+def describe_boundary(logits: Tensor, base: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how near images are to a boundary, and whether it is that of two classes: (N, K), (N,), (N,) -> (N,), (N,) bool.
+
+    The first is the difference of the two highest probabilities, 0 on a boundary.
+    """
+    highest = logits.softmax(dim=1).topk(2, dim=1)
+    classes = torch.stack([base, target], dim=1)
+    between = (highest.indices.sort(dim=1).values == classes.sort(dim=1).values).all(dim=1)
+    return highest.values[:, 0] - highest.values[:, 1], between
 
 
 def select_base_samples(teacher: Tensor, student: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:

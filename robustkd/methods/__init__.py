@@ -26,8 +26,19 @@ METHODS = Registry(
         "rkd_da": Entry("rkd:RKD", "distances and angles between embeddings (arXiv 1904.05068)"),
         "triplet": Entry("triplet:Triplet", "triplet loss on logits, the teacher's as the anchor (arXiv 2004.08116)"),
         "crd": Entry("crd:CRD", "contrastive loss between student and teacher embeddings (arXiv 1910.10699)"),
-        "amkd": Entry("amkd:AMKD", "triplet loss at the teacher's decision boundary (based on the abstract)"),
-        "amkd_bss": Entry("amkd:AMKD", "amkd with additional soft targets at the boundary", {"boundary": 1.0}),
+        "amkd": Entry(
+            "amkd:AMKD", "soft targets and a triplet loss at the teacher's decision boundary (based on the abstract)"
+        ),
+        "amkd_annealed": Entry(
+            "amkd:AMKD",
+            "a triplet loss on every perturbed image, with a weight that falls to zero",
+            {"boundary": 0.0, "margin": 5.0, "step": 0.3, "reject": "none", "annealed": True},
+        ),
+        "amkd_bss": Entry(
+            "amkd:AMKD",
+            "amkd_annealed with additional soft targets at the boundary",
+            {"boundary": 1.0, "margin": 5.0, "reject": "none", "annealed": True},
+        ),
         "tald": Entry("tald:TALD", "matches the teacher's loss on and around each image (WACV 2023)"),
         "tald_repo": Entry(
             "tald:TALD",

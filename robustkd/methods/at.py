@@ -4,19 +4,26 @@
 
 A_l is the map after stage l. The mean is over the batch and the positions of the map, as in the authors' code, whose beta of
 1000 includes the division in the paper. Channels need not match; if the sizes differ, the larger activation map is pooled to
-the smaller before Q is computed. The mean is over fewer positions in smaller images: 1000 is for 32x32 images; 8x8 images have
-a sixteenth of the positions.
+the smaller before Q is computed.
+
+The default weight follows the size of the maps. Q has length 1, so the sum over positions does not depend on the resolution,
+and the mean is inversely proportional to it. The authors' 1000 is for 32x32 images, whose last map in a WRN has 8x8 positions;
+other last maps of h x w get 1000 h w / 64, so that the same attention gives the same term at any resolution: 62.5 for the 2x2
+of 8x8 images, 766 for the 7x7 of an ImageNet network at 224x224.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, stage_widths
+from robustkd.models.net import Frozen, Network, infer_shapes, stage_widths
 from robustkd.types import Batch, DatasetInfo, NonNegative, Output, Positive
+
+PUBLISHED_WEIGHT, PUBLISHED_AREA = 1000.0, 64  # the authors' weight, and the positions of their last map
 
 
 def attention_loss(student: Tensor, teacher: Tensor, power: float = 2.0) -> Tensor:
@@ -33,8 +40,20 @@ def _attention_vector(activations: Tensor, power: float) -> Tensor:
     return F.normalize(activations.abs().pow(power).mean(dim=1).flatten(1))
 
 
+def scale_weight(student: Network, teacher: Network, shape: tuple[int, int, int]) -> float:
+    """Return the weight at which the loss of images of (C, H, W) counts as much as the authors' at 32x32."""
+    last = [infer_shapes(net, shape).maps[-1] for net in (student, teacher)]
+    area = min(height for _, height, _ in last) * min(width for _, _, width in last)
+    return PUBLISHED_WEIGHT * area / PUBLISHED_AREA
+
+
 class AT(Distiller):
     """Attention transfer: the student matches the teacher's attention maps."""
+
+    version = 2
+    derived: ClassVar[Mapping[str, str]] = {
+        "weight": "1000 h w / 64 of the last map: 1000 at 8x8 (32x32 images), 62.5 at 2x2"
+    }
 
     def __init__(
         self,
@@ -43,12 +62,13 @@ class AT(Distiller):
         data: DatasetInfo,
         criterion: Callable[[], Criterion],
         *,
-        weight: NonNegative = 1000.0,
+        weight: NonNegative | None = None,
         power: Positive = 2.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
         stage_widths("at", student, teacher.net, data.shape)  # raises if the stages cannot be paired
-        self.weight, self.power = weight, power
+        self.weight = self.resolve("weight", weight, scale_weight(student, teacher.net, data.shape))
+        self.power = power
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         stages = zip(student.maps[1:], teacher.maps[1:], strict=True)

@@ -25,5 +25,5 @@ def measure_cost_ratio(view: View, settings: Settings, options: StudyOptions) ->
     """
     plain, student = replace(options, methods="baseline,hinton").method_specs()
     runs = (Run("teacher", teacher_method(options), 0), Run("student", student, 0), Run("student", plain, 0))
-    *distillation, own = (estimate_training(view, run, settings, steps=STEPS)[1] for run in runs)
+    *distillation, own = (estimate_training(view, run, settings, steps=STEPS).seconds for run in runs)
     return round(sum(distillation) / own, 2)

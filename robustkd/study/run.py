@@ -166,7 +166,7 @@ def train(
     return TrainedRun(
         method.model,
         spec.method.criterion.load().head,
-        training_info(spec, settings, loader, epochs, seconds, memory, monitor.best.get("epoch")),
+        training_info(spec, method, settings, loader, epochs, seconds, memory, monitor.best.get("epoch")),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
         predict_auxiliary_logits(method, evaluation_loader(data.test, torch.device(settings.device))),
@@ -175,6 +175,7 @@ def train(
 
 def training_info(
     spec: Run,
+    method: Method,
     settings: Settings,
     loader: Loader,
     epochs: int,
@@ -196,7 +197,7 @@ def training_info(
         device=settings.device,
         torch=torch.__version__,
         version=method_version(spec.method),
-        hyperparameters=spec.method.hyperparameters(),
+        hyperparameters=spec.method.hyperparameters(method.resolved),
     )
 
 
@@ -239,10 +240,23 @@ def require_teacher(teacher: Teacher | None, spec: Run) -> Teacher:
     return teacher
 
 
+class Estimate(NamedTuple):
+    """What a run would take, and what it would be trained with.
+
+    Attributes:
+        seconds: of all updates.
+        resolved: hyperparameters whose defaults are derived from data and networks.
+    """
+
+    updates: int
+    seconds: float
+    resolved: Mapping[str, Any]
+
+
 def estimate_training(
     view: View, spec: Run, settings: Settings, *, teacher: Network | None = None, steps: int = 4
-) -> tuple[int, float]:
-    """Return a run's number of updates and the seconds they would take, from a few timed ones."""
+) -> Estimate:
+    """Estimate what a run would take from a few timed updates."""
     method = check_constructible(view, spec, settings, teacher=teacher)
     loader = training_loader(training_rows(view, spec), method, settings)
     recipe = settings.recipe_of(spec)
@@ -250,4 +264,4 @@ def estimate_training(
         engine.seconds_per_step(method, phase, loader, recipe, steps) * len(loader) * recipe.phase_epochs(phase)
         for phase in method.phases()
     )
-    return engine.total_epochs(method, recipe) * len(loader), seconds
+    return Estimate(engine.total_epochs(method, recipe) * len(loader), seconds, method.resolved)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustkd.attacks.boundary import find_boundary_samples, perturb_towards
+from robustkd.attacks.boundary import describe_boundary, find_boundary_samples, perturb_towards
 from robustkd.models.net import Network
 from robustkd.types import Batch, Clock
 from tests.helpers import make_network
@@ -33,9 +33,35 @@ def test_golden_values_on_a_linear_teacher():
     gaps += [0.00685110, 0.00390200]
     one = torch.tensor([0]), torch.tensor([1])
     for steps, expected in enumerate(gaps):
-        perturbed = perturb_towards(linear, point(2, 1), *one, steps=steps, bounds=None)
+        perturbed = perturb_towards(linear, point(2, 1), *one, steps=steps, step=0.3, bounds=None)
         assert gap(perturbed.images) == pytest.approx(expected, abs=1e-8)
         assert not perturbed.in_target.any()
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 30.0])
+def test_images_end_at_the_boundary_of_a_linear_teacher_of_any_scale(scale: float):
+    # The boundary between classes 0 and 1 is x = y: from (2, 1), it is 1 / sqrt 2 away, at (1.5, 1.5).
+    def logits(images: Tensor) -> Tensor:
+        return scale * linear(images)
+
+    one = torch.tensor([0]), torch.tensor([1])
+    perturbed = perturb_towards(logits, point(2, 1), *one, bounds=None)
+    torch.testing.assert_close(perturbed.images, point(1.5, 1.5), atol=1e-3, rtol=0)
+    assert perturbed.in_target.item(), "the last step crosses the boundary"
+    halfway = perturb_towards(logits, point(2, 1), *one, steps=2, approach=0.5, overshoot=0.0, bounds=None)
+    torch.testing.assert_close(halfway.images, point(1.5, 1.5))
+    first = perturb_towards(logits, point(2, 1), *one, steps=3, approach=0.25, overshoot=0.0, bounds=None)
+    torch.testing.assert_close(first.images, point(1.5, 1.5))
+    authors = perturb_towards(logits, point(2, 1), *one, step=0.3, bounds=None)
+    distance = abs(gap(authors.images)) / 2**0.5
+    assert (distance > 0.1) == (scale in (0.1, 30.0, 3.0)), "the authors' step suits gradients of length 1.4"
+
+
+def test_the_margin_is_that_of_the_two_highest_probabilities():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.45, 0.45], [0.2, 0.3, 0.5]]))
+    margin, between = describe_boundary(logits, torch.tensor([1, 1, 0]), torch.tensor([0, 2, 1]))
+    assert margin.tolist() == pytest.approx([0.2, 0, 0.2], abs=1e-6)
+    assert between.tolist() == [True, True, False]
 
 
 def test_an_image_stops_once_another_class_is_predicted():

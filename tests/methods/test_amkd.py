@@ -100,7 +100,7 @@ def test_each_reading_matches_a_loop(reading):
     # The teacher predicts class 2 for the last two of six samples and class 0 for one: the negatives, whatever their labels.
     predictions = torch.tensor([1, 1, 0, 1, 2, 2])
     theirs = LOGITS + 20 * torch.eye(3, dtype=torch.float64)[predictions]
-    method = build(reading=reading, negatives="hardest").method
+    method = build("amkd_annealed", reading=reading, negatives="hardest").method
     loss, valid = method.triplet_losses(output(LOGITS), output(theirs), output(STUDENT_BOUNDARY), BOUNDARY)
     candidates = {0: (4, 5), 1: (2,)}  # neither 0 nor 1; neither 1 nor 2
     hardest = [max(triplet_by_hand(reading, i, j, theirs) for j in candidates[i]) for i in (0, 1)]
@@ -108,12 +108,36 @@ def test_each_reading_matches_a_loop(reading):
     assert loss.tolist() == pytest.approx(hardest, abs=1e-5)
 
 
+@pytest.mark.parametrize("reading", ["I1", "I2", "I3"])
+def test_the_margin_is_what_makes_the_teacher_s_own_triplet_zero(reading):
+    # The student's outputs are the teacher's: the loss is at its edge, for any scale of the logits.
+    predictions = torch.tensor([1, 1, 0, 1, 2, 2])
+    for scale in (0.1, 10.0):
+        theirs = scale * (LOGITS + 20 * torch.eye(3, dtype=torch.float64)[predictions])
+        boundary = BOUNDARY._replace(logits=scale * BOUNDARY.logits)
+        method = build(reading=reading, negatives="hardest").method
+        loss, _ = method.triplet_losses(output(theirs), output(theirs), output(boundary.logits), boundary)
+        assert loss.tolist() == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_the_triplet_applies_until_the_student_keeps_the_teacher_s_distance():
+    predictions = torch.tensor([1, 1, 0, 1, 2, 2])
+    theirs = LOGITS + 20 * torch.eye(3, dtype=torch.float64)[predictions]
+    method, losses = build(negatives="hardest").method, []
+    for scale in (0.5, 0.9, 1.0, 1.1):  # of the student's logits for clean images
+        loss, _ = method.triplet_losses(output(scale * theirs), output(theirs), output(BOUNDARY.logits), BOUNDARY)
+        losses.append(loss.tolist())
+    assert all(near > nearer > 0.5 for near, nearer in zip(*losses[:2], strict=True))
+    assert losses[2] == pytest.approx([0, 0], abs=1e-5)
+    assert losses[3] == [0, 0]
+
+
 def test_gradients_reach_only_what_the_reading_trains():
     predictions = torch.eye(3, dtype=torch.float64)[torch.tensor([1, 1, 0, 1, 2, 2])]
     reached = {}
     for reading in ("I1", "I2", "I3"):
         student, perturbed = LOGITS.clone().requires_grad_(), STUDENT_BOUNDARY.clone().requires_grad_()
-        method = build(reading=reading).method
+        method = build(reading=reading, margin=5).method
         loss, _ = method.triplet_losses(output(student), output(2 * predictions), output(perturbed), BOUNDARY)
         loss.sum().backward()
         reached[reading] = (student.grad is not None and bool(student.grad.any()), bool(perturbed.grad.any()))
@@ -153,7 +177,8 @@ def test_unit_and_embedding_space_are_invariant_to_length(space):
 @pytest.mark.parametrize("space", ["unit", "embedding"])
 def test_a_margin_of_at_least_2_is_rejected_for_unit_vectors(space):
     with pytest.raises(UsageError, match=r"margin is 5 but should be below 2 .* at most 2 apart"):
-        build(space=space)
+        build(space=space, margin=5)
+    assert build(space=space).method.margin is None, "the teacher's distance is one of unit vectors too"
 
 
 def test_two_classes_are_rejected():
@@ -172,9 +197,32 @@ def test_terms_depend_on_schedule_and_preset():
     def terms(word: str, epoch: int) -> set[str]:
         return set(build(word).method.objective(first_batch(epoch)).terms)
 
-    assert terms("amkd", 0) == {"ce", "kd", "triplet"}
+    assert terms("amkd_annealed", 0) == {"ce", "kd", "triplet"}
     assert terms("amkd_bss", 0) == {"ce", "kd", "triplet", "boundary"}
-    assert terms("amkd", 74) == terms("amkd_bss", 80) == {"ce", "kd"}
+    assert terms("amkd_annealed", 74) == terms("amkd_bss", 80) == {"ce", "kd"}
+    assert terms("amkd", 0) == terms("amkd", 99) == {"ce", "kd", "triplet", "boundary"}
+
+
+def test_the_annealed_preset_is_the_former_default():
+    former = {"margin": 5.0, "reject": "none", "annealed": True}
+    assert METHODS.parse("amkd_annealed").kwargs() == {**former, "boundary": 0.0, "step": 0.3}
+    assert METHODS.parse("amkd_bss").kwargs() == {**former, "boundary": 1.0}
+
+
+def test_boundary_and_triplet_keep_their_weights_to_the_end():
+    early, late = (build(negatives="hardest").method.objective(first_batch(epoch)).terms for epoch in (0, 99))
+    assert early["triplet"] == late["triplet"] > 0
+    assert early["boundary"] == late["boundary"] > 0
+    assert early["kd"] > late["kd"]
+
+
+def test_only_images_close_to_the_boundary_of_the_two_classes_are_kept():
+    kept = {}
+    for margin in (0.0, 0.1, 1.0):
+        objective = build(max_margin=margin).method.objective(first_batch())
+        kept[margin] = objective.notes["kept"].item()
+    everything = build(reject="none").method.objective(first_batch()).notes
+    assert 0 == kept[0.0] < kept[0.1] <= kept[1.0] <= everything["kept"].item() == everything["candidates"].item()
 
 
 def test_a_student_equal_to_its_teacher_agrees_at_the_boundary():
@@ -239,7 +287,7 @@ def test_the_predicted_class_of_a_perturbed_image_is_no_negative():
 
 def test_triplets_are_averaged_over_the_batch():
     # Three of twelve images are perturbed: the sum over the valid ones, divided by twelve, times beta of epoch 1 of 100.
-    method, batch = build(negatives="hardest").method.eval(), first_batch()
+    method, batch = build("amkd_annealed", negatives="hardest").method.eval(), first_batch()
     seen = {}
     original = method.triplet_losses
 

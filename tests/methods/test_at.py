@@ -9,6 +9,8 @@ from robustkd.criteria.ce import CE
 from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.at import AT, attention_loss
+from robustkd.models import MODELS
+from robustkd.models.build import build_network
 from robustkd.models.net import Frozen
 from robustkd.types import DatasetInfo, Output
 from tests.helpers import FIVE, LABELS, ConstantNetwork, S, T, golden, make_batch, make_network
@@ -85,7 +87,38 @@ def test_the_loss_covers_every_stage_but_not_the_stem():
         assert terms["ce"].item() == pytest.approx(2.3362513733, abs=1e-10)
         assert terms["at"].item() == pytest.approx(weight * expected, rel=1e-9)
     assert METHODS.parse("at").kwargs() == {}
-    assert AT(*PAIR, FIVE, lambda: CE(FIVE)).weight == 1000
+
+
+class Repeated(ConstantMaps):
+    """Constant maps, each position repeated."""
+
+    def __init__(self, net: ConstantMaps, factor: int) -> None:
+        super().__init__(net.logits, *(m.repeat_interleave(factor, 2).repeat_interleave(factor, 3) for m in net.maps))
+
+
+def test_the_default_weight_gives_the_same_term_at_every_resolution():
+    small = ConstantMaps(S, FS[..., :2, :2]), ConstantMaps(T, FT[..., :2, :2])
+    pairs = [tuple(Repeated(net, factor) for net in small) for factor in (1, 2, 4)]
+    terms, weights = [], []
+    for student, teacher in pairs:
+        student.maps, teacher.maps = (STEM, *student.maps), (STEM, *teacher.maps)
+        method = AT(student, Frozen(teacher), FIVE, lambda: CE(FIVE))
+        terms.append(method.objective(make_batch()).terms["at"].item())
+        weights.append(method.weight)
+        assert method.resolved == {"weight": method.weight}
+    assert weights == [62.5, 250, 1000]
+    assert terms == pytest.approx([terms[0]] * 3, rel=1e-10)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 62.5), (32, 1000.0)])
+def test_cifar_sized_images_have_the_authors_weight(side: int, expected: float):
+    nets = [
+        build_network(MODELS.parse("wrn_10_1"), shape=(3, side, side), classes=5, mean=[0.5], std=[0.2], seed=0)
+    ] * 2
+    info = DatasetInfo(4, (1, 1, 1, 0, 1), (3, side, side))
+    assert AT(nets[0], Frozen(nets[1]), info, lambda: CE(info)).weight == expected
+    given = AT(nets[0], Frozen(nets[1]), info, lambda: CE(info), weight=7.0)
+    assert (given.weight, given.resolved) == (7.0, {})
 
 
 @pytest.mark.parametrize("power", [1.0, 3.0])

@@ -86,8 +86,9 @@ def test_without_correct_samples_the_boundary_term_is_zero():
 def test_reject_paper_counts_only_crossed_samples():
     _, everything = run_objective(0, 10, steps=1)
     _, strict = run_objective(0, 10, steps=1, reject="paper")
-    assert strict.notes["candidates"] <= everything.notes["candidates"]
-    assert strict.notes["crossed"].item() in (0.0, 1.0)
+    crossed = strict.notes["crossed"] * strict.notes["candidates"]
+    assert strict.notes["kept"].item() == pytest.approx(crossed.item())
+    assert everything.notes["kept"] == everything.notes["candidates"] == strict.notes["candidates"]
 
 
 def test_the_attack_leaves_no_gradients():
@@ -121,10 +122,10 @@ class Plane(Network):
 POINTS = [(0.8, 0.2), (0.1, 0.6), (0.9, 0.3), (0.7, 0.4)]
 
 
-def evaluate_planes(labels: list[int], epoch: int = 0, **options: object) -> dict[str, float]:
+def evaluate_planes(labels: list[int], epoch: int = 0, slope: float = 4.0, **options: object) -> dict[str, float]:
     """Terms and notes of bss for POINTS with these labels. Both networks predict 0, 1, 0, 0, the student less confidently."""
     info = DatasetInfo(4, (1, 1, 2), (1, 1, 2))
-    method = BSS(Plane(2), Frozen(Plane(4)), lambda: CE(info), seeded(), **options)
+    method = BSS(Plane(slope / 2), Frozen(Plane(slope)), lambda: CE(info), seeded(), **options)
     images = torch.tensor(POINTS, dtype=torch.float64).reshape(4, 1, 1, 2)
     objective = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
     objective.loss.backward()
@@ -152,7 +153,7 @@ def boundary_loss_by_hand(x: float, y: float, temperature: float = 3.0) -> float
     ],
 )
 def test_boundary_is_the_mean_over_samples_correct_in_both_networks(labels: list[int], right: list[int]):
-    results = evaluate_planes(labels, share=0.5)
+    results = evaluate_planes(labels, share=0.5, step=0.3)
     expected = sum(boundary_loss_by_hand(*POINTS[row]) for row in right) / max(1, len(right))
     assert results["boundary"] == pytest.approx((2 - 8 / 3 / 10) * expected, rel=1e-6)
     assert results["candidates"] == len(right) / 2
@@ -162,13 +163,13 @@ def test_boundary_is_the_mean_over_samples_correct_in_both_networks(labels: list
 def test_excess_candidates_are_ranked_by_the_difference_of_the_networks():
     # For pixels that differ by d, the teacher's probability is 1 / (1 + e^(-4 d)), the student's 1 / (1 + e^(-2 d)):
     # 0.769 and 0.646 for d = 0.3, 0.881 and 0.731 for 0.5, 0.917 and 0.769 for 0.6. The second point is selected.
-    assert evaluate_planes([0, 1, 0, 0], share=0.25)["boundary"] == pytest.approx(
+    assert evaluate_planes([0, 1, 0, 0], share=0.25, step=0.3)["boundary"] == pytest.approx(
         26 / 15 * boundary_loss_by_hand(0.1, 0.6), rel=1e-6
     )
 
 
 def test_temperature_applies_to_both_soft_terms_without_its_square():
-    warm, cold = evaluate_planes([0, 1, 0, 0]), evaluate_planes([0, 1, 0, 0], temperature=1.0)
+    warm, cold = (evaluate_planes([0, 1, 0, 0], step=0.3, temperature=t) for t in (3.0, 1.0))
     assert cold["boundary"] == pytest.approx(26 / 15 * boundary_loss_by_hand(0.1, 0.6, 1.0), rel=1e-6)
     images = torch.tensor(POINTS, dtype=torch.float64)
     for results, temperature in ((warm, 3.0), (cold, 1.0)):
@@ -182,8 +183,17 @@ def test_reject_paper_with_no_crossed_sample_counts_none():
     assert evaluate_planes([0, 2, 2, 2], step=0.01)["candidates"] == 1
     assert evaluate_planes([0, 2, 2, 2], step=0.01)["boundary"] > 0
     strict = evaluate_planes([0, 2, 2, 2], step=0.01, reject="paper")
-    assert (strict["candidates"], strict["boundary"]) == (0, 0)
-    assert evaluate_planes([0, 2, 2, 2], reject="paper")["candidates"] == 1
+    assert (strict["candidates"], strict["kept"], strict["boundary"]) == (1, 0, 0)
+    assert evaluate_planes([0, 2, 2, 2], reject="paper")["kept"] == 1
+
+
+@pytest.mark.parametrize("slope", [0.4, 4.0, 40.0])
+def test_by_default_images_end_at_the_boundary_whatever_the_teacher_s_scale(slope: float):
+    # There, two classes are equally probable for both networks: the soft cross entropy is log 2.
+    results = evaluate_planes([0, 1, 0, 0], slope=slope)
+    assert results["boundary"] == pytest.approx(26 / 15 * math.log(2), rel=1e-3)
+    assert (results["crossed"], results["astray"]) == (1, 0)
+    assert results["margin"] < 1e-3
 
 
 # --- side effects of the attack -------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_the_supervised_loss_of_the_fusion_reaches_both_networks():
 @pytest.mark.parametrize("word", ["wrn_10_1", "resnet8"])
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_fusion_takes_the_concatenated_last_maps(bf16, word):
-    method = ffcl(bf16, word)
+    method = ffcl(bf16, word, layers="last")
     seen = []
     method.fusion.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
     logits = method.forward_heads(IMAGES)
@@ -136,6 +136,18 @@ def test_the_fusion_takes_the_concatenated_last_maps(bf16, word):
     assert method.fusion.bf16 == bf16
     assert {z.dtype for z in logits} == {torch.float32}
     assert [z.shape for z in logits] == [(4, 3)] * 3
+
+
+def test_by_default_the_maps_of_every_stage_are_pooled_and_concatenated():
+    method, seen = ffcl(), []
+    method.fusion.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
+    method.forward_heads(IMAGES)
+    first, second = (net(IMAGES).maps for net in method.students)
+    assert [m.shape[1:] for m in first[1:]] == [(16, 8, 8), (32, 4, 4), (64, 2, 2)]
+    assert seen[0].shape == (4, 2 * (16 + 32 + 64), 2, 2)
+    blocks = first[1].reshape(4, 16, 2, 4, 2, 4).mean(dim=(3, 5))
+    torch.testing.assert_close(seen[0][:, :16], blocks)
+    torch.testing.assert_close(seen[0][:, -64:], second[3])
 
 
 def test_the_fusion_has_the_students_type_of_head():
@@ -153,8 +165,8 @@ def test_the_fusion_has_the_students_type_of_head():
 
 
 def test_number_of_parameters_of_the_fusion():
-    # c = 4: depthwise 9 * 8, BN 2 * 8, pointwise 8 * 4, BN 2 * 4, head 4 * 3 + 3
-    net = build_fusion(4, nn.Linear(4, 3), bf16=False)
+    # Eight channels, four features: depthwise 9 * 8, BN 2 * 8, pointwise 8 * 4, BN 2 * 4, head 4 * 3 + 3
+    net = build_fusion(8, nn.Linear(4, 3), bf16=False)
     assert sum(p.numel() for p in net.parameters()) == 72 + 16 + 32 + 8 + 15
 
 

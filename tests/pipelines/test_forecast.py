@@ -10,6 +10,7 @@ import pytest
 from pipelines import cli, forecast
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Settings, list_runs
+from robustkd.study.run import Estimate
 from tests.pipelines.toys import study_arguments
 
 
@@ -32,9 +33,9 @@ def test_each_method_is_printed_as_soon_as_it_is_timed(
 ) -> None:
     printed: list[list[str]] = []  # before each timing
 
-    def estimate(view: Any, run: Any, settings: Any, *, teacher: Any) -> tuple[int, float]:
+    def estimate(view: Any, run: Any, settings: Any, *, teacher: Any) -> Estimate:
         printed.append(capsys.readouterr().out.splitlines())
-        return 1200, 36_000.0 * (1 + (run.role == "teacher"))
+        return Estimate(1200, 36_000.0 * (1 + (run.role == "teacher")), {})
 
     monkeypatch.setattr(forecast, "estimate_training", estimate)
     monkeypatch.setattr(forecast, "measure_other_load", lambda: 0.0)

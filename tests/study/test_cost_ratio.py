@@ -7,6 +7,7 @@ from robustkd.method_spec import MethodSpec
 from robustkd.study import cost_ratio
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Run, Settings
+from robustkd.study.run import Estimate
 from tests.helpers import make_settings, small_view
 
 
@@ -21,8 +22,8 @@ def test_the_ratio_is_measured_for_methods_that_ask_for_it_and_were_not_given_on
 def test_teacher_and_student_are_counted_relative_to_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {("teacher", "smooth"): 6.0, ("student", "hinton"): 3.0, ("student", "baseline"): 2.0}
 
-    def estimate(view: View, run: Run, settings: Settings, *, steps: int) -> tuple[int, float]:
-        return 1, seconds[run.role, run.method.text]
+    def estimate(view: View, run: Run, settings: Settings, *, steps: int) -> Estimate:
+        return Estimate(1, seconds[run.role, run.method.text], {})
 
     monkeypatch.setattr(cost_ratio, "estimate_training", estimate)
     options = StudyOptions(scenario="clean", smooth_teacher="labels", methods="longer")

@@ -93,12 +93,12 @@ def test_an_estimate_counts_the_updates_of_all_phases(data: Path) -> None:
     train = load_views(plan, 0).train
     batches = len(train) // plan.settings.batch
     assert batches > 1
-    updates, seconds = estimate_training(train, PLAIN, plan.settings, steps=1)
+    updates, seconds, _ = estimate_training(train, PLAIN, plan.settings, steps=1)
     assert updates == plan.settings.recipe.epochs * batches
     assert seconds > 0
     fitnet = Run("student", MethodSpec.parse("fitnet"), 0)
     settings = replace(plan.settings, student="wrn_10_1", teacher="wrn_10_1")
-    more, _ = estimate_training(train, fitnet, settings, steps=1)
+    more, _, _ = estimate_training(train, fitnet, settings, steps=1)
     assert more > updates, "the hints are trained first"
 
 

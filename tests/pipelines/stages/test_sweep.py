@@ -25,6 +25,7 @@ from robustkd.study import comparison, conclusions, scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Report, Run, Settings
 from robustkd.study.results import read_study
+from robustkd.study.run import Estimate
 from tests.pipelines.conftest import use_store
 from tests.pipelines.toys import OPTIONS, stripes
 
@@ -417,8 +418,8 @@ def test_a_yaml_file_may_contain_lists(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_dry_run_reports_each_study_and_writes_nothing(
     data: str, capsys: pytest.CaptureFixture[str], trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def estimate(view: View, run: Run, settings: Settings, *, teacher: Network | None) -> tuple[int, float]:
-        return 1, 1000.0 * (1 + (run.role == "teacher"))
+    def estimate(view: View, run: Run, settings: Settings, *, teacher: Network | None) -> Estimate:
+        return Estimate(1, 1000.0 * (1 + (run.role == "teacher")), {})
 
     monkeypatch.setattr(forecast, "estimate_training", estimate)
     monkeypatch.setattr(forecast, "measure_other_load", lambda: 0.0)
