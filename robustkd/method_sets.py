@@ -23,7 +23,7 @@ BALANCED = (
     *("baseline+ldam(drw=true)", "crt", "tau_norm", "dive"),
 )
 # Presets of a method for other networks or data: comparing all of them would be a search for the best one.
-_PRESETS = {"dkd_resnet", "dkd_imagenet", "amkd_annealed", "amkd_bss"}
+_PRESETS = {"dkd_resnet", "dkd_imagenet", "amkd_annealed"}
 # Registered methods that are not distillation.
 _NOT_DISTILLATION = {*CONTROLS, *ROBUST, *BALANCED, "smooth"} - {"self_kd", "dive"}
 

@@ -22,7 +22,7 @@ def test_every_set_starts_with_the_baseline_and_can_be_built(name: str) -> None:
 def test_all_is_every_registered_method_and_every_one_is_in_another_set_or_alone() -> None:
     assert expand_set("all") == tuple(METHODS)
     elsewhere = {MethodSpec.parse(text).method.name for name in SETS[1:] for text in expand_set(name)}
-    assert {*METHODS} - elsewhere == {"smooth", "dkd_resnet", "dkd_imagenet"}
+    assert {*METHODS} - elsewhere == {"smooth", "dkd_resnet", "dkd_imagenet", "amkd_annealed"}
 
 
 def test_distillation_contains_no_control_but_self_distillation() -> None:
