@@ -284,7 +284,7 @@ def print_sweep_forecast(options: SweepOptions) -> None:
         untimed = [run for run, kind in zip(training, kinds, strict=True) if kind not in paces]
         for timed in time_methods(draft, untimed):
             console.print(f"{study.dataset}, {timed.describe()}", markup=False)
-            paces[study.dataset, timed.run.role, timed.run.method.text] = timed.seconds / rows
+            paces[study.dataset, timed.run.role, timed.run.method.text] = timed.estimate.seconds / rows
         seconds = sum(paces[kind] for kind in kinds) * rows / plan.jobs
         forecast = f"{len(todo)} of {len(draft.runs)} runs to do, about {format_duration(seconds)}"
         console.print(f"{SweepStudy(study, plan.folder).title}: {forecast}", markup=False)

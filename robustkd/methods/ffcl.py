@@ -67,7 +67,7 @@ def build_fusion(channels: int, head: nn.Linear, bf16: bool) -> StagedNetwork:
 
 def fuse_maps(maps: Sequence[Tensor]) -> Tensor:
     """Concatenate maps, each pooled to the size of the last: (B, c, h, w) each -> (B, sum of c, h', w')."""
-    size = maps[-1].shape[2:]
+    size = (maps[-1].shape[2], maps[-1].shape[3])
     return torch.cat([m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size) for m in maps], dim=1)
 
 
