@@ -17,6 +17,7 @@ import robustkd
 from robustkd.data import sources
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study.results import StudyRecord
+from robustkd.training.checkpoint import stored_shape
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # installed by the extra `export`
@@ -83,7 +84,7 @@ def dataset_images(study: StudyRecord | None, shape: Sequence[int]) -> Images | 
         source = sources.load_dataset(study.options.dataset, **study.options.read_options())
     except (UsageError, OSError):  # its files were moved
         return None
-    if tuple(source.shape) != tuple(shape):
+    if source.stored_shape != tuple(shape):
         return None
     rows = np.linspace(0, len(source.images) - 1, sum(BATCH_SIZES)).astype(int)
     return np.ascontiguousarray(np.asarray(source.images)[rows].transpose(0, 2, 3, 1))
@@ -111,7 +112,7 @@ def trace_network(net: torch.nn.Module, card: Mapping[str, Any]) -> torch.export
     Raises:
         robustkd.errors.ExecutionError: torch.export cannot trace it.
     """
-    channels, height, width = card["shape"]
+    channels, height, width = stored_shape(card)
     # With a single image, torch.export would fix the batch size to 1.
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     dynamic_shapes = ({0: torch.export.Dim("batch")},)

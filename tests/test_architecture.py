@@ -49,7 +49,7 @@ LAW = {
     # Training: the engine knows no registry of methods
     "robustkd.training.recipe": "method",
     "robustkd.training.hardware": "errors",
-    "robustkd.training.checkpoint": "errors atomic models",
+    "robustkd.training.checkpoint": "errors atomic models data.augment",
     "robustkd.training.inference": "models method data.loader",
     "robustkd.training.engine": "types method data.loader training.recipe",
     "robustkd.training.build": "errors types specs criteria method method_spec",

@@ -32,6 +32,7 @@ from robustkd.errors import UsageError, needs_packages, unknown_name
 from robustkd.method_spec import spell_method
 from robustkd.specs import split_at
 from robustkd.study.results import Document, RunResult, StudyRecord, read_document, run_name
+from robustkd.training.checkpoint import stored_shape
 
 Model = TypeVar("Model", bound=Document)
 
@@ -185,8 +186,9 @@ def write_export(
     Raises:
         robustkd.errors.ExecutionError: the network cannot be exported, or a file computes other probabilities.
     """
-    images = {"random": random_images(card["shape"])}
-    if (real := dataset_images(source.study, card["shape"])) is not None:
+    shape = stored_shape(card)
+    images = {"random": random_images(shape)}
+    if (real := dataset_images(source.study, shape)) is not None:
         images["real"] = real
     with new_folder(to) as folder:
         report = export_formats(net, card, formats, images, folder)

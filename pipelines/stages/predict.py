@@ -16,8 +16,9 @@ from rich.table import Table
 from pipelines import tracking
 from pipelines.cli_options import PredictOptions
 from pipelines.console import console, is_printable
+from robustkd.data.augment import crop_centre
 from robustkd.data.labelled_images import LabelledImages, load_labelled_images
-from robustkd.data.loader import to_float_images
+from robustkd.data.loader import to_channels_last, to_float_images
 from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
 from robustkd.models.net import Network
@@ -43,9 +44,9 @@ def main(model: str, options: PredictOptions) -> None:
     trained_range = ValueRange(*card["value_range"]) if "value_range" in card else None
     classes: list[str] = card["classes"]
     data = load_labelled_images(
-        options.dataset, tuple(card["shape"]), classes, value_range=trained_range, **options.read_options()
+        options.dataset, checkpoint.stored_shape(card), classes, value_range=trained_range, **options.read_options()
     )
-    probabilities = predict_probabilities(net.to(device), data.images, device)
+    probabilities = predict_probabilities(net.to(device), data.images, tuple(card["shape"]), device)
     best = probabilities.max(dim=1)
     predicted = [classes[number] for number in best.indices]
     labels = {"label": data.labels} if any(label is not None for label in data.labels) else {}
@@ -119,10 +120,12 @@ def accuracy_table(part: str, labels: Sequence[str], predicted: Sequence[str], c
 
 
 @torch.no_grad()
-def predict_probabilities(net: Network, pixels: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Return the class probabilities of images, on the CPU: (n, C, H, W) -> (n, K)."""
+def predict_probabilities(
+    net: Network, pixels: NDArray[np.uint8], shape: tuple[int, int, int], device: torch.device
+) -> torch.Tensor:
+    """Return the class probabilities of images, on the CPU: (n, C, h, w) -> (n, K); the network sees their centre (C, H, W)."""
     logits = []
     for start in range(0, len(pixels), BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH].transpose(0, 2, 3, 1))).to(device)
-        logits.append(net(to_float_images(batch)).logits)
+        batch = torch.from_numpy(to_channels_last(pixels[start : start + BATCH])).to(device)
+        logits.append(net(to_float_images(crop_centre(batch, shape))).logits)
     return torch.cat(logits).softmax(dim=1).cpu()

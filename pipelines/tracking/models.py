@@ -32,7 +32,7 @@ def load_serving_model(path: Path) -> "tuple[ServingModel, dict[str, Any]]":
     net, card = checkpoint.load_net(path)
     # Half precision is not used here, and torch.export fails on an autocast in which nothing is computed.
     net.autocast = lambda x: nullcontext()  # type: ignore[method-assign, assignment, return-value]
-    return checkpoint.ServingModel(net).eval().to(memory_format=torch.contiguous_format), card
+    return checkpoint.ServingModel(net, card["shape"]).eval().to(memory_format=torch.contiguous_format), card
 
 
 def save_model(path: Path, to: Path) -> "Model":
@@ -46,8 +46,10 @@ def save_model(path: Path, to: Path) -> "Model":
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    from robustkd.training.checkpoint import stored_shape
+
     net, network_card = load_serving_model(path)
-    channels, height, width = network_card["shape"]
+    channels, height, width = stored_shape(network_card)
     card = Model()
     mlflow.pytorch.save_model(
         net,

@@ -79,7 +79,7 @@ def train_pair(
     source = data.train.sources[0]
     return TrainedPair(
         student,
-        model_card(student, spec, settings, source.shape, source.classes, **origin),
+        model_card(student, spec, settings, source, **origin),
         teacher,
         history_frame(histories["student"]),
         history_frame(histories["teacher"]) if histories["teacher"] else None,
@@ -105,7 +105,7 @@ def fit_teacher(
     spec = Run("teacher", teacher_method(options, student.method.teacher_labels), student.seed)
     trained = train(data, spec, settings, report=report)
     source = data.train.sources[0]
-    card = model_card(trained, spec, settings, source.shape, source.classes, **origin)
+    card = model_card(trained, spec, settings, source, **origin)
     return TrainedTeacher(trained.model, card)
 
 

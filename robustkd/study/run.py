@@ -7,7 +7,7 @@ it is. Seed s fixes the first weights, the order of batches and all draws of the
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from robustkd import seeds
 from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
-from robustkd.data.view import View
+from robustkd.data.view import Source, View
 from robustkd.method import Method
 from robustkd.models.net import Network
 from robustkd.study.construct import check_constructible, construct_method, seeded_network, training_rows
@@ -205,30 +205,32 @@ def model_card(
     trained: TrainedRun,
     spec: Run,
     settings: Settings,
-    shape: tuple[int, int, int],
-    classes: Sequence[str],
+    source: Source,
     **origin: Any,
 ) -> dict[str, Any]:
-    """Return what rebuilds a trained network, and where it is from.
+    """Return what rebuilds a trained network and prepares its images, and where it is from.
 
     Args:
-        shape: (C, H, W) of the images.
-        classes: names, in label order.
+        source: the data set, whose stored images have a margin around what networks see.
         origin: further entries, such as dataset and scenario.
     """
+    net = trained.model
     return {
         "model": settings.teacher if spec.role == TEACHER else settings.student,
-        "shape": shape,
-        "classes": list(classes),
-        "mean": settings.mean,
-        "std": settings.std,
+        "shape": source.shape,
+        "crop_share": source.shape[1] / source.stored_shape[1],
+        "classes": list(source.classes),
+        "mean": [round(value, 7) for value in net.mean.flatten().tolist()],
+        "std": [round(value, 7) for value in net.std.flatten().tolist()],
+        "image_size": net.image_size,
+        "interpolation": net.interpolation,
         "head": trained.head,
         "role": spec.role,
         "method": spec.method.text,
         "criterion": spec.method.criterion_text,
         "oracle": spec.method.oracle,
         "seed": spec.seed,
-        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
         **origin,
     }
 

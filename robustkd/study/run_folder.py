@@ -214,11 +214,10 @@ def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
     origin: dict[str, Any] = {
         "scenario": options.scenario,
         "dataset": source.name,
-        "image_size": options.image_size,
     }
     if source.value_range is not None:  # later images must be scaled alike
         origin["value_range"] = source.value_range
-    return model_card(trained, run, plan.settings, source.shape, source.classes, **origin)
+    return model_card(trained, run, plan.settings, source, **origin)
 
 
 def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """Files of networks and of unfinished runs. All load without unpickling code.
 
-A network is saved with its model card: the name, shape, classes, normalisation and head that rebuild it.
+A network is saved with its model card: the name, shape, classes, normalisation and head that rebuild it. The file that its first
+weights were from is not needed again.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from robustkd.atomic import write_atomically
+from robustkd.data.augment import crop_centre
 from robustkd.errors import UsageError, as_one_line
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.net import Network
+from robustkd.models.weight_sources import without_weights
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -93,17 +96,31 @@ def _build_net(text: str, weights: Mapping[str, Tensor], bf16: bool) -> tuple[Ne
     """Build the network that a model card describes, with its weights; also return the card."""
     card: dict[str, Any] = json.loads(text)
     net = build_network(
-        MODELS.parse(card["model"]),
+        without_weights(MODELS.parse(card["model"])),  # whose file or server may be out of reach
         shape=tuple(card["shape"]),
         classes=len(card["classes"]),
         mean=card["mean"],
         std=card["std"],
+        # Earlier cards have another `image_size`, and no `interpolation`.
+        image_size=card["image_size"] if "interpolation" in card else None,
+        interpolation=card.get("interpolation", "bilinear"),
         head=card["head"],
         bf16=bf16,
         seed=0,
     )
     net.load_state_dict(weights)
     return net, card
+
+
+def stored_shape(card: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) to which images are scaled for a network; it sees their centre, of its card's `shape`.
+
+    >>> stored_shape({"shape": (3, 224, 224), "crop_share": 0.875}), stored_shape({"shape": (1, 8, 8)})
+    ((3, 256, 256), (1, 8, 8))
+    """
+    channels, height, width = card["shape"]
+    share = card.get("crop_share", 1.0)
+    return channels, round(height / share), round(width / share)
 
 
 def net_to_bytes(net: Network, card: Mapping[str, Any]) -> bytes:
@@ -120,11 +137,18 @@ def net_from_bytes(content: bytes) -> Network:
 
 
 class ServingModel(nn.Module):
-    """A network for use outside this package: images (B, H, W, C) uint8 in, probabilities (B, K) out."""
+    """A network for use outside this package: images (B, H, W, C) uint8 in, probabilities (B, K) out.
 
-    def __init__(self, net: Network) -> None:
+    Args:
+        shape: (C, H, W) of the images that the network sees: the centre of those given, which may be larger.
+    """
+
+    def __init__(self, net: Network, shape: Sequence[int]) -> None:
         super().__init__()
         self.net = net
+        channels, height, width = shape
+        self.shape = channels, height, width
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images.permute(0, 3, 1, 2).float() / 255).logits.softmax(dim=1)
+        centre = crop_centre(images, self.shape)
+        return self.net(centre.permute(0, 3, 1, 2).float() / 255).logits.softmax(dim=1)

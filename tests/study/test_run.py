@@ -105,13 +105,14 @@ def test_an_estimate_counts_the_updates_of_all_phases(data: Path) -> None:
 @pytest.mark.parametrize(("run_spec", "network"), [(TEACHER, "wrn_10_1"), (PLAIN, "resnet8")])
 def test_a_model_card_rebuilds_the_network(data: Path, run_spec: Run, network: str) -> None:
     plan = write_study(data)
-    net = seeded_network(load_views(plan, 0).train, run_spec, plan.settings)
+    train = load_views(plan, 0).train
+    net, source = seeded_network(train, run_spec, plan.settings), train.sources[0]
     trained = TrainedRun(net, "linear", make_training(), pd.DataFrame())
-    card = model_card(trained, run_spec, plan.settings, (1, 8, 8), CLASSES, dataset="toy")
+    card = model_card(trained, run_spec, plan.settings, source, dataset="toy")
     assert (card["model"], card["role"], card["criterion"], card["dataset"]) == (network, run_spec.role, "ce", "toy")
     assert card["oracle"] is False
     oracle = replace(run_spec, method=MethodSpec.parse("co_teaching(rate=0.4)"))
-    assert model_card(trained, oracle, plan.settings, (1, 8, 8), CLASSES)["oracle"] is True
+    assert model_card(trained, oracle, plan.settings, source)["oracle"] is True
     assert card["parameters"] == sum(parameter.numel() for parameter in net.parameters())
     rebuilt = build_network(
         MODELS.parse(card["model"]),

@@ -62,7 +62,7 @@ def test_the_serving_model_maps_bytes_to_probabilities():
     net = make_network().eval()
     channels, height, width = SHAPE
     images = torch.randint(0, 256, (4, height, width, channels), dtype=torch.uint8)
-    probabilities = ServingModel(net).eval()(images)
+    probabilities = ServingModel(net, (1, 8, 8)).eval()(images)
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(4))
     expected = net(images.permute(0, 3, 1, 2) / 255).logits.softmax(dim=1)
     torch.testing.assert_close(probabilities, expected)

@@ -41,9 +41,9 @@ def test_a_folder_is_classified_into_a_csv(data: Path, capsys: pytest.CaptureFix
 def test_probabilities_do_not_depend_on_the_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, _ = checkpoint.load_net(save_untrained(tmp_path / "model.pt"))
     pixels = np.random.default_rng(0).integers(0, 256, (7, 1, 8, 8), dtype=np.uint8)
-    whole = predict.predict_probabilities(net, pixels, torch.device("cpu"))
+    whole = predict.predict_probabilities(net, pixels, (1, 8, 8), torch.device("cpu"))
     monkeypatch.setattr(predict, "BATCH", 3)
-    torch.testing.assert_close(predict.predict_probabilities(net, pixels, torch.device("cpu")), whole)
+    torch.testing.assert_close(predict.predict_probabilities(net, pixels, (1, 8, 8), torch.device("cpu")), whole)
     torch.testing.assert_close(whole.sum(dim=1), torch.ones(7))
     assert whole.std(dim=0).max() > 0.01, "constant predictions would prove nothing"
 
@@ -74,7 +74,7 @@ def labelled(tmp_path: Path) -> Path:
     """An untrained network, and the images that it classifies as each of its classes, in class folders and an npz file."""
     net, card = checkpoint.load_net(save_untrained(tmp_path / "model.pt"))
     pixels = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
-    predicted = predict.predict_probabilities(net, pixels, torch.device("cpu")).argmax(dim=1).numpy()
+    predicted = predict.predict_probabilities(net, pixels, (1, 8, 8), torch.device("cpu")).argmax(dim=1).numpy()
     names = np.array(card["classes"])[predicted]
     names[:3] = card["classes"][1]  # wrong labels, unless the network predicts this class
     np.savez(tmp_path / "a.npz", x_test=pixels[:, 0], y_test=names)

@@ -63,7 +63,8 @@ def tracked_run_id(folder):
 
 
 def assert_predictions_match(model, path, shape):
-    serving_model = checkpoint.ServingModel(checkpoint.load_net(path)[0]).eval()
+    net, card = checkpoint.load_net(path)
+    serving_model = checkpoint.ServingModel(net, card["shape"]).eval()
     for n in (1, 3, 100):
         images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
         with torch.no_grad():

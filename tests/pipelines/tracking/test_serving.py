@@ -101,7 +101,7 @@ def request_predictions(place: str, images: object) -> np.ndarray:
 @pytest.mark.parametrize("name", ["models:/digits@candidate", "runs:/RUN/model"])
 def test_a_served_student_predicts_as_its_network_does(student: Path, name: str) -> None:
     run = json.loads((student / "tracked.json").read_text())["run_id"]
-    serving_model = checkpoint.ServingModel(checkpoint.load_net(student / "model.pt")[0])
+    serving_model = checkpoint.ServingModel(checkpoint.load_net(student / "model.pt")[0], (1, 8, 8))
     images = np.asarray(sources.load_dataset("digits").images).transpose(0, 2, 3, 1)
     with serve_model(name.replace("RUN", run), student.parents[3]) as place:
         for n in (1, 3):
