@@ -1,13 +1,17 @@
 """The card of an exported network for programs and for people: its input and output, its origin and its metrics."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipelines.report.renderers.html import fill_template
 from robustkd.evaluation.metric_table import METRICS
 from robustkd.evaluation.results import NetMetrics
+from robustkd.models import MODELS
+from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.conclusions import test_label_caveat
 from robustkd.study.results import RunResult, StudyRecord
+from robustkd.training.checkpoint import stored_shape
 
 MetricSummary = Mapping[str, Any]
 
@@ -31,6 +35,7 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
         **_describe_interface(card),
         "net": card["model"],
         "head": card["head"],
+        "weights": _describe_weights(card, study),
         "parameters": card.get("parameters"),
         "precision": {
             "runs_in": "fp32",
@@ -52,7 +57,12 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
 
 def _describe_interface(card: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the input and the output of the exported files."""
-    channels, height, width = card["shape"]
+    channels, height, width = stored_shape(card)
+    mean, std = (card[name] for name in ("mean", "std"))
+    seen = {"crop": list(card["shape"][1:])} if tuple(card["shape"]) != (channels, height, width) else {}
+    if "interpolation" in card and card["image_size"] not in (None, card["shape"][1]):
+        seen["resized_to"] = [card["image_size"]] * 2
+        seen["interpolation"] = card["interpolation"]
     return {
         "input": {
             "name": "images",
@@ -61,10 +71,22 @@ def _describe_interface(card: Mapping[str, Any]) -> dict[str, Any]:
             "range": [0, 255],
             **({"scaled_from": card["value_range"]} if "value_range" in card else {}),
             "colours": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
-            "normalisation": "inside the files",
+            "normalisation": {"inside_the_files": True, "mean": list(mean), "std": list(std)},
+            **seen,
         },
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["batch", len(card["classes"])]},
     }
+
+
+def _describe_weights(card: Mapping[str, Any], study: StudyRecord | None) -> str:
+    """Return where the first weights of a net were from."""
+    spec = MODELS.parse(card["model"])
+    files = [file.name for file in checkpoint_files(spec)]
+    if study is not None and study.options.init is not None and card.get("role") == "student":
+        files = [Path(study.options.init).name]
+    if files:
+        return f"the file {files[0]}"
+    return f"published ones of {spec.name}" if carries_weights(spec) else "random"
 
 
 def summarise_metrics(net: NetMetrics | None) -> dict[str, Any] | None:
@@ -103,6 +125,7 @@ def _origin_rows(about: Mapping[str, Any]) -> list[tuple[str, object]]:
     """Return where a network came from, as far as that is known."""
     rows = {
         "net": about["net"] + ("" if about["head"] == "linear" else f", {about['head']} head"),
+        "first weights": about["weights"],
         "parameters": None if about["parameters"] is None else f"{about['parameters']:,}",
         "role": about["role"],
         "method": about["method"],

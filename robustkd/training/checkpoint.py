@@ -1,7 +1,7 @@
 """Files of networks and of unfinished runs. All load without unpickling code.
 
-A network is saved with its model card: the name, shape, classes, normalisation and head that rebuild it. The file that its first
-weights were from is not needed again.
+A network is saved with its model card: the name, shape, classes, normalisation and head that rebuild it. The file that its
+first weights were from is not needed again.
 """
 
 import io

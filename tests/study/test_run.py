@@ -21,7 +21,6 @@ from robustkd.study.run_folder import load_views
 from robustkd.training import checkpoint
 from tests.records import make_training
 from tests.study.toy_study import (
-    CLASSES,
     HINTON,
     PLAIN,
     TEACHER,
