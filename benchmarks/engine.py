@@ -24,7 +24,7 @@ from robustkd.models.net import Frozen
 from robustkd.study.construct import dataset_info
 from robustkd.training import engine
 from robustkd.training.build import build_method
-from robustkd.training.recipe import Recipe, build_optimiser
+from robustkd.training.recipe import Recipe
 from robustkd.types import Clock
 
 PAIRS = (("resnet20", "resnet8"), ("wrn_40_2", "wrn_16_2"))
@@ -45,10 +45,10 @@ def engine_steps(teacher: str, student: str, view: View, arguments: argparse.Nam
     ).to(device)
     (phase,) = method.phases()
     recipe, meter = Recipe(), engine.Meter()
-    optimiser = build_optimiser(phase, recipe)
+    training = engine.PhaseTraining(method, phase, loader, recipe)
     method.train()
     for number in cycle(range(1000)):
-        for _ in engine.iter_updates(phase, optimiser, loader, recipe, Clock(0, 1), number, meter):
+        for _ in training.iter_updates(Clock(0, 1), number, meter):
             yield
 
 

@@ -43,7 +43,7 @@ from robustkd.specs import split_at
 from robustkd.study.construct import dataset_info
 from robustkd.training import engine
 from robustkd.training.build import Ingredients, build_method
-from robustkd.training.recipe import Recipe, build_optimiser
+from robustkd.training.recipe import Recipe
 from robustkd.types import Clock
 
 BATCH, WARM_UP_STEPS = 128, 3
@@ -114,11 +114,11 @@ def build_untrained_method(text: str, teacher: Network, view: View, arguments: a
 def phase_steps(method: Method, phase: Phase, view: View, arguments: argparse.Namespace) -> Iterator[None]:
     """Yield after each batch of a phase, indefinitely."""
     loader = Loader(view, BATCH, torch.device(arguments.device), views=method.views)
-    optimiser, meter = build_optimiser(phase, RECIPE), engine.Meter()
+    training, meter = engine.PhaseTraining(method, phase, loader, RECIPE), engine.Meter()
     if phase.begin is not None:
         phase.begin()
     for number in count():
-        yield from engine.iter_updates(phase, optimiser, loader, RECIPE, Clock(arguments.epoch, EPOCHS), number, meter)
+        yield from training.iter_updates(Clock(arguments.epoch, EPOCHS), number, meter)
 
 
 def peak_bytes(steps: Iterator[None], device: str) -> int:

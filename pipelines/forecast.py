@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipelines.console import console, format_duration
 from pipelines.planning import Draft
 from robustkd.study.plan import Plan, Run
+from robustkd.study.recipe_presets import describe_recipe
 from robustkd.study.run import Estimate, estimate_training
 from robustkd.study.run_folder import is_finished, load_network
 from robustkd.study.scheduler import prepare_process
@@ -50,6 +51,7 @@ def print_forecast(draft: Draft) -> None:
     """Print what a study would take, a line for each method as soon as it is timed, without writing anything."""
     plan = draft.plan
     print_load()
+    print_recipes(draft)
     todo, training = unfinished_runs(plan, draft.runs)
     total = 0.0
     for timed in time_methods(draft, training):
@@ -60,6 +62,14 @@ def print_forecast(draft: Draft) -> None:
         f"in {describe_precision(plan)}: about {format_duration(total / plan.jobs)} in all, not counting evaluation",
         markup=False,
     )
+
+
+def print_recipes(draft: Draft) -> None:
+    """Print the options of the recipe of each role that is trained, those of its preset included."""
+    roles = {run.role for run in draft.runs}
+    for role, values in draft.record.resolved.recipes.items():
+        if role in roles:
+            console.print(f"{role}: {describe_recipe(values)}", markup=False, highlight=False)
 
 
 def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:

@@ -46,6 +46,7 @@ from robustkd.study.image_sizes import resolve_study_sizes
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
+from robustkd.study.recipe_presets import ROLES, Role
 from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, read_document, write_document
 from robustkd.study.run_folder import class_order, load_network, load_source
 from robustkd.study.scheduler import prepare_process
@@ -250,19 +251,7 @@ def study_record(
         oracles=[*dict.fromkeys([*oracles, *(earlier.oracles if earlier else ())])],
         seeds=options.seeds,
         options=StudyOptions(**{field.name: getattr(options, field.name) for field in fields(StudyOptions)}),
-        resolved=ResolvedSettings(
-            precision="bf16" if plan.settings.bf16 else "fp32",
-            device=plan.settings.device,
-            jobs=plan.jobs,
-            threads_per_job=plan.threads,
-            rows_train=len(first.train),
-            rows_held_out=len(first.held_out),
-            rows_test=len(first.test),
-            cost_ratio=plan.settings.cost_ratio,
-            fingerprint=source.fingerprint,
-            robustkd=robustkd.__version__,
-            torch=torch.__version__,
-        ),
+        resolved=resolved_settings(plan, first, source),
         dataset=source.name,
         classes=list(source.classes),
         fingerprint=source.fingerprint,
@@ -272,6 +261,34 @@ def study_record(
         skipped=list(source.skipped),
         leaks=list(leaks),
     )
+
+
+def resolved_settings(plan: Plan, views: Splits, source: Source) -> ResolvedSettings:
+    """Return what a study's options resulted in.
+
+    Args:
+        views: of its first data seed.
+    """
+    return ResolvedSettings(
+        precision="bf16" if plan.settings.bf16 else "fp32",
+        device=plan.settings.device,
+        jobs=plan.jobs,
+        threads_per_job=plan.threads,
+        rows_train=len(views.train),
+        rows_held_out=len(views.held_out),
+        rows_test=len(views.test),
+        recipes=trained_recipes(plan),
+        cost_ratio=plan.settings.cost_ratio,
+        fingerprint=source.fingerprint,
+        robustkd=robustkd.__version__,
+        torch=torch.__version__,
+    )
+
+
+def trained_recipes(plan: Plan) -> dict[Role, dict[str, Any]]:
+    """Return the options of the recipe of each role whose networks are trained, those of its preset included."""
+    options, roles = plan.options, ROLES if plan.teacher is None else ("student",)
+    return {role: {"recipe": options.preset(role), **options.recipe_values(role)} for role in roles}
 
 
 def count_known(view: View) -> tuple[int, int]:

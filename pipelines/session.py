@@ -1,7 +1,7 @@
 """A command at work on a study: its lock, its tracked run, progress for the user, and the results of every run logged."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -60,7 +60,7 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
         tracker.start_study(
             plan.folder.name if stage == "run" else f"{plan.folder.name} ({stage})",
             params=content["options"],
-            resolved=content["resolved"],
+            resolved=flatten_recipes(content["resolved"]),
             config=content,
             scenario_files=sorted(plan.folder.glob("manifest-*")),
             dataset={"name": record.dataset, "digest": record.fingerprint, "source": options.dataset},
@@ -126,6 +126,19 @@ def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
     tracker.log_finished_run(run.name, run_tags(plan, run), run_params(plan, run), folder, result, epochs)
 
 
+def flatten_recipes(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return resolved settings with an entry for each option of a recipe.
+
+    >>> flatten_recipes({"device": "cpu", "recipes": {"teacher": {"lr": 0.1}}})
+    {'device': 'cpu', 'teacher/lr': 0.1}
+    """
+    rest = {name: value for name, value in resolved.items() if name != "recipes"}
+    options = {
+        f"{role}/{name}": value for role, values in resolved["recipes"].items() for name, value in values.items()
+    }
+    return rest | options
+
+
 def run_tags(plan: Plan, run: Run) -> dict[str, str]:
     """Return the tags that a run is found by."""
     oracle = {"oracle": "true"} if run.method.oracle else {}
@@ -135,6 +148,7 @@ def run_tags(plan: Plan, run: Run) -> dict[str, str]:
 def run_params(plan: Plan, run: Run) -> dict[str, Any]:
     """Return the parameters that a run is found by: what it is, and the study's options that decide its results."""
     decisive = {name: value for name, value in asdict(plan.options).items() if name not in NOT_IN_IDENTITY}
+    decisive |= plan.options.recipe_values(run.role)
     return {**run.key.model_dump(), "dataset": plan.options.dataset, **decisive}
 
 

@@ -29,7 +29,7 @@ from robustkd.data.view import Source, View
 from robustkd.models import MODELS
 from robustkd.models.class_order import find_class_order, reorder_outputs
 from robustkd.study.in_memory import TrainedTeacher, for_inference, hold_out_rows, train_pair
-from robustkd.study.options import StudyOptions
+from robustkd.study.options import ComparisonOptions, RecipeOptions, StudyOptions
 from robustkd.study.plan import list_runs
 from robustkd.training import checkpoint, hardware
 
@@ -56,10 +56,14 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         teacher_classes: "match" finds the classes of a trained teacher by name; "ignore" pairs them with y's by position.
         teacher_criterion: the criterion that the teacher is trained with.
         smooth_teacher: "none", "labels" or "consistency": how the teacher is smoothed.
+        recipe: "scratch" or "finetune": decides what of the following is None; "auto": by whether a network has weights.
+        recipe_options: further options of a study's recipe by name: {"backbone_lr": 0.1, "teacher_epochs": 5}.
         epochs: of the student, and of the teacher.
         batch: samples per update.
+        optimiser: "sgd" or "adamw".
         lr: the initial learning rate; `schedule`, `milestones`, `factor` and `warmup` define how it changes.
-        momentum: of SGD; `nesterov` selects its variant, `weight_decay` applies to all parameters.
+        momentum: of SGD; `nesterov` selects its variant.
+        weight_decay: of the parameters.
         augment: shift each training image by up to an eighth of its side.
         sampling: which rows an epoch consists of: "natural", "sqrt", "balanced" or "progressive".
         mixing: how the images of a batch are mixed in pairs: "none", "mixup", "cutmix" or "remix", as in "mixup(alpha=0.2)".
@@ -97,7 +101,6 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     student: str
     teacher: Any
     teacher_classes: str
-    epochs: int
     flips: bool
     image_size: int
     image_shape: tuple[int, ...] | None
@@ -105,6 +108,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     early_stopping: bool
     validation_fraction: float
     device: str
+    recipe_options: dict[str, Any] | None
     random_state: Any
     verbose: bool
 
@@ -117,16 +121,19 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         teacher_classes: str = "match",
         teacher_criterion: str = "ce",
         smooth_teacher: str = "none",
-        epochs: int = 30,
+        recipe: str = "auto",
+        recipe_options: dict[str, Any] | None = None,
+        epochs: int | None = None,
         batch: int = 64,
-        lr: float = 0.1,
-        schedule: str = "step",
-        milestones: str = "0.3,0.6,0.8",
-        factor: float = 0.2,
-        warmup: float = 0.0,
-        momentum: float = 0.9,
-        nesterov: bool = True,
-        weight_decay: float = 5e-4,
+        optimiser: str | None = None,
+        lr: float | None = None,
+        schedule: str | None = None,
+        milestones: str | None = None,
+        factor: float | None = None,
+        warmup: float | None = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        weight_decay: float | None = None,
         augment: bool = True,
         sampling: str = "natural",
         mixing: str = "none",
@@ -273,7 +280,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the options of a study that trains the same networks."""
         names = [name for name in StudyOptions.__dataclass_fields__ if name in self.get_params(deep=False)]
         options = {name: getattr(self, name) for name in names}
-        options |= {"methods": self.method, "scenario": "clean"}
+        options |= {**self._recipe_options(), "methods": self.method, "scenario": "clean"}
         options |= {"teacher": "given"} if has_teacher else {}
         try:
             return StudyOptions(**options)
@@ -281,6 +288,14 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             (name,) = error.errors()[0]["loc"][:1]
             parameter = "method" if name == "methods" else name
             raise ValueError(f"{parameter} {errors.describe_validation_error(error)}") from None
+
+    def _recipe_options(self) -> dict[str, Any]:
+        """Return the further options of the recipe, by name."""
+        given = dict(self.recipe_options or {})
+        known = {*RecipeOptions.__dataclass_fields__} - {*ComparisonOptions.__dataclass_fields__}
+        for name in given.keys() - known:
+            raise ValueError(f"recipe_options has no '{name}'{errors.did_you_mean(name, known)}")
+        return given
 
     def _trained_teacher(self, shape: tuple[int, ...], names: list[str]) -> "TrainedTeacher | None":
         """Return the trained teacher that was given, None where a network's name was.

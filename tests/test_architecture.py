@@ -48,10 +48,17 @@ LAW = {
     ),
     # Training: the engine knows no registry of methods
     "robustkd.training.recipe": "method",
+    "robustkd.training.backbones": "method models",
+    "robustkd.training.optimisers": "errors method models training.recipe training.backbones",
+    "robustkd.training.updates": "types method models training.recipe",
+    "robustkd.training.averaging": "types method models",
     "robustkd.training.hardware": "errors",
     "robustkd.training.checkpoint": "errors atomic models data.augment",
     "robustkd.training.inference": "models method data.loader",
-    "robustkd.training.engine": "types method data.loader training.recipe",
+    "robustkd.training.engine": (
+        "types method models data.loader training.recipe training.backbones training.optimisers training.updates"
+        " training.averaging"
+    ),
     "robustkd.training.build": "errors types specs criteria method method_spec",
     # Evaluation: the metrics know arrays only
     "robustkd.evaluation.results": "",
@@ -67,13 +74,19 @@ LAW = {
     "robustkd.evaluation.robustness": "models data evaluation.attack_specs",
     "robustkd.evaluation.corruptions": "models data evaluation.robustness",
     # Studies: in memory up to `run`, in folders from `run_folder` on
-    "robustkd.study.options": "types specs method_sets method_spec",
-    "robustkd.study.results": "errors atomic hashing evaluation.results evaluation.net_metrics study.options",
+    "robustkd.study.recipe_presets": "errors models",
+    "robustkd.study.options": "types specs method_sets method_spec study.recipe_presets",
+    "robustkd.study.results": (
+        "errors atomic hashing evaluation.results evaluation.net_metrics study.recipe_presets study.options"
+    ),
     "robustkd.study.versions": "hashing method_spec",
-    "robustkd.study.plan": "errors types method_spec training.recipe study.options study.results",
+    "robustkd.study.plan": (
+        "errors types method_spec training.recipe study.recipe_presets study.options study.results"
+    ),
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
-        "errors seeds types criteria models data method training.build study.plan study.results study.training_rows"
+        "errors seeds types criteria models data method training.build training.optimisers study.plan"
+        " study.results study.training_rows"
     ),
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.construct study.plan study.results study.versions"

@@ -151,7 +151,7 @@ def test_its_defaults_are_a_studys():
     }
     shared = ours.keys() & theirs.keys()
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
-    assert len(shared) == 21
+    assert len(shared) == 23
 
 
 @pytest.mark.parametrize("method", [*METHODS, "hinton(alpha=0.7, temperature=2)+balanced"])

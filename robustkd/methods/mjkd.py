@@ -43,15 +43,16 @@ def spread_momenta(momentum: float, spread: float) -> dict[str, float]:
 
 def step_with_momenta(objective: Objective, optimiser: Optimizer, spread: float) -> None:
     """Update the parameters once, with a separate momentum buffer for each term, kept in the state of the optimiser."""
-    (group,) = optimiser.param_groups
-    parameters: list[nn.Parameter] = [p for p in group["params"] if p.requires_grad]
+    groups = {id(p): group for group in optimiser.param_groups for p in group["params"]}
+    momentum, nesterov = optimiser.param_groups[0]["momentum"], optimiser.param_groups[0]["nesterov"]
+    parameters: list[nn.Parameter] = [p for group in optimiser.param_groups for p in group["params"] if p.requires_grad]
     last = list(objective.terms)[-1]
     gradients = {
         name: torch.autograd.grad(term, parameters, retain_graph=name != last, allow_unused=True)
         for name, term in objective.terms.items()
     }
     counts = [sum(g is not None for g in each) for each in zip(*gradients.values(), strict=True)]
-    momenta = spread_momenta(group["momentum"], spread)
+    momenta = spread_momenta(momentum, spread)
     for p in parameters:
         p.grad = None
     with torch.no_grad():
@@ -59,17 +60,20 @@ def step_with_momenta(objective: Objective, optimiser: Optimizer, spread: float)
             rows = [(p, g, n) for p, g, n in zip(parameters, gradient, counts, strict=True) if g is not None]
             ps: list[Tensor] = [p for p, _, _ in rows]
             gs = [g for _, g, _ in rows]
-            m = [momenta[name] if n > 1 else group["momentum"] for _, _, n in rows]
-            decay = [group["weight_decay"] if p.grad is None else 0.0 for p in ps]  # once, with the first term
+            m = [momenta[name] if n > 1 else momentum for _, _, n in rows]
+            decay = [groups[id(p)]["weight_decay"] if p.grad is None else 0.0 for p in ps]  # once, with the first term
             for q, g in zip(ps, gs, strict=True):
                 q.grad = g if q.grad is None else q.grad + g  # the total gradient, as after backward()
             step = list(torch._foreach_add(gs, list(torch._foreach_mul(ps, decay))))
             buffers = [_momentum_buffer(optimiser, p, f"momentum/{name}") for p in ps]
             torch._foreach_mul_(buffers, m)
             torch._foreach_add_(buffers, step)
-            if group["nesterov"]:
+            if nesterov:
                 buffers = list(torch._foreach_add(step, list(torch._foreach_mul(buffers, m))))
-            torch._foreach_add_(ps, buffers, alpha=-group["lr"])
+            for rate in {group["lr"] for group in optimiser.param_groups}:
+                moved = [(p, v) for p, v in zip(ps, buffers, strict=True) if groups[id(p)]["lr"] == rate]
+                if moved:
+                    torch._foreach_add_([p for p, _ in moved], [v for _, v in moved], alpha=-rate)
 
 
 def _momentum_buffer(optimiser: Optimizer, p: Tensor, name: str) -> Tensor:

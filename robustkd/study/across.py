@@ -28,7 +28,7 @@ class StudyTable(NamedTuple):
 
 def study_labels(records: Sequence[StudyRecord]) -> list[str]:
     """Return a column heading for each study: its scenario, and whatever else distinguishes them."""
-    options = [asdict(record.options) for record in records]
+    options = [{**asdict(record.options), **record.recipe} for record in records]
     names = [name for name in dict.fromkeys(k for o in options for k in o) if name not in UNLABELLED]
     varied = [name for name in names if len({str(o.get(name)) for o in options}) > 1]
     several = len({o["dataset"] for o in options}) > 1

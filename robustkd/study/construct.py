@@ -21,6 +21,7 @@ from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
 from robustkd.study.training_rows import select_training_rows
 from robustkd.training.build import Ingredients, bind_criterion, build_method
+from robustkd.training.optimisers import check_recipe
 from robustkd.types import DatasetInfo, TrainingLabels
 
 
@@ -163,6 +164,7 @@ def check_constructible(
     def untrained() -> Network:
         return untrained_network(view, TEACHER, settings, "linear", seeds.derive(0, "init"))
 
-    return construct_method(
-        view, spec, settings, random, teacher=untrained if teacher is None else lambda: teacher, init=init
-    )
+    trained = untrained if teacher is None else lambda: teacher
+    method = construct_method(view, spec, settings, random, teacher=trained, init=init)
+    check_recipe(spec.method.text, method, settings.recipe_of(spec))
+    return method

@@ -279,7 +279,8 @@ def measure_cost(
     teacher: Teacher | None,
 ) -> Cost:
     """Return what a run costs."""
-    epochs = training.updates // -(-training.samples // settings.batch) if training else 0
+    recipe = settings.recipe_of(spec)
+    epochs = training.updates // recipe.count_updates(-(-training.samples // settings.batch)) if training else 0
     needs_teacher = spec.role != TEACHER and spec.method.needs_teacher
     return Cost(
         parameters=sum(parameter.numel() for parameter in net.parameters()),

@@ -13,6 +13,15 @@ from robustkd.data.augmentations import augment_text
 from robustkd.method_sets import expand_methods
 from robustkd.method_spec import MethodSpec
 from robustkd.specs import split_at
+from robustkd.study.recipe_presets import (
+    RECIPE_NAMES,
+    TEACHER_NAMES,
+    Preset,
+    Role,
+    find_preset,
+    resolve_recipe,
+    resolve_teacher_recipe,
+)
 from robustkd.types import Count, NonNegative, Positive, Sampling, Seed, Share
 
 # Options that do not change what is trained: studies that differ only in these share a folder.
@@ -25,11 +34,17 @@ NOT_IN_IDENTITY = {
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
+    # What these result in is part of the identity instead.
+    *("recipe", "teacher_recipe", *(f"teacher_{name}" for name in TEACHER_NAMES)),
 }
 # What `auto` stands for where no network starts from weights.
 AUTO = {"image_size": 32, "crop_share": 1.0}
 # Options that came after the first studies, with their defaults: at these, studies keep their names.
-ADDED = {"transform": "none", "sampling": "natural", "mixing": "none", "crop_share": 1.0, "teacher_image_size": None}
+ADDED = {
+    **{"transform": "none", "sampling": "natural", "mixing": "none", "crop_share": 1.0, "teacher_image_size": None},
+    **{"optimiser": "sgd", "decay_all": True, "backbone_lr": 1.0, "layer_decay": 1.0, "head_first": 0},
+    **{"freeze_bn": False, "clip_grad": 0.0, "accumulate": 1, "ema": None},
+}
 
 
 Augment = Annotated[str, BeforeValidator(augment_text)]  # YAML files may say true or false
@@ -87,7 +102,7 @@ class DataOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(DataOptions):
+class ComparisonOptions(DataOptions):
     """One data set, one scenario, several methods and seeds; the methods of a seed are paired."""
 
     scenario: str
@@ -112,26 +127,84 @@ class StudyOptions(DataOptions):
     """Number of seeds; each has its own draw of the scenario, teacher, initial weights and order of batches."""
     data_seeds: Count | None = None
     """Number of different draws of the scenario, shared among the seeds; one per seed by default, 1 for a fixed one."""
-    epochs: Count = 30
-    """Epochs of every run, including the teacher's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(ComparisonOptions):
+    """How the networks are trained. What is not given is decided by a preset for each role (`recipe_presets`)."""
+
+    recipe: Literal["auto", "scratch", "finetune"] = "auto"
+    """Preset of the options below that are not given; auto selects finetune for networks that come with weights."""
+    epochs: Count | None = None
+    """Epochs of every run; by the recipe, 30 from scratch."""
     batch: Count = 64
     """Batch size."""
-    lr: Positive = 0.1
-    """Initial learning rate of SGD."""
-    schedule: Literal["step", "cosine", "constant"] = "step"
-    """Learning rate schedule."""
-    milestones: Annotated[str, Field(pattern=r"^0?\.\d+(, *0?\.\d+)*$")] = "0.3,0.6,0.8"
-    """Fractions of the run, separated by commas, at which schedule `step` multiplies the learning rate by `factor`."""
-    factor: Share = 0.2
-    """Factor of the learning rate at each milestone."""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of the run during which the learning rate rises from 0."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Momentum of SGD."""
-    nesterov: bool = True
-    """Use Nesterov momentum."""
-    weight_decay: NonNegative = 5e-4
-    """Weight decay of all trained parameters."""
+    accumulate: Count = 1
+    """Batches per update, whose gradients are accumulated."""
+    optimiser: Literal["sgd", "adamw"] | None = None
+    """Optimiser; by the recipe, sgd from scratch."""
+    lr: Positive | None = None
+    """Initial learning rate; by recipe and optimiser, 0.1 from scratch with sgd."""
+    schedule: Literal["step", "cosine", "constant"] | None = None
+    """Learning rate schedule; by the recipe, step from scratch."""
+    milestones: Annotated[str, Field(pattern=r"^0?\.\d+(, *0?\.\d+)*$")] | None = None
+    """Fractions of the run, separated by commas, at which `step` multiplies the rate by `factor`; by default 0.3,0.6,0.8."""
+    factor: Share | None = None
+    """Factor of the learning rate at each milestone; by default 0.2."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Fraction of the run during which the learning rate rises from 0; by the recipe, 0 from scratch."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Momentum of sgd, or the first beta of adamw; by default 0.9."""
+    nesterov: bool | None = None
+    """Use Nesterov momentum with sgd; by default yes."""
+    weight_decay: NonNegative | None = None
+    """Weight decay; by recipe and optimiser, 0.0005 from scratch with sgd."""
+    decay_all: bool | None = None
+    """Weight decay of norms and biases as well; by the recipe, yes from scratch."""
+    backbone_lr: Share | None = None
+    """Factor of the learning rate below a network's head, 0 to train the head only; by the recipe, 1 from scratch."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Further factor of the learning rate for each layer below the head; by the recipe, 1 from scratch."""
+    head_first: Annotated[int, Field(ge=0)] | None = None
+    """The first of the epochs, in which only new heads are trained; by the recipe, 0 from scratch."""
+    freeze_bn: bool | None = None
+    """Keep the batch statistics that the weights come with; by default no."""
+    clip_grad: NonNegative | None = None
+    """Largest norm of each network's gradient, 0 for any; by the recipe, 0 from scratch."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay, such as 0.99, of a moving average of the weights, which is evaluated as a row of its own; none by default."""
+    teacher_recipe: Literal["auto", "scratch", "finetune"] | None = None
+    """Preset of the teacher; by default as `recipe`. If it is another than the student's, the options above are not its own."""
+    teacher_epochs: Count | None = None
+    """Epochs of the teacher; by default the student's, or by the teacher's recipe if that is another."""
+    teacher_lr: Positive | None = None
+    """Initial learning rate of the teacher; by default as for epochs."""
+    teacher_optimiser: Literal["sgd", "adamw"] | None = None
+    """Optimiser of the teacher; by default as for epochs."""
+
+    def recipe_values(self, role: Role) -> dict[str, Any]:
+        """Return the options of a role's recipe by name, those that were not given as its preset decides."""
+        preset, student = self.preset(role), self.preset("student")
+        given = {name: getattr(self, name) for name in RECIPE_NAMES}
+        if role == "teacher":
+            own = {name: getattr(self, f"teacher_{name}") for name in TEACHER_NAMES}
+            return resolve_teacher_recipe(preset, own, given, student)
+        return resolve_recipe(preset, given)
+
+    def preset(self, role: Role) -> Preset:
+        """Return the name of a role's preset."""
+        name = self.recipe if role == "student" or self.teacher_recipe is None else self.teacher_recipe
+        if name != "auto":
+            return name
+        if role == "teacher":
+            return find_preset(self.teacher) or self.preset("student")
+        return "finetune" if self.init is not None else find_preset(self.student) or "scratch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(RecipeOptions):
+    """One data set, one scenario, several methods and seeds, and how they are trained; the methods of a seed are paired."""
+
     augment: Augment = "shift"
     """none; shift: by up to an eighth of the side, and flips where they keep the class; photo, as in `photo(crop=0.5)`."""
     transform: str = "none"
@@ -199,8 +272,13 @@ class StudyOptions(DataOptions):
         return {**values, "image_size": max(values["image_size"], self.teacher_image_size or 0)}
 
     def identity(self) -> dict[str, Any]:
-        """Return the options that decide the results. Some have the form in which earlier versions wrote them."""
-        values = {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY}
+        """Return the options that decide the results, those of recipes as they are resolved.
+
+        Some have the form in which earlier versions wrote them.
+        """
+        student, teacher = self.recipe_values("student"), self.recipe_values("teacher")
+        values = {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY} | student
+        values |= {f"teacher_{name}": value for name, value in teacher.items() if value != student[name]}
         values |= {name: default for name, default in AUTO.items() if values[name] == "auto"}
         values["augment"] = {"shift": True, "none": False}.get(self.augment, self.augment)
         return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}

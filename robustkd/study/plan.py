@@ -1,13 +1,14 @@
 """What a study consists of: its runs, the settings they share, and which run another waits for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from robustkd.errors import UsageError
 from robustkd.method_spec import MethodSpec
 from robustkd.study.options import StudyOptions
+from robustkd.study.recipe_presets import Role, find_preset
 from robustkd.study.results import ORACLE, TEACHER, RunKey, run_name
 from robustkd.training.recipe import Recipe
 from robustkd.types import Sampling, TrainingLabels
@@ -82,10 +83,12 @@ class Settings:
         cls, options: StudyOptions, device: str, bf16: bool, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> "Settings":
         """Return the settings that a study's options result in."""
+        recipe, teacher_recipe = build_recipe(options, "student"), build_recipe(options, "teacher")
         return cls(
             student=options.student,
             teacher=options.teacher,
-            recipe=build_recipe(options),
+            recipe=recipe,
+            teacher_recipe=None if teacher_recipe == recipe else teacher_recipe,
             batch=options.batch,
             augment=options.augment,
             image_size=None if options.image_size == "auto" else options.image_size,
@@ -110,11 +113,24 @@ class Settings:
         return self.recipe if run.role != TEACHER or self.teacher_recipe is None else self.teacher_recipe
 
 
-def build_recipe(options: StudyOptions) -> Recipe:
-    """Return the recipe that a study's options of the same names describe."""
-    values = {field.name: getattr(options, field.name) for field in fields(Recipe)}
-    milestones = tuple(float(part) for part in options.milestones.split(","))
-    return Recipe(**{**values, "milestones": milestones})
+def build_recipe(options: StudyOptions, role: Role) -> Recipe:
+    """Return the recipe of a role that a study's options result in.
+
+    Raises:
+        UsageError: its values contradict each other, or the role's network.
+    """
+    values = options.recipe_values(role)
+    recipe = Recipe(**{**values, "milestones": tuple(float(part) for part in values["milestones"].split(","))})
+    if recipe.head_first >= recipe.epochs:
+        raise UsageError(
+            f"--head-first {recipe.head_first}: should be less than the epochs of the {role}, which are {recipe.epochs}"
+        )
+    net, init = (options.student, options.init) if role == "student" else (options.teacher, None)
+    if recipe.freeze_bn and find_preset(net) == "scratch" and init is None:
+        raise UsageError(
+            f"--freeze-bn: the {role} '{net}' starts from random weights, which come with no batch statistics"
+        )
+    return recipe
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
 from robustkd.hashing import digest, json_digest
 from robustkd.study.options import StudyOptions
+from robustkd.study.recipe_presets import RECIPE_NAMES, Role, resolve_recipe
 
 CHECKSUM = "checksum"  # of all other fields
 FORMAT = 2  # of the files below; raise it when a field changes its name or meaning
@@ -182,7 +183,13 @@ class RunResult(Document):
 
 
 class ResolvedSettings(Result):
-    """What a study's options resulted in on the machine that prepared it."""
+    """What a study's options resulted in on the machine that prepared it.
+
+    Attributes:
+        recipes: the options of the recipe of each role that is trained; empty in records of earlier versions, whose options
+            name them all.
+        cost_ratio: of teacher and student to plain training, where a method is trained by it.
+    """
 
     precision: str
     device: str
@@ -191,7 +198,8 @@ class ResolvedSettings(Result):
     rows_train: int
     rows_held_out: int
     rows_test: int
-    cost_ratio: float | None = None  # of teacher and student to plain training, where a method is trained by it
+    recipes: dict[Role, dict[str, Any]] = Field(default_factory=dict)
+    cost_ratio: float | None = None
     fingerprint: str
     robustkd: str
     torch: str
@@ -236,6 +244,12 @@ class StudyRecord(Document):
     def ranked_methods(self) -> list[str]:
         """The methods that are compared and ranked, which oracles are not."""
         return [method for method in self.methods if method not in self.oracles]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The options of the students' recipe by name."""
+        given = {name: getattr(self.options, name) for name in RECIPE_NAMES}
+        return self.resolved.recipes.get("student") or resolve_recipe("scratch", given)
 
     @property
     def trusts_test_labels(self) -> bool:

@@ -187,7 +187,7 @@ def training_info(
     samples = len(loader.view)
     return TrainingInfo(
         seconds=seconds,
-        updates=epochs * len(loader),
+        updates=epochs * settings.recipe_of(spec).count_updates(len(loader)),
         samples=samples,
         images_per_second=epochs * samples / max(seconds, 1e-9),
         peak_memory=peak_memory,
@@ -266,4 +266,5 @@ def estimate_training(
         engine.seconds_per_step(method, phase, loader, recipe, steps) * len(loader) * recipe.phase_epochs(phase)
         for phase in method.phases()
     )
-    return Estimate(engine.total_epochs(method, recipe) * len(loader), seconds, method.resolved)
+    updates = engine.total_epochs(method, recipe) * recipe.count_updates(len(loader))
+    return Estimate(updates, seconds, method.resolved)

@@ -7,7 +7,7 @@ order of the data depends only on the epoch's number, and Epoch.state contains e
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice, pairwise
@@ -18,7 +18,12 @@ from torch import Tensor
 
 from robustkd.data.loader import Loader
 from robustkd.method import Method, Phase
-from robustkd.training.recipe import Recipe, build_optimiser
+from robustkd.models.net import Network
+from robustkd.training.averaging import WeightAverage
+from robustkd.training.backbones import find_networks, find_new_heads, fix_bn_statistics, frozen_backbones
+from robustkd.training.optimisers import build_optimiser, set_learning_rate
+from robustkd.training.recipe import Recipe
+from robustkd.training.updates import Updates, update_shares
 from robustkd.types import Clock, Objective
 
 
@@ -45,12 +50,21 @@ class Meter:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The result of an epoch."""
+    """The result of an epoch.
+
+    Attributes:
+        phase: its name.
+        number: counted from 1 over all phases.
+        terms: means of the loss's terms and notes.
+        state: returns what `fit` needs to resume after this epoch.
+        average: returns the method's model with the moving average of its weights; None where there is none.
+    """
 
     phase: str
-    number: int  # counted from 1 over all phases
+    number: int
     terms: dict[str, float]
-    state: Callable[[], dict[str, Any]]  # returns what `fit` needs to resume after this epoch
+    state: Callable[[], dict[str, Any]]
+    average: Callable[[], Network | None]
 
 
 def total_epochs(method: Method, recipe: Recipe) -> int:
@@ -82,22 +96,22 @@ def fit(
         method.load_state_dict(state["method"])
         if random is not None:
             random.set_state(state["random"])
-    number = 0
-    for index, phase in enumerate(method.phases()):
+    number, phases = 0, method.phases()
+    for index, phase in enumerate(phases):
         epochs = recipe.phase_epochs(phase)
         first = _completed_epochs(state, index, epochs)
         number += first
         if first == epochs:
             continue
-        optimiser = build_optimiser(phase, recipe)
+        training = PhaseTraining(method, phase, loader, recipe, find_new_heads(method, phases, index))
         if first and state is not None:
-            optimiser.load_state_dict(state["optimiser"])
+            training.load_state(state)
         elif phase.begin is not None:
             phase.begin()
         for epoch in range(first, epochs):
-            number += 1
-            terms = _train_epoch(method, phase, optimiser, loader, recipe, Clock(epoch, epochs), number)
-            yield Epoch(phase.name, number, terms, partial(_run_state, method, optimiser, random, index, epoch + 1))
+            clock, number = Clock(epoch, epochs), number + 1
+            terms, after = training.train_epoch(clock, number), partial(_run_state, training, random, index, epoch + 1)
+            yield Epoch(phase.name, number, terms, after, partial(training.averaged_network, clock))
 
 
 def _completed_epochs(state: dict[str, Any] | None, phase: int, epochs: int) -> int:
@@ -108,69 +122,117 @@ def _completed_epochs(state: dict[str, Any] | None, phase: int, epochs: int) -> 
     return epochs if phase < state["phase"] else completed
 
 
-def _run_state(
-    method: Method, optimiser: torch.optim.SGD, random: torch.Generator | None, phase: int, epoch: int
-) -> dict[str, Any]:
+def _run_state(training: "PhaseTraining", random: torch.Generator | None, phase: int, epoch: int) -> dict[str, Any]:
     return {
         "phase": phase,
         "epoch": epoch,
-        "method": method.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "method": training.method.state_dict(),
+        **training.state(),
         "random": None if random is None else random.get_state(),
     }
 
 
-def iter_updates(
-    phase: Phase,
-    optimiser: torch.optim.SGD,
-    loader: Loader,
-    recipe: Recipe,
-    clock: Clock,
-    number: int,
-    meter: Meter,
-) -> Iterator[None]:
-    """Train for one epoch and yield after each batch.
+class PhaseTraining:
+    """The training of one phase of a method.
 
     Args:
-        clock: the progress within the phase.
-        number: of the epoch over all phases, from 0; it determines the order of the data.
-        meter: accumulates the terms.
+        method: on the loader's device.
+        phase: of the method.
+        loader: of the training set.
+        recipe: how the phase is trained.
+        new_heads: networks whose backbones are frozen in the first epochs, if the recipe trains heads first.
     """
-    if phase.begin_epoch is not None:
-        phase.begin_epoch(clock)
-    for step, batch in enumerate(loader.iter_epoch(number, clock, phase.sampling)):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate((clock.epoch + step / len(loader)) / clock.epochs)
-        for objective in phase.step(batch):
-            phase.update(objective, optimiser)
-            meter.add(objective)
-        yield
 
+    def __init__(
+        self, method: Method, phase: Phase, loader: Loader, recipe: Recipe, new_heads: Sequence[Network] = ()
+    ) -> None:
+        self.method, self.phase, self.loader, self.recipe = method, phase, loader, recipe
+        self.new_heads, self.networks = new_heads, find_networks(method)
+        self.optimiser = build_optimiser(method, phase, recipe)
+        self.updates = Updates(phase, self.optimiser, recipe, self.networks)
+        trained = {id(parameter) for parameter in phase.parameters}
+        averages = recipe.ema is not None and any(id(parameter) in trained for parameter in method.model.parameters())
+        self.average = WeightAverage(method.model, recipe.ema) if averages and recipe.ema is not None else None
 
-def _train_epoch(
-    method: Method, phase: Phase, optimiser: torch.optim.SGD, loader: Loader, recipe: Recipe, clock: Clock, number: int
-) -> dict[str, float]:
-    method.train()
-    meter = Meter()
-    for _ in iter_updates(phase, optimiser, loader, recipe, clock, number - 1, meter):
-        pass
-    if phase.end_epoch is not None:
-        phase.end_epoch(clock)
-    method.eval()
-    means = meter.means()
-    for name, value in means.items():
-        if not math.isfinite(value):
-            where = f"phase '{phase.name}', epoch {clock.epoch + 1}"
-            raise DivergedError(f"the term '{name}' is {value} in {where}: a smaller --lr or a --warmup may help")
-    return means
+    def iter_updates(self, clock: Clock, number: int, meter: Meter) -> Iterator[None]:
+        """Train for one epoch and yield after each batch.
+
+        Args:
+            clock: the progress within the phase.
+            number: of the epoch over all phases, from 0; it determines the order of the data.
+            meter: accumulates the terms.
+        """
+        phase, loader = self.phase, self.loader
+        if phase.begin_epoch is not None:
+            phase.begin_epoch(clock)
+        probing = self._is_probing(clock)
+        shares = update_shares(len(loader.view), len(loader), self.recipe.accumulate)
+        updates, done = self.recipe.count_updates(len(loader)), 0
+        for (share, last), batch in zip(shares, loader.iter_epoch(number, clock, phase.sampling), strict=True):
+            set_learning_rate(self.optimiser, self.recipe.learning_rate((clock.epoch + done / updates) / clock.epochs))
+            for index, objective in enumerate(phase.step(batch)):
+                if not probing or objective.loss.requires_grad:  # a term may depend on frozen parameters only
+                    self.updates.apply(index, objective, share=share, last=last)
+                meter.add(objective)
+            if last:
+                done += 1
+                if self.average is not None:
+                    self.average.update(self.method.model)
+            yield
+
+    def train_epoch(self, clock: Clock, number: int) -> dict[str, float]:
+        """Train for one epoch; return the means of the terms.
+
+        Args:
+            number: of the epoch over all phases, from 1.
+
+        Raises:
+            DivergedError: a term is not finite.
+        """
+        probing = self._is_probing(clock)
+        self.method.train()
+        if probing or self.recipe.freeze_bn:
+            fix_bn_statistics(self.networks)
+        meter = Meter()
+        with frozen_backbones(self.new_heads if probing else ()):
+            for _ in self.iter_updates(clock, number - 1, meter):
+                pass
+        if self.phase.end_epoch is not None:
+            self.phase.end_epoch(clock)
+        self.method.eval()
+        means = meter.means()
+        for name, value in means.items():
+            if not math.isfinite(value):
+                where = f"phase '{self.phase.name}', epoch {clock.epoch + 1}"
+                raise DivergedError(f"the term '{name}' is {value} in {where}: a smaller --lr or a --warmup may help")
+        return means
+
+    def _is_probing(self, clock: Clock) -> bool:
+        """Whether an epoch trains new heads only; the last epoch of a phase never does."""
+        return bool(self.new_heads) and clock.epoch < min(self.recipe.head_first, clock.epochs - 1)
+
+    def averaged_network(self, clock: Clock) -> Network | None:
+        """Return the model with the moving average of its weights, if the phase has one."""
+        return None if self.average is None else self.average.network(self.method, self.phase, clock)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the optimiser, and of the average if there is one."""
+        average = {} if self.average is None else {"average": self.average.state_dict()}
+        return {"optimiser": self.optimiser.state_dict(), **average}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Load what `state` returned."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
 
 def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:
     """Measure the seconds that a batch of a phase takes: the median of a few, after one for warming up."""
     method.train()
-    times, meter, optimiser = [time.perf_counter()], Meter(), build_optimiser(phase, recipe)
+    times, meter, training = [time.perf_counter()], Meter(), PhaseTraining(method, phase, loader, recipe)
     middle = Clock(1, 2)  # past the warm-up of methods that then do something else
-    epochs = (iter_updates(phase, optimiser, loader, recipe, middle, number, meter) for number in count())
+    epochs = (training.iter_updates(middle, number, meter) for number in count())
     for _ in islice(chain.from_iterable(epochs), steps + 1):
         meter.means()  # synchronises with the device
         times.append(time.perf_counter())

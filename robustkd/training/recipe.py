@@ -1,17 +1,15 @@
-"""The training recipe: learning-rate schedule, optimiser and number of epochs."""
+"""The training recipe: number of epochs, learning-rate schedule, and what the optimiser and its updates are."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
 
 from robustkd.method import Phase
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How each phase is trained: SGD with momentum, and a learning-rate schedule over the fraction of the phase completed."""
+    """How each phase is trained. The defaults are those for networks with random weights."""
 
     epochs: int = 30
     lr: float = 0.1
@@ -19,9 +17,18 @@ class Recipe:
     milestones: tuple[float, ...] = (0.3, 0.6, 0.8)  # where "step" multiplies the rate by `factor`
     factor: float = 0.2
     warmup: float = 0.0  # fraction of the phase over which the rate increases linearly from 0
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD; of AdamW, the decay of the mean gradient (beta1)
     nesterov: bool = True
     weight_decay: float = 5e-4
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    decay_all: bool = True  # whether norms and biases are decayed too
+    backbone_lr: float = 1.0  # factor of the rate of a network's parameters below its head
+    layer_decay: float = 1.0  # further factor of the rate for each layer below the head
+    head_first: int = 0  # epochs of a phase that train new heads only
+    freeze_bn: bool = False  # whether batch norm keeps the running statistics that a network starts with
+    clip_grad: float = 0.0  # largest norm of the gradient of each network, 0 for none
+    accumulate: int = 1  # batches per update
+    ema: float | None = None  # decay of a moving average of the weights that is evaluated as well
 
     def learning_rate(self, progress: float) -> float:
         """Return the learning rate after a fraction of the phase.
@@ -40,14 +47,6 @@ class Recipe:
         """Return the number of epochs of a phase: those of the run, or the phase's own fraction of them, at least one."""
         return self.epochs if phase.epochs is None else max(1, round(phase.epochs * self.epochs))
 
-
-def build_optimiser(phase: Phase, recipe: Recipe) -> torch.optim.SGD:
-    """Build the optimiser of a phase, over the parameters that the phase trains."""
-    return torch.optim.SGD(
-        phase.parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    def count_updates(self, batches: int) -> int:
+        """Return the number of updates of an epoch of so many batches."""
+        return -(-batches // self.accumulate)

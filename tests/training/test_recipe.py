@@ -1,11 +1,9 @@
-"""The recipe: learning-rate schedules, epochs of a phase and the optimiser."""
+"""The recipe: learning-rate schedules and epochs of a phase."""
 
 import pytest
-import torch
-from torch import nn
 
 from robustkd.method import Phase
-from robustkd.training.recipe import Recipe, build_optimiser
+from robustkd.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -50,13 +48,3 @@ def test_the_cosine_follows_the_warmup():
 @pytest.mark.parametrize(("fraction", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 1), (1.5, 15)])
 def test_a_phase_has_its_fraction_of_the_epochs_and_at_least_one(fraction, epochs):
     assert Recipe(epochs=10).phase_epochs(Phase("any", lambda batch: [], [], epochs=fraction)) == epochs
-
-
-def test_the_optimiser_has_the_phases_parameters_and_the_recipes_options():
-    weight = nn.Parameter(torch.ones(2))
-    phase = Phase("any", lambda batch: [], [weight])
-    (group,) = build_optimiser(phase, Recipe(lr=0.3, momentum=0.8, weight_decay=0.01)).param_groups
-    assert group["params"][0] is weight
-    assert [group[key] for key in ("lr", "momentum", "weight_decay", "nesterov")] == [0.3, 0.8, 0.01, True]
-    (group,) = build_optimiser(phase, Recipe(momentum=0)).param_groups
-    assert not group["nesterov"], "Nesterov's method is not defined without momentum"

@@ -10,6 +10,7 @@ from pipelines.report.study_files import StudyFiles
 from pipelines.report.table import Cell, Column, Row, Table
 from robustkd.study.comparison import Comparison
 from robustkd.study.options import StudyOptions
+from robustkd.study.recipe_presets import describe_recipe
 from robustkd.study.results import TEACHER
 
 Facts = list[tuple[str, str]]  # names and values
@@ -22,7 +23,7 @@ def study_facts(comparison: Comparison) -> Facts:
     requested = len(record.methods) * record.seeds
     return [
         ("students' runs", f"{finished} of {requested}" + ("" if finished == requested else ", not finished")),
-        ("epochs", str(options.epochs)),
+        ("epochs", str(record.recipe["epochs"])),
         ("student", options.student),
         ("teacher", Path(options.teacher).name),
         ("classes", str(len(record.classes))),
@@ -34,6 +35,7 @@ def build_provenance_section(comparison: Comparison, files: StudyFiles) -> Secti
     """Build the section."""
     record, resolved = comparison.record, comparison.record.resolved
     done = {(r.run.method, r.run.seed) for r in comparison.results if r.run.role != TEACHER}
+    roles = {r.run.role for r in comparison.results}
     missing = [f"{m} seed {s}" for m in record.methods for s in range(record.seeds) if (m, s) not in done]
     facts = [
         ("command", format_command(record.options)),
@@ -43,6 +45,7 @@ def build_provenance_section(comparison: Comparison, files: StudyFiles) -> Secti
         *((f"draw of seed {seed}", f"digest {digest}") for seed, digest in files.digests.items()),
         ("robustkd, torch", f"{resolved.robustkd}, {resolved.torch}"),
         ("device", f"{resolved.device}, {resolved.precision}"),
+        *((f"{role}'s recipe", describe_recipe(values)) for role, values in resolved.recipes.items() if role in roles),
         *_training_time(comparison),
         ("folder", comparison.folder.name) if comparison.folder else ("read from", "MLflow"),
         *([("not finished", join_first(missing, 12))] if missing else []),
