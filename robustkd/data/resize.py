@@ -32,12 +32,6 @@ def add_margin(side: int, crop_share: float) -> int:
     return max(side, round(side / crop_share))
 
 
-def crop_pixels(images: Pixels, side: int) -> Pixels:
-    """Cut the central square out of each image: (N, C, H, W) -> (N, C, side, side), a view."""
-    top, left = ((n - side) // 2 for n in images.shape[2:])
-    return images[:, :, top : top + side, left : left + side]
-
-
 def fit_image(image: "Image.Image", shape: tuple[int, int, int]) -> Pixels:
     """Scale a greyscale or colour image until it fills a shape and crop it centrally: (C, H, W)."""
     from PIL import Image, ImageOps

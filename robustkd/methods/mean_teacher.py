@@ -66,7 +66,9 @@ class MeanTeacher(Method):
     """Consistency between the student and the moving average of its weights, which is evaluated."""
 
     version: ClassVar[int] = 2
-    derived: ClassVar[Mapping[str, str]] = {"mse": "K^2 / (1 - 1/K) / 2 of K classes: 4, 55.6 and 5050.5 for 2, 10 and 100"}
+    derived: ClassVar[Mapping[str, str]] = {
+        "mse": "K^2 / (1 - 1/K) / 2 of K classes: 4, 55.6 and 5050.5 for 2, 10 and 100"
+    }
     views = ("again",)
     updates: Tensor  # (), number of updates so far
 

@@ -96,7 +96,7 @@ def load_network(plan: Plan, path: Path) -> Network:
     order = class_order(str(path), card, source, plan.options)
     reorder_outputs(str(path), net, order, source.shape)
     if tuple(card["shape"]) != source.shape:
-        net.image_size = card["shape"][1]
+        net.image_size = net.image_size or card["shape"][1]
     return net.to(plan.settings.device)
 
 
