@@ -72,7 +72,7 @@ class AuditOptions(DataOptions):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of the epochs during which the learning rate rises from 0."""
     augment: Augment = "shift"
-    """none; shift: by up to an eighth of the side, and flips where they keep the class; photo, as in `photo(crop=0.5)`."""
+    """none, shift (and flips where they keep the class) or photo, as in `photo(crop=0.5, erasing=0)`."""
     prune: bool = False
     """Write pruned.csv, a manifest of the training rows without the suspicious ones."""
     relabel: bool = False

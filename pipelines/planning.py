@@ -122,7 +122,7 @@ def draft_study(options: StudyOptions) -> Draft:
     scenario = scenarios.parse(options.scenario)
     parse_mixing(options.mixing)
     build_augmentation(options.transform)
-    parse_augment(options.augment)
+    parse_augment(options.augmentation("student"))
     if options.init is not None and not Path(options.init).is_file():
         raise UsageError(f"--init {options.init}: there is no such file")
     given, options = options, replace(options, methods=read_method_list(options.methods))
@@ -288,7 +288,14 @@ def resolved_settings(plan: Plan, views: Splits, source: Source) -> ResolvedSett
 def trained_recipes(plan: Plan) -> dict[Role, dict[str, Any]]:
     """Return the options of the recipe of each role whose networks are trained, those of its preset included."""
     options, roles = plan.options, ROLES if plan.teacher is None else ("student",)
-    return {role: {"recipe": options.preset(role), **options.recipe_values(role)} for role in roles}
+    return {
+        role: {
+            "recipe": options.preset(role),
+            **options.recipe_values(role),
+            "augment": options.augmentation(role),
+        }
+        for role in roles
+    }
 
 
 def count_known(view: View) -> tuple[int, int]:

@@ -148,7 +148,7 @@ def run_tags(plan: Plan, run: Run) -> dict[str, str]:
 def run_params(plan: Plan, run: Run) -> dict[str, Any]:
     """Return the parameters that a run is found by: what it is, and the study's options that decide its results."""
     decisive = {name: value for name, value in asdict(plan.options).items() if name not in NOT_IN_IDENTITY}
-    decisive |= plan.options.recipe_values(run.role)
+    decisive |= {**plan.options.recipe_values(run.role), "augment": plan.options.augmentation(run.role)}
     return {**run.key.model_dump(), "dataset": plan.options.dataset, **decisive}
 
 

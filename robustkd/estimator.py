@@ -64,7 +64,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lr: the initial learning rate; `schedule`, `milestones`, `factor` and `warmup` define how it changes.
         momentum: of SGD; `nesterov` selects its variant.
         weight_decay: of the parameters.
-        augment: shift each training image by up to an eighth of its side.
+        augment: "none", "shift" by up to an eighth of the side, or "photo", as in "photo(crop=0.5)"; by the recipe if None.
         sampling: which rows an epoch consists of: "natural", "sqrt", "balanced" or "progressive".
         mixing: how the images of a batch are mixed in pairs: "none", "mixup", "cutmix" or "remix", as in "mixup(alpha=0.2)".
         flips: whether a mirrored image keeps its class, and so may be used for augmentation.
@@ -134,7 +134,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         momentum: float | None = None,
         nesterov: bool | None = None,
         weight_decay: float | None = None,
-        augment: bool = True,
+        augment: str | bool | None = None,
         sampling: str = "natural",
         mixing: str = "none",
         flips: bool = False,

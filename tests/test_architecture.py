@@ -75,7 +75,8 @@ LAW = {
     "robustkd.evaluation.corruptions": "models data evaluation.robustness",
     # Studies: in memory up to `run`, in folders from `run_folder` on
     "robustkd.study.recipe_presets": "errors models",
-    "robustkd.study.options": "types specs method_sets method_spec study.recipe_presets",
+    "robustkd.study.options": "types specs method_sets method_spec data.augmentations study.recipe_presets",
+    "robustkd.study.image_sizes": "models data.labelled_images study.options",
     "robustkd.study.results": (
         "errors atomic hashing evaluation.results evaluation.net_metrics study.recipe_presets study.options"
     ),

@@ -32,6 +32,7 @@ from pipelines.console import console, format_duration
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
 from robustkd.data import manifest
+from robustkd.data.augmentations import recorded_augment
 from robustkd.data.view import Labels, Source, View, concat
 from robustkd.errors import UsageError
 from robustkd.hashing import digest
@@ -156,7 +157,8 @@ def plan_audit(options: AuditOptions, source: Source) -> AuditPlan:
         folder = Path(options.out) / audit_name(options, view, splits.test, {"probabilities": digest(given)})
         return AuditPlan(options, source, view, held_out, splits.test, folder, probabilities=given)
     training = plan_training(options, view)
-    decisive = {**asdict(training.config), "folds": digest(training.fold.astype("<i8"))}  # as scikit-learn assigns them
+    config = asdict(training.config) | {"augment": recorded_augment(training.config.augment)}
+    decisive = {**config, "folds": digest(training.fold.astype("<i8"))}  # as scikit-learn assigns them
     folder = Path(options.out) / audit_name(options, view, splits.test, decisive)
     return AuditPlan(options, source, view, held_out, splits.test, folder, training)
 
@@ -168,7 +170,7 @@ def plan_training(options: AuditOptions, view: View) -> FoldTraining:
         options.net,
         Recipe(epochs=options.epochs, lr=options.lr, warmup=options.warmup),
         options.batch,
-        options.augment,
+        options.augment or "none",
         device,
         hardware.use_bf16(options.precision, device, options.net),
         options.seed,

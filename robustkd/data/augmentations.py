@@ -47,6 +47,20 @@ def augment_text(augment: str | bool) -> str:
     return {"true": "shift", "false": "none"}.get(str(augment).lower(), str(augment))
 
 
+def recorded_augment(augment: str) -> str | bool:
+    """Return what earlier versions recorded, by which studies and audits are identified.
+
+    >>> recorded_augment("shift"), recorded_augment("none"), recorded_augment("photo")
+    (True, False, 'photo')
+    """
+    return {"shift": True, "none": False}.get(augment, augment)
+
+
+def given_augment(augment: str | bool | None) -> str | None:
+    """Return the name of an augmenter if one is given."""
+    return None if augment is None else augment_text(augment)
+
+
 def build_augmentation(text: str) -> "PairedView | None":
     """Return the augmentation of a name with parameters, as in jda(probability=0.2); None for none.
 

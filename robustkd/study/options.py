@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from robustkd.data.augmentations import augment_text
+from robustkd.data.augmentations import given_augment, recorded_augment
 from robustkd.method_sets import expand_methods
 from robustkd.method_spec import MethodSpec
 from robustkd.specs import split_at
 from robustkd.study.recipe_presets import (
+    AUGMENTATION,
     RECIPE_NAMES,
     TEACHER_NAMES,
     Preset,
@@ -47,7 +48,7 @@ ADDED = {
 }
 
 
-Augment = Annotated[str, BeforeValidator(augment_text)]  # YAML files may say true or false
+Augment = Annotated[str | None, BeforeValidator(given_augment)]  # YAML files may say true or false
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +206,8 @@ class RecipeOptions(ComparisonOptions):
 class StudyOptions(RecipeOptions):
     """One data set, one scenario, several methods and seeds, and how they are trained; the methods of a seed are paired."""
 
-    augment: Augment = "shift"
-    """none; shift: by up to an eighth of the side, and flips where they keep the class; photo, as in `photo(crop=0.5)`."""
+    augment: Augment = None
+    """none, shift (and flips) or photo, as in `photo(crop=0.5, erasing=0)`; by the recipe, shift from scratch, else photo."""
     transform: str = "none"
     """Further augmentation of each image, before that: none, jda, or yours from --plug, as in `mine(size=2)`."""
     sampling: Sampling = "natural"
@@ -271,6 +272,10 @@ class StudyOptions(RecipeOptions):
         values = super().read_options()
         return {**values, "image_size": max(values["image_size"], self.teacher_image_size or 0)}
 
+    def augmentation(self, role: Role) -> str:
+        """Return the augmentation of a role's training images, that of its preset if none was given."""
+        return self.augment or AUGMENTATION[self.preset(role)]
+
     def identity(self) -> dict[str, Any]:
         """Return the options that decide the results, those of recipes as they are resolved.
 
@@ -280,5 +285,7 @@ class StudyOptions(RecipeOptions):
         values = {name: value for name, value in asdict(self).items() if name not in NOT_IN_IDENTITY} | student
         values |= {f"teacher_{name}": value for name, value in teacher.items() if value != student[name]}
         values |= {name: default for name, default in AUTO.items() if values[name] == "auto"}
-        values["augment"] = {"shift": True, "none": False}.get(self.augment, self.augment)
+        augment, of_teacher = self.augmentation("student"), self.augmentation("teacher")
+        values["augment"] = recorded_augment(augment)
+        values |= {"teacher_augment": of_teacher} if of_teacher != augment else {}
         return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}

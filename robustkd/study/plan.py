@@ -45,7 +45,8 @@ class Settings:
         recipe: of the students.
         teacher_recipe: of the teachers; None: the students'.
         batch: samples per update.
-        augment: how training images are cropped and changed, as typed.
+        augment, teacher_augment: how training images are cropped and changed, for students and teachers, as typed; None for
+            teachers: as for students.
         image_size, teacher_image_size: side of the images that students and teachers see, if it was given or belongs to
             weights; None: that of the batches. Networks from random weights take arrays as they are.
         device: as torch names it.
@@ -65,6 +66,7 @@ class Settings:
     teacher_recipe: Recipe | None = None
     batch: int
     augment: str
+    teacher_augment: str | None = None
     image_size: int | None = None
     teacher_image_size: int | None = None
     device: str
@@ -90,7 +92,8 @@ class Settings:
             recipe=recipe,
             teacher_recipe=None if teacher_recipe == recipe else teacher_recipe,
             batch=options.batch,
-            augment=options.augment,
+            augment=options.augmentation("student"),
+            teacher_augment=options.augmentation("teacher"),
             image_size=None if options.image_size == "auto" else options.image_size,
             teacher_image_size=options.teacher_image_size,
             device=device,
@@ -107,6 +110,10 @@ class Settings:
     def image_size_of(self, role: str) -> int | None:
         """Return the side of the images that a role's networks see."""
         return self.teacher_image_size if role == TEACHER and self.teacher_image_size else self.image_size
+
+    def augment_of(self, role: str) -> str:
+        """Return the augmentation of a role's training images."""
+        return self.teacher_augment if role == TEACHER and self.teacher_augment else self.augment
 
     def recipe_of(self, run: Run) -> Recipe:
         """Return the recipe of a run's role."""

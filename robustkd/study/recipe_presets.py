@@ -65,6 +65,7 @@ OPTIMISERS: Mapping[Preset, Mapping[str, Mapping[str, float]]] = {
     "scratch": {"sgd": {"lr": 0.1, "weight_decay": 5e-4}, "adamw": {"lr": 1e-3, "weight_decay": 0.05}},
     "finetune": {"sgd": {"lr": 0.01, "weight_decay": 1e-4}, "adamw": {"lr": 1e-3, "weight_decay": 0.05}},
 }
+AUGMENTATION: Mapping[Preset, str] = {"scratch": "shift", "finetune": "photo"}  # of the training images
 RECIPE_NAMES = (*PRESETS["scratch"], *OPTIMISERS["scratch"]["sgd"])  # all options that a recipe consists of
 TEACHER_NAMES = ("epochs", "lr", "optimiser")  # those that a teacher has of its own
 OF_OPTIMISER = ("lr", "weight_decay", "momentum", "nesterov")

@@ -116,15 +116,15 @@ def run(
     return RunOutcome(trained, evaluation)
 
 
-def training_loader(view: View, method: Method, settings: Settings, seed: int = 0) -> Loader:
-    """Return the batches that a method is trained on."""
+def training_loader(view: View, method: Method, spec: Run, settings: Settings, seed: int = 0) -> Loader:
+    """Return the batches that a run's method is trained on."""
     device = torch.device(settings.device)
     return Loader(
         view,
         settings.batch,
         device,
         seed=seed,
-        augment=settings.augment,
+        augment=settings.augment_of(spec.role),
         views=method.views,
         sampling=settings.sampling,
         mixing=settings.mixing,
@@ -147,7 +147,7 @@ def train(
     method = construct_method(
         data.train, spec, settings, random, teacher=lambda: require_teacher(teacher, spec).network(), init=init
     )
-    loader = training_loader(training_rows(data.train, spec), method, settings, seeds.derive(spec.seed, "run"))
+    loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
     state = checkpointer.load() if checkpointer is not None else None
     monitor = EpochMonitor(data, settings, state)
     recipe = settings.recipe_of(spec)
@@ -260,7 +260,7 @@ def estimate_training(
 ) -> Estimate:
     """Estimate what a run would take from a few timed updates."""
     method = check_constructible(view, spec, settings, teacher=teacher)
-    loader = training_loader(training_rows(view, spec), method, settings)
+    loader = training_loader(training_rows(view, spec), method, spec, settings)
     recipe = settings.recipe_of(spec)
     seconds = sum(
         engine.seconds_per_step(method, phase, loader, recipe, steps) * len(loader) * recipe.phase_epochs(phase)

@@ -179,11 +179,11 @@ def test_both_spellings_and_flags_with_values_are_accepted(data: Path, monkeypat
     lines = ["scenario: noise0.2", "data_dir: there", "seeds: 4", "fresh: true", "held-out: 0.2", "teacher: resnet14"]
     lines += ["methods: [baseline, hinton]", "milestones: 0.5", "augment: false"]
     Path("study.yaml").write_text("\n".join(lines))
-    cli.main(["run", "--scenario", "clean", "--data_dir", "here", "--dry_run", "true", "--no-augment"])
+    cli.main(["run", "--scenario", "clean", "--data_dir", "here", "--dry_run", "true", "--augment", "none"])
     cli.main(["run", "--scenario", "clean", "--data-dir", "here", "--dry-run", "--augment", "false"])
     cli.main(["run", "--config", "study.yaml", "--seeds", "5", "--fresh", "false"])
     assert seen[0] == seen[1]
-    assert (seen[0][0].data_dir, seen[0][1], seen[0][0].augment) == ("here", True, False)
+    assert (seen[0][0].data_dir, seen[0][1], seen[0][0].augment) == ("here", True, "none")
     mixed = seen[2][0]
     assert (mixed.scenario, mixed.data_dir, mixed.seeds, mixed.fresh, mixed.held_out) == (
         "noise0.2",
@@ -196,7 +196,7 @@ def test_both_spellings_and_flags_with_values_are_accepted(data: Path, monkeypat
         "resnet14",
         "baseline,hinton",
         "0.5",
-        False,
+        "none",
     )
 
 
