@@ -15,7 +15,7 @@ from robustkd.study.comparison import Comparison
 from robustkd.study.results import TEACHER_ROWS
 
 COST_TABLE_KEYS = (
-    *("method", "seconds", "teacher_seconds", "images_per_second", "peak_memory"),
+    *("method", "seconds", "teacher_seconds", "cost", "epochs", "images_per_second", "peak_memory"),
     *("parameters", "macs", "images"),
 )
 NOTE = "Means over the seeds. Time depends on the hardware and its load."
@@ -28,7 +28,12 @@ def build_cost_section(comparison: Comparison, examples: Examples) -> Section | 
         return None
     times = _accuracy_by_seconds(comparison)
     pictures = [_picture_costs(times, examples)] if len(times) else []
-    return Section("cost", "Cost", pictures=pictures, tables=[replace(table.select(COST_TABLE_KEYS), note=NOTE)])
+    return Section(
+        "cost",
+        "Cost",
+        pictures=pictures,
+        tables=[replace(table.select(COST_TABLE_KEYS), note=f"{NOTE} {table.note}".strip())],
+    )
 
 
 def _accuracy_by_seconds(comparison: Comparison) -> pd.DataFrame:

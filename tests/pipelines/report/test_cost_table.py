@@ -39,3 +39,22 @@ def test_without_any_measurement_there_is_no_table() -> None:
     unmeasured = compare_costs()._replace(costs=costs.assign(**nothing))
     assert cost_table(unmeasured) is None
     assert cost_table(unmeasured._replace(costs=costs[:0])) is None
+
+
+def test_phases_in_addition_to_the_run_show_in_epochs_and_cost() -> None:
+    nets = make_net({"cat": 0.5, "dog": 0.5})
+    costs = {
+        "baseline": make_cost(images=3000, seconds=2.0, teacher_seconds=0.0),
+        "fitnet": make_cost(images=3600, seconds=3.0, teacher_seconds=5.0),
+        "dml": make_cost(images=3000, seconds=4.0, teacher_seconds=0.0),
+    }
+    runs = [make_result("student", method, 0, nets, cost=cost) for method, cost in costs.items()]
+    table = cost_table(comparison.compare_runs(LoadedStudy(make_record([*costs], 1), runs, {})))
+    assert table is not None
+    columns = [column.key for column in table.columns]
+    rows = {row.cells[0].text: dict(zip(columns, row.cells, strict=True)) for row in table.rows}
+    shown = {method: (cells["epochs"].text, cells["cost"].text) for method, cells in rows.items()}
+    assert shown == {"baseline": ("1.00", "1.00"), "fitnet": ("1.20", "4.00"), "dml": ("1.00", "2.00")}
+    assert "fitnet 1.2." in table.note
+    assert "dml" not in table.note
+    assert not cost_table(comparison.compare_runs(LoadedStudy(make_record(["dml"], 1), runs[2:], {}))).note

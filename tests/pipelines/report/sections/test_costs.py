@@ -45,7 +45,7 @@ def test_without_times_there_is_a_table_alone() -> None:
     section = build_cost_section(compare_changed(change), PAIR)
     assert section is not None
     assert not section.pictures
-    assert [column.key for column in section.tables[0].columns] == ["method", "parameters", "macs", "images"]
+    assert [column.key for column in section.tables[0].columns] == ["method", "epochs", "parameters", "macs", "images"]
 
 
 def test_without_runs_there_is_no_section() -> None:
