@@ -8,20 +8,18 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import robustkd
 import scenarios
 from pipelines import tracking
 from pipelines.console import console
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
+from pipelines.study_records import earlier_record, study_record
 from robustkd.data import manifest
 from robustkd.data.augment import parse_augment
 from robustkd.data.augmentations import build_augmentation
@@ -46,8 +44,7 @@ from robustkd.study.image_sizes import resolve_study_sizes
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
-from robustkd.study.recipe_presets import ROLES, Role
-from robustkd.study.results import BASELINE, ResolvedSettings, StudyRecord, read_document, write_document
+from robustkd.study.results import BASELINE, StudyRecord, write_document
 from robustkd.study.run_folder import class_order, load_network, load_source
 from robustkd.study.scheduler import prepare_process
 from robustkd.study.versions import RESULTS_VERSION, content_digest
@@ -120,16 +117,14 @@ def draft_study(options: StudyOptions) -> Draft:
     """
     load_plugins(options.plug, {"SCENARIOS": scenarios.SCENARIOS})
     scenario = scenarios.parse(options.scenario)
-    parse_mixing(options.mixing)
-    build_augmentation(options.transform)
-    parse_augment(options.augmentation("student"))
+    check_batch_options(options)
     if options.init is not None and not Path(options.init).is_file():
         raise UsageError(f"--init {options.init}: there is no such file")
-    given, options = options, replace(options, methods=read_method_list(options.methods))
+    methods = read_method_list(options.methods)
     device = hardware.resolve_device(options.device)
     teacher = find_teacher(options.teacher)
-    given = resolve_sizes(given, teacher)
-    options = replace(given, methods=options.methods)
+    given = resolve_sizes(options, teacher)
+    options = replace(given, methods=methods)
     out = require_writable(Path(options.out))
     source = load_source(options)
     source, rows, _, leaks = split_data(options, source)
@@ -156,18 +151,17 @@ def draft_study(options: StudyOptions) -> Draft:
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 
+def check_batch_options(options: StudyOptions) -> None:
+    """Refuse names and parameters of augmentations and mixing that are wrong, before the data are read."""
+    parse_mixing(options.mixing)
+    build_augmentation(options.transform)
+    parse_augment(options.augmentation("student"))
+
+
 def resolve_sizes(options: StudyOptions, teacher: Path | None) -> StudyOptions:
     """Return the options with the image sizes that belong to the weights of the study's networks."""
     init = load_net(Path(options.init))[1] if options.init else None
     return resolve_study_sizes(options, load_net(teacher)[1] if teacher else None, init)
-
-
-def earlier_record(plan: Plan) -> StudyRecord | None:
-    """Return the record of a study that was begun, None for a new one."""
-    file = plan.folder / "study.json"
-    with suppress(UsageError):  # a damaged record is written again
-        return read_document(file, StudyRecord) if file.exists() else None
-    return None
 
 
 def with_cost_ratio(plan: Plan, view: View) -> Plan:
@@ -232,75 +226,6 @@ def check_evaluation(plan: Plan, test: View, source: Source) -> None:
         robustness.check_user_attacks(net, test, options.attack)
     if options.corruptions and not corruptions.supports_shape(source.shape):
         console.print(f"--corruptions: {UNDEFINED_CORRUPTIONS}")
-
-
-def study_record(
-    options: StudyOptions, plan: Plan, drawn: Mapping[int, Splits], source: Source, leaks: Sequence[str]
-) -> StudyRecord:
-    """Return the record of a planned study.
-
-    Args:
-        options: as given; the plan's own name the methods that a set or file stands for.
-    """
-    specs, first, earlier = plan.options.method_specs(), next(iter(drawn.values())), earlier_record(plan)
-    oracles = [spec.text for spec in specs if spec.oracle]
-    return StudyRecord(
-        methods=[spec.text for spec in specs],
-        criteria={spec.text: spec.criterion_text for spec in specs},
-        # Also those that it was asked for before, whose runs are still there: they are not compared.
-        oracles=[*dict.fromkeys([*oracles, *(earlier.oracles if earlier else ())])],
-        seeds=options.seeds,
-        options=StudyOptions(**{field.name: getattr(options, field.name) for field in fields(StudyOptions)}),
-        resolved=resolved_settings(plan, first, source),
-        dataset=source.name,
-        classes=list(source.classes),
-        fingerprint=source.fingerprint,
-        truth_known=not first.test.may_have_label_noise,
-        known_training=count_known(drawn[0].train),
-        known_test=count_known(drawn[0].test),
-        skipped=list(source.skipped),
-        leaks=list(leaks),
-    )
-
-
-def resolved_settings(plan: Plan, views: Splits, source: Source) -> ResolvedSettings:
-    """Return what a study's options resulted in.
-
-    Args:
-        views: of its first data seed.
-    """
-    return ResolvedSettings(
-        precision="bf16" if plan.settings.bf16 else "fp32",
-        device=plan.settings.device,
-        jobs=plan.jobs,
-        threads_per_job=plan.threads,
-        rows_train=len(views.train),
-        rows_held_out=len(views.held_out),
-        rows_test=len(views.test),
-        recipes=trained_recipes(plan),
-        cost_ratio=plan.settings.cost_ratio,
-        fingerprint=source.fingerprint,
-        robustkd=robustkd.__version__,
-        torch=torch.__version__,
-    )
-
-
-def trained_recipes(plan: Plan) -> dict[Role, dict[str, Any]]:
-    """Return the options of the recipe of each role whose networks are trained, those of its preset included."""
-    options, roles = plan.options, ROLES if plan.teacher is None else ("student",)
-    return {
-        role: {
-            "recipe": options.preset(role),
-            **options.recipe_values(role),
-            "augment": options.augmentation(role),
-        }
-        for role in roles
-    }
-
-
-def count_known(view: View) -> tuple[int, int]:
-    """Return how many rows have a known true label, and how many rows there are."""
-    return 0 if view.truth is None else int((view.truth >= 0).sum()), len(view)
 
 
 def draw_scenario(options: StudyOptions, scenario: Scenario, source: Source, rows: SplitRows) -> dict[int, Splits]:

@@ -132,8 +132,10 @@ LAW = {
     "pipelines.exporters": "robustkd",
     "pipelines.folder_names": "",
     "pipelines.data_summary": "data study.options pipelines.console",
+    "pipelines.study_records": "robustkd",
     "pipelines.planning": (
-        "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.tracking"
+        "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.study_records"
+        " pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
     "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",

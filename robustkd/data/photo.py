@@ -80,7 +80,7 @@ class Photo:
         sampled = images[:, ::STRIDE, ::STRIDE].float()
         x, mean = change_colours(x, sampled, 1 + (2 * colour - 1) * self.colour, strengths)
         x = x.clamp_(0, 255).to(torch.uint8)
-        x = solarize(posterize(x, strengths["posterize"]), strengths["solarize"])
+        x = invert_bright(drop_bits(x, strengths["posterize"]), strengths["solarize"])
         if self.erasing:
             x = erase(x, erasing, self.erasing, mean)
         return x.permute(0, 2, 3, 1).contiguous()
@@ -178,13 +178,13 @@ def change_colours(
     return torch.baddbmm(shift, matrix, planes.flatten(2)).view(planes.shape), mean
 
 
-def posterize(planes: Tensor, strength: Tensor) -> Tensor:
+def drop_bits(planes: Tensor, strength: Tensor) -> Tensor:
     """Drop the lowest 0 to 4 bits: uint8 (B, C, H, W), (B,) in -1 to 1."""
     mask = (256 - 2 ** (5 * strength.abs()).clamp(max=4).int()).to(torch.uint8)
     return planes & mask[:, None, None, None]
 
 
-def solarize(planes: Tensor, strength: Tensor) -> Tensor:
+def invert_bright(planes: Tensor, strength: Tensor) -> Tensor:
     """Invert the values above a threshold of 255 down to 0: uint8 (B, C, H, W), (B,) in -1 to 1."""
     threshold = (255 - 256 * strength.abs()).clamp(min=0).to(torch.uint8)
     return planes ^ ((planes > threshold[:, None, None, None]).to(torch.uint8) * 255)

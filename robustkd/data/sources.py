@@ -109,15 +109,12 @@ def load_dataset(
         skip_bad_images: skip image files that cannot be read instead of raising an error.
         cache_dir: where decoded image files are cached; None: the user's cache folder.
         image_column, label_column, split_column: columns of a table; None: recognised by their names.
-        root: the folder that paths in a table are relative to and must stay in; None: the table's folder.
-        header: whether the first line of a CSV file names its columns.
-        class_level, min_class, value_range: see robustkd.study.options.SourceOptions, as for the columns.
+        root, header, class_level, min_class, value_range: see robustkd.study.options.SourceOptions.
 
     Raises:
         UsageError: the name is unknown, or the data are missing or invalid.
     """
-    columns = ColumnOptions(image_column, label_column, split_column)
-    table = columns, Path(root).expanduser() if root else None, header
+    table = ColumnOptions(image_column, label_column, split_column), Path(root).expanduser() if root else None, header
     scale = None if value_range is None else ValueRange.parse(value_range)
     read = ReadOptions(image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class, crop_share)
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
