@@ -60,7 +60,9 @@ class AuditOptions(DataOptions):
     scenario: str = "clean"
     """Changes to the training rows before the audit: `noise0.2` shows how many known errors would be found in your data."""
     net: str = "wrn_10_2"
-    """Network that is trained once per fold (see `robustkd models`)."""
+    """Network that is trained once per fold, or probed (see `robustkd models`)."""
+    probe: bool | None = None
+    """Do not train the network: embed each image once, and fit linear classifiers. The default if it carries weights."""
     folds: AtLeastTwo = 5
     """Number of folds of the training rows; the labels of each are audited by a network trained on the others."""
     epochs: Count = 30

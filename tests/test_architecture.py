@@ -111,6 +111,7 @@ LAW = {
     "robustkd.study.conclusions": "evaluation.significance study.results study.comparison",
     "robustkd.label_audit.reliability": "label_audit.confident_learning",
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method method_spec training",
+    "robustkd.label_audit.probe": "atomic seeds models data label_audit.out_of_fold",
     "robustkd.label_audit.probabilities_file": "errors data label_audit.confident_learning label_audit.out_of_fold",
     "robustkd.custom_loop": "errors types specs criteria models method method_spec training.build",
     "robustkd.study.in_memory": "seeds models data method_spec training study",

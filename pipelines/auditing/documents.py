@@ -17,6 +17,7 @@ from pipelines.cli_options import AuditOptions
 from pipelines.report.contact_sheet import render_contact_sheet
 from robustkd.data import manifest
 from robustkd.label_audit.out_of_fold import TrainingConfig
+from robustkd.label_audit.probe import ProbeConfig
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ class RowMetrics:
 
 
 def write_audit(
-    options: AuditOptions, findings: AuditFindings, config: TrainingConfig | None, folder: Path
+    options: AuditOptions, findings: AuditFindings, config: TrainingConfig | ProbeConfig | None, folder: Path
 ) -> list[str]:
     """Write all files; return sentences about what was pruned or relabelled.
 
     Args:
-        config: of the networks' training, None for probabilities that the user gave.
+        config: of the networks, None for probabilities that the user gave.
     """
     train, names = findings.train, list(findings.source.classes)
     suspects = pd.concat([rows.suspect_table() for rows in findings.parts])
@@ -85,7 +86,10 @@ def change_counts(cleaned: CleanedSplits) -> dict[str, int]:
 
 
 def audit_record(
-    options: AuditOptions, findings: AuditFindings, config: TrainingConfig | None, cleaned: dict[str, CleanedSplits]
+    options: AuditOptions,
+    findings: AuditFindings,
+    config: TrainingConfig | ProbeConfig | None,
+    cleaned: dict[str, CleanedSplits],
 ) -> dict[str, Any]:
     """Return the content of audit.json."""
     source = findings.source
