@@ -4,7 +4,8 @@
 
 A_l is the map after stage l. The mean is over the batch and the positions of the map, as in the authors' code, whose beta of
 1000 includes the division in the paper. Channels need not match; if the sizes differ, the larger activation map is pooled to
-the smaller before Q is computed.
+the smaller before Q is computed. If the numbers of stages differ, which the paper does not define, they are paired by
+`robustkd.models.stage_pairs`.
 
 The default weight follows the size of the maps. Q has length 1, so the sum over positions does not depend on the resolution,
 and the mean is inversely proportional to it. The authors' 1000 is for 32x32 images, whose last map in a WRN has 8x8 positions;
@@ -19,8 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, infer_shapes, stage_widths
+from robustkd.models.net import Frozen, Network, infer_shapes
+from robustkd.models.stage_pairs import pair_stages
 from robustkd.types import Batch, DatasetInfo, NonNegative, Output, Positive
 
 PUBLISHED_WEIGHT, PUBLISHED_AREA = 1000.0, 64  # the authors' weight, and the positions of their last map
@@ -66,12 +69,16 @@ class AT(Distiller):
         power: Positive = 2.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
-        stage_widths("at", student, teacher.net, data.shape)  # raises if the stages cannot be paired
+        self.pairs = pair_stages("at", student, teacher.net, data.shape)
+        if all(1 in (s[1] * s[2], t[1] * t[2]) for _, _, s, t in self.pairs):
+            raise UsageError(
+                "at: the maps after all stages have one position, and nothing to attend to; use larger images"
+            )
         self.weight = self.resolve("weight", weight, scale_weight(student, teacher.net, data.shape))
         self.power = power
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        stages = zip(student.maps[1:], teacher.maps[1:], strict=True)
+        stages = [(student.maps[pair.student], teacher.maps[pair.teacher]) for pair in self.pairs]
         return {
             "at": self.weight * sum((attention_loss(s, t, self.power) for s, t in stages), student.logits.new_zeros(()))
         }

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.method import Method, Phase
 from robustkd.models.net import Network, eval_no_grad
 from robustkd.types import Batch, Objective, Positive
@@ -35,6 +36,8 @@ class CRT(Method):
         share: Positive = 0.5,
     ) -> None:
         super().__init__()
+        if not student.has_one_head:
+            raise UsageError("crt: the student combines the logits of several heads, but crt retrains a single one")
         self.model = student
         self.criterion, self.classifier_criterion = criterion(), criterion()
         self.random, self.share = random, share

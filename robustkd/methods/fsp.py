@@ -25,6 +25,7 @@ from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.method import Distiller, Phase
 from robustkd.models.net import Frozen, Network, infer_shapes, parameters_up_to
+from robustkd.models.stage_pairs import pair_stages
 from robustkd.types import Batch, DatasetInfo, Objective, Output, Positive, Share
 
 
@@ -53,6 +54,7 @@ class FSP(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion, ce=1 - alpha if second == "hinton" else 1.0)
+        pair_stages("fsp", student, teacher.net, data.shape)  # raises if one has no stage, and so no flow
         ours, theirs = ([m[0] for m in infer_shapes(net, data.shape).maps] for net in (student, teacher.net))
         if ours != theirs:
             raise UsageError(

@@ -17,7 +17,8 @@ equally similar, and N is log B, the loss of a random guess. But training can st
 close, stages stayed at log B for whole runs on the digits.
 
 Maps are average-pooled to at most side x side before they are fused. A 1x1 convolution and an average commute, so only the
-gates lose resolution, and the cost falls with the number of positions. tau 0.1, width 64 and side 8 are ours, untuned; weight
+gates lose resolution, and the cost falls with the number of positions. If the numbers of stages differ, only those that
+`robustkd.models.stage_pairs` pairs are fused. tau 0.1, width 64 and side 8 are ours, untuned; weight
 0.2 is chosen so that the loss of three stages starts near CE (0.6 log 128 is 2.9, log 10 is 2.3). The abstract mentions only
 features, so kd is 0.
 """
@@ -32,7 +33,8 @@ from torch import Tensor, nn
 from robustkd.criteria.base import Criterion
 from robustkd.functional import kl, safe_normalise
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, stage_widths
+from robustkd.models.net import Frozen, Network
+from robustkd.models.stage_pairs import pair_stages
 from robustkd.types import Batch, Count, DatasetInfo, NonNegative, Output, Positive
 
 
@@ -105,13 +107,14 @@ class MFFKD(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
-        widths_s, widths_t = stage_widths("mffkd", student, teacher.net, data.shape)
+        self.pairs = pair_stages("mffkd", student, teacher.net, data.shape)
         self.weight, self.tau, self.negatives, self.kd, self.temperature = weight, tau, negatives, kd, temperature
-        self.student_fusion = TopDownFusion(widths_s, width, side)
-        self.teacher_fusion = TopDownFusion(widths_t, width, side)
+        self.student_fusion = TopDownFusion([pair.student_shape[0] for pair in self.pairs], width, side)
+        self.teacher_fusion = TopDownFusion([pair.teacher_shape[0] for pair in self.pairs], width, side)
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        vectors = zip(self.student_fusion(student.maps[1:]), self.teacher_fusion(teacher.maps[1:]), strict=True)
+        maps_s, maps_t = zip(*((student.maps[p.student], teacher.maps[p.teacher]) for p in self.pairs), strict=True)
+        vectors = zip(self.student_fusion(maps_s), self.teacher_fusion(maps_t), strict=True)
         classes = teacher.logits.argmax(dim=1) if self.negatives == "teacher" else None
         losses = [info_nce(s, t, self.tau, classes) for s, t in vectors]
         terms = {"contrast": self.weight * torch.stack(losses).sum()}

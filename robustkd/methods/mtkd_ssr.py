@@ -12,7 +12,7 @@ ours. f_l is the map after stage l of L, averaged over positions, and W_l a line
 f_l, scaled to mean 0 and standard deviation 1 over channels; after the last stage they are the logits of the network itself,
 so that the exported model is distilled too. Without scaling, the raw sums of a pre-activation network grow together with
 their heads, and training diverges. SCD is averaged over the batch and summed over channels, 2 - 2 cos, so that its magnitude
-does not depend on the width.
+does not depend on the width. If the numbers of stages differ, l counts the pairs of `robustkd.models.stage_pairs`.
 
 The teacher's heads are trained on the labels in a separate phase, 0.1 of the run in addition to its epochs, and fixed
 afterwards; with responses=0 they are not needed and there is no such phase. The student's heads are trained on the teacher's
@@ -32,7 +32,8 @@ from robustkd.errors import UsageError
 from robustkd.functional import kl, safe_normalise
 from robustkd.method import Distiller, Phase
 from robustkd.models.layers import build_head
-from robustkd.models.net import Frozen, Network, stage_widths
+from robustkd.models.net import Frozen, Network
+from robustkd.models.stage_pairs import pair_stages
 from robustkd.types import Batch, DatasetInfo, NonNegative, Objective, Output, Positive, Share
 
 
@@ -69,9 +70,10 @@ class MTKDSSR(Distiller):
         temperature: Positive = 4.0,
     ) -> None:
         super().__init__(student, teacher, criterion)
-        widths_s, widths_t = stage_widths("mtkd_ssr", student, teacher.net, data.shape)
-        if len(widths_s) < 2:
-            raise UsageError("mtkd_ssr: the networks have one stage but need at least 2")
+        self.pairs = pair_stages("mtkd_ssr", student, teacher.net, data.shape)
+        if len(self.pairs) < 2:
+            raise UsageError("mtkd_ssr: one of the networks has one stage, but both need at least 2")
+        widths_s, widths_t = ([shape[0] for shape in shapes] for shapes in list(zip(*self.pairs, strict=True))[2:])
         self.channels, self.responses, self.review = channels, responses, review
         self.first, self.temperature = first, temperature
         self.projections = nn.ModuleList(nn.Linear(*widths) for widths in zip(widths_s, widths_t, strict=True))
@@ -82,7 +84,8 @@ class MTKDSSR(Distiller):
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         T = self.temperature
-        f_s, f_t = (pool_maps(output.maps[1:]) for output in (student, teacher))
+        f_s = pool_maps(student.maps[pair.student] for pair in self.pairs)
+        f_t = pool_maps(teacher.maps[pair.teacher] for pair in self.pairs)
         z_s = [*stage_logits(self.heads, f_s), student.logits]
         with torch.no_grad():
             z_t = [*stage_logits(self.teacher_heads, f_t), teacher.logits]
@@ -98,7 +101,9 @@ class MTKDSSR(Distiller):
     def heads_step(self, batch: Batch) -> Iterator[Objective]:
         """Yield the loss of the teacher's heads, the step of the first phase; the last stage is not run."""
         with torch.no_grad():
-            f = pool_maps(islice(self.teacher.net.iter_features(batch.images), 1, 1 + len(self.teacher_heads)))
+            lower = [pair.teacher for pair in self.pairs[:-1]]
+            features = enumerate(islice(self.teacher.net.iter_features(batch.images), lower[-1] + 1))
+            f = pool_maps(x for i, x in features if i in lower)
         z = stage_logits(self.teacher_heads, f)
         heads = enumerate(zip(self.criteria, z, strict=True), start=1)
         yield Objective({f"head/{l}": criterion(logits, batch).mean() for l, (criterion, logits) in heads})

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from robustkd.criteria.base import Criterion
+from robustkd.errors import UsageError
 from robustkd.method import Method, Phase
 from robustkd.models.net import Network
 from robustkd.types import Batch, Clock, NonNegative, Objective
@@ -42,6 +43,10 @@ class TauNorm(Method):
 
     def __init__(self, student: Network, criterion: Callable[[], Criterion], *, tau: NonNegative = 1.0) -> None:
         super().__init__()
+        if not student.has_one_head:
+            raise UsageError(
+                "tau_norm: the student combines the logits of several heads, but tau_norm normalises a single one"
+            )
         self.model = student
         self.criterion = criterion()
         self.tau = tau

@@ -4,21 +4,33 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from robustkd.errors import UsageError
-from robustkd.models.feature_taps import FeatureTap, ImageShape, check_logits, find_feature_taps
-from robustkd.models.net import FeatureMaps, Network, at_least_float32
+from robustkd.models.feature_taps import (
+    FeatureTap,
+    ImageShape,
+    check_logits,
+    find_feature_taps,
+    find_head,
+    linearise_head,
+    random_images,
+    record_calls,
+    try_forward,
+)
+from robustkd.models.intermediates import find_intermediates, run_with_intermediates
+from robustkd.models.net import FeatureMaps, Network, at_least_float32, eval_no_grad
 from robustkd.types import Output
 
 
 class ExternalNetwork(Network):
-    """A classifier of another library. Its computation is unchanged; forward hooks record its feature maps and embedding.
+    """A classifier of another library. Its computation is unchanged; hooks record its embedding and feature maps.
 
     Args:
         model: the classifier.
         taps: where its feature maps are computed.
-        head_path: the path of its last nn.Linear, whose input is the embedding.
+        head_path: the path of its head, whose input is the embedding.
         channel_repeats: how often the images' channels are repeated to match the first convolution.
         mean, std, bf16: see Network.
     """
@@ -46,6 +58,8 @@ class ExternalNetwork(Network):
         return self.model.get_submodule(self._head_path)  # type: ignore[return-value]
 
     def replace_head(self, head: nn.Linear) -> None:
+        if not self.has_one_head:
+            raise UsageError(f"{type(self.model).__name__} combines several heads, which one head cannot replace")
         self.model.set_submodule(self._head_path, head)
         self._register_hook(self._head_path)
 
@@ -55,14 +69,17 @@ class ExternalNetwork(Network):
         self._recorded = {path: [] for path in (self._head_path, *(tap.path for tap in self.taps))}
         try:
             with self.autocast(x):
-                logits = self.model(x)
-            recorded = self._recorded
+                logits, maps = self.run_model(x)
+            check_logits(self.model, logits)  # checked again because auxiliary heads are active in training mode only
+            (embedding, *_), _ = self._recorded[self._head_path][-1]
         finally:
             self._recorded = {}
-        check_logits(self.model, logits)  # checked again because auxiliary heads are active in training mode only
-        (embedding, *_), _ = recorded[self._head_path][-1]
-        maps = FeatureMaps(recorded[tap.path][tap.call_index][1] for tap in self.taps)
-        return Output(at_least_float32(logits), at_least_float32(embedding.flatten(1)), maps)
+        return Output(at_least_float32(logits), at_least_float32(embedding.flatten(1)), FeatureMaps(maps))
+
+    def run_model(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Compute logits and maps of normalised images: (B, C, H, W) -> (B, K), (B, c, h, w) each."""
+        logits = self.model(x)
+        return logits, [tap.layout.to_nchw(self._recorded[tap.path][tap.call_index][1]) for tap in self.taps]
 
     def iter_features(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the feature maps. The whole network runs before the first, since its forward cannot be interrupted."""
@@ -76,11 +93,27 @@ class ExternalNetwork(Network):
             self._recorded[path].append((inputs, output))
 
 
-def wrap_classifier(model: nn.Module, shape: ImageShape) -> ExternalNetwork:
-    """Wrap a classifier as a Network. The only change to the model is that in-place operations (its ReLUs) are disabled.
+class IntermediatesNetwork(ExternalNetwork):
+    """A classifier that returns its feature maps itself, by timm's `forward_intermediates`, in one evaluation.
 
-    A forward pass on images of shape (C, H, W) determines the feature taps: the last map at each resolution, and the input of
-    the last nn.Linear. Grey images are repeated for a network whose first convolution expects three channels.
+    Args:
+        indices: of the intermediates that are its feature maps.
+        model, head_path, channel_repeats: see ExternalNetwork.
+    """
+
+    def __init__(self, model: nn.Module, indices: Sequence[int], head_path: str, *, channel_repeats: int = 1) -> None:
+        super().__init__(model, (), head_path, channel_repeats=channel_repeats)
+        self.indices = list(indices)
+
+    def run_model(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return run_with_intermediates(self.model, x, self.indices)
+
+
+def wrap_classifier(model: nn.Module, shape: ImageShape) -> ExternalNetwork:
+    """Wrap a classifier as a Network. Its logits are unchanged; only in-place operations (its ReLUs) are disabled.
+
+    A forward pass on images of shape (C, H, W) determines the feature maps: those that the classifier returns itself, as
+    timm's do, or the outputs of modules. Grey images are repeated for a network that expects three channels.
 
     Raises:
         UsageError: the network does not accept such images, or has no feature maps or no nn.Linear.
@@ -88,9 +121,38 @@ def wrap_classifier(model: nn.Module, shape: ImageShape) -> ExternalNetwork:
     for module in model.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]  # a hook would record a tensor that is overwritten later
-    name, channels = type(model).__name__, shape[0]
-    expected = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), channels)
-    if channels not in (1, expected):
-        raise UsageError(f"{name} expects images of {expected} channels, but these have {channels}")
-    taps, head_path = find_feature_taps(model, (expected, *shape[1:]))
-    return ExternalNetwork(model, taps, head_path, channel_repeats=expected // channels)
+    channels = _input_channels(model, shape)
+    repeats, shape = channels // shape[0], (channels, *shape[1:])
+    calls = record_calls(model, shape)
+    head_path, indices = linearise_head(model, find_head(model, calls)), find_intermediates(model, shape)
+    net = (
+        IntermediatesNetwork(model, indices, head_path, channel_repeats=repeats)
+        if indices
+        else ExternalNetwork(model, find_feature_taps(model, calls), head_path, channel_repeats=repeats)
+    )
+    net.has_one_head = _has_one_head(net, (channels // repeats, *shape[1:]))
+    return net
+
+
+def _has_one_head(net: ExternalNetwork, shape: ImageShape) -> bool:
+    """Return whether the logits are those of the head, not of two, as after distillation with a token of its own."""
+    with eval_no_grad(net):
+        logits, embedding, _ = net(random_images(net, shape))
+        heads: Tensor = net.head(embedding.to(net.head.weight))
+    return heads.shape == logits.shape and torch.allclose(heads, logits, atol=1e-4)
+
+
+def _input_channels(model: nn.Module, shape: ImageShape) -> int:
+    """Return how many channels a classifier expects for images of a shape, of which grey ones can be repeated.
+
+    Raises:
+        UsageError: it does not accept images of so many channels.
+    """
+    channels = shape[0]
+    first = next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), channels)
+    # A first convolution may be preceded by a rearrangement of pixels as channels, as in TResNet.
+    if first == channels or isinstance(try_forward(model, shape), Tensor):
+        return channels
+    if channels != 1:
+        raise UsageError(f"{type(model).__name__} expects images of {first} channels, but these have {channels}")
+    return first if isinstance(try_forward(model, (first, *shape[1:])), Tensor) else 3

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustkd.errors import UsageError
 from robustkd.types import Output
 
 
@@ -58,6 +57,7 @@ class Network(nn.Module, ABC):
     mean: Tensor  # (1, C, 1, 1), or (1, 1, 1, 1) for all channels
     std: Tensor
     head: nn.Linear  # its input is the embedding
+    has_one_head: bool = True  # whether its logits are head(embedding)
     image_size: int | None = None  # side that images are resized to; None for networks that take them as they are
     interpolation: str = "bilinear"  # or bicubic
     replaced_head: int | None = None  # classes of the head that was not taken from given weights; 0 if they had none
@@ -188,22 +188,6 @@ def infer_shapes(net: Network, shape: tuple[int, int, int]) -> OutputShapes:
         logits, embedding, maps = net(net.mean.new_zeros(2, *shape))
     map_shapes = tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps)
     return OutputShapes((logits.shape[1],), (embedding.shape[1],), map_shapes)
-
-
-def stage_widths(
-    method: str, student: Network, teacher: Network, shape: tuple[int, int, int]
-) -> tuple[list[int], list[int]]:
-    """Return the channels of each stage's output, for both networks of a method that pairs their stages.
-
-    Raises:
-        UsageError: the numbers of stages differ.
-    """
-    ours, theirs = ([m[0] for m in infer_shapes(net, shape).maps[1:]] for net in (student, teacher))
-    if len(ours) != len(theirs):
-        raise UsageError(
-            f"{method}: the student has {len(ours)} stages and the teacher {len(theirs)}; the numbers must be equal"
-        )
-    return ours, theirs
 
 
 @contextmanager

@@ -71,13 +71,24 @@ def test_degenerate_maps_have_finite_gradients(maps: Tensor):
     assert torch.isfinite(maps.grad).all()
 
 
-def test_networks_with_different_numbers_of_stages_are_rejected():
+def test_of_a_network_with_more_stages_those_of_the_most_similar_resolution_are_used():
     info = DatasetInfo(10, (5, 5, 0), (1, 8, 8))
-    student, teacher = make_network("wrn_10_1"), make_network("resnet8")
+    student, teacher = make_network("wrn_10_1"), make_network("resnet8")  # maps of 8, 4 and 2
     teacher.stages = teacher.stages[:2]
     teacher.replace_head(torch.nn.Linear(32, 3))
-    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2"):
-        AT(student, Frozen(teacher), info, lambda: CE(info))
+    method = AT(student, Frozen(teacher), info, lambda: CE(info))
+    images = torch.rand(3, 1, 8, 8)
+    ours, theirs = student(images), teacher(images)
+    expected = attention_loss(ours.maps[1], theirs.maps[1]) + attention_loss(ours.maps[3], theirs.maps[2])
+    assert method.transfer(ours, theirs, make_batch())["at"].item() == pytest.approx(1000 * expected.item(), rel=1e-6)
+
+
+def test_maps_of_one_position_are_refused():
+    info = DatasetInfo(10, (5, 5, 0), (1, 8, 8))
+    teacher = make_network("resnet8")
+    teacher.stages[0].append(torch.nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(UsageError, match="at: the maps after all stages have one position"):
+        AT(make_network("wrn_10_1"), Frozen(teacher), info, lambda: CE(info))
 
 
 def test_the_loss_covers_every_stage_but_not_the_stem():

@@ -77,7 +77,7 @@ def test_hint_loss_by_hand():
     # (4 + 0 + 0 + 16) / 4 / 2 = 2.5
     student = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
     teacher = torch.tensor([[[[10.0, 16], [24, 32]]]])
-    method = fitnet(ConstantMaps([student]), ConstantMaps([teacher]), hint=0)
+    method = fitnet(ConstantMaps([student] * 2), ConstantMaps([teacher] * 2), hint=1)
     with torch.no_grad():
         method.regressor.weight.fill_(1)
         method.regressor.bias.fill_(0)
@@ -163,13 +163,16 @@ def test_the_regressor_may_be_non_square():
     assert fitnet(student, teacher, hint=0).regressor.kernel_size == (4, 1)
 
 
-@pytest.mark.parametrize("shape", [(3, 6), (6, 3)])
-def test_a_teacher_with_a_larger_map_is_rejected(shape):
-    student, teacher = ConstantMaps([torch.zeros(1, 1, 4, 4)] * 3), ConstantMaps([torch.zeros(1, 1, *shape)] * 3)
-    with pytest.raises(
-        UsageError, match=rf"after stage 2 the teacher's map is {shape[0]}x{shape[1]} but should be at most .* 4x4"
-    ):
-        fitnet(student, teacher)
+@pytest.mark.parametrize(("shape", "size", "kernel"), [((8, 2), (4, 2), (1, 3)), ((2, 8), (2, 4), (3, 1))])
+def test_a_larger_hint_is_pooled_to_the_size_of_the_guided_map(shape, size, kernel):
+    student = ConstantMaps([torch.zeros(2, 1, 4, 4)] * 3)
+    hint = torch.rand(2, 1, *shape)
+    method = fitnet(student, ConstantMaps([torch.zeros(1, 1, 1, 1)] * 2 + [hint]))
+    assert method.regressor.kernel_size == kernel
+    (objective,) = method.hint_step(make_batch())
+    pooled = hint.reshape(2, 1, size[0], shape[0] // size[0], size[1], shape[1] // size[1]).mean((3, 5))
+    bias = method.regressor.bias.item()
+    assert objective.loss.item() == pytest.approx(((bias - pooled) ** 2).mean().item() / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("number", [2, 3, 9])
@@ -178,7 +181,8 @@ def test_a_hint_above_the_last_stage_is_rejected(number):
     for student, teacher in ((small, large), (large, small)):
         with pytest.raises(UsageError, match=f"hint is {number} but should be at most 1, the number of stages"):
             fitnet(student, teacher, hint=number)
-        assert fitnet(student, teacher, hint=1).hint == 1
+        method = fitnet(student, teacher, hint=1)  # the last stages are paired
+        assert (method.guided, method.hint) == ((1, 3) if student is small else (3, 1))
 
 
 def test_the_first_phase_leaves_everything_above_the_hint_unchanged():

@@ -9,6 +9,7 @@ from robustkd.errors import UsageError
 from robustkd.methods import METHODS
 from robustkd.methods.fsp import FSP, fsp_matrix
 from robustkd.models.net import Frozen
+from robustkd.types import Output
 from tests.helpers import (
     FIVE,
     ConstantNetwork,
@@ -123,6 +124,13 @@ def test_the_first_phase_leaves_neck_and_head_unchanged():
     assert {name for name in before if torch.equal(after[name], before[name])} == upper | {"mean", "std"}
 
 
+class ConstantMaps(ConstantNetwork):
+    """A network of constant logits, with two maps of zeros."""
+
+    def forward(self, images: torch.Tensor) -> Output:
+        return super().forward(images)._replace(maps=(images.new_zeros(len(images), 1, 2, 2),) * 2)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -133,7 +141,7 @@ def test_the_first_phase_leaves_neck_and_head_unchanged():
     ],
 )
 def test_golden_values_of_the_second_phase(options: dict[str, object], expected: float):
-    method = FSP(ConstantNetwork(S), Frozen(ConstantNetwork(T)), FIVE, lambda: CE(FIVE), **options)
+    method = FSP(ConstantMaps(S), Frozen(ConstantMaps(T)), FIVE, lambda: CE(FIVE), **options)
     assert method.objective(make_batch()).loss.item() == pytest.approx(expected, abs=1e-10)
 
 

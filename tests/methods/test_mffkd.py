@@ -242,9 +242,23 @@ def test_a_batch_of_one_has_no_negatives():
     assert method.objective(batch).terms["contrast"].item() == 0
 
 
-def test_networks_with_different_numbers_of_stages_are_rejected():
+def test_of_a_network_with_more_stages_only_the_paired_ones_are_fused():
     info, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
     teacher.stages = teacher.stages[:2]
     teacher.replace_head(nn.Linear(32, len(CLASSES)))
-    with pytest.raises(UsageError, match="the student has 3 stages and the teacher 2; the numbers must be equal"):
+    student, images = make_network("wrn_10_1"), torch.rand(3, *SHAPE)
+    method = MFFKD(student, Frozen(teacher), info, lambda: CE(info))
+    outputs = student(images), teacher(images)
+    assert method.transfer(*outputs, make_batch())["contrast"].item() > 0
+    assert [stage.lateral.in_channels for stage in method.student_fusion.stages] == [16, 64]
+    assert [stage.lateral.in_channels for stage in method.teacher_fusion.stages] == [16, 32]
+
+
+def test_a_network_without_a_stage_is_refused():
+    info, teacher = DatasetInfo(10, (5, 5, 0), SHAPE), make_network("resnet8")
+    teacher.stages = teacher.stages[:0]
+    teacher.replace_head(nn.Linear(16, len(CLASSES)))
+    with pytest.raises(
+        UsageError, match="mffkd: the teacher has 1 feature map but needs that of a stem and of a stage"
+    ):
         MFFKD(make_network("wrn_10_1"), Frozen(teacher), info, lambda: CE(FIVE))
