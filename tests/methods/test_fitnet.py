@@ -159,8 +159,8 @@ def test_the_regressor_matches_the_map_sizes(stages, kernel):
 
 
 def test_the_regressor_may_be_non_square():
-    student, teacher = ConstantMaps([torch.zeros(1, 1, 5, 3)]), ConstantMaps([torch.zeros(1, 1, 2, 3)])
-    assert fitnet(student, teacher, hint=0).regressor.kernel_size == (4, 1)
+    student, teacher = (ConstantMaps([torch.zeros(1, 1, *size)] * 2) for size in ((5, 3), (2, 3)))
+    assert fitnet(student, teacher, hint=1).regressor.kernel_size == (4, 1)
 
 
 @pytest.mark.parametrize(("shape", "size", "kernel"), [((8, 2), (4, 2), (1, 3)), ((2, 8), (2, 4), (3, 1))])
