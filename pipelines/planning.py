@@ -7,7 +7,7 @@ decides its results, so that commands with the same options find the same study.
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,16 @@ from typing import Any
 import numpy as np
 
 import scenarios
-from pipelines import tracking
 from pipelines.console import console
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
+from pipelines.networks import (
+    check_network,
+    find_teacher,
+    identify_networks,
+    print_class_orders,
+    print_first_weights,
+)
 from pipelines.study_records import earlier_record, study_record
 from robustkd.data import manifest
 from robustkd.data.augment import parse_augment
@@ -27,29 +33,25 @@ from robustkd.data.manifest import Splits
 from robustkd.data.mixing import parse_mixing
 from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import SplitRows
-from robustkd.data.value_range import ValueRange
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
-from robustkd.hashing import digest, file_digest
+from robustkd.hashing import digest
 from robustkd.method_sets import read_method_list
 from robustkd.method_spec import MethodSpec
-from robustkd.models import MODELS
-from robustkd.models.class_order import describe_class_order, is_reordered
 from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
-from robustkd.study.image_sizes import resolve_study_sizes
+from robustkd.study.given_networks import check_given_files, load_first_weights, resolve_given_sizes
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
 from robustkd.study.results import BASELINE, StudyRecord, write_document
-from robustkd.study.run_folder import class_order, load_network, load_source
+from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.scheduler import prepare_process
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.training import hardware
-from robustkd.training.checkpoint import load_net, load_usable_net
 from scenarios.base import Scenario, list_advice
 
 
@@ -117,13 +119,12 @@ def draft_study(options: StudyOptions) -> Draft:
     """
     load_plugins(options.plug, {"SCENARIOS": scenarios.SCENARIOS})
     scenario = scenarios.parse(options.scenario)
-    check_batch_options(options)
-    if options.init is not None and not Path(options.init).is_file():
-        raise UsageError(f"--init {options.init}: there is no such file")
+    check_words(options)
     methods = read_method_list(options.methods)
     device = hardware.resolve_device(options.device)
     teacher = find_teacher(options.teacher)
-    given = resolve_sizes(options, teacher)
+    check_given_files(options, teacher)
+    given = resolve_given_sizes(options, teacher)
     options = replace(given, methods=methods)
     out = require_writable(Path(options.out))
     source = load_source(options)
@@ -146,22 +147,22 @@ def draft_study(options: StudyOptions) -> Draft:
         jobs,
         max(1, cores // jobs),
     )
+    print_first_weights(plan, runs, source)
     plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 
-def check_batch_options(options: StudyOptions) -> None:
-    """Refuse names and parameters of augmentations and mixing that are wrong, before the data are read."""
+def check_words(options: StudyOptions) -> None:
+    """Refuse misspelt mixtures, augmentations and students, before the data are read.
+
+    Raises:
+        robustkd.errors.UsageError: as said.
+    """
     parse_mixing(options.mixing)
     build_augmentation(options.transform)
     parse_augment(options.augmentation("student"))
-
-
-def resolve_sizes(options: StudyOptions, teacher: Path | None) -> StudyOptions:
-    """Return the options with the image sizes that belong to the weights of the study's networks."""
-    init = load_net(Path(options.init))[1] if options.init else None
-    return resolve_study_sizes(options, load_net(teacher)[1] if teacher else None, init)
+    check_network(options.student)
 
 
 def with_cost_ratio(plan: Plan, view: View) -> Plan:
@@ -189,11 +190,12 @@ def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Pl
     options = plan.options
     refused: dict[str, None] = {}
     teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
-    init = load_network(plan, plan.init) if plan.init is not None else None
     for run in runs:
         if run.seed == 0 and (run.role == "student" or teacher is None):
             try:
-                check_constructible(view, run, plan.settings, teacher=teacher, init=init)
+                check_constructible(
+                    view, run, plan.settings, teacher=teacher, init=load_first_weights(plan, run, view.sources[0])
+                )
             except UsageError as error:
                 dependent = [run.method] if run.role == "student" else control_students(options, run.method)
                 if not dependent or any(not options.may_omit(spec) or spec.text == BASELINE for spec in dependent):
@@ -249,44 +251,11 @@ def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, t
         "fingerprint": source.fingerprint,
         "drawn": [view.digest for view in views],
         "bf16": bf16,
-        "teacher": options.teacher if teacher is None else identify_network(teacher, source, options),
-        "init": identify_network(Path(options.init), source, options) if options.init else None,
+        **identify_networks(options, teacher, source),
         "results_version": RESULTS_VERSION,
         "plugins": plugin_digests(options.plug),
         **({"teacher_files": teacher_files} if teacher_files else {}),
     }
-
-
-def identify_network(path: Path, source: Source, options: StudyOptions) -> str:
-    """Return the digest of a stored network's file, with the order that its outputs are put in where that differs."""
-    order = class_order(str(path), load_usable_net(path)[1], source, options)
-    return f"{file_digest(path)} {order}" if is_reordered(order) else file_digest(path)
-
-
-def print_class_orders(options: StudyOptions, teacher: Path | None, source: Source) -> None:
-    """Print how the classes of a given teacher and of --init are paired with the data set's, unless they are the same."""
-    init = Path(options.init) if options.init else None
-    given = {f"--teacher {options.teacher}": teacher, f"--init {options.init}": init}
-    for option, path in given.items():
-        if path is not None:
-            card = load_net(path)[1]
-            order = class_order(option, card, source, options)
-            if text := describe_class_order(card["classes"], source.classes, order):
-                console.print(f"{option}: {text}", markup=False)
-            print_other_range(option, card.get("value_range"), source)
-
-
-def print_other_range(option: str, stored: Sequence[float] | None, source: Source) -> None:
-    """Print that a given network was trained on values of another range than those of the data set, if so."""
-    own = source.value_range
-    if stored is None or own is None or tuple(stored) == own:
-        return
-    low, high = ValueRange(*stored).limits()
-    console.print(
-        f"{option}: it was trained on values from {low} to {high}, but of '{source.name}' {own.describe()};"
-        f" --value-range {low},{high} scales them alike",
-        markup=False,
-    )
 
 
 def folder_name(options: StudyOptions, decisive: Mapping[str, Any]) -> str:
@@ -294,18 +263,6 @@ def folder_name(options: StudyOptions, decisive: Mapping[str, Any]) -> str:
     name = options.name or f"{short_dataset_name(options.dataset)}-{options.scenario}"
     short = digest(text=json.dumps(decisive, sort_keys=True, default=str))[:8]
     return f"{legal_folder_name(name) or 'study'}-{short}"
-
-
-def find_teacher(text: str) -> Path | None:
-    """Return the file of a trained teacher, or None where the text names a network to train."""
-    if Path(text).is_file():
-        return Path(text).resolve()
-    if tracking.is_reference(text):
-        return tracking.download_network(text)
-    if text.endswith(".pt"):
-        raise UsageError(f"--teacher {text}: there is no such file")
-    MODELS.parse(text).kwargs()
-    return None
 
 
 def require_writable(folder: Path) -> Path:

@@ -101,9 +101,12 @@ LAW = {
     ),
     "robustkd.study.cost_ratio": "data method_spec study.options study.plan study.run",
     "robustkd.study.integrity": "errors hashing study.results",
+    "robustkd.study.given_networks": (
+        "errors seeds data models training.checkpoint study.options study.plan study.results study.image_sizes study.construct"
+    ),
     "robustkd.study.run_folder": (
         "errors atomic models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
-        " study.options study.integrity study.plan study.results study.versions study.evaluate study.run"
+        " study.given_networks study.options study.integrity study.plan study.results study.versions study.evaluate study.run"
     ),
     "robustkd.study.scheduler": "errors plugins study.plan study.run_folder",
     "robustkd.study.comparison": ("evaluation.metric_table evaluation.results evaluation.significance study.results"),
@@ -133,9 +136,11 @@ LAW = {
     "pipelines.exporters": "robustkd",
     "pipelines.folder_names": "",
     "pipelines.data_summary": "data study.options pipelines.console",
+    "pipelines.networks": "robustkd pipelines.console pipelines.tracking",
     "pipelines.study_records": "robustkd",
     "pipelines.planning": (
-        "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.study_records"
+        "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.networks"
+        " pipelines.study_records pipelines.tracking"
         " pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",

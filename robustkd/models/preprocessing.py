@@ -1,12 +1,11 @@
 """How images were prepared when a net's weights were trained: normalisation, size, crop and interpolation."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from robustkd.errors import UsageError
-from robustkd.models.weight_files import read_weight_file
+from robustkd.models.weight_files import read_card
 from robustkd.models.weight_sources import carries_weights
 from robustkd.specs import Spec
 
@@ -58,22 +57,9 @@ def find_preprocessing(spec: Spec) -> Preprocessing | None:
 
 
 def preprocessing_in_file(file: Path) -> Preprocessing | None:
-    """Return the preparation of images of the network in a model.pt; None for other files of weights.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    content = read_weight_file(file)
-    if not {"card", "weights"} <= content.keys():
+    """Return the preparation of images of the network in a model.pt; None for other files."""
+    if (card := read_card(file)) is None:
         return None
-    try:
-        card = json.loads(content["card"])
-        return Preprocessing(
-            tuple(card["mean"]),
-            tuple(card["std"]),
-            max(card["shape"][1:]),
-            card.get("crop_share", 1.0),
-            card.get("interpolation", "bilinear"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file}: the model card in this file cannot be read ({type(error).__name__})") from None
+    side = (card["image_size"] if "interpolation" in card else None) or max(card["shape"][1:])
+    crop_share, interpolation = card.get("crop_share", 1.0), card.get("interpolation", "bilinear")
+    return Preprocessing(tuple(card["mean"]), tuple(card["std"]), side, crop_share, interpolation)

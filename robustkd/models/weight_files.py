@@ -7,6 +7,7 @@
 Nothing is unpickled that could run code. Prefixes such as `module.` and `model.` are found by comparison with the classifier.
 """
 
+import json
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
@@ -79,6 +80,16 @@ def read_weight_file(file: Path) -> dict[str, Any]:
     return content
 
 
+def read_card(file: Path) -> dict[str, Any] | None:
+    """Return the model card in a model.pt, without reading its weights; None for other files."""
+    try:
+        content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        card = json.loads(content["card"]) if "weights" in content else None
+    except Exception:  # what other files raise depends on what they hold
+        return None
+    return card if isinstance(card, dict) else None
+
+
 def _load_pickled(file: Path) -> Any:
     """Load a file of torch.save as data, with stand-ins for objects that are no weights."""
     stand_ins: list[tuple[type, str]] = []
@@ -135,13 +146,13 @@ def load_weights(
     """
     wanted = {name: value for name, value in model.state_dict().items() if name not in other}
     state = strip_prefix(read_state_dict(file), wanted)
-    if convert is not None and _differences(state, wanted):
+    if convert is not None and describe_differences(state, wanted):
         state = strip_prefix(_try_convert(convert, state, model), wanted)
     outputs = _find_other_head(state, wanted)
     state = {name: tensor for name, tensor in state.items() if name not in outputs}
     head = set(outputs) or _find_missing_head(state, wanted, model)
-    if differences := _differences(state, {name: wanted[name] for name in wanted if name not in head}):
-        raise UsageError(f"{file}: these weights are not those of a {type(model).__name__}: {'; '.join(differences)}")
+    if differences := describe_differences(state, {name: wanted[name] for name in wanted if name not in head}):
+        raise UsageError(f"{file}: these weights are not those of a {type(model).__name__}: {differences}")
     model.load_state_dict(state, strict=False)
     return max(outputs.values()) if outputs else 0 if head else None
 
@@ -198,8 +209,12 @@ def _find_missing_head(state: StateDict, wanted: StateDict, model: nn.Module) ->
     return own if missing == own else set()
 
 
-def _differences(state: StateDict, wanted: StateDict) -> list[str]:
-    """Describe how weights differ from those of a classifier: names that are missing or unexpected, and other shapes."""
+def describe_differences(state: StateDict, wanted: StateDict) -> str:
+    """Describe how weights differ from those of a classifier: names that are missing or unexpected, and other shapes.
+
+    >>> describe_differences({"a": torch.zeros(2), "c": torch.zeros(1)}, {"a": torch.zeros(3), "b": torch.zeros(1)})
+    'missing: b; unexpected: c; of another shape: a is (2,) instead of (3,)'
+    """
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in wanted]
     other = [
@@ -208,7 +223,7 @@ def _differences(state: StateDict, wanted: StateDict) -> list[str]:
         if name in wanted and _shape(state[name]) != _shape(wanted[name])
     ]
     named = {"missing": missing, "unexpected": unexpected, "of another shape": other}
-    return [f"{what}: {_list(names)}" for what, names in named.items() if names]
+    return "; ".join(f"{what}: {_list(names)}" for what, names in named.items() if names)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

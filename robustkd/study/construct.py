@@ -1,6 +1,8 @@
 """Construction of a run's networks and method, with first weights that its seed draws."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -9,14 +11,15 @@ from robustkd.criteria.base import Criterion
 from robustkd.data.augmentations import check_augmentation
 from robustkd.data.mixing import parse_mixing
 from robustkd.data.paired_views import PAIRED_VIEWS
-from robustkd.data.view import View
+from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.method import Method
 from robustkd.models import MODELS
-from robustkd.models.build import build_network
+from robustkd.models.build import build_network, build_with_weights
 from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.net import Frozen, Network
-from robustkd.models.weight_sources import carries_weights
+from robustkd.models.weight_files import describe_differences
+from robustkd.models.weight_sources import carries_weights, has_checkpoint
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
 from robustkd.study.training_rows import select_training_rows
@@ -37,13 +40,33 @@ def seeded_network(view: View, spec: Run, settings: Settings, number: int = 0) -
 
 def untrained_network(view: View, role: str, settings: Settings, head: str, seed: int) -> Network:
     """Build a role's network for a view's images and classes, on the settings' device."""
-    net_spec, source = MODELS.parse(settings.teacher if role == TEACHER else settings.student), view.sources[0]
-    has_own_size = source.files is not None or carries_weights(net_spec)
-    net = build_network(
-        net_spec,
+    return build_role_network(view.sources[0], role, settings, head=head, seed=seed)
+
+
+def build_role_network(
+    source: Source,
+    role: str,
+    settings: Settings,
+    *,
+    head: str = "linear",
+    seed: int = 0,
+    word: str | None = None,
+    weights: Path | None = None,
+) -> Network:
+    """Build a role's network for a data set's images and classes, on the settings' device.
+
+    Args:
+        word: the network, if it is another than that of the settings.
+        weights: a file with its weights.
+    """
+    spec = MODELS.parse(word or (settings.teacher if role == TEACHER else settings.student))
+    has_own_size = source.files is not None or carries_weights(spec) or (weights is not None and has_checkpoint(spec))
+    build = build_network if weights is None else partial(build_with_weights, file=weights)
+    net = build(
+        spec,
         shape=source.shape,
         image_size=settings.image_size_of(role) if has_own_size else None,
-        classes=len(view.classes),
+        classes=len(source.classes),
         mean=settings.mean,
         std=settings.std,
         head=head,
@@ -131,15 +154,16 @@ def check_batches(method: Method, spec: Run, settings: Settings, shape: tuple[in
 
 
 def load_initial_weights(net: Network, init: Network, settings: Settings) -> None:
-    """Copy another network's weights.
+    """Copy another network's weights, and how it normalises.
 
     Raises:
         UsageError: they are of another network.
     """
-    try:
-        net.load_state_dict(init.state_dict())
-    except RuntimeError:
-        raise UsageError(f"--init: its weights are not those of a {settings.student}") from None
+    net.mean, net.std = init.mean.clone(), init.std.clone()  # of as many channels as theirs
+    differences = describe_differences(init.state_dict(), net.state_dict())
+    if differences:
+        raise UsageError(f"--init: its weights are not those of a {settings.student}: {differences}")
+    net.load_state_dict(init.state_dict())
 
 
 def check_constructible(

@@ -45,6 +45,7 @@ ADDED = {
     **{"transform": "none", "sampling": "natural", "mixing": "none", "crop_share": 1.0, "teacher_image_size": None},
     **{"optimiser": "sgd", "decay_all": True, "backbone_lr": 1.0, "layer_decay": 1.0, "head_first": 0},
     **{"freeze_bn": False, "clip_grad": 0.0, "accumulate": 1, "ema": None},
+    "teacher_net": None,
 }
 
 
@@ -113,9 +114,11 @@ class ComparisonOptions(DataOptions):
     student: str = "wrn_10_2"
     """The student's network (see `robustkd models`)."""
     teacher: str = "wrn_16_2"
-    """The teacher's network, trained for each seed; or a trained one: a model.pt, an MLflow run id or a model URI."""
+    """The teacher's network, trained for each seed; or a trained one: a file, an MLflow run id or a model URI."""
     teacher_image_size: Annotated[int, Field(ge=8)] | None = None
     """Side in pixels of the images that the teacher sees, if it is another; the network of the smaller size resizes them."""
+    teacher_net: str | None = None
+    """The network of a trained teacher in a file of weights alone, as in --teacher mine.pth --teacher-net timm:resnet50."""
     teacher_criterion: str = "ce"
     """Criterion the teacher is trained with."""
     smooth_teacher: Literal["none", "labels", "consistency"] = "none"
@@ -123,7 +126,7 @@ class ComparisonOptions(DataOptions):
     teacher_classes: Literal["match", "ignore"] = "match"
     """Find the classes of a trained teacher and of `init` by name, in whatever order; or ignore names and pair by position."""
     init: str | None = None
-    """A model.pt that every student is initialised from, instead of weights drawn from the seed."""
+    """A model.pt, or a file of weights, that every student is initialised from, instead of weights drawn from the seed."""
     seeds: Count = 3
     """Number of seeds; each has its own draw of the scenario, teacher, initial weights and order of batches."""
     data_seeds: Count | None = None

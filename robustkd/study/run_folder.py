@@ -9,7 +9,7 @@ executed in processes of their own.
 """
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.evaluation import attack_specs, corruptions
-from robustkd.models.class_order import find_class_order, reorder_outputs
 from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
+from robustkd.study.given_networks import load_first_weights, load_given_network
 from robustkd.study.integrity import digest_files, find_damaged_files, is_whole, set_aside
-from robustkd.study.options import DataOptions, StudyOptions
+from robustkd.study.options import DataOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
 from robustkd.study.run import TrainedRun, model_card, train
@@ -91,49 +91,7 @@ def load_network(plan: Plan, path: Path) -> Network:
     Raises:
         UsageError: it does not fit the study's images or classes.
     """
-    net, card = checkpoint.load_net(path, plan.settings.bf16)
-    source = load_source(plan.options)
-    order = class_order(str(path), card, source, plan.options)
-    reorder_outputs(str(path), net, order, source.shape)
-    if tuple(card["shape"]) != source.shape:
-        net.image_size = net.image_size or card["shape"][1]
-    return net.to(plan.settings.device)
-
-
-def class_order(context: str, card: Mapping[str, Any], source: Source, options: StudyOptions) -> list[int]:
-    """Return the number of a stored network's output for each class of the data set: (K,).
-
-    Args:
-        context: the network's file or option, which the error message starts with.
-        card: its model card.
-        source: the data set.
-        options: of the study, which say whether classes are found by name.
-
-    Raises:
-        UsageError: the network does not fit the data set's images or classes.
-    """
-    if not is_resizable(card["shape"], source.shape):
-        raise UsageError(
-            f"{context}: this network takes images of {tuple(card['shape'])}, but '{source.name}' has {source.shape} (C, H, W)"
-        )
-    return find_class_order(context, card["classes"], source.classes, options.teacher_classes == "match")
-
-
-def is_resizable(shape: Sequence[int], images: Sequence[int]) -> bool:
-    """Return whether a network for one shape (C, H, W) can resize images of another: squares of as many channels."""
-    same_channels, is_square = shape[0] == images[0], shape[1] == shape[2]
-    return tuple(shape) == tuple(images) or (same_channels and is_square and images[1] == images[2])
-
-
-def load_init(plan: Plan, run: Run) -> Network | None:
-    """Load the network that a student starts from, if the user gave one.
-
-    Raises:
-        UsageError: it does not fit the study's images or classes.
-    """
-    if plan.init is None or run.role == TEACHER:
-        return None
-    return load_network(plan, plan.init)
+    return load_given_network(plan, path, load_source(plan.options))
 
 
 def load_teacher(plan: Plan, run: Run, data: Splits) -> Teacher | None:
@@ -200,7 +158,7 @@ def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
         run,
         plan.settings,
         teacher=load_teacher(plan, run, data),
-        init=load_init(plan, run),
+        init=load_first_weights(plan, run, load_source(plan.options)),
         checkpointer=checkpointer,
         report=report,
     )

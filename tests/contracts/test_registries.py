@@ -16,11 +16,15 @@ from robustkd.models import MODELS
 from scenarios import SCENARIOS
 
 LIBRARY = Path(robustkd.__file__).parent
+MODEL_PARTS = {
+    *("net", "build", "layers", "external", "feature_taps", "initialisation", "class_order"),
+    *("preprocessing", "published_weights", "weight_files", "weight_sources"),
+}
 FOLDERS = {
     "methods": (METHODS, LIBRARY / "methods", set()),
     "criteria": (CRITERIA, LIBRARY / "criteria", {"base"}),
     "scenarios": (SCENARIOS, Path(scenarios.__file__).parent, {"base", "sizes"}),
-    "models": (MODELS, LIBRARY / "models", {"net", "build", "layers", "feature_taps", "initialisation", "class_order"}),
+    "models": (MODELS, LIBRARY / "models", MODEL_PARTS),
 }
 
 

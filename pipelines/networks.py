@@ -1,0 +1,138 @@
+"""The networks of a study as the user gives them: names and files, what is printed about them, and how they identify it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import tracking
+from pipelines.console import console
+from robustkd.data.value_range import ValueRange
+from robustkd.data.view import Source
+from robustkd.errors import UsageError
+from robustkd.hashing import file_digest
+from robustkd.models import MODELS
+from robustkd.models.class_order import describe_class_order, is_reordered
+from robustkd.models.net import Network
+from robustkd.models.preprocessing import find_preprocessing
+from robustkd.models.weight_files import read_card
+from robustkd.models.weight_sources import carries_weights, checkpoint_files
+from robustkd.study.construct import build_role_network
+from robustkd.study.given_networks import class_order, load_first_weights, weights_card
+from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Plan, Run
+from robustkd.study.results import TEACHER
+from robustkd.study.versions import content_digest
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar")
+
+
+def find_teacher(text: str) -> Path | None:
+    """Return the file of a trained teacher, or None where the text names a network to train.
+
+    Raises:
+        UsageError: there is no such file, run, model or network.
+    """
+    if Path(text).expanduser().is_file():
+        return Path(text).expanduser().resolve()
+    if tracking.is_reference(text):
+        return tracking.download_network(text)
+    if text.endswith(WEIGHT_SUFFIXES):
+        raise UsageError(f"--teacher {text}: there is no such file")
+    check_network(text)
+    return None
+
+
+def check_network(word: str) -> None:
+    """Refuse a network that does not exist, wrong parameters, and weights that cannot be used, before data are read.
+
+    Raises:
+        UsageError: as said.
+    """
+    spec = MODELS.parse(word)
+    spec.kwargs()
+    find_preprocessing(spec)
+
+
+def identify_networks(options: StudyOptions, teacher: Path | None, source: Source) -> dict[str, Any]:
+    """Return the networks' part of a study's identity. Files count by their content."""
+    words = [options.student, options.teacher_net if teacher is not None else options.teacher]
+    files = [file for word in words if word is not None for file in checkpoint_files(MODELS.parse(word))]
+    return {
+        "teacher": options.teacher if teacher is None else identify_network(teacher, source, options),
+        "init": identify_network(Path(options.init), source, options) if options.init else None,
+        **({"weights": [content_digest(file) for file in files]} if files else {}),
+    }
+
+
+def identify_network(path: Path, source: Source, options: StudyOptions) -> str:
+    """Return the digest of a network's file, with the order that its outputs are put in where that differs."""
+    card = read_card(path)
+    order = class_order(str(path), card, source, options) if card is not None and has_classes_of(card, source) else []
+    return f"{file_digest(path)} {order}" if is_reordered(order) else file_digest(path)
+
+
+def has_classes_of(card: dict[str, Any], source: Source) -> bool:
+    """Return whether a stored network has as many classes as a data set; others are first weights without their head."""
+    return len(card["classes"]) == len(source.classes)
+
+
+def print_class_orders(options: StudyOptions, teacher: Path | None, source: Source) -> None:
+    """Print how the classes of a given teacher and of --init are paired with the data set's, unless they are the same."""
+    init = Path(options.init) if options.init else None
+    given = {f"--teacher {options.teacher}": teacher, f"--init {options.init}": init}
+    for option, path in given.items():
+        if path is None:
+            continue
+        card = read_card(path)
+        if (card is None and path == init) or (card is not None and path == init and not has_classes_of(card, source)):
+            continue  # its head is described by `print_first_weights`
+        card = card or weights_card(source)
+        order = class_order(option, card, source, options)
+        if text := describe_class_order(card["classes"], source.classes, order):
+            console.print(f"{option}: {text}", markup=False)
+        print_other_range(option, card.get("value_range"), source)
+
+
+def print_other_range(option: str, stored: Sequence[float] | None, source: Source) -> None:
+    """Print that a given network was trained on values of another range than those of the data set, if so."""
+    own = source.value_range
+    if stored is None or own is None or tuple(stored) == own:
+        return
+    low, high = ValueRange(*stored).limits()
+    console.print(
+        f"{option}: it was trained on values from {low} to {high}, but of '{source.name}' {own.describe()};"
+        f" --value-range {low},{high} scales them alike",
+        markup=False,
+    )
+
+
+def print_first_weights(plan: Plan, runs: Sequence[Run], source: Source) -> None:
+    """Print what becomes of the heads of networks that start from given weights, and of grey images in nets for colour.
+
+    Raises:
+        UsageError: weights cannot be used.
+    """
+    for role in dict.fromkeys(run.role for run in runs):
+        run = next(run for run in runs if run.role == role)
+        for name, net in first_networks(plan, run, source):
+            for line in describe_first_weights(net, source):
+                console.print(f"{name}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def first_networks(plan: Plan, run: Run, source: Source) -> Iterator[tuple[str, Network]]:
+    """Yield a role's network where it starts from given weights, with the option that names them."""
+    word = plan.settings.teacher if run.role == TEACHER else plan.settings.student
+    if (run.role != TEACHER or plan.teacher is None) and carries_weights(MODELS.parse(word)):
+        yield f"--{run.role} {word}", build_role_network(source, run.role, plan.settings)
+    if (net := load_first_weights(plan, run, source)) is not None:
+        yield f"--init {plan.options.init}", net
+
+
+def describe_first_weights(net: Network, source: Source) -> list[str]:
+    """Describe what is not taken from given weights as it is."""
+    classes, theirs = len(source.classes), net.replaced_head
+    head = f"its head for {theirs} classes is replaced by one" if theirs else "it has no head; it gets one"
+    lines = [] if theirs is None else [f"{head} for {classes} classes, drawn from the seed"]
+    if source.shape[0] == 1 and getattr(net, "channel_repeats", 1) > 1:
+        lines.append(f"grey images are repeated for its {getattr(net, 'channel_repeats', 1)} channels")
+    return lines
