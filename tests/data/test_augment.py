@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustkd.data.augment import crop_shifted, max_shift, mirror
+from robustkd.data.augment import crop_centre, crop_shifted, max_shift, mirror
 
 
 def pictures(size=(5, 6, 7, 3)):
@@ -76,3 +76,18 @@ def test_mirrored_twice_is_as_before():
 @pytest.mark.parametrize(("side", "pixels"), [(4, 1), (8, 1), (28, 3), (32, 4), (64, 8)])
 def test_the_largest_shift_is_an_eighth_and_at_least_a_pixel(side, pixels):
     assert max_shift(side) == pixels
+
+
+@pytest.mark.parametrize("stored", [8, 9, 10, 14])
+def test_crops_of_images_with_a_margin_equal_a_loop_over_pixels(stored):
+    images, shape, limit = pictures((5, stored, stored + 1, 3)), (3, 8, 8), 2
+    offsets = np.array([(0, 0), (0, 4), (4, 0), (2, 2), (1, 3)])
+    result = crop_shifted(torch.from_numpy(images), torch.from_numpy(offsets), shape, limit).numpy()
+    for b, (down, across) in enumerate(offsets.tolist()):
+        top, left = (stored - 8) // 2 + down - limit, (stored + 1 - 8) // 2 + across - limit
+        for y in range(8):
+            for x in range(8):
+                inside = 0 <= top + y < stored and 0 <= left + x < stored + 1
+                assert (result[b, y, x] == (images[b, top + y, left + x] if inside else 0)).all()
+    centre = crop_shifted(torch.from_numpy(images), torch.full((5, 2), limit), shape, limit)
+    assert torch.equal(centre, crop_centre(torch.from_numpy(images), shape))

@@ -190,3 +190,52 @@ def test_errors_of_the_reading_thread_are_raised(monkeypatch):
     monkeypatch.setattr(View, "images", lambda self: (_ for _ in ()).throw(OSError("the disk is gone")))
     with pytest.raises(OSError, match="the disk is gone"):
         epoch(loader)
+
+
+def with_margin(n: int = 23, stored: int = 20, crop: int = 16) -> View:
+    """Images whose pixels are unequal, of which networks see the central square."""
+    view = make_view(n, flips=True, shape=(3, stored, stored))
+    return replace(view, sources=(replace(view.sources[0], crop=crop),))
+
+
+@pytest.mark.parametrize("budget", [None, 0])
+def test_evaluation_sees_the_centre_of_images_with_a_margin(budget):
+    view = with_margin()
+    images = torch.cat([images for images, _ in make_loader(view, augment="photo", budget=budget).iter_plain()])
+    assert view.sources[0].shape == images.shape[1:] == (3, 16, 16)
+    assert np.array_equal((images * 255).round().byte().numpy(), view.images()[:, :, 2:18, 2:18])
+    (batch, *_) = epoch(make_loader(view, augment="none", budget=budget))
+    assert np.array_equal((batch.images * 255).round().byte(), view.images()[batch.index][:, :, 2:18, 2:18])
+
+
+def test_shifts_draw_from_the_margin():
+    view, seen = with_margin(), set()
+    plain = view.images()
+    for batch in (batch for number in range(20) for batch in epoch(make_loader(view, augment="shift"), number)):
+        for row, image in zip(batch.index.tolist(), (batch.images * 255).round().byte().numpy(), strict=True):
+            crops = {
+                (top, left, turned): plain[row][:, top : top + 16, left : left + 16][:, :, :: -1 if turned else 1]
+                for top in range(5)
+                for left in range(5)
+                for turned in (False, True)
+            }
+            (found,) = (place for place, crop in crops.items() if np.array_equal(crop, image))
+            seen.add(found)
+    assert len(seen) == 50  # every crop within two pixels, the largest shift, of the centre
+
+
+@pytest.mark.parametrize("augment", ["shift", "photo"])
+def test_streamed_images_are_augmented_alike(augment):
+    view = with_margin()
+    resident, streamed = (make_loader(view, augment=augment, budget=budget) for budget in (None, 0))
+    assert alike(epoch(resident, 3), epoch(streamed, 3))
+    assert alike(epoch(resident, 3), epoch(make_loader(view, augment=augment), 3))
+    assert not alike(epoch(resident, 3), epoch(resident, 4))
+
+
+def test_a_stream_that_is_abandoned_ends():
+    loader = make_loader(make_view(30), 1, budget=0)
+    batches = loader.iter_epoch(0, CLOCK)
+    next(batches)
+    batches.close()
+    assert len(epoch(loader)) == 30
