@@ -46,8 +46,9 @@ def perturb_towards(
     The authors' steps are `step (f_b - f_k + overshoot) g / ||g||`. Where the network is linear, such a step multiplies the gap
     f_b - f_k by 1 - step ||g||: how near images end depends on the scale of the network's logits and pixels, and beyond
     ||g|| = 1 / step they jump across the boundary. Divided by ||g|| once more, each step covers the share `approach` of the
-    distance that remains, for any network; the last step covers all of it, so that images end just beyond the boundary. The
-    default is that of the authors' step of 0.3 on CIFAR-10, where ||g|| is 1.4.
+    distance that remains, for any network; the last step covers all of it, so that images end just beyond the boundary. Pixels
+    that are at a bound and would leave it do not count in ||g||. The default is that of the authors' step of 0.3 on CIFAR-10,
+    where ||g|| is 1.4.
 
     Args:
         logits: (N, C, H, W) -> (N, K), in evaluation mode, so that the images of a batch do not affect each other.
@@ -63,6 +64,10 @@ def perturb_towards(
         for number in range(1, steps + 1):
             z, gap, gradient = _margin_gradient(logits, x, base, target)
             stopped = stopped | (z.argmax(dim=1) != base)
+            if step is None and bounds is not None:
+                gradient = gradient.masked_fill(
+                    ((x <= bounds[0]) & (gradient > 0)) | ((x >= bounds[1]) & (gradient < 0)), 0
+                )
             g = gradient * unit
             norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
             share = approach if number < steps else 1.0

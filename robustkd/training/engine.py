@@ -231,7 +231,7 @@ def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recip
     """Measure the seconds that a batch of a phase takes: the median of a few, after one for warming up."""
     method.train()
     times, meter, training = [time.perf_counter()], Meter(), PhaseTraining(method, phase, loader, recipe)
-    middle = Clock(1, 2)  # past the warm-up of methods that then do something else
+    middle = Clock(5, 10)  # past the warm-up of methods that then do something else, before what ends at three quarters
     epochs = (training.iter_updates(middle, number, meter) for number in count())
     for _ in islice(chain.from_iterable(epochs), steps + 1):
         meter.means()  # synchronises with the device

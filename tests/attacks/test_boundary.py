@@ -57,6 +57,17 @@ def test_images_end_at_the_boundary_of_a_linear_teacher_of_any_scale(scale: floa
     assert (distance > 0.1) == (scale in (0.1, 30.0, 3.0)), "the authors' step suits gradients of length 1.4"
 
 
+def test_pixels_that_cannot_move_do_not_shorten_the_steps():
+    # Class 0 leads by x + y - 0.3. Both pixels have to fall, but x is 0 already: from (0, 0.8), the boundary is at (0, 0.3).
+    def logits(images: Tensor) -> Tensor:
+        total = images.flatten(1).sum(dim=1)
+        return torch.stack([total - 0.3, 0 * total], dim=1)
+
+    perturbed = perturb_towards(logits, point(0, 0.8), torch.tensor([0]), torch.tensor([1]), steps=1)
+    torch.testing.assert_close(perturbed.images, point(0, 0.3), atol=1e-3, rtol=0)
+    assert perturbed.in_target.item()
+
+
 def test_the_margin_is_that_of_the_two_highest_probabilities():
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.45, 0.45], [0.2, 0.3, 0.5]]))
     margin, between = describe_boundary(logits, torch.tensor([1, 1, 0]), torch.tensor([0, 2, 1]))
