@@ -122,13 +122,17 @@ def find_preset(net: str) -> Preset | None:
 
 
 def describe_recipe(values: Mapping[str, Any]) -> str:
-    """Return the values of a recipe as options.
+    """Return the values of a recipe as options, without those that have no effect with the others.
 
-    >>> describe_recipe({"epochs": 10, "decay_all": False, "ema": None, "backbone_lr": 0.1})
-    '--epochs 10 --no-decay-all --backbone-lr 0.1'
+    >>> describe_recipe({"epochs": 10, "schedule": "cosine", "factor": 0.2, "decay_all": False, "ema": None, "lr": 0.1})
+    '--epochs 10 --schedule cosine --no-decay-all --lr 0.1'
     """
+    unused = {"milestones", "factor"} if values.get("schedule") != "step" else set()
+    unused |= {"nesterov"} if values.get("optimiser") != "sgd" else set()
     words = []
     for name, value in values.items():
+        if name in unused:
+            continue
         option = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

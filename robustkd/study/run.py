@@ -30,9 +30,10 @@ from robustkd.study.plan import Progress, Report, Run, Settings
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo
 from robustkd.study.versions import method_version
 from robustkd.training import engine, hardware
-from robustkd.training.inference import predict_auxiliary_logits
+from robustkd.training.inference import predict_auxiliary_logits, predict_logits
 
 Weights = Mapping[str, Tensor]
+AVERAGED = "ema"  # the row of a network with the moving average of its weights
 
 
 class Checkpointer(Protocol):
@@ -57,6 +58,7 @@ class TrainedRun:
         info: how it was trained.
         history: a row per epoch.
         early_weights: of the epoch with the best held-out accuracy; None without held-out rows.
+        averaged_weights: the moving average of the weights, if the recipe asks for one.
         auxiliary: logits on the test set that the method evaluates next to its network, by name: (n, K).
     """
 
@@ -65,6 +67,7 @@ class TrainedRun:
     info: TrainingInfo
     history: pd.DataFrame
     early_weights: Weights | None = None
+    averaged_weights: Weights | None = None
     auxiliary: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -151,8 +154,7 @@ def train(
     state = checkpointer.load() if checkpointer is not None else None
     monitor = EpochMonitor(data, settings, state)
     recipe = settings.recipe_of(spec)
-    epochs = engine.total_epochs(method, recipe)
-    measurable = hardware.reset_peak_memory(settings.device)
+    epochs, measurable = engine.total_epochs(method, recipe), hardware.reset_peak_memory(settings.device)
     seconds, saved, started = monitor.seconds, time.monotonic(), time.monotonic()
     for epoch in engine.fit(method, loader, recipe, random=random, state=state):
         seconds += time.monotonic() - started
@@ -163,14 +165,22 @@ def train(
         report(Progress(spec, epoch.number, epochs, row))
         started = time.monotonic()
     memory = hardware.peak_memory(settings.device) if measurable else None
+    average = epoch.average()
     return TrainedRun(
         method.model,
         spec.method.criterion.load().head,
         training_info(spec, method, settings, loader, epochs, seconds, memory, monitor.best.get("epoch")),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
-        predict_auxiliary_logits(method, evaluation_loader(data.test, torch.device(settings.device))),
+        average and average.state_dict(),
+        predict_auxiliary(method, average, evaluation_loader(data.test, loader.device)),
     )
+
+
+def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> dict[str, NDArray[np.float32]]:
+    """Compute the logits on the test set of all that is evaluated next to the method's network, by name: (n, K)."""
+    averaged = {} if average is None else {AVERAGED: predict_logits(average, test)}
+    return predict_auxiliary_logits(method, test) | averaged
 
 
 def training_info(

@@ -2,7 +2,8 @@
 
     FOLDER/study.json              the study: options, data set, methods
     FOLDER/manifest-0.csv, .json   the scenario's draw for a data seed
-    FOLDER/runs/hinton-seed0/      model.pt, early.pt, epochs.csv, trained.json, then result.json, per_class.csv, confusion.csv
+    FOLDER/runs/hinton-seed0/      model.pt, early.pt and ema.pt, epochs.csv, trained.json, then result.json, per_class.csv,
+                                   confusion.csv
 
 A run is finished when its result.json exists and is up to date. Runs communicate through files only, so that they can be
 executed in processes of their own.
@@ -38,7 +39,7 @@ from robustkd.training import checkpoint, engine
 SAVE_EVERY = 30.0  # seconds between two saves of an unfinished run
 ARRAYS = ("test-last", "test-early", "fit-last")
 # Files that training and evaluation write before their documents, which list the digests.
-TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt")
+TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt", "ema.pt")
 EVALUATED = (*(f"{name}.npz" for name in ARRAYS), "per_class.csv", "confusion.csv")
 
 
@@ -187,6 +188,8 @@ def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> 
     if trained.early_weights is not None:
         early = {**card, "stopped_at": trained.info.early_epoch}
         checkpoint.save_net(folder / "early.pt", trained.early_weights, early)
+    if trained.averaged_weights is not None:
+        checkpoint.save_net(folder / "ema.pt", trained.averaged_weights, {**card, "averaged": True})
     files = digest_files(folder, TRAINED)
     write_document(folder / "trained.json", trained.info.model_copy(update={"files": files}))
 

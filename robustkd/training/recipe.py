@@ -1,8 +1,8 @@
 """The training recipe: number of epochs, learning-rate schedule, and what the optimiser and its updates are."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from robustkd.method import Phase
 
@@ -29,6 +29,11 @@ class Recipe:
     clip_grad: float = 0.0  # largest norm of the gradient of each network, 0 for none
     accumulate: int = 1  # batches per update
     ema: float | None = None  # decay of a moving average of the weights that is evaluated as well
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the weights; of the fields from `optimiser` on, which came later, those that are not default."""
+        later = [field.name for field in fields(self)][9:]
+        return {n: v for n, v in asdict(self).items() if n not in later or v != getattr(Recipe, n)}
 
     def learning_rate(self, progress: float) -> float:
         """Return the learning rate after a fraction of the phase.
