@@ -172,7 +172,7 @@ def train(
         training_info(spec, method, settings, loader, epochs, seconds, memory, monitor.best.get("epoch")),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
-        average and average.state_dict(),
+        None if average is None else average.state_dict(),
         predict_auxiliary(method, average, evaluation_loader(data.test, loader.device)),
     )
 
