@@ -47,7 +47,7 @@ def add_relative_costs(costs: pd.DataFrame) -> pd.DataFrame:
 
     Without plain training in the study, nothing is added.
     """
-    plain = next((name for name in costs.index if str(name).split("+")[0] == "baseline"), None)
+    plain = next((name for name in costs.index if str(name).startswith("baseline")), None)
     if plain is None:
         return costs
     seconds = costs["seconds"] + costs["teacher_seconds"].fillna(0)

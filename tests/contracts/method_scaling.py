@@ -126,7 +126,7 @@ def make_untrained(sizes: Sizes, seed: int) -> Network:
         bf16=False,
     )
     if sizes.repeats == 2:
-        net.__class__ = RepeatedNetwork
+        net.__class__ = RepeatedNetwork  # the weights are those of the network for images half as large
     net.train()
     with torch.no_grad():
         for _ in range(20):
@@ -290,9 +290,8 @@ def format_table() -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    before, after = (
-        part for part in re.split(r"(?<=<!-- measured -->\n).*(?=<!-- end -->)", PAGE.read_text(), flags=re.S)
-    )
+    content = PAGE.read_text(encoding="utf-8")
+    before, after = re.split(r"(?<=<!-- measured -->\n).*(?=<!-- end -->)", content, flags=re.S)
     PAGE.write_text(f"{before}{format_table()}\n{after}", encoding="utf-8")
 
 
