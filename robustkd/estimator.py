@@ -8,6 +8,7 @@ Methods can be compared by scikit-learn's means:
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,16 +25,17 @@ from robustkd import errors, types
 from robustkd.data.arrays import from_arrays
 from robustkd.data.image_arrays import to_uint8_images
 from robustkd.data.image_collections import ImageCollection, ReadingOptions, read_collection
-from robustkd.data.loader import Loader
+from robustkd.data.resize import add_margin
 from robustkd.data.view import Source, View
 from robustkd.models import MODELS
 from robustkd.models.class_order import find_class_order, reorder_outputs
+from robustkd.study.evaluate import evaluation_loader
+from robustkd.study.given_networks import is_resizable
+from robustkd.study.image_sizes import resolve_study_sizes
 from robustkd.study.in_memory import TrainedTeacher, for_inference, hold_out_rows, train_pair
 from robustkd.study.options import ComparisonOptions, RecipeOptions, StudyOptions
 from robustkd.study.plan import list_runs
 from robustkd.training import checkpoint, hardware
-
-PREDICTION_BATCH = 512
 
 
 class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -50,7 +52,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         method: a name of `robustkd methods`, optionally with parameters and criterion: "hinton(alpha=0.7)+balanced".
-        student: the network that is trained and predicts, a name of `robustkd models`.
+        student: the network that is trained and predicts, a name of `robustkd models`, as in "timm:resnet18(pretrained=true)".
         teacher: the teacher's network, trained first where the method needs one; or a trained one: the path of a model.pt, or
             a fitted DistilledClassifier. Copies by `clone`, as in cross-validation, need the path.
         teacher_classes: "match" finds the classes of a trained teacher by name; "ignore" pairs them with y's by position.
@@ -68,7 +70,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sampling: which rows an epoch consists of: "natural", "sqrt", "balanced" or "progressive".
         mixing: how the images of a batch are mixed in pairs: "none", "mixup", "cutmix" or "remix", as in "mixup(alpha=0.2)".
         flips: whether a mirrored image keeps its class, and so may be used for augmentation.
-        image_size: the side of the squares that image files, and images of different sizes, are scaled and cropped to.
+        image_size: the side of the squares that image files, and images of different sizes, are scaled and cropped to; "auto":
+            that of the weights that networks start from, or else 32. Networks with weights resize all other images to it.
         image_shape: (H, W) or (H, W, C) of a row of a table.
         white: the value that is white; inferred from the type of X by default.
         early_stopping: keep the student of the epoch that was best on held-out rows instead of the last one. Under label noise
@@ -86,7 +89,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         history_: a row per epoch of the student: the terms of its loss, and train_accuracy on at most 2,000 rows.
         teacher_history_: the same of the teacher, or None where none was trained.
         stopped_at_: the epoch that student_ is from.
-        image_shape_: (H, W, C).
+        image_shape_: (H, W, C) as read; of image files, networks with weights see the centre.
         seed_: the seed that was used.
         n_features_in_: the number of columns, where X was a table.
 
@@ -102,7 +105,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     teacher: Any
     teacher_classes: str
     flips: bool
-    image_size: int
+    image_size: int | str
     image_shape: tuple[int, ...] | None
     white: float | None
     early_stopping: bool
@@ -138,7 +141,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sampling: str = "natural",
         mixing: str = "none",
         flips: bool = False,
-        image_size: int = 32,
+        image_size: int | str = "auto",
         image_shape: tuple[int, ...] | None = None,
         white: float | None = None,
         early_stopping: bool = False,
@@ -164,7 +167,9 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             RuntimeError: a loss is not finite.
         """
         with errors.python_messages():
-            collection = self._read(X, fitted=False)
+            given = self._given_teacher()
+            options = self._options(given)
+            collection = read_collection(X, ReadingOptions(_decoded_size(options), self.white))
             if collection is not None:
                 X, y = collection.images, collection.labels if y is None else y
             arrays, targets = validate_data(self, X, y, dtype="numeric", allow_nd=True)
@@ -174,7 +179,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes, labels = np.unique(targets, return_inverse=True)
             if len(classes) < 2:
                 raise ValueError(f"y has one class only, '{classes[0]}', but at least two are needed")
-            self._train(self._images(arrays), labels.astype(np.int64), classes, collection)
+            self._train(self._images(arrays), labels.astype(np.int64), classes, collection, given, options)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
@@ -215,10 +220,11 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if images.shape[1:] != self.image_shape_:
                 raise ValueError(f"X has images of {images.shape[1:]}, but those of fit were {self.image_shape_}")
             device = torch.device(hardware.resolve_device(self.device))
-        net = self.student_.to(device)
-        source = Source("X", images.transpose(0, 3, 1, 2), np.zeros(len(images), np.int64), (), fingerprint="X")
+        net, pixels = self.student_.to(device), images.transpose(0, 3, 1, 2)
+        labels, seen = np.zeros(len(images), np.int64), self._cards["student_"]["shape"][1]
+        crop = seen if seen < pixels.shape[2] else None
+        loader = evaluation_loader(View.of(Source("X", pixels, labels, (), fingerprint="X", crop=crop)), device)
         with torch.no_grad():
-            loader = Loader(View.of(source), PREDICTION_BATCH, device, augment=False)
             parts = [net(batch).logits.double().softmax(dim=1).cpu() for batch, _ in loader.iter_plain()]
         probabilities: NDArray[np.float64] = torch.cat(parts).numpy()
         return probabilities
@@ -235,25 +241,30 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint.save_net(Path(path), self.student_.cpu().state_dict(), self._cards["student_"])
 
     def _train(
-        self, images: NDArray[np.uint8], labels: NDArray[Any], classes: Any, collection: ImageCollection | None
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[Any],
+        classes: Any,
+        collection: ImageCollection | None,
+        given: TrainedTeacher | None,
+        options: StudyOptions,
     ) -> None:
         """Train the teacher and the student, and set the fitted attributes."""
         names, seed = [str(name) for name in classes.tolist()], self._seed()
-        given = self._trained_teacher(images.shape, names)
-        options = self._options(given is not None)
         list_runs(options, given is not None)  # refuses options that contradict each other
-        if given is None:
-            MODELS.parse(options.teacher).kwargs()  # a misspelt teacher is refused even where no method needs one
         # Classes go by number: a label may contain characters that a data set's class names may not.
         source = from_arrays(images, labels, flips=bool(self.flips), name="X")
+        seen, from_files = options.read_options()["image_size"], collection is not None and collection.from_files
+        if from_files and seen < source.stored_shape[1]:
+            source = replace(source, crop=seen)
+        if given is not None:
+            self._fit_teacher_to(given, source.shape, names)
         share = None
         if self.early_stopping:
             share = types.validate("validation_fraction", types.Share, self.validation_fraction)
         data = hold_out_rows(source, seed, share)
         # Without the path of files, which may be gone.
-        origin: dict[str, Any] = {"dataset": "arrays"}
-        if collection is not None and collection.from_files:
-            origin |= {"dataset": "files", "image_size": self.image_size}
+        origin: dict[str, Any] = {"dataset": "files" if from_files else "arrays"}
         if collection is not None and collection.value_range is not None:  # later images must be scaled alike
             origin["value_range"] = collection.value_range
         trained = train_pair(data, options, seed, given=given, verbose=bool(self.verbose), **origin)
@@ -270,24 +281,29 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.stopped_at_ = int(info.early_epoch or 0) if stopped_early else len(self.history_)
         self.classes_, self.image_shape_, self.seed_ = classes, images.shape[1:], seed
 
-    def _read(self, X: Any, *, fitted: bool = True) -> ImageCollection | None:  # noqa: N803
-        """Read images from what is no array; None for an array."""
-        size = types.validate("image_size", Annotated[int, Ge(8)], self.image_size)
-        value_range = self._cards["student_"].get("value_range") if fitted else None
-        return read_collection(X, ReadingOptions(size, self.white, value_range))
+    def _read(self, X: Any) -> ImageCollection | None:  # noqa: N803
+        """Read images from what is no array as those of fit were read; None for an array."""
+        card = self._cards["student_"]
+        size = checkpoint.stored_shape(card)[1]
+        return read_collection(X, ReadingOptions(size, self.white, card.get("value_range")))
 
-    def _options(self, has_teacher: bool) -> StudyOptions:
-        """Return the options of a study that trains the same networks."""
+    def _options(self, given: TrainedTeacher | None) -> StudyOptions:
+        """Return the options of a study that trains the same networks, with the sizes that belong to their weights."""
         names = [name for name in StudyOptions.__dataclass_fields__ if name in self.get_params(deep=False)]
         options = {name: getattr(self, name) for name in names}
         options |= {**self._recipe_options(), "methods": self.method, "scenario": "clean"}
-        options |= {"teacher": "given"} if has_teacher else {}
+        options |= {"teacher": "given"} if given is not None else {}
+        if self.image_size != "auto":
+            types.validate("image_size", Annotated[int, Ge(8)], self.image_size)
         try:
-            return StudyOptions(**options)
+            described = StudyOptions(**options, dataset="folder:X")  # images may be files
         except ValidationError as error:
             (name,) = error.errors()[0]["loc"][:1]
             parameter = "method" if name == "methods" else name
             raise ValueError(f"{parameter} {errors.describe_validation_error(error)}") from None
+        for net in (described.student, *([] if given is not None else [described.teacher])):
+            MODELS.parse(net).kwargs()  # a misspelt teacher is refused even where no method needs one
+        return resolve_study_sizes(described, None if given is None else given.card, None)
 
     def _recipe_options(self) -> dict[str, Any]:
         """Return the further options of the recipe, by name."""
@@ -297,11 +313,11 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"recipe_options has no '{name}'{errors.did_you_mean(name, known)}")
         return given
 
-    def _trained_teacher(self, shape: tuple[int, ...], names: list[str]) -> "TrainedTeacher | None":
+    def _given_teacher(self) -> TrainedTeacher | None:
         """Return the trained teacher that was given, None where a network's name was.
 
         Raises:
-            ValueError: it is not fitted, or its images or classes are not those of fit.
+            ValueError: it is not fitted, or the file holds no network.
         """
         if isinstance(self.teacher, DistilledClassifier):
             if not hasattr(self.teacher, "student_"):
@@ -309,19 +325,24 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "the teacher is a DistilledClassifier that is not fitted, or a copy that lost what it learned, as in"
                     " cross-validation: save it, and give the path"
                 )
-            teacher = TrainedTeacher(copy.deepcopy(self.teacher.student_), self.teacher._cards["student_"])
-        elif isinstance(self.teacher, os.PathLike) or _is_file(str(self.teacher)):
-            teacher = TrainedTeacher(*checkpoint.load_usable_net(Path(self.teacher)))
-        else:
-            return None
-        _, height, width, channels = shape
-        if tuple(teacher.card["shape"]) != (channels, height, width):
-            raise ValueError(
-                f"the teacher takes images of {tuple(teacher.card['shape'])}, but X has {(channels, height, width)} (C, H, W)"
-            )
+            return TrainedTeacher(copy.deepcopy(self.teacher.student_), self.teacher._cards["student_"])
+        if isinstance(self.teacher, os.PathLike) or _is_file(str(self.teacher)):
+            return TrainedTeacher(*checkpoint.load_usable_net(Path(self.teacher)))
+        return None
+
+    def _fit_teacher_to(self, teacher: TrainedTeacher, shape: tuple[int, int, int], names: list[str]) -> None:
+        """Let a trained teacher take images of another size, and put its outputs in the order of the classes.
+
+        Raises:
+            ValueError: its images or classes are not those of fit.
+        """
+        own = tuple(teacher.card["shape"])
+        if not is_resizable(own, shape):
+            raise ValueError(f"the teacher takes images of {own}, but X has {shape} (C, H, W)")
+        if own != shape:
+            teacher.network.image_size = teacher.network.image_size or own[1]
         order = find_class_order("the teacher", teacher.card["classes"], names, self.teacher_classes == "match")
-        reorder_outputs("the teacher", teacher.network, order, tuple(teacher.card["shape"]))
-        return teacher
+        reorder_outputs("the teacher", teacher.network, order, shape)
 
     def _seed(self) -> int:
         """Return the seed that random_state defines, without using NumPy's global generator."""
@@ -352,6 +373,12 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         nets = {name: checkpoint.net_from_bytes(state[name]) for name in state.get("_cards", {})}
         super().__setstate__({**state, **nets})
+
+
+def _decoded_size(options: StudyOptions) -> int:
+    """Return the side of the squares that image files are scaled and cropped to, with their margin."""
+    read = options.read_options()
+    return add_margin(read["image_size"], read["crop_share"])
 
 
 def _is_file(text: str) -> bool:

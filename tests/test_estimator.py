@@ -359,7 +359,7 @@ def test_data_sets_of_torch_and_files_are_images_too(tmp_path):
         np.testing.assert_array_equal(made.predict_proba(images), wanted)
     assert_same(quick(epochs=3).fit(colour, frame["label"]).student_, made.student_)
     made.save(tmp_path / "model.pt")
-    assert checkpoint.load_net(tmp_path / "model.pt")[1]["image_size"] == 8
+    assert checkpoint.load_net(tmp_path / "model.pt")[1]["shape"] == [3, 8, 8]
     search = GridSearchCV(quick(epochs=1, image_size=8), {"batch": [6, 12]}, cv=2, error_score="raise")
     assert search.fit(tensors, files.targets).best_estimator_.predict(tensors).shape == (30,)
     for given in (paths, frame, frame["path"]):

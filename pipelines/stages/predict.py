@@ -22,9 +22,9 @@ from robustkd.data.loader import to_channels_last, to_float_images
 from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
 from robustkd.models.net import Network
+from robustkd.study.evaluate import evaluation_batch
 from robustkd.training import checkpoint, hardware
 
-BATCH = 512
 MAX_NAMES = 5  # of classes and unknown labels that are printed
 
 
@@ -125,7 +125,8 @@ def predict_probabilities(
 ) -> torch.Tensor:
     """Return the class probabilities of images, on the CPU: (n, C, h, w) -> (n, K); the network sees their centre (C, H, W)."""
     logits = []
-    for start in range(0, len(pixels), BATCH):
-        batch = torch.from_numpy(to_channels_last(pixels[start : start + BATCH])).to(device)
+    size = evaluation_batch(shape)
+    for start in range(0, len(pixels), size):
+        batch = torch.from_numpy(to_channels_last(pixels[start : start + size])).to(device)
         logits.append(net(to_float_images(crop_centre(batch, shape))).logits)
     return torch.cat(logits).softmax(dim=1).cpu()

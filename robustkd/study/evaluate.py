@@ -28,6 +28,7 @@ from robustkd.study.versions import EVALUATION_VERSION
 from robustkd.training.inference import predict_logits
 
 BATCH = 512
+LARGEST_SIDE = 96  # of images in such a batch; of larger ones, whose feature maps take more memory, there are fewer
 LOGIT_ADJUSTED = "logit-adjusted"  # the row of a network whose logits were adjusted after training
 ClassGroups = Sequence[NDArray[np.str_]]
 Arrays = Mapping[str, NDArray[Any]]
@@ -35,7 +36,17 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def evaluation_loader(view: View, device: torch.device) -> Loader:
     """Return a view's images in order, without augmentation."""
-    return Loader(view, BATCH, device, augment=False)
+    return Loader(view, evaluation_batch(view.sources[0].shape), device, augment=False)
+
+
+def evaluation_batch(shape: tuple[int, int, int]) -> int:
+    """Return the number of images (C, H, W) that are evaluated at once.
+
+    >>> evaluation_batch((3, 32, 32)), evaluation_batch((3, 224, 224))
+    (512, 94)
+    """
+    _, height, width = shape
+    return max(1, min(BATCH, BATCH * LARGEST_SIDE**2 // (height * width)))
 
 
 class Teacher:

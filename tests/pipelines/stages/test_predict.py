@@ -42,7 +42,7 @@ def test_probabilities_do_not_depend_on_the_batch_size(tmp_path: Path, monkeypat
     net, _ = checkpoint.load_net(save_untrained(tmp_path / "model.pt"))
     pixels = np.random.default_rng(0).integers(0, 256, (7, 1, 8, 8), dtype=np.uint8)
     whole = predict.predict_probabilities(net, pixels, (1, 8, 8), torch.device("cpu"))
-    monkeypatch.setattr(predict, "BATCH", 3)
+    monkeypatch.setattr(predict, "evaluation_batch", lambda shape: 3)
     torch.testing.assert_close(predict.predict_probabilities(net, pixels, (1, 8, 8), torch.device("cpu")), whole)
     torch.testing.assert_close(whole.sum(dim=1), torch.ones(7))
     assert whole.std(dim=0).max() > 0.01, "constant predictions would prove nothing"
