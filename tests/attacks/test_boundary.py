@@ -1,6 +1,8 @@
 """Perturbation towards a decision boundary, on teachers with known logits."""
 
 import copy
+import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -8,6 +10,9 @@ import torch
 from torch import Tensor
 
 from robustkd.attacks.boundary import describe_boundary, find_boundary_samples, perturb_towards
+from robustkd.data.sources import load_dataset
+from robustkd.models import MODELS
+from robustkd.models.build import build_network
 from robustkd.models.net import Network
 from robustkd.types import Batch, Clock
 from tests.helpers import make_network
@@ -234,3 +239,51 @@ def test_student_gradients_are_unaffected_by_a_preceding_attack():
         ours.square().mean().backward()
         gradients.append([parameter.grad for parameter in student.parameters()])
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    source = load_dataset("digits")
+    return torch.from_numpy(source.images[:800]).float() / 255, torch.from_numpy(source.labels[:800])
+
+
+def gratings() -> tuple[Tensor, Tensor]:
+    """Return noisy colour images of 32x32: gratings of three directions and phases."""
+    random = torch.Generator().manual_seed(0)
+    labels, phase = torch.arange(240) % 3, 6 * torch.rand(240, 3, 1, 1, generator=random)
+    angle = (labels / 3 * math.pi)[:, None, None]
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    waves = torch.sin(0.5 * (x * angle.cos() + y * angle.sin())[:, None] + phase)
+    return (0.5 + 0.2 * waves + 0.15 * torch.randn(240, 3, 32, 32, generator=random)).clamp(0, 1), labels
+
+
+def train_teacher(images: Tensor, labels: Tensor) -> Network:
+    std = images.std(dim=(0, 2, 3)).tolist()
+    net = build_network(
+        MODELS.parse("resnet8"), shape=tuple(images.shape[1:]), classes=int(labels.max()) + 1, mean=std, std=std, seed=0
+    ).train()
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    for step in range(20):
+        rows = (torch.arange(40) + 40 * step) % len(images)
+        loss = torch.nn.functional.cross_entropy(net(images[rows]).logits, labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return net.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("data", [digits, gratings])
+def test_images_end_near_the_boundary_of_trained_teachers_of_any_scale(data: Callable[[], tuple[Tensor, Tensor]]):
+    images, labels = data()
+    net = train_teacher(images, labels)
+    base, target = net(images[:40]).logits.topk(2, dim=1).indices.T
+    margins = {}
+    for scale in (0.3, 3.0):  # of the logits, and so of their gradients
+        for step in (None, 0.3):
+            perturbed = perturb_towards(
+                lambda x, scale=scale: scale * net(x).logits, images[:40], base, target, unit=net.std, step=step
+            )
+            margins[scale, step] = describe_boundary(perturbed.logits, base, target)[0].median().item()
+    assert max(margin for (_, step), margin in margins.items() if step is None) < 0.01
+    assert max(margin for (_, step), margin in margins.items() if step == 0.3) > 0.1, (
+        "the authors' step suits one scale"
+    )
