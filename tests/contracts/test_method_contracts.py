@@ -67,6 +67,20 @@ class MissingDefault(Baseline):
         super().__init__(student, criterion)
 
 
+def derived_hyperparameters_are_none_until_resolved(spec: Spec) -> None:
+    derived = spec.load().derived
+    defaults = {name: parameter.default for name, parameter in inspect.signature(spec.load()).parameters.items()}
+    assert all(defaults[name] is None for name in derived), "a derived hyperparameter has a default of its own"
+    resolved = build_method(spec).method.resolved
+    assert resolved.keys() <= derived.keys() - spec.kwargs().keys(), "a value was resolved that is not derived"
+
+
+class ResolvingInSecret(Baseline):
+    def __init__(self, student: Network, criterion: Criteria, *, weight: float | None = None) -> None:
+        super().__init__(student, criterion)
+        self.weight = self.resolve("weight", weight, 2.0)
+
+
 def ingredients_are_known(spec: Spec) -> None:
     for name, parameter in inspect.signature(spec.load()).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
@@ -515,6 +529,7 @@ class ZeroLoss(Baseline):
 # Each contract, a method that violates it, and the message of the failure.
 CONTRACTS: dict[Callable[[Spec], None], tuple[type[Method], str]] = {
     hyperparameters_have_types_and_defaults: (MissingDefault, "weight has no default"),
+    derived_hyperparameters_are_none_until_resolved: (ResolvingInSecret, "resolved that is not derived"),
     ingredients_are_known: (UnknownIngredient, "pupil is not an ingredient"),
     the_model_is_a_trained_network: (TeacherAsModel, "the model is not trained"),
     auxiliary_logits_are_like_those_of_the_model: (BatchDependentLogits, "centred depends on the rest of the batch"),

@@ -49,6 +49,12 @@ def test_each_method_is_printed_as_soon_as_it_is_timed(
     )
 
 
+def test_defaults_that_follow_the_data_are_printed() -> None:
+    run = list_runs(StudyOptions(scenario="clean", methods="at", seeds=1), False)[1]
+    timed = forecast.TimedMethod(run, 1, Estimate(1200, 36_000.0, {"weight": 62.5}))
+    assert timed.describe() == "at (weight=62.5): 1,200 updates, about 10.0 h"
+
+
 @pytest.mark.parametrize(("others", "said"), [(0.9, False), (1.0, True), (30.0, True)])
 def test_a_busy_machine_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], others: float, said: bool

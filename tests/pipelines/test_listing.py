@@ -22,6 +22,16 @@ def test_a_listed_name_shows_documentation_and_parameters(capsys: pytest.Capture
     assert "first or second" in capsys.readouterr().out
 
 
+def test_a_default_that_is_derived_shows_its_rule_and_a_given_value_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for word in ("at", "at(weight=7)"):
+        print_registry(METHODS, word)
+        shown[word] = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["weight"])
+    assert "number from 0" in shown["at"]
+    assert "62.5" in shown["at"]
+    assert shown["at(weight=7)"].split()[-1] == "7"
+
+
 def test_each_name_is_listed_with_its_summary_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
     entries = {"net{depth}": Entry("a:b", "A [deep] net", examples=("net8", "net14")), "flat": Entry("a:c", "Plain")}
     print_registry(Registry("net", "nowhere", "robustkd.none", entries), None)

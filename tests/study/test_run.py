@@ -101,6 +101,20 @@ def test_an_estimate_counts_the_updates_of_all_phases(data: Path) -> None:
     assert more > updates, "the hints are trained first"
 
 
+@pytest.mark.parametrize(("text", "weight"), [("at", 62.5), ("at(weight=3)", 3.0)])
+def test_defaults_that_follow_the_data_are_recorded(data: Path, text: str, weight: float) -> None:
+    plan = write_study(data)
+    settings = replace(plan.settings, student="wrn_10_1", teacher="wrn_10_1")
+    views, spec = load_views(plan, 0), Run("student", MethodSpec.parse(text), 0)
+    assert views.train.sources[0].shape[1:] == (8, 8)
+    assert estimate_training(views.train, spec, settings, steps=1).resolved == (
+        {"weight": 62.5} if text == "at" else {}
+    )
+    teacher = Teacher(lambda: seeded_network(views.train, TEACHER, settings))
+    outcome = run(views, spec, settings, teacher=teacher)
+    assert outcome.trained.info.hyperparameters["at.weight"] == weight
+
+
 @pytest.mark.parametrize(("run_spec", "network"), [(TEACHER, "wrn_10_1"), (PLAIN, "resnet8")])
 def test_a_model_card_rebuilds_the_network(data: Path, run_spec: Run, network: str) -> None:
     plan = write_study(data)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustkd.attacks.boundary import boundary_weights
 from robustkd.method import Method, Phase
 from robustkd.methods import METHODS
 from robustkd.methods.baseline import Baseline
@@ -163,7 +164,12 @@ def test_seconds_per_step_is_the_median_without_the_first_step(monkeypatch: pyte
     monkeypatch.setattr("robustkd.training.engine.time.perf_counter", lambda: next(times))
     assert seconds_per_step(method, method.phases()[0], make_loader(small_view(), 3), Recipe(lr=0.1), 3) == 2
     assert len(method.clocks) == 4
-    assert {*method.clocks} == {("train", 1, 2)}, "past a warm-up"
+    assert {*method.clocks} == {("train", 5, 10)}, "past a warm-up"
+
+
+def test_the_timed_steps_include_boundary_samples():
+    # Their weight is zero in the last quarter of a run.
+    assert boundary_weights(Clock(5, 10))[1] > 0
 
 
 # The meter
