@@ -6,7 +6,8 @@ second    n(x) = a / (x^gamma + b),   x = 1..K, largest class first
 The end points fix a and b, so gamma only bends the curve between them; a smaller gamma leaves fewer samples in total.
 "Knowledge Distillation Beyond Model Compression" (arXiv 2007.01922) reports gamma but no formula, so both forms are
 interpretations (the origin is believed to be Hendrycks, Lee and Mazeika, ICML 2019). The end points 5000 and 250 on CIFAR-10
-give the ratio of 20. In the second form x starts at the largest class, as recalled from Dong et al.
+give the ratio of 20; with the default `--held-out 0.1` they are 4500 and 225. In the second form x starts at the largest class,
+as recalled from Dong et al.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,9 @@
 """longtail: class sizes that decay exponentially, n_c = floor(n_max F^(-c / (K - 1))), the first class the largest.
 
 Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", arXiv 1906.07413; F is the ratio of
-the largest to the smallest class. The floor is taken after the power, which reproduces the published totals.
+the largest to the smallest class. The floor is taken after the power, which reproduces the published totals where all training
+rows are trained with: 12,406 rows for longtail100 on CIFAR-10 with `--held-out 0`. By default, a tenth of every class is held
+out first, so that n_max is 4500 and 11,165 rows are trained with.
 """
 
 from dataclasses import dataclass
