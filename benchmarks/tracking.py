@@ -42,7 +42,7 @@ def time_batched(tracker: tracking.Tracker, metrics: int, runs: int, terms: int)
             values = {f"train/term{number}": 1 / epoch for number in range(min(terms, metrics - logged))}
             tracker.log_epoch(name, epoch, values)
             logged += len(values)
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     return time.perf_counter() - start
 
 

@@ -18,6 +18,7 @@ from pipelines.arguments import add_config_options, describe_parse_error, join_f
 from pipelines.cli_options import AuditOptions, CheckOptions, PredictOptions, StudySelection, SweepOptions
 from pipelines.console import replace_unprintable
 from pipelines.listing import print_registry
+from pipelines.signals import handle_signals
 from robustkd import errors, types
 from robustkd.criteria import CRITERIA
 from robustkd.data.sources import DATASETS
@@ -352,16 +353,19 @@ def main(arguments: list[str] | None = None) -> None:
     replace_unprintable()
     try:
         words = join_flag_values(sys.argv[1:] if arguments is None else arguments)
-        app(add_config_options(words), exit_on_error=False, print_error=False, result_action="return_value")
+        with handle_signals():
+            app(add_config_options(words), exit_on_error=False, print_error=False, result_action="return_value")
         return
     except CycloptsError as error:
         message, code = describe_parse_error(error), 2
     except errors.UsageError as error:
         message, code = str(error), 2
+    except errors.StudyPaused as error:
+        message, code = str(error), 0
     except errors.ExecutionError as error:
         message, code = str(error), 1
-    except KeyboardInterrupt:
-        message, code = "stopped; the same command continues from here", 130
+    except KeyboardInterrupt as error:
+        message, code = "stopped; the same command continues from here", getattr(error, "exit_code", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -11,7 +11,7 @@ from robustkd.study.plan import Plan, Run
 from robustkd.study.recipe_presets import describe_recipe
 from robustkd.study.run import Estimate, estimate_training
 from robustkd.study.run_folder import is_finished, load_network
-from robustkd.study.scheduler import prepare_process
+from robustkd.study.workers import prepare_process
 
 BUSY = 0.25  # share of the machine's cores that other programs use, from which estimates are called high
 _STARTED = time.monotonic()

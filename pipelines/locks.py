@@ -16,15 +16,23 @@ def hold_lock(resource: Path | str, busy: str | None = None) -> Iterator[None]:
     """Hold the lock of a resource for the duration of the context.
 
     Args:
-        resource: what is locked, by its path or address.
+        resource: a folder, which is created and locked for all users by a hidden file in it; or a name, locked for this user.
         busy: the message with which to refuse when another process holds the lock; None: wait for it.
 
     Raises:
         robustkd.errors.UsageError: the lock is held and `busy` is given.
     """
-    path = Path(tempfile.gettempdir()) / f"robustkd-{digest(text=str(resource))}.lock"
+    path = _lock_file(resource)
     try:
         with FileLock(path, timeout=-1 if busy is None else 0):
             yield
     except Timeout:
         raise UsageError(str(busy)) from None
+
+
+def _lock_file(resource: Path | str) -> Path:
+    """Return the file of a resource's lock."""
+    if isinstance(resource, str):
+        return Path(tempfile.gettempdir()) / f"robustkd-{digest(text=resource)}.lock"
+    resource.mkdir(parents=True, exist_ok=True)
+    return resource / ".lock"

@@ -6,7 +6,6 @@ decides its results, so that commands with the same options find the same study.
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,8 +48,8 @@ from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
 from robustkd.study.results import BASELINE, StudyRecord, write_document
 from robustkd.study.run_folder import load_network, load_source
-from robustkd.study.scheduler import prepare_process
 from robustkd.study.versions import RESULTS_VERSION, content_digest
+from robustkd.study.workers import prepare_process
 from robustkd.training import hardware
 from scenarios.base import Scenario, list_advice
 
@@ -71,8 +70,6 @@ class Draft:
     def write(self) -> Plan:
         """Write the study's folder: its record, and a manifest for each data seed."""
         folder, options = self.plan.folder, self.plan.options
-        if options.fresh and folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
         folder.mkdir(parents=True, exist_ok=True)
         about = {"scenario": options.scenario, "split_seed": options.split_seed}
         for seed, views in self.drawn.items():

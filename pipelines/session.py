@@ -15,8 +15,10 @@ from pipelines import tracking
 from pipelines.console import console, format_duration
 from pipelines.locks import hold_lock
 from pipelines.planning import Draft
-from pipelines.tracking.headline import read_headline
-from robustkd.errors import ExecutionError, UsageError
+from pipelines.signals import Terminated, defer_signals
+from pipelines.tracking import RunStatus
+from pipelines.tracking.headline import Summarise, read_headline
+from robustkd.errors import ExecutionError, StudyPaused, UsageError
 from robustkd.study import scheduler
 from robustkd.study.integrity import DAMAGED, find_damaged_files
 from robustkd.study.options import NOT_IN_IDENTITY
@@ -24,6 +26,7 @@ from robustkd.study.plan import Plan, Run
 from robustkd.study.plan import Progress as EpochProgress
 from robustkd.study.results import RunResult, read_document
 from robustkd.study.run_folder import is_finished, is_trained
+from robustkd.study.stopping import StopRequest
 
 STAGES_WITH_METHODS = ("run", "distil", "evaluate")  # after which methods can be compared
 
@@ -33,13 +36,21 @@ NOT_TERMS = {"epoch", "phase", "seconds", "accuracy", "held_out_accuracy", "memo
 
 
 @contextmanager
-def study_lock(folder: Path) -> Iterator[None]:
+def study_lock(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     """Hold the study's lock, so that no second command writes the same files.
+
+    Args:
+        fresh: first keep the present folder, if there is one, under another name.
 
     Raises:
         robustkd.errors.UsageError: another command holds it.
     """
-    with hold_lock(folder.resolve(), f"{folder}: another command is at work on this study"):
+    busy = f"{folder}: another command is at work on this study"
+    if fresh and folder.exists():
+        with hold_lock(folder.resolve(), busy):
+            pass
+        folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
+    with hold_lock(folder.resolve(), busy):
         yield
 
 
@@ -54,7 +65,7 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
     tracker = tracking.open_tracker(
         options.tracker, options.experiment, new_parent=sweep is not None, system_metrics=options.system_metrics
     )
-    with study_lock(draft.plan.folder):
+    with study_lock(draft.plan.folder, fresh=options.fresh):
         plan = draft.write()
         content = record.model_dump(mode="json")
         tracker.start_study(
@@ -67,14 +78,27 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
             tags={"stage": stage, "study": plan.folder.name, **({} if sweep is None else {"sweep": sweep})},
             folder=plan.folder,
         )
-        completed = False
-        try:
+        summarise = partial(read_headline, plan.folder) if stage in STAGES_WITH_METHODS else lambda: None
+        with close_tracked_run(tracker, plan.folder / "comparison", summarise):
             yield plan, tracker
-            completed = True
-        finally:
-            tables = plan.folder / "comparison"
-            summarise = partial(read_headline, plan.folder) if stage in STAGES_WITH_METHODS else lambda: None
-            tracker.finish_study(tables if tables.exists() else None, failed=not completed, summarise=summarise)
+
+
+@contextmanager
+def close_tracked_run(tracker: tracking.Tracker, tables: Path, summarise: Summarise) -> Iterator[None]:
+    """Close the tracked run at the end of the block as finished, failed or, if the user stopped it, killed.
+
+    Args:
+        tables: the folder of the comparison, which may not exist.
+    """
+    status: RunStatus = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except (KeyboardInterrupt, StudyPaused):
+        status = "KILLED"
+        raise
+    finally:
+        tracker.finish_study(tables if tables.exists() else None, status, summarise)
 
 
 def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker) -> None:
@@ -82,6 +106,8 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
 
     Raises:
         robustkd.errors.ExecutionError: some runs failed; the others are finished, and the message names each failure.
+        robustkd.errors.StudyPaused: the time of --stop-after is over.
+        Terminated: a signal asked to stop. In both cases, the runs that were going are saved.
     """
     if tracker.location:
         console.print(f"tracked as {tracker.location}", markup=False)
@@ -96,23 +122,38 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
             f"{len(reused)} of {len(runs)} runs are already finished and are reused (--fresh trains them again)"
         )
     monitor = ProgressMonitor(plan, len(runs) - len(reused), tracker)
-    failures = []
-    with monitor.display():
-        for run, error in scheduler.execute_runs(plan, runs, monitor.report):
-            if error is None:
-                result = read_document(plan.run_folder(run) / "result.json", RunResult)
-                if monitor.has_started(run):
-                    tracker.finish_run(run.name, plan.run_folder(run), result)
-                else:  # it was trained before, and only evaluated now
-                    log_finished(plan, run, tracker)
-                monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}")
-            else:
-                monitor.start(run)
-                tracker.fail_run(run.name, str(error))
-                monitor.end(run, f"failed: {error}")
+    request, failures = StopRequest(plan.options.stop_after_seconds), []
+    with monitor.display(), defer_signals(request):
+        for run, error in scheduler.execute_runs(plan, runs, monitor.report, request, monitor.retry):
+            log_end(plan, run, error, monitor, tracker)
+            if error is not None:
                 failures.append(f"{run.name}: {error}")
+    if request.signal is not None:
+        raise Terminated(request.signal)
     if failures:
         raise ExecutionError(f"{len(failures)} of {len(runs)} runs failed; " + "; ".join(failures))
+    if monitor.done < monitor.total:
+        raise StudyPaused(
+            f"stopped after {plan.options.stop_after}, with {monitor.done} of {monitor.total} runs done;"
+            " the same command continues"
+        )
+
+
+def log_end(
+    plan: Plan, run: Run, error: Exception | None, monitor: "ProgressMonitor", tracker: tracking.Tracker
+) -> None:
+    """Log a run that has ended, and show it."""
+    if error is not None:
+        monitor.start(run)
+        tracker.fail_run(run.name, str(error))
+        monitor.end(run, f"failed: {error}")
+        return
+    result = read_document(plan.run_folder(run) / "result.json", RunResult)
+    if monitor.has_started(run):
+        tracker.finish_run(run.name, plan.run_folder(run), result)
+    else:  # it was trained before, and only evaluated now
+        log_finished(plan, run, tracker)
+    monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}")
 
 
 def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
@@ -201,12 +242,16 @@ class ProgressMonitor:
             self.shares[run] = 0.0
             self.tracker.start_run(run.name, run_tags(self.plan, run), run_params(self.plan, run))
 
+    def retry(self, run: Run, reason: str) -> None:
+        """Take the death of a run's process."""
+        self.progress.console.print(f"{run.name}: {reason}; it is continued once from its last save", markup=False)
+
     def report(self, event: EpochProgress) -> None:
         """Take a finished epoch."""
         self.start(event.run)
         self.shares[event.run] = event.epoch / event.epochs
         self.tracker.log_epoch(event.run.name, event.epoch, metric_names(event.row))
-        if not console.is_terminal:
+        if not console.is_terminal and not event.is_earlier:
             self._print_epoch(event)
         if event.run not in self.bars:
             self.bars[event.run] = self.progress.add_task(event.run.name, total=event.epochs, note="")

@@ -16,6 +16,10 @@ class ExecutionError(RuntimeError):
     """Work that started and did not succeed. The message says which results exist nevertheless."""
 
 
+class StudyPaused(ExecutionError):
+    """A study was stopped after the time that the user gave; what was going on is saved."""
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return a hint with the closest candidate, or an empty string if none is close.
 

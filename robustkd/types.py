@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Interval
-from pydantic import AllowInfNan, TypeAdapter, ValidationError
+from pydantic import AllowInfNan, Field, TypeAdapter, ValidationError
 
 from robustkd.errors import UsageError, describe_validation_error
 
@@ -26,6 +26,7 @@ Ratio = Annotated[float, Interval(gt=1, le=1e6)]
 Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Count = Annotated[int, Ge(1)]
 AtLeastTwo = Annotated[int, Ge(2)]
+Duration = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?[smh]$")]  # as in 90s, 1.5m, 2h
 Sampling = Literal["natural", "sqrt", "balanced", "progressive"]
 
 # Labels that a network is trained with: as given; the true ones; as given, on the rows where they are the true ones.
@@ -33,6 +34,15 @@ TrainingLabels = Literal["given", "true", "untouched"]
 
 TYPE_NAMES = {"number": "number", "integer": "whole number", "boolean": "True or False", "string": "text"}
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+
+
+def to_seconds(duration: str) -> float:
+    """Return the seconds of a Duration.
+
+    >>> to_seconds("90s"), to_seconds("1.5m"), to_seconds("2h")
+    (90.0, 90.0, 7200.0)
+    """
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
 def describe_type(annotation: Any) -> str:

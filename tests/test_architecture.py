@@ -84,6 +84,7 @@ LAW = {
     "robustkd.study.plan": (
         "errors types method_spec training.recipe study.recipe_presets study.options study.results"
     ),
+    "robustkd.study.stopping": "",
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
         "errors seeds types criteria models data method training.build training.optimisers study.plan"
@@ -97,7 +98,7 @@ LAW = {
     ),
     "robustkd.study.run": (
         "seeds models data method training.engine training.hardware training.inference study.plan study.results"
-        " study.versions study.evaluate study.construct study.monitor"
+        " study.versions study.evaluate study.construct study.monitor study.stopping"
     ),
     "robustkd.study.cost_ratio": "data method_spec study.options study.plan study.run",
     "robustkd.study.integrity": "errors hashing study.results",
@@ -106,9 +107,11 @@ LAW = {
     ),
     "robustkd.study.run_folder": (
         "errors atomic models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
-        " study.given_networks study.options study.integrity study.plan study.results study.versions study.evaluate study.run"
+        " types study.given_networks study.options study.integrity study.plan study.results study.versions study.evaluate"
+        " study.run study.stopping"
     ),
-    "robustkd.study.scheduler": "errors plugins study.plan study.run_folder",
+    "robustkd.study.workers": "errors plugins study.plan study.run_folder study.stopping",
+    "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",
     "robustkd.study.comparison": ("evaluation.metric_table evaluation.results evaluation.significance study.results"),
     "robustkd.study.across": "evaluation.metric_table study.results study.comparison",
     "robustkd.study.conclusions": "evaluation.significance study.results study.comparison",
@@ -125,6 +128,7 @@ LAW = {
     "pipelines": "",
     "pipelines.console": "",
     "pipelines.locks": "errors hashing",
+    "pipelines.signals": "study.stopping",
     "pipelines.cli_options": "errors types specs study.options",
     "pipelines.arguments": "errors specs yaml_file pipelines.cli_options study",
     "pipelines.listing": "robustkd scenarios pipelines.console",
@@ -144,7 +148,9 @@ LAW = {
         " pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
-    "pipelines.session": "robustkd pipelines.console pipelines.locks pipelines.tracking pipelines.planning",
+    "pipelines.session": (
+        "robustkd pipelines.console pipelines.locks pipelines.signals pipelines.tracking pipelines.planning"
+    ),
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
         " pipelines.data_summary pipelines.folder_names pipelines.planning pipelines.forecast pipelines.session"
@@ -155,7 +161,8 @@ LAW = {
         " pipelines.scenario_effect pipelines.stages"
     ),
     "pipelines.cli": (
-        "robustkd scenarios pipelines.console pipelines.cli_options pipelines.arguments pipelines.listing pipelines.stages"
+        "robustkd scenarios pipelines.console pipelines.signals pipelines.cli_options pipelines.arguments pipelines.listing"
+        " pipelines.stages"
     ),
     "pipelines.__main__": "pipelines.cli",
 }

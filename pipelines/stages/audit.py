@@ -10,7 +10,6 @@ OUT/NAME-DIGEST/fold-0.npz        probabilities, reused by an audit with the sam
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +118,7 @@ def execute_audit(options: AuditOptions, source: Source) -> tuple[AuditFindings,
         The findings, the folder they are in, and sentences about what was pruned or relabelled.
     """
     plan = plan_audit(resolve_net_size(options, options.net), source)
-    with session.study_lock(plan.folder), cpu_threads(options.threads or hardware.count_cores()):
+    with session.study_lock(plan.folder, fresh=options.fresh), cpu_threads(options.threads or hardware.count_cores()):
         findings = assess_labels(plan)
         changes = write_audit(options, findings, plan.predictor.config if plan.predictor else None, plan.folder)
     return findings, plan.folder, changes
@@ -178,8 +177,6 @@ def cpu_threads(count: int) -> Iterator[None]:
 def assess_labels(plan: AuditPlan) -> AuditFindings:
     """Predict every label by networks that were not trained on it, or by the user's probabilities, and assess it."""
     options, view, test, folder = plan.options, plan.view, plan.test, plan.folder
-    if options.fresh and folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
     folder.mkdir(parents=True, exist_ok=True)
     notes: list[str] = []
     seconds = 0.0

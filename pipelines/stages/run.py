@@ -1,9 +1,13 @@
 """run: all stages one after another, in one process with one tracked run per study."""
 
+from pathlib import Path
+
+from pipelines.console import console
 from pipelines.forecast import print_forecast
 from pipelines.planning import Draft, draft_study
 from pipelines.session import execute_and_track, open_session
 from pipelines.stages import compare
+from robustkd.errors import ExecutionError
 from robustkd.study.options import StudyOptions
 
 
@@ -26,5 +30,15 @@ def run_stages(draft: Draft, sweep: str | None = None) -> None:
     with open_session(draft, "run", sweep) as (plan, tracker):
         try:
             execute_and_track(plan, draft.runs, tracker)
-        finally:
-            compare.write_comparison(plan.folder)  # of what is finished, whatever failed
+        except ExecutionError:
+            compare_finished_runs(plan.folder)
+            raise
+        compare.write_comparison(plan.folder)
+
+
+def compare_finished_runs(folder: Path) -> None:
+    """Compare what is finished of a study that failed; if that fails too, the reason of the first failure is not hidden."""
+    try:
+        compare.write_comparison(folder)
+    except Exception as error:  # such as a lack of memory
+        console.print(f"{folder}: what is finished cannot be compared ({type(error).__name__}: {error})", markup=False)

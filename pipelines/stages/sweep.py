@@ -13,6 +13,7 @@ OUT/sweep-NAME/sweep.json     the options, the studies' folders, what failed
 
 import json
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -78,18 +79,17 @@ def main(options: SweepOptions, *, dry_run: bool = False) -> None:
     folder = find_sweep_folder(Path(options.out), name)
     tracker = tracking.open_tracker(options.tracker, options.experiment)
     with session.study_lock(folder):
-        sweep = Sweep(options, name, studies, folder)
-        run_tracked(sweep, tracker)
+        sweep, incomplete = Sweep(options, name, studies, folder), None
+        try:
+            run_tracked(sweep, tracker)
+        except errors.ExecutionError as error:
+            incomplete = error
     print_page(build_sweep_page(studies, sweep.comparisons), console)
     console.print(f"tables, curves and the studies' folders: {folder}", markup=False)
-    failed = [study for study in studies if study.folder in sweep.failures]
-    for study in failed:
+    for study in sweep.failed:
         console.print(f"incomplete: {study.title}: {sweep.failures[study.folder]}", markup=False)
-    if failed:
-        titles = "; ".join(study.title for study in failed)
-        raise errors.ExecutionError(
-            f"{len(failed)} of {len(studies)} studies are incomplete: {titles}; the same command tries again"
-        )
+    if incomplete is not None:
+        raise incomplete
 
 
 def find_sweep_folder(out: Path, name: str) -> Path:
@@ -148,6 +148,7 @@ class Sweep:
         self.comparisons: dict[Path, Comparison] = {}
         self.failures: dict[Path, str] = {}
         self.finished: set[Path] = set()
+        self.started = time.monotonic()
         for study in studies:  # results of an earlier command
             self.load_results(study)
 
@@ -173,9 +174,21 @@ class Sweep:
         }
 
     @property
+    def failed(self) -> list[SweepStudy]:
+        """The studies that failed, in order."""
+        return [study for study in self.studies if study.folder in self.failures]
+
+    @property
     def ordered_comparisons(self) -> list[Comparison]:
         """The comparisons so far, in the order of the studies."""
         return [self.comparisons[study.folder] for study in self.studies if study.folder in self.comparisons]
+
+    def options_of(self, study: SweepStudy) -> StudyOptions:
+        """Return a study's options, with what is left of the sweep's time."""
+        limit = study.options.stop_after_seconds
+        if limit is None:
+            return study.options
+        return replace(study.options, stop_after=f"{max(0.0, limit - (time.monotonic() - self.started)):.0f}s")
 
     def summarise(self) -> Headline:
         """Return what its tracked run shows."""
@@ -227,7 +240,12 @@ class Sweep:
 
 
 def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
-    """Run the studies within the sweep's own tracked run."""
+    """Run the studies within the sweep's own tracked run.
+
+    Raises:
+        robustkd.errors.ExecutionError: some studies are incomplete.
+        robustkd.errors.StudyPaused: the time of --stop-after is over.
+    """
     sweep.write_record()  # so that a sweep that is killed continues its tracked run
     tracker.start_study(
         sweep.folder.name,
@@ -239,13 +257,13 @@ def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
         tags={"stage": "sweep", "sweep": sweep.name},
         folder=sweep.folder,
     )
-    completed = False
-    try:
+    with session.close_tracked_run(tracker, sweep.folder, sweep.summarise):
         run_studies(sweep)
-        completed = not sweep.failures
-    finally:
-        folder = sweep.folder if sweep.folder.exists() else None
-        tracker.finish_study(folder, failed=not completed, summarise=sweep.summarise)
+        if sweep.failed:
+            titles = "; ".join(study.title for study in sweep.failed)
+            raise errors.ExecutionError(
+                f"{len(sweep.failed)} of {len(sweep.studies)} studies are incomplete: {titles}; the same command tries again"
+            )
 
 
 def run_studies(sweep: Sweep) -> None:
@@ -254,8 +272,12 @@ def run_studies(sweep: Sweep) -> None:
         console.print(f"study {number} of {len(sweep.studies)}: {study.title}", markup=False)
         sweep.failures.pop(study.folder, None)
         try:
-            run.run_stages(planning.draft_study(study.options), sweep.name)
+            run.run_stages(planning.draft_study(sweep.options_of(study)), sweep.name)
             sweep.finished.add(study.folder)
+        except errors.StudyPaused:
+            raise errors.StudyPaused(
+                f"stopped after {sweep.options.stop_after}, in study {number} of {len(sweep.studies)}; the same command goes on"
+            ) from None
         except BrokenPipeError:  # the output is not read any more, as in `| head`
             raise
         except (errors.ExecutionError, errors.UsageError) as error:

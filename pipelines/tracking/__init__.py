@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipelines.references import is_reference
 from pipelines.tracking.models import download_network, save_model
+from pipelines.tracking.parent import RunStatus
 from pipelines.tracking.reading import list_studies, load_record
 from robustkd.errors import UsageError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NullTracker",
+    "RunStatus",
     "Tracker",
     "download_network",
     "is_reference",
@@ -97,11 +99,12 @@ class Tracker(Protocol):
             epochs: each epoch with its metrics.
         """
 
-    def finish_study(self, comparison: Path | None, failed: bool, summarise: "Summarise" = lambda: None) -> None:
+    def finish_study(self, comparison: Path | None, status: RunStatus, summarise: "Summarise" = lambda: None) -> None:
         """Close the study's run.
 
         Args:
             comparison: the folder of its tables and its report.
+            status: how it ended.
             summarise: returns its metrics and its answer.
         """
 

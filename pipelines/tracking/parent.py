@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.tracking.entities import MAX_TAG, param_values, to_mlflow_metrics, to_mlflow_params, to_mlflow_tags
 from pipelines.tracking.headline import Headline
@@ -25,6 +25,8 @@ EXPERIMENT = "robustkd"
 FILES = "comparison"  # the folder of its artifacts
 TABLE_FILES = (".csv", ".md", ".tex", ".png", ".svg", ".txt", ".json", ".html")  # logged from a comparison's folder
 NOTE = "mlflow.note.content"  # the description that the UI shows, in Markdown
+PROVIDED = " (mlflow run)"
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # as MLflow names a run
 
 
@@ -53,6 +55,11 @@ class ParentRun:
         return str(self.run.info.run_id)
 
     @property
+    def _key(self) -> str:
+        """What tracked.json calls the run. `mlflow run` provides a new one each time, so that it is not continued."""
+        return f"{self.stage}{PROVIDED}" if self.is_provided else self.stage
+
+    @property
     def experiment(self) -> str:
         """The id of its experiment."""
         return str(self.run.info.experiment_id)
@@ -66,7 +73,7 @@ class ParentRun:
         self.client.update_run(self.id, status="RUNNING")
         self.is_unchanged = False
 
-    def close(self, comparison: Path | None, headline: Headline | None, links: str, failed: bool) -> None:
+    def close(self, comparison: Path | None, headline: Headline | None, links: str, status: RunStatus) -> None:
         """Log the comparison's files, metrics and answer, and end the run."""
         metrics = to_mlflow_metrics(headline.metrics if headline else {}, 0)
         known = self.run.data.metrics
@@ -83,7 +90,7 @@ class ParentRun:
             "\n\n".join(part for part in (headline.text if headline else "", self._places(files), links) if part)
         )
         if not self.is_provided:
-            self.client.set_terminated(self.id, "FAILED" if failed else "FINISHED")
+            self.client.set_terminated(self.id, status)
 
     def kill(self) -> None:
         """Mark the run as killed, unless it was finished before."""
@@ -109,14 +116,14 @@ class ParentRun:
 
     def _write_tracked(self, note: str = "") -> None:
         """Write the run's id into the folder, if it exists, next to those of other stages."""
-        if self.is_provided or not self.folder.is_dir():  # `mlflow run` provides a new run each time
+        if not self.folder.is_dir():
             return
         uri = hide_password(self.client.tracking_uri)
         tracked = read_tracked_study(self.folder)
         if tracked is None or tracked.tracking_uri != uri:
             tracked = TrackedStudy(uri)
         notes = {**tracked.notes, self.stage: note} if note else tracked.notes
-        write_tracked(self.folder, replace(tracked, run_ids={**tracked.run_ids, self.stage: self.id}, notes=notes))
+        write_tracked(self.folder, replace(tracked, run_ids={**tracked.run_ids, self._key: self.id}, notes=notes))
 
 
 def open_parent(
@@ -158,6 +165,28 @@ def open_parent(
     if not parent.is_unchanged:  # it failed or was stopped
         client.update_run(parent.id, status="RUNNING")
     return parent
+
+
+def close_abandoned_runs(client: "MlflowClient", folder: Path) -> None:
+    """Mark as killed the runs of earlier commands on a folder that are still marked as running: their processes have died.
+
+    The caller holds the lock of the folder, so that no other command is at work on it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    tracked = read_tracked_study(folder)
+    if tracked is None or tracked.tracking_uri != hide_password(client.tracking_uri):
+        return
+    for run_id in tracked.run_ids.values():
+        with suppress(MlflowException):  # it does not exist any more
+            parent = client.get_run(run_id)
+            children = client.search_runs(
+                [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
+            )
+            for run in children:
+                client.set_terminated(run.info.run_id, "KILLED")
+            if parent.info.status == "RUNNING" and run_id != os.environ.get("MLFLOW_RUN_ID"):
+                client.set_terminated(run_id, "KILLED")
 
 
 def _find_earlier(

@@ -21,7 +21,7 @@ from pipelines.tracking.entities import (
 from pipelines.tracking.headline import Summarise
 from pipelines.tracking.metrics import result_metrics, training_params
 from pipelines.tracking.models import log_model
-from pipelines.tracking.parent import ParentRun, open_parent, run_link
+from pipelines.tracking.parent import ParentRun, RunStatus, close_abandoned_runs, open_parent, run_link
 from pipelines.tracking.store import hide_password, open_client, summarise_error
 from pipelines.tracking.system_metrics import start_monitor
 from pipelines.tracking.tracked import TRACKED_FILE, TrackedRun, read_tracked_run, write_tracked
@@ -67,6 +67,7 @@ class OpenRun:
     Attributes:
         began: in seconds since 1970, of a finished run that is logged again; None of others.
         params: names of the parameters that are logged.
+        step: the last epoch that is logged; a run that is continued reports earlier ones again.
         waiting: metrics that are not sent yet.
     """
 
@@ -74,6 +75,7 @@ class OpenRun:
     began: float | None
     params: set[str] = field(default_factory=set)
     waiting: "list[Metric]" = field(default_factory=list)
+    step: int = 0
 
 
 class MlflowTracker:
@@ -126,6 +128,7 @@ class MlflowTracker:
         self.context = resolve_tags()
         self.dataset = to_mlflow_dataset(dataset) if dataset else None
         try:
+            close_abandoned_runs(self.client, folder)
             self.parent = open_parent(
                 self.client,
                 name,
@@ -189,8 +192,9 @@ class MlflowTracker:
     @non_fatal
     def log_epoch(self, name: str, step: int, values: Mapping[str, float]) -> None:
         run = self.runs.get(name)
-        if run is None:  # an event from another process may arrive after the end
+        if run is None or step <= run.step:  # an event from another process may arrive after the end
             return
+        run.step = step
         when = None if run.began is None else run.began + values.get("seconds", 0.0)
         run.waiting += to_mlflow_metrics(values, step, when)
         if time.monotonic() - self.last_sent > INTERVAL:
@@ -296,13 +300,13 @@ class MlflowTracker:
             self.client.set_tag(run.id, "failure", message[:MAX_TAG])
             self.client.set_terminated(run.id, "FAILED")
 
-    def finish_study(self, comparison: Path | None, failed: bool, summarise: Summarise = lambda: None) -> None:
+    def finish_study(self, comparison: Path | None, status: RunStatus, summarise: Summarise = lambda: None) -> None:
         if self.monitor is not None:
             self.monitor.finish()  # type: ignore[no-untyped-call]
         if self.failed:
             self._kill_runs()
         else:
-            self._close_study(comparison, failed, summarise)
+            self._close_study(comparison, status, summarise)
 
     def _kill_runs(self) -> None:
         """Mark open runs as killed if the store works again, so that none appears to be running for ever."""
@@ -314,13 +318,13 @@ class MlflowTracker:
             self.parent.kill()
 
     @non_fatal
-    def _close_study(self, comparison: Path | None, failed: bool, summarise: Summarise) -> None:
+    def _close_study(self, comparison: Path | None, status: RunStatus, summarise: Summarise) -> None:
         for run in self.runs.values():  # the study was stopped: what they logged is kept
             self._send_metrics(run)
             self.client.set_terminated(run.id, "KILLED")
         links = [f"[{name}]({run_link(run)})" for name, run in self.linked.items()]
         text = f"Runs logged by an earlier command: {', '.join(links)}" if links else ""
-        self.parent.close(comparison, summarise(), text, failed)
+        self.parent.close(comparison, summarise(), text, status)
 
     def _send_metrics(self, run: OpenRun) -> None:
         """Send the waiting metrics. The client splits metrics and parameters into batches of the size that a store accepts."""

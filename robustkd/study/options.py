@@ -23,7 +23,7 @@ from robustkd.study.recipe_presets import (
     resolve_recipe,
     resolve_teacher_recipe,
 )
-from robustkd.types import Count, NonNegative, Positive, Sampling, Seed, Share
+from robustkd.types import Count, Duration, NonNegative, Positive, Sampling, Seed, Share, to_seconds
 
 # Options that do not change what is trained: studies that differ only in these share a folder.
 NOT_IN_IDENTITY = {
@@ -33,6 +33,7 @@ NOT_IN_IDENTITY = {
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
+    *("stop_after", "save_every"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
     # What these result in is part of the identity instead.
@@ -239,6 +240,10 @@ class StudyOptions(RecipeOptions):
     """Train everything again even if results exist; the existing folder is kept under another name."""
     plug: str | None = None
     """Your own Python files, separated by commas: METHODS, CRITERIA, MODELS, SCENARIOS, DATASETS, VIEWS or AUGMENTATIONS."""
+    stop_after: Duration | None = None
+    """Save and stop after this time, as in 90s, 30m or 2h; the same command goes on from there."""
+    save_every: Duration = "30s"
+    """Time between two saves of an unfinished run, as in 30s or 10m; it is saved at the end of an epoch."""
     tracker: Literal["mlflow", "files"] = "mlflow"
     """mlflow logs to MLflow in addition to the plain files; files writes only those."""
     experiment: str | None = None
@@ -265,6 +270,11 @@ class StudyOptions(RecipeOptions):
     def attack_texts(self) -> list[str]:
         """Return the requested attacks, each once."""
         return list(dict.fromkeys(split_at(self.attack, ","))) if self.attack else []
+
+    @property
+    def stop_after_seconds(self) -> float | None:
+        """Seconds after which the command stops, or None."""
+        return None if self.stop_after is None else to_seconds(self.stop_after)
 
     def data_seed(self, seed: int) -> int:
         """Return the seed of the draw of the scenario that a seed uses."""

@@ -165,6 +165,7 @@ class Progress:
     epoch: int
     epochs: int
     row: dict[str, Any]  # of epochs.csv
+    is_earlier: bool = False  # finished by an earlier process, and reported again by the one that continues the run
 
 
 Report = Callable[[Progress], None]

@@ -7,7 +7,7 @@ it is. Seed s fixes the first weights, the order of batches and all draws of the
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,7 @@ from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_lo
 from robustkd.study.monitor import EpochMonitor
 from robustkd.study.plan import Progress, Report, Run, Settings
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo
+from robustkd.study.stopping import RunStopped
 from robustkd.study.versions import method_version
 from robustkd.training import engine, hardware
 from robustkd.training.inference import predict_auxiliary_logits, predict_logits
@@ -40,12 +41,30 @@ class Checkpointer(Protocol):
     """Keeps the state of an unfinished run."""
 
     interval: float  # seconds between two saves
+    should_stop: Callable[[], bool]  # whether training should stop after the present epoch
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None."""
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state."""
+
+
+class Saver:
+    """Saves an unfinished run after an epoch, if it is time to or training should stop."""
+
+    def __init__(self, checkpointer: Checkpointer | None) -> None:
+        self.checkpointer, self.saved = checkpointer, time.monotonic()
+
+    def save_if_due(self, epoch: engine.Epoch, monitor: EpochMonitor) -> bool:
+        """Return whether training should stop."""
+        if self.checkpointer is None:
+            return False
+        should_stop = self.checkpointer.should_stop()
+        if should_stop or time.monotonic() - self.saved > self.checkpointer.interval:
+            self.checkpointer.save({**epoch.state(), **monitor.state()})
+            self.saved = time.monotonic()
+        return should_stop
 
 
 @dataclass
@@ -102,11 +121,12 @@ def run(
         teacher: required by methods that distil from one.
         init: a network whose weights the student starts from, instead of drawing them.
         checkpointer: makes the training resumable.
-        report: called after every epoch.
+        report: called after every epoch, and first for those of an earlier process that the checkpointer knows.
 
     Raises:
         UsageError: method, network and data do not go together.
         DivergedError: a term of the loss is not finite.
+        RunStopped: the checkpointer asked to stop; the state is saved.
     """
     trained = train(data, spec, settings, teacher=teacher, init=init, checkpointer=checkpointer, report=report)
     networks: dict[str, Network] = {"last": trained.model}
@@ -155,14 +175,15 @@ def train(
     monitor = EpochMonitor(data, settings, state)
     recipe = settings.recipe_of(spec)
     epochs, measurable = engine.total_epochs(method, recipe), hardware.reset_peak_memory(settings.device)
-    seconds, saved, started = monitor.seconds, time.monotonic(), time.monotonic()
+    report_earlier_epochs(monitor.rows, spec, epochs, report)
+    saver, seconds, started = Saver(checkpointer), monitor.seconds, time.monotonic()
     for epoch in engine.fit(method, loader, recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
-        if checkpointer is not None and time.monotonic() - saved > checkpointer.interval and epoch.number < epochs:
-            checkpointer.save({**epoch.state(), **monitor.state()})
-            saved = time.monotonic()
+        should_stop = epoch.number < epochs and saver.save_if_due(epoch, monitor)
         report(Progress(spec, epoch.number, epochs, row))
+        if should_stop:
+            raise RunStopped
         started = time.monotonic()
     memory = hardware.peak_memory(settings.device) if measurable else None
     average = epoch.average()
@@ -181,6 +202,12 @@ def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> 
     """Compute the logits on the test set of all that is evaluated next to the method's network, by name: (n, K)."""
     averaged = {} if average is None else {AVERAGED: predict_logits(average, test)}
     return predict_auxiliary_logits(method, test) | averaged
+
+
+def report_earlier_epochs(rows: Sequence[Mapping[str, Any]], spec: Run, epochs: int, report: Report) -> None:
+    """Report the epochs that an earlier process finished, so that whoever follows a run knows all of them."""
+    for row in rows:
+        report(Progress(spec, row["epoch"], epochs, dict(row), is_earlier=True))
 
 
 def training_info(

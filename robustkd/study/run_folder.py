@@ -10,7 +10,7 @@ executed in processes of their own.
 """
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ from robustkd.study.options import DataOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
 from robustkd.study.run import TrainedRun, model_card, train
+from robustkd.study.stopping import RunStopped
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint, engine
+from robustkd.types import to_seconds
 
-SAVE_EVERY = 30.0  # seconds between two saves of an unfinished run
 ARRAYS = ("test-last", "test-early", "fit-last")
 # Files that training and evaluation write before their documents, which list the digests.
 TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt", "ema.pt")
@@ -48,10 +49,12 @@ class FileCheckpointer:
 
     Args:
         version: of the method's results; the state of another version is ignored.
+        interval: seconds between two saves.
+        should_stop: whether training should stop after the present epoch.
     """
 
-    def __init__(self, path: Path, version: str) -> None:
-        self.path, self.version, self.interval = path, version, SAVE_EVERY
+    def __init__(self, path: Path, version: str, interval: float, should_stop: Callable[[], bool]) -> None:
+        self.path, self.version, self.interval, self.should_stop = path, version, interval, should_stop
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None; a damaged file is set aside."""
@@ -127,10 +130,14 @@ def is_finished(plan: Plan, run: Run) -> bool:
     return result.evaluation_version == current and wanted.items() <= result.robustness_versions.items()
 
 
-def execute(plan: Plan, run: Run, report: Report) -> None:
+def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool] = lambda: False) -> None:
     """Train and evaluate a run as far as it is not done yet.
 
+    Args:
+        should_stop: asked after every epoch whether training should be saved and stopped.
+
     Raises:
+        RunStopped: training was stopped on request.
         ExecutionError: the code, ours or the user's, failed; the traceback is in the run's folder.
         UsageError, DivergedError: as raised by training.
     """
@@ -140,20 +147,22 @@ def execute(plan: Plan, run: Run, report: Report) -> None:
         set_aside(folder / name)
     try:
         if not is_trained(plan, run):
-            train_in_folder(plan, run, report)
+            train_in_folder(plan, run, report, should_stop)
         evaluate_in_folder(plan, run)
-    except (engine.DivergedError, UsageError):
+    except (engine.DivergedError, UsageError, RunStopped):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's method may call sys.exit
         (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
 
 
-def train_in_folder(plan: Plan, run: Run, report: Report) -> None:
+def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool] = lambda: False) -> None:
     """Train a run and write its network and history."""
     folder, data = plan.run_folder(run), load_views(plan, run.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpointer = FileCheckpointer(folder / "unfinished.pt", method_version(run.method))
+    checkpointer = FileCheckpointer(
+        folder / "unfinished.pt", method_version(run.method), to_seconds(plan.options.save_every), should_stop
+    )
     trained = train(
         data,
         run,

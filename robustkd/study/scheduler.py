@@ -1,133 +1,81 @@
-"""Execution of many runs, in parallel processes where that is faster, and none before its teacher."""
+"""The order in which runs are executed: none before its teacher, and as many side by side as there are jobs."""
 
-import multiprocessing
-import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
-
-import torch
 
 from robustkd.errors import ExecutionError
-from robustkd.plugins import load_plugins
 from robustkd.study.plan import Plan, Report, Run, teacher_of
-from robustkd.study.run_folder import execute, is_finished
+from robustkd.study.run_folder import is_finished
+from robustkd.study.stopping import RunStopped, StopRequest
+from robustkd.study.workers import InlinePool, Pool, WorkerDied, WorkerPool
 
-Notify = Callable[[], None]
+ATTEMPTS = 2  # of a run whose process dies
+POLL = 0.2  # seconds between two looks at a request to stop
 
-
-class InlineExecutor(Executor):
-    """Executes what is submitted immediately, in this process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+Ended = Iterator[tuple[Run, Exception | None]]
 
 
-def execute_runs(plan: Plan, runs: Iterable[Run], report: Report) -> Iterator[tuple[Run, Exception | None]]:
+def execute_runs(
+    plan: Plan,
+    runs: Iterable[Run],
+    report: Report,
+    request: StopRequest | None = None,
+    on_retry: Callable[[Run, str], None] = lambda run, reason: None,
+) -> Ended:
     """Execute the runs that are not finished, students after their teachers, and yield each when it ends.
 
-    A run that fails affects only those that need its network.
+    A run that fails affects only those that need its network. A run whose process dies is continued once from its last save.
+    After a request to stop, no run is started, those that are going are saved, and they are not yielded.
 
-    Raises:
-        ExecutionError: a process was terminated from outside.
+    Args:
+        report: called after every epoch.
+        request: to stop.
+        on_retry: called with a run whose process died, and how, before it is continued.
     """
+    request = request or StopRequest()
     todo = [run for run in runs if not is_finished(plan, run)]
-    if plan.jobs == 1 or len(todo) <= 1:
-        prepare_process(plan)
-        yield from _schedule(InlineExecutor(), 1, lambda run: (execute, plan, run, report), todo, plan)
-        return
-    context = multiprocessing.get_context("spawn")
-    events = context.SimpleQueue()  # unbuffered: when a run ends, all its events are in the queue
-
-    def forward_events() -> None:
-        while not events.empty():
-            report(events.get())
-
-    with ProcessPoolExecutor(plan.jobs, context, _start_worker, (plan, events)) as pool:
-        try:
-            yield from _schedule(
-                pool, plan.jobs, lambda run: (_execute_in_worker, plan, run), todo, plan, forward_events
-            )
-        except BrokenProcessPool:
-            raise ExecutionError(
-                "a process was terminated from outside, perhaps for lack of memory (fewer --jobs need less);"
-                " the same command continues from the last save"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    parallel = plan.jobs > 1 and len(todo) > 1
+    pool: Pool = WorkerPool(plan, plan.jobs, report) if parallel else InlinePool(plan, report, request)
+    try:
+        yield from _schedule(pool, todo, plan, request, on_retry)
+    finally:
+        pool.close()
 
 
 def _schedule(
-    pool: Executor,
-    jobs: int,
-    call: Callable[[Run], tuple[Any, ...]],
-    todo: list[Run],
-    plan: Plan,
-    forward_events: Notify = lambda: None,
-) -> Iterator[tuple[Run, Exception | None]]:
-    """Keep `jobs` runs going, none before its teacher has ended."""
-    running: dict[Future[None], Run] = {}
+    pool: Pool, todo: list[Run], plan: Plan, request: StopRequest, on_retry: Callable[[Run, str], None]
+) -> Ended:
+    """Keep the pool full, with no run before its teacher has ended."""
     failed: set[Run] = set()
-    while todo or running:
-        for run in list(todo):
-            teacher = teacher_of(plan, run)
-            if teacher in failed:
-                todo.remove(run)
-                yield run, ExecutionError("it was not run, because its teacher failed")
-            elif len(running) < jobs and teacher not in [*todo, *running.values()]:
-                todo.remove(run)
-                with hidden_main_module():
-                    running[pool.submit(*call(run))] = run
-        done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-        forward_events()
-        for future in done:
-            run, error = running.pop(future), future.exception()
-            if isinstance(error, BrokenProcessPool):  # raised by every future, whichever process it was
-                raise error
-            if isinstance(error, Exception):
+    died: Counter[Run] = Counter()
+    while pool.running() or (todo and not request.is_due()):
+        if request.is_overdue():
+            return
+        if request.is_due():
+            pool.stop()
+        else:
+            yield from _start_runs(pool, todo, failed, plan)
+        for run, error in pool.wait(POLL):
+            if isinstance(error, RunStopped):
+                continue
+            if isinstance(error, WorkerDied):
+                died[run] += 1
+                if died[run] < ATTEMPTS:
+                    on_retry(run, str(error))
+                    todo.insert(0, run)
+                    continue
+            if error is not None:
                 failed.add(run)
-            elif error is not None:
-                raise error
             yield run, error
 
 
-@contextmanager
-def hidden_main_module() -> Iterator[None]:
-    """Start worker processes that do not run the user's script: it may call `run_study` outside `if __name__ == "__main__"`.
-
-    A worker imports all that it needs, plugins included, by itself.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-
-
-_events: Any = None  # of a worker process
-
-
-def _start_worker(plan: Plan, events: Any) -> None:
-    global _events
-    _events = events
-    prepare_process(plan)
-
-
-def _execute_in_worker(plan: Plan, run: Run) -> None:
-    execute(plan, run, _events.put)
-
-
-def prepare_process(plan: Plan) -> None:
-    """Set the threads and register the user's plugins in the process that will train."""
-    torch.set_num_threads(plan.threads)
-    torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
-    load_plugins(plan.options.plug)
+def _start_runs(pool: Pool, todo: list[Run], failed: set[Run], plan: Plan) -> Ended:
+    """Start runs whose teachers have ended while there is room, and yield those whose teachers failed."""
+    for run in list(todo):
+        teacher = teacher_of(plan, run)
+        if teacher in failed:
+            todo.remove(run)
+            yield run, ExecutionError("it was not run, because its teacher failed")
+        elif pool.has_room() and teacher not in [*todo, *pool.running()]:
+            todo.remove(run)
+            pool.start(run)

@@ -22,7 +22,7 @@ def test_a_held_lock_is_refused_with_the_given_message(tmp_path: Path) -> None:
 def test_another_resource_has_another_lock(tmp_path: Path) -> None:
     with hold_lock(tmp_path / "a"), hold_lock(tmp_path / "b", "it is busy"):
         pass
-    assert not list(tmp_path.iterdir()), "a lock writes nothing next to its resource"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [".lock"], "where all users of the folder see it"
 
 
 def test_an_error_releases_the_lock(tmp_path: Path) -> None:

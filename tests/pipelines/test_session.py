@@ -11,7 +11,7 @@ import pytest
 from pipelines import cli, session, tracking
 from pipelines.planning import draft_study
 from pipelines.tracking import headline
-from robustkd.errors import ExecutionError, UsageError
+from robustkd.errors import ExecutionError, StudyPaused, UsageError
 from robustkd.study import scheduler
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Progress, Report, Run, Settings, list_runs
@@ -95,7 +95,7 @@ def test_a_run_that_is_only_evaluated_is_logged_from_its_files(tmp_path: Path, m
     plan, tracker = make_plan(tmp_path), Recorder()
     run = list_runs(plan.options, False)[0]
 
-    def execute(plan: Plan, runs: Sequence[Run], report: Report) -> Iterator[tuple[Run, None]]:
+    def execute(plan: Plan, runs: Sequence[Run], report: Report, *_: object) -> Iterator[tuple[Run, None]]:
         write_result(plan, run)
         yield run, None
 
@@ -110,7 +110,9 @@ def test_failures_are_raised_together_after_the_other_runs_are_logged(
     plan, tracker = make_plan(tmp_path), Recorder()
     first, second = list_runs(plan.options, False)
 
-    def execute(plan: Plan, runs: Sequence[Run], report: Report) -> Iterator[tuple[Run, ExecutionError | None]]:
+    def execute(
+        plan: Plan, runs: Sequence[Run], report: Report, *_: object
+    ) -> Iterator[tuple[Run, ExecutionError | None]]:
         row = {"epoch": 1, "phase": "train", "ce": 0.5, "accuracy": 0.25}
         report(Progress(second, 1, 2, row))
         yield second, ExecutionError("the term 'ce' is nan")
@@ -141,24 +143,35 @@ def test_a_stage_is_refused_without_the_networks_that_it_builds_on(tmp_path: Pat
         session.refuse_untrained(plan, list_runs(plan.options, False), "teacher")
 
 
-@pytest.mark.parametrize(("stage", "failed"), [("prepare", False), ("run", True)])
+@pytest.mark.parametrize(
+    ("stage", "error", "status"),
+    [
+        ("prepare", None, "FINISHED"),
+        ("run", KeyError, "FAILED"),
+        ("run", KeyboardInterrupt, "KILLED"),
+        ("run", StudyPaused, "KILLED"),
+    ],
+)
 def test_a_session_closes_its_tracked_run_and_its_lock(
-    stage: str, failed: bool, data: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, error: type[BaseException] | None, status: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Recorder()
     monkeypatch.setattr(tracking, "open_tracker", lambda *_, **__: tracker)
     draft = draft_study(parse_options(study_arguments(stage, data)))
-    with suppress(KeyError), session.open_session(draft, stage, sweep="two of them") as (plan, _):
+    with (
+        suppress(KeyError, KeyboardInterrupt, StudyPaused),
+        session.open_session(draft, stage, sweep="two of them") as (plan, _),
+    ):
         assert (plan.folder / "study.json").exists()
         with pytest.raises(UsageError, match="another command is at work"), session.study_lock(plan.folder):
             pass
-        if failed:
-            raise KeyError
+        if error is not None:
+            raise error
     start, end = tracker.calls
     assert start[:2] == ("start_study", plan.folder.name if stage == "run" else f"{plan.folder.name} (prepare)")
     assert dict(start[2:])["tags"] == {"stage": stage, "study": plan.folder.name, "sweep": "two of them"}
-    assert end[:3] == ("finish_study", None, ("failed", failed))
-    assert dict(end[2:])["summarise"]() == (None if stage == "prepare" else headline.read_headline(plan.folder))
+    assert end[:3] == ("finish_study", None, status)
+    assert end[3]() == (None if stage == "prepare" else headline.read_headline(plan.folder))
     assert ("folder", plan.folder) in start
     with session.study_lock(plan.folder):
         pass

@@ -98,7 +98,6 @@ def test_side_by_side_gives_the_bits_of_one_after_another(data: Path) -> None:
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(study_arguments("run", data, out="whole", epochs="4"))
-    monkeypatch.setattr("robustkd.study.run_folder.SAVE_EVERY", 0.0)
     told = []
 
     def cut(event: Progress) -> None:
@@ -108,13 +107,13 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(data: Path, monkeypa
 
     with monkeypatch.context() as patch:
         real = scheduler.execute_runs
-        patch.setattr(scheduler, "execute_runs", lambda plan, runs, report: real(plan, runs, cut))
+        patch.setattr(scheduler, "execute_runs", lambda plan, runs, report, *rest: real(plan, runs, cut))
         with pytest.raises(SystemExit) as stopped:
-            cli.main(study_arguments("run", data, out="cut", epochs="4"))
+            cli.main(study_arguments("run", data, out="cut", epochs="4", save_every="0s"))
     assert stopped.value.code == 130
     (left,) = Path("cut").iterdir()
     assert (left / "runs" / "hinton-seed0" / "unfinished.pt").exists()
-    cli.main(study_arguments("run", data, out="cut", epochs="4"))
+    cli.main(study_arguments("run", data, out="cut", epochs="4", save_every="0s"))
     (whole,) = Path("whole").iterdir()
     assert equal(weights("hinton-seed0", whole), weights("hinton-seed0", left))
     epochs = [

@@ -1,17 +1,16 @@
 """Execution of many runs: in order, in parallel, and past failures."""
 
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pipelines import planning
 from robustkd.errors import ExecutionError
-from robustkd.study import scheduler
+from robustkd.study import scheduler, workers
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, list_runs
+from robustkd.study.stopping import GRACE, RunStopped, StopRequest
+from robustkd.study.workers import EndedRun, WorkerDied
 from tests.helpers import make_settings
 
 OPTIONS = StudyOptions(scenario="clean", methods="hinton,baseline", seeds=2)
@@ -29,7 +28,7 @@ class FakeExecution:
     def __init__(self, failing: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         self.failing, self.names = failing, list[str]()
 
-    def __call__(self, plan: Plan, run: Run, report: object) -> None:
+    def __call__(self, plan: Plan, run: Run, report: object, should_stop: object) -> None:
         self.names.append(run.name)
         if run.name in self.failing:
             raise ExecutionError("it failed")
@@ -37,7 +36,7 @@ class FakeExecution:
 
 def test_students_follow_their_teachers_in_any_order_of_runs(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     execution = FakeExecution()
-    monkeypatch.setattr(scheduler, "execute", execution)
+    monkeypatch.setattr(workers, "execute", execution)
     ended = list(scheduler.execute_runs(plan, reversed(RUNS), lambda progress: None))
     assert {run for run, _ in ended} == set(RUNS)
     assert all(error is None for _, error in ended)
@@ -48,7 +47,7 @@ def test_students_follow_their_teachers_in_any_order_of_runs(plan: Plan, monkeyp
 
 def test_a_failed_teacher_prevents_its_students_only(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     execution = FakeExecution({"teacher-seed0"})
-    monkeypatch.setattr(scheduler, "execute", execution)
+    monkeypatch.setattr(workers, "execute", execution)
     errors = {run.name: error for run, error in scheduler.execute_runs(plan, RUNS, lambda progress: None)}
     assert {name for name, error in errors.items() if error is not None} == {"teacher-seed0", "hinton-seed0"}
     assert str(errors["teacher-seed0"]) == "it failed"
@@ -58,40 +57,104 @@ def test_a_failed_teacher_prevents_its_students_only(plan: Plan, monkeypatch: py
 
 def test_finished_runs_are_not_executed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     execution = FakeExecution()
-    monkeypatch.setattr(scheduler, "execute", execution)
+    monkeypatch.setattr(workers, "execute", execution)
     monkeypatch.setattr(scheduler, "is_finished", lambda plan, run: run.role == "teacher" or run.seed == 0)
     ended = [run.name for run, _ in scheduler.execute_runs(plan, RUNS, lambda progress: None)]
     assert sorted(ended) == sorted(execution.names) == ["baseline-seed1", "hinton-seed1"]
 
 
+class FakePool:
+    """Runs that end one at a time, the one that was started last first; those of some names die first, a number of times."""
+
+    def __init__(self, jobs: int, deaths: dict[str, int] | None = None) -> None:
+        self.jobs, self.deaths = jobs, dict(deaths or {})
+        self.going, self.most, self.ended = list[Run](), 0, list[str]()
+        self.stops = 0
+
+    def has_room(self) -> bool:
+        return len(self.going) < self.jobs
+
+    def start(self, run: Run) -> None:
+        if run.method.text == "hinton":
+            assert f"teacher-seed{run.seed}" in self.ended
+        self.going.append(run)
+        self.most = max(self.most, len(self.going))
+
+    def running(self) -> list[Run]:
+        return self.going
+
+    def wait(self, timeout: float) -> list[EndedRun]:
+        run = self.going.pop()
+        if self.stops:
+            return [EndedRun(run, RunStopped())]
+        if self.deaths.get(run.name, 0):
+            self.deaths[run.name] -= 1
+            return [EndedRun(run, WorkerDied("it died"))]
+        self.ended.append(run.name)
+        return [EndedRun(run, None)]
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def close(self) -> None: ...
+
+
+def schedule(pool: FakePool, plan: Plan, request: StopRequest | None = None) -> tuple[dict[str, str], list[str]]:
+    """Return the errors of the runs that ended, and which were continued."""
+    retried: list[str] = []
+    ended = scheduler._schedule(
+        pool, list(reversed(RUNS)), plan, request or StopRequest(), lambda run, reason: retried.append(run.name)
+    )
+    return {run.name: str(error or "") for run, error in ended}, retried
+
+
 def test_at_most_as_many_runs_as_jobs_are_going_and_none_before_its_teacher(plan: Plan) -> None:
-    lock, running, most, ended = threading.Lock(), 0, 0, list[str]()
-    early = list[str]()
+    pool = FakePool(2)
+    errors, _ = schedule(pool, plan)
+    assert pool.most == 2
+    assert errors == dict.fromkeys((run.name for run in RUNS), "")
 
-    def execute(run: Run) -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-            if run.method.text == "hinton" and f"teacher-seed{run.seed}" not in ended:
-                early.append(run.name)
-        threading.Event().wait(0.02)
-        with lock:
-            running -= 1
-            ended.append(run.name)
 
-    with ThreadPoolExecutor(8) as pool:
-        for _, error in scheduler._schedule(pool, 2, lambda run: (execute, run), list(reversed(RUNS)), plan):
-            assert error is None
-    assert (most, early) == (2, [])
-    assert sorted(ended) == sorted(run.name for run in RUNS)
+def test_a_run_whose_process_dies_is_continued_once_and_the_others_go_on(plan: Plan) -> None:
+    pool = FakePool(2, {"teacher-seed0": 1, "baseline-seed1": 2})
+    errors, retried = schedule(pool, plan)
+    assert sorted(retried) == ["baseline-seed1", "teacher-seed0"]
+    assert {name: error for name, error in errors.items() if error} == {"baseline-seed1": "it died"}
+    assert len(errors) == len(RUNS)
+
+
+def test_after_a_request_no_run_is_started_and_those_going_are_not_reported(plan: Plan) -> None:
+    pool, request = FakePool(2), StopRequest()
+    generator = scheduler._schedule(pool, list(RUNS), plan, request, lambda run, reason: None)
+    next(generator)
+    request.receive(15)
+    assert list(generator) == []
+    assert (pool.stops, len(pool.ended), pool.going) == (1, 1, [])
+
+
+def test_runs_that_do_not_stop_in_time_are_abandoned(plan: Plan) -> None:
+    pool, request = FakePool(1), StopRequest()
+    generator = scheduler._schedule(pool, list(RUNS), plan, request, lambda run, reason: None)
+    next(generator)
+    request.receive(15)
+    request._received -= GRACE + 1
+    assert list(generator) == []
+    assert pool.stops == 0
+
+
+def test_a_time_limit_stops_at_the_end_of_an_epoch(plan: Plan) -> None:
+    assert not StopRequest(after=100).is_due()
+    request = StopRequest(after=0)
+    assert request.is_due()
+    assert not request.is_overdue(), "runs may finish their epoch, however long it takes"
+    assert schedule(FakePool(1), plan, request) == ({}, [])
 
 
 def test_an_interruption_is_not_a_failed_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(plan: Plan, run: Run, report: object) -> None:
+    def interrupt(plan: Plan, run: Run, report: object, should_stop: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scheduler, "execute", interrupt)
+    monkeypatch.setattr(workers, "execute", interrupt)
     with pytest.raises(KeyboardInterrupt):
         list(scheduler.execute_runs(plan, RUNS, lambda progress: None))
 
@@ -109,10 +172,3 @@ def test_every_epoch_is_reported_before_its_run_ends(data: Path) -> None:
         assert error is None
         assert [epoch for name, epoch in reported if name == run.name] == [1, 2, 3, 4, 5]
     assert len(reported) == 4 * 5
-
-
-def test_workers_do_not_see_the_users_script() -> None:
-    script = sys.modules["__main__"]
-    with scheduler.hidden_main_module():
-        assert not hasattr(sys.modules["__main__"], "__file__")
-    assert sys.modules["__main__"] is script

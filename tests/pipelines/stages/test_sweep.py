@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipelines.stages import run, sweep
 from robustkd import errors
 from robustkd.data.view import View
 from robustkd.models.net import Network
-from robustkd.study import comparison, conclusions, scheduler
+from robustkd.study import comparison, conclusions, workers
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Report, Run, Settings
 from robustkd.study.results import read_study
@@ -76,13 +76,13 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs that are trained or evaluated."""
     names: list[str] = []
-    execute = scheduler.execute
+    execute = workers.execute
 
-    def record(plan: Plan, run: Run, report: Report) -> None:
+    def record(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool]) -> None:
         names.append(f"{plan.options.scenario}/{run.name}")
-        execute(plan, run, report)
+        execute(plan, run, report, should_stop)
 
-    monkeypatch.setattr(scheduler, "execute", record)
+    monkeypatch.setattr(workers, "execute", record)
     return names
 
 

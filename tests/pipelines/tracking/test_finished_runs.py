@@ -36,7 +36,7 @@ def log(run, **changes):
     path, result = run
     tracker = start_study(**changes)
     tracker.log_finished_run(path.name, TAGS, PARAMS, path, result, EPOCHS)
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     return tracker
 
 

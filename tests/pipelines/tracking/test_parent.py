@@ -37,7 +37,9 @@ def run_study(folder, answer="Yes.", gain=0.5, failed=False, params=OPTIONS, exp
     tracker = start_study(params=params, tags=tags, experiment=experiment, folder=folder)
     headline = Headline({"best_gain": gain}, answer, "hinton")
     comparison = folder / "comparison"
-    tracker.finish_study(comparison if comparison.exists() else None, failed, lambda: headline)
+    tracker.finish_study(
+        comparison if comparison.exists() else None, "FAILED" if failed else "FINISHED", lambda: headline
+    )
     return tracker.parent.id
 
 
@@ -54,7 +56,7 @@ def test_mlflow_run_provides_the_parent_run(client, monkeypatch):
     tracker = start_study(params=OPTIONS, tags={"stage": "run"}, experiment="elsewhere")
     tracker.start_run("hinton-seed0", {}, {})
     tracker.fail_run("hinton-seed0", "no")
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     run = client.get_run(lent)
     assert run.data.params == {"scenario": "noise0.40", "seeds": "3"}
     assert run.data.tags["stage"] == "run"
@@ -166,7 +168,7 @@ def test_a_sweep_whose_folder_does_not_exist_yet_is_found_again(client, tmp_path
     tracker = start_study(tags={"stage": "sweep"}, folder=folder)
     folder.mkdir()
     (folder / "sweep.json").write_text("{}")
-    tracker.finish_study(folder, failed=False)
+    tracker.finish_study(folder, "FINISHED")
     assert start_study(tags={"stage": "sweep"}, folder=folder).parent.id == tracker.parent.id
     assert [file.path for file in client.list_artifacts(tracker.parent.id, "comparison")] == ["comparison/sweep.json"]
 

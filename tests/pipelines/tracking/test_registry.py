@@ -27,7 +27,7 @@ def logged(store, tmp_path_factory):
         tracker.start_study("toy", {}, {}, config, [], data, tags={}, folder=folder / "toy")
         tracker.start_run(run.name, {"role": "student"}, {})
         tracker.finish_run(run.name, run, read_document(run / "result.json", RunResult))
-        tracker.finish_study(None, failed=False)
+        tracker.finish_study(None, "FINISHED")
     return SimpleNamespace(folder=folder / "toy", run=run, **json.loads((run / "tracked.json").read_text()))
 
 

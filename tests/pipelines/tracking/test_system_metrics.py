@@ -56,7 +56,7 @@ def test_the_machine_is_measured_while_the_parent_runs(tmp_path, monkeypatch):
         for name in names:
             tracker.start_run(name, {}, {})
             tracker.fail_run(name, "no")
-        tracker.finish_study(None, failed=False)
+        tracker.finish_study(None, "FINISHED")
         return tracker.parent.id
 
     parent = run("a", "b")
@@ -78,6 +78,6 @@ def test_mlflow_logs_the_load_to_the_parent(client, tmp_path, monkeypatch, capfd
         metrics = client.get_run(tracker.parent.id).data.metrics
         if "system/cpu_utilization_percentage" in metrics:
             break
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     assert 0 < metrics["system/system_memory_usage_percentage"] < 100
     assert capfd.readouterr() == ("", "")

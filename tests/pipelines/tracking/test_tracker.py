@@ -70,7 +70,7 @@ def logged(store, tmp_path_factory):
         for name in ("summary.csv", "comparison.md", "curves.png", "left.out"):
             (folder / "comparison" / name).write_text("x")
         headline = Headline({"best_gain": 0.9}, "It *is* better.", "hinton")
-        tracker.finish_study(folder / "comparison", failed=False, summarise=lambda: headline)
+        tracker.finish_study(folder / "comparison", status="FINISHED", summarise=lambda: headline)
         client = MlflowClient()
         parent = client.get_run(tracker.parent.id)
         children = client.search_runs([tracker.parent.experiment], f"tags.`mlflow.parentRunId` = '{tracker.parent.id}'")
@@ -243,7 +243,7 @@ def test_a_study_that_is_stopped_leaves_no_run_open(client):
     tracker.start_run("hinton-seed0", {}, {})
     tracker.log_epoch("hinton-seed0", 1, {"train/ce": 1.0})
     run = tracker.runs["hinton-seed0"].id
-    tracker.finish_study(None, failed=True)
+    tracker.finish_study(None, "FAILED")
     assert client.get_run(run).info.status == "KILLED"
     assert client.get_run(run).data.metrics == {"train/ce": 1.0}
     assert client.get_run(tracker.parent.id).info.status == "FAILED"
@@ -263,7 +263,7 @@ def test_a_failing_store_ends_tracking_but_not_the_study(tmp_path, monkeypatch, 
     tracker.start_run("dml-seed0", {}, {})
     tracker.log_epoch("dml-seed0", 1, {"train/ce": 1.0})
     tracker.fail_run("dml-seed0", "no")
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     assert capsys.readouterr() == ("", ""), "it is reported once"
     (left,) = tracker.runs.values()
     ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent.id)]
@@ -285,7 +285,7 @@ def test_a_locked_store_is_reported_in_one_sentence(store, capfd):
         captured.out.split()
     )
     assert captured.err == ""
-    tracker.finish_study(None, failed=True)
+    tracker.finish_study(None, "FAILED")
     assert MlflowClient().get_run(tracker.parent.id).info.status == "KILLED"
 
 
@@ -295,7 +295,7 @@ def test_plain_files_need_no_tracker(tmp_path):
     tracker.log_epoch("a", 1, {})
     tracker.finish_run("a", tmp_path, {})
     tracker.fail_run("a", "no")
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     assert tracker.location == ""
     assert not list(tmp_path.iterdir())
 
@@ -341,7 +341,7 @@ def test_a_tracking_server_receives_the_same(server, tmp_path, capfd):
     tracker.start_run(path.name, {"role": "student"}, {})
     tracker.log_epoch(path.name, 1, {"train/ce": 1.0})
     tracker.finish_run(path.name, path, result)
-    tracker.finish_study(None, failed=False)
+    tracker.finish_study(None, "FINISHED")
     said = capfd.readouterr()
     assert said.out + said.err == ""
     assert tracker.location == f"{server}/#/experiments/{tracker.parent.experiment}/runs/{tracker.parent.id}"

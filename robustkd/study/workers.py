@@ -1,0 +1,256 @@
+"""Places where runs are executed: this process, or worker processes, each with a pipe of its own.
+
+If a worker dies, only its run is affected. A worker ends when its parent does, however that ends. Signals that ask a program
+to stop reach all processes of a terminal or a service at once; workers ignore them, and the parent tells them to stop.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from robustkd.errors import ExecutionError
+from robustkd.plugins import load_plugins
+from robustkd.study.plan import Plan, Progress, Report, Run
+from robustkd.study.run_folder import execute
+from robustkd.study.stopping import STOP_SIGNALS, StopRequest
+
+
+class WorkerDied(ExecutionError):
+    """The process that executed a run ended before the run did."""
+
+
+class EndedRun(NamedTuple):
+    """A run that ended, with the exception that ended it, if any."""
+
+    run: Run
+    error: Exception | None
+
+
+class Pool(Protocol):
+    """A number of places where runs are executed."""
+
+    def has_room(self) -> bool:
+        """Return whether another run can be started."""
+
+    def start(self, run: Run) -> None:
+        """Start a run.
+
+        Raises:
+            ExecutionError: no process can be started.
+        """
+
+    def running(self) -> list[Run]:
+        """Return the runs that are going."""
+
+    def wait(self, timeout: float) -> list[EndedRun]:
+        """Report the epochs that ended, and return the runs that did; wait at most `timeout` seconds for one."""
+
+    def stop(self) -> None:
+        """Tell all runs to stop at the end of their epoch."""
+
+    def close(self) -> None:
+        """End all processes, and the runs that are still going."""
+
+
+class InlinePool:
+    """Executes each run in this process when it is started."""
+
+    def __init__(self, plan: Plan, report: Report, request: StopRequest) -> None:
+        prepare_process(plan)
+        self.plan, self.report, self.request = plan, report, request
+        self.ended: list[EndedRun] = []
+
+    def has_room(self) -> bool:
+        return not self.ended
+
+    def start(self, run: Run) -> None:
+        try:
+            execute(self.plan, run, self.report, self.request.is_due)
+            self.ended.append(EndedRun(run, None))
+        except Exception as error:
+            self.ended.append(EndedRun(run, error))
+
+    def running(self) -> list[Run]:
+        return [run for run, _ in self.ended]
+
+    def wait(self, timeout: float) -> list[EndedRun]:
+        ended, self.ended = self.ended, []
+        return ended
+
+    def stop(self) -> None:
+        """Do nothing: the run has asked already."""
+
+    def close(self) -> None:
+        """Do nothing: there are no processes."""
+
+
+class WorkerPool:
+    """Executes runs in `jobs` processes, started when they are first needed."""
+
+    def __init__(self, plan: Plan, jobs: int, report: Report) -> None:
+        self.plan, self.jobs, self.report = plan, jobs, report
+        self.context = multiprocessing.get_context("spawn")
+        self.workers: list[Worker] = []
+
+    def has_room(self) -> bool:
+        return len(self.running()) < self.jobs
+
+    def start(self, run: Run) -> None:
+        worker = next((worker for worker in self.workers if worker.run is None), None)
+        if worker is None:
+            worker = Worker(self.plan, self.context)
+            self.workers.append(worker)
+        worker.start(run)
+
+    def running(self) -> list[Run]:
+        return [worker.run for worker in self.workers if worker.run is not None]
+
+    def wait(self, timeout: float) -> list[EndedRun]:
+        busy = {worker.connection: worker for worker in self.workers if worker.run is not None}
+        ended = []
+        for connection in wait(list(busy), timeout):
+            worker = busy[connection]
+            message = worker.receive()
+            if isinstance(message, Progress):
+                self.report(message)
+                continue
+            ended.append(message)
+            if isinstance(message.error, WorkerDied):
+                self.workers.remove(worker)
+        return ended
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+
+class Worker:
+    """A process that executes one run after another.
+
+    Raises:
+        ExecutionError: the process cannot be started.
+    """
+
+    def __init__(self, plan: Plan, context: Any) -> None:
+        self.connection, remote = context.Pipe()
+        self.process = context.Process(target=_work, args=(plan, remote))
+        self.run: Run | None = None
+        self.is_stopping = False
+        try:
+            with hidden_main_module():
+                self.process.start()
+        except (OSError, MemoryError) as error:
+            raise ExecutionError(
+                f"a process cannot be started ({error or type(error).__name__}); use fewer --jobs"
+            ) from None
+        remote.close()
+
+    def start(self, run: Run) -> None:
+        """Send a run to the process."""
+        self.run = run
+        with suppress(OSError):  # it has died meanwhile, which receive() reports
+            self.connection.send(run)
+
+    def stop(self) -> None:
+        """Tell the process to stop its run at the end of the epoch."""
+        if self.run is not None and not self.is_stopping:
+            self.is_stopping = True
+            with suppress(OSError):
+                self.connection.send(None)
+
+    def receive(self) -> Progress | EndedRun:
+        """Return the next message about the present run; WorkerDied as the error of a run whose process is gone."""
+        assert self.run is not None
+        try:
+            message: Progress | EndedRun = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            message = EndedRun(self.run, WorkerDied(describe_exit(self.process.exitcode)))
+        if isinstance(message, EndedRun):
+            self.run = None
+        return message
+
+    def close(self) -> None:
+        """End the process: at once if it executes a run."""
+        self.connection.close()
+        if self.run is not None:
+            self.process.kill()
+        self.process.join()
+
+
+def describe_exit(code: int | None) -> str:
+    """Describe how a process ended that should not have.
+
+    >>> describe_exit(-9)
+    'its process was ended by SIGKILL, perhaps for lack of memory (fewer --jobs need less)'
+    >>> describe_exit(3)
+    'its process ended with exit code 3'
+    """
+    if code is None or code >= 0:
+        return f"its process ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    memory = ", perhaps for lack of memory (fewer --jobs need less)" if name == "SIGKILL" else ""
+    return f"its process was ended by {name}{memory}"
+
+
+def _work(plan: Plan, connection: Connection) -> None:
+    """Execute the runs that a connection delivers, until it is closed. Whatever it delivers during a run asks to stop."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare_process(plan)
+    while True:
+        try:
+            run = connection.recv()
+        except EOFError:
+            return
+        if run is None:  # it asked to stop a run that had just ended
+            continue
+        error = None
+        try:
+            execute(plan, run, connection.send, connection.poll)
+        except Exception as raised:
+            error = raised
+        connection.send(EndedRun(run, error))
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def hidden_main_module() -> Iterator[None]:
+    """Start worker processes that do not run the user's script: it may call `run_study` outside `if __name__ == "__main__"`.
+
+    A worker imports all that it needs, plugins included, by itself.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def prepare_process(plan: Plan) -> None:
+    """Set the threads and register the user's plugins in the process that will train."""
+    torch.set_num_threads(plan.threads)
+    torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
+    load_plugins(plan.options.plug)

@@ -1,0 +1,138 @@
+"""Worker processes: messages, deaths, and that they hear of nothing but their parent."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustkd.errors import ExecutionError
+from robustkd.study import workers
+from robustkd.study.plan import Plan, Progress, Run
+from robustkd.study.stopping import RunStopped, StopRequest
+from robustkd.study.workers import EndedRun, InlinePool, WorkerDied, WorkerPool
+from tests.study.toy_study import HINTON, PLAIN, write_study
+
+KILLER = """
+import os
+from robustkd.methods.baseline import Baseline
+
+class Killer(Baseline):
+    version = 1
+    def objective(self, batch):
+        os._exit(7)
+
+class Quitter(Baseline):
+    version = 1
+    def objective(self, batch):
+        raise SystemExit(3)
+
+METHODS = {"killer": Killer, "quitter": Quitter}
+"""
+
+
+def wait_for_end(pool: WorkerPool, limit: int = 600) -> tuple[EndedRun, list[Progress]]:
+    """Return the first run that ends, and the epochs reported before."""
+    reported: list[Progress] = []
+    pool.report = reported.append
+    for _ in range(limit):
+        if ended := pool.wait(0.2):
+            return ended[0], reported
+    raise AssertionError("no run has ended")
+
+
+@pytest.fixture
+def plan(data: Path, tmp_path: Path) -> Plan:
+    (tmp_path / "mine.py").write_text(KILLER)
+    return write_study(
+        data, seeds=1, methods="baseline,killer,quitter", plug=str(tmp_path / "mine.py"), out=str(tmp_path / "studies")
+    )
+
+
+@pytest.fixture
+def pool(plan: Plan) -> Any:
+    pool = WorkerPool(plan, 1, lambda progress: None)
+    yield pool
+    pool.close()
+    assert all(worker.process.exitcode is not None for worker in pool.workers), "no process is left"
+
+
+def student(method: str) -> Run:
+    return Run("student", PLAIN.method.parse(method), 0)
+
+
+def test_a_worker_reports_every_epoch_then_the_end_and_takes_the_next_run(pool: WorkerPool) -> None:
+    pool.start(student("baseline"))
+    assert not pool.has_room()
+    assert [run.name for run in pool.running()] == ["baseline-seed0"]
+    ended, reported = wait_for_end(pool)
+    assert ended == EndedRun(student("baseline"), None)
+    assert [progress.epoch for progress in reported] == [1, 2, 3, 4]
+    assert pool.has_room()
+    pool.start(student("quitter"))
+    ended, _ = wait_for_end(pool)
+    assert isinstance(ended.error, ExecutionError)
+    assert "SystemExit: 3" in str(ended.error)
+    assert len(pool.workers) == 1, "the process goes on after a method that calls sys.exit"
+    pool.start(student("killer"))
+    ended, _ = wait_for_end(pool)
+    assert isinstance(ended.error, WorkerDied)
+    assert str(ended.error) == "its process ended with exit code 7"
+    assert pool.workers == []
+
+
+def test_a_worker_ignores_signals_to_stop_and_stops_when_it_is_told(pool: WorkerPool, plan: Plan) -> None:
+    pool.start(student("baseline"))
+    worker = pool.workers[0]
+    while not isinstance(worker.receive(), Progress):
+        pass
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.process.pid or 0, number)
+    pool.stop()
+    pool.stop()
+    ended, reported = wait_for_end(pool)
+    assert isinstance(ended.error, RunStopped) or len(reported) == 3  # it may have been quicker
+    if isinstance(ended.error, RunStopped):
+        assert (plan.run_folder(ended.run) / "unfinished.pt").exists()
+    pool.start(student("baseline"))
+    again, reported = wait_for_end(pool)
+    assert again.error is None
+    if isinstance(ended.error, RunStopped):
+        assert [progress.epoch for progress in reported] == [1, 2, 3, 4]
+        assert reported[0].is_earlier
+        assert not reported[-1].is_earlier
+
+
+def test_a_run_inline_stops_when_the_request_is_due(data: Path) -> None:
+    plan, request = write_study(data, seeds=1), StopRequest()
+    epochs: list[int] = []
+
+    def report(progress: Progress) -> None:
+        epochs.append(progress.epoch)
+        request.receive(15)
+
+    pool = InlinePool(plan, report, request)
+    pool.start(PLAIN)
+    (ended,) = pool.wait(0)
+    assert isinstance(ended.error, RunStopped)
+    assert epochs == [1, 2], "the request is seen after the next epoch"
+
+
+def test_a_process_that_cannot_be_started_is_a_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WorkerPool(write_study(data, seeds=1), 2, lambda progress: None)
+
+    def refuse(process: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(pool.context.Process, "start", refuse)
+    with pytest.raises(ExecutionError, match=r"a process cannot be started .*Cannot allocate memory.*fewer --jobs"):
+        pool.start(HINTON)
+
+
+def test_workers_do_not_see_the_users_script() -> None:
+    script = sys.modules["__main__"]
+    with workers.hidden_main_module():
+        assert not hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is script
