@@ -172,8 +172,7 @@ def train(
     )
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
     state = checkpointer.load() if checkpointer is not None else None
-    monitor = EpochMonitor(data, settings, state)
-    recipe = settings.recipe_of(spec)
+    recipe, monitor = settings.recipe_of(spec), EpochMonitor(data, settings, state)
     epochs, measurable = engine.total_epochs(method, recipe), hardware.reset_peak_memory(settings.device)
     report_earlier_epochs(monitor.rows, spec, epochs, report)
     saver, seconds, started = Saver(checkpointer), monitor.seconds, time.monotonic()
