@@ -52,7 +52,7 @@ LAW = {
     "robustkd.training.optimisers": "errors method models training.recipe training.backbones",
     "robustkd.training.updates": "types method models training.recipe",
     "robustkd.training.averaging": "types method models",
-    "robustkd.training.hardware": "errors",
+    "robustkd.training.hardware": "errors models",
     "robustkd.training.checkpoint": "errors atomic models data.augment",
     "robustkd.training.inference": "models method data.loader",
     "robustkd.training.engine": (

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from robustkd.errors import UsageError
+from robustkd.models import MODELS
 
 # Linux reports a process's peak memory in the first and resets it when 5 is written to the second.
 PROC_STATUS, PROC_CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -31,8 +32,8 @@ def use_bf16(precision: str, device: str, *nets: str) -> bool:
     """Return whether networks compute in bf16.
 
     With 'auto' they do on GPUs that support it, and on CPUs with AVX512-BF16 or AMX, where it was the faster for every network
-    and image size in benchmarks/precision.py, down to 8x8. The exception are external networks on a CPU: 4 of 12 trainings of
-    torchvision:mobilenet_v3_small resulted in weights of up to 1e34 in 5x5 depthwise convolutions (torch 2.15); none in fp32.
+    and image size in benchmarks/precision.py, down to 8x8. The exception are other networks than this package's on a CPU: 4 of
+    12 trainings of torchvision:mobilenet_v3_small resulted in weights of up to 1e34 in 5x5 depthwise convolutions (torch 2.15); none in fp32.
 
     Args:
         precision: 'auto', 'bf16' or 'fp32'.
@@ -43,11 +44,20 @@ def use_bf16(precision: str, device: str, *nets: str) -> bool:
         return precision == "bf16"
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if any(":" in net for net in nets):
+    if not all(is_own_net(net) for net in nets):
         return False
     capabilities = torch.cpu.get_capabilities()
     supported = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return torch.device(device).type == "cpu" and supported
+
+
+def is_own_net(net: str) -> bool:
+    """Return whether a network is defined in this package, not in another library or a user's file. Trained ones count as such."""
+    try:
+        spec = MODELS.parse(net)
+    except UsageError:
+        return ":" not in net
+    return isinstance(spec.target, str) and ":" not in spec.name
 
 
 def count_cores() -> int:

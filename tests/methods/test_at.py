@@ -80,7 +80,9 @@ def test_of_a_network_with_more_stages_those_of_the_most_similar_resolution_are_
     images = torch.rand(3, 1, 8, 8)
     ours, theirs = student(images), teacher(images)
     expected = attention_loss(ours.maps[1], theirs.maps[1]) + attention_loss(ours.maps[3], theirs.maps[2])
-    assert method.transfer(ours, theirs, make_batch())["at"].item() == pytest.approx(method.weight * expected.item(), rel=1e-6)
+    assert method.transfer(ours, theirs, make_batch())["at"].item() == pytest.approx(
+        method.weight * expected.item(), rel=1e-6
+    )
 
 
 def test_maps_of_one_position_are_refused():

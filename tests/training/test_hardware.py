@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from robustkd.errors import UsageError
+from robustkd.models import MODELS
+from robustkd.registry import Entry
 from robustkd.training import hardware
 
 
@@ -25,6 +27,9 @@ def test_external_networks_use_bf16_on_a_cpu_only_if_requested(monkeypatch: pyte
     assert not hardware.use_bf16("auto", "cpu", "wrn_10_1", "torchvision:mobilenet_v3_small")
     assert hardware.use_bf16("bf16", "cpu", "torchvision:mobilenet_v3_small")
     assert not hardware.use_bf16("fp32", "cpu", "wrn_10_1")
+    monkeypatch.setitem(MODELS._own, "plugged", Entry(lambda channels, classes: torch.nn.Identity()))
+    assert not hardware.use_bf16("auto", "cpu", "plugged")
+    assert hardware.use_bf16("auto", "cpu", "wrn_10_1", "studies/toy/runs/teacher-seed0/model.pt")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
     assert not hardware.use_bf16("auto", "cpu", "wrn_10_1")
 
