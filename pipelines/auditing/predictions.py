@@ -55,12 +55,8 @@ class FoldTraining:
     def identity(self) -> dict[str, Any]:
         """Return what decides the probabilities besides the rows."""
         recipe, augment = self.config.recipe.identity(), recorded_augment(self.config.augment)
-        return {
-            **asdict(self.config),
-            "recipe": recipe,
-            "augment": augment,
-            "folds": digest(self.folds.astype("<i8")),
-        }  # as scikit-learn assigns them
+        folds = digest(self.folds.astype("<i8"))  # as scikit-learn assigns them
+        return {**asdict(self.config), "recipe": recipe, "augment": augment, "folds": folds}
 
     def unassessable(self, view: View) -> NDArray[np.bool_]:
         """Return the rows whose class is in no other fold: (n,)."""
