@@ -22,8 +22,8 @@ from torch import Tensor
 from robustkd.criteria.base import Criterion
 from robustkd.errors import UsageError
 from robustkd.method import Distiller
-from robustkd.models.net import Frozen, Network, infer_shapes
-from robustkd.models.stage_pairs import pair_stages
+from robustkd.models.net import Frozen, Network
+from robustkd.models.stage_pairs import StagePair, pair_stages
 from robustkd.types import Batch, DatasetInfo, NonNegative, Output, Positive
 
 PUBLISHED_WEIGHT, PUBLISHED_AREA = 1000.0, 64  # the authors' weight, and the positions of their last map
@@ -43,11 +43,14 @@ def _attention_vector(activations: Tensor, power: float) -> Tensor:
     return F.normalize(activations.abs().pow(power).mean(dim=1).flatten(1))
 
 
-def scale_weight(student: Network, teacher: Network, shape: tuple[int, int, int]) -> float:
-    """Return the weight at which the loss of images of (C, H, W) counts as much as the authors' at 32x32."""
-    last = [infer_shapes(net, shape).maps[-1] for net in (student, teacher)]
-    area = min(height for _, height, _ in last) * min(width for _, _, width in last)
-    return PUBLISHED_WEIGHT * area / PUBLISHED_AREA
+def scale_weight(last: StagePair) -> float:
+    """Return the weight at which the same attention counts as much as with the authors' networks at 32x32.
+
+    >>> scale_weight(StagePair(3, 3, (64, 2, 2), (128, 4, 4)))
+    62.5
+    """
+    (_, h_s, w_s), (_, h_t, w_t) = last.student_shape, last.teacher_shape
+    return PUBLISHED_WEIGHT * min(h_s, h_t) * min(w_s, w_t) / PUBLISHED_AREA
 
 
 class AT(Distiller):
@@ -74,7 +77,7 @@ class AT(Distiller):
             raise UsageError(
                 "at: the maps after all stages have one position, and nothing to attend to; use larger images"
             )
-        self.weight = self.resolve("weight", weight, scale_weight(student, teacher.net, data.shape))
+        self.weight = self.resolve("weight", weight, scale_weight(self.pairs[-1]))
         self.power = power
 
     def transfer(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:

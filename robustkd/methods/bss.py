@@ -10,12 +10,14 @@ student both classify correctly, at most a quarter of the batch, ranked by how m
 The authors take steps of 0.3 (f_b - f_k + 1e-4) along the unit vector of the gradient of f_b - f_k, which suits the gradients
 of CIFAR teachers, of length 1.4. Where they are longer, as on 8x8 digits, such steps jump across the boundary and end far from
 it. By default a step is therefore divided by the gradient's length once more: it covers 0.42 = 0.3 * 1.4 of the distance that
-remains, and the last step all of it. `step=0.3` is the authors' rule.
+remains, and the last step all of it; pixels that would leave [0, 1] do not count in the length. `step=0.3` is the authors'
+rule. Of teachers trained on digits and on CIFAR-10N, the median difference of the two highest probabilities at x~ is 0.70 and
+0.007 with the authors' steps, and below 0.001 for both by default. It is logged as `margin`.
 
 Differs from the authors' code: only gradients with respect to the input are computed; images stay in [0, 1], and steps are in
-units of the network's own normalisation; the batch of perturbed images has a fixed size, filled with samples
-that are excluded from the loss, so that no step synchronises with the host. These contribute to the student's batch norm
-like the others. `statistics` says whether batch norm collects statistics of the perturbed images, as in the code.
+units of the network's own normalisation; the batch of perturbed images has a fixed size, filled with samples that are excluded
+from the loss, so that no step synchronises with the host. These contribute to the student's batch norm like the others.
+`statistics` says whether batch norm collects statistics of the perturbed images, as in the code.
 `reject=paper` excludes images that do not end in class k, as in the paper but not in the code.
 """
 
