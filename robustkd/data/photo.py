@@ -41,6 +41,7 @@ OPERATIONS = (
     *("brightness", "contrast", "saturation", "autocontrast", "posterize", "solarize"),
 )
 STRIDE = 4
+CACHED_PIXELS = 1 << 20  # augmented at once on a CPU, whose caches hold the intermediate results
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 Theta = tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # of x' = a x + b y + c, y' = d x + e y + f
@@ -70,6 +71,11 @@ class Photo:
         return torch.rand(count, DRAWS, generator=generator)
 
     def apply(self, images: Tensor, drawn: Tensor, shape: Shape, flips: bool) -> Tensor:
+        count = max(1, CACHED_PIXELS // images[0, ..., 0].numel()) if images.device.type == "cpu" else len(images)
+        parts = zip(images.split(count), drawn.split(count), strict=True)
+        return torch.cat([self._augment(*part, shape, flips) for part in parts])
+
+    def _augment(self, images: Tensor, drawn: Tensor, shape: Shape, flips: bool) -> Tensor:
         crop, flip, colour, operation, erasing = (drawn.T[part] for part in PARTS)
         strengths = self.draw_operation(operation)
         theta = crop_map(crop, self.crop, images.shape[1], images.shape[2])
