@@ -155,6 +155,7 @@ def audit_name(options: AuditOptions, view: View, test: View, probabilities: Map
     decisive = {
         **probabilities,
         "drawn": [view.digest, test.digest],
+        **({} if view.sources[0].crop is None else {"crop": view.sources[0].crop}),
         "results_version": RESULTS_VERSION,
         "plugins": plugin_digests(options.plug),
     }
