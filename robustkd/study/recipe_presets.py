@@ -4,9 +4,9 @@
 as wide residual networks are trained (Zagoruyko, Komodakis, arXiv 1605.07146), in fewer epochs.
 
 `finetune` is for weights of ImageNet and a few thousand photographs, some with wrong labels. Few epochs, so that these are not
-memorised. A cosine and gradients of norm 1 as in Steiner et al., arXiv 2106.10270; AdamW with decay 0.05, of all but norms and
-biases, as in Liu et al., arXiv 2201.03545, and timm's scripts, for convolutions and transformers. First an epoch for the new
-head, then a smaller rate below it, as in fastai's `fine_tune` and the guide of Keras. docs/recipes.md says what was tried.
+memorised. AdamW at 0.001, decay 0.05, a cosine and a warm-up as in the fine-tuning of MAE (He et al., arXiv 2111.06377), and
+gradients of norm 1 as in that of vision transformers (Steiner et al., arXiv 2106.10270). First an epoch for the new head, then
+a smaller rate below it, as in fastai's `fine_tune` and Keras' guide to transfer learning. docs/recipes.md says what was tried.
 
 torch is not imported.
 """
