@@ -101,15 +101,15 @@ def shear_x(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     x, y = (torch.arange(n, device=planes.device, dtype=torch.float64) + 0.5 for n in (W, H))
     at = x + (level * (0.3 / 9) * sign.double()) * y[:, None]  # (B, 1, H, W)
     left = (at - 0.5).floor()
-    a, b, c, d = (_gather(planes, (left.long() + step).clamp(0, W - 1)) for step in (-1, 0, 1, 2))
+    a, b, c, d = (_gather(planes, (left.long() + step).clamp(0, W - 1)).int() for step in (-1, 0, 1, 2))
     t = at - 0.5 - left
     values = b + t * ((c - a) + t * (2 * (a - b) + c - d + t * (b - a + d - c)))
     return torch.where((at >= 0) & (at < W), values.clamp_(0, 255).to(torch.uint8), FILL)
 
 
 def _gather(planes: Tensor, columns: Tensor) -> Tensor:
-    """Return the pixels of these columns of each row as int32: (B, C, H, W), (B, 1, H, W) -> (B, C, H, W)."""
-    return planes.int().gather(3, columns.expand(-1, planes.shape[1], -1, -1))
+    """Return the pixels of these columns of each row: (B, C, H, W), (B, 1, H, W) -> (B, C, H, W)."""
+    return planes.gather(3, columns.expand(-1, planes.shape[1], -1, -1))
 
 
 def rotate(planes: Tensor, level: int, sign: Tensor) -> Tensor:

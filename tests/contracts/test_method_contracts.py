@@ -582,7 +582,10 @@ EXEMPT: dict[tuple[str, str], str] = {
         "labels_are_used_only_by_the_criterion",
         "mean_teacher(consistent=unreliable)",
     ): "it applies consistency where the average does not predict the label",
-    ("labels_are_used_only_by_the_criterion", "dkd"): "it splits the distribution at the label",
+    **{
+        ("labels_are_used_only_by_the_criterion", word): "it splits the distribution at the label"
+        for word in ("dkd", "dkd_resnet", "dkd_imagenet")
+    },
 }
 
 
