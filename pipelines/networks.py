@@ -11,13 +11,14 @@ from robustkd.data.view import Source
 from robustkd.errors import UsageError
 from robustkd.hashing import file_digest
 from robustkd.models import MODELS
+from robustkd.models.build import build_network
 from robustkd.models.class_order import describe_class_order, is_reordered
 from robustkd.models.net import Network
 from robustkd.models.preprocessing import find_preprocessing
 from robustkd.models.weight_files import read_card
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.construct import build_role_network
-from robustkd.study.given_networks import class_order, load_first_weights, weights_card
+from robustkd.study.given_networks import class_order, load_first_weights, load_given_network, weights_card
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run
 from robustkd.study.results import TEACHER
@@ -50,7 +51,9 @@ def check_network(word: str) -> None:
     """
     spec = MODELS.parse(word)
     spec.kwargs()
-    find_preprocessing(spec)
+    if (found := find_preprocessing(spec)) is not None:  # built as its weights were trained, which loads them
+        shape = (len(found.mean), found.image_size, found.image_size)
+        build_network(spec, shape=shape, classes=2, mean=found.mean, std=found.std, seed=0)
 
 
 def identify_networks(options: StudyOptions, teacher: Path | None, source: Source) -> dict[str, Any]:
@@ -81,12 +84,9 @@ def print_class_orders(options: StudyOptions, teacher: Path | None, source: Sour
     init = Path(options.init) if options.init else None
     given = {f"--teacher {options.teacher}": teacher, f"--init {options.init}": init}
     for option, path in given.items():
-        if path is None:
-            continue
-        card = read_card(path)
-        if (card is None and path == init) or (card is not None and path == init and not has_classes_of(card, source)):
-            continue  # its head is described by `print_first_weights`
-        card = card or weights_card(source)
+        card = None if path is None else read_card(path)
+        if card is None or (path is init and not has_classes_of(card, source)):
+            continue  # `print_first_weights` describes its head
         order = class_order(option, card, source, options)
         if text := describe_class_order(card["classes"], source.classes, order):
             console.print(f"{option}: {text}", markup=False)
@@ -107,11 +107,16 @@ def print_other_range(option: str, stored: Sequence[float] | None, source: Sourc
 
 
 def print_first_weights(plan: Plan, runs: Sequence[Run], source: Source) -> None:
-    """Print what becomes of the heads of networks that start from given weights, and of grey images in nets for colour.
+    """Print what becomes of the heads in files of weights, and of grey images in networks for colour.
 
     Raises:
         UsageError: weights cannot be used.
     """
+    if plan.teacher is not None and read_card(plan.teacher) is None:
+        load_given_network(plan, plan.teacher, source)  # refuses a head for other classes
+        numbers: list[str] = weights_card(source)["classes"]
+        if text := describe_class_order(numbers, source.classes, range(len(numbers))):
+            console.print(f"--teacher {plan.options.teacher}: {text}", markup=False)
     for role in dict.fromkeys(run.role for run in runs):
         run = next(run for run in runs if run.role == role)
         for name, net in first_networks(plan, run, source):
@@ -129,10 +134,15 @@ def first_networks(plan: Plan, run: Run, source: Source) -> Iterator[tuple[str, 
 
 
 def describe_first_weights(net: Network, source: Source) -> list[str]:
-    """Describe what is not taken from given weights as it is."""
-    classes, theirs = len(source.classes), net.replaced_head
-    head = f"its head for {theirs} classes is replaced by one" if theirs else "it has no head; it gets one"
-    lines = [] if theirs is None else [f"{head} for {classes} classes, drawn from the seed"]
-    if source.shape[0] == 1 and getattr(net, "channel_repeats", 1) > 1:
-        lines.append(f"grey images are repeated for its {getattr(net, 'channel_repeats', 1)} channels")
+    """Describe what is done with a head from given weights, and with grey images."""
+    number, theirs = f"{len(source.classes)} classes", net.replaced_head
+    drawn = f"one for {number}, drawn from the seed"
+    if theirs is None:
+        lines = [f"its head for {number} is kept, with its outputs in the order of the data set's classes"]
+    else:
+        lines = [
+            f"its head for {theirs} classes is replaced by {drawn}" if theirs else f"it has no head; it gets {drawn}"
+        ]
+    if (repeats := getattr(net, "channel_repeats", 1)) > 1:
+        lines.append(f"grey images are repeated for its {repeats} channels")
     return lines

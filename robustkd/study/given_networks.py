@@ -31,13 +31,14 @@ def load_given_network(plan: Plan, file: Path, source: Source) -> Network:
     Raises:
         UsageError: the file cannot be used, or the network does not fit the study's images or classes.
     """
-    options = plan.options
+    options, context = plan.options, str(file)
     if read_card(file) is None:
+        context = f"--teacher {options.teacher}"
         net = build_role_network(source, TEACHER, plan.settings, weights=file, word=options.teacher_net)
         if net.replaced_head is not None:
             theirs = f"a head for {net.replaced_head} classes" if net.replaced_head else "no head"
             raise UsageError(
-                f"--teacher {options.teacher}: it has {theirs}, but the data set has {len(source.classes)} classes; to train it"
+                f"{context}: it has {theirs}, but the data set has {len(source.classes)} classes; to train it"
                 f" further, give it as weights, as in --teacher '{options.teacher_net}(checkpoint={options.teacher})'"
             )
         card: dict[str, Any] = weights_card(source)
@@ -45,7 +46,7 @@ def load_given_network(plan: Plan, file: Path, source: Source) -> Network:
         net, card = checkpoint.load_net(file, plan.settings.bf16)
         if tuple(card["shape"]) != source.shape:
             net.image_size = net.image_size or card["shape"][1]
-    reorder_outputs(str(file), net, class_order(str(file), card, source, options), source.shape)
+    reorder_outputs(context, net, class_order(context, card, source, options), source.shape)
     return net.eval().to(plan.settings.device)
 
 
