@@ -17,7 +17,7 @@ import scenarios
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
 from pipelines.cli_options import AuditOptions, CheckOptions, PredictOptions, StudySelection, SweepOptions
 from pipelines.console import replace_unprintable
-from pipelines.listing import print_registry
+from pipelines.listing import print_models, print_registry
 from pipelines.signals import handle_signals
 from robustkd import errors, types
 from robustkd.criteria import CRITERIA
@@ -309,7 +309,7 @@ def list_scenarios(word: str | None = None, /) -> None:
 @app.command(name="models")
 def list_models(word: str | None = None, /) -> None:
     """List the networks, or show the documentation and parameters of one."""
-    print_registry(MODELS, word)
+    print_models(word)
 
 
 @app.command(name="criteria")

@@ -3,6 +3,7 @@
 import sys
 
 from robustkd import types
+from robustkd.models import MODELS
 from robustkd.registry import Registry
 from robustkd.specs import parameter_types, settable_parameters
 
@@ -17,6 +18,24 @@ def print_registry(registry: Registry, word: str | None) -> None:
         print_entries(registry)
     else:
         print_parameters(registry, word)
+
+
+def print_models(word: str | None) -> None:
+    """Print the networks, or the parameters of one and how images are prepared for its weights.
+
+    Raises:
+        robustkd.errors.UsageError: there is no such network.
+    """
+    from robustkd.models.preprocessing import weights_preprocessing
+
+    weights = None if word is None else weights_preprocessing(MODELS.parse(word))
+    print_registry(MODELS, word)
+    if weights is not None:
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (weights.mean, weights.std))
+        sys.stdout.write(
+            f"Its weights are for images of {weights.image_size}x{weights.image_size} pixels, {weights.crop_share:g} of the side of"
+            f" the resized image ({weights.interpolation}), with mean {mean} and std {std}.\n"
+        )
 
 
 def print_entries(registry: Registry) -> None:

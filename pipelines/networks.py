@@ -14,7 +14,7 @@ from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.class_order import describe_class_order, is_reordered
 from robustkd.models.net import Network
-from robustkd.models.preprocessing import find_preprocessing
+from robustkd.models.preprocessing import weights_preprocessing
 from robustkd.models.weight_files import read_card
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.construct import build_role_network
@@ -51,7 +51,8 @@ def check_network(word: str) -> None:
     """
     spec = MODELS.parse(word)
     spec.kwargs()
-    if (found := find_preprocessing(spec)) is not None:  # built as its weights were trained, which loads them
+    found = weights_preprocessing(spec)
+    if found is not None and carries_weights(spec):  # built as its weights were trained, which loads them
         shape = (len(found.mean), found.image_size, found.image_size)
         build_network(spec, shape=shape, classes=2, mean=found.mean, std=found.std, seed=0)
 

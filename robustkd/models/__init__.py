@@ -25,12 +25,12 @@ MODELS = Registry(
         ),
         "torchvision:{name}": Entry(
             "torchvision_nets:torchvision_net",
-            "any classifier of torchvision",
+            "any classifier of torchvision, with weights=DEFAULT or checkpoint=FILE",
             examples=("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:efficientnet_b0"),
         ),
         "timm:{name}": Entry(
             "timm_nets:timm_net",
-            "any classifier of timm",
+            "any classifier of timm, with pretrained=true or checkpoint=FILE",
             examples=("timm:resnet18", "timm:mobilenetv3_small_100", "timm:vit_small_patch16_224"),
         ),
     },

@@ -44,8 +44,15 @@ def find_preprocessing(spec: Spec) -> Preprocessing | None:
     Raises:
         UsageError: a parameter of the spec is wrong, or there are no such weights.
     """
-    if not carries_weights(spec):
-        return None
+    return weights_preprocessing(spec) if carries_weights(spec) else None
+
+
+def weights_preprocessing(spec: Spec) -> Preprocessing | None:
+    """Return the preparation of images that belongs to the weights which a net could start from; None if it has none.
+
+    Raises:
+        UsageError: a parameter of the spec is wrong, or there is no such net.
+    """
     found = getattr(spec.load(), "preprocessing", None)
     if callable(found):
         found = found(**spec.kwargs())
