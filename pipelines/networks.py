@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.console import console
+from robustkd.data.labelled_images import FILE_KINDS
 from robustkd.data.value_range import ValueRange
 from robustkd.data.view import Source
 from robustkd.errors import UsageError
@@ -55,6 +56,30 @@ def check_network(word: str) -> None:
     if found is not None and carries_weights(spec):  # built as its weights were trained, which loads them
         shape = (len(found.mean), found.image_size, found.image_size)
         build_network(spec, shape=shape, classes=2, mean=found.mean, std=found.std, seed=0)
+
+
+def check_networks(options: StudyOptions, teacher: Path | None) -> None:
+    """Build the networks to train of a study of image files, whose shape is known, before files are decoded for minutes.
+
+    Args:
+        options: with the sizes that belong to weights.
+        teacher: the file of a trained teacher.
+
+    Raises:
+        UsageError: a network cannot be built for images of this size, or its weights cannot be used.
+    """
+    if options.dataset.partition(":")[0] not in FILE_KINDS:
+        return
+    side, student_side = options.read_options()["image_size"], options.image_size
+    networks = {options.student: None if student_side == "auto" else student_side}
+    if teacher is None:
+        networks[options.teacher] = options.teacher_image_size or networks.get(
+            options.teacher, networks[options.student]
+        )
+    for word, own in networks.items():
+        build_network(
+            MODELS.parse(word), shape=(3, side, side), image_size=own, classes=2, mean=(0.0,), std=(1.0,), seed=0
+        )
 
 
 def identify_networks(options: StudyOptions, teacher: Path | None, source: Source) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
 from pipelines.networks import (
     check_network,
+    check_networks,
     find_teacher,
     identify_networks,
     print_class_orders,
@@ -123,6 +124,7 @@ def draft_study(options: StudyOptions) -> Draft:
     check_given_files(options, teacher)
     given = resolve_given_sizes(options, teacher)
     options = replace(given, methods=methods)
+    check_networks(options, teacher)
     out = require_writable(Path(options.out))
     source = load_source(options)
     source, rows, _, leaks = split_data(options, source)

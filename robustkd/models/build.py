@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustkd.errors import UsageError
+from robustkd.errors import UsageError, as_one_line
 from robustkd.models.external import ExternalNetwork, wrap_classifier
 from robustkd.models.feature_taps import ImageShape
 from robustkd.models.initialisation import seeded_initialisation
@@ -94,7 +94,16 @@ def _call_builder(spec: Spec, shape: ImageShape, classes: int) -> Network:
         raise UsageError(f"{name}: images of {shape[1]}x{shape[2]} are too small; the minimum is {minimum}")
     ingredients = inspect.signature(builder).parameters.keys() - settable_parameters(builder).keys()
     sides = [max(shape[1:])] if "image_size" in ingredients else []
-    built = builder(shape[0], classes, *sides, **kwargs)
+    try:
+        built = builder(shape[0], classes, *sides, **kwargs)
+    except UsageError:
+        raise
+    except Exception as error:  # each library rejects an unsuitable size with exceptions of its own
+        hint = _describe_accepted(without_weights(spec), shape) if sides else ""
+        if not hint:
+            raise
+        reason = as_one_line(str(error), 120)
+        raise UsageError(f"{name}: it does not accept images of {sides[0]}x{sides[0]} ({reason}){hint}") from None
     if isinstance(built, Network):
         return built
     if not isinstance(built, nn.Module):
@@ -103,13 +112,16 @@ def _call_builder(spec: Spec, shape: ImageShape, classes: int) -> Network:
         net = wrap_classifier(built, shape)
     except UsageError as error:
         is_answered = not sides or "it accepts" in str(error)
-        accepted = [] if is_answered else _accepted_sides(without_weights(spec), shape)
-        hint = (
-            f"; it can be built for images of {' and '.join(f'{side}x{side}' for side in accepted)}" if accepted else ""
-        )
+        hint = "" if is_answered else _describe_accepted(without_weights(spec), shape)
         raise UsageError(f"{name}: {error}{hint}") from None
     net.replaced_head = getattr(built, "replaced_head", None)
     return net
+
+
+def _describe_accepted(spec: Spec, shape: ImageShape) -> str:
+    """Return the part of an error message that names sizes for which a net can be built, empty if none are found."""
+    accepted = " and ".join(f"{side}x{side}" for side in _accepted_sides(spec, shape))
+    return f"; it can be built for images of {accepted}" if accepted else ""
 
 
 def _accepted_sides(spec: Spec, shape: ImageShape) -> list[int]:

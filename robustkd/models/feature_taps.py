@@ -19,6 +19,7 @@ MapSize = tuple[int, int]  # h, w
 ImageShape = tuple[int, int, int]  # C, H, W
 # Tried when a network rejects the images, to suggest a size it accepts.
 SUGGESTED_SIDES = (16, 32, 64, 96, 128, 224, 299)
+PATCHES = (14, 16, 32)  # whose multiples transformers accept
 CLASS_TOKENS = (0, 1, 2)  # before the tokens of the positions; two with a token for distillation
 
 
@@ -166,14 +167,25 @@ def record_calls(model: nn.Module, shape: ImageShape) -> list[ModuleCall]:
         for hook in hooks:
             hook.remove()
     if isinstance(output, Exception):
-        larger = (side for side in SUGGESTED_SIDES if side > min(shape[1:]))
-        accepted = (side for side in larger if isinstance(try_forward(model, (shape[0], side, side)), Tensor))
-        side = next(accepted, None)
-        hint = f"; it accepts {side}x{side}" if side else ""
+        accepted = " and ".join(f"{side}x{side}" for side in _suggest_sides(model, shape))
+        hint = f"; it accepts {accepted}" if accepted else ""
         reason = str(output).split("\n")[0]
         raise UsageError(f"{type(model).__name__} does not accept images of {shape[1]}x{shape[2]} ({reason}){hint}")
     check_logits(model, output)
     return calls
+
+
+def _suggest_sides(model: nn.Module, shape: ImageShape) -> list[int]:
+    """Return the sides next to that of some images, below and above, that a model accepts, as far as it accepts any."""
+    own = min(shape[1:])
+    multiples = {step * (own // step + count) for step in PATCHES for count in (0, 1, 2)}
+    sides = sorted({*SUGGESTED_SIDES, *multiples})
+    orders = [side for side in reversed(sides) if 0 < side < own], [side for side in sides if side > own]
+    found = (
+        next((side for side in order if isinstance(try_forward(model, (shape[0], side, side)), Tensor)), None)
+        for order in orders
+    )
+    return [side for side in found if side is not None]
 
 
 def try_forward(model: nn.Module, shape: ImageShape) -> Any:

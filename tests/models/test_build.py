@@ -95,3 +95,12 @@ def test_a_users_network_is_wrapped_and_checked():
         build_network(registry.parse("ignores_classes"), classes=10, **kwargs)
     with pytest.raises(UsageError, match=r"net 'not_a_module' builds a str, not a torch\.nn\.Module"):
         build_network(registry.parse("not_a_module"), classes=10, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("word", "side", "accepted"),
+    [("timm:test_vit", 70, "64x64 and 80x80"), ("torchvision:vit_b_16", 40, "32x32 and 48x48")],
+)
+def test_an_image_size_that_is_no_multiple_of_patches(word: str, side: int, accepted: str) -> None:
+    with pytest.raises(UsageError, match=f"images of {side}x{side} .*; it .* {accepted}$"):
+        build_network(MODELS.parse(word), shape=(3, side, side), classes=2, mean=[0], std=[1], seed=0)
