@@ -36,6 +36,7 @@ from robustkd.data.splits import SplitRows
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
 from robustkd.evaluation import corruptions, robustness
+from robustkd.evaluation.latency import measure_latency
 from robustkd.hashing import digest
 from robustkd.method_sets import read_method_list
 from robustkd.method_spec import MethodSpec
@@ -47,7 +48,7 @@ from robustkd.study.given_networks import check_given_files, load_first_weights,
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
-from robustkd.study.results import BASELINE, StudyRecord, write_document
+from robustkd.study.results import BASELINE, TEACHER, StudyRecord, write_document
 from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.study.workers import prepare_process
@@ -149,6 +150,7 @@ def draft_study(options: StudyOptions) -> Draft:
     print_first_weights(plan, runs, source)
     plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
+    plan = with_latencies(plan, runs, drawn[0].train)
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 
@@ -178,6 +180,21 @@ def with_cost_ratio(plan: Plan, view: View) -> Plan:
         ratio = measure_cost_ratio(view, plan.settings, options)
         console.print(f"teacher and student take {ratio:g} times as long as plain training", markup=False)
     return replace(plan, settings=replace(plan.settings, cost_ratio=ratio))
+
+
+def with_latencies(plan: Plan, runs: tuple[Run, ...], view: View) -> Plan:
+    """Measure the latency of each role's network, unless the study was begun and has it: of the architecture, not of a run."""
+    earlier, settings = earlier_record(plan), plan.settings
+    known = earlier.resolved.latencies if earlier and earlier.resolved.device == settings.device else {}
+    latencies = {}
+    for role in dict.fromkeys(run.role for run in runs):
+        if role in known:
+            latencies[role] = known[role]
+            continue
+        given = plan.teacher if role == TEACHER else None
+        net = untrained_network(view, role, settings, "linear", 0) if given is None else load_network(plan, given)
+        latencies[role] = measure_latency(net, view.sources[0].shape, settings.device)
+    return replace(plan, settings=replace(settings, latencies=latencies))
 
 
 def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Plan:

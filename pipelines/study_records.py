@@ -70,6 +70,7 @@ def resolved_settings(plan: Plan, views: Splits, source: Source) -> ResolvedSett
         rows_test=len(views.test),
         recipes=trained_recipes(plan),
         cost_ratio=plan.settings.cost_ratio,
+        latencies=dict(plan.settings.latencies),
         fingerprint=source.fingerprint,
         robustkd=robustkd.__version__,
         torch=torch.__version__,

@@ -72,6 +72,7 @@ LAW = {
     ),
     "robustkd.evaluation.attack_specs": "errors hashing types specs registry attacks",
     "robustkd.evaluation.robustness": "models data evaluation.attack_specs",
+    "robustkd.evaluation.latency": "models evaluation.results",
     "robustkd.evaluation.corruptions": "models data evaluation.robustness",
     # Studies: in memory up to `run`, in folders from `run_folder` on
     "robustkd.study.recipe_presets": "errors models",
@@ -82,7 +83,7 @@ LAW = {
     ),
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": (
-        "errors types method_spec training.recipe study.recipe_presets study.options study.results"
+        "errors types method_spec evaluation.results training.recipe study.recipe_presets study.options study.results"
     ),
     "robustkd.study.stopping": "",
     "robustkd.study.training_rows": "errors types data",

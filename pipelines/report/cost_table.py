@@ -5,12 +5,17 @@ import pandas as pd
 from pipelines.report.formatting import format_quantity
 from pipelines.report.row_labels import label_row
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Row, Table, number_cell
+from robustkd.evaluation.results import LATENCY_BATCH
 from robustkd.study.comparison import Comparison
 from robustkd.study.results import TEACHER_ROWS
 
 COST_COLUMNS = {
     "parameters": "parameters",
     "macs": "MACs of an image",
+    "cpu_image_ms": "ms for an image, CPU",
+    "cpu_batch_ms": f"ms for {LATENCY_BATCH} images, CPU",
+    "device_image_ms": "ms for an image, device",
+    "device_batch_ms": f"ms for {LATENCY_BATCH} images, device",
     "images": "images seen",
     "epochs": "relative epochs",
     "cost": "relative cost",

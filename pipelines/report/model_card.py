@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.report.renderers.html import fill_template
 from robustkd.evaluation.metric_table import METRICS
-from robustkd.evaluation.results import NetMetrics
+from robustkd.evaluation.results import LATENCY_BATCH, NetMetrics
 from robustkd.models import MODELS
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.conclusions import test_label_caveat
@@ -37,6 +37,8 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
         "head": card["head"],
         "weights": _describe_weights(card, study),
         "parameters": card.get("parameters"),
+        "macs": result.cost.macs if result else None,
+        "latency": _describe_latency(result),
         "precision": {
             "runs_in": "fp32",
             "measured_in": result.training.precision if result and result.training else None,
@@ -89,6 +91,20 @@ def _describe_weights(card: Mapping[str, Any], study: StudyRecord | None) -> str
     return f"published ones of {spec.name}" if carries_weights(spec) else "random"
 
 
+def _describe_latency(result: RunResult | None) -> dict[str, float]:
+    """Return the milliseconds that the network takes in PyTorch, as far as they were measured."""
+    if result is None:
+        return {}
+    cost = result.cost
+    values = {
+        "one image, one CPU thread": cost.cpu_image_ms,
+        f"{LATENCY_BATCH} images, one CPU thread": cost.cpu_batch_ms,
+        "one image, device of the study": cost.device_image_ms,
+        f"{LATENCY_BATCH} images, device of the study": cost.device_batch_ms,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def summarise_metrics(net: NetMetrics | None) -> dict[str, Any] | None:
     """Return a network's metrics without its matrices, None where there are none."""
     if net is None:
@@ -127,6 +143,8 @@ def _origin_rows(about: Mapping[str, Any]) -> list[tuple[str, object]]:
         "net": about["net"] + ("" if about["head"] == "linear" else f", {about['head']} head"),
         "first weights": about["weights"],
         "parameters": None if about["parameters"] is None else f"{about['parameters']:,}",
+        "multiply-accumulates of an image": None if about["macs"] is None else f"{about['macs']:,}",
+        **{f"latency, {name}": f"{value:g} ms" for name, value in about["latency"].items()},
         "role": about["role"],
         "method": about["method"],
         "criterion": about["method"] and about["criterion"],

@@ -5,10 +5,27 @@ from pydantic import BaseModel, ConfigDict
 ByClass = dict[str, float | None]  # None where a class has no such value
 
 
+LATENCY_BATCH = 32  # images
+
+
 class Result(BaseModel):
     """Base of all recorded data: immutable, without unknown fields, NaN and infinity as null in JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", protected_namespaces=())
+
+
+class Latency(Result):
+    """Milliseconds that a network takes on one thread of the CPU, and on the study's device if it is another; None if unknown.
+
+    Attributes:
+        cpu_image_ms, device_image_ms: for one image.
+        cpu_batch_ms, device_batch_ms: for a batch of LATENCY_BATCH images.
+    """
+
+    cpu_image_ms: float | None = None
+    cpu_batch_ms: float | None = None
+    device_image_ms: float | None = None
+    device_batch_ms: float | None = None
 
 
 class ReliabilityBin(Result):

@@ -18,7 +18,7 @@ from robustkd.data.view import Labels, Source, View
 from robustkd.evaluation import attack_specs, calibration, corruptions, net_metrics, robustness
 from robustkd.evaluation.logit_adjustment import adjust_logits
 from robustkd.evaluation.metric_table import METRICS
-from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, TemperatureScaling
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, Latency, NetMetrics, TemperatureScaling
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
 from robustkd.study.construct import training_rows
@@ -301,6 +301,7 @@ def measure_cost(
         teacher_seconds=(teacher.seconds if teacher else None) if needs_teacher else 0.0,
         images_per_second=training.images_per_second if training else None,
         peak_memory=training.peak_memory if training else None,
+        **settings.latencies.get(spec.role, Latency()).model_dump(),
     )
 
 

@@ -1,11 +1,12 @@
 """What a study consists of: its runs, the settings they share, and which run another waits for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from robustkd.errors import UsageError
+from robustkd.evaluation.results import Latency
 from robustkd.method_spec import MethodSpec
 from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import Role, find_preset
@@ -58,6 +59,7 @@ class Settings:
         mixing: how the images of a batch are mixed, as typed.
         transform: a further augmentation, as typed.
         cost_ratio: seconds of teacher and student together, relative to plain training; None where no method asks for it.
+        latencies: of the networks, by role, as far as they were measured.
     """
 
     student: str
@@ -79,6 +81,7 @@ class Settings:
     mixing: str = "none"
     transform: str = "none"
     cost_ratio: float | None = None
+    latencies: Mapping[Role, Latency] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
 from robustkd.evaluation.net_metrics import agreement
-from robustkd.evaluation.results import AttackMetrics, FitMetrics, NetMetrics, Result
+from robustkd.evaluation.results import AttackMetrics, FitMetrics, Latency, NetMetrics, Result
 from robustkd.hashing import digest, json_digest
 from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import RECIPE_NAMES, Role, resolve_recipe
@@ -114,8 +114,10 @@ class TrainingInfo(Document):
     files: dict[str, str] = Field(default_factory=dict)
 
 
-class Cost(Result):
+class Cost(Latency):
     """What a run costs: its network, and its training including what was trained with it. None where unknown.
+
+    The latency is that of the network's architecture, measured once in each study.
 
     Attributes:
         parameters: of the network.
@@ -189,6 +191,7 @@ class ResolvedSettings(Result):
         recipes: the options of the recipe of each role that is trained; empty in records of earlier versions, whose options
             name them all.
         cost_ratio: of teacher and student to plain training, where a method is trained by it.
+        latencies: of the networks, by role.
     """
 
     precision: str
@@ -200,6 +203,7 @@ class ResolvedSettings(Result):
     rows_test: int
     recipes: dict[Role, dict[str, Any]] = Field(default_factory=dict)
     cost_ratio: float | None = None
+    latencies: dict[Literal["teacher", "student"], Latency] = Field(default_factory=dict)
     fingerprint: str
     robustkd: str
     torch: str

@@ -32,8 +32,9 @@ def use_bf16(precision: str, device: str, *nets: str) -> bool:
     """Return whether networks compute in bf16.
 
     With 'auto' they do on GPUs that support it, and on CPUs with AVX512-BF16 or AMX, where it was the faster for every network
-    and image size in benchmarks/precision.py, down to 8x8. The exception are other networks than this package's on a CPU: 4 of
-    12 trainings of torchvision:mobilenet_v3_small resulted in weights of up to 1e34 in 5x5 depthwise convolutions (torch 2.15); none in fp32.
+    and image size in benchmarks/precision.py, down to 8x8. On a CPU, networks of other libraries and of plugs do not: 4 of 12
+    trainings of torchvision:mobilenet_v3_small resulted in weights of up to 1e34 in 5x5 depthwise convolutions (torch 2.15);
+    none in fp32.
 
     Args:
         precision: 'auto', 'bf16' or 'fp32'.
@@ -52,7 +53,7 @@ def use_bf16(precision: str, device: str, *nets: str) -> bool:
 
 
 def is_own_net(net: str) -> bool:
-    """Return whether a network is defined in this package, not in another library or a user's file. Trained ones count as such."""
+    """Return whether a network is defined in this package, not in another library or a user's file, or is a trained one."""
     try:
         spec = MODELS.parse(net)
     except UsageError:

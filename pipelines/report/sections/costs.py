@@ -16,9 +16,9 @@ from robustkd.study.results import TEACHER_ROWS
 
 COST_TABLE_KEYS = (
     *("method", "seconds", "teacher_seconds", "cost", "epochs", "images_per_second", "peak_memory"),
-    *("parameters", "macs", "images"),
+    *("parameters", "macs", "cpu_image_ms", "cpu_batch_ms", "device_image_ms", "device_batch_ms", "images"),
 )
-NOTE = "Means over the seeds. Time depends on the hardware and its load."
+NOTE = "Means over the seeds. Time depends on the hardware and its load. Latency on the CPU is that of one thread."
 
 
 def build_cost_section(comparison: Comparison, examples: Examples) -> Section | None:

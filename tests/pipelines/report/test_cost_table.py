@@ -31,6 +31,15 @@ def test_costs_are_means_over_the_seeds() -> None:
     assert {row.cells[0].text: row.muted for row in table.rows} == {"teacher (wrn_16_2, ce)": True, "baseline": False}
 
 
+def test_latencies_that_were_measured_are_columns() -> None:
+    table = cost_table(compare_costs(cpu_image_ms=1.234, cpu_batch_ms=25.0))
+    assert table is not None
+    columns = [column.key for column in table.columns]
+    assert "device_image_ms" not in columns
+    rows = {row.cells[0].text: dict(zip(columns, row.cells, strict=True)) for row in table.rows}
+    assert (rows["baseline"]["cpu_image_ms"].text, rows["baseline"]["cpu_batch_ms"].text) == ("1.23", "25.0")
+
+
 def test_without_any_measurement_there_is_no_table() -> None:
     nothing = dict.fromkeys(
         ("parameters", "macs", "images", "seconds", "teacher_seconds", "images_per_second", "peak_memory")
