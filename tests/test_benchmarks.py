@@ -3,6 +3,7 @@
 import csv
 import importlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,8 @@ import torch
 import scenarios
 from robustkd.data.sources import load_dataset
 from robustkd.methods import METHODS
+from robustkd.training.checkpoint import save_net
+from tests.helpers import TEACHER, large_view, make_teacher
 
 HOME = Path(__file__).parents[1]
 
@@ -185,3 +188,25 @@ def test_a_slice_with_human_labels_is_a_data_set_of_one_file(tmp_path: Path, mon
     np.savez(tmp_path / "human.npz", worse_label=worse, clean_label=labels[7::-1])
     with pytest.raises(SystemExit, match="not in CIFAR-10's order"):
         importlib.import_module("cifar10n").main()
+
+
+# --- boundary.py ---------------------------------------------------------------------------------------------------
+
+
+def test_images_end_nearer_to_the_boundary_by_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, view = make_teacher().net, large_view()
+    net.head.weight *= 5
+    np.savez(tmp_path / "stripes.npz", X=view.images(), y=view.labels, classes=np.array(view.classes))
+    card = {"model": TEACHER, "shape": view.sources[0].shape, "classes": list(view.classes), "head": "linear"}
+    save_net(tmp_path / "model.pt", net.state_dict(), {**card, "mean": [0.3], "std": [0.25]})
+    monkeypatch.setattr(
+        sys, "argv", ["boundary.py", f"npz:{tmp_path}/stripes.npz", f"{tmp_path}/model.pt", "--images", "60"]
+    )
+    importlib.import_module("boundary").main()
+    lines = capsys.readouterr().out.splitlines()
+    default, authors = (dict(part.rsplit(" ", 1) for part in re.split(r" {2,}", line)[1:]) for line in lines)
+    assert default["gradient"] == authors["gradient"]
+    assert float(default["margin"]) < 0.02 < float(authors["margin"])
+    assert 0 <= float(default["target"]) + float(default["third"]) <= 100

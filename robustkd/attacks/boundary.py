@@ -62,7 +62,7 @@ def perturb_towards(
     x, stopped = images.detach(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
     with torch.enable_grad():
         for number in range(1, steps + 1):
-            z, gap, gradient = _margin_gradient(logits, x, base, target)
+            z, gap, gradient = margin_gradient(logits, x, base, target)
             stopped = stopped | (z.argmax(dim=1) != base)
             if step is None and bounds is not None:
                 gradient = gradient.masked_fill(
@@ -81,7 +81,7 @@ def perturb_towards(
     return Perturbed(x, final, predicted == target, (predicted != target) & (predicted != base))
 
 
-def _margin_gradient(logits: LogitsFn, x: Tensor, base: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def margin_gradient(logits: LogitsFn, x: Tensor, base: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits of images, f_b - f_k and its gradient by the images: (N, K), (N,), (N, C, H, W)."""
     leaf = x.clone().requires_grad_()
     z = logits(leaf)
