@@ -1,4 +1,14 @@
-"""Adversarial samples at a network's decision boundary, as in BSS, and the selection of the samples to perturb."""
+"""Adversarial samples at a network's decision boundary, as in BSS, and the selection of the samples to perturb.
+
+Heo et al., "Knowledge Distillation with Adversarial Samples Supporting Decision Boundary", AAAI 2019, arXiv 1805.05532.
+
+The authors' steps are `step (f_b - f_k + overshoot) g / ||g||`, where g is the gradient of f_b - f_k. Where the network is
+linear, such a step multiplies the gap f_b - f_k by 1 - step ||g||: how near images end depends on the scale of the network's
+logits and pixels, and beyond ||g|| = 1 / step they jump across the boundary. Divided by ||g|| once more, each step covers the
+share `approach` of the distance that remains, for any network; the last step covers all of it, so that images end just beyond
+the boundary. Pixels that are at a bound and would leave it do not count in ||g||. The default is that of the authors' step of
+0.3 on CIFAR-10, where ||g|| is 1.4.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,45 +50,47 @@ def perturb_towards(
 
         x <- x - approach (f_b(x) - f_k(x) + overshoot) g / ||g||^2,   g the gradient of f_b(x) - f_k(x), per image
 
-    Heo et al., "Knowledge Distillation with Adversarial Samples Supporting Decision Boundary", AAAI 2019, arXiv
-    1805.05532. As in the authors' code, an image stops as soon as the network predicts any class other than b.
-
-    The authors' steps are `step (f_b - f_k + overshoot) g / ||g||`. Where the network is linear, such a step multiplies the gap
-    f_b - f_k by 1 - step ||g||: how near images end depends on the scale of the network's logits and pixels, and beyond
-    ||g|| = 1 / step they jump across the boundary. Divided by ||g|| once more, each step covers the share `approach` of the
-    distance that remains, for any network; the last step covers all of it, so that images end just beyond the boundary. Pixels
-    that are at a bound and would leave it do not count in ||g||. The default is that of the authors' step of 0.3 on CIFAR-10,
-    where ||g|| is 1.4.
+    As in the authors' code, an image stops as soon as the network predicts any class other than b.
 
     Args:
         logits: (N, C, H, W) -> (N, K), in evaluation mode, so that the images of a batch do not affect each other.
         base, target: (N,) int64, the classes b and k.
-        unit: the length in image units of a step of length 1, per channel (1, C, 1, 1). The standard deviation, if the step
-            is given for normalised images, as in the literature.
+        unit: the length in image units of a step of length 1, (1, C, 1, 1): the standard deviation, if images are normalised.
         approach: share of the distance to the boundary that each step but the last covers, where the network is linear.
         step: the authors' step instead.
         bounds: the range that images are clipped to.
     """
-    x, stopped = images.detach(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    x, stopped = images.detach(), torch.zeros_like(base, dtype=torch.bool)
     with torch.enable_grad():
         for number in range(1, steps + 1):
             z, gap, gradient = margin_gradient(logits, x, base, target)
             stopped = stopped | (z.argmax(dim=1) != base)
-            if step is None and bounds is not None:
-                gradient = gradient.masked_fill(
-                    ((x <= bounds[0]) & (gradient > 0)) | ((x >= bounds[1]) & (gradient < 0)), 0
-                )
-            g = gradient * unit
-            norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
+            g = unit * (gradient if step is not None else _exclude_fixed_pixels(gradient, x, bounds))
             share = approach if number < steps else 1.0
-            length = share / norm.clamp(min=MIN_NORM) if step is None else step
-            scale = torch.where(stopped, 0.0, length * (gap + overshoot) / norm)
-            x = x - scale.view(-1, 1, 1, 1) * g * unit
-            x = x if bounds is None else x.clamp(*bounds)
+            scale = _step_scale(torch.where(stopped, 0.0, gap + overshoot), g.flatten(1).norm(dim=1), step, share)
+            x = _clip(x - scale.view(-1, 1, 1, 1) * g * unit, bounds)
     with torch.no_grad():
-        final = logits(x)
-    predicted = final.argmax(dim=1)
-    return Perturbed(x, final, predicted == target, (predicted != target) & (predicted != base))
+        z = logits(x)
+    predicted = z.argmax(dim=1)
+    return Perturbed(x, z, predicted == target, (predicted != target) & (predicted != base))
+
+
+def _step_scale(gap: Tensor, norm: Tensor, step: float | None, share: float) -> Tensor:
+    """Return the factor of the gradient in a step that is to close a share of the gap, or is the authors': (N,) each."""
+    length = share * gap / norm.clamp(min=MIN_NORM) if step is None else step * gap
+    return length / norm.clamp(min=1e-12)
+
+
+def _clip(x: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+    return x if bounds is None else x.clamp(*bounds)
+
+
+def _exclude_fixed_pixels(gradient: Tensor, x: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+    """Set the gradient to zero where descending it would move a pixel beyond its bounds."""
+    if bounds is None:
+        return gradient
+    low, high = bounds
+    return gradient.masked_fill(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)), 0.0)
 
 
 def margin_gradient(logits: LogitsFn, x: Tensor, base: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,13 +157,9 @@ def find_boundary_samples(
     valid = walked & perturbed.in_target if strict else walked
     if max_margin is not None:
         valid = valid & between & (margin <= max_margin)
-    notes = {
-        "candidates": walked.float().mean(),
-        "kept": valid.float().mean(),
-        "crossed": masked_mean(perturbed.in_target.float(), walked),
-        "astray": masked_mean(perturbed.in_third.float(), walked),
-        "margin": masked_median(margin, walked),
-    }
+    notes = {"candidates": walked.float().mean(), "kept": valid.float().mean(), "margin": masked_median(margin, walked)}
+    for name, where in (("crossed", perturbed.in_target), ("astray", perturbed.in_third)):
+        notes[name] = masked_mean(where.float(), walked)
     return BoundarySamples(perturbed.images, perturbed.logits, rows, base, target, valid, notes)
 
 
