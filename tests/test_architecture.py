@@ -29,11 +29,11 @@ LAW = {
     "robustkd.specs": "errors types",
     "robustkd.registry": "errors specs",
     # Parts of a method
+    "robustkd.functional": "types",
     "robustkd.attacks": "types functional",
     "robustkd.models": "errors types specs registry",
     "robustkd.data": "errors atomic hashing seeds types specs registry",
     "robustkd.criteria": "errors types registry models.layers data.class_matrix",
-    "robustkd.functional": "types",
     "robustkd.small_loss": "types",
     "robustkd.label_audit.confident_learning": "",
     "robustkd.method": "types criteria models",
