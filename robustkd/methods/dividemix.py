@@ -13,8 +13,9 @@ warm-up.
 
 T 0.5, alpha 4, threshold 0.5 and `unsupervised` 25 are the authors'. They choose the last by the noise, from 0 to 150, and add
 a confidence penalty to the warm-up for asymmetric noise; a user does not know the noise, so here nothing depends on it. The
-warm-up takes 0.3 of the epochs, theirs 10 or 30 of 300: a class that was not learned before the first division may lose all its
-labels.
+squared error is a mean over K, and its gradient falls as 1 / K^2: 25 is for ten classes, for the hundred of CIFAR-100 the
+authors use 150 under strong noise (`dividemix(unsupervised=150)`). The warm-up takes 0.3 of the epochs, theirs 10 or 30 of 300:
+a class that was not learned before the first division may lose all its labels.
 
 Differs further from the authors' code: labelled and unlabelled samples are those of one batch, not of two loaders; the losses
 of rows are those of the first augmentation in the latest step, in evaluation mode, not of another pass over the training set;

@@ -2,7 +2,8 @@
 
     L = CE(z_s, y) + weight / B^2 || G_t - G_s ||_F^2,   G = the rows of A A^T, each divided by its length
 
-A is the last map, flattened to (B, c h w). Channels and sizes need not match; a smaller last batch has the same weight.
+A is the last map, flattened to (B, c h w). Channels and sizes need not match. The rows have length 1, so the mean over the B^2
+entries falls as 1 / B: the weight of 3000, RepDistiller's, is for batches of 64.
 """
 
 from collections.abc import Callable
