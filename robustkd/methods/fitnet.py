@@ -10,8 +10,9 @@ The paper does not define what follows: if the numbers of stages differ, the hin
 Differs from the paper: the square is averaged over the elements of the map, not summed, so that one learning rate suits maps
 of any size; r has no nonlinearity, because raw residual sums can be negative; the second phase is Hinton's loss with a
 constant weight, which decays in the paper, as the tables of arXiv 2007.01922 suggest. The epochs of the first phase are added
-to those of the run, which makes 1.2 times those of plain training; the table of costs shows it. In this phase, the layers above the hint are not run; but an external network (torchvision:NAME) cannot be
-stopped midway, so its running statistics above the hint are updated too, until the second phase replaces them.
+to those of the run, which makes 1.2 times those of plain training; the table of costs shows it. In this phase, the layers
+above the hint are not run; but an external network (torchvision:NAME) cannot be stopped midway, so its running statistics
+above the hint are updated too, until the second phase replaces them.
 """
 
 from collections.abc import Callable, Iterator
