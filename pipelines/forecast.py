@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from pipelines.console import console, format_duration
 from pipelines.planning import Draft
+from robustkd.models import MODELS
+from robustkd.study.construct import has_own_size
 from robustkd.study.plan import Plan, Run
 from robustkd.study.recipe_presets import describe_recipe
 from robustkd.study.run import Estimate, estimate_training
@@ -52,6 +54,7 @@ def print_forecast(draft: Draft) -> None:
     plan = draft.plan
     print_load()
     print_recipes(draft)
+    console.print(describe_images(draft), highlight=False)
     todo, training = unfinished_runs(plan, draft.runs)
     total = 0.0
     for timed in time_methods(draft, training):
@@ -62,6 +65,21 @@ def print_forecast(draft: Draft) -> None:
         f"in {describe_precision(plan)}: about {format_duration(total / plan.jobs)} in all, not counting evaluation",
         markup=False,
     )
+
+
+def describe_images(draft: Draft) -> str:
+    """Return the sizes of the images that networks see."""
+    settings, source = draft.plan.settings, draft.drawn[0].train.sources[0]
+    (_, height, width), (_, stored_height, stored_width) = source.shape, source.stored_shape
+    parts = [f"images: {width}x{height}"]
+    if source.crop is not None:
+        parts.append(f"in evaluation the centre of {stored_width}x{stored_height}")
+    trained = {run.role for run in draft.runs if run.role == "student" or draft.plan.teacher is None}
+    for role, word in (("teacher", settings.teacher), ("student", settings.student)):
+        side = settings.image_size_of(role)
+        if role in trained and side and (side, side) != (height, width) and has_own_size(source, MODELS.parse(word)):
+            parts.append(f"the {role} resizes them to {side}x{side}")
+    return "; ".join(parts)
 
 
 def print_recipes(draft: Draft) -> None:

@@ -88,7 +88,7 @@ LAW = {
     "robustkd.study.stopping": "",
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
-        "errors seeds types criteria models data method training.build training.optimisers study.plan"
+        "errors seeds types specs criteria models data method training.build training.optimisers study.plan"
         " study.results study.training_rows"
     ),
     "robustkd.study.evaluate": (

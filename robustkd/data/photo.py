@@ -72,7 +72,7 @@ class Photo:
 
     def apply(self, images: Tensor, drawn: Tensor, shape: Shape, flips: bool) -> Tensor:
         count = max(1, CACHED_PIXELS // images[0, ..., 0].numel()) if images.device.type == "cpu" else len(images)
-        parts = zip(images.split(count), drawn.split(count), strict=True)
+        parts = zip(torch.split(images, count), torch.split(drawn, count), strict=True)
         return torch.cat([self._augment(*part, shape, flips) for part in parts])
 
     def _augment(self, images: Tensor, drawn: Tensor, shape: Shape, flips: bool) -> Tensor:

@@ -20,6 +20,7 @@ from robustkd.models.initialisation import seeded_initialisation
 from robustkd.models.net import Frozen, Network
 from robustkd.models.weight_files import describe_differences
 from robustkd.models.weight_sources import carries_weights, has_checkpoint
+from robustkd.specs import Spec
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
 from robustkd.study.training_rows import select_training_rows
@@ -43,6 +44,11 @@ def untrained_network(view: View, role: str, settings: Settings, head: str, seed
     return build_role_network(view.sources[0], role, settings, head=head, seed=seed)
 
 
+def has_own_size(source: Source, net: Spec) -> bool:
+    """Return whether a network sees images of the settings' size; others take arrays as they are."""
+    return source.files is not None or carries_weights(net)
+
+
 def build_role_network(
     source: Source,
     role: str,
@@ -60,12 +66,12 @@ def build_role_network(
         weights: a file with its weights.
     """
     spec = MODELS.parse(word or (settings.teacher if role == TEACHER else settings.student))
-    has_own_size = source.files is not None or carries_weights(spec) or (weights is not None and has_checkpoint(spec))
+    own_size = has_own_size(source, spec) or (weights is not None and has_checkpoint(spec))
     build = build_network if weights is None else partial(build_with_weights, file=weights)
     net = build(
         spec,
         shape=source.shape,
-        image_size=settings.image_size_of(role) if has_own_size else None,
+        image_size=settings.image_size_of(role) if own_size else None,
         classes=len(source.classes),
         mean=settings.mean,
         std=settings.std,
