@@ -33,7 +33,7 @@ def print_models(word: str | None) -> None:
     if weights is not None:
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (weights.mean, weights.std))
         sys.stdout.write(
-            f"Its weights are for images of {weights.image_size}x{weights.image_size} pixels, {weights.crop_share:g} of the side of"
+            f"Its weights are for images of {weights.image_size}x{weights.image_size}, {weights.crop_share:g} of the side of"
             f" the resized image ({weights.interpolation}), with mean {mean} and std {std}.\n"
         )
 
