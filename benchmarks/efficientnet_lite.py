@@ -37,6 +37,7 @@ def define_network(number: int, side: int, crop_share: float) -> Builder:
         net: nn.Module = timm.create_model(f"tf_efficientnet_lite{number}")
         if pretrained:
             net.load_state_dict(rename_weights(load_weights(number), net))
+            net.replaced_head = net.num_classes  # which robustkd prints
         net.reset_classifier(classes)  # type: ignore[operator]
         return net
 

@@ -163,7 +163,9 @@ def describe_first_weights(net: Network, source: Source) -> list[str]:
     """Describe what is done with a head from given weights, and with grey images."""
     number, theirs = f"{len(source.classes)} classes", net.replaced_head
     drawn = f"one for {number}, drawn from the seed"
-    if theirs is None:
+    if "replaced_head" not in vars(net):  # of a plugged builder that does not say it
+        lines = []
+    elif theirs is None:
         lines = [f"its head for {number} is kept, with its outputs in the order of the data set's classes"]
     else:
         lines = [

@@ -114,7 +114,8 @@ def _call_builder(spec: Spec, shape: ImageShape, classes: int) -> Network:
         is_answered = not sides or "it accepts" in str(error)
         hint = "" if is_answered else _describe_accepted(without_weights(spec), shape)
         raise UsageError(f"{name}: {error}{hint}") from None
-    net.replaced_head = getattr(built, "replaced_head", None)
+    if hasattr(built, "replaced_head"):  # otherwise it is not known whether the head is that of the weights
+        net.replaced_head = built.replaced_head
     return net
 
 

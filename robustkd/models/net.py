@@ -60,7 +60,8 @@ class Network(nn.Module, ABC):
     has_one_head: bool = True  # whether its logits are head(embedding)
     image_size: int | None = None  # side that images are resized to; None for networks that take them as they are
     interpolation: str = "bilinear"  # or bicubic
-    replaced_head: int | None = None  # classes of the head that was not taken from given weights; 0 if they had none
+    # Classes of the head that was not taken from given weights, 0 if they had none; set where that is known.
+    replaced_head: int | None = None
 
     def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), bf16: bool = False) -> None:
         super().__init__()
