@@ -115,7 +115,7 @@ def _call_builder(spec: Spec, shape: ImageShape, classes: int) -> Network:
         hint = "" if is_answered else _describe_accepted(without_weights(spec), shape)
         raise UsageError(f"{name}: {error}{hint}") from None
     if hasattr(built, "replaced_head"):  # otherwise it is not known whether the head is that of the weights
-        net.replaced_head = built.replaced_head
+        net.replaced_head = built.replaced_head  # type: ignore[assignment]
     return net
 
 
