@@ -59,6 +59,12 @@ def main(
     source, before, effect = drawn.source, drawn.views[0], drawn.effect
     title = f"{text} on the {len(before)} training rows of {source.name}, data seed {seed}"
     print_effect(title, effect, source.classes)
+    if len(drawn.rows.held_out) and len(drawn.views[-1]) < len(before):
+        console.print(
+            f"class sizes are those after {len(drawn.rows.held_out):,} rows were held out; published ones are those with"
+            " --held-out 0",
+            markup=False,
+        )
     for advice in list_advice(scenario, before):
         console.print(f"warning: {advice}", markup=False, highlight=False)
     if save is not None:

@@ -59,7 +59,7 @@ def matching_weight(classes: int) -> float:
     >>> [round(matching_weight(K), 1) for K in (2, 10, 100)]
     [4.0, 55.6, 5050.5]
     """
-    return classes**2 / (1 - 1 / classes) / 2
+    return classes**2 / (1 - 1 / max(2, classes)) / 2
 
 
 class MeanTeacher(Method):

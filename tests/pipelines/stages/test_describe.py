@@ -46,6 +46,17 @@ def test_describe_prints_requested_and_realised_rates(data: str, capsys: pytest.
     assert "true label" not in output
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["step4"], True), (["step4", "--held-out", "0"], False), (["noise0.3"], False)],
+)
+def test_class_sizes_are_said_to_be_those_without_the_held_out_rows(
+    options: list[str], said: bool, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["describe", *options, "--dataset", data])
+    assert ("published ones are those with --held-out 0" in " ".join(capsys.readouterr().out.split())) == said
+
+
 def test_priors_depend_on_the_order_of_the_steps(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     def priors(words: str) -> list[list[str]]:
         cli.main(["describe", words, "--dataset", data])
