@@ -213,7 +213,7 @@ class StudyOptions(RecipeOptions):
     augment: Augment = None
     """none, shift (and flips) or photo, as in `photo(crop=0.5, erasing=0)`; by the recipe, shift from scratch, else photo."""
     transform: str = "none"
-    """Further augmentation of each image, before that: none, jda, or yours from --plug, as in `mine(size=2)`."""
+    """Further augmentation of each image, before that: none, jda, jda_policy, or yours from --plug, as in `mine(size=2)`."""
     sampling: Sampling = "natural"
     """Which rows an epoch consists of, for teachers and students: `progressive` goes from natural to balanced."""
     mixing: str = "none"
