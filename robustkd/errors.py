@@ -64,9 +64,10 @@ def needs_packages(what: str, *packages: str) -> str:
 
 
 def describe_validation_error(error: ValidationError) -> str:
-    """Return the first problem of a pydantic error as "is VALUE but should be RULE"."""
-    first = error.errors()[0]
-    rule = first["msg"].replace("Input should be", "should be")
+    """Return the first problem of a pydantic error as "is VALUE but should be RULE", or one rule or another for a union."""
+    first, *others = error.errors()
+    rules = [first["msg"], *(other["msg"] for other in others if first["loc"] and other["loc"][:1] == first["loc"][:1])]
+    rule = " or ".join(rules).replace("or Input should be", "or").replace("Input should be", "should be")
     return f"is {as_one_line(repr(first['input']), 80)} but {rule[:1].lower()}{rule[1:]}"
 
 

@@ -224,3 +224,10 @@ def test_a_foreign_package_that_shadows_ours_is_reported(tmp_path: Path, name: s
     assert done.returncode == 1
     assert f"the package '{name}' should be in {HOME}, but Python finds {tmp_path / name}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_option_with_alternatives_is_refused_with_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    for text, rule in (("4", "greater than or equal to 8"), ("big", "a valid integer")):
+        with pytest.raises(SystemExit):
+            cli.main(["run", "--scenario", "clean", "--image-size", text])
+        assert f"--image-size is '{text}' but should be 'auto' or {rule}" in capsys.readouterr().err
