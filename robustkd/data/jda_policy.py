@@ -33,7 +33,7 @@ FILL = 128  # the grey of pixels from outside
 Operation = Callable[[Tensor, int, Tensor], Tensor]
 
 
-def autocontrast(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def stretch_contrast(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Stretch each channel to 0-255; a channel of a single level is unchanged."""
     low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
     # A quotient of tensors: a number divided by a tensor is computed by its reciprocal, which rounds differently.
@@ -42,45 +42,45 @@ def autocontrast(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     return where_uint8(high > low, stretched, planes)
 
 
-def contrast(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def blend_with_mean(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Blend with the image's mean grey level, or away from it."""
     grey = to_grey(planes)
     count = grey[0].numel()
-    return blend(planes, (2 * grey.sum((1, 2, 3), keepdim=True) + count) // (2 * count), level, sign)
+    return blend_bytes(planes, (2 * grey.sum((1, 2, 3), keepdim=True) + count) // (2 * count), level, sign)
 
 
-def brightness(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def blend_with_black(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Blend with black, or away from it."""
-    return blend(planes, torch.zeros_like(planes, dtype=torch.int32), level, sign)
+    return blend_bytes(planes, torch.zeros_like(planes, dtype=torch.int32), level, sign)
 
 
-def colour(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def blend_with_grey(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Blend with greyscale, or away from it."""
-    return blend(planes, to_grey(planes), level, sign) if planes.shape[1] == 3 else planes
+    return blend_bytes(planes, to_grey(planes), level, sign) if planes.shape[1] == 3 else planes
 
 
-def sharpness(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def blend_with_smoothed(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Blend with a smoothed image, or away from it; border pixels are unchanged."""
     x = planes.int()
     rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * x[:, :, 1:-1, 1:-1]  # weight 5 for the pixel itself
     smooth = x.clone()
     smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26  # rounded
-    return blend(planes, smooth, level, sign)
+    return blend_bytes(planes, smooth, level, sign)
 
 
-def blend(planes: Tensor, plain: Tensor, level: int, sign: Tensor) -> Tensor:
+def blend_bytes(planes: Tensor, plain: Tensor, level: int, sign: Tensor) -> Tensor:
     """Interpolate from the bytes `plain` to the planes, or extrapolate, by a factor of 1 +- 0.1 level; cut to bytes."""
     factor = torch.where(sign > 0, 1 + 0.9 * level / 9, 1 - 0.9 * level / 9)
     return (plain + factor * (planes - plain)).clamp_(0, 255).to(torch.uint8)
 
 
-def posterize(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def clear_low_bits(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Drop the lowest 0 to 4 bits."""
     return planes & (256 - (1 << (8 - round(8 - 4 * level / 9))))
 
 
-def solarize(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def invert_above(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Invert the values from a threshold on."""
     return where_uint8(planes >= 256 * (1 - level / 9), 255 - planes, planes)
 
@@ -92,7 +92,7 @@ def translate_x(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     by = torch.where(sign > 0, floor(0.5 + far), floor(0.5 - far))
     columns = torch.arange(W, device=planes.device) + by
     rows = torch.arange(planes.shape[2], device=planes.device)[:, None]
-    return sample_nearest(planes, columns, rows)
+    return sample_or_fill(planes, columns, rows)
 
 
 def shear_x(planes: Tensor, level: int, sign: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def _gather(planes: Tensor, columns: Tensor) -> Tensor:
     return planes.gather(3, columns.expand(-1, planes.shape[1], -1, -1))
 
 
-def rotate(planes: Tensor, level: int, sign: Tensor) -> Tensor:
+def rotate_counter_clockwise(planes: Tensor, level: int, sign: Tensor) -> Tensor:
     """Rotate about the centre by up to 30 degrees, counter-clockwise."""
     H, W = planes.shape[2:]
     angle = -radians(30 * level / 9)
@@ -124,10 +124,10 @@ def rotate(planes: Tensor, level: int, sign: Tensor) -> Tensor:
         for a, b, offset in ((c, s, W / 2 - c * W / 2 - s * H / 2), (-s, c, H / 2 + s * W / 2 - c * H / 2))
     )
     columns, rows = ((a * x + b * y + offset) >> 16 for a, b, offset in (across, down))
-    return sample_nearest(planes, columns, rows)
+    return sample_or_fill(planes, columns, rows)
 
 
-def sample_nearest(planes: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+def sample_or_fill(planes: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
     """Return the pixels at these positions, and grey for those outside: (B, C, H, W), (..., H, W) int64 each."""
     B, C, H, W = planes.shape
     inside = (columns >= 0) & (columns < W) & (rows >= 0) & (rows < H)
@@ -141,20 +141,20 @@ def along_y(operation: Operation) -> Operation:
 
 
 OPERATIONS: dict[str, Operation] = {
-    "autocontrast": autocontrast,
-    "contrast": contrast,
-    "posterize": posterize,
-    "solarize": solarize,
+    "autocontrast": stretch_contrast,
+    "contrast": blend_with_mean,
+    "posterize": clear_low_bits,
+    "solarize": invert_above,
     "translate_x": translate_x,
     "translate_y": along_y(translate_x),
     "shear_x": shear_x,
     "shear_y": along_y(shear_x),
-    "brightness": brightness,
-    "sharpness": sharpness,
+    "brightness": blend_with_black,
+    "sharpness": blend_with_smoothed,
     "invert": lambda planes, level, sign: invert(planes, sign),
-    "colour": colour,
+    "colour": blend_with_grey,
     "equalize": lambda planes, level, sign: equalize(planes, sign),
-    "rotate": rotate,
+    "rotate": rotate_counter_clockwise,
 }
 # Operations in the authors' order with their levels.
 POLICIES = {
