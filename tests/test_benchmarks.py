@@ -15,11 +15,15 @@ import torch
 
 import scenarios
 from robustkd.data.sources import load_dataset
+from robustkd.method_sets import read_method_list
+from robustkd.method_spec import spell_method
 from robustkd.methods import METHODS
+from robustkd.specs import split_at
 from robustkd.training.checkpoint import save_net
 from tests.helpers import TEACHER, large_view, make_teacher
 
 HOME = Path(__file__).parents[1]
+LISTS = ("defaults.yaml", "defaults-boundary.yaml")  # of methods with their former defaults
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +214,40 @@ def test_images_end_nearer_to_the_boundary_by_default(
     assert default["gradient"] == authors["gradient"]
     assert float(default["margin"]) < 0.02 < float(authors["margin"])
     assert 0 <= float(default["target"]) + float(default["third"]) <= 100
+
+
+# --- defaults.py ---------------------------------------------------------------------------------------------------
+
+
+def test_former_defaults_stand_next_to_the_present_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, earlier = tmp_path / "table.csv", tmp_path / "earlier.csv"
+    table.write_text(
+        "dataset,scenario,method,mean\n"
+        "toy,noise0.4,baseline,0.9\ntoy,noise0.4,at,0.8\ntoy,noise0.4,at(weight=1000),0.25\ntoy,noise0.4,fsp,0.7\n"
+        "toy,clean,baseline,0.99\ntoy,clean,at,0.98\ntoy,clean,at(weight=1000),0.5\ntoy,clean,fsp,0.97\n"
+    )
+    earlier.write_text("dataset,scenario,method,mean\ntoy,clean,fsp,0.6\ntoy,clean,at,0.1\ntoy,clean,baseline,0.99\n")
+    monkeypatch.setattr(sys, "argv", ["defaults.py", str(table), "--former", str(earlier)])
+    importlib.import_module("defaults").main()
+    assert capsys.readouterr().out.splitlines() == [
+        "| method | `noise0.4` | `clean` |",
+        "| --- | --- | --- |",
+        "| `at` | 25.0 → 80.0 | 50.0 → 98.0 |",
+        "| `fsp` | 70.0 | 60.0 → 97.0 |",
+        "| `baseline` | 90.0 | 99.0 → 99.0 |",
+    ]
+
+
+def test_former_defaults_are_methods_spelt_as_in_tables() -> None:
+    former = importlib.import_module("defaults").FORMER
+    assert all(spell_method(text) == text for text in filter(None, former.values()))
+    listed = {
+        spell_method(text)
+        for name in LISTS
+        for text in split_at(read_method_list(str(HOME / "benchmarks" / name)), ",")
+    }
+    assert {*former.values()} - {""} - listed == {"amkd_bss(step=0.3)", "tald(weight=0.1)"}, (
+        "the slowest are in no list"
+    )
