@@ -10,7 +10,9 @@ from robustkd.evaluation.results import LATENCY_BATCH, NetMetrics
 from robustkd.models import MODELS
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.conclusions import test_label_caveat
+from robustkd.study.recipe_presets import describe_recipe
 from robustkd.study.results import RunResult, StudyRecord
+from robustkd.study.run import AVERAGED
 from robustkd.training.checkpoint import stored_shape
 
 MetricSummary = Mapping[str, Any]
@@ -27,8 +29,10 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
     run = {name: card.get(name) for name in ("role", "method", "seed")}
     if result is None or result.run.model_dump(include=set(run)) != run:
         result = study = None
-    early = card.get("stopped_at")
+    early, averaged = card.get("stopped_at"), card.get("averaged", False)
     net = None if result is None else result.last if early is None else result.early
+    if result is not None and averaged:
+        net = result.auxiliary.get(AVERAGED)
     return {
         "name": result.name if result else card["model"],
         "classes": list(card["classes"]),
@@ -47,13 +51,17 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
         "method": run["method"] and str(run["method"]).removesuffix(f"+{card.get('criterion')}"),
         "criterion": card.get("criterion"),
         "oracle": card.get("oracle", False),
+        "recipe": study.resolved.recipes.get(run["role"]) if study and run["role"] else None,
         "seed": run["seed"],
         "epoch": "last" if early is None else early,
+        "averaged": averaged,
         "scenario": card.get("scenario"),
         "dataset": {"name": card.get("dataset"), "fingerprint": study.fingerprint if study else None},
         "test_labels": (test_label_caveat(study) or "clean") if study else None,
         "figures": summarise_metrics(net),
-        "figures_on_clean_test_rows": summarise_metrics(result.clean) if result and early is None else None,
+        "figures_on_clean_test_rows": summarise_metrics(result.clean)
+        if result and early is None and not averaged
+        else None,
     }
 
 
@@ -152,8 +160,10 @@ def _origin_rows(about: Mapping[str, Any]) -> list[tuple[str, object]]:
         "scenario of the training labels": about["scenario"],
         "data set": about["dataset"]["name"],
         "its fingerprint": about["dataset"]["fingerprint"],
+        "recipe": about["recipe"] and describe_recipe(about["recipe"]),
         "seed": about["seed"],
         "epoch": "the last" if about["epoch"] == "last" else f"{about['epoch']}, chosen on held-out rows",
+        "weights": "a moving average over the updates" if about["averaged"] else None,
     }
     return [(name, value) for name, value in rows.items() if value is not None]
 

@@ -24,6 +24,7 @@ from robustkd.estimator import DistilledClassifier
 from robustkd.study import run_folder
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Progress, Run, list_runs
+from robustkd.study.results import RunResult, read_document
 from robustkd.study.scheduler import execute_runs
 from robustkd.training import checkpoint
 
@@ -117,10 +118,24 @@ def test_exported_files_prepare_the_photographs_themselves(study: Path) -> None:
     module = torch.export.load("exported/model.pt2").module()
     np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-5)
     np.testing.assert_allclose(module(torch.from_numpy(images)).detach(), expected, atol=1e-6)
+    assert (about["recipe"]["recipe"], about["recipe"]["head_first"]) == ("finetune", 1)
     text = Path("exported/README.md").read_text()
+    assert "| recipe | --recipe finetune --epochs 3" in text.replace("\\", "")
     assert "central 48x48 pixels" in text
     assert "resize them to 32x32" in text
     shutil.rmtree("exported")
+
+
+def test_an_exported_average_of_the_weights_has_its_own_metrics(study: Path) -> None:
+    about = []
+    for name in ("model", "ema"):
+        cli.main(["export", str(study / "runs" / "hinton-seed0" / f"{name}.pt"), "--to", name, "--formats", "torch"])
+        about.append(json.loads(Path(name, "card.json").read_text()))
+        shutil.rmtree(name)
+    last, average = about
+    assert [each["averaged"] for each in about] == [False, True]
+    result = read_document(study / "runs" / "hinton-seed0" / "result.json", RunResult)
+    assert average["figures"]["nll"] == result.auxiliary["ema"].metrics["nll"] != last["figures"]["nll"]
 
 
 def test_models_in_mlflow_prepare_the_photographs_themselves(study: Path, tmp_path: Path) -> None:
