@@ -71,14 +71,15 @@ def build_augmentation(text: str) -> "PairedView | None":
         return None
     spec = AUGMENTATIONS.parse(text)
     target = spec.load()
-    draws: Any = getattr(target, "draws", None)
-    if not isinstance(target, type) or type(draws) is not int or draws < 0:
+    augmentation: Any = target(**spec.kwargs()) if isinstance(target, type) and hasattr(target, "draws") else None
+    draws: Any = getattr(augmentation, "draws", None)  # may depend on the parameters
+    if type(draws) is not int or draws < 0:
         raise UsageError(
             f"augmentation '{spec.name}': it should be a class with `draws`, the number of random numbers per image, that is"
             " called with images and these numbers"
         )
-    augmentation: PairedView = target(**spec.kwargs())
-    return augmentation
+    found: PairedView = augmentation
+    return found
 
 
 def check_augmentation(text: str, shape: tuple[int, int, int]) -> None:

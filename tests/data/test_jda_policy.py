@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from robustkd.data.augmentations import AUGMENTATIONS
+from robustkd.data.augmentations import AUGMENTATIONS, build_augmentation, check_augmentation
 from robustkd.data.jda_policy import OPERATIONS, POLICIES, JDAPolicy
 from robustkd.data.paired_views import PAIRED_VIEWS
 from tests.data.test_jda import pictures
@@ -126,6 +126,10 @@ def test_it_is_a_registered_view_and_augmentation():
     for registry in (PAIRED_VIEWS, AUGMENTATIONS):
         view = registry.parse("jda_policy(policy=imagenet, probability=0.2)")
         assert (view.load(), view.kwargs()) == (JDAPolicy, {"policy": "imagenet", "probability": 0.2})
+    check_augmentation("jda_policy(policy=imagenet)", (3, 8, 8))
+    built = build_augmentation("jda_policy(policy=imagenet)")
+    assert built is not None
+    assert built.draws == 50
 
 
 def test_no_value_is_needed_on_the_host():
