@@ -46,9 +46,9 @@ def test_the_page_on_notebooks_runs_as_written(tmp_path: Path) -> None:
     run_page("notebook.md", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["python.md", "notebook.md"])
+@pytest.mark.parametrize("name", ["python.md", "notebook.md", "networks.md"])
 def test_the_code_of_a_page_compiles(name: str) -> None:
     blocks = code_blocks(HOME / "docs" / name)
-    assert len(blocks) > 5
+    assert blocks
     for block in blocks:
         ast.parse(block)

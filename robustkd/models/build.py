@@ -100,10 +100,10 @@ def _call_builder(spec: Spec, shape: ImageShape, classes: int) -> Network:
         raise
     except Exception as error:  # each library rejects an unsuitable size with exceptions of its own
         hint = _describe_accepted(without_weights(spec), shape) if sides else ""
-        if not hint:
-            raise
-        reason = as_one_line(str(error), 120)
-        raise UsageError(f"{name}: it does not accept images of {sides[0]}x{sides[0]} ({reason}){hint}") from None
+        reason = f"{type(error).__name__}: {as_one_line(str(error), 120)}"
+        raise UsageError(
+            f"{name}: it cannot be built for images of {shape[1]}x{shape[2]} and {classes} classes ({reason}){hint}"
+        ) from error
     if isinstance(built, Network):
         return built
     if not isinstance(built, nn.Module):

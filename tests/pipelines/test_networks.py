@@ -45,7 +45,7 @@ def test_a_given_teachers_classes_are_paired_by_position(data, capsys):
     [
         ("timm:rsnet18", r"did you mean 'resnet18'\?"),
         ("torchvision:rsnet18", r"did you mean 'resnet18'\?"),
-        ("timm:test_resnet(checkpoint=lost.pth)", "lost.pth: there is no such file"),
+        ("timm:test_resnet(weights=DEFAULT)", "has no parameter 'weights'"),
         ("wrn_16_2(pretrained=true)", "has no parameter 'pretrained'"),
     ],
 )
