@@ -83,7 +83,7 @@ class Photo:
             theta = compose(theta, flip_map(flip[0] < 0.5))
         theta = compose(theta, operation_map(strengths, shape))
         x = sample(images.permute(0, 3, 1, 2).float(), theta, shape)
-        sampled = images[:, ::STRIDE, ::STRIDE].float()
+        sampled = images[:, ::STRIDE, ::STRIDE].permute(0, 3, 1, 2).flatten(2).float()
         x, mean = change_colours(x, sampled, 1 + (2 * colour - 1) * self.colour, strengths)
         x = x.clamp_(0, 255).to(torch.uint8)
         x = invert_bright(drop_bits(x, strengths["posterize"]), strengths["solarize"])
@@ -155,7 +155,7 @@ def change_colours(
 
     Args:
         planes: (B, C, H, W) in 0 to 255.
-        sampled: pixels of the image, (B, h, w, C), that mean and extremes are computed from.
+        sampled: pixels of the image, (B, C, n), that mean and extremes are computed from.
         jitter: factors of brightness, contrast and saturation: (3, B).
         strengths: of the operations.
 
@@ -170,16 +170,15 @@ def change_colours(
     weights = planes.new_tensor(LUMA if channels == 3 else [1 / channels] * channels)
     if channels != 3:
         saturation = torch.ones_like(saturation)
-    low, high = sampled.amin((1, 2)), sampled.amax((1, 2))
+    low, high, mean = sampled.amin(2), sampled.amax(2), sampled.mean(2)
     stretched = (strengths["autocontrast"] != 0)[:, None] & (high > low)
     scale = torch.where(stretched, 255 / (high - low), 1.0)
     offset = torch.where(stretched, -low * scale, 0.0)
-    mean = scale * sampled.mean((1, 2)) + offset
-    grey = mean @ weights
+    grey = (scale * mean + offset) @ weights
     scale, offset = brightness * contrast * scale, brightness * (contrast * offset + (1 - contrast) * grey[:, None])
     mix = saturation[..., None] * torch.eye(channels, device=planes.device) + (1 - saturation[..., None]) * weights
     matrix, shift = mix * scale[:, None], mix @ offset[..., None]
-    mean = (matrix @ sampled.mean((1, 2))[..., None] + shift)[..., 0]
+    mean = (matrix @ mean[..., None] + shift)[..., 0]
     shift = shift + 0.5  # bytes are truncated
     return torch.baddbmm(shift, matrix, planes.flatten(2)).view(planes.shape), mean
 

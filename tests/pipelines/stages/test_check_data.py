@@ -143,7 +143,7 @@ def test_arrays(capsys):
         (["folder:"], "no data set is called 'folder:'"),
         (["digit"], "did you mean 'digits'"),
         (["digits", "--least", "0"], "--least is '0' but should be greater than or equal to 1"),
-        (["digits", "--image-size", "4"], "--image-size is '4' but should be greater than or equal to 8"),
+        (["digits", "--image-size", "4"], "--image-size is '4' but should be 'auto' or greater than or equal to 8"),
         (["digits", "--json", "--lest", "3"], "--least"),
         ([], "SPEC"),
     ],
