@@ -154,6 +154,14 @@ def test_its_defaults_are_a_studys():
     assert len(shared) == 23
 
 
+def test_teacher_and_student_have_their_own_recipes():
+    options = {"backbone_lr": 0.5, "teacher_epochs": 3, "teacher_optimiser": "adamw"}
+    made = quick("hinton", recipe_options=options).fit(IMAGES, LABELS)
+    assert (len(made.history_), len(made.teacher_history_)) == (2, 3)
+    plain = quick("hinton").fit(IMAGES, LABELS)
+    assert not torch.equal(made.student_.head.weight, plain.student_.head.weight)
+
+
 @pytest.mark.parametrize("method", [*METHODS, "hinton(alpha=0.7, temperature=2)+balanced"])
 def test_every_method_trains(method):
     spec = MethodSpec.parse(method)
@@ -522,6 +530,8 @@ def test_without_early_stopping_every_row_is_trained_on(monkeypatch):
         ({"teacher": "resnt8"}, IMAGES, r"no net is called 'resnt8' \(did you mean 'resnet8'\?\)"),
         ({"teacher": "gone.pt"}, IMAGES, r"gone.pt: there is no such file"),
         ({"epochs": 0}, IMAGES, r"epochs is 0 but should be greater than or equal to 1"),
+        ({"recipe_options": {"backbon_lr": 1}}, IMAGES, r"recipe_options has no 'backbon_lr' \(did you mean 'backbone_lr'\?\)"),
+        ({"recipe_options": {"head_first": 2}}, IMAGES, r"^head_first 2: should be less than the epochs of the student"),
         ({"schedule": "steps"}, IMAGES, r"schedule is 'steps' but should be 'step', 'cosine' or 'constant'"),
         ({"sampling": "even"}, IMAGES, r"sampling is 'even' but should be 'natural', 'sqrt', 'balanced' or 'progressive'"),
         ({"mixing": "mixpu"}, IMAGES, r"no mixing is called 'mixpu' \(did you mean 'mixup'\?\)"),

@@ -40,6 +40,11 @@ def test_each_method_is_printed_as_soon_as_it_is_timed(
     monkeypatch.setattr(forecast, "estimate_training", estimate)
     monkeypatch.setattr(forecast, "measure_other_load", lambda: 0.0)
     cli.main([*study_arguments("run", data, seeds="2", precision="fp32"), "--dry-run"])
+    recipes = [line for line in printed[0] if "--recipe" in line]
+    assert [line.partition(" --epochs")[0] for line in recipes] == [
+        "teacher: --recipe scratch",
+        "student: --recipe scratch",
+    ]
     assert printed[1] == ["teacher: 1,200 updates, about 20.0 h for each of 2 seeds"]
     assert printed[2] == ["baseline: 1,200 updates, about 10.0 h for each of 2 seeds"]
     last = capsys.readouterr().out.splitlines()

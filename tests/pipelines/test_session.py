@@ -88,6 +88,7 @@ def test_a_run_has_the_options_that_decide_its_results_as_parameters(tmp_path: P
         "batch": 64,
     }
     assert params.items() >= expected.items()
+    assert params["optimiser"] == "sgd", "what the recipe decides is logged as well"
     assert not params.keys() & {"methods", "seeds", "jobs", "threads", "out", "tracker", "device", "precision"}
 
 

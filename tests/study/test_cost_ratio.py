@@ -1,5 +1,7 @@
 """How much more distillation costs than plain training."""
 
+from dataclasses import replace
+
 import pytest
 
 from robustkd.data.view import View
@@ -7,8 +9,8 @@ from robustkd.method_spec import MethodSpec
 from robustkd.study import cost_ratio
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Run, Settings
-from robustkd.study.run import Estimate
-from tests.helpers import make_settings, small_view
+from robustkd.study.run import Estimate, estimate_training
+from tests.helpers import STUDENT, TEACHER, make_settings, small_view
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,16 @@ def test_teacher_and_student_are_counted_relative_to_the_baseline(monkeypatch: p
     monkeypatch.setattr(cost_ratio, "estimate_training", estimate)
     options = StudyOptions(scenario="clean", smooth_teacher="labels", methods="longer")
     assert cost_ratio.measure_cost_ratio(small_view(), make_settings(), options) == 4.5
+
+
+def test_a_teacher_is_counted_with_its_own_epochs() -> None:
+    settings = Settings.of(StudyOptions(scenario="clean", epochs=4, teacher_epochs=12), "cpu", False, (0.3,), (0.4,))
+    settings = replace(settings, student=STUDENT, teacher=TEACHER, batch=6)
+    baseline = MethodSpec.parse("baseline")
+    teacher, student = (
+        estimate_training(small_view(), Run(role, baseline, 0), settings, steps=1) for role in ("teacher", "student")
+    )
+    assert (teacher.updates, student.updates) == (12 * 2, 4 * 2)
 
 
 def test_distillation_takes_longer_than_plain_training() -> None:
