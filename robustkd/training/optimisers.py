@@ -39,7 +39,7 @@ def build_optimiser(method: Method, phase: Phase, recipe: Recipe) -> Optimizer:
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
     """Set the learning rate, which each group multiplies by its own factor."""
     for group in optimiser.param_groups:
-        group["lr"] = rate * group["lr_scale"]
+        group["lr"] = rate * group.get("lr_scale", 1.0)  # optimisers saved by earlier versions have no factors
 
 
 def group_parameters(
