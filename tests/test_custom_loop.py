@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -238,3 +239,19 @@ def test_every_criterion_is_a_loss(name: str) -> None:
     logits = torch.zeros(9, CLASSES, requires_grad=True)
     loss(logits, torch.arange(9) % CLASSES, index=torch.arange(9), epoch=1).backward()
     assert logits.grad is not None
+
+
+@pytest.mark.parametrize("method", ["at", "crd", "rkd_da", "mffkd"])
+@pytest.mark.parametrize(("student", "teacher"), [("test_resnet", "test_vit"), ("test_vit", "test_resnet")])
+def test_classifiers_of_timm_teach_one_another(method: str, student: str, teacher: str) -> None:
+    torch.manual_seed(0)
+    nets = [
+        timm.create_model(name, num_classes=3, **({"img_size": 32} if name == "test_vit" else {}))
+        for name in (student, teacher)
+    ]
+    loss = DistillationLoss(method, *nets, shape=(3, 32, 32), counts=[2, 2, 2], epochs=2)
+    objective = loss.objective(torch.rand(6, 3, 32, 32), torch.arange(6) % 3, index=torch.arange(6), epoch=0)
+    assert all(term.isfinite() and term > 0 for term in objective.terms.values())
+    objective.loss.backward()
+    assert all(parameter.grad is None for parameter in nets[1].parameters())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in nets[0].parameters())
