@@ -23,9 +23,10 @@ labels are wrong. The triplet depends on `reading`:
 
 The margin is ||a' - n'|| - ||a' - p'||, where a', p' and n' are the teacher's points of the same three images (a' = p' in I1
 and I2). A number instead, such as the 5 of the code of the triplet loss, hides the scale of the logits: once the classes are
-farther apart, the triplet no longer applies. `space` is where distances are computed: `logits`; `unit`, logits scaled to length
-1; `embedding`, the pooled features scaled to length 1, the student's after a learned projection. Vectors of length 1 are at
-most 2 apart, and a margin given for them is below 2. Batch norm collects no statistics of x~.
+farther apart, the triplet no longer applies. The share of x~ for which it does is logged as `active`: on digits with noise0.4,
+all in the first epoch and at least 96 % in the last ones. `space` is where distances are computed: `logits`; `unit`, logits
+scaled to length 1; `embedding`, the pooled features scaled to length 1, the student's after a learned projection. Vectors of
+length 1 are at most 2 apart, and a margin given for them is below 2. Batch norm collects no statistics of x~.
 
 amkd_annealed is the former default: the triplet alone (boundary 0) with a margin of 5, on every perturbed image (reject none),
 with the authors' step of bss and the weight beta(e) of bss, which is zero in the last quarter of training. amkd_bss adds the
