@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.auditing.findings import AuditedRows, AuditFindings, clean_splits
+from pipelines.auditing.predictions import uses_probe
 from pipelines.cli_options import AuditOptions
 from pipelines.console import console
 from pipelines.report.contact_sheet import Suspect
@@ -96,7 +97,8 @@ def print_findings(options: AuditOptions, findings: AuditFindings, folder: Path,
     if not suspects or known_clean:
         return
     if not findings.may_be_changed(options.force):
-        cure = "a stronger --net, more --epochs or your own --probabilities may give an estimate that can be believed"
+        better = "a larger --image-size" if uses_probe(options) else "more --epochs"
+        cure = f"a stronger --net, {better} or your own --probabilities may give an estimate that can be believed"
         if options.probabilities is not None:
             cure = "check that the rows and columns of --probabilities are in the data set's order"
         console.print(

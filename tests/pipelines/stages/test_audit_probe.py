@@ -65,6 +65,18 @@ def test_network_with_weights_is_probed_by_default(audit: Audit) -> None:
     assert len(list(Path("audits").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("no_training")
+def test_next_command_reads_the_images_in_the_same_size(audit: Audit) -> None:
+    output = audit("--prune", "--force")
+    assert output.endswith("/pruned.csv)' --batch 39 --image-size 16 --crop-share 1.0")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_more_epochs_are_no_advice_for_a_probe(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustkd.label_audit.reliability.MIN_ACCURACY", 1.1)
+    assert "a stronger --net, a larger --image-size or your own --probabilities may give" in audit()
+
+
 def test_no_probe_trains(audit: Audit) -> None:
     output = audit("--no-probe", "--epochs", "1", "--folds", "2")
     assert "one network (published(pretrained=true), 1 epochs) is trained on the others" in output
