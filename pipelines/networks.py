@@ -19,7 +19,14 @@ from robustkd.models.preprocessing import weights_preprocessing
 from robustkd.models.weight_files import read_card
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.construct import build_role_network
-from robustkd.study.given_networks import class_order, load_first_weights, load_given_network, weights_card
+from robustkd.study.given_networks import (
+    check_given_files,
+    class_order,
+    load_first_weights,
+    load_given_network,
+    resolve_given_sizes,
+    weights_card,
+)
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run
 from robustkd.study.results import TEACHER
@@ -53,6 +60,20 @@ def check_network(word: str) -> None:
     spec = MODELS.parse(word)
     spec.kwargs()
     weights_preprocessing(spec)  # asks the library for its name
+
+
+def resolve_networks(options: StudyOptions) -> tuple[StudyOptions, Path | None]:
+    """Return a study's options with the image sizes that belong to weights, and the file of a trained teacher, if one is given.
+
+    Raises:
+        UsageError: a network does not exist, its weights cannot be used, or it cannot be built for the images.
+    """
+    check_network(options.student)
+    teacher = find_teacher(options.teacher)
+    check_given_files(options, teacher)
+    options = resolve_given_sizes(options, teacher)
+    check_networks(options, teacher)
+    return options, teacher
 
 
 def check_networks(options: StudyOptions, teacher: Path | None) -> None:

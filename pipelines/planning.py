@@ -18,12 +18,10 @@ from pipelines.console import console
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
 from pipelines.networks import (
-    check_network,
-    check_networks,
-    find_teacher,
     identify_networks,
     print_class_orders,
     print_first_weights,
+    resolve_networks,
 )
 from pipelines.study_records import earlier_record, study_record
 from robustkd.data import manifest
@@ -44,7 +42,7 @@ from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
-from robustkd.study.given_networks import check_given_files, load_first_weights, resolve_given_sizes
+from robustkd.study.given_networks import load_first_weights
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
@@ -121,11 +119,8 @@ def draft_study(options: StudyOptions) -> Draft:
     check_words(options)
     methods = read_method_list(options.methods)
     device = hardware.resolve_device(options.device)
-    teacher = find_teacher(options.teacher)
-    check_given_files(options, teacher)
-    given = resolve_given_sizes(options, teacher)
+    given, teacher = resolve_networks(options)
     options = replace(given, methods=methods)
-    check_networks(options, teacher)
     out = require_writable(Path(options.out))
     source = load_source(options)
     source, rows, _, leaks = split_data(options, source)
@@ -155,7 +150,7 @@ def draft_study(options: StudyOptions) -> Draft:
 
 
 def check_words(options: StudyOptions) -> None:
-    """Refuse misspelt mixtures, augmentations and students, before the data are read.
+    """Refuse misspelt mixtures and augmentations, before the data are read.
 
     Raises:
         robustkd.errors.UsageError: as said.
@@ -163,7 +158,6 @@ def check_words(options: StudyOptions) -> None:
     parse_mixing(options.mixing)
     build_augmentation(options.transform)
     parse_augment(options.augmentation("student"))
-    check_network(options.student)
 
 
 def with_cost_ratio(plan: Plan, view: View) -> Plan:
