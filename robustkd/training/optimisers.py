@@ -26,7 +26,7 @@ def build_optimiser(method: Method, phase: Phase, recipe: Recipe) -> Optimizer:
     if recipe.optimiser == "adamw":
         betas = recipe.momentum, BETA2
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, weight_decay=recipe.weight_decay, fused=True)
-    return torch.optim.SGD(
+    optimiser = torch.optim.SGD(
         groups,
         lr=recipe.lr,
         momentum=recipe.momentum,
@@ -34,6 +34,11 @@ def build_optimiser(method: Method, phase: Phase, recipe: Recipe) -> Optimizer:
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+    if recipe.head_first and recipe.momentum:
+        # The fused update cannot mix parameters that have a momentum with others, which were frozen until then.
+        for parameter in phase.parameters:
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:

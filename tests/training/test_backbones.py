@@ -82,6 +82,14 @@ def test_in_the_first_epoch_all_but_the_backbones_is_trained(word):
         assert any(not name.startswith(("model", "student.")) for name in moved), "adapters are trained"
 
 
+@pytest.mark.parametrize("word", ["baseline", "one", "mjkd", "fsp"])
+def test_momentum_starts_at_zero_where_a_backbone_joins_its_head(word):
+    made, recipe = build_method(METHODS.parse(word)), replace(RECIPE, optimiser="sgd")
+    before = made.method.model.stem.weight.detach().clone()
+    list(fit(made.method, make_loader(small_view(), views=made.method.views), recipe, random=made.random))
+    assert not torch.equal(before, made.method.model.stem.weight)
+
+
 def test_the_last_epoch_of_a_phase_trains_everything():
     made = build_method(METHODS.parse("baseline"))
     before = made.method.model.stem.weight.detach().clone()
@@ -101,9 +109,19 @@ def test_frozen_batch_norm_keeps_its_statistics_and_learns_its_weights():
         assert not torch.equal(layer.weight, weight)
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 @pytest.mark.parametrize("word", ["baseline", "dml", "dive", "fitnet", "crt", "tau_norm", "mean_teacher", "crd"])
-def test_a_run_resumes_bit_equal_after_every_epoch(word):
-    recipe = replace(RECIPE, accumulate=2, ema=0.8, clip_grad=0.5, backbone_lr=0.3, layer_decay=0.9, decay_all=False)
+def test_a_run_resumes_bit_equal_after_every_epoch(word, optimiser):
+    recipe = replace(
+        RECIPE,
+        optimiser=optimiser,
+        accumulate=2,
+        ema=0.8,
+        clip_grad=0.5,
+        backbone_lr=0.3,
+        layer_decay=0.9,
+        decay_all=False,
+    )
     recipe = replace(recipe, weight_decay=0.05, warmup=0.1)
 
     def train(state=None):
