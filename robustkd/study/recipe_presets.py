@@ -51,7 +51,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "momentum": 0.9,
         "nesterov": True,
         "decay_all": False,
-        "backbone_lr": 0.1,
+        "backbone_lr": 0.3,
         "layer_decay": 1.0,
         "head_first": 1,
         "freeze_bn": False,
