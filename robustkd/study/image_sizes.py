@@ -32,7 +32,8 @@ def resolve_study_sizes(options: StudyOptions, teacher: Card | None, init: Card 
     """
     student, teacher_weights = _find(options.student, init, options), _find(options.teacher, teacher, options)
     side, own = _side(options, student), options.teacher_image_size
-    teacher_side = own or _side(options, teacher_weights)
+    # A trained teacher keeps the size that it was trained at.
+    teacher_side = own or (_side(options, teacher_weights) if teacher is None else _size_of(teacher_weights))
     if side and teacher_side and side != teacher_side:
         own = teacher_side
     return replace(_resolve(options, side or teacher_side, student or teacher_weights), teacher_image_size=own)
@@ -58,8 +59,10 @@ def _resolve(options: Options, side: int | None, weights: Preprocessing | None) 
 
 def _side(options: SourceOptions, weights: Preprocessing | None) -> int | None:
     """Return the side that was given, or that of the weights; None where there is neither."""
-    if options.image_size != "auto":
-        return options.image_size
+    return _size_of(weights) if options.image_size == "auto" else options.image_size
+
+
+def _size_of(weights: Preprocessing | None) -> int | None:
     return None if weights is None else weights.image_size
 
 
@@ -67,8 +70,7 @@ def _find(net: str, card: Card | None, options: SourceOptions) -> Preprocessing 
     """Return how images are prepared for a network to train, or for a stored one; None for one that takes them as they are."""
     if card is None:
         return find_preprocessing(MODELS.parse(net))
-    if options.dataset.partition(":")[0] in FILE_KINDS:
+    side = card.get("image_size") if "interpolation" in card else None  # earlier cards have another `image_size`
+    if side is None and options.dataset.partition(":")[0] in FILE_KINDS:
         side = card["shape"][1]
-    else:
-        side = card.get("image_size") if "interpolation" in card else None
     return Preprocessing(tuple(card["mean"]), tuple(card["std"]), side, card.get("crop_share", 1.0)) if side else None

@@ -53,7 +53,11 @@ CARD = {"shape": (3, 96, 96), "mean": (0.5,), "std": (0.2,), "crop_share": 0.8}
         ({"student": "small(pretrained=false)"}, ("auto", None, "auto", 32)),
         ({"teacher_image_size": 48}, ("auto", 48, "auto", 48)),
         ({"teacher_card": CARD, "teacher": "given.pt"}, (96, None, 0.8, 96)),
-        ({"teacher_card": CARD, "teacher": "given.pt", "image_size": 32}, (32, None, 0.8, 32)),
+        ({"teacher_card": CARD, "teacher": "given.pt", "image_size": 32}, (32, 96, 0.8, 96)),
+        (
+            {"teacher_card": {**CARD, "image_size": 64, "interpolation": "bilinear"}, "teacher": "t.pt"},
+            (64, None, 0.8, 64),
+        ),
         ({"init_card": CARD}, (96, None, 0.8, 96)),
         ({"teacher_card": CARD, "teacher": "given.pt", "dataset": "digits"}, ("auto", None, "auto", 32)),
     ],
