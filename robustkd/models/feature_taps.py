@@ -23,7 +23,7 @@ PATCHES = (14, 16, 32)  # whose multiples transformers accept
 CLASS_TOKENS = (0, 1, 2)  # before the tokens of the positions; two with a token for distillation
 
 
-class Layout(NamedTuple):
+class MapLayout(NamedTuple):
     """How an output is arranged, and the shape of the map that it holds."""
 
     kind: Literal["NCHW", "NHWC", "tokens"]
@@ -43,7 +43,7 @@ class FeatureTap(NamedTuple):
 
     path: str
     call_index: int
-    layout: Layout
+    layout: MapLayout
 
 
 class ModuleCall(NamedTuple):
@@ -52,8 +52,8 @@ class ModuleCall(NamedTuple):
     module: nn.Module
     path: str
     call_index: int
-    input_layout: Layout | None
-    output_layout: Layout | None
+    input_layout: MapLayout | None
+    output_layout: MapLayout | None
     output: Any
 
     @property
@@ -270,18 +270,18 @@ def _is_downsampling(before: MapSize | None, after: MapSize) -> bool:
     return before is not None and after != before and all(2 * a + 1 >= b for a, b in zip(after, before, strict=True))
 
 
-def _find_layout(x: Any, image: ImageShape) -> Layout | None:
+def _find_layout(x: Any, image: ImageShape) -> MapLayout | None:
     """Return the layout of a map; None for any other value. A 1x1 map has the layout NCHW."""
     if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[0] != 2:
         return None
     if x.ndim == 3:
         counts = [(x.shape[1] - extra, extra) for extra in CLASS_TOKENS]
         grids = [(_grid(count, image), extra) for count, extra in counts if count > 1]
-        return next((Layout("tokens", x.shape[2], size, extra) for size, extra in grids if size), None)
+        return next((MapLayout("tokens", x.shape[2], size, extra) for size, extra in grids if size), None)
     nchw, nhwc = (x.shape[2], x.shape[3]), (x.shape[1], x.shape[2])
     if _is_reduced(nchw, image) or (1 in nchw and _is_within(nchw, image)):
-        return Layout("NCHW", x.shape[1], nchw)
-    return Layout("NHWC", x.shape[3], nhwc) if 1 not in nhwc and _is_reduced(nhwc, image) else None
+        return MapLayout("NCHW", x.shape[1], nchw)
+    return MapLayout("NHWC", x.shape[3], nhwc) if 1 not in nhwc and _is_reduced(nhwc, image) else None
 
 
 def _grid(count: int, image: ImageShape) -> MapSize | None:
