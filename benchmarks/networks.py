@@ -1,6 +1,6 @@
 """Which methods train with which kinds of networks: each is constructed and trained for a few updates on each pair.
 
-    python benchmarks/networks.py [--image-size 224] [--batch 4] [--methods all] [--threads 2] [--out networks.csv]
+    python benchmarks/networks.py [--image-size 96] [--batch 4] [--methods all] [--threads 2] [--out networks.csv]
     python benchmarks/networks.py --table networks.csv
 
 A method passes if every term of its loss is finite, is not zero in all updates and has a gradient, and if a term other than
@@ -10,11 +10,12 @@ which both networks classify correctly have some.
 """
 
 import argparse
+import copy
 import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,9 @@ PAIRS = {
     "CNN → ViT": ("timm:resnet50", "timm:vit_small_patch16_224"),
 }
 NAMES = ("a", "b", "c")
-BATCHES, EPOCHS = 2, 2  # two epochs, because some methods learn from the previous one
+BATCHES = 2
+PERTURBS = ("bss", "amkd")  # images that both networks classify correctly: larger batches, so that there are some
+LEARNS_FROM_THE_PREVIOUS_EPOCH = ("psd",)
 TOTAL_EPOCHS = 4  # that the schedules of the methods see
 RECIPE = Recipe(lr=0.01)
 COLUMNS = ("method", "pair", "teacher", "student", "image_size", "result")
@@ -98,7 +101,7 @@ def construct(text: str, view: View, teacher: Network, student: Callable[[int], 
     return build_method(spec, ingredients)
 
 
-def train_briefly(method: Method, view: View, epochs: int = EPOCHS) -> list[TermRecord]:
+def train_briefly(method: Method, view: View, epochs: int) -> list[TermRecord]:
     """Train all phases of a method for a few updates, and return what is known of each term of each phase."""
     records: dict[tuple[str, str], TermRecord] = {}
     loader = Loader(view, len(view) // BATCHES, torch.device("cpu"), augment="none", views=method.views)
@@ -155,7 +158,7 @@ def find_faults(method: Method, records: Sequence[TermRecord]) -> list[str]:
     return faults
 
 
-def try_method(text: str, teacher: Network, student: Callable[[int], Network], view: View, epochs: int = EPOCHS) -> str:
+def try_method(text: str, teacher: Network, student: Callable[[int], Network], view: View) -> str:
     """Construct and train a method; return 'yes', what it refuses, or what is wrong.
 
     Args:
@@ -165,12 +168,32 @@ def try_method(text: str, teacher: Network, student: Callable[[int], Network], v
         method = construct(text, view, teacher, student)
     except UsageError as error:
         return f"refused: {error}"
+    epochs = 2 if text.startswith(LEARNS_FROM_THE_PREVIOUS_EPOCH) else 1
     faults = find_faults(method, train_briefly(method, view, epochs))
     return "fault: " + "; ".join(faults) if faults else "yes"
 
 
-def build_untrained(shape: tuple[int, int, int], word: str, seed: int) -> Network:
-    return build_network(MODELS.parse(word), shape=shape, classes=len(NAMES), mean=[0.5] * 3, std=[0.25] * 3, seed=seed)
+def count_samples(text: str, batch: int) -> int:
+    """Return how many images a method is trained on."""
+    return BATCHES * batch * (4 if text.startswith(PERTURBS) else 1)
+
+
+@cache
+def cached_network(word: str, shape: tuple[int, int, int], image_size: int | None, seed: int) -> Network:
+    return build_network(
+        MODELS.parse(word),
+        shape=shape,
+        image_size=image_size,
+        classes=len(NAMES),
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        seed=seed,
+    )
+
+
+def build_untrained(word: str, shape: tuple[int, int, int], seed: int, image_size: int | None = None) -> Network:
+    """Return a new untrained network for images of (C, H, W), which resizes them to a side if it is given one."""
+    return copy.deepcopy(cached_network(word, shape, image_size, seed))
 
 
 def format_table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -187,7 +210,7 @@ def format_table(rows: Sequence[Mapping[str, str]]) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--methods", default="all")
     parser.add_argument("--threads", type=int, default=2)
@@ -203,10 +226,10 @@ def main(words: Sequence[str] | None = None) -> None:
     methods = list(METHODS) if arguments.methods == "all" else arguments.methods.split(",")
     rows = []
     for pair, (teacher, student) in PAIRS.items():
-        net = build_untrained(shape, teacher, 0)
-        view = make_view(net, shape, BATCHES * arguments.batch)
         for text in methods:
-            result = try_method(text, net, partial(build_untrained, shape, student), view)
+            net = build_untrained(teacher, shape, seed=0)
+            view = make_view(net, shape, count_samples(text, arguments.batch))
+            result = try_method(text, net, partial(build_untrained, student, shape), view)
             print(f"{pair}  {text:18} {result}", flush=True)
             rows.append(dict(zip(COLUMNS, (text, pair, teacher, student, arguments.image_size, result), strict=True)))
     if arguments.out:

@@ -1,6 +1,5 @@
 """Every method with pairs of timm's networks, convolutional and transformers: it trains, or refuses them in one sentence."""
 
-import copy
 import csv
 import importlib
 import re
@@ -12,8 +11,6 @@ import pytest
 
 from robustkd.data.view import View
 from robustkd.methods import METHODS
-from robustkd.models import MODELS
-from robustkd.models.build import build_network
 from robustkd.models.net import Network
 
 HOME = Path(__file__).parents[2]
@@ -35,8 +32,6 @@ COMPARES_FEATURES = (
     "rkd_da",
     "sp",
 )
-PERTURBS = ("bss", "amkd")  # images that both networks classify correctly: it takes more, so that there are some
-SIDE = 32
 
 
 @pytest.fixture
@@ -45,39 +40,23 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("networks")
 
 
-@cache
-def cached_network(word: str, seed: int, side: int, own_side: int | None) -> Network:
-    return build_network(
-        MODELS.parse(word),
-        shape=(3, side, side),
-        image_size=own_side,
-        classes=3,
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
-        seed=seed,
-    )
-
-
-def build(word: str, seed: int, side: int = SIDE, own_side: int | None = None) -> Network:
-    return copy.deepcopy(cached_network(word, seed, side, own_side))
+def try_pair(networks: ModuleType, method: str, teacher: str, student: str, side: int, own: int | None = None) -> str:
+    """Train a method for a few updates; `own` is the side to which the student resizes images."""
+    shape = (3, side, side)
+    net, view = teacher_and_view(networks, teacher, networks.count_samples(method, 6), side)
+    return networks.try_method(method, net, partial(networks.build_untrained, student, shape, image_size=own), view)
 
 
 @cache
-def teacher_and_view(module: ModuleType, word: str, samples: int, side: int = SIDE) -> tuple[Network, View]:
-    teacher = build(word, 1000, side)
-    return teacher, module.make_view(teacher, (3, side, side), samples)
-
-
-def samples_for(method: str) -> int:
-    return 48 if method.startswith(PERTURBS) else 12
+def teacher_and_view(networks: ModuleType, word: str, samples: int, side: int) -> tuple[Network, View]:
+    teacher = networks.build_untrained(word, (3, side, side), seed=1000)
+    return teacher, networks.make_view(teacher, (3, side, side), samples)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_trains_with_a_pair_of_networks_or_refuses_it(networks, method, pair):
-    epochs = 2 if method == "psd" else 1  # it learns from the previous epoch
-    teacher, view = teacher_and_view(networks, PAIRS[pair][0], samples_for(method))
-    result = networks.try_method(method, teacher, partial(build, PAIRS[pair][1]), view, epochs)
+    result = try_pair(networks, method, *PAIRS[pair], side=32)
     if method in REFUSED:
         assert re.fullmatch(f"refused: {REFUSED[method]}", result)
     else:
@@ -86,21 +65,19 @@ def test_a_method_trains_with_a_pair_of_networks_or_refuses_it(networks, method,
 
 @pytest.mark.parametrize("method", ["at", "fsp", "mffkd"])
 def test_transformers_of_one_kind_have_maps_to_compare(networks, method):
-    teacher, view = teacher_and_view(networks, VIT, 12)
-    assert networks.try_method(method, teacher, partial(build, VIT), view, 1) == "yes"
+    assert try_pair(networks, method, VIT, VIT, side=32) == "yes"
 
 
 @pytest.mark.parametrize("method", COMPARES_FEATURES)
-@pytest.mark.parametrize(("teacher", "student"), [(CNN, OTHER_CNN), (VIT, OTHER_CNN), (CNN, VIT)])
+@pytest.mark.parametrize(("teacher", "student"), PAIRS.values(), ids=PAIRS)
 def test_teacher_and_student_may_have_images_of_different_sizes(networks, method, teacher, student):
-    net, view = teacher_and_view(networks, teacher, samples_for(method), 96)
-    assert networks.try_method(method, net, partial(build, student, side=96, own_side=64), view, 1) == "yes"
+    assert try_pair(networks, method, teacher, student, side=96, own=64) == "yes"
 
 
 def test_terms_without_effect_are_faults(networks):
     record = networks.TermRecord
-    teacher, view = teacher_and_view(networks, CNN, 12)
-    method = networks.construct("at", view, teacher, partial(build, OTHER_CNN))
+    teacher, view = teacher_and_view(networks, CNN, 12, 32)
+    method = networks.construct("at", view, teacher, partial(networks.build_untrained, OTHER_CNN, (3, 32, 32)))
     good = record("train", "ce", 1.0, True, True, True)
     assert networks.find_faults(method, [good, record("train", "at", 2.0, True, True, True)]) == []
     assert networks.find_faults(method, [good, record("train", "at", 0.0, True, True, True)]) == ["train: at is 0"]
