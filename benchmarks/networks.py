@@ -200,7 +200,7 @@ def format_table(rows: Sequence[Mapping[str, str]]) -> str:
     """Format results as a table in Markdown: methods with the same results share a row."""
     results: dict[str, dict[str, str]] = {}
     for row in rows:
-        results.setdefault(row["method"], {})[row["pair"]] = row["result"]
+        results.setdefault(row["method"], {})[row["pair"]] = row["result"].partition(":")[0]
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, by_pair in results.items():
         groups.setdefault(tuple(by_pair[pair] for pair in PAIRS), []).append(f"`{name}`")
