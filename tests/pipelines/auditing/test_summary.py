@@ -68,7 +68,7 @@ def test_an_audit_is_continued_by_pruning_with_the_options_that_differ_from_thei
     words = shlex.split(next_command(options, Path("audits/x"), 500))
     assert words[:3] == ["robustkd", "audit", "npz:my data.npz"]
     assert words[-1] == "--prune"
-    assert sorted(words[3:-1]) == sorted(["--no-augment", "--folds", "4", "--held-out", "0.2"])
+    assert sorted(words[3:-1]) == sorted(["--augment", "none", "--folds", "4", "--held-out", "0.2"])
 
 
 @pytest.mark.parametrize(

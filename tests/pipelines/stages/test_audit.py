@@ -137,7 +137,7 @@ def test_folds_are_reused_and_fresh_keeps_the_old_folder(audit: Audit, trained: 
     assert (renamed / "pruned.csv").is_file()
     assert (fresh / "suspects.csv").read_bytes() == before
     audit("--seed", "1")
-    audit("--no-augment")
+    audit("--augment", "none")
     assert len(trained) == 20
 
 
@@ -203,9 +203,9 @@ def test_any_class_name_is_shown_as_text(audit: Audit) -> None:
 
 
 def test_the_next_command_has_the_same_options(audit: Audit) -> None:
-    output = audit("--scenario", "noise0.3", "--no-augment", "--held-out", "0.2")
+    output = audit("--scenario", "noise0.3", "--augment", "none", "--held-out", "0.2")
     (again,) = re.findall(r"continue with: robustkd (audit .* --prune)", output)
-    assert "--held-out 0.2 --scenario noise0.3 --net resnet8 --epochs 4 --batch 12 --no-augment --threads 1" in again
+    assert "--held-out 0.2 --scenario noise0.3 --net resnet8 --epochs 4 --batch 12 --augment none --threads 1" in again
     cli.main(shlex.split(again))
     assert "pruned.csv" in {path.name for path in folder().iterdir()}
 
