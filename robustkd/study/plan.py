@@ -135,12 +135,20 @@ def build_recipe(options: StudyOptions, role: Role) -> Recipe:
         raise UsageError(
             f"--head-first {recipe.head_first}: should be less than the epochs of the {role}, which are {recipe.epochs}"
         )
+    return recipe
+
+
+def check_statistics(options: StudyOptions, role: Role) -> None:
+    """Refuse to keep the batch statistics of a network that starts from random weights.
+
+    Raises:
+        UsageError: the recipe of the role would keep them.
+    """
     net, init = (options.student, options.init) if role == "student" else (options.teacher, None)
-    if recipe.freeze_bn and find_preset(net) == "scratch" and init is None:
+    if options.recipe_values(role)["freeze_bn"] and find_preset(net) == "scratch" and init is None:
         raise UsageError(
             f"--freeze-bn: the {role} '{net}' starts from random weights, which come with no batch statistics"
         )
-    return recipe
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,7 @@ def list_runs(options: StudyOptions, has_teacher: bool) -> tuple[Run, ...]:
         has_teacher: whether the user gave a trained teacher.
 
     Raises:
-        UsageError: the user gave a teacher and wants it smoothed.
+        UsageError: the user gave a teacher and wants it smoothed, or batch statistics are to be kept where there are none.
     """
     if has_teacher and options.smooth_teacher != "none":
         raise UsageError(
@@ -205,6 +213,9 @@ def list_runs(options: StudyOptions, has_teacher: bool) -> tuple[Run, ...]:
     teachers = dict.fromkeys(
         teacher_method(options, method.teacher_labels) for method in methods if method.needs_teacher
     )
+    check_statistics(options, "student")
+    if teachers and not has_teacher:
+        check_statistics(options, "teacher")
     given = [teacher_method(options)] if has_teacher and teachers else []
     return (
         *(Run("teacher", spec, 0) for spec in given),

@@ -8,7 +8,7 @@ import pytest
 from robustkd.errors import UsageError
 from robustkd.method_spec import MethodSpec
 from robustkd.study.options import StudyOptions
-from robustkd.study.plan import Run, Settings, build_recipe
+from robustkd.study.plan import Run, Settings, build_recipe, list_runs
 from robustkd.study.recipe_presets import OPTIMISERS, PRESETS, RECIPE_NAMES, describe_recipe, find_preset
 from robustkd.training.recipe import Recipe
 
@@ -137,11 +137,6 @@ def test_a_preset_leaves_an_epoch_for_the_whole_network(epochs, first):
             {"epochs": 9, "head_first": 4, "teacher_epochs": 4},
             "--head-first 4: should be less than the epochs of the teacher, which are 4",
         ),
-        ({"freeze_bn": True}, "--freeze-bn: the student 'wrn_10_2' starts from random weights"),
-        (
-            {"freeze_bn": True, "recipe": "finetune", "student": PRETRAINED},
-            "--freeze-bn: the teacher 'wrn_16_2' starts from random weights",
-        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(given, message):
@@ -149,10 +144,30 @@ def test_values_that_contradict_each_other_are_refused(given, message):
         make_settings(**given)
 
 
-def test_frozen_batch_norm_is_for_networks_with_weights():
-    assert build_recipe(make_options(freeze_bn=True, student=PRETRAINED), "student").freeze_bn
-    assert build_recipe(make_options(freeze_bn=True, init="model.pt"), "student").freeze_bn
-    assert not build_recipe(make_options(freeze_bn=True, student=PRETRAINED), "teacher").freeze_bn
+@pytest.mark.parametrize(
+    ("given", "role"),
+    [
+        ({"methods": "baseline"}, "student 'wrn_10_2'"),
+        ({"recipe": "finetune", "student": PRETRAINED, "methods": "hinton"}, "teacher 'wrn_16_2'"),
+    ],
+)
+def test_frozen_batch_norm_needs_statistics(given, role):
+    with pytest.raises(UsageError, match=f"--freeze-bn: the {role} starts from random weights"):
+        list_runs(make_options(freeze_bn=True, **given), False)
+
+
+@pytest.mark.parametrize(
+    ("given", "has_teacher"),
+    [
+        ({"student": PRETRAINED, "methods": "hinton"}, False),  # the teacher has a recipe of its own
+        ({"recipe": "finetune", "student": PRETRAINED, "methods": "baseline"}, False),  # no teacher is trained
+        ({"recipe": "finetune", "student": PRETRAINED, "methods": "hinton"}, True),
+        ({"init": "model.pt", "methods": "baseline"}, False),
+    ],
+)
+def test_frozen_batch_norm_is_for_networks_with_weights(given, has_teacher):
+    assert list_runs(make_options(freeze_bn=True, **given), has_teacher)
+    assert build_recipe(make_options(freeze_bn=True, **given), "student").freeze_bn
 
 
 @pytest.mark.parametrize(
