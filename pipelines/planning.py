@@ -143,9 +143,9 @@ def draft_study(options: StudyOptions) -> Draft:
         max(1, cores // jobs),
     )
     print_first_weights(plan, runs, source)
-    plan = without_refused_methods(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
+    plan = with_latencies(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
+    plan = without_refused_methods(plan, runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
-    plan = with_latencies(plan, runs, drawn[0].train)
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 

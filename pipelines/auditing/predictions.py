@@ -27,7 +27,7 @@ SECONDS_BETWEEN_LINES = 60  # of progress, where there is no terminal
 OF_TRAINING = ("epochs", "batch", "lr", "warmup", "augment")  # options that a probe does not use
 
 
-class Predictions(NamedTuple):
+class AuditProbabilities(NamedTuple):
     """Probabilities of rows by networks or classifiers that were not trained on them.
 
     Attributes:
@@ -66,7 +66,7 @@ class FoldTraining:
         """Return notes about classes that could not be distributed over all of `count` folds."""
         return fold_notes(view, self.folds, self.unassessable(view), count)
 
-    def predict(self, options: AuditOptions, view: View, test: View, folder: Path) -> Predictions:
+    def predict(self, options: AuditOptions, view: View, test: View, folder: Path) -> AuditProbabilities:
         """Train the networks of the folds that are not finished, and predict all rows."""
         todo, seconds = out_of_fold.estimate_seconds(view, self.folds, self.config, folder)
         time_needed = f": about {format_duration(seconds)}" if todo else ""
@@ -81,7 +81,7 @@ class FoldTraining:
             own, other = out_of_fold.out_of_fold_probabilities(
                 view, self.folds, test, self.config, folder, monitor.report
             )
-        return Predictions(own, other, monitor.seconds)
+        return AuditProbabilities(own, other, monitor.seconds)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Probing:
         """Return notes about classes that could not be distributed over all of `count` folds."""
         return fold_notes(view, self.divisions[0], self.unassessable(view), count)
 
-    def predict(self, options: AuditOptions, view: View, test: View, folder: Path) -> Predictions:
+    def predict(self, options: AuditOptions, view: View, test: View, folder: Path) -> AuditProbabilities:
         """Embed the images and predict all rows by linear classifiers, unless this was done before."""
         console.print(
             f"{len(view)} training labels of {view.sources[0].name} in {options.folds} folds: each image is embedded once by"
@@ -128,7 +128,7 @@ class Probing:
             f"{100 * agreement:.1f} % of the labels are predicted out of fold, with C = {found.strength:g} ({time_taken})",
             markup=False,
         )
-        return Predictions(found.own, found.other, found.seconds)
+        return AuditProbabilities(found.own, found.other, found.seconds)
 
 
 def plan_predictions(options: AuditOptions, view: View) -> FoldTraining | Probing:

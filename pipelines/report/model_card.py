@@ -11,7 +11,7 @@ from robustkd.models import MODELS
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.conclusions import test_label_caveat
 from robustkd.study.recipe_presets import describe_recipe
-from robustkd.study.results import RunResult, StudyRecord
+from robustkd.study.results import Cost, RunResult, StudyRecord
 from robustkd.study.run import AVERAGED
 from robustkd.training.checkpoint import stored_shape
 
@@ -40,13 +40,7 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
         "net": card["model"],
         "head": card["head"],
         "weights": _describe_weights(card, study),
-        "parameters": card.get("parameters"),
-        "macs": result.cost.macs if result else None,
-        "latency": _describe_latency(result),
-        "precision": {
-            "runs_in": "fp32",
-            "measured_in": result.training.precision if result and result.training else None,
-        },
+        **_describe_costs(card, result),
         "role": run["role"],
         "method": run["method"] and str(run["method"]).removesuffix(f"+{card.get('criterion')}"),
         "criterion": card.get("criterion"),
@@ -99,11 +93,21 @@ def _describe_weights(card: Mapping[str, Any], study: StudyRecord | None) -> str
     return f"published ones of {spec.name}" if carries_weights(spec) else "random"
 
 
-def _describe_latency(result: RunResult | None) -> dict[str, float]:
-    """Return the milliseconds that the network takes in PyTorch, as far as they were measured."""
-    if result is None:
-        return {}
-    cost = result.cost
+def _describe_costs(card: Mapping[str, Any], result: RunResult | None) -> dict[str, Any]:
+    """Return the size of a network, its precision, and the milliseconds that it takes in PyTorch, as far as they are known."""
+    return {
+        "parameters": card.get("parameters"),
+        "macs": result.cost.macs if result else None,
+        "latency": _describe_latency(result.cost) if result else {},
+        "precision": {
+            "runs_in": "fp32",
+            "measured_in": result.training.precision if result and result.training else None,
+        },
+    }
+
+
+def _describe_latency(cost: Cost) -> dict[str, float]:
+    """Return the milliseconds that a network takes in PyTorch, as far as they were measured."""
     values = {
         "one image, one CPU thread": cost.cpu_image_ms,
         f"{LATENCY_BATCH} images, one CPU thread": cost.cpu_batch_ms,

@@ -127,7 +127,7 @@ def probe_probabilities(
         report: called after each batch of images.
     """
     classes = len(view.classes)
-    saved = _load_predictions(file, (len(view), classes), (len(test), classes))
+    saved = _load_probe(file, (len(view), classes), (len(test), classes))
     if saved is not None:
         return saved
     start = time.monotonic()
@@ -135,7 +135,7 @@ def probe_probabilities(
     test_embeddings = embed_images(net, test, lambda done: report(len(view) + done))
     own, other, strength = fit_probe(embeddings, view.labels, divisions, test_embeddings, classes)
     predictions = ProbePredictions(own, other, strength, time.monotonic() - start)
-    _save_predictions(file, predictions)
+    _save_probe(file, predictions)
     return predictions
 
 
@@ -213,13 +213,13 @@ def _predict_folds(
     return own, other
 
 
-def _save_predictions(file: Path, predictions: ProbePredictions) -> None:
+def _save_probe(file: Path, predictions: ProbePredictions) -> None:
     """Write predictions atomically."""
     own, other, strength, seconds, _ = predictions
     write_atomically(file, lambda opened: np.savez(opened, own=own, other=other, strength=strength, seconds=seconds))
 
 
-def _load_predictions(file: Path, own: tuple[int, int], other: tuple[int, int]) -> ProbePredictions | None:
+def _load_probe(file: Path, own: tuple[int, int], other: tuple[int, int]) -> ProbePredictions | None:
     """Load saved predictions; return None if they are missing, damaged or of other shapes."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as saved:
