@@ -71,6 +71,8 @@ def load_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network, dict[
         raise UsageError(f"{path}: this file contains no network")
     try:
         net, card = _build_net(content["card"], content["weights"], bf16)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = as_one_line(str(error), 120)
         raise UsageError(
@@ -95,8 +97,14 @@ def load_usable_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network
 def _build_net(text: str, weights: Mapping[str, Tensor], bf16: bool) -> tuple[Network, dict[str, Any]]:
     """Build the network that a model card describes, with its weights; also return the card."""
     card: dict[str, Any] = json.loads(text)
+    try:
+        spec = MODELS.parse(card["model"])
+    except UsageError:
+        raise UsageError(
+            f"it holds a '{card['model']}', which is no known network; if a file of yours defines it, give that with --plug"
+        ) from None
     net = build_network(
-        without_weights(MODELS.parse(card["model"])),  # whose file or server may be out of reach
+        without_weights(spec),  # whose file or server may be out of reach
         shape=tuple(card["shape"]),
         classes=len(card["classes"]),
         mean=card["mean"],
