@@ -251,3 +251,15 @@ def test_former_defaults_are_methods_spelt_as_in_tables() -> None:
     assert {*former.values()} - {""} - listed == {"amkd_bss(step=0.3)", "tald(weight=0.1)"}, (
         "the slowest are in no list"
     )
+
+
+# --- clothing.py ---------------------------------------------------------------------------------------------------
+
+
+def test_study_of_photographs_goes_seed_by_seed() -> None:
+    clothing = importlib.import_module("clothing")
+    commands = clothing.list_commands(Path("photos"), 2)
+    seeds, names = ([words[words.index(option) + 1] for words in commands] for option in ("--seeds", "--name"))
+    assert seeds == ["1"] * 4 + ["2"] * 4
+    assert names[:4] == names[4:]
+    assert len(set(names)) == 4
