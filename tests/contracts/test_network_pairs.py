@@ -1,5 +1,6 @@
 """Every method with pairs of timm's networks, convolutional and transformers: it trains, or refuses them in one sentence."""
 
+import csv
 import importlib
 import re
 from functools import cache, partial
@@ -83,3 +84,14 @@ def test_terms_without_effect_are_faults(networks):
     assert "train: at has no gradient" in networks.find_faults(method, [good, record("train", "at", 2.0)])
     only_adapters = networks.find_faults(method, [good, record("train", "at", 2.0, True, True, False)])
     assert only_adapters == ["no term but that of the labels reaches the student"]
+
+
+def test_the_table_of_the_documentation_is_that_of_the_benchmark(networks):
+    with (HOME / "benchmarks" / "networks.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == set(METHODS)
+    assert {(row["pair"], row["teacher"], row["student"]) for row in rows} == {
+        (p, *n) for p, n in networks.PAIRS.items()
+    }
+    assert {row["method"] for row in rows if row["result"] != "yes"} == set(REFUSED)
+    assert networks.format_table(rows) in (HOME / "docs" / "feature-maps.md").read_text(encoding="utf-8")

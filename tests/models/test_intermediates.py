@@ -47,6 +47,37 @@ def test_a_timm_classifier_returns_its_maps_and_unchanged_logits(name):
         assert gradient.abs().max() > 0
 
 
+# One small model of each of these families: name, side of the images, number of maps.
+FAMILIES = [
+    ("halonet26t", 256, 5), ("cait_xxs24_224", 224, 5), ("coat_tiny", 224, 4), ("convit_tiny", 224, 5), ("davit_tiny", 128, 4),
+    ("cs3darknet_s", 128, 5), ("deit_tiny_patch16_224", 224, 5), ("edgenext_small", 128, 4), ("efficientvit_b0", 128, 4),
+    ("eva02_tiny_patch14_224", 224, 5), ("fastvit_t8", 128, 4), ("focalnet_tiny_lrf", 128, 4), ("gcvit_xxtiny", 224, 4),
+    ("ghostnet_100", 128, 5), ("hgnet_tiny", 128, 4), ("hiera_tiny_224", 224, 4), ("hrnet_w18_small", 128, 5),
+    ("inception_next_atto", 128, 4), ("mixer_s32_224", 224, 5), ("mobilevit_xxs", 256, 5), ("mvitv2_tiny", 224, 4),
+    ("nest_tiny", 224, 3), ("pit_xs_224", 224, 3), ("poolformer_s12", 128, 4), ("regnetx_002", 128, 5), ("rexnet_100", 128, 5),
+    ("sequencer2d_s", 224, 4), ("skresnet18", 128, 5), ("swin_tiny_patch4_window7_224", 224, 4), ("tiny_vit_5m_224", 128, 4),
+    ("swinv2_tiny_window8_256", 256, 4), ("test_maxvit", 160, 5), ("tnt_s_patch16_224", 224, 5), ("tresnet_m", 128, 5),
+    ("twins_svt_small", 224, 4), ("visformer_tiny", 224, 3), ("volo_d1_224", 224, 4), ("ese_vovnet19b_slim", 128, 5),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side", "count"), FAMILIES)
+def test_every_family_of_timm_has_maps_that_shrink_and_carry_gradients(name, side, count):
+    model = timm.create_model(name, num_classes=7).eval()
+    images = torch.rand(2, 3, side, side, requires_grad=True)
+    net = wrap_classifier(model, (3, side, side)).eval()
+    output = net(images)
+    assert torch.allclose(output.logits, model(images), atol=1e-5)
+    assert len(output.maps) == count
+    sides = [m.shape[2] for m in output.maps]
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] > 1
+    for x in output.maps:
+        (gradient,) = torch.autograd.grad(x.square().mean(), images, retain_graph=True)
+        assert gradient.abs().max() > 0
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_training_mode_and_running_statistics_are_those_of_the_classifier(name):
     model = timm_model(name)
