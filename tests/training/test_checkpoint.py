@@ -66,3 +66,9 @@ def test_the_serving_model_maps_bytes_to_probabilities():
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(4))
     expected = net(images.permute(0, 3, 1, 2) / 255).logits.softmax(dim=1)
     torch.testing.assert_close(probabilities, expected)
+
+
+def test_a_network_of_a_plug_is_named_when_the_plug_is_missing(tmp_path):
+    save_net(tmp_path / "model.pt", make_network().state_dict(), {**CARD, "model": "mine"})
+    with pytest.raises(UsageError, match=r"model\.pt: it holds a 'mine', which is no known network; .* --plug$"):
+        load_net(tmp_path / "model.pt")
