@@ -16,7 +16,7 @@ from robustkd.models.build import build_network
 from robustkd.models.class_order import describe_class_order, is_reordered
 from robustkd.models.net import Network
 from robustkd.models.preprocessing import weights_preprocessing
-from robustkd.models.weight_files import read_card
+from robustkd.models.weight_files import read_model_card
 from robustkd.models.weight_sources import carries_weights, checkpoint_files
 from robustkd.study.construct import build_role_network
 from robustkd.study.given_networks import (
@@ -113,7 +113,7 @@ def identify_networks(options: StudyOptions, teacher: Path | None, source: Sourc
 
 def identify_network(path: Path, source: Source, options: StudyOptions) -> str:
     """Return the digest of a network's file, with the order that its outputs are put in where that differs."""
-    card = read_card(path)
+    card = read_model_card(path)
     order = class_order(str(path), card, source, options) if card is not None and has_classes_of(card, source) else []
     return f"{file_digest(path)} {order}" if is_reordered(order) else file_digest(path)
 
@@ -128,7 +128,7 @@ def print_class_orders(options: StudyOptions, teacher: Path | None, source: Sour
     init = Path(options.init) if options.init else None
     given = {f"--teacher {options.teacher}": teacher, f"--init {options.init}": init}
     for option, path in given.items():
-        card = None if path is None else read_card(path)
+        card = None if path is None else read_model_card(path)
         if card is None or (path is init and not has_classes_of(card, source)):
             continue  # `print_first_weights` describes its head
         order = class_order(option, card, source, options)
@@ -156,7 +156,7 @@ def print_first_weights(plan: Plan, runs: Sequence[Run], source: Source) -> None
     Raises:
         UsageError: weights cannot be used.
     """
-    if plan.teacher is not None and read_card(plan.teacher) is None:
+    if plan.teacher is not None and read_model_card(plan.teacher) is None:
         load_given_network(plan, plan.teacher, source)  # refuses a head for other classes
         numbers: list[str] = weights_card(source)["classes"]
         if text := describe_class_order(numbers, source.classes, range(len(numbers))):

@@ -12,10 +12,10 @@ from robustkd.models.feature_taps import (
     FeatureTap,
     ImageShape,
     check_logits,
+    draw_images,
     find_feature_taps,
     find_head,
     linearise_head,
-    random_images,
     record_calls,
     try_forward,
 )
@@ -137,7 +137,7 @@ def wrap_classifier(model: nn.Module, shape: ImageShape) -> ExternalNetwork:
 def _has_one_head(net: ExternalNetwork, shape: ImageShape) -> bool:
     """Return whether the logits are those of the head, not of two, as after distillation with a token of its own."""
     with eval_no_grad(net):
-        logits, embedding, _ = net(random_images(net, shape))
+        logits, embedding, _ = net(draw_images(net, shape))
         heads: Tensor = net.head(embedding.to(net.head.weight))
     return heads.shape == logits.shape and torch.allclose(heads, logits, atol=1e-4)
 

@@ -192,12 +192,12 @@ def try_forward(model: nn.Module, shape: ImageShape) -> Any:
     """Return the model's output for two images, or the exception that it raises."""
     with eval_no_grad(model):
         try:
-            return model(random_images(model, shape))
+            return model(draw_images(model, shape))
         except Exception as error:  # each library rejects an unsuitable image size with exceptions of its own
             return error
 
 
-def random_images(model: nn.Module, shape: ImageShape) -> Tensor:
+def draw_images(model: nn.Module, shape: ImageShape) -> Tensor:
     """Return two random images (2, C, H, W) on the device of a model. The outputs for black ones can be equal by chance."""
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     return images.to(next(model.parameters(), images))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustkd.models.feature_taps import ImageShape, random_images, spread_blocks
+from robustkd.models.feature_taps import ImageShape, draw_images, spread_blocks
 from robustkd.models.net import eval_no_grad
 
 MAX_STAGES = 6  # of a network with several resolutions; of more maps, the last at each resolution is taken
@@ -31,7 +31,7 @@ def find_intermediates(model: nn.Module, shape: ImageShape) -> list[int]:
     """
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "forward_head"):
         return []
-    x = random_images(model, shape)
+    x = draw_images(model, shape)
     with eval_no_grad(model):
         expected = model(x)
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from robustkd.errors import UsageError
-from robustkd.models.weight_files import read_card
+from robustkd.models.weight_files import read_model_card
 from robustkd.models.weight_sources import carries_weights
 from robustkd.specs import Spec
 
@@ -65,7 +65,7 @@ def weights_preprocessing(spec: Spec) -> Preprocessing | None:
 
 def preprocessing_in_file(file: Path) -> Preprocessing | None:
     """Return the preparation of images of the network in a model.pt; None for other files."""
-    if (card := read_card(file)) is None:
+    if (card := read_model_card(file)) is None:
         return None
     side = (card["image_size"] if "interpolation" in card else None) or max(card["shape"][1:])
     crop_share, interpolation = card.get("crop_share", 1.0), card.get("interpolation", "bilinear")

@@ -80,7 +80,7 @@ def read_weight_file(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_card(file: Path) -> dict[str, Any] | None:
+def read_model_card(file: Path) -> dict[str, Any] | None:
     """Return the model card in a model.pt, without reading its weights; None for other files."""
     try:
         content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)

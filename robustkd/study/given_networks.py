@@ -15,7 +15,7 @@ from robustkd.errors import UsageError
 from robustkd.models import MODELS
 from robustkd.models.class_order import find_class_order, reorder_outputs
 from robustkd.models.net import Network
-from robustkd.models.weight_files import read_card, read_state_dict
+from robustkd.models.weight_files import read_model_card, read_state_dict
 from robustkd.models.weight_sources import with_checkpoint
 from robustkd.study.construct import build_role_network
 from robustkd.study.image_sizes import resolve_study_sizes
@@ -32,7 +32,7 @@ def load_given_network(plan: Plan, file: Path, source: Source) -> Network:
         UsageError: the file cannot be used, or the network does not fit the study's images or classes.
     """
     options, context = plan.options, str(file)
-    if read_card(file) is None:
+    if read_model_card(file) is None:
         context = f"--teacher {options.teacher}"
         net = build_role_network(source, TEACHER, plan.settings, weights=file, word=options.teacher_net)
         if net.replaced_head is not None:
@@ -60,7 +60,7 @@ def load_first_weights(plan: Plan, run: Run, source: Source) -> Network | None:
     """
     if plan.init is None or run.role == TEACHER:
         return None
-    if (card := read_card(plan.init)) is not None and len(card["classes"]) == len(source.classes):
+    if (card := read_model_card(plan.init)) is not None and len(card["classes"]) == len(source.classes):
         return load_given_network(plan, plan.init, source)
     head, seed = run.method.criterion.load().head, seeds.derive(run.seed, "init", run.role, 0)
     net = build_role_network(source, run.role, plan.settings, head=head, seed=seed, weights=plan.init)
@@ -120,7 +120,7 @@ def check_given_files(options: StudyOptions, teacher: Path | None) -> None:
             )
         return
     read_state_dict(teacher)
-    is_model = read_card(teacher) is not None
+    is_model = read_model_card(teacher) is not None
     if is_model and options.teacher_net is not None:
         raise UsageError(
             f"--teacher-net {options.teacher_net}: --teacher {options.teacher} says itself which network it holds"
@@ -140,14 +140,14 @@ def resolve_given_sizes(options: StudyOptions, teacher: Path | None) -> StudyOpt
         student=_name_weights(options.student, init),
         teacher=_name_weights(options.teacher_net or options.teacher, teacher),
     )
-    cards = [None if file is None else read_card(file) for file in (teacher, init)]
+    cards = [None if file is None else read_model_card(file) for file in (teacher, init)]
     resolved = resolve_study_sizes(named, *cards)
     return replace(resolved, student=options.student, teacher=options.teacher)
 
 
 def _name_weights(word: str, file: Path | None) -> str:
     """Return a network with the file of its weights as its parameter, if it is one of weights alone."""
-    if file is None or read_card(file) is not None:
+    if file is None or read_model_card(file) is not None:
         return word
     spec = with_checkpoint(MODELS.parse(word), file)
     return word if spec is None else spec.text
