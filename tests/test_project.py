@@ -39,7 +39,7 @@ def test_flags_may_be_given_as_mlflow_spells_them(monkeypatch: pytest.MonkeyPatc
     given: list[Any] = []
     monkeypatch.setattr(audit, "main", given.append)
     flags = {name: not field.default for name, field in AuditOptions.__dataclass_fields__.items() if field.type is bool}
-    assert {"prune", "relabel", "augment", "download"} <= set(flags)
+    assert {"prune", "relabel", "download"} <= set(flags)
     # What MLflow makes of -P dataset=digits -P prune=true and so on.
     typed = entry["command"].format(dataset="digits").removeprefix("python -m pipelines ").split()
     cli.main([*typed, *(word for name, value in flags.items() for word in (f"--{name}", str(value).lower()))])

@@ -190,8 +190,7 @@ def test_interrupted_fine_tuning_continues_bit_for_bit(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(home / "kept")
-    monkeypatch.setattr(run_folder, "SAVE_EVERY", 0.0)
-    plans = [draft(tmp_path / name, dataset="folder:../photos") for name in ("whole", "interrupted")]
+    plans = [draft(tmp_path / name, dataset="folder:../photos", save_every="0s") for name in ("whole", "interrupted")]
     execute_all(plans[0])
     execute_all(plans[1], interrupted_after=(1, 2))  # after the epoch of the head, and within those of all layers
     whole, interrupted = map(read_weights, plans)
