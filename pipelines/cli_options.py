@@ -65,16 +65,17 @@ class AuditOptions(DataOptions):
     """Do not train the network: embed each image once, and fit linear classifiers. The default if it carries weights."""
     folds: AtLeastTwo = 5
     """Number of folds of the training rows; the labels of each are audited by a network trained on the others."""
-    epochs: Count = 30
-    """Epochs of each network. With many more it memorises wrong labels, with many fewer it flags correct ones."""
+    epochs: Count | None = None
+    """Epochs of each network; by default 30, or 10 if it carries weights. With many more it memorises wrong labels, with
+    many fewer it flags correct ones."""
     batch: Count = 64
     """Batch size."""
-    lr: Positive = 0.1
-    """Initial learning rate of SGD."""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of the epochs during which the learning rate rises from 0."""
-    augment: Augment = "shift"
-    """none, shift (and flips where they keep the class) or photo, as in `photo(crop=0.5, erasing=0)`."""
+    lr: Positive | None = None
+    """Initial learning rate; by default that of the recipe `scratch`, or `finetune` if the network carries weights."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Fraction of the epochs during which the learning rate rises from 0; by default that of the recipe."""
+    augment: Augment | None = None
+    """none, shift (and flips where they keep the class) or photo, as in `photo(erasing=0)`; by default that of the recipe."""
     prune: bool = False
     """Write pruned.csv, a manifest of the training rows without the suspicious ones."""
     relabel: bool = False

@@ -20,8 +20,9 @@ from robustkd.label_audit import out_of_fold, probe
 from robustkd.models import MODELS
 from robustkd.models.net import Frozen, Network
 from robustkd.models.weight_sources import carries_weights
+from robustkd.study.plan import recipe_of_values
+from robustkd.study.recipe_presets import AUGMENTATION, find_preset, resolve_recipe
 from robustkd.training import hardware
-from robustkd.training.recipe import Recipe
 
 SECONDS_BETWEEN_LINES = 60  # of progress, where there is no terminal
 OF_TRAINING = ("epochs", "batch", "lr", "warmup", "augment")  # options that a probe does not use
@@ -73,10 +74,10 @@ class FoldTraining:
         time_needed += f" for the {todo} that are left" if 0 < todo < options.folds else ""
         console.print(
             f"{len(view)} training labels of {view.sources[0].name} in {options.folds} folds; for each, one network"
-            f" ({options.net}, {options.epochs} epochs) is trained on the others{time_needed}",
+            f" ({options.net}, {self.config.recipe.epochs} epochs) is trained on the others{time_needed}",
             markup=False,
         )
-        monitor = FoldMonitor(options.folds, options.epochs)
+        monitor = FoldMonitor(options.folds, self.config.recipe.epochs)
         with monitor.progress:
             own, other = out_of_fold.out_of_fold_probabilities(
                 view, self.folds, test, self.config, folder, monitor.report
@@ -144,11 +145,13 @@ def plan_predictions(options: AuditOptions, view: View) -> FoldTraining | Probin
         config = probe.ProbeConfig(options.net, side, device, half, options.seed)
         net = probe.build_probe_network(view, config)
         return Probing(probe.divide_into_folds(view, options.folds, options.seed), config, net)
+    preset = find_preset(options.net) or "scratch"
+    given = {"epochs": options.epochs, "lr": options.lr, "warmup": options.warmup}
     training = out_of_fold.TrainingConfig(
         options.net,
-        Recipe(epochs=options.epochs, lr=options.lr, warmup=options.warmup),
+        recipe_of_values(resolve_recipe(preset, given)),
         options.batch,
-        options.augment or "none",
+        options.augment or AUGMENTATION[preset],
         device,
         half,
         options.seed,

@@ -47,6 +47,7 @@ def timm_net(
             raise
         reason = f"{type(error).__name__}: {as_one_line(str(error), 120)}"
         raise UsageError(cannot_download(f"timm:{name}", weights_url(config), reason)) from None
+    check_patches(name, model, image_size)
     if checkpoint:
         convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
         other = load_weights(model, Path(checkpoint).expanduser(), convert=convert)
@@ -71,6 +72,23 @@ def timm_preprocessing(name: str, pretrained: bool = False, checkpoint: str | No
         config.input_size[-1],
         min(1.0, config.crop_pct),
         nearest_interpolation(config.interpolation),
+    )
+
+
+def check_patches(name: str, model: nn.Module, image_size: int) -> None:
+    """Refuse images that a transformer's patches do not cover exactly: timm would ignore their last rows and columns.
+
+    Raises:
+        UsageError: the side of the images is no multiple of that of the patches.
+    """
+    patch_size = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if not isinstance(patch_size, tuple) or image_size % (side := patch_size[0]) == 0:
+        return
+    below = image_size // side * side
+    fitting = " and ".join(f"{size}x{size}" for size in (below, below + side) if size)
+    raise UsageError(
+        f"timm:{name}: images of {image_size}x{image_size} cannot be divided into patches of {side}x{side};"
+        f" those of {fitting} can"
     )
 
 

@@ -123,14 +123,18 @@ class Settings:
         return self.recipe if run.role != TEACHER or self.teacher_recipe is None else self.teacher_recipe
 
 
+def recipe_of_values(values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of the values of options."""
+    return Recipe(**{**values, "milestones": tuple(float(part) for part in values["milestones"].split(","))})
+
+
 def build_recipe(options: StudyOptions, role: Role) -> Recipe:
     """Return the recipe of a role that a study's options result in.
 
     Raises:
         UsageError: its values contradict each other, or the role's network.
     """
-    values = options.recipe_values(role)
-    recipe = Recipe(**{**values, "milestones": tuple(float(part) for part in values["milestones"].split(","))})
+    recipe = recipe_of_values(options.recipe_values(role))
     if recipe.head_first >= recipe.epochs:
         raise UsageError(
             f"--head-first {recipe.head_first}: should be less than the epochs of the {role}, which are {recipe.epochs}"
