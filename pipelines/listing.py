@@ -26,10 +26,13 @@ def print_models(word: str | None) -> None:
     Raises:
         robustkd.errors.UsageError: there is no such network.
     """
-    from robustkd.models.preprocessing import weights_preprocessing
+    if word is None:
+        print_entries(MODELS)
+        return
+    from robustkd.models.preprocessing import weights_preprocessing  # imports torch
 
-    weights = None if word is None else weights_preprocessing(MODELS.parse(word))
-    print_registry(MODELS, word)
+    weights = weights_preprocessing(MODELS.parse(word))
+    print_parameters(MODELS, word)
     if weights is not None:
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (weights.mean, weights.std))
         sys.stdout.write(

@@ -17,7 +17,18 @@ from scenarios import SCENARIOS
 
 LIBRARY = Path(robustkd.__file__).parent
 MODEL_PARTS = {
-    *("net", "build", "layers", "external", "feature_taps", "initialisation", "class_order", "layer_numbers"),
+    *(
+        "net",
+        "build",
+        "layers",
+        "external",
+        "feature_taps",
+        "intermediates",
+        "stage_pairs",
+        "initialisation",
+        "class_order",
+        "layer_numbers",
+    ),
     *("preprocessing", "published_weights", "weight_files", "weight_sources"),
 }
 FOLDERS = {

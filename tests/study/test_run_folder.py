@@ -64,7 +64,7 @@ def test_a_damaged_result_is_evaluated_again(data: Path, content: str) -> None:
 
 
 def test_an_unfinished_state_is_replaced_and_removed(tmp_path: Path) -> None:
-    checkpointer = run_folder.FileCheckpointer(tmp_path / "unfinished.pt", "1.1.1")
+    checkpointer = run_folder.FileCheckpointer(tmp_path / "unfinished.pt", "1.1.1", 30.0, lambda: False)
     assert checkpointer.load() is None
     checkpointer.clear()
     checkpointer.save({"epoch": 1, "weights": torch.zeros(2)})
@@ -116,11 +116,11 @@ def test_an_unexpected_error_leaves_its_traceback(data: Path, monkeypatch: pytes
 
 def test_the_state_of_another_version_of_a_method_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "unfinished.pt"
-    run_folder.FileCheckpointer(path, "1.1.1").save({"epoch": 3})
-    state = run_folder.FileCheckpointer(path, "1.1.1").load()
+    run_folder.FileCheckpointer(path, "1.1.1", 30.0, lambda: False).save({"epoch": 3})
+    state = run_folder.FileCheckpointer(path, "1.1.1", 30.0, lambda: False).load()
     assert state is not None
     assert state["epoch"] == 3
-    assert run_folder.FileCheckpointer(path, "1.2.1").load() is None
+    assert run_folder.FileCheckpointer(path, "1.2.1", 30.0, lambda: False).load() is None
 
 
 def test_a_usage_error_of_training_is_passed_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
