@@ -241,8 +241,8 @@ def check_evaluation(plan: Plan, test: View, source: Source) -> None:
 
 
 def draw_scenario(options: StudyOptions, scenario: Scenario, source: Source, rows: SplitRows) -> dict[int, Splits]:
-    """Return what each data seed is shown."""
-    data_seeds = sorted({options.data_seed(seed) for seed in range(options.seeds)})
+    """Return what each data seed is shown, and what seed 0 is, whose draw is part of the study's identity."""
+    data_seeds = sorted({options.data_seed(seed) for seed in (0, *options.seed_numbers)})
     drawn = {seed: manifest.build_splits(scenario, source, rows, seed) for seed in data_seeds}
     for views in drawn.values():
         refuse_empty_classes(options, View.of(source, rows.train), views.train)

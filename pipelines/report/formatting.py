@@ -91,6 +91,15 @@ def format_count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def format_range(numbers: range) -> str:
+    """Format consecutive integers.
+
+    >>> format_range(range(5)), format_range(range(3, 4))
+    ('0 to 4', '3')
+    """
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+
+
 def format_time(seconds: float) -> str:
     """Format seconds since 1970, in UTC.
 

@@ -66,7 +66,7 @@ def load_recovered_images(comparison: Comparison, method: str, reference: str | 
 def _load_fits(comparison: Comparison, folder: Path, methods: list[str]) -> tuple[int, dict[str, FitArrays]]:
     """Load the predictions of methods on their training rows, in the first seed that all of them have."""
     names = {(r.run.method, r.run.seed): r.name for r in comparison.results if r.run.role != TEACHER}
-    for seed in range(comparison.record.seeds):
+    for seed in comparison.record.seed_numbers:
         paths = {name: folder / "runs" / names.get((name, seed), "-") / FIT_FILE for name in methods}
         if all(path.exists() for path in paths.values()):
             return seed, {name: dict(np.load(path)) for name, path in paths.items()}

@@ -85,7 +85,9 @@ def compare_runs(study: LoadedStudy, trust: bool = False) -> Comparison:
 
 
 def _is_requested(run: RunKey, record: StudyRecord) -> bool:
-    return run.seed < record.seeds and (run.role == TEACHER or run.method in record.methods)
+    if run.role == TEACHER and "teacher" not in record.resolved.recipes:
+        return run.seed in (0, *record.seed_numbers)  # a trained teacher that the user gave is evaluated as seed 0's
+    return run.seed in record.seed_numbers and (run.role == TEACHER or run.method in record.methods)
 
 
 def table_rows(result: RunResult) -> dict[str, NetMetrics]:

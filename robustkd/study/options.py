@@ -31,7 +31,7 @@ NOT_IN_IDENTITY = {
     *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
-    *("methods", "seeds", "device", "threads", "jobs"),
+    *("methods", "seeds", "first_seed", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("stop_after", "save_every"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
@@ -130,6 +130,8 @@ class ComparisonOptions(DataOptions):
     """A model.pt, or a file of weights, that every student is initialised from, instead of weights drawn from the seed."""
     seeds: Count = 3
     """Number of seeds; each has its own draw of the scenario, teacher, initial weights and order of batches."""
+    first_seed: Seed = 0
+    """The first of the seeds. Seeds that were not looked at when methods were selected confirm what was found."""
     data_seeds: Count | None = None
     """Number of different draws of the scenario, shared among the seeds; one per seed by default, 1 for a fixed one."""
 
@@ -275,6 +277,11 @@ class StudyOptions(RecipeOptions):
     def stop_after_seconds(self) -> float | None:
         """Seconds after which the command stops, or None."""
         return None if self.stop_after is None else to_seconds(self.stop_after)
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def data_seed(self, seed: int) -> int:
         """Return the seed of the draw of the scenario that a seed uses."""

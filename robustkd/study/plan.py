@@ -223,8 +223,8 @@ def list_runs(options: StudyOptions, has_teacher: bool) -> tuple[Run, ...]:
     given = [teacher_method(options)] if has_teacher and teachers else []
     return (
         *(Run("teacher", spec, 0) for spec in given),
-        *(Run("teacher", spec, seed) for seed in range(options.seeds) for spec in teachers if not has_teacher),
-        *(Run("student", spec, seed) for seed in range(options.seeds) for spec in methods),
+        *(Run("teacher", spec, seed) for seed in options.seed_numbers for spec in teachers if not has_teacher),
+        *(Run("student", spec, seed) for seed in options.seed_numbers for spec in methods),
     )
 
 

@@ -245,6 +245,11 @@ class StudyRecord(Document):
     leaks: list[str] = Field(default_factory=list)
 
     @property
+    def seed_numbers(self) -> range:
+        """The seeds."""
+        return range(self.options.first_seed, self.options.first_seed + self.seeds)
+
+    @property
     def ranked_methods(self) -> list[str]:
         """The methods that are compared and ranked, which oracles are not."""
         return [method for method in self.methods if method not in self.oracles]

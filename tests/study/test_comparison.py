@@ -109,6 +109,21 @@ def test_seeds_and_methods_that_were_not_requested_are_left_out(folder: Path) ->
     assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.7)
 
 
+def test_first_seed_selects_seeds_that_were_not_looked_at(folder: Path) -> None:
+    write_document(folder / "study.json", make_record(["baseline"], 1, {"first_seed": 1}))
+    summary = comparison.compare_runs(read_study(folder)).summary
+    # Seed 0's teacher was given by the user in this record: no recipe trained it, so it stays.
+    assert list(summary.index) == ["teacher", "baseline", "baseline, stopped early"]
+    assert summary.loc["baseline", "accuracy_mean"] == pytest.approx(0.5)
+
+
+def test_a_teacher_that_was_trained_is_left_out_with_its_seed(folder: Path) -> None:
+    record = make_record(["baseline"], 1, {"first_seed": 1})
+    trained = record.resolved.model_copy(update={"recipes": {"teacher": record.recipe, "student": record.recipe}})
+    write_document(folder / "study.json", record.model_copy(update={"resolved": trained}))
+    assert "teacher" not in comparison.compare_runs(read_study(folder)).summary.index
+
+
 def test_metrics_against_the_truth_are_shown_where_they_are_known(folder: Path) -> None:
     study = read_study(folder)
     assert not [name for name in comparison.compare_runs(study).summary if "memorised" in name or "clean" in name]

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from pipelines.report.formatting import format_time, join_first
+from pipelines.report.formatting import format_range, format_time, join_first
 from pipelines.report.section import Section
 from pipelines.report.study_files import StudyFiles
 from pipelines.report.table import Cell, Column, Row, Table
@@ -36,11 +36,11 @@ def build_provenance_section(comparison: Comparison, files: StudyFiles) -> Secti
     record, resolved = comparison.record, comparison.record.resolved
     done = {(r.run.method, r.run.seed) for r in comparison.results if r.run.role != TEACHER}
     roles = {r.run.role for r in comparison.results}
-    missing = [f"{m} seed {s}" for m in record.methods for s in range(record.seeds) if (m, s) not in done]
+    missing = [f"{m} seed {s}" for m in record.methods for s in record.seed_numbers if (m, s) not in done]
     facts = [
         ("command", format_command(record.options)),
         ("methods", ", ".join(record.methods)),
-        ("seeds", f"0 to {record.seeds - 1}" if record.seeds > 1 else "0"),
+        ("seeds", format_range(record.seed_numbers)),
         ("data set", f"{record.dataset}, digest {record.fingerprint}"),
         *((f"draw of seed {seed}", f"digest {digest}") for seed, digest in files.digests.items()),
         ("robustkd, torch", f"{resolved.robustkd}, {resolved.torch}"),
