@@ -78,9 +78,8 @@ LAW = {
     "robustkd.study.recipe_presets": "errors models",
     "robustkd.study.options": "types specs method_sets method_spec data.augmentations study.recipe_presets",
     "robustkd.study.image_sizes": "models data.labelled_images study.options",
-    "robustkd.study.results": (
-        "errors atomic hashing evaluation.results evaluation.net_metrics study.recipe_presets study.options"
-    ),
+    "robustkd.study.results": ("errors atomic hashing evaluation.results study.recipe_presets study.options"),
+    "robustkd.study.agreements": "evaluation.net_metrics study.results",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": (
         "errors types method_spec evaluation.results training.recipe study.recipe_presets study.options study.results"
@@ -92,7 +91,8 @@ LAW = {
         " study.results study.training_rows"
     ),
     "robustkd.study.evaluate": (
-        "hashing models data training.inference evaluation study.construct study.plan study.results study.versions"
+        "hashing models data training.inference evaluation study.agreements study.construct study.plan study.results"
+        " study.versions"
     ),
     "robustkd.study.monitor": (
         "seeds models data training.engine training.inference study.plan study.results study.evaluate"
@@ -113,7 +113,9 @@ LAW = {
     ),
     "robustkd.study.workers": "errors plugins study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",
-    "robustkd.study.comparison": ("evaluation.metric_table evaluation.results evaluation.significance study.results"),
+    "robustkd.study.comparison": (
+        "evaluation.metric_table evaluation.results evaluation.significance study.agreements study.results"
+    ),
     "robustkd.study.across": "evaluation.metric_table study.results study.comparison",
     "robustkd.study.conclusions": "evaluation.significance study.results study.comparison",
     "robustkd.label_audit.reliability": "label_audit.confident_learning",

@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 from robustkd.evaluation import significance
 from robustkd.evaluation.metric_table import metrics_of
 from robustkd.evaluation.results import NetMetrics
-from robustkd.study.results import (
-    BASELINE,
-    TEACHER,
-    LoadedStudy,
-    RunKey,
-    RunResult,
-    StudyRecord,
-    add_teacher_agreement,
-)
+from robustkd.study.agreements import add_teacher_agreement
+from robustkd.study.results import BASELINE, TEACHER, LoadedStudy, RunKey, RunResult, StudyRecord
 
 HEADLINE = "balanced_accuracy"  # the metric of the verdicts
 ORACLE_VERDICT = "oracle"  # of methods that use knowledge that a user would not have

@@ -21,9 +21,10 @@ from robustkd.evaluation.metric_table import METRICS
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, Latency, NetMetrics, TemperatureScaling
 from robustkd.hashing import digest
 from robustkd.models.net import Network, eval_no_grad
+from robustkd.study.agreements import pack_classes
 from robustkd.study.construct import training_rows
 from robustkd.study.plan import Run, Settings
-from robustkd.study.results import TEACHER, Cost, RunResult, TrainingInfo, pack_classes
+from robustkd.study.results import TEACHER, Cost, RunResult, TrainingInfo
 from robustkd.study.versions import EVALUATION_VERSION
 from robustkd.training.inference import predict_logits
 

@@ -3,22 +3,16 @@
 A file of another format version, or one that does not validate, is refused in one sentence that names it.
 """
 
-import base64
 import json
 import re
-import zlib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
-from robustkd.evaluation.net_metrics import agreement
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, Latency, NetMetrics, Result
 from robustkd.hashing import digest, json_digest
 from robustkd.study.options import StudyOptions
@@ -34,7 +28,6 @@ TEACHER = "teacher"
 ORACLE = "oracle_clean"  # the method of teachers that are trained with the true labels
 CLEAN_TEACHER = "teacher, true labels"  # the row of such teachers
 TEACHER_ROWS = (TEACHER, CLEAN_TEACHER)
-Labels = NDArray[np.int64]
 Model = TypeVar("Model", bound="Document")
 
 
@@ -354,52 +347,3 @@ def read_epochs(path: Path) -> pd.DataFrame:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{path}: this file cannot be read ({message}); {REBUILD}") from None
     return table
-
-
-def pack_classes(predicted: Labels) -> str:
-    """Encode classes as text for JSON, about half a byte each where there are ten: (n,) in 0 to 65535.
-
-    >>> unpack_classes(pack_classes(np.array([3, 0, 3]))).tolist()
-    [3, 0, 3]
-    """
-    return base64.b64encode(zlib.compress(predicted.astype("<u2").tobytes(), 9)).decode("ascii")
-
-
-def unpack_classes(text: str) -> Labels:
-    """Decode what `pack_classes` encoded: (n,)."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
-
-
-def agreements(student: RunResult, teacher: RunResult) -> dict[str, float | None] | None:
-    """Compute the agreement of two runs of one seed on test rows and corrupted training rows.
-
-    None where they were not evaluated alike.
-    """
-    if not student.predictions or student.evaluation_version != teacher.evaluation_version:
-        return None
-    if student.predictions.keys() - teacher.predictions.keys():
-        return None
-    pairs = {
-        rows: (unpack_classes(text), unpack_classes(teacher.predictions[rows]))
-        for rows, text in student.predictions.items()
-    }
-    if any(len(one) != len(other) for one, other in pairs.values()):
-        return None
-    return {rows: agreement(*pair) for rows, pair in pairs.items()}
-
-
-def add_teacher_agreement(results: Iterable[RunResult]) -> list[RunResult]:
-    """Return a study's results, each student's with its agreement with its seed's teacher where that can be computed.
-
-    Runs finish in any order, so a method without a teacher may be evaluated before its seed's teacher.
-    """
-    results = list(results)
-    teachers: Mapping[int, RunResult] = {r.run.seed: r for r in results if r.run.row == TEACHER}
-
-    def complete(result: RunResult) -> RunResult:
-        teacher = teachers.get(result.run.seed)
-        if result.run.role == TEACHER or result.agreement is not None or teacher is None:
-            return result
-        return result.model_copy(update={"agreement": agreements(result, teacher)})
-
-    return [complete(result) for result in results]

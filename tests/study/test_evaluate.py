@@ -18,8 +18,8 @@ from robustkd.evaluation.calibration import fit_temperature
 from robustkd.evaluation.results import TemperatureScaling
 from robustkd.method_spec import MethodSpec
 from robustkd.study import evaluate, run_folder
+from robustkd.study.agreements import agreements
 from robustkd.study.plan import Plan, Run
-from robustkd.study.results import agreements
 from robustkd.study.run_folder import is_finished, load_views
 from robustkd.training import checkpoint
 from tests.helpers import make_network, make_settings, make_source

@@ -3,64 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from robustkd.errors import UsageError
-from robustkd.evaluation import net_metrics
 from robustkd.study import results
-from robustkd.study.results import Cost, RunKey, RunResult
-
-COST = Cost(parameters=1, macs=1, images=1, seconds=1.0, teacher_seconds=0.0, images_per_second=1.0, peak_memory=None)
-
-
-def make_result(
-    role: str = "student", seed: int = 0, version: str = "now", agreement=None, **rows: list[int]
-) -> RunResult:
-    """A result with these predicted classes."""
-    net = net_metrics.evaluate_predictions(np.array([0, 1]), np.eye(2, dtype=np.float32), ("a", "b"))
-    return RunResult(
-        run=RunKey(role=role, method="hinton", criterion="ce", seed=seed),
-        name=results.run_name(role, "hinton", seed),
-        evaluation_version=version,
-        last=net,
-        cost=COST,
-        agreement=agreement,
-        predictions={name: results.pack_classes(np.array(classes)) for name, classes in rows.items()},
-    )
-
-
-@given(arrays.arrays(np.int64, st.integers(0, 50), elements=st.integers(0, 65535)))
-def test_packed_classes_are_plain_text_and_come_back(predicted: np.ndarray) -> None:
-    text = results.pack_classes(predicted)
-    assert text.isascii()
-    assert '"' not in text
-    np.testing.assert_array_equal(results.unpack_classes(text), predicted)
-
-
-def test_agreement_of_two_results() -> None:
-    teacher = make_result("teacher", test=[0, 1, 1, 0], corrupted=[2, 2])
-    student = make_result(test=[0, 1, 0, 0], corrupted=[2, 1])
-    assert results.agreements(student, teacher) == {"test": 0.75, "corrupted": 0.5}
-    assert results.agreements(make_result(version="before", test=[0, 1, 0, 0], corrupted=[2, 1]), teacher) is None
-    assert results.agreements(make_result(test=[0, 1], corrupted=[2, 1]), teacher) is None, "of other rows"
-    assert results.agreements(make_result(), teacher) is None, "without predictions"
-
-
-def test_students_get_the_agreement_with_their_own_seeds_teacher_and_keep_what_they_have() -> None:
-    runs = [
-        make_result(seed=1, test=[0, 1]),
-        make_result("teacher", seed=0, test=[2, 2]),
-        make_result("teacher", seed=1, test=[0, 1]),
-        make_result(seed=0, agreement={"test": 0.125}, test=[2, 1]),
-        make_result(seed=2, test=[2, 1]),
-    ]
-    made = results.add_teacher_agreement(runs)
-    assert [run.agreement for run in made] == [{"test": 1.0}, None, None, {"test": 0.125}, None]
-    assert runs[0].agreement is None, "the input is not changed"
+from robustkd.study.results import RunResult
+from tests.study.predicted_classes import make_result
 
 
 def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
