@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robustkd.functional import MIN_NORM, masked_mean, masked_median
@@ -192,8 +191,9 @@ def sample_target_classes(teacher: Tensor, random: torch.Generator) -> Tensor:
     first, second = teacher.topk(2, dim=1).indices.T
     probabilities = teacher.softmax(dim=1).scatter(1, first[:, None], 0.0)
     # If the probabilities of all other classes are rounded to zero, the second-ranked class is taken.
-    probabilities = probabilities + F.one_hot(second, teacher.shape[1]) * 1e-30
-    return torch.multinomial(probabilities, 1, generator=random)[:, 0]
+    probabilities = probabilities.scatter_add(1, second[:, None], torch.full_like(probabilities[:, :1], 1e-30))
+    # As torch.multinomial draws one sample, whose check of the probabilities would synchronise with the device.
+    return (probabilities / torch.empty_like(probabilities).exponential_(generator=random)).argmax(dim=1)
 
 
 def boundary_weights(clock: Clock) -> tuple[float, float]:
