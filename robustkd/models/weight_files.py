@@ -7,7 +7,6 @@
 Nothing is unpickled that could run code. Prefixes such as `module.` and `model.` are found by comparison with the classifier.
 """
 
-import json
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from robustkd.errors import UsageError, as_one_line
+from robustkd.models.model_card import parse_model_card
 
 StateDict = dict[str, Tensor]
 # Names of the weights in a checkpoint, the averaged ones first, as they are what such a program evaluates.
@@ -81,13 +81,22 @@ def read_weight_file(file: Path) -> dict[str, Any]:
 
 
 def read_model_card(file: Path) -> dict[str, Any] | None:
-    """Return the model card in a model.pt, without reading its weights; None for other files."""
+    """Return the model card in a model.pt, without reading its weights; None for other files.
+
+    Raises:
+        UsageError: the card is wrong.
+    """
     try:
         content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-        card = json.loads(content["card"]) if "weights" in content else None
+        holds_network = {"card", "weights"} <= content.keys()
     except Exception:  # what other files raise depends on what they hold
         return None
-    return card if isinstance(card, dict) else None
+    if not holds_network:
+        return None
+    try:
+        return parse_model_card(content["card"])
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def _load_pickled(file: Path) -> Any:
@@ -112,15 +121,18 @@ def _load_pickled(file: Path) -> Any:
 
 def _find_weights(file: Path, content: Mapping[str, Any], depth: int = 2) -> StateDict:
     """Return the tensors of a checkpoint, by name."""
-    if {"card", "weights"} <= content.keys():  # a model.pt, whose network normalises
-        return {name: tensor for name, tensor in content["weights"].items() if name not in ("mean", "std")}
+    is_model = {"card", "weights"} <= content.keys() and isinstance(content["weights"], Mapping)
     for entry in ENTRIES:
-        if depth and isinstance(content.get(entry), Mapping):
+        if depth and not is_model and isinstance(content.get(entry), Mapping):
             return _find_weights(file, content[entry], depth - 1)
-    state = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    entries = content["weights"] if is_model else content
+    state = {name: value for name, value in entries.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if is_model:  # its network normalises
+        state = {name: value for name, value in state.items() if name not in ("mean", "std")}
     if not state:
         raise UsageError(
-            f"{file}: this file holds no weights, but: {_list(content)}; they are looked for under {', '.join(ENTRIES)}"
+            f"{file}: this file holds no weights, but: {_list(content) or 'nothing'}; they are looked for under"
+            f" {', '.join(ENTRIES)}"
         )
     return state
 

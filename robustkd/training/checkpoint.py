@@ -19,6 +19,7 @@ from robustkd.data.augment import crop_centre
 from robustkd.errors import UsageError, as_one_line
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
+from robustkd.models.model_card import parse_model_card
 from robustkd.models.net import Network
 from robustkd.models.weight_sources import without_weights
 
@@ -34,6 +35,8 @@ def load_checkpoint(path: Path | IO[bytes]) -> dict[str, Any]:
     Raises:
         UsageError: the file does not exist, is damaged, or robustkd did not save it.
     """
+    if isinstance(path, Path) and path.exists() and not path.is_file():  # a device has no end
+        raise UsageError(f"{path}: this is {'a folder, not a file' if path.is_dir() else 'not a regular file'}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums
             damaged = archive.testzip()
@@ -94,9 +97,9 @@ def load_usable_net(path: Path | IO[bytes], bf16: bool = False) -> tuple[Network
     return net, card
 
 
-def _build_net(text: str, weights: Mapping[str, Tensor], bf16: bool) -> tuple[Network, dict[str, Any]]:
+def _build_net(text: object, weights: Mapping[str, Tensor], bf16: bool) -> tuple[Network, dict[str, Any]]:
     """Build the network that a model card describes, with its weights; also return the card."""
-    card: dict[str, Any] = json.loads(text)
+    card = parse_model_card(text)
     try:
         spec = MODELS.parse(card["model"])
     except UsageError:
