@@ -24,6 +24,7 @@ LAW = {
     "robustkd.errors": "",
     "robustkd.hashing": "",
     "robustkd.atomic": "",
+    "robustkd.csv_cells": "atomic",
     "robustkd.seeds": "",
     "robustkd.types": "errors",
     "robustkd.specs": "errors types",
@@ -32,7 +33,7 @@ LAW = {
     "robustkd.functional": "types",
     "robustkd.attacks": "types functional",
     "robustkd.models": "errors types specs registry",
-    "robustkd.data": "errors atomic hashing seeds types specs registry",
+    "robustkd.data": "errors atomic csv_cells hashing seeds types specs registry",
     "robustkd.criteria": "errors types registry models.layers data.class_matrix",
     "robustkd.small_loss": "types",
     "robustkd.label_audit.confident_learning": "",
@@ -76,7 +77,7 @@ LAW = {
     "robustkd.evaluation.corruptions": "models data evaluation.robustness",
     # Studies: in memory up to `run`, in folders from `run_folder` on
     "robustkd.study.recipe_presets": "errors models",
-    "robustkd.study.options": "types specs method_sets method_spec data.augmentations study.recipe_presets",
+    "robustkd.study.options": "types specs method_sets method_spec data.augmentations data.image_formats study.recipe_presets",
     "robustkd.study.image_sizes": "models data.labelled_images study.options",
     "robustkd.study.results": ("errors atomic hashing evaluation.results study.recipe_presets study.options"),
     "robustkd.study.agreements": "evaluation.net_metrics study.results",
@@ -107,7 +108,7 @@ LAW = {
         "errors seeds data models training.checkpoint study.options study.plan study.results study.image_sizes study.construct"
     ),
     "robustkd.study.run_folder": (
-        "errors atomic models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
+        "errors atomic csv_cells models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
         " types study.given_networks study.options study.integrity study.plan study.results study.versions study.evaluate"
         " study.run study.stopping"
     ),
@@ -156,8 +157,8 @@ LAW = {
     ),
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
-        " pipelines.data_summary pipelines.folder_names pipelines.planning pipelines.forecast pipelines.session"
-        " pipelines.auditing pipelines.scenario_effect pipelines.exporters"
+        " pipelines.data_summary pipelines.folder_names pipelines.networks pipelines.planning pipelines.forecast"
+        " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters"
     ),
     "pipelines.api": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"

@@ -15,6 +15,7 @@ from pipelines.auditing.findings import AuditedRows, AuditFindings, CleanedSplit
 from pipelines.auditing.summary import summarise_findings
 from pipelines.cli_options import AuditOptions
 from pipelines.report.contact_sheet import render_contact_sheet
+from robustkd.csv_cells import write_csv
 from robustkd.data import manifest
 from robustkd.label_audit.out_of_fold import TrainingConfig
 from robustkd.label_audit.probe import ProbeConfig
@@ -56,9 +57,9 @@ def write_audit(
     """
     train, names = findings.train, list(findings.source.classes)
     suspects = pd.concat([rows.suspect_table() for rows in findings.parts])
-    suspects.to_csv(folder / "suspects.csv", index=False, float_format="%.4f")
-    train.class_table().to_csv(folder / "classes.csv", float_format="%.4f")
-    pd.DataFrame(train.issues.transition_matrix, index=names, columns=names).to_csv(folder / "transition.csv")
+    write_csv(suspects, folder / "suspects.csv", index=False, digits=4)
+    write_csv(train.class_table(), folder / "classes.csv", digits=4)
+    write_csv(pd.DataFrame(train.issues.transition_matrix, index=names, columns=names), folder / "transition.csv")
     (folder / "report.html").write_text(contact_page(options, findings), encoding="utf-8")
     cleaned = {}
     for name, requested in (("pruned", options.prune), ("relabelled", options.relabel)):

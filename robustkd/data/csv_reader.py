@@ -1,7 +1,8 @@
 """CSV files: one reader for all tables that users provide.
 
 Files are UTF-8 with or without a byte order mark, separated by commas, semicolons, tabs or bars. Quotes must be closed, and
-every line must have as many values as the first. No types are inferred: a cell is text, exactly as written.
+every line must have as many values as the first. No types are inferred: a cell is text as written, without
+the single quote that keeps spreadsheets from taking it for a formula (robustkd.csv_cells).
 """
 
 import csv
@@ -10,6 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from robustkd.csv_cells import unquote_formula
 from robustkd.data.decode import describe_error
 from robustkd.data.paths import require_file
 from robustkd.errors import UsageError
@@ -48,7 +50,7 @@ def read_csv_rows(context: str, path: Path, *, keep_blank: bool = False, spaces:
         for row in reader:
             blank = not any(map(str.strip, row))
             if not blank or (keep_blank and rows and (row or len(rows[0]) == 1)):
-                rows.append(row or [""])
+                rows.append([unquote_formula(cell) for cell in row] or [""])
                 line_numbers.append(line)
             line = reader.line_num + 1
     except csv.Error as error:

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustkd.atomic import write_atomically
+from robustkd.csv_cells import write_csv
 from robustkd.data import manifest, sources
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
@@ -190,7 +191,7 @@ def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
 
 def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> None:
     """Write what training resulted in; trained.json last, as it says that the rest is complete."""
-    write_csv(folder / "epochs.csv", trained.history, index=False)
+    write_csv(trained.history, folder / "epochs.csv", index=False)
     checkpoint.save_net(folder / "model.pt", trained.model.state_dict(), card)
     if trained.auxiliary:
         write_npz(folder / "auxiliary.npz", trained.auxiliary)
@@ -232,16 +233,11 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
             (folder / f"{name}.npz").unlink(missing_ok=True)  # of a truth that was withdrawn
     last = evaluation.result.last
     table = pd.DataFrame({**last.by_class, "support": last.support})
-    write_csv(folder / "per_class.csv", table.rename_axis("class"))
+    write_csv(table.rename_axis("class"), folder / "per_class.csv")
     names = list(last.support)
-    write_csv(folder / "confusion.csv", pd.DataFrame(last.confusion, index=names, columns=names))
+    write_csv(pd.DataFrame(last.confusion, index=names, columns=names), folder / "confusion.csv")
     files = digest_files(folder, EVALUATED)
     write_document(folder / "result.json", evaluation.result.model_copy(update={"files": files}))
-
-
-def write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
-    """Write a table atomically."""
-    write_atomically(path, lambda file: table.to_csv(file, index=index))
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustkd.csv_cells import write_csv
 from robustkd.errors import UsageError
 
 
@@ -14,7 +15,7 @@ def write_csv_files(frames: Mapping[str, pd.DataFrame], folder: Path) -> list[Pa
     paths = []
     for name, frame in frames.items():
         paths.append(folder / f"{name}.csv")
-        frame.to_csv(paths[-1], index=frame.index.name is not None)
+        write_csv(frame, paths[-1], index=frame.index.name is not None)
     return paths
 
 
