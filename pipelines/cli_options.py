@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from robustkd.errors import UsageError
 from robustkd.specs import split_at
 from robustkd.study.options import Augment, DataOptions, SourceOptions, StudyOptions
-from robustkd.types import AtLeastTwo, Count, Positive
+from robustkd.types import AtLeastTwo, Count, Parallel, Positive, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +88,13 @@ class AuditOptions(DataOptions):
     """Training rows of each class that pruning and relabelling leave, or all if it has fewer; held-out rows in proportion."""
     show: Annotated[int, Field(ge=0, le=200)] = 200
     """Maximum number of images on the contact sheet."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the folds, the initial weights and the draw of the scenario."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Numerical precision; auto selects bf16 where the hardware supports it and it is faster."""
     device: str = "auto"
     """cpu, cuda, cuda:1 or mps; auto selects a GPU if there is one."""
-    threads: Count | None = None
+    threads: Parallel | None = None
     """Number of CPU threads; one per core by default."""
     out: str = "audits"
     """Folder to which audits are written."""

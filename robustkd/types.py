@@ -25,6 +25,7 @@ NonNegative = Annotated[float, Ge(0), AllowInfNan(False)]
 Ratio = Annotated[float, Interval(gt=1, le=1e6)]
 Seed = Annotated[int, Interval(ge=0, lt=2**63)]
 Count = Annotated[int, Ge(1)]
+Parallel = Annotated[int, Interval(ge=1, le=4096)]  # threads or processes
 AtLeastTwo = Annotated[int, Ge(2)]
 Duration = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?[smh]$")]  # as in 90s, 1.5m, 2h
 Sampling = Literal["natural", "sqrt", "balanced", "progressive"]

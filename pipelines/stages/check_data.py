@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.cli_options import CheckOptions
 from pipelines.console import console, is_printable
@@ -99,7 +99,8 @@ def check_data_set(options: CheckOptions) -> DataCheck:
     if source.files is not None and source.root is not None:
         root = source.root
         findings += checks.check_file_sizes(root, source.files, source.shape[1])
-        findings += _check_skipped(root, source, embedded=options.dataset.startswith(("parquet:", "hf:")))
+        embedded = options.dataset.startswith(("parquet:", "hf:"))
+        findings += _check_skipped(root, source, embedded, options.max_pixels)
     counts = checks.count_classes(source)
     return DataCheck(checks.sort_by_severity(findings), counts, len(source.labels), source.fingerprint)
 
@@ -134,10 +135,10 @@ def _check_unread(unread: Mapping[str, str]) -> list[Finding]:
     ]
 
 
-def _check_skipped(root: Path, source: Source, embedded: bool) -> list[Finding]:
+def _check_skipped(root: Path, source: Source, embedded: bool, max_pixels: int) -> list[Finding]:
     """Report the files that cannot be read, with reasons; those of images embedded in a table are not known again."""
     files = [file for file in source.skipped if not embedded or (root / file).is_file()]
-    reasons = decode_files(root, files, np.empty((len(files), 3, 8, 8), np.uint8)).unreadable
+    reasons = decode_files(root, files, np.empty((len(files), 3, 8, 8), np.uint8), max_pixels=max_pixels).unreadable
     unreadable = {file: reasons.get(file, "it cannot be decoded") for file in source.skipped}
     return checks.check_unreadable_files(unreadable, len(source.labels) + len(unreadable))
 
@@ -157,7 +158,8 @@ def _check_unloadable(options: CheckOptions, error: UsageError) -> DataCheck:
     )
     files, class_folders = listing.files, listing.class_folders
     paths = [file.path for file in files]
-    unreadable = decode_files(root, paths, np.empty((len(paths), 3, 8, 8), np.uint8)).unreadable
+    pixels = np.empty((len(paths), 3, 8, 8), np.uint8)
+    unreadable = decode_files(root, paths, pixels, max_pixels=options.max_pixels).unreadable
     counts = np.zeros((len(class_folders), len(PARTS)), np.int64)
     for file in files:
         counts[class_folders.index(file.class_folder), PARTS.index(file.part)] += file.path not in unreadable
@@ -200,9 +202,7 @@ def _write_json(content: dict[str, Any]) -> None:
 
 def _print_check(spec: str, check: DataCheck) -> None:
     """Print the findings, class sizes and the verdict."""
-    console.print(
-        f"{spec}: {check.images:,} images of {len(check.sizes.classes)} classes", markup=False, highlight=False
-    )
+    console.print(f"{spec}: {check.images:,} images of {len(check.sizes.classes)} classes", highlight=False)
     for finding in check.findings:
         _print_finding(finding)
     console.print(_class_count_table(check.sizes))
@@ -212,12 +212,12 @@ def _print_check(spec: str, check: DataCheck) -> None:
 
 def _print_finding(finding: Finding) -> None:
     """Print a finding with some of its examples."""
-    severity = f"[{STYLE[finding.severity]}]{finding.severity:8}[/]"
-    console.print(severity + escape(f"{finding.name}: {finding.sentence}"), highlight=False)
+    severity = (f"{finding.severity:8}", STYLE[finding.severity])
+    console.print(Text.assemble(severity, f"{finding.name}: {finding.sentence}"))
     if finding.severity == "note" and finding.name != "names one letter apart":
         return
     for example in finding.examples[:MAX_EXAMPLES]:
-        console.print(f"{'':10}{example}", markup=False, highlight=False)
+        console.print(f"{'':10}{example}", highlight=False)
     if (more := len(finding.examples) - MAX_EXAMPLES) > 0:
         console.print(f"{'':10}and {more:,} more (--json lists all)", highlight=False)
 
@@ -230,5 +230,5 @@ def _class_count_table(sizes: ClassCounts) -> Table:
     for column in columns:
         table.add_column(PARTS[column], justify="right")
     for name, counts in zip(*sizes, strict=True):
-        table.add_row(escape(name), *map(str, counts[columns]))
+        table.add_row(name, *map(str, counts[columns]))
     return table

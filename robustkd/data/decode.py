@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,11 @@ class DecodedFiles(NamedTuple):
 
 
 def decode_image(
-    file: Path | BytesIO, size: int, channels: int = 3, value_range: ValueRange | None = SIXTEEN_BITS
+    file: Path | BytesIO,
+    size: int,
+    channels: int = 3,
+    value_range: ValueRange | None = SIXTEEN_BITS,
+    max_pixels: int | None = None,
 ) -> Pixels:
     """Decode an image as an upright square of 8 bits: the shorter side is scaled, the longer cropped centrally: (C, S, S).
 
@@ -53,11 +58,12 @@ def decode_image(
         size: side of the square, in pixels.
         channels: 3 for colour, 1 for greyscale.
         value_range: by which values of more than 8 bits are scaled.
+        max_pixels: of the file's image; None: as many as Pillow allows.
 
     Transparent pixels become white.
 
     Raises:
-        ValueError: it is not a regular file, contains several images, or has values that are not finite.
+        ValueError: it is not a regular file, has too many pixels, contains several images, or has values that are not finite.
         UnknownRangeError: it has values of more than 8 bits, and no range is given.
         Exception: whatever Pillow raises for a damaged or unknown file.
     """
@@ -65,7 +71,7 @@ def decode_image(
 
     if isinstance(file, Path) and file.exists() and not file.is_file():
         raise ValueError("not a regular file")  # opening a pipe would block
-    with open_image(file) as opened:
+    with open_image(file, max_pixels) as opened:
         if opened.format not in FORMATS_WITH_A_PRIMARY_IMAGE and getattr(opened, "n_frames", 1) > 1:
             raise ValueError("it contains more than one image")
         packing = packing_of(opened)
@@ -74,7 +80,7 @@ def decode_image(
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(scale_values(np.asarray(image), value_range))
     elif packing is not None:
-        with open_image(file) as opened:
+        with open_image(file, max_pixels) as opened:
             select_lower_bytes(opened, packing)
             image = join_bytes(image, ImageOps.exif_transpose(opened), packing, value_range)
     return fit_image(to_grey_or_colour(image), (channels, size, size))
@@ -86,6 +92,7 @@ def decode_files(
     out: Pixels,
     contents: Mapping[str, bytes] | None = None,
     value_range: ValueRange | None = None,
+    max_pixels: int | None = None,
 ) -> DecodedFiles:
     """Decode image files into an array; the rows of files that cannot be read are unchanged.
 
@@ -95,8 +102,10 @@ def decode_files(
         out: (N, C, S, S), filled in place.
         contents: file contents by name; files named here are not read from disk.
         value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
+        max_pixels: of each image, beyond which a file counts as unreadable; None: as many as Pillow allows.
     """
-    failures = _decode_rows(root, files, range(len(files)), out, contents or {}, None)
+    decode = partial(_decode_rows, root, files, out=out, contents=contents or {}, max_pixels=max_pixels)
+    failures = decode(range(len(files)), value_range=None)
     deep = {row: error.extent for row, error in failures.items() if isinstance(error, UnknownRangeError)}
     if not deep:
         value_range = None
@@ -107,7 +116,7 @@ def decode_files(
         failures |= dict.fromkeys(deep, ValueError("its values are fractions, but those of other files are integers"))
         for row in rows:
             del failures[row]
-        failures |= _decode_rows(root, files, rows, out, contents or {}, value_range)
+        failures |= decode(rows, value_range=value_range)
     return DecodedFiles({files[row]: describe_error(error) for row, error in sorted(failures.items())}, value_range)
 
 
@@ -118,6 +127,7 @@ def _decode_rows(
     out: Pixels,
     contents: Mapping[str, bytes],
     value_range: ValueRange | None,
+    max_pixels: int | None,
 ) -> dict[int, Exception]:
     """Decode some of the files into their rows, in parallel; return the errors of those that cannot be read."""
     from rich.console import Console
@@ -130,7 +140,7 @@ def _decode_rows(
         for row in rows[start : start + FILES_PER_TASK]:
             try:
                 opened = BytesIO(contents[files[row]]) if files[row] in contents else root / files[row]
-                out[row] = decode_image(opened, out.shape[-1], out.shape[1], value_range)
+                out[row] = decode_image(opened, out.shape[-1], out.shape[1], value_range, max_pixels)
             except MemoryError:
                 raise
             except Exception as error:  # what a damaged file raises depends on format and damage

@@ -16,6 +16,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from robustkd.data.decode import decode_files, describe_error, summarise_unreadable
+from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.data.resize import Pixels
 from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
@@ -45,6 +46,7 @@ def decode_with_cache(
     cache_dir: Path | None = None,
     contents: Mapping[str, bytes] | None = None,
     value_range: ValueRange | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> DecodedImages:
     """Return the images of files, decoded unless the same files are in the cache at this size.
 
@@ -58,6 +60,7 @@ def decode_with_cache(
         cache_dir: the cache folder; None: $ROBUSTKD_CACHE or the user's cache folder.
         contents: file contents by name; files named here are not read from disk.
         value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
+        max_pixels: of each image, beyond which a file counts as unreadable.
 
     Raises:
         UsageError: the cache folder is full or not writable, or no file can be read.
@@ -68,11 +71,12 @@ def decode_with_cache(
     stamps = [
         (file, *(_content_stamp(contents[file]) if file in contents else _file_stamp(root / file))) for file in files
     ]
-    key = digest(text=json.dumps([CACHE_VERSION, size, value_range, str(root.resolve()), stamps]))
+    given = [] if max_pixels == MAX_PIXELS else [max_pixels]
+    key = digest(text=json.dumps([CACHE_VERSION, size, value_range, str(root.resolve()), stamps, *given]))
     images, record_file = folder / f"{key}.npy", folder / f"{key}.json"
     record = read_record(images, record_file)
-    if record is None or _any_readable(root, record["skipped"].keys() - contents.keys(), size):
-        record = _write_cache(root, files, size, images, record_file, contents, value_range)
+    if record is None or _any_readable(root, record["skipped"].keys() - contents.keys(), size, max_pixels):
+        record = _write_cache(root, files, size, images, record_file, contents, value_range, max_pixels)
     used_range = None if record["value_range"] is None else ValueRange(*record["value_range"])
     return DecodedImages(np.load(images, mmap_mode="r"), record["digest"], record["skipped"], used_range)
 
@@ -123,12 +127,13 @@ def _write_cache(
     record_file: Path,
     contents: Mapping[str, bytes],
     value_range: ValueRange | None,
+    max_pixels: int,
 ) -> dict[str, Any]:
     """Decode into a scratch folder and move the complete result, so that an interrupted run leaves no partial cache."""
     with scratch_dir(images.parent) as scratch:
         require_free_space(f"decoding {len(files)} images", images.parent, 2 * len(files) * 3 * size * size)
         decoded = open_memmap(Path(scratch, "decoded.npy"), "w+", np.uint8, (len(files), 3, size, size))
-        unreadable, value_range = decode_files(root, files, decoded, contents, value_range)
+        unreadable, value_range = decode_files(root, files, decoded, contents, value_range, max_pixels)
         if all(file in unreadable for file in files):
             raise UsageError(
                 f"none of the {len(files)} image files in {root} can be read: {summarise_unreadable(unreadable)}"
@@ -212,7 +217,7 @@ def _content_stamp(content: bytes) -> tuple[int, str]:
     return len(content), digest(np.frombuffer(content, np.uint8))
 
 
-def _any_readable(root: Path, skipped: Iterable[str], size: int) -> bool:
+def _any_readable(root: Path, skipped: Iterable[str], size: int, max_pixels: int) -> bool:
     """Return whether a skipped file can be read now: permissions and network drives do not change a file's stamp."""
     pixels = np.empty((1, 3, size, size), np.uint8)
-    return any(not decode_files(root, [file], pixels).unreadable for file in skipped)
+    return any(not decode_files(root, [file], pixels, max_pixels=max_pixels).unreadable for file in skipped)

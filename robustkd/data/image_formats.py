@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # Formats that are decoded, whatever the file's name. Pillow knows more, but some of them (EPS) start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
 
+MAX_PIXELS = 100_000_000  # of an image file by default: that of a camera has fewer, and a small file can hold many more
+
 # How a file begins that only an optional decoder can read, and the message without it.
 _OPTIONAL = {
     "HEIF": (
@@ -39,24 +41,42 @@ def load_formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def open_image(file: Path | BytesIO) -> "ImageFile":
+def open_image(file: Path | BytesIO, max_pixels: int | None = None) -> "ImageFile":
     """Open an image of the formats that are decoded; its pixels are not read yet.
 
+    Args:
+        max_pixels: of the image; None: as many as Pillow allows.
+
     Raises:
-        ValueError: it has a format whose decoder is not installed; the message names it.
+        ValueError: it has more pixels, or a format whose decoder is not installed; the message names it.
         Exception: whatever Pillow raises for a damaged or unknown file.
     """
     from PIL import Image, UnidentifiedImageError
 
     formats = load_formats()
+    pillows = Image.MAX_IMAGE_PIXELS  # of the process; images of twice as many pixels are refused
+    if max_pixels is not None and pillows is not None and max_pixels > 2 * pillows:
+        Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        return Image.open(file, formats=formats)
+        opened = Image.open(file, formats=formats)
+    except Image.DecompressionBombError:
+        raise ValueError(_describe_size(f"over {2 * (pillows or 0):,}", max_pixels)) from None
     except UnidentifiedImageError:
         brand = _read_start(file)[4:12]
         for name, (brands, advice) in _OPTIONAL.items():
             if name not in formats and brand.startswith(b"ftyp") and brand[4:] in brands:
                 raise ValueError(advice) from None
         raise
+    pixels = opened.width * opened.height
+    if max_pixels is not None and pixels > max_pixels:
+        opened.close()
+        raise ValueError(_describe_size(f"{pixels:,}", max_pixels))
+    return opened
+
+
+def _describe_size(pixels: str, max_pixels: int | None) -> str:
+    limit = "" if max_pixels is None else f", more than --max-pixels {max_pixels}"
+    return f"it has {pixels} pixels{limit}"
 
 
 def _read_start(file: Path | BytesIO) -> bytes:

@@ -14,6 +14,7 @@ from robustkd.data.arrays import load_npz_pixels, open_npz
 from robustkd.data.arrow_tables import read_huggingface_table, read_parquet_table
 from robustkd.data.decode import decode_files, raise_if_unreadable
 from robustkd.data.folders import read_class_names
+from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.data.labels import RawValues
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels, fit_images
@@ -73,9 +74,9 @@ def load_labelled_images(
     if kind in FILE_KINDS and shape[1] != shape[2]:
         raise UsageError(f"{name}: the network takes images of {shape[1]}x{shape[2]}, but images of files are square")
     if kind == "folder" and text:
-        return _load_files(path, shape, classes, value_range, read_options.get("skip_bad_images", False))
+        return _load_files(path, shape, classes, value_range, _read_options(**read_options))
     if kind in FILE_KINDS and text:
-        return _load_table(name, path, shape, value_range, _table_options(**read_options))
+        return _load_table(name, path, shape, value_range, _read_options(**read_options))
     if kind == "npz" and text:
         loaded = _load_npz(name, path, read_options.get("cache_dir"))
     else:
@@ -86,7 +87,7 @@ def load_labelled_images(
     return loaded._replace(images=fit_images(loaded.images, shape), notes=(*loaded.notes, note))
 
 
-def _table_options(
+def _read_options(
     *,
     skip_bad_images: bool = False,
     image_column: str | None = None,
@@ -94,23 +95,34 @@ def _table_options(
     split_column: str | None = None,
     root: str | None = None,
     header: bool = True,
+    max_pixels: int = MAX_PIXELS,
     **_: Any,
 ) -> ReadOptions:
-    """Return the options for tables among those of `load_dataset`."""
+    """Return the options for tables and folders among those of `load_dataset`."""
     return ReadOptions(
         skip_bad_images=skip_bad_images,
         columns=ColumnOptions(image_column, label_column, split_column),
         root=None if root is None else Path(root).expanduser(),
         header=header,
+        max_pixels=max_pixels,
     )
 
 
 def _load_files(
-    path: Path, shape: tuple[int, int, int], classes: Sequence[str], value_range: ValueRange | None, skip: bool
+    path: Path,
+    shape: tuple[int, int, int],
+    classes: Sequence[str],
+    value_range: ValueRange | None,
+    options: ReadOptions,
 ) -> LabelledImages:
     """Load image files; the label of each is the outermost folder that is called like a class."""
     files, images, value_range = sources.load_images(
-        path, image_size=shape[1], channels=shape[0], skip_bad_images=skip, value_range=value_range
+        path,
+        image_size=shape[1],
+        channels=shape[0],
+        skip_bad_images=options.skip_bad_images,
+        value_range=value_range,
+        max_pixels=options.max_pixels,
     )
     folders = [file.split("/")[:-1] for file in files]
     distinct = sorted({folder for above in folders for folder in above})
@@ -132,7 +144,7 @@ def _load_table(
     columns = select_columns(name, raw, options.columns, labelled=False)
     root, files, contents = list_table_images(name, raw, columns.image, options.root)
     images = np.empty((len(files), *shape), np.uint8)
-    unreadable, value_range = decode_files(root, files, images, contents, value_range)
+    unreadable, value_range = decode_files(root, files, images, contents, value_range, options.max_pixels)
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     readable = [row for row, file in enumerate(files) if file not in unreadable]
     labels = _name_labels(columns.label, columns.class_names, len(files))

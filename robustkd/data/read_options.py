@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.data.resize import add_margin
 from robustkd.data.value_range import ValueRange
 
@@ -27,6 +28,7 @@ class ReadOptions(NamedTuple):
     class_level: int | None = None  # depth of class folders; None: recognised by their names
     value_range: ValueRange | None = None  # of values of more than 8 bits; None: that of all files
     every_class_trained: bool = True  # whether a class without training images is refused
+    max_pixels: int = MAX_PIXELS  # of an image file
     crop_share: float = 1.0  # of the decoded side that networks see
 
     @property

@@ -17,6 +17,7 @@ from robustkd.data.decode import decode_files, describe_error, raise_if_unreadab
 from robustkd.data.file_sizes import describe_reduction
 from robustkd.data.folders import ImageFile, list_folder, read_class_names
 from robustkd.data.image_cache import decode_with_cache
+from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.data.image_search import list_image_files
 from robustkd.data.labels import Annotations
 from robustkd.data.paths import describe_missing_path, to_writable_names
@@ -46,7 +47,13 @@ DATASETS = {
     "npz:PATH": "your arrays X and y, optionally X_test, y_test, classes, clean, group and more",
 }
 
-FOREIGN_OPTIONS = ("data_dir", "download", "skip_bad_images", "cache_dir")  # with which foreign data sets are read, too
+FOREIGN_OPTIONS = (
+    "data_dir",
+    "download",
+    "skip_bad_images",
+    "cache_dir",
+    "max_pixels",
+)  # with which foreign data sets are read, too
 
 __all__ = [
     "DATASETS",
@@ -98,6 +105,7 @@ def load_dataset(
     class_level: int | None = None,
     min_class: int = 0,
     value_range: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Load a data set.
 
@@ -106,21 +114,24 @@ def load_dataset(
         data_dir, download: the folder of published data sets, by default "data"; whether they may be downloaded.
         image_size: side of the images that networks see, which image files are scaled and cropped to; arrays keep their size.
         crop_share: that side relative to the stored one: below 1, image files keep a margin, which evaluation leaves out.
-        skip_bad_images: skip image files that cannot be read instead of raising an error.
         cache_dir: where decoded image files are cached; None: the user's cache folder.
-        image_column, label_column, split_column: columns of a table; None: recognised by their names.
-        root, header, class_level, min_class, value_range: see robustkd.study.options.SourceOptions.
+        skip_bad_images, image_column, ..., max_pixels: see robustkd.study.options.SourceOptions.
 
     Raises:
         UsageError: the name is unknown, or the data are missing or invalid.
     """
     table = ColumnOptions(image_column, label_column, split_column), Path(root).expanduser() if root else None, header
     scale = None if value_range is None else ValueRange.parse(value_range)
-    read = ReadOptions(image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class, crop_share)
+    read = ReadOptions(
+        image_size, skip_bad_images, cache_dir, *table, class_level, scale, not min_class, max_pixels, crop_share
+    )
     source = leave_out_small_classes(_load_by_kind(name, data_dir, download, read), min_class)
-    values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir), strict=True))
-    notes = source.notes + _note_unused(source, read) + _note_reduction(source)
-    return replace(_with_writable_names(source), read_options=values, notes=notes)
+    values = tuple(zip(FOREIGN_OPTIONS, (data_dir, download, skip_bad_images, cache_dir, max_pixels), strict=True))
+    return replace(_with_writable_names(source), read_options=values, notes=_collect_notes(source, read))
+
+
+def _collect_notes(source: Source, options: ReadOptions) -> tuple[str, ...]:
+    return source.notes + _note_unused(source, options) + _note_reduction(source)
 
 
 def _with_writable_names(source: Source) -> Source:
@@ -234,6 +245,7 @@ def load_images(
     channels: int,
     skip_bad_images: bool = False,
     value_range: ValueRange | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> LoadedImages:
     """Load the image files of a folder at any depth, or a single one, without labels.
 
@@ -243,6 +255,7 @@ def load_images(
         channels: 3 for colour, 1 for greyscale.
         skip_bad_images: skip files that cannot be read instead of raising an error.
         value_range: by which values of more than 8 bits are scaled; None: the range that holds those of all files.
+        max_pixels: of each image, beyond which a file counts as unreadable.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -251,7 +264,7 @@ def load_images(
     if not files:
         raise UsageError(f"images: {path} contains no image files")
     images = np.empty((len(files), channels, image_size, image_size), np.uint8)
-    unreadable, value_range = decode_files(root, files, images, value_range=value_range)
+    unreadable, value_range = decode_files(root, files, images, value_range=value_range, max_pixels=max_pixels)
     raise_if_unreadable(f"images: {path}", len(files), unreadable, skip_bad_images)
     readable = [row for row, file in enumerate(files) if file not in unreadable]
     names = list(to_writable_names([files[row] for row in readable]))
@@ -335,7 +348,12 @@ def _load_folder(name: str, root: Path, options: ReadOptions) -> Source:
     if options.every_class_trained:
         _check_every_class_has_images(name, class_folders, files, "images")
     images, images_digest, unreadable, value_range = decode_with_cache(
-        root, [file.path for file in files], options.decoded_size, options.cache_dir, value_range=options.value_range
+        root,
+        [file.path for file in files],
+        options.decoded_size,
+        options.cache_dir,
+        value_range=options.value_range,
+        max_pixels=options.max_pixels,
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     files = [file for file in files if file.path not in unreadable]

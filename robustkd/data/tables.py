@@ -20,6 +20,7 @@ import numpy as np
 from robustkd.data.csv_reader import read_csv_rows
 from robustkd.data.decode import raise_if_unreadable
 from robustkd.data.image_cache import decode_with_cache
+from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.data.labels import Annotations, encode_labels
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.row_values import ImageContents
@@ -48,6 +49,7 @@ def from_frame(
     image_size: int = 32,
     skip_bad_images: bool = False,
     cache_dir: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     flips: bool = True,
     name: str = "frame",
 ) -> Source:
@@ -58,7 +60,7 @@ def from_frame(
         root: the folder that paths in the column `image` are relative to; they must not leave it.
         columns: the columns that have other names; None for those to be recognised.
         image_size: the side that images are scaled and cropped to.
-        skip_bad_images: skip images that cannot be read instead of raising an error.
+        skip_bad_images: skip images that cannot be read, or have over `max_pixels` pixels, instead of raising an error.
         cache_dir: where decoded images are cached; None: the user's cache folder.
         flips: whether a mirrored image keeps its class.
         name: the data set's name in errors and reports.
@@ -74,10 +76,10 @@ def from_frame(
 holds the labels
     """
     header = [str(column) for column in frame.columns]
-    raw = RawTable(
-        header, lambda column: column_values(frame.iloc[:, header.index(column)]), header, Path(root).expanduser()
+    raw = RawTable(header, lambda key: column_values(frame.iloc[:, header.index(key)]), header, Path(root).expanduser())
+    return table_to_source(
+        name, raw, ReadOptions(image_size, skip_bad_images, cache_dir, columns, max_pixels=max_pixels), flips
     )
-    return table_to_source(name, raw, ReadOptions(image_size, skip_bad_images, cache_dir, columns), flips)
 
 
 def load_csv(name: str, path: Path, options: ReadOptions) -> Source:
@@ -125,7 +127,7 @@ def table_to_source(name: str, raw: RawTable, options: ReadOptions, flips: bool 
     annotations = _encode_columns(name, raw, columns, options.every_class_trained)
     root, files, contents = list_table_images(name, raw, columns.image, options.root)
     images, images_digest, unreadable, value_range = decode_with_cache(
-        root, files, options.decoded_size, options.cache_dir, contents, options.value_range
+        root, files, options.decoded_size, options.cache_dir, contents, options.value_range, options.max_pixels
     )
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     annotations = annotations.take(np.array([file not in unreadable for file in files]))

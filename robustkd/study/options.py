@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from robustkd.data.augmentations import given_augment, recorded_augment
+from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.method_sets import expand_methods
 from robustkd.method_spec import MethodSpec
 from robustkd.specs import split_at
@@ -23,12 +24,19 @@ from robustkd.study.recipe_presets import (
     resolve_recipe,
     resolve_teacher_recipe,
 )
-from robustkd.types import Count, Duration, NonNegative, Positive, Sampling, Seed, Share, to_seconds
+from robustkd.types import Count, Duration, NonNegative, Parallel, Positive, Sampling, Seed, Share, to_seconds
 
 # Options that do not change what is trained: studies that differ only in these share a folder.
 NOT_IN_IDENTITY = {
     *("dataset", "data_dir", "download", "skip_bad_images"),
-    *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
+    *(
+        "image_column",
+        "label_column",
+        "split_column",
+        "root",
+        "header",
+        "max_pixels",
+    ),  # decide how the content is found
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "first_seed", "device", "threads", "jobs"),
@@ -86,6 +94,9 @@ class SourceOptions:
     value_range: str | None = None
     """LOW,HIGH: values of more than 8 bits that become black and white; by default, a range that holds those of all images."""
 
+    max_pixels: Annotated[int, Field(ge=64)] = MAX_PIXELS
+    """Largest number of pixels of an image file; one with more is reported as unreadable, before it is decoded."""
+
     def read_options(self) -> dict[str, Any]:
         """Return the options of `robustkd.data.sources.load_dataset`."""
         values = {name: getattr(self, name) for name in SourceOptions.__dataclass_fields__ if name != "dataset"}
@@ -128,7 +139,7 @@ class ComparisonOptions(DataOptions):
     """Find the classes of a trained teacher and of `init` by name, in whatever order; or ignore names and pair by position."""
     init: str | None = None
     """A model.pt, or a file of weights, that every student is initialised from, instead of weights drawn from the seed."""
-    seeds: Count = 3
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of seeds; each has its own draw of the scenario, teacher, initial weights and order of batches."""
     first_seed: Seed = 0
     """The first of the seeds. Seeds that were not looked at when methods were selected confirm what was found."""
@@ -230,9 +241,9 @@ class StudyOptions(RecipeOptions):
     """Treat the test labels as clean even if that is not known, and base verdicts on them."""
     device: str = "auto"
     """cpu, cuda, cuda:1 or mps; auto selects a GPU if there is one."""
-    threads: Count | None = None
+    threads: Parallel | None = None
     """Total number of CPU threads; one per core by default."""
-    jobs: Count | None = None
+    jobs: Parallel | None = None
     """Number of runs in parallel; by default one per thread on a CPU, and one on a GPU."""
     out: str = "studies"
     """Folder to which studies are written."""
