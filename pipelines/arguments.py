@@ -88,7 +88,9 @@ def describe_parse_error(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         first = cause.errors()[0]
-        option = f"--{str(first['loc'][0]).replace('_', '-')}"
+        # A single parameter of a command has a name; those of a group are fields, which pydantic locates.
+        named = error.argument.name if error.argument is not None and not first["loc"] else f"--{first['loc'][0]}"
+        option = named.replace("_", "-")
         return (
             f"{option} is needed"
             if first["type"].startswith("missing")

@@ -2,11 +2,14 @@
 
 import codecs
 import sys
+from typing import Any
 
 from rich.console import Console
 
+# Text is printed as it is: the names of classes and files are anybody's, so square brackets and colons in them mean nothing.
+PLAIN_TEXT: dict[str, Any] = {"soft_wrap": True, "markup": False, "emoji": False}
 # A log file has no width, but tables need one.
-console = Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 110)
+console = Console(**PLAIN_TEXT, width=None if sys.stdout.isatty() else 110)
 
 # What tables and sentences are set with, for consoles that lack it.
 _PLAIN = {**dict.fromkeys("─━╌–—−", "-"), **dict.fromkeys("│┃", "|"), **dict.fromkeys("┏┓┗┛┡┩└┘┌┐├┤┬┴┼╇╈", "+")}

@@ -35,7 +35,7 @@ def _split_and_print(source: Source, held_out: float, seed: int, keep_near_copie
 def print_data_summary(source: Source, rows: SplitRows, copies: Iterable[str] = ()) -> None:
     """Print how a data set was read, what its parts are used for, and notes about copies, a line for each."""
     for line in (*reading_notes(source), describe_split(source, rows), *copies):
-        console.print(f"{source.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{source.name}: {line}", highlight=False, soft_wrap=True)
 
 
 def reading_notes(source: Source) -> list[str]:

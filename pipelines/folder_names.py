@@ -26,8 +26,8 @@ def short_dataset_name(dataset: str) -> str:
 def legal_folder_name(text: str) -> str:
     """Replace what is not a letter, digit or one of '.+=_-', and shorten; empty if nothing is left.
 
-    >>> legal_folder_name("фото v1.2: manifest(file=a/b.csv)"), legal_folder_name("???")
-    ('фото-v1.2-manifest-file=a-b.csv', '')
+    >>> [legal_folder_name(text) for text in ("фото v1.2: manifest(file=a/b.csv)", "../../x", "???")]
+    ['фото-v1.2-manifest-file=a-b.csv', 'x', '']
     """
     name = re.sub(r"[^\w.+=-]+", "-", unicodedata.normalize("NFC", text)).strip("-.")
     return name.encode()[:MAX_BYTES].decode(errors="ignore").strip("-.")

@@ -58,12 +58,11 @@ def print_forecast(draft: Draft) -> None:
     todo, training = unfinished_runs(plan, draft.runs)
     total = 0.0
     for timed in time_methods(draft, training):
-        console.print(timed.describe(), markup=False)
+        console.print(timed.describe())
         total += timed.runs * timed.estimate.seconds
     console.print(
         f"{len(todo)} of {len(draft.runs)} runs to do, {plan.jobs} in parallel with {plan.threads} threads each, "
         f"in {describe_precision(plan)}: about {format_duration(total / plan.jobs)} in all, not counting evaluation",
-        markup=False,
     )
 
 
@@ -87,7 +86,7 @@ def print_recipes(draft: Draft) -> None:
     roles = {run.role for run in draft.runs}
     for role, values in draft.record.resolved.recipes.items():
         if role in roles:
-            console.print(f"{role}: {describe_recipe(values)}", markup=False, highlight=False)
+            console.print(f"{role}: {describe_recipe(values)}", highlight=False)
 
 
 def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:

@@ -43,7 +43,6 @@ def print_models(word: str | None) -> None:
 
 def print_entries(registry: Registry) -> None:
     """Print the name, summary and examples of each entry."""
-    from rich.markup import escape
     from rich.table import Table
 
     from pipelines.console import console
@@ -51,7 +50,7 @@ def print_entries(registry: Registry) -> None:
     table = Table(box=None, show_header=False)
     for name in registry:
         examples = ", ".join(registry[name].examples)
-        table.add_row(escape(name), escape(registry[name].summary + (f": {examples}" if examples else "")))
+        table.add_row(name, registry[name].summary + (f": {examples}" if examples else ""))
     console.print(table)
 
 
@@ -60,7 +59,6 @@ def print_parameters(registry: Registry, word: str) -> None:
 
     Of a default that is derived from data and networks, the rule is printed.
     """
-    from rich.markup import escape
     from rich.table import Table
 
     from pipelines.console import console
@@ -74,5 +72,5 @@ def print_parameters(registry: Registry, word: str) -> None:
         value = given.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
         value = derived.get(name, value) if value is None else value
         text = f"{value:.4g}" if type(value) is float else str(value)
-        table.add_row(name, escape(types.describe_type(hints[name])), text)
+        table.add_row(name, types.describe_type(hints[name]), text)
     console.print(table)

@@ -1,6 +1,6 @@
 """The networks of a study as the user gives them: names and files, what is printed about them, and how they identify it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,27 @@ def check_networks(options: StudyOptions, teacher: Path | None) -> None:
     Raises:
         UsageError: a network cannot be built for images of this size, or its weights cannot be used.
     """
-    if options.dataset.partition(":")[0] not in FILE_KINDS:
-        return
     side, student_side = options.read_options()["image_size"], options.image_size
     networks = {options.student: None if student_side == "auto" else student_side}
     if teacher is None:
         networks[options.teacher] = options.teacher_image_size or networks.get(
             options.teacher, networks[options.student]
         )
+    check_buildable(options.dataset, side, networks)
+
+
+def check_buildable(dataset: str, side: int, networks: Mapping[str, int | None]) -> None:
+    """Build networks for a data set of image files, whose shape is known, before it is read.
+
+    Args:
+        side: of the images.
+        networks: side to which each network resizes them, None if it takes them as they are, by the network's name.
+
+    Raises:
+        UsageError: a network cannot be built for images of this size, or its weights cannot be used.
+    """
+    if dataset.partition(":")[0] not in FILE_KINDS:
+        return
     for word, own in networks.items():
         spec, shape = MODELS.parse(word), (3, side, side)
         if isinstance(spec.target, str):  # a user's builder may load a head that is for the data set's classes only
@@ -133,7 +146,7 @@ def print_class_orders(options: StudyOptions, teacher: Path | None, source: Sour
             continue  # `print_first_weights` describes its head
         order = class_order(option, card, source, options)
         if text := describe_class_order(card["classes"], source.classes, order):
-            console.print(f"{option}: {text}", markup=False)
+            console.print(f"{option}: {text}")
         print_other_range(option, card.get("value_range"), source)
 
 
@@ -146,7 +159,6 @@ def print_other_range(option: str, stored: Sequence[float] | None, source: Sourc
     console.print(
         f"{option}: it was trained on values from {low} to {high}, but of '{source.name}' {own.describe()};"
         f" --value-range {low},{high} scales them alike",
-        markup=False,
     )
 
 
@@ -160,12 +172,12 @@ def print_first_weights(plan: Plan, runs: Sequence[Run], source: Source) -> None
         load_given_network(plan, plan.teacher, source)  # refuses a head for other classes
         numbers: list[str] = weights_card(source)["classes"]
         if text := describe_class_order(numbers, source.classes, range(len(numbers))):
-            console.print(f"--teacher {plan.options.teacher}: {text}", markup=False)
+            console.print(f"--teacher {plan.options.teacher}: {text}")
     for role in dict.fromkeys(run.role for run in runs):
         run = next(run for run in runs if run.role == role)
         for name, net in first_networks(plan, run, source):
             for line in describe_first_weights(net, source):
-                console.print(f"{name}: {line}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{name}: {line}", highlight=False, soft_wrap=True)
 
 
 def first_networks(plan: Plan, run: Run, source: Source) -> Iterator[tuple[str, Network]]:

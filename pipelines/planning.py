@@ -91,7 +91,7 @@ def has_manifest(path: Path, views: Splits) -> bool:
     try:
         recorded = manifest.read_card(card)["digest"]
     except UsageError as error:
-        console.print(f"{error}; it is written again, and the old one is kept as {set_aside(card).name}", markup=False)
+        console.print(f"{error}; it is written again, and the old one is kept as {set_aside(card).name}")
         return False
     if recorded != {split: view.digest for split, view in views._asdict().items()}:
         raise UsageError(
@@ -101,7 +101,7 @@ def has_manifest(path: Path, views: Splits) -> bool:
     try:
         manifest.load_manifest(path, views.train.sources[0])
     except UsageError as error:
-        console.print(f"{error}; it is written again", markup=False)
+        console.print(f"{error}; it is written again")
         if table.exists():
             set_aside(table)
         return False
@@ -126,7 +126,7 @@ def draft_study(options: StudyOptions) -> Draft:
     source, rows, _, leaks = split_data(options, source)
     print_class_orders(options, teacher, source)
     for advice in list_advice(scenario, View.of(source, rows.train)):  # before a class without samples is refused
-        console.print(advice, markup=False, highlight=False)
+        console.print(advice, highlight=False)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()
@@ -172,7 +172,7 @@ def with_cost_ratio(plan: Plan, view: View) -> Plan:
     if ratio is None and needed:
         prepare_process(plan)
         ratio = measure_cost_ratio(view, plan.settings, options)
-        console.print(f"teacher and student take {ratio:g} times as long as plain training", markup=False)
+        console.print(f"teacher and student take {ratio:g} times as long as plain training")
     return replace(plan, settings=replace(plan.settings, cost_ratio=ratio))
 
 
@@ -210,7 +210,7 @@ def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Pl
                 dependent = [run.method] if run.role == "student" else control_students(options, run.method)
                 if not dependent or any(not options.may_omit(spec) or spec.text == BASELINE for spec in dependent):
                     raise
-                console.print(f"left out of {options.methods}: {error}", markup=False)
+                console.print(f"left out of {options.methods}: {error}")
                 refused |= dict.fromkeys(spec.text for spec in dependent)
     if not refused:
         return plan

@@ -110,10 +110,10 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
         Terminated: a signal asked to stop. In both cases, the runs that were going are saved.
     """
     if tracker.location:
-        console.print(f"tracked as {tracker.location}", markup=False)
+        console.print(f"tracked as {tracker.location}")
     for run in runs:
         for name in find_damaged_files(plan.run_folder(run)):
-            console.print(f"{run.name}: {name} is damaged; it is kept as {name}{DAMAGED} and made again", markup=False)
+            console.print(f"{run.name}: {name} is damaged; it is kept as {name}{DAMAGED} and made again")
     reused = [run for run in runs if is_finished(plan, run)]
     for run in reused:
         log_finished(plan, run, tracker)
@@ -215,10 +215,10 @@ class ProgressMonitor:
         self.bars: dict[Run, TaskID] = {}
         self.printed: dict[Run, float] = {}  # seconds of training when a line was printed last
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -244,7 +244,7 @@ class ProgressMonitor:
 
     def retry(self, run: Run, reason: str) -> None:
         """Take the death of a run's process."""
-        self.progress.console.print(f"{run.name}: {reason}; it is continued once from its last save", markup=False)
+        self.progress.console.print(f"{run.name}: {reason}; it is continued once from its last save")
 
     def report(self, event: EpochProgress) -> None:
         """Take a finished epoch."""
@@ -267,9 +267,7 @@ class ProgressMonitor:
         values = ", ".join(
             f"{name} {value:.3g}" for name, value in [*terms.items(), ("accuracy", event.row["accuracy"])]
         )
-        console.print(
-            f"{event.run.name}: epoch {event.epoch} of {event.epochs}, {values} ({self._describe_time()})", markup=False
-        )
+        console.print(f"{event.run.name}: epoch {event.epoch} of {event.epochs}, {values} ({self._describe_time()})")
 
     def _describe_time(self) -> str:
         """Return the time so far, and an estimate of the time left for all runs."""
@@ -283,9 +281,7 @@ class ProgressMonitor:
         self.shares[run] = 1.0
         if run in self.bars:
             self.progress.remove_task(self.bars.pop(run))
-        self.progress.console.print(
-            f"[{self.done}/{self.total}] {run.name}: {note} ({self._describe_time()})", markup=False
-        )
+        self.progress.console.print(f"[{self.done}/{self.total}] {run.name}: {note} ({self._describe_time()})")
 
 
 def refuse_untrained(plan: Plan, runs: Sequence[Run], stage: str) -> None:

@@ -67,7 +67,7 @@ def describe_validation_error(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as "is VALUE but should be RULE", or one rule or another for a union."""
     first, *others = error.errors()
     rules = [first["msg"], *(other["msg"] for other in others if first["loc"] and other["loc"][:1] == first["loc"][:1])]
-    rule = " or ".join(rules).replace("or Input should be", "or").replace("Input should be", "should be")
+    rule = " or ".join(dict.fromkeys(rules)).replace("or Input should be", "or").replace("Input should be", "should be")
     return f"is {as_one_line(repr(first['input']), 80)} but {rule[:1].lower()}{rule[1:]}"
 
 

@@ -28,6 +28,8 @@ def read_yaml(path: str | Path, option: str) -> Any:
         text = content.decode("utf-8-sig")
         _check_events(text, where)
         return yaml.load(text, yaml.BaseLoader)  # makes strings, lists and dictionaries only
+    except UsageError:  # which is a ValueError
+        raise
     except OSError as error:
         raise UsageError(f"{where}: it cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, ValueError) as error:

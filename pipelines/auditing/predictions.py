@@ -75,7 +75,6 @@ class FoldTraining:
         console.print(
             f"{len(view)} training labels of {view.sources[0].name} in {options.folds} folds; for each, one network"
             f" ({options.net}, {self.config.recipe.epochs} epochs) is trained on the others{time_needed}",
-            markup=False,
         )
         monitor = FoldMonitor(options.folds, self.config.recipe.epochs)
         with monitor.progress:
@@ -116,7 +115,6 @@ class Probing:
         console.print(
             f"{len(view)} training labels of {view.sources[0].name} in {options.folds} folds: each image is embedded once by"
             f" {options.net}, which is not trained, and for each fold a linear classifier is fitted on the others",
-            markup=False,
         )
         monitor = EmbeddingMonitor(len(view) + len(test))
         with monitor.progress:
@@ -127,7 +125,6 @@ class Probing:
         time_taken = "reused" if found.reused else format_duration(found.seconds)
         console.print(
             f"{100 * agreement:.1f} % of the labels are predicted out of fold, with C = {found.strength:g} ({time_taken})",
-            markup=False,
         )
         return AuditProbabilities(found.own, found.other, found.seconds)
 
@@ -203,7 +200,7 @@ class EmbeddingMonitor:
         now = time.monotonic()
         if not console.is_terminal and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line, left = now, (self.count - done) * (now - self.start) / done
-            console.print(f"{done} of {self.count} images, about {format_duration(left)} left", markup=False)
+            console.print(f"{done} of {self.count} images, about {format_duration(left)} left")
 
 
 def progress_bar() -> Progress:
@@ -256,4 +253,4 @@ class FoldMonitor:
 
     def _print(self, line: str) -> None:
         self.last_line = time.monotonic()
-        self.progress.console.print(line, markup=False)
+        self.progress.console.print(line)

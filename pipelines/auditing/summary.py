@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.auditing.findings import AuditedRows, AuditFindings, clean_splits
@@ -84,14 +83,14 @@ def describe_detection(scores: DetectionScores) -> str:
 def print_findings(options: AuditOptions, findings: AuditFindings, folder: Path, changes: Sequence[str]) -> None:
     """Print the findings, what was changed, and the next command."""
     for sentence in summarise_findings(options, findings):
-        console.print(sentence, markup=False)
+        console.print(sentence)
     console.print(class_estimates(findings.train))
     suspects = findings.train.list_suspects(TERMINAL_SUSPECTS)
     if suspects:
         console.print(worst_suspects(suspects))
     for sentence in changes:
-        console.print(sentence, markup=False)
-    console.print(f"{folder / 'report.html'} shows the images; all files: {folder}", markup=False)
+        console.print(sentence)
+    console.print(f"{folder / 'report.html'} shows the images; all files: {folder}")
     scores = findings.train.detection
     known_clean = scores is not None and scores.rows == len(findings.train.view) and not scores.errors
     if not suspects or known_clean:
@@ -104,11 +103,10 @@ def print_findings(options: AuditOptions, findings: AuditFindings, folder: Path,
         console.print(
             "the suspicious rows are ranked, but not to be pruned unseen, and transition.csv contains the errors of the"
             f" networks: {cure}",
-            markup=False,
         )
     else:
         rows_left = len(clean_splits(findings, options.keep, relabel=not options.prune).splits.train)
-        console.print(f"continue with: {next_command(options, folder, rows_left)}", markup=False)
+        console.print(f"continue with: {next_command(options, folder, rows_left)}")
 
 
 def class_estimates(rows: AuditedRows) -> Table:
@@ -120,7 +118,7 @@ def class_estimates(rows: AuditedRows) -> Table:
     for name, row in rows.class_table().iterrows():
         rate = "-" if np.isnan(row["estimated_noise_rate"]) else f"{100 * row['estimated_noise_rate']:.1f}"
         given, suspicious, true_size = (str(int(row[key])) for key in ("given", "suspicious", "estimated_true"))
-        table.add_row(escape(str(name)), given, rate, suspicious, true_size)
+        table.add_row(str(name), given, rate, suspicious, true_size)
     return table
 
 
@@ -132,9 +130,9 @@ def worst_suspects(suspects: Sequence[Suspect]) -> Table:
     for suspect in suspects:
         files = suspect.source.files
         table.add_row(
-            escape(files[suspect.row]) if files else str(suspect.row),
-            f"{escape(suspect.given)} ({100 * suspect.given_probability:.1f} %)",
-            f"{escape(suspect.suggested)} ({100 * suspect.suggested_probability:.1f} %)",
+            files[suspect.row] if files else str(suspect.row),
+            f"{suspect.given} ({100 * suspect.given_probability:.1f} %)",
+            f"{suspect.suggested} ({100 * suspect.suggested_probability:.1f} %)",
         )
     return table
 

@@ -30,6 +30,7 @@ from pipelines.auditing.summary import describe_reliability, print_findings
 from pipelines.cli_options import AuditOptions
 from pipelines.data_summary import split_data
 from pipelines.folder_names import legal_folder_name, short_dataset_name
+from pipelines.networks import check_buildable
 from robustkd.data import manifest
 from robustkd.data.view import Source, View, concat
 from robustkd.errors import UsageError
@@ -75,7 +76,7 @@ def main(options: AuditOptions) -> None:
 
 
 def load_audited(options: AuditOptions) -> Source:
-    """Check names and output folder, then read the data set.
+    """Check names, output folder and network, then read the data set.
 
     Raises:
         robustkd.errors.UsageError: a name is unknown, the folder cannot be written, or the data cannot be loaded.
@@ -84,7 +85,10 @@ def load_audited(options: AuditOptions) -> Source:
     MODELS.parse(options.net).kwargs()
     uses_probe(options)
     planning.require_writable(Path(options.out))
-    return load_source(resolve_net_size(options, options.net))
+    resolved = resolve_net_size(options, options.net)
+    if options.probabilities is None:
+        check_buildable(options.dataset, resolved.read_options()["image_size"], {options.net: None})
+    return load_source(resolved)
 
 
 def audit_source(options: AuditOptions, source: Source) -> None:

@@ -83,7 +83,7 @@ def main(
     if is_single:
         _update_study_folder(comparisons[0])
     for paths in written:
-        console.print(f"written: {paths}", markup=False)
+        console.print(f"written: {paths}")
 
 
 def _update_study_folder(comparison: Comparison) -> None:
@@ -97,10 +97,9 @@ def _update_study_folder(comparison: Comparison) -> None:
         console.print(
             f"{folder}: the comparison cannot be written there ({error.strerror or error}); --csv, --markdown and"
             " --latex write elsewhere",
-            markup=False,
         )
     else:
-        console.print(f"tables, pictures and runs: {folder}", markup=False)
+        console.print(f"tables, pictures and runs: {folder}")
 
 
 def _write_outputs(outputs: OutputPaths, tables: Mapping[str, pd.DataFrame], page: Page) -> list[str]:
@@ -295,4 +294,4 @@ def write_comparison_files(comparison: Comparison, folder: Path) -> None:
 def show_study(folder: Path, trust: bool | None = None) -> None:
     """Print a study's page."""
     print_page(summarise_study(load_comparison(folder, trust)), console)
-    console.print(f"tables, pictures and runs: {folder}", markup=False)
+    console.print(f"tables, pictures and runs: {folder}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import console
@@ -63,14 +62,13 @@ def main(
         console.print(
             f"class sizes are those after {len(drawn.rows.held_out):,} rows were held out; published ones are those with"
             " --held-out 0",
-            markup=False,
         )
     for advice in list_advice(scenario, before):
-        console.print(f"warning: {advice}", markup=False, highlight=False)
+        console.print(f"warning: {advice}", highlight=False)
     if save is not None:
         splits = manifest.build_splits(scenario, source, drawn.rows, seed)
         manifest.save_manifest(save, splits, {"scenario": text, "split_seed": data.split_seed})
-        console.print(f'written to {save}, which --scenario "manifest(file={save})" reads', markup=False)
+        console.print(f'written to {save}, which --scenario "manifest(file={save})" reads')
     if figure is not None:
         draw_figure(figure, effect, drawn.views[-1], title)
 
@@ -93,7 +91,7 @@ def draw_figure(path: Path, effect: ScenarioEffect, view: View, title: str) -> N
 
     samples = corrupted_samples(view, SAMPLES)
     save_figure(plot_scenario(effect.per_class, effect.transitions, samples, title), path)
-    console.print(f"figure: {path}", markup=False)
+    console.print(f"figure: {path}")
 
 
 def require_new_file(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
@@ -113,18 +111,18 @@ def require_new_file(option: str, path: Path | None, suffixes: Sequence[str]) ->
 
 def print_effect(title: str, effect: ScenarioEffect, classes: tuple[str, ...]) -> None:
     """Print the effect of a scenario."""
-    console.print(title, markup=False)
+    console.print(title)
     for number, step in enumerate(effect.steps, 1):
-        console.print(f"{number}. {describe_step(step)}", markup=False)
+        console.print(f"{number}. {describe_step(step)}")
     if effect.known is not None:
         counts = f"the true label is known of {effect.known} of the {effect.transitions.sum()} own samples shown"
         share = f"; {100 * effect.wrong / effect.known:.2f} % of them have another label" if effect.known else ""
-        console.print(counts + share, markup=False)
+        console.print(counts + share)
     console.print(*effect_tables(effect), sep="\n")
     console.print(*transition_lines(effect, classes), sep="\n")
     console.print(f"digest {effect.digest}")
     for name in effect.per_class.index[(effect.per_class["shown"] == 0) & (effect.per_class["before"] > 0)]:
-        console.print(f"class '{name}' has no samples left: a study would refuse this scenario", markup=False)
+        console.print(f"class '{name}' has no samples left: a study would refuse this scenario")
 
 
 def describe_step(step: StepEffect) -> str:
@@ -163,7 +161,7 @@ def column_table(title: str, names: Iterable[str], columns: Mapping[str, Iterabl
     for column in columns:
         table.add_column(column, justify="left" if column in ("group", "third") else "right", no_wrap=True)
     for name, *values in zip(names, *columns.values(), strict=True):
-        table.add_row(escape(name), *values)
+        table.add_row(name, *values)
     return table
 
 
@@ -186,12 +184,12 @@ def transition_table(effect: ScenarioEffect, names: tuple[str, ...]) -> Table:
         title="realised transition matrix, per cent: row = label before, column = label shown", title_justify="left"
     )
     for column in ("", *names):
-        table.add_column(escape(column), justify="right", overflow="fold")
+        table.add_column(column, justify="right", overflow="fold")
     if foreign.any():
         table.add_column("foreign", justify="right")
         table.caption = "foreign: share of what is shown as the row's class; all other columns are of own images"
     for name, row, foreign_share in zip(names, effect.shares, foreign, strict=True):
-        table.add_row(escape(name), *percentages([*row, foreign_share] if foreign.any() else row))
+        table.add_row(name, *percentages([*row, foreign_share] if foreign.any() else row))
     return table
 
 
@@ -204,4 +202,4 @@ def largest_transitions(effect: ScenarioEffect, names: tuple[str, ...]) -> list[
     lines = [f"  {names[i]} shown as {names[j]}: {100 * wrong[i, j]:.1f} %" for i, j in pairs if wrong[i, j] > 0]
     kept = np.nanmean(np.diag(shares))
     headline = f"realised transition matrix: {100 * kept:.1f} % kept on average"
-    return [escape(line) for line in ([f"{headline}; the largest confusions:", *lines] if lines else [headline])]
+    return [f"{headline}; the largest confusions:", *lines] if lines else [headline]

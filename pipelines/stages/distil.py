@@ -12,4 +12,4 @@ def main(options: StudyOptions) -> None:
     refuse_untrained(draft.plan, [run for run in draft.runs if run.role == "teacher"], "teacher")
     with open_session(draft, "distil") as (plan, tracker):
         execute_and_track(plan, [run for run in draft.runs if run.role == "student"], tracker)
-    console.print(f"the students are in {plan.folder}", markup=False)
+    console.print(f"the students are in {plan.folder}")

@@ -17,4 +17,4 @@ def main(options: StudyOptions) -> None:
         for run in draft.runs:
             result = evaluate_in_folder(plan, run)
             log_finished(plan, run, tracker)
-            console.print(f"{run.name}: accuracy {result.last.metrics['accuracy']:.3f}", markup=False)
+            console.print(f"{run.name}: accuracy {result.last.metrics['accuracy']:.3f}")

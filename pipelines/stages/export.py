@@ -81,7 +81,7 @@ def main(
         version = registry.register_version(uri, register, alias)
         state = "registered as" if version.is_new else "already registered as"
         moved = f" ({alias} was version {version.previous})" if version.previous else ""
-        console.print(f"{state} version {version.version} of {register}{moved}: {version.uri}", markup=False)
+        console.print(f"{state} version {version.version} of {register}{moved}: {version.uri}")
 
 
 # Arguments
@@ -201,9 +201,8 @@ def write_export(
         size = content["files"][name]["bytes"] / 1e6
         console.print(
             f"{name}: {size:.1f} MB; differs from the network by at most {difference:.1g}, on {counts} images",
-            markup=False,
         )
-    console.print(f"exported {content['name']} to {to}: README.md explains how to use it", markup=False)
+    console.print(f"exported {content['name']} to {to}: README.md explains how to use it")
 
 
 @contextmanager

@@ -10,15 +10,16 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines import tracking
 from pipelines.cli_options import PredictOptions
-from pipelines.console import console, is_printable
+from pipelines.console import PLAIN_TEXT, console, is_printable
+from robustkd.csv_cells import write_csv
 from robustkd.data.augment import crop_centre
 from robustkd.data.labelled_images import LabelledImages, load_labelled_images
 from robustkd.data.loader import to_channels_last, to_float_images
+from robustkd.data.paths import describe_missing_path
 from robustkd.data.value_range import ValueRange
 from robustkd.errors import UsageError
 from robustkd.models.net import Network
@@ -38,6 +39,8 @@ def main(model: str, options: PredictOptions) -> None:
     """
     if options.to is not None and options.to.exists():
         raise UsageError(f"--to {options.to}: this file exists already")
+    if options.to is not None and not options.to.parent.is_dir():
+        raise UsageError(describe_missing_path("--to", options.to.parent))
     is_file = Path(model).exists() or not tracking.is_reference(model)
     net, card = checkpoint.load_usable_net(Path(model) if is_file else tracking.download_network(model))
     device = torch.device(hardware.resolve_device(options.device))
@@ -52,17 +55,16 @@ def main(model: str, options: PredictOptions) -> None:
     labels = {"label": data.labels} if any(label is not None for label in data.labels) else {}
     table = pd.DataFrame({"file": data.names, **labels, "predicted": predicted, "probability": best.values})
     table = table.join(pd.DataFrame(probabilities.numpy(), columns=[f"p({name})" for name in classes]))
-    table.to_csv(sys.stdout if options.to is None else options.to, index=False, float_format="%.4f")
-    out = Console(stderr=True, soft_wrap=True, emoji=False) if options.to is None else console
+    write_csv(table, sys.stdout if options.to is None else options.to, index=False, digits=4)
+    out = Console(stderr=True, **PLAIN_TEXT) if options.to is None else console
     if options.to is None and not is_printable("".join([*data.names, *classes])):
         out.print("names that the console's encoding lacks were replaced: --to FILE writes all of them, in UTF-8")
     for note in data.notes:
-        out.print(f"{options.dataset}: {note}", markup=False, highlight=False)
+        out.print(f"{options.dataset}: {note}", highlight=False)
     if data.value_range is not None and trained_range is None:
         out.print(
             f"{options.dataset} has images of more than 8 bits, but the network was trained on images of 8 bits:"
             f" {data.value_range.describe()}",
-            markup=False,
             highlight=False,
         )
     print_evaluation(out, data, predicted, classes)
@@ -81,7 +83,6 @@ def print_evaluation(out: Console, data: LabelledImages, predicted: Sequence[str
         out.print(
             f"the labels of {sum(unknown.values()):,} of {len(data.labels):,} images ({names}) are not classes of the network"
             f" ({_list_names(classes)}): these are not evaluated",
-            markup=False,
             highlight=False,
         )
     if not rows:
@@ -113,9 +114,9 @@ def accuracy_table(part: str, labels: Sequence[str], predicted: Sequence[str], c
     for name in classes:
         count = sum(pairs[name, other] for other in classes)
         wrong = max((other for other in classes if other != name), key=lambda other: pairs[name, other], default=name)
-        confused = f"{escape(wrong)} ({pairs[name, wrong]:,})" if wrong != name and pairs[name, wrong] else ""
+        confused = f"{wrong} ({pairs[name, wrong]:,})" if wrong != name and pairs[name, wrong] else ""
         if count:
-            table.add_row(escape(name), f"{count:,}", f"{100 * pairs[name, name] / count:.1f}", confused)
+            table.add_row(name, f"{count:,}", f"{100 * pairs[name, name] / count:.1f}", confused)
     return table
 
 

@@ -9,4 +9,4 @@ from robustkd.study.options import StudyOptions
 def main(options: StudyOptions) -> None:
     """Write a study's folder with its record and manifests."""
     with open_session(draft_study(options), "prepare") as (plan, _):
-        console.print(f"prepared in {plan.folder}", markup=False)
+        console.print(f"prepared in {plan.folder}")

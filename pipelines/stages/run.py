@@ -41,4 +41,4 @@ def compare_finished_runs(folder: Path) -> None:
     try:
         compare.write_comparison(folder)
     except Exception as error:  # such as a lack of memory
-        console.print(f"{folder}: what is finished cannot be compared ({type(error).__name__}: {error})", markup=False)
+        console.print(f"{folder}: what is finished cannot be compared ({type(error).__name__}: {error})")

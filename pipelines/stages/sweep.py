@@ -85,9 +85,9 @@ def main(options: SweepOptions, *, dry_run: bool = False) -> None:
         except errors.ExecutionError as error:
             incomplete = error
     print_page(build_sweep_page(studies, sweep.comparisons), console)
-    console.print(f"tables, curves and the studies' folders: {folder}", markup=False)
+    console.print(f"tables, curves and the studies' folders: {folder}")
     for study in sweep.failed:
-        console.print(f"incomplete: {study.title}: {sweep.failures[study.folder]}", markup=False)
+        console.print(f"incomplete: {study.title}: {sweep.failures[study.folder]}")
     if incomplete is not None:
         raise incomplete
 
@@ -269,7 +269,7 @@ def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
 def run_studies(sweep: Sweep) -> None:
     """Run the studies that are not finished. One that fails does not stop the rest."""
     for number, study in enumerate(sweep.studies, 1):
-        console.print(f"study {number} of {len(sweep.studies)}: {study.title}", markup=False)
+        console.print(f"study {number} of {len(sweep.studies)}: {study.title}")
         sweep.failures.pop(study.folder, None)
         try:
             run.run_stages(planning.draft_study(sweep.options_of(study)), sweep.name)
@@ -291,7 +291,7 @@ def run_studies(sweep: Sweep) -> None:
             sweep.load_results(study)
             sweep.write()
         if study.folder in sweep.failures:
-            console.print(f"{study.title}: {sweep.failures[study.folder]}", markup=False)
+            console.print(f"{study.title}: {sweep.failures[study.folder]}")
 
 
 def print_sweep_forecast(options: SweepOptions) -> None:
@@ -305,16 +305,15 @@ def print_sweep_forecast(options: SweepOptions) -> None:
         kinds = [(study.dataset, run.role, run.method.text) for run in training]
         untimed = [run for run, kind in zip(training, kinds, strict=True) if kind not in paces]
         for timed in time_methods(draft, untimed):
-            console.print(f"{study.dataset}, {timed.describe()}", markup=False)
+            console.print(f"{study.dataset}, {timed.describe()}")
             paces[study.dataset, timed.run.role, timed.run.method.text] = timed.estimate.seconds / rows
         seconds = sum(paces[kind] for kind in kinds) * rows / plan.jobs
         forecast = f"{len(todo)} of {len(draft.runs)} runs to do, about {format_duration(seconds)}"
-        console.print(f"{SweepStudy(study, plan.folder).title}: {forecast}", markup=False)
+        console.print(f"{SweepStudy(study, plan.folder).title}: {forecast}")
         total, run_count, study_count = total + seconds, run_count + len(todo), study_count + 1
     console.print(
         f"{study_count} studies, {run_count} runs to do, {plan.jobs} in parallel in {describe_precision(plan)}:"
         f" about {format_duration(total)} in all, not counting evaluation",
-        markup=False,
     )
 
 

@@ -12,4 +12,4 @@ def main(options: StudyOptions) -> None:
     runs = [run for run in draft.runs if run.role == "teacher"]
     with open_session(draft, "teacher") as (plan, tracker):
         execute_and_track(plan, runs, tracker)
-    console.print(f"{len(runs)} teachers are in {plan.folder}", markup=False)
+    console.print(f"{len(runs)} teachers are in {plan.folder}")

@@ -24,13 +24,13 @@ def main(folder: Path) -> None:
     for run in runs:
         problems += [f"runs/{run.name}/{problem}" for problem in check_run(run)]
     for problem in problems:
-        console.print(problem, markup=False)
+        console.print(problem)
     if problems:
         raise ExecutionError(
             f"{folder}: {len(problems)} files are damaged or missing; the command that made the study makes them again"
         )
     count = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
-    console.print(f"{folder}: the files of {count} are as they were written", markup=False)
+    console.print(f"{folder}: the files of {count} are as they were written")
 
 
 def check_run(folder: Path) -> list[str]:

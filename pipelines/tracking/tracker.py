@@ -54,7 +54,6 @@ def non_fatal(call: Callable[Concatenate["MlflowTracker", P], None]) -> Callable
             console.print(
                 f"MLflow failed ({summarise_error(error)}), so the rest of this study is in its files only; "
                 "the same command will log all of it again",
-                markup=False,
             )
 
     return attempt
@@ -345,5 +344,5 @@ class MlflowTracker:
             Exception
         ) as error:  # e.g. torch.export cannot trace the network, or the server is older than logged models
             self.client.set_tag(run.id, "model", f"not logged: {summarise_error(error)}")
-            console.print(f"{path}: no model is logged to MLflow ({summarise_error(error)})", markup=False)
+            console.print(f"{path}: no model is logged to MLflow ({summarise_error(error)})")
             return None

@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import escape
 
 from pipelines.report.contact_sheet import Suspect, render_contact_sheet
+from pipelines.report.renderers.html import TEMPLATES
 from robustkd.data.view import Source
 
 
@@ -21,3 +22,20 @@ def test_names_are_escaped_on_the_contact_sheet() -> None:
     assert f'alt="row 0, {escape(nasty)}.png: given {escape(nasty)}, suggested plain"' in page
     assert 'src="data:image/png;base64,' in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
+
+
+def test_every_page_forbids_what_it_does_not_hold() -> None:
+    pages = [text for path in TEMPLATES.glob("*.html.j2") if (text := path.read_text()).startswith("<!doctype")]
+    assert len(pages) == 2, "reports and the contact sheet; another page needs a policy, too"
+    for text in pages:
+        (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+        assert rules["img-src"] == "data:"
+        assert text.index("Content-Security-Policy") < text.index("<title>"), "it precedes all text of the user's"
+
+
+def test_the_contact_sheet_allows_no_script() -> None:
+    page = render_contact_sheet("audit", [], [])
+    assert "default-src 'none'" in page
+    assert "script-src" not in page

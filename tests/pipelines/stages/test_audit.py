@@ -339,3 +339,18 @@ def test_known_errors_in_digits_are_found(
     assert detection["recall"] >= 0.8
     assert figures["train"]["estimated_noise_rate"] == pytest.approx(0.2, abs=0.03)
     assert figures["test"]["suspicious"] <= 5
+
+
+def test_the_network_is_checked_before_the_data_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipelines.stages.audit.load_source", lambda options: pytest.fail("the data are read"))
+    for net, message in (
+        ("timm:resnet18(checkpoint=lost.pt)", "lost.pt"),
+        ("torchvision:alexnet", "AlexNet does not accept images of 32x32"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["audit", "folder:photos", "--net", net])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
