@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 # Formats that are decoded, whatever the file's name. Pillow knows more, but some of them (EPS) start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
 
-MAX_PIXELS = 100_000_000  # of an image file by default: more than most cameras take, and a small file can hold many more
+MAX_PIXELS = 100_000_000  # of a file by default: more than most cameras take, while a small file can hold many more
 
 # How a file begins that only an optional decoder can read, and the message without it.
 _OPTIONAL = {
