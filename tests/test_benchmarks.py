@@ -1,7 +1,9 @@
 """Benchmarks: peak memory, a row per phase of a method, signs compared with published ones, and metrics in the store."""
 
+import argparse
 import csv
 import importlib
+import io
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import scenarios
 from robustkd.data.sources import load_dataset
@@ -263,3 +266,85 @@ def test_study_of_photographs_goes_seed_by_seed() -> None:
     assert seeds == ["1"] * 4 + ["2"] * 4
     assert names[:4] == names[4:]
     assert len(set(names)) == 4
+
+
+# --- engine.py -----------------------------------------------------------------------------------------------------
+
+
+def small_arguments(**changes: object) -> argparse.Namespace:
+    small = {"device": "cpu", "precision": "fp32", "threads": 1, "workers": 0, "batch": 8, "rounds": 2, "steps": 1}
+    return argparse.Namespace(**{**small, **changes})
+
+
+def test_every_loop_trains_and_is_timed() -> None:
+    engine, harness = importlib.import_module("engine"), importlib.import_module("harness")
+    speeds = engine.measure_speeds("resnet8", "resnet8", harness.random_view(16), small_arguments())
+    assert list(speeds) == ["engine", "plain", "peer-style"]
+    assert speeds.shape == (2, 3)
+    assert (speeds > 0).all(axis=None)
+
+
+def test_the_peer_style_loop_computes_in_fp32_and_nchw() -> None:
+    engine = importlib.import_module("engine")
+    net = engine.peer_style_network("resnet8", small_arguments(precision="bf16"))
+    images = torch.rand(2, 3, 32, 32)
+    assert net(images).logits.dtype == torch.float32
+    assert not net.bf16
+    assert torch.equal(net.normalise(images), images), "the transforms normalise"
+    assert all(p.is_contiguous() for p in net.parameters())
+
+
+# --- gpu.py --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu() -> ModuleType:
+    return importlib.import_module("gpu")
+
+
+def test_what_was_not_measured_is_marked(gpu: ModuleType, tmp_path: Path) -> None:
+    gpu.write_rows("rates", [{"rate": "copy, GB/s", "value": 2.0}], argparse.Namespace(out=tmp_path, device="cpu"))
+    gpu.write_rows("rates", [{"rate": "other", "value": 0.5}], argparse.Namespace(out=tmp_path, device="cpu"))
+    tables = gpu.format_tables(tmp_path)
+    assert "| copy, GB/s | 2.0 | cpu | " in tables
+    assert "| other | 0.5 | cpu | " in tables
+    assert tables.count("not measured") == len(gpu.STEPS) - 1
+
+
+def test_a_failed_step_does_not_stop_the_others_and_a_measured_one_is_skipped(
+    gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = argparse.Namespace(out=tmp_path, device="cpu", smoke=True, cifar10=None, left=lambda most: most)
+
+    def fail() -> list[dict[str, object]]:
+        raise RuntimeError("no memory")
+
+    assert not gpu.execute("rates", fail, arguments)
+    assert gpu.execute("speed", lambda: [{"loop": "engine"}], arguments)
+    assert gpu.execute("speed", fail, arguments)
+    said = capsys.readouterr().out
+    assert re.search(r"rates: failed after \d+ s: RuntimeError: no memory\nspeed: \d+ s\nspeed: skipped\n", said)
+    arguments.left = lambda most: 0
+    assert gpu.execute("methods", fail, arguments), "there is no time left"
+    assert not (tmp_path / "methods.csv").exists()
+
+
+def test_packed_jpegs_are_decoded_in_order(gpu: ModuleType) -> None:
+    files = []
+    for colour in ((250, 0, 0), (0, 0, 250)):
+        opened = io.BytesIO()
+        Image.new("RGB", (32, 32), colour).save(opened, "JPEG")
+        files.append(opened.getvalue())
+    offsets = np.cumsum([0, *(len(file) - 2 for file in files)])  # both begin with the same two bytes
+    data = np.frombuffer(b"".join(file[2:] for file in files), np.uint8)
+    packed = {"header": np.frombuffer(files[0][:2], np.uint8), "data": data, "offsets": offsets}
+    images = gpu.unpack_images(packed)
+    assert images.shape == (2, 3, 32, 32)
+    assert images.dtype == np.uint8
+    assert images[:, :, 5, 5].argmax(axis=1).tolist() == [0, 2]
+
+
+def test_the_study_goes_on_where_its_table_ends(gpu: ModuleType, tmp_path: Path) -> None:
+    done = pd.DataFrame({"method": [*gpu.PUBLISHED.split(","), "baseline"], "seed": [0] * 12 + [1]})
+    assert gpu.next_runs(done, gpu.PUBLISHED.split(",")) == (1, gpu.PUBLISHED.split(",")[1:])
+    assert gpu.next_runs(done.iloc[:0], ["baseline"]) == (0, ["baseline"])

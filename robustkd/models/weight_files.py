@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
@@ -67,7 +66,7 @@ def read_weight_file(file: Path) -> dict[str, Any]:
     with file.open("rb") as opened:
         start = opened.read(9)
     try:
-        content = load_file(file) if start[8:] == b"{" else _load_pickled(file)
+        content = _load_safetensors(file) if start[8:] == b"{" else _load_pickled(file)
     except UsageError:
         raise
     except Exception as error:  # the type depends on what else the file holds, or where it ends
@@ -97,6 +96,12 @@ def read_model_card(file: Path) -> dict[str, Any] | None:
         return parse_model_card(content["card"])
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
+
+
+def _load_safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file  # so that machines without it can train from random weights
+
+    return load_file(file)
 
 
 def _load_pickled(file: Path) -> Any:

@@ -302,16 +302,6 @@ def test_every_method_takes_another_criterion_and_nets_of_two_families(data: Pat
         assert np.isfinite(result.last.metrics["accuracy"])
 
 
-@pytest.mark.gpu
-def test_every_method_runs_on_a_gpu(data: Path) -> None:
-    cli.main(study_arguments("run", data, device="cuda", methods="all", epochs="4"))
-    for run in (find_study() / "runs").iterdir():
-        result = result_of(run.name)
-        assert result.training is not None
-        assert result.training.device == "cuda"
-        assert np.isfinite(result.last.metrics["accuracy"])
-
-
 def reviewed(data: Path, **arrays: np.ndarray) -> None:
     """The same data set, with what is known of its labels."""
     with np.load(data) as file:
