@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pipelines import tracking
 from pipelines.console import console, format_duration
-from pipelines.locks import hold_lock
 from pipelines.planning import Draft
 from pipelines.signals import Terminated, defer_signals
 from pipelines.tracking import RunStatus
 from pipelines.tracking.headline import Summarise, read_headline
+from robustkd.atomic import remove_temporary_files
 from robustkd.errors import ExecutionError, StudyPaused, UsageError
+from robustkd.locks import hold_lock
 from robustkd.study import scheduler
 from robustkd.study.integrity import DAMAGED, find_damaged_files
 from robustkd.study.options import NOT_IN_IDENTITY
@@ -51,6 +52,7 @@ def study_lock(folder: Path, *, fresh: bool = False) -> Iterator[None]:
             pass
         folder.rename(folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
     with hold_lock(folder.resolve(), busy):
+        remove_temporary_files(folder)
         yield
 
 

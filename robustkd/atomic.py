@@ -30,6 +30,15 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         raise
 
 
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the temporary files in a folder that processes left which were killed while they wrote.
+
+    The caller holds a lock that all writers in this folder hold.
+    """
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Create or replace a text file, encoded in UTF-8."""
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))

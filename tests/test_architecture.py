@@ -25,6 +25,7 @@ LAW = {
     "robustkd.hashing": "",
     "robustkd.atomic": "",
     "robustkd.csv_cells": "atomic",
+    "robustkd.locks": "errors hashing",
     "robustkd.seeds": "",
     "robustkd.types": "errors",
     "robustkd.specs": "errors types",
@@ -108,7 +109,7 @@ LAW = {
         "errors seeds data models training.checkpoint study.options study.plan study.results study.image_sizes study.construct"
     ),
     "robustkd.study.run_folder": (
-        "errors atomic csv_cells models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
+        "errors atomic csv_cells locks models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
         " types study.given_networks study.options study.integrity study.plan study.results study.versions study.evaluate"
         " study.run study.stopping"
     ),
@@ -131,14 +132,13 @@ LAW = {
     # Pipelines: files, console and MLflow around studies
     "pipelines": "",
     "pipelines.console": "",
-    "pipelines.locks": "errors hashing",
     "pipelines.signals": "study.stopping",
     "pipelines.cli_options": "errors types specs study.options",
     "pipelines.arguments": "errors specs yaml_file pipelines.cli_options study",
     "pipelines.listing": "robustkd scenarios pipelines.console",
     "pipelines.references": "",
     "pipelines.report": "robustkd pipelines.references",
-    "pipelines.tracking": "robustkd pipelines.console pipelines.locks pipelines.references pipelines.report",
+    "pipelines.tracking": "robustkd pipelines.console pipelines.references pipelines.report",
     "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
     "pipelines.scenario_effect": "data scenarios",
     "pipelines.exporters": "robustkd",
@@ -152,11 +152,9 @@ LAW = {
         " pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
-    "pipelines.session": (
-        "robustkd pipelines.console pipelines.locks pipelines.signals pipelines.tracking pipelines.planning"
-    ),
+    "pipelines.session": ("robustkd pipelines.console pipelines.signals pipelines.tracking pipelines.planning"),
     "pipelines.stages": (
-        "robustkd scenarios pipelines.console pipelines.locks pipelines.cli_options pipelines.report pipelines.tracking"
+        "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.tracking"
         " pipelines.data_summary pipelines.folder_names pipelines.networks pipelines.planning pipelines.forecast"
         " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters"
     ),

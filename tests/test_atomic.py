@@ -2,13 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import IO
 
 import pytest
 
-from robustkd.atomic import write_atomically, write_text_atomically
+from robustkd.atomic import remove_temporary_files, write_atomically, write_text_atomically
 
 
 def test_a_file_is_created_and_replaced(tmp_path: Path):
@@ -56,6 +58,18 @@ def test_concurrent_writers_do_not_share_a_temporary_file(tmp_path: Path):
     assert [len(names) for names in seen] == [2, 2]
     assert path.read_text() in ("a" * 1000, "b" * 1000)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path):
+    kept = [tmp_path / name for name in ("model.pt", ".lock", "notes.tmp")]
+    for path in kept:
+        write_text_atomically(path, "kept")
+    code = "import os, pathlib, sys, robustkd.atomic as a; a.write_atomically(pathlib.Path(sys.argv[1]), lambda file: os._exit(0))"
+    subprocess.run([sys.executable, "-c", code, str(kept[0])], check=True)
+    assert len(list(tmp_path.iterdir())) == 4
+    remove_temporary_files(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert (tmp_path / "model.pt").read_text() == "kept"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")

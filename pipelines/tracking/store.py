@@ -12,8 +12,8 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
-from pipelines.locks import hold_lock
 from robustkd.errors import UsageError
+from robustkd.locks import hold_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

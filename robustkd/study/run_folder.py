@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustkd.atomic import write_atomically
+from robustkd.atomic import remove_temporary_files, write_atomically
 from robustkd.csv_cells import write_csv
 from robustkd.data import manifest, sources
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.evaluation import attack_specs, corruptions
+from robustkd.locks import hold_lock
 from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
 from robustkd.study.given_networks import load_first_weights, load_given_network
@@ -39,6 +40,7 @@ from robustkd.study.versions import method_version
 from robustkd.training import checkpoint, engine
 from robustkd.types import to_seconds
 
+PATIENCE = 60.0  # seconds that a run waits for an orphan, the worker of a command that was killed, to end
 ARRAYS = ("test-last", "test-early", "fit-last")
 # Files that training and evaluation write before their documents, which list the digests.
 TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt", "ema.pt")
@@ -143,18 +145,25 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
         UsageError, DivergedError: as raised by training.
     """
     folder = plan.run_folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder, f"{folder}: another process is still at work on this run", PATIENCE):
+        _repair_folder(folder)
+        try:
+            if not is_trained(plan, run):
+                train_in_folder(plan, run, report, should_stop)
+            evaluate_in_folder(plan, run)
+        except (engine.DivergedError, UsageError, RunStopped):
+            raise
+        except (Exception, SystemExit) as error:  # a user's method may call sys.exit
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+
+
+def _repair_folder(folder: Path) -> None:
+    """Set damaged files aside, and remove what processes left that failed or were killed."""
     for name in find_damaged_files(folder):
         set_aside(folder / name)
-    try:
-        if not is_trained(plan, run):
-            train_in_folder(plan, run, report, should_stop)
-        evaluate_in_folder(plan, run)
-    except (engine.DivergedError, UsageError, RunStopped):
-        raise
-    except (Exception, SystemExit) as error:  # a user's method may call sys.exit
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+    remove_temporary_files(folder)
+    (folder / "error.txt").unlink(missing_ok=True)
 
 
 def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool] = lambda: False) -> None:

@@ -12,19 +12,20 @@ from robustkd.hashing import digest
 
 
 @contextmanager
-def hold_lock(resource: Path | str, busy: str | None = None) -> Iterator[None]:
+def hold_lock(resource: Path | str, busy: str | None = None, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of a resource for the duration of the context.
 
     Args:
         resource: a folder, which is created and locked for all users by a hidden file in it; or a name, locked for this user.
         busy: the message with which to refuse when another process holds the lock; None: wait for it.
+        patience: seconds to wait before it is refused.
 
     Raises:
         robustkd.errors.UsageError: the lock is held and `busy` is given.
     """
     path = _lock_file(resource)
     try:
-        with FileLock(path, timeout=-1 if busy is None else 0):
+        with FileLock(path, timeout=-1 if busy is None else patience):
             yield
     except Timeout:
         raise UsageError(str(busy)) from None

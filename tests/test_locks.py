@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.locks import hold_lock
 from robustkd.errors import UsageError
+from robustkd.locks import hold_lock
 
 
 def test_a_held_lock_is_refused_with_the_given_message(tmp_path: Path) -> None:
@@ -46,3 +46,22 @@ def test_without_a_message_a_held_lock_is_waited_for(tmp_path: Path) -> None:
         events.append("first")
     thread.join(timeout=10)
     assert events == ["first", "second"]
+
+
+def test_a_lock_that_is_released_in_time_is_not_refused(tmp_path: Path) -> None:
+    with hold_lock(tmp_path), pytest.raises(UsageError, match="busy"), hold_lock(tmp_path, "busy", patience=0.1):
+        pass
+    held, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with hold_lock(tmp_path):
+            held.set()
+            released.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    threading.Timer(0.2, released.set).start()
+    with hold_lock(tmp_path, "busy", patience=60):
+        assert released.is_set()
+    thread.join()
