@@ -30,11 +30,13 @@ KINDS = {
     "tests/test_efficientnet_lite.py": "integration",
     "tests/study/test_in_memory.py": "integration",
     "tests/test_estimator.py": "integration",
+    "tests/test_soak.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",
     "tests/test_docs.py": "end_to_end",
     "tests/pipelines/report/test_report_browser.py": "end_to_end",
     "tests/pipelines/stages/test_sweep.py": "end_to_end",
     "tests/pipelines/test_end_to_end.py": "end_to_end",
+    "tests/pipelines/test_processes.py": "end_to_end",
     "tests/pipelines/test_stages.py": "end_to_end",
     "tests/pipelines/tracking/test_serving.py": "end_to_end",
 }

@@ -109,9 +109,9 @@ LAW = {
         "errors seeds data models training.checkpoint study.options study.plan study.results study.image_sizes study.construct"
     ),
     "robustkd.study.run_folder": (
-        "errors atomic csv_cells locks models data training.checkpoint training.engine evaluation.attack_specs evaluation.corruptions"
-        " types study.given_networks study.options study.integrity study.plan study.results study.versions study.evaluate"
-        " study.run study.stopping"
+        "errors atomic csv_cells locks models data training.checkpoint training.engine evaluation.attack_specs"
+        " evaluation.corruptions types study.given_networks study.options study.integrity study.plan study.results"
+        " study.versions study.evaluate study.run study.stopping"
     ),
     "robustkd.study.workers": "errors plugins study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",

@@ -64,8 +64,8 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path):
     kept = [tmp_path / name for name in ("model.pt", ".lock", "notes.tmp")]
     for path in kept:
         write_text_atomically(path, "kept")
-    code = "import os, pathlib, sys, robustkd.atomic as a; a.write_atomically(pathlib.Path(sys.argv[1]), lambda file: os._exit(0))"
-    subprocess.run([sys.executable, "-c", code, str(kept[0])], check=True)
+    code = "import os, pathlib, robustkd.atomic as a; a.write_atomically(pathlib.Path('model.pt'), lambda file: os._exit(0))"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert len(list(tmp_path.iterdir())) == 4
     remove_temporary_files(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)

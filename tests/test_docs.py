@@ -41,6 +41,25 @@ def test_the_page_on_python_runs_as_written(tmp_path: Path) -> None:
     run_page("python.md", tmp_path)
 
 
+def names_of_tests(path: Path) -> set[str]:
+    """Return the names of the tests in a file."""
+    functions = (
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    )
+    return {function.name for function in functions if function.name.startswith("test_")}
+
+
+def test_every_line_on_faults_names_a_test_that_exists() -> None:
+    page = (HOME / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| cause ")]
+    assert len(rows) > 20
+    for row in rows:
+        cause, effect, remedy, test = (cell.strip() for cell in row.strip("|").split(" | "))
+        assert all((cause, effect, remedy)), row
+        path, _, name = test.strip("`").partition("::")
+        assert name in names_of_tests(HOME / path), f"{test}: there is no such test"
+
+
 @pytest.mark.slow
 def test_the_page_on_notebooks_runs_as_written(tmp_path: Path) -> None:
     run_page("notebook.md", tmp_path)

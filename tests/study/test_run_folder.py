@@ -1,5 +1,6 @@
 """Runs on disk: when they are trained or evaluated again, and what their files contain."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from pipelines import cli
 from robustkd.errors import ExecutionError, UsageError
+from robustkd.locks import hold_lock
 from robustkd.methods.hinton import Hinton
 from robustkd.study import run_folder
 from robustkd.study.results import RunResult, TrainingInfo, read_document, write_document
@@ -112,6 +114,49 @@ def test_an_unexpected_error_leaves_its_traceback(data: Path, monkeypatch: pytes
         run_folder.execute(plan, PLAIN, lambda progress: None)
     assert "Traceback" in (plan.run_folder(PLAIN) / "error.txt").read_text()
     assert not run_folder.is_trained(plan, PLAIN)
+
+
+def test_a_run_that_an_orphan_still_writes_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = write_study(data)
+    monkeypatch.setattr(run_folder, "PATIENCE", 0.1)
+    with (
+        hold_lock(plan.run_folder(PLAIN)),
+        pytest.raises(UsageError, match="baseline-seed0: another process is still at work on this run"),
+    ):
+        run_folder.execute(plan, PLAIN, lambda progress: None)
+    assert [path.name for path in plan.run_folder(PLAIN).iterdir()] == [".lock"]
+
+
+def test_what_an_earlier_process_left_is_removed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, seen = write_study(data), list[str]()
+    folder = plan.run_folder(PLAIN)
+    folder.mkdir(parents=True)
+    for name in (".model.pt.0123.tmp", "error.txt"):
+        (folder / name).write_text("")
+    monkeypatch.setattr(run_folder, "train_in_folder", lambda *_: seen.extend(path.name for path in folder.iterdir()))
+    monkeypatch.setattr(run_folder, "evaluate_in_folder", lambda *_: None)
+    run_folder.execute(plan, PLAIN, lambda progress: None)
+    assert seen == [".lock"]
+
+
+def test_a_full_disk_fails_the_run_and_breaks_no_file(data: Path) -> None:
+    plan = write_study(data, epochs=1)
+    run_folder.execute(plan, PLAIN, lambda progress: None)
+    folder = plan.run_folder(PLAIN)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "result.json").unlink()
+    (folder / "model.pt").unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises((ExecutionError, OSError), match="File too large"):
+            run_folder.execute(plan, PLAIN, lambda progress: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(folder.glob("*.tmp"))
+    assert not (folder / "model.pt").exists()
+    run_folder.execute(plan, PLAIN, lambda progress: None)
+    assert (folder / "model.pt").read_bytes() == before["model.pt"]
 
 
 def test_the_state_of_another_version_of_a_method_is_ignored(tmp_path: Path) -> None:
