@@ -8,11 +8,12 @@ data sets, class names, seeds and digests. Loading verifies the digests and refu
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from robustkd.atomic import write_atomically, write_text_atomically
 from robustkd.data import sources
@@ -23,7 +24,21 @@ from robustkd.errors import UsageError
 from robustkd.hashing import json_digest
 
 TABLE_SUFFIXES = (".csv", ".parquet")
-CARD_FIELDS = {"dataset": str, "fingerprint": str, "data_seed": int, "place": int, "digest": dict}  # required
+
+
+class _Card(BaseModel):
+    """The entries of a card that are read; others are for people."""
+
+    model_config = ConfigDict(strict=True)
+
+    dataset: str
+    fingerprint: str
+    data_seed: int
+    place: int
+    digest: dict[str, str]  # by split
+    foreign: dict[
+        str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    ] = {}  # name, fingerprint; by split
 
 
 class Splits(NamedTuple):
@@ -160,13 +175,14 @@ def read_card(file: Path) -> dict[str, Any]:
     """
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: this is not a manifest's card: it cannot be read as JSON ({error})") from None
     card = card if isinstance(card, dict) else {}
-    missing = [key for key, kind in CARD_FIELDS.items() if not isinstance(card.get(key), kind)]
-    missing += [] if isinstance(card.get("foreign", {}), dict) else ["foreign"]
-    if missing:
-        raise UsageError(f"{file}: this is not a manifest's card: it lacks a valid {', '.join(missing)}")
+    try:
+        _Card.model_validate(card)
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(entry["loc"][0]) for entry in error.errors())
+        raise UsageError(f"{file}: this is not a manifest's card: it lacks a valid {', '.join(wrong)}") from None
     if card.pop("checksum", None) not in (None, json_digest(card)):
         raise UsageError(f"{file}: this manifest's card is damaged: its content does not match its checksum")
     return dict(card)

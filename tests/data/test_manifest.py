@@ -157,6 +157,11 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
         ("{}", "lacks a valid dataset"),
         (card_text.replace('"digest"', '"digests"'), "lacks a valid digest"),
         (json.dumps({**json.loads(card_text), "digest": "abc"}), "lacks a valid digest"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        *(
+            (json.dumps({**json.loads(card_text), "foreign": foreign}), "lacks a valid foreign")
+            for foreign in (5, {"train": 5}, {"train": [5]}, {"train": [["a", "b", "c"]]}, {"train": [[1, 2]]})
+        ),
     ):
         card.write_text(broken, encoding="utf-8")
         assert_refused(table, shown, f"{card}: this is not a manifest's card", expected)
