@@ -48,8 +48,10 @@ def parse_model_card(text: object) -> dict[str, Any]:
         raise UsageError("its model card is not JSON") from None
     if not isinstance(card, dict):
         raise UsageError(f"its model card is a {type(card).__name__}, not a dictionary")
+    # Earlier cards, without an interpolation, have another `image_size`, which is not read.
+    unread = () if "interpolation" in card else ("image_size",)
     try:
-        _Card.model_validate(card)
+        _Card.model_validate({name: value for name, value in card.items() if name not in unread})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"][:2]))

@@ -17,7 +17,7 @@ CARD: dict[str, Any] = {
 MINIMAL = {name: CARD[name] for name in ("model", "shape", "classes", "mean", "std", "head")}
 
 
-@pytest.mark.parametrize("card", [CARD, MINIMAL])
+@pytest.mark.parametrize("card", [CARD, MINIMAL, {**MINIMAL, "image_size": "auto"}])
 def test_a_card_is_returned_with_all_its_entries(card: dict[str, Any]) -> None:
     assert parse_model_card(json.dumps(card)) == card
 
