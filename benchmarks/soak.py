@@ -290,6 +290,24 @@ def running_server(folder: Path) -> Iterator[Server]:
         server.kill()
 
 
+def soak_in(folder: Path, arguments: argparse.Namespace) -> tuple[Tally, bool]:
+    """Run a soak in a folder; return what it found, and whether the study had a disk of its own."""
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
+    with own_disk(folder / INTERRUPTED) as has_own_disk, running_server(folder) as server:
+        soak = Soak(folder / INTERRUPTED, has_own_disk, server, random.Random(arguments.seed))
+        deadline = time.monotonic() + 60 * arguments.minutes
+        course = Course(folder, soak, arguments.methods, arguments.pause, deadline)
+        try:
+            course.run()
+        except KeyboardInterrupt:
+            course.tally.problems.append("the soak was stopped before its end")
+        finally:
+            with suppress(AttributeError):  # there was no command yet
+                soak.command.signal(signal.SIGKILL)
+    return course.tally, has_own_disk
+
+
 def main(words: list[str] | None = None) -> int:
     """Run the soak and print what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -305,25 +323,10 @@ def main(words: list[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     place = tempfile.TemporaryDirectory() if arguments.folder is None else nullcontext(str(arguments.folder))
     with place as name:
-        folder = Path(name).resolve()
-        (folder / "tmp").mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / INTERRUPTED, ignore_errors=True)
-        deadline = time.monotonic() + 60 * arguments.minutes
-        with own_disk(folder / INTERRUPTED) as has_own_disk, running_server(folder) as server:
-            soak = Soak(folder / INTERRUPTED, has_own_disk, server, random.Random(arguments.seed))
-            course = Course(folder, soak, arguments.methods, arguments.pause, deadline)
-            try:
-                course.run()
-            finally:
-                with suppress(AttributeError):
-                    soak.command.signal(signal.SIGKILL)
-    tally = course.tally
+        tally, has_own_disk = soak_in(Path(name).resolve(), arguments)
     print(tally.table())
-    count = sum(len(lost) for lost in tally.lost.values())
-    print(
-        f"{count} faults, {tally.rounds} studies compared, {len(tally.problems)} problems; "
-        f"full disks are {'a tmpfs' if has_own_disk else 'limits on the size of files'}"
-    )
+    count, disk = sum(map(len, tally.lost.values())), "a tmpfs" if has_own_disk else "limits on the size of files"
+    print(f"{count} faults, {tally.rounds} studies compared, {len(tally.problems)} problems; full disks are {disk}")
     print("\n".join(tally.problems))
     return int(bool(tally.problems))
 

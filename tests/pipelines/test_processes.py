@@ -46,11 +46,15 @@ def arguments(data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def command(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """The study's command, once both runs are saved."""
+    handler = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what is ignored, as by a shell's &, is inherited
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines", *arguments],
         env={**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, handler)
     try:
         wait_until(lambda: len(list(Path("studies").glob("*/runs/*/unfinished.pt"))) == 2)
         assert process.poll() is None
