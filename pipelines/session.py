@@ -155,7 +155,9 @@ def log_end(
         tracker.finish_run(run.name, plan.run_folder(run), result)
     else:  # it was trained before, and only evaluated now
         log_finished(plan, run, tracker)
-    monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}")
+    skipped = 0 if result.training is None else result.training.skipped_updates
+    note = f", updates skipped: {skipped}" if skipped else ""
+    monitor.end(run, f"accuracy {result.last.metrics['accuracy']:.3f}{note}")
 
 
 def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
@@ -251,6 +253,8 @@ class ProgressMonitor:
     def report(self, event: EpochProgress) -> None:
         """Take a finished epoch."""
         self.start(event.run)
+        if event.note:
+            self.progress.console.print(f"{event.run.name}: {event.note}", markup=False)
         self.shares[event.run] = event.epoch / event.epochs
         self.tracker.log_epoch(event.run.name, event.epoch, metric_names(event.row))
         if not console.is_terminal and not event.is_earlier:

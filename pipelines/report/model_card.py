@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.report.renderers.html import fill_template
+from pipelines.report.training_notes import format_machine, list_machines
 from robustkd.evaluation.metric_table import METRICS
 from robustkd.evaluation.results import LATENCY_BATCH, NetMetrics
 from robustkd.models import MODELS
@@ -47,6 +48,7 @@ def describe_model(card: Mapping[str, Any], result: RunResult | None, study: Stu
         "oracle": card.get("oracle", False),
         "recipe": study.resolved.recipes.get(run["role"]) if study and run["role"] else None,
         "seed": run["seed"],
+        "trained_on": [format_machine(machine) for machine in list_machines([result] if result else [])],
         "epoch": "last" if early is None else early,
         "averaged": averaged,
         "scenario": card.get("scenario"),
@@ -166,6 +168,7 @@ def _origin_rows(about: Mapping[str, Any]) -> list[tuple[str, object]]:
         "its fingerprint": about["dataset"]["fingerprint"],
         "recipe": about["recipe"] and describe_recipe(about["recipe"]),
         "seed": about["seed"],
+        "trained on": ", then ".join(about["trained_on"]) or None,
         "epoch": "the last" if about["epoch"] == "last" else f"{about['epoch']}, chosen on held-out rows",
         "weights": "a moving average over the updates" if about["averaged"] else None,
     }

@@ -16,6 +16,7 @@ from pipelines.report.metric_tables import (
     truth_table,
 )
 from pipelines.report.table import Page, Table
+from pipelines.report.training_notes import describe_training
 from pipelines.report.verdict_table import verdict_table
 from robustkd.study import conclusions
 from robustkd.study.comparison import Comparison
@@ -47,6 +48,7 @@ def summarise_study(comparison: Comparison) -> Page:
         *_present([cost_table(comparison)]),
         *class_difference_tables(comparison),
         *_describe_progress(comparison),
+        *describe_training(comparison),
         "",
         *conclusions.question_and_answer(comparison),
     ]

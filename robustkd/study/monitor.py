@@ -45,6 +45,7 @@ class EpochMonitor:
         corrupted = data.train.take(data.train.corrupted)
         views = sample_rows(data.test), data.held_out, sample_rows(corrupted)
         self.test, self.held_out, self.corrupted = (evaluation_loader(view, device) for view in views)
+        self.counts_skipped = settings.on_nonfinite == "skip"
         self.rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
         self.best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
 
@@ -53,9 +54,15 @@ class EpochMonitor:
         """Training time so far."""
         return float(self.rows[-1]["seconds"]) if self.rows else 0.0
 
+    @property
+    def skipped_updates(self) -> int:
+        """Updates so far that were dropped because they were not finite."""
+        return sum(int(row.get("skipped_updates", 0)) for row in self.rows)
+
     def add(self, epoch: engine.Epoch, net: Network, seconds: float) -> dict[str, Any]:
         """Evaluate an epoch; return its row."""
         row: dict[str, Any] = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
+        row |= {"skipped_updates": epoch.skipped} if self.counts_skipped else {}
         row["accuracy"] = compute_accuracy(net, self.test)
         row["held_out_accuracy"] = compute_accuracy(net, self.held_out)
         row |= memorisation_rates(net, self.corrupted)

@@ -24,7 +24,18 @@ from robustkd.study.recipe_presets import (
     resolve_recipe,
     resolve_teacher_recipe,
 )
-from robustkd.types import Count, Duration, NonNegative, Parallel, Positive, Sampling, Seed, Share, to_seconds
+from robustkd.types import (
+    Count,
+    Duration,
+    NonNegative,
+    OnNonfinite,
+    Parallel,
+    Positive,
+    Sampling,
+    Seed,
+    Share,
+    to_seconds,
+)
 
 # Options that do not change what is trained: studies that differ only in these share a folder.
 NOT_IN_IDENTITY = {
@@ -41,7 +52,7 @@ NOT_IN_IDENTITY = {
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "first_seed", "device", "threads", "jobs"),
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
-    *("stop_after", "save_every"),
+    *("stop_after", "save_every", "on_nonfinite"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
     *("attack", "corruptions", "trust_test_labels"),  # decide what is evaluated and reported, after training
     # What these result in is part of the identity instead.
@@ -257,6 +268,8 @@ class StudyOptions(RecipeOptions):
     """Save and stop after this time, as in 90s, 30m or 2h; the same command goes on from there."""
     save_every: Duration = "30s"
     """Time between two saves of an unfinished run, as in 30s or 10m; it is saved at the end of an epoch."""
+    on_nonfinite: OnNonfinite = "stop"
+    """A loss or a weight that is not finite stops its run; or the update is skipped, up to a tenth of those of an epoch."""
     tracker: Literal["mlflow", "files"] = "mlflow"
     """mlflow logs to MLflow in addition to the plain files; files writes only those."""
     experiment: str | None = None

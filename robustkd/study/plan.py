@@ -12,7 +12,7 @@ from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import Role, find_preset
 from robustkd.study.results import ORACLE, TEACHER, RunKey, run_name
 from robustkd.training.recipe import Recipe
-from robustkd.types import Sampling, TrainingLabels
+from robustkd.types import OnNonfinite, Sampling, TrainingLabels
 
 # What teachers are trained with, for each value of --smooth-teacher.
 TEACHER_METHODS = {"none": "baseline", "labels": "smooth", "consistency": "smooth(labels=0, consistency=1)"}
@@ -60,6 +60,7 @@ class Settings:
         transform: a further augmentation, as typed.
         cost_ratio: seconds of teacher and student together, relative to plain training; None where no method asks for it.
         latencies: of the networks, by role, as far as they were measured.
+        on_nonfinite: whether an update that is not finite stops its run, or is skipped.
     """
 
     student: str
@@ -82,6 +83,7 @@ class Settings:
     transform: str = "none"
     cost_ratio: float | None = None
     latencies: Mapping[Role, Latency] = field(default_factory=dict)
+    on_nonfinite: OnNonfinite = "stop"
 
     @classmethod
     def of(
@@ -108,6 +110,7 @@ class Settings:
             sampling=options.sampling,
             mixing=options.mixing,
             transform=options.transform,
+            on_nonfinite=options.on_nonfinite,
         )
 
     def image_size_of(self, role: str) -> int | None:
@@ -181,6 +184,7 @@ class Progress:
     epochs: int
     row: dict[str, Any]  # of epochs.csv
     is_earlier: bool = False  # finished by an earlier process, and reported again by the one that continues the run
+    note: str = ""  # what the user should know of the run
 
 
 Report = Callable[[Progress], None]

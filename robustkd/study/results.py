@@ -15,6 +15,7 @@ from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, Latency, NetMetrics, Result
 from robustkd.hashing import digest, json_digest
+from robustkd.study.machine import Machine
 from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import RECIPE_NAMES, Role, resolve_recipe
 
@@ -90,6 +91,8 @@ class TrainingInfo(Document):
         version: of the results of this method, see `robustkd.study.versions`.
         hyperparameters: of method and criterion, defaults included, as "name.parameter".
         files: digests of the files that training wrote, by name.
+        machines: on which it was trained, in order: several if it was continued elsewhere; none in records of earlier versions.
+        skipped_updates: of the updates, those that were dropped because they were not finite.
     """
 
     seconds: float
@@ -105,6 +108,8 @@ class TrainingInfo(Document):
     version: str
     hyperparameters: dict[str, Any]
     files: dict[str, str] = Field(default_factory=dict)
+    machines: list[Machine] = Field(default_factory=list)
+    skipped_updates: int = 0
 
 
 class Cost(Latency):

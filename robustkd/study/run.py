@@ -25,6 +25,7 @@ from robustkd.method import Method
 from robustkd.models.net import Network
 from robustkd.study.construct import check_constructible, construct_method, seeded_network, training_rows
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_loader
+from robustkd.study.machine import Machine, continue_on
 from robustkd.study.monitor import EpochMonitor
 from robustkd.study.plan import Progress, Report, Run, Settings
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo
@@ -51,10 +52,15 @@ class Checkpointer(Protocol):
 
 
 class Saver:
-    """Saves an unfinished run after an epoch, if it is time to or training should stop."""
+    """Saves an unfinished run after an epoch, if it is time to or training should stop.
 
-    def __init__(self, checkpointer: Checkpointer | None) -> None:
+    Args:
+        machines: on which it was trained so far.
+    """
+
+    def __init__(self, checkpointer: Checkpointer | None, machines: Sequence[Machine] = ()) -> None:
         self.checkpointer, self.saved = checkpointer, time.monotonic()
+        self.machines = [machine.model_dump_json() for machine in machines]
 
     def save_if_due(self, epoch: engine.Epoch, monitor: EpochMonitor) -> bool:
         """Return whether training should stop."""
@@ -62,7 +68,7 @@ class Saver:
             return False
         should_stop = self.checkpointer.should_stop()
         if should_stop or time.monotonic() - self.saved > self.checkpointer.interval:
-            self.checkpointer.save({**epoch.state(), **monitor.state()})
+            self.checkpointer.save({**epoch.state(), **monitor.state(), "machines": self.machines})
             self.saved = time.monotonic()
         return should_stop
 
@@ -174,9 +180,10 @@ def train(
     state = checkpointer.load() if checkpointer is not None else None
     recipe, monitor = settings.recipe_of(spec), EpochMonitor(data, settings, state)
     epochs, measurable = engine.total_epochs(method, recipe), hardware.reset_peak_memory(settings.device)
-    report_earlier_epochs(monitor.rows, spec, epochs, report)
-    saver, seconds, started = Saver(checkpointer), monitor.seconds, time.monotonic()
-    for epoch in engine.fit(method, loader, recipe, random=random, state=state):
+    machines, note = find_machines(state, settings)
+    report_earlier_epochs(monitor.rows, spec, epochs, report, note)
+    saver, seconds, started = Saver(checkpointer, machines), monitor.seconds, time.monotonic()
+    for epoch in engine.fit(method, loader, recipe, random=random, state=state, on_nonfinite=settings.on_nonfinite):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
         should_stop = epoch.number < epochs and saver.save_if_due(epoch, monitor)
@@ -184,12 +191,11 @@ def train(
         if should_stop:
             raise RunStopped
         started = time.monotonic()
-    memory = hardware.peak_memory(settings.device) if measurable else None
-    average = epoch.average()
+    memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
     return TrainedRun(
         method.model,
         spec.method.criterion.load().head,
-        training_info(spec, method, settings, loader, epochs, seconds, memory, monitor.best.get("epoch")),
+        training_info(spec, method, settings, loader, epochs, monitor, memory, machines),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
         None if average is None else average.state_dict(),
@@ -203,10 +209,23 @@ def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> 
     return predict_auxiliary_logits(method, test) | averaged
 
 
-def report_earlier_epochs(rows: Sequence[Mapping[str, Any]], spec: Run, epochs: int, report: Report) -> None:
-    """Report the epochs that an earlier process finished, so that whoever follows a run knows all of them."""
+def find_machines(state: Mapping[str, Any] | None, settings: Settings) -> tuple[list[Machine], str]:
+    """Return the machines of a run, the present one last, and a note if it continues on another than before."""
+    earlier = [Machine.model_validate_json(text) for text in (state or {}).get("machines", ())]
+    return continue_on(earlier, Machine(**hardware.machine_properties(settings.device, settings.bf16)))
+
+
+def report_earlier_epochs(
+    rows: Sequence[Mapping[str, Any]], spec: Run, epochs: int, report: Report, note: str = ""
+) -> None:
+    """Report the epochs that an earlier process finished, so that whoever follows a run knows all of them.
+
+    Args:
+        note: on how the run continues.
+    """
     for row in rows:
-        report(Progress(spec, row["epoch"], epochs, dict(row), is_earlier=True))
+        is_last = row is rows[-1]
+        report(Progress(spec, row["epoch"], epochs, dict(row), is_earlier=True, note=note if is_last else ""))
 
 
 def training_info(
@@ -215,25 +234,27 @@ def training_info(
     settings: Settings,
     loader: Loader,
     epochs: int,
-    seconds: float,
+    monitor: EpochMonitor,
     peak_memory: int | None,
-    early_epoch: int | None,
+    machines: list[Machine],
 ) -> TrainingInfo:
     """Return how a run was trained."""
-    samples = len(loader.view)
+    samples, seconds = len(loader.view), monitor.seconds
     return TrainingInfo(
         seconds=seconds,
         updates=epochs * settings.recipe_of(spec).count_updates(len(loader)),
         samples=samples,
         images_per_second=epochs * samples / max(seconds, 1e-9),
         peak_memory=peak_memory,
-        early_epoch=early_epoch,
+        early_epoch=monitor.best.get("epoch"),
         finished=time.time(),
         precision="bf16" if settings.bf16 else "fp32",
         device=settings.device,
         torch=torch.__version__,
         version=method_version(spec.method),
         hyperparameters=spec.method.hyperparameters(method.resolved),
+        machines=machines,
+        skipped_updates=monitor.skipped_updates,
     )
 
 

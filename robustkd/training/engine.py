@@ -7,7 +7,7 @@ order of the data depends only on the epoch's number, and Epoch.state contains e
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice, pairwise
@@ -21,14 +21,15 @@ from robustkd.method import Method, Phase
 from robustkd.models.net import Network
 from robustkd.training.averaging import WeightAverage
 from robustkd.training.backbones import find_networks, find_new_heads, fix_bn_statistics, frozen_backbones
+from robustkd.training.finite_updates import FiniteUpdates, are_finite, skip_limit
 from robustkd.training.optimisers import build_optimiser, set_learning_rate
 from robustkd.training.recipe import Recipe
 from robustkd.training.updates import Updates, update_shares
-from robustkd.types import Clock, Objective
+from robustkd.types import Clock, Objective, OnNonfinite
 
 
 class DivergedError(RuntimeError):
-    """A term of the loss is not finite."""
+    """Terms of the loss, or weights, are not finite."""
 
 
 class Meter:
@@ -36,16 +37,30 @@ class Meter:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int | Tensor] = {}
+        self.skipped: int | Tensor = 0  # updates that were dropped
 
     def add(self, objective: Objective) -> None:
         for name, value in {**objective.terms, **objective.notes}.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
             self.counts[name] = self.counts.get(name, 0) + 1
 
+    def add_update(self, objectives: Iterable[Objective], kept: Tensor) -> None:
+        """Add the objectives of an update, which do not count if it was dropped.
+
+        Args:
+            kept: whether it was not, as a bool on the device.
+        """
+        for objective in objectives:
+            for name, value in {**objective.terms, **objective.notes}.items():
+                self.sums[name] = self.sums.get(name, 0) + torch.where(kept, value.float(), 0)
+                self.counts[name] = self.counts.get(name, 0) + kept
+        self.skipped = self.skipped + ~kept
+
     def means(self) -> dict[str, float]:
         values = torch.stack(list(self.sums.values())).tolist()  # synchronises with the device
-        return {name: value / self.counts[name] for name, value in zip(self.sums, values, strict=True)}
+        counts = {name: int(count) for name, count in self.counts.items()}
+        return {name: value / counts[name] for name, value in zip(self.sums, values, strict=True) if counts[name]}
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class Epoch:
         phase: its name.
         number: counted from 1 over all phases.
         terms: means of the loss's terms and notes.
+        skipped: updates that were dropped because they were not finite.
         state: returns what `fit` needs to resume after this epoch.
         average: returns the method's model with the moving average of its weights; None where there is none.
     """
@@ -63,6 +79,7 @@ class Epoch:
     phase: str
     number: int
     terms: dict[str, float]
+    skipped: int
     state: Callable[[], dict[str, Any]]
     average: Callable[[], Network | None]
 
@@ -79,6 +96,7 @@ def fit(
     *,
     random: torch.Generator | None = None,
     state: dict[str, Any] | None = None,
+    on_nonfinite: OnNonfinite = "stop",
 ) -> Iterator[Epoch]:
     """Train a method and yield after every epoch, with the method in evaluation mode.
 
@@ -88,9 +106,10 @@ def fit(
         recipe: the schedule, the optimiser's parameters and the number of epochs.
         random: the generator that the method draws from; its state is part of the run's state.
         state: the state of an Epoch, to resume after it.
+        on_nonfinite: stop at the end of the epoch; or skip the update, up to `MAX_SKIPPED` of an epoch's.
 
     Raises:
-        DivergedError: a term is not finite; the message names the term, its phase and epoch.
+        DivergedError: a term is not finite, or too many updates were not; the message names the term, its phase and epoch.
     """
     if state is not None:
         method.load_state_dict(state["method"])
@@ -103,15 +122,13 @@ def fit(
         number += first
         if first == epochs:
             continue
-        training = PhaseTraining(method, phase, loader, recipe, find_new_heads(method, phases, index))
-        if first and state is not None:
-            training.load_state(state)
-        elif phase.begin is not None:
-            phase.begin()
+        training = PhaseTraining(method, phase, loader, recipe, find_new_heads(method, phases, index), on_nonfinite)
+        training.begin(state if first else None)
         for epoch in range(first, epochs):
             clock, number = Clock(epoch, epochs), number + 1
-            terms, after = training.train_epoch(clock, number), partial(_run_state, training, random, index, epoch + 1)
-            yield Epoch(phase.name, number, terms, after, partial(training.averaged_network, clock))
+            meter, after = training.train_epoch(clock, number), partial(_run_state, training, random, index, epoch + 1)
+            average = partial(training.averaged_network, clock)
+            yield Epoch(phase.name, number, meter.means(), int(meter.skipped), after, average)
 
 
 def _completed_epochs(state: dict[str, Any] | None, phase: int, epochs: int) -> int:
@@ -141,15 +158,23 @@ class PhaseTraining:
         loader: of the training set.
         recipe: how the phase is trained.
         new_heads: networks whose backbones are frozen in the first epochs, if the recipe trains heads first.
+        on_nonfinite: what happens to an update that is not finite.
     """
 
     def __init__(
-        self, method: Method, phase: Phase, loader: Loader, recipe: Recipe, new_heads: Sequence[Network] = ()
+        self,
+        method: Method,
+        phase: Phase,
+        loader: Loader,
+        recipe: Recipe,
+        new_heads: Sequence[Network] = (),
+        on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         self.method, self.phase, self.loader, self.recipe = method, phase, loader, recipe
         self.new_heads, self.networks = new_heads, find_networks(method)
         self.optimiser = build_optimiser(method, phase, recipe)
         self.updates = Updates(phase, self.optimiser, recipe, self.networks)
+        self.finite_updates = FiniteUpdates(method, self.optimiser) if on_nonfinite == "skip" else None
         trained = {id(parameter) for parameter in phase.parameters}
         averages = recipe.ema is not None and any(id(parameter) in trained for parameter in method.model.parameters())
         self.average = WeightAverage(method.model, recipe.ema) if averages and recipe.ema is not None else None
@@ -170,24 +195,28 @@ class PhaseTraining:
         updates, done = self.recipe.count_updates(len(loader)), 0
         for (share, last), batch in zip(shares, loader.iter_epoch(number, clock, phase.sampling), strict=True):
             set_learning_rate(self.optimiser, self.recipe.learning_rate((clock.epoch + done / updates) / clock.epochs))
+            if self.finite_updates is not None:
+                self.finite_updates.begin()
             for index, objective in enumerate(phase.step(batch)):
                 if not probing or objective.loss.requires_grad:  # a term may depend on frozen parameters only
                     self.updates.apply(index, objective, share=share, last=last)
-                meter.add(objective)
+                (meter if self.finite_updates is None else self.finite_updates).add(objective)
             if last:
                 done += 1
+                if self.finite_updates is not None:
+                    meter.add_update(self.finite_updates.objectives, self.finite_updates.end())
                 if self.average is not None:
                     self.average.update(self.method.model)
             yield
 
-    def train_epoch(self, clock: Clock, number: int) -> dict[str, float]:
-        """Train for one epoch; return the means of the terms.
+    def train_epoch(self, clock: Clock, number: int) -> Meter:
+        """Train for one epoch; return the means of the terms, and how many updates were dropped.
 
         Args:
             number: of the epoch over all phases, from 1.
 
         Raises:
-            DivergedError: a term is not finite.
+            DivergedError: a term or a weight is not finite, or too many updates were dropped.
         """
         probing = self._is_probing(clock)
         self.method.train()
@@ -200,12 +229,22 @@ class PhaseTraining:
         if self.phase.end_epoch is not None:
             self.phase.end_epoch(clock)
         self.method.eval()
-        means = meter.means()
-        for name, value in means.items():
+        self._refuse_divergence(meter, f"phase '{self.phase.name}', epoch {clock.epoch + 1}")
+        return meter
+
+    def _refuse_divergence(self, meter: Meter, where: str) -> None:
+        """Raise a DivergedError if an epoch has not ended with finite terms and weights."""
+        updates, skipped = self.recipe.count_updates(len(self.loader)), int(meter.skipped)
+        if skipped > skip_limit(updates):
+            raise DivergedError(
+                f"{skipped} of {updates} updates were skipped in {where} because their terms or weights were not finite, and"
+                f" at most {skip_limit(updates)} may be: a smaller --lr or a --warmup may help"
+            )
+        for name, value in meter.means().items():
             if not math.isfinite(value):
-                where = f"phase '{self.phase.name}', epoch {clock.epoch + 1}"
                 raise DivergedError(f"the term '{name}' is {value} in {where}: a smaller --lr or a --warmup may help")
-        return means
+        if not are_finite(self.method.parameters()).all():  # by the last update, so that no term shows it
+            raise DivergedError(f"weights are not finite in {where}: a smaller --lr or a --warmup may help")
 
     def _is_probing(self, clock: Clock) -> bool:
         """Whether an epoch trains new heads only; the last epoch of a phase never does."""
@@ -220,11 +259,14 @@ class PhaseTraining:
         average = {} if self.average is None else {"average": self.average.state_dict()}
         return {"optimiser": self.optimiser.state_dict(), **average}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Load what `state` returned."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+    def begin(self, state: dict[str, Any] | None) -> None:
+        """Load what `state` returned after an epoch of this phase or, if there is none, begin with its first."""
+        if state is not None:
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+        elif self.phase.begin is not None:
+            self.phase.begin()
 
 
 def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:

@@ -1,8 +1,11 @@
 """The machine's device, precision, CPU cores and memory use."""
 
+import gc
 import os
+import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,6 +13,7 @@ from robustkd.errors import UsageError
 from robustkd.models import MODELS
 
 # Linux reports a process's peak memory in the first and resets it when 5 is written to the second.
+PROC_CPUINFO = Path("/proc/cpuinfo")
 PROC_STATUS, PROC_CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -64,6 +68,39 @@ def is_own_net(net: str) -> bool:
 def count_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_properties(device: str, bf16: bool) -> dict[str, Any]:
+    """Return what results depend on besides options and data, as `robustkd.study.machine.Machine` records it."""
+    on_gpu = torch.device(device).type == "cuda"
+    amx = " AMX" if torch.cpu.get_capabilities().get("amx_tile", False) else ""
+    flags: dict[str, Any] = {"deterministic algorithms": torch.are_deterministic_algorithms_enabled()}
+    if on_gpu:
+        cudnn: Any = torch.backends.cudnn
+        flags["cudnn"] = cudnn.version()
+        flags |= {f"cudnn.{name}": getattr(cudnn, name) for name in ("benchmark", "deterministic", "allow_tf32")}
+        flags["matmul precision"] = torch.get_float32_matmul_precision()
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability() + amx,
+        "threads": torch.get_num_threads(),
+        "precision": "bf16" if bf16 else "fp32",
+        "flags": {name: str(value) for name, value in flags.items()},
+    }
+
+
+def processor_name() -> str:
+    """Return the model of the processor, or its architecture where the system does not name it."""
+    match = re.search(r"^model name\s*:\s*(.+)$", PROC_CPUINFO.read_text(), re.M) if PROC_CPUINFO.exists() else None
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def free_memory() -> None:
+    """Free what is no longer used, so that it can be allocated again."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def reset_peak_memory(device: str) -> bool:

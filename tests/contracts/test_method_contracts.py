@@ -4,6 +4,7 @@ A contract is a function of a spec. All registered methods are checked against a
 """
 
 import inspect
+import math
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from robustkd.methods.dml import DML
 from robustkd.methods.hinton import Hinton
 from robustkd.models.net import Frozen, Network
 from robustkd.specs import Spec
+from robustkd.training.finite_updates import FiniteUpdates
 from robustkd.types import Batch, DatasetInfo, Mixed, Objective, Output
 from tests.helpers import (
     SHAPE,
@@ -391,6 +393,36 @@ class CountingBatches(Baseline):
         return Objective({"ce": super().objective(batch).loss / self.seen})
 
 
+def dropped_updates_leave_the_state(spec: Spec) -> None:
+    """Between two batches, the method is shown one of images that are not numbers."""
+    built = build_method(spec)
+    for phase, optimiser, batch in built.iter_batches(small_view()):
+        views = tuple(math.nan * view for view in batch.views)
+        spoiled = replace(batch, images=math.nan * batch.images, views=views)
+        updates, kept = FiniteUpdates(built.method, optimiser), []
+        for each in (batch, spoiled, batch):
+            before = reload_state(built.method.state_dict())
+            updates.begin()
+            for objective in phase.step(each):
+                phase.update(objective, optimiser)
+                updates.add(objective)
+            kept.append(bool(updates.end()))
+            if not kept[-1]:
+                assert states_equal(built.method.state_dict(), before), "a dropped update changes the state"
+        assert kept == [True, False, True], "an update that is not finite is kept, or spoils the next"
+
+
+class MemoryOutsideTheState(Baseline):
+    """Keeps the last loss in no buffer."""
+
+    last = torch.ones(())
+
+    def objective(self, batch: Batch) -> Objective:
+        loss = super().objective(batch).loss
+        scaled, self.last = {"ce": self.last * loss}, loss.detach()
+        return Objective(scaled)
+
+
 # Labels
 
 
@@ -545,6 +577,7 @@ CONTRACTS: dict[Callable[[Spec], None], tuple[type[Method], str]] = {
     phases_has_no_side_effects: (NewParametersInPhases, "calling phases changes the method"),
     the_state_is_complete: (NonPersistentState, "the state is incomplete"),
     training_resumes_after_every_epoch: (CountingBatches, "resuming after epoch 1 gives different weights"),
+    dropped_updates_leave_the_state: (MemoryOutsideTheState, "or spoils the next"),
     labels_are_used_only_by_the_criterion: (DirectCrossEntropy, "labels are used outside the criterion"),
     every_output_has_its_own_criterion: (SharedCriterion, "two outputs of one batch share a criterion"),
     mixtures_have_no_first_label: (FirstLabelOnly, "the first label of a mixed image counts more"),

@@ -25,7 +25,7 @@ from robustkd.study.construct import construct_method
 from robustkd.study.plan import Run
 from robustkd.training.engine import Meter, PhaseTraining
 from robustkd.training.recipe import Recipe
-from robustkd.types import Batch, Clock, Objective
+from robustkd.types import Batch, Clock, Objective, OnNonfinite
 from tests.helpers import TEACHER, large_view, make_network, make_settings
 
 aten = torch.ops.aten
@@ -66,7 +66,9 @@ def refuse_synchronisation(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def trainings(text: str, device: str = "cpu", recipe: Recipe | None = None) -> Iterator[Iterator[None]]:
+def trainings(
+    text: str, device: str = "cpu", recipe: Recipe | None = None, on_nonfinite: OnNonfinite = "stop"
+) -> Iterator[Iterator[None]]:
     """Yield the updates of each phase of a method, of which the first is done."""
     view = large_view()
     run = Run("student", MethodSpec.parse(text), 0)
@@ -75,7 +77,8 @@ def trainings(text: str, device: str = "cpu", recipe: Recipe | None = None) -> I
     for phase in method.phases():
         method.train()
         loader = Loader(view, 32, torch.device(device), views=method.views)
-        yield _start(PhaseTraining(method, phase, loader, recipe or Recipe()), phase)
+        training = PhaseTraining(method, phase, loader, recipe or Recipe(), on_nonfinite=on_nonfinite)
+        yield _start(training, phase)
 
 
 def _start(training: PhaseTraining, phase: Phase) -> Iterator[None]:
@@ -103,6 +106,13 @@ AVERAGING = Recipe(ema=0.9)  # whose counter is on the CPU on purpose
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_no_recipe_synchronises(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     (updates,) = trainings("hinton", recipe=recipe)
+    with refuse_synchronisation(monkeypatch):
+        next(updates)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), *RECIPES])
+def test_dropping_updates_does_not_synchronise(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    (updates,) = trainings("hinton", recipe=recipe, on_nonfinite="skip")
     with refuse_synchronisation(monkeypatch):
         next(updates)
 

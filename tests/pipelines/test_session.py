@@ -46,12 +46,12 @@ def make_plan(folder: Path, **options: Any) -> Plan:
     return Plan(given, Settings.of(given, "cpu", False, (0.5,), (0.5,)), folder, None, None, 1, 1)
 
 
-def write_result(plan: Plan, run: Run, finished: float = 1000.0) -> None:
+def write_result(plan: Plan, run: Run, finished: float = 1000.0, **values: Any) -> None:
     """Write the files of a finished run that took three seconds, without training it."""
     folder = plan.run_folder(run)
     folder.mkdir(parents=True)
     labels = np.array([0, 1, 2])
-    training = make_training(finished=finished, seconds=3.0)
+    training = make_training(finished=finished, seconds=3.0, **values)
     write_document(folder / "result.json", make_result(run.name, run.key, labels, np.eye(3), training=training))
     (folder / "epochs.csv").write_text(
         "epoch,phase,seconds,ce,accuracy,held_out_accuracy\n1,train,1.5,0.9,0.5,0.4\n2,train,3.0,0.7,0.75,0.6\n"
@@ -103,6 +103,25 @@ def test_a_run_that_is_only_evaluated_is_logged_from_its_files(tmp_path: Path, m
     monkeypatch.setattr(scheduler, "execute_runs", execute)
     session.execute_and_track(plan, [run], tracker)
     assert [call[:2] for call in tracker.calls] == [("log_finished_run", run.name)]
+
+
+def test_notes_on_a_run_and_its_skipped_updates_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(tmp_path)
+    run = list_runs(plan.options, False)[0]
+
+    def execute(plan: Plan, runs: Sequence[Run], report: Report, *_: object) -> Iterator[tuple[Run, None]]:
+        row = {"epoch": 1, "phase": "train", "ce": 0.5, "accuracy": 0.25}
+        report(Progress(run, 1, 2, row, is_earlier=True, note="it continues elsewhere"))
+        write_result(plan, run, skipped_updates=2)
+        yield run, None
+
+    monkeypatch.setattr(scheduler, "execute_runs", execute)
+    session.execute_and_track(plan, [run], Recorder())
+    shown = capsys.readouterr().out
+    assert "baseline-seed0: it continues elsewhere\n" in shown
+    assert ", updates skipped: 2 (" in shown
 
 
 def test_failures_are_raised_together_after_the_other_runs_are_logged(

@@ -1,7 +1,9 @@
 """Runs in memory."""
 
 import io
+import math
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from robustkd.method_spec import MethodSpec
+from robustkd.methods.baseline import Baseline
 from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.study import run_folder
@@ -19,6 +22,7 @@ from robustkd.study.plan import Run
 from robustkd.study.run import TrainedRun, estimate_training, model_card, run
 from robustkd.study.run_folder import load_views
 from robustkd.training import checkpoint
+from robustkd.types import Batch, Objective
 from tests.records import make_training
 from tests.study.toy_study import (
     HINTON,
@@ -82,6 +86,42 @@ def test_a_run_in_memory_is_resumed_from_its_checkpointer(data: Path) -> None:
     weights = rest.trained.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in whole.trained.model.state_dict().items())
     assert rest.trained.history.drop(columns="seconds").equals(whole.trained.history.drop(columns="seconds"))
+
+
+def test_a_run_that_continues_with_other_threads_says_so_and_records_both(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, kept, notes = write_study(data), MemoryCheckpointer(), []
+    views = load_views(plan, 0)
+
+    def stop(event: Any) -> None:
+        if event.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(views, PLAIN, plan.settings, checkpointer=kept, report=stop)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    outcome = run(views, PLAIN, plan.settings, checkpointer=kept, report=lambda event: notes.append(event.note))
+    (note,) = filter(None, notes)
+    assert "threads 1 and 5" in note
+    assert notes.index(note) == 1, "with the last epoch of the earlier process"
+    assert [machine.threads for machine in outcome.trained.info.machines] == [1, 5]
+
+
+def test_skipped_updates_are_counted_in_the_record_and_the_epochs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, objective, calls = write_study(data), Baseline.objective, count(1)
+
+    def spoiled(self: Baseline, batch: Batch) -> Objective:
+        factor = math.nan if next(calls) in (2, 8) else 1.0  # in the first and in the third epoch of three batches
+        return objective(self, replace(batch, images=factor * batch.images))
+
+    monkeypatch.setattr(Baseline, "objective", spoiled)
+    settings = replace(plan.settings, on_nonfinite="skip")
+    trained = run(load_views(plan, 0), PLAIN, settings).trained
+    assert trained.info.updates == 4 * 3
+    assert trained.info.skipped_updates == 2
+    assert trained.history["skipped_updates"].tolist() == [1, 0, 1, 0]
+    assert "skipped_updates" not in run(load_views(plan, 0), PLAIN, plan.settings).trained.history
 
 
 def test_a_method_that_needs_a_teacher_is_refused_without_one(data: Path) -> None:

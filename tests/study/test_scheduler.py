@@ -1,5 +1,6 @@
 """Execution of many runs: in order, in parallel, and past failures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,16 +160,20 @@ def test_an_interruption_is_not_a_failed_run(plan: Plan, monkeypatch: pytest.Mon
         list(scheduler.execute_runs(plan, RUNS, lambda progress: None))
 
 
-def test_every_epoch_is_reported_before_its_run_ends(data: Path) -> None:
+def test_runs_side_by_side_report_every_epoch_and_learn_the_same_as_one_at_a_time(data: Path) -> None:
     options = StudyOptions(
         scenario="clean", dataset=f"npz:{data}", methods="baseline,dml", student="resnet8", seeds=2, epochs=5, batch=16,
         jobs=2, threads=2,
     )  # fmt: skip
     plan = planning.draft_study(options).write()
     reported: list[tuple[str, int]] = []
-    for run, error in scheduler.execute_runs(
-        plan, list_runs(options, False), lambda event: reported.append((event.run.name, event.epoch))
-    ):
+    runs = list_runs(options, False)
+    for run, error in scheduler.execute_runs(plan, runs, lambda event: reported.append((event.run.name, event.epoch))):
         assert error is None
         assert [epoch for name, epoch in reported if name == run.name] == [1, 2, 3, 4, 5]
     assert len(reported) == 4 * 5
+    alone = planning.draft_study(replace(options, jobs=1, threads=1, name="alone")).write()
+    assert all(error is None for _, error in scheduler.execute_runs(alone, runs, lambda event: None))
+    for name in ("model.pt", "early.pt"):
+        one, two = ([(each.run_folder(run) / name).read_bytes() for run in runs] for each in (alone, plan))
+        assert one == two

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
 from robustkd.registry import Entry
+from robustkd.study.machine import Machine
 from robustkd.training import hardware
 
 
@@ -53,3 +55,34 @@ def test_peak_memory_is_measured_since_the_last_reset() -> None:
     assert low is not None
     assert middle is not None
     assert low + (7 << 20) < middle < high - (32 << 20)
+
+
+def test_what_results_depend_on_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": True})
+    found = Machine(**hardware.machine_properties("cpu", bf16=True))
+    assert (found.torch, found.instructions, found.threads, found.precision) == (
+        torch.__version__,
+        "AVX2 AMX",
+        3,
+        "bf16",
+    )
+    assert found.flags == {"deterministic algorithms": "False"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    assert hardware.machine_properties("cpu", bf16=False)["instructions"] == "AVX2"
+
+
+def test_a_gpus_flags_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU of {device}")
+    found = Machine(**hardware.machine_properties("cuda:1", bf16=False))
+    assert found.device == "the GPU of cuda:1"
+    assert {"cudnn", "cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32"} < found.flags.keys()
+
+
+def test_the_processor_is_named_as_the_system_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nmodel name\t: another\n")
+    monkeypatch.setattr(hardware, "PROC_CPUINFO", tmp_path / "cpuinfo")
+    assert hardware.processor_name() == "Some CPU @ 2 GHz"
+    monkeypatch.setattr(hardware, "PROC_CPUINFO", tmp_path / "absent")
+    assert hardware.processor_name()

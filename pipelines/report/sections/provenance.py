@@ -8,6 +8,7 @@ from pipelines.report.formatting import format_range, format_time, join_first
 from pipelines.report.section import Section
 from pipelines.report.study_files import StudyFiles
 from pipelines.report.table import Cell, Column, Row, Table
+from pipelines.report.training_notes import describe_training, format_machine, list_machines
 from robustkd.study.comparison import Comparison
 from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import describe_recipe
@@ -45,6 +46,7 @@ def build_provenance_section(comparison: Comparison, files: StudyFiles) -> Secti
         *((f"draw of seed {seed}", f"digest {digest}") for seed, digest in files.digests.items()),
         ("robustkd, torch", f"{resolved.robustkd}, {resolved.torch}"),
         ("device", f"{resolved.device}, {resolved.precision}"),
+        *(("trained on", format_machine(machine)) for machine in list_machines(comparison.results)),
         *((f"{role}'s recipe", describe_recipe(values)) for role, values in resolved.recipes.items() if role in roles),
         *_training_time(comparison),
         ("folder", comparison.folder.name) if comparison.folder else ("read from", "MLflow"),
@@ -52,7 +54,8 @@ def build_provenance_section(comparison: Comparison, files: StudyFiles) -> Secti
         *([("left out", f"{len(record.skipped)} files that cannot be read")] if record.skipped else []),
     ]
     collapsed = [_option_table(record.options), *_hyperparameter_tables(comparison)]
-    return Section("provenance", "How the study was run", facts=facts, collapsed=collapsed)
+    notes = describe_training(comparison)
+    return Section("provenance", "How the study was run", facts=facts, collapsed=collapsed, notes=notes)
 
 
 def _training_time(comparison: Comparison) -> Facts:
