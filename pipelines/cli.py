@@ -348,6 +348,11 @@ def check_options(options: StudyOptions) -> None:
         attack.load()
 
 
+LACK_OF_MEMORY = (
+    "there is too little memory, which `ulimit -v` may limit; with more, the same command continues from here"
+)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the console script; exit with 0 on success, 1 on failure, 2 if the command cannot start."""
     replace_unprintable()
@@ -371,5 +376,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         message, code = f"{error.filename or 'a file'}: {error.strerror or error}", 1
+    except Exception as error:
+        if not errors.is_out_of_memory(error):
+            raise
+        message, code = f"{LACK_OF_MEMORY} ({type(error).__name__}{f': {error}' if str(error) else ''})", 1
     print(f"robustkd: {errors.as_one_line(message)}", file=sys.stderr)
     sys.exit(code)

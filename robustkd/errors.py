@@ -1,11 +1,24 @@
 """Exceptions that users see, and helpers that phrase their messages."""
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import ValidationError
+
+OUT_OF_MEMORY = (  # what torch and its libraries say
+    *(
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "Cannot allocate memory",
+        "bad_alloc",
+        "bad allocation",
+    ),
+    *("ALLOC_FAILED", "failed to map segment", "cannot allocate memory"),
+)
 
 
 class UsageError(ValueError):
@@ -18,6 +31,17 @@ class ExecutionError(RuntimeError):
 
 class StudyPaused(ExecutionError):
     """A study was stopped after the time that the user gave; what was going on is saved."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory does not suffice, on a GPU, in the process or for its libraries.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("out of memory"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, (RuntimeError, ImportError)) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

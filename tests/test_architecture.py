@@ -54,12 +54,13 @@ LAW = {
     "robustkd.training.optimisers": "errors method models training.recipe training.backbones",
     "robustkd.training.updates": "types method models training.recipe",
     "robustkd.training.averaging": "types method models",
+    "robustkd.training.finite_updates": "types",
     "robustkd.training.hardware": "errors models",
     "robustkd.training.checkpoint": "errors atomic models data.augment",
     "robustkd.training.inference": "models method data.loader",
     "robustkd.training.engine": (
         "types method models data.loader training.recipe training.backbones training.optimisers training.updates"
-        " training.averaging"
+        " training.averaging training.finite_updates"
     ),
     "robustkd.training.build": "errors types specs criteria method method_spec",
     # Evaluation: the metrics know arrays only
@@ -80,7 +81,10 @@ LAW = {
     "robustkd.study.recipe_presets": "errors models",
     "robustkd.study.options": "types specs method_sets method_spec data.augmentations data.image_formats study.recipe_presets",
     "robustkd.study.image_sizes": "models data.labelled_images study.options",
-    "robustkd.study.results": ("errors atomic hashing evaluation.results study.recipe_presets study.options"),
+    "robustkd.study.machine": "evaluation.results",
+    "robustkd.study.results": (
+        "errors atomic hashing evaluation.results study.recipe_presets study.options study.machine"
+    ),
     "robustkd.study.agreements": "evaluation.net_metrics study.results",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": (
@@ -101,8 +105,9 @@ LAW = {
     ),
     "robustkd.study.run": (
         "seeds models data method training.engine training.hardware training.inference study.plan study.results"
-        " study.versions study.evaluate study.construct study.monitor study.stopping"
+        " study.versions study.evaluate study.construct study.machine study.monitor study.stopping"
     ),
+    "robustkd.study.memory": "errors models data training.hardware study.plan study.run",
     "robustkd.study.cost_ratio": "data method_spec study.options study.plan study.run",
     "robustkd.study.integrity": "errors hashing study.results",
     "robustkd.study.given_networks": (
@@ -111,7 +116,7 @@ LAW = {
     "robustkd.study.run_folder": (
         "errors atomic csv_cells locks models data training.checkpoint training.engine evaluation.attack_specs"
         " evaluation.corruptions types study.given_networks study.options study.integrity study.plan study.results"
-        " study.versions study.evaluate study.run study.stopping"
+        " study.versions study.evaluate study.run study.stopping study.memory"
     ),
     "robustkd.study.workers": "errors plugins study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",

@@ -24,13 +24,14 @@ from robustkd.csv_cells import write_csv
 from robustkd.data import manifest, sources
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source
-from robustkd.errors import ExecutionError, UsageError
+from robustkd.errors import ExecutionError, UsageError, is_out_of_memory
 from robustkd.evaluation import attack_specs, corruptions
 from robustkd.locks import hold_lock
 from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
 from robustkd.study.given_networks import load_first_weights, load_given_network
 from robustkd.study.integrity import digest_files, find_damaged_files, is_whole, set_aside
+from robustkd.study.memory import describe_lack_of_memory, find_fitting_batch
 from robustkd.study.options import DataOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
@@ -151,11 +152,18 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
             if not is_trained(plan, run):
                 train_in_folder(plan, run, report, should_stop)
             evaluate_in_folder(plan, run)
-        except (engine.DivergedError, UsageError, RunStopped):
+            return
+        except engine.DivergedError as error:
+            hint = "; --on-nonfinite skip drops single updates" if plan.settings.on_nonfinite == "stop" else ""
+            raise engine.DivergedError(f"{error}{hint}") from None
+        except (UsageError, RunStopped):
             raise
         except (Exception, SystemExit) as error:  # a user's method may call sys.exit
-            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+            if not is_out_of_memory(error):
+                (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+                raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
+        # After the handler, whose traceback holds the tensors of the run.
+        raise ExecutionError(explain_lack_of_memory(plan, run))
 
 
 def _repair_folder(folder: Path) -> None:
@@ -164,6 +172,20 @@ def _repair_folder(folder: Path) -> None:
         set_aside(folder / name)
     remove_temporary_files(folder)
     (folder / "error.txt").unlink(missing_ok=True)
+
+
+def explain_lack_of_memory(plan: Plan, run: Run) -> str:
+    """Return the sentence for a run that ran out of memory, with a batch that fits if it was in training."""
+    if is_trained(plan, run):
+        fewer = " or fewer --jobs" if plan.jobs > 1 else ""
+        return f"out of memory on {plan.settings.device} during evaluation; with more memory{fewer}, the same command continues"
+    try:
+        data = load_views(plan, run.seed)
+        teacher = load_teacher(plan, run, data)
+        batch = find_fitting_batch(data.train, run, plan.settings, None if teacher is None else teacher.network())
+    except Exception:  # whatever fails where there is hardly any memory
+        batch = None
+    return describe_lack_of_memory(plan.settings, batch, plan.jobs)
 
 
 def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool] = lambda: False) -> None:

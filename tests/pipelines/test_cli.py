@@ -1,6 +1,7 @@
 """Invalid arguments: one sentence, a non-zero exit code, no traceback, and nothing trained or written."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,33 @@ def test_an_option_with_alternatives_is_refused_with_all_of_them(capsys: pytest.
         with pytest.raises(SystemExit):
             cli.main(["run", "--scenario", "clean", "--image-size", text])
         assert f"--image-size is '{text}' but should be 'auto' or {rule}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), r"\(MemoryError\)"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), r"\(ImportError: libtorch_cpu.so"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), r"\(RuntimeError: DefaultCPUAllocator"),
+    ],
+)
+def test_a_lack_of_memory_is_a_sentence(
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pipelines.cli.check_options", fail)
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["run", "--scenario", "clean"])
+    assert exited.value.code == 1
+    assert re.match(rf"robustkd: there is too little memory, .*{reason}", capsys.readouterr().err)
+
+
+def test_another_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("pipelines.cli.check_options", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        cli.main(["run", "--scenario", "clean"])

@@ -1,0 +1,51 @@
+"""What is said when memory does not suffice for training: the largest batch that fits, found by trying."""
+
+from dataclasses import replace
+
+from robustkd.data.view import View
+from robustkd.errors import is_out_of_memory
+from robustkd.models.net import Network
+from robustkd.study.plan import Run, Settings
+from robustkd.study.run import estimate_training
+from robustkd.training import hardware
+
+
+def find_fitting_batch(view: View, spec: Run, settings: Settings, teacher: Network | None = None) -> int | None:
+    """Return the largest half, quarter, ... of a batch with which an update of each phase fits into memory.
+
+    Returns:
+        The samples of the batch; None if not even one sample fits.
+    """
+    batch = settings.batch // 2
+    while batch and not _fits(view, spec, settings, batch, teacher):
+        batch //= 2
+    return batch or None
+
+
+def _fits(view: View, spec: Run, settings: Settings, batch: int, teacher: Network | None) -> bool:
+    hardware.free_memory()
+    steps = settings.recipe_of(spec).accumulate  # until the optimiser has its state
+    try:
+        estimate_training(view, spec, replace(settings, batch=batch), teacher=teacher, steps=steps)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def describe_lack_of_memory(settings: Settings, batch: int | None, jobs: int) -> str:
+    """Return the sentence for a training that did not fit into memory.
+
+    Args:
+        batch: that `find_fitting_batch` found.
+        jobs: runs in parallel.
+    """
+    start = f"out of memory on {settings.device} with batches of {settings.batch} images"
+    fewer = ", or use fewer --jobs" if jobs > 1 else ""
+    if batch is None:
+        return f"{start}, and no smaller batch was found to fit: use a smaller network or smaller images{fewer}"
+    return (
+        f"{start}; batches of {batch} fit, as one update showed: use --batch {batch}, with --accumulate"
+        f" {-(-settings.batch // batch)} for updates of as many images{fewer}"
+    )
