@@ -235,6 +235,22 @@ def verify_command(study: Path, /) -> None:
     stage.main(study)
 
 
+@app.command(name="sync")
+def sync_command(*studies: Path) -> None:
+    """Send to MLflow what studies could not log while they ran, because the server was away.
+
+    The store is the one that MLFLOW_TRACKING_URI names, or else the one that the study used.
+
+    Parameters
+    ----------
+    studies
+        Folders of studies or sweeps, or folders that contain some.
+    """
+    from pipelines.stages import sync as stage
+
+    stage.main(studies)
+
+
 @app.command(name="predict")
 def predict_command(
     model: str, images: str, /, *, options: Annotated[PredictOptions | None, Parameter(name="*")] = None

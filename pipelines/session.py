@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipelines import tracking
@@ -17,6 +16,7 @@ from pipelines.planning import Draft
 from pipelines.signals import Terminated, defer_signals
 from pipelines.tracking import RunStatus
 from pipelines.tracking.headline import Summarise, read_headline
+from pipelines.tracking.metrics import epoch_metrics
 from robustkd.atomic import remove_temporary_files
 from robustkd.errors import ExecutionError, StudyPaused, UsageError
 from robustkd.locks import hold_lock
@@ -152,7 +152,7 @@ def log_end(
         return
     result = read_document(plan.run_folder(run) / "result.json", RunResult)
     if monitor.has_started(run):
-        tracker.finish_run(run.name, plan.run_folder(run), result)
+        tracker.finish_run(run.name, plan.run_folder(run))
     else:  # it was trained before, and only evaluated now
         log_finished(plan, run, tracker)
     skipped = 0 if result.training is None else result.training.skipped_updates
@@ -162,13 +162,7 @@ def log_end(
 
 def log_finished(plan: Plan, run: Run, tracker: tracking.Tracker) -> None:
     """Log a finished run from its files."""
-    folder = plan.run_folder(run)
-    result = read_document(folder / "result.json", RunResult)
-    epochs = []
-    if (folder / "epochs.csv").exists():
-        for row in pd.read_csv(folder / "epochs.csv").to_dict("records"):
-            epochs.append((int(row["epoch"]), metric_names({str(key): value for key, value in row.items()})))
-    tracker.log_finished_run(run.name, run_tags(plan, run), run_params(plan, run), folder, result, epochs)
+    tracker.log_finished_run(run.name, run_tags(plan, run), run_params(plan, run), plan.run_folder(run))
 
 
 def flatten_recipes(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,12 +189,6 @@ def run_params(plan: Plan, run: Run) -> dict[str, Any]:
     decisive = {name: value for name, value in asdict(plan.options).items() if name not in NOT_IN_IDENTITY}
     decisive |= {**plan.options.recipe_values(run.role), "augment": plan.options.augmentation(run.role)}
     return {**run.key.model_dump(), "dataset": plan.options.dataset, **decisive}
-
-
-def metric_names(row: dict[str, float]) -> dict[str, float]:
-    """Rename the columns of epochs.csv to the names that they are logged under."""
-    names = {"accuracy": "test/accuracy", "held_out_accuracy": "held_out/accuracy", "seconds": "seconds"}
-    return {names.get(key, f"train/{key}"): float(v) for key, v in row.items() if key not in ("epoch", "phase")}
 
 
 class ProgressMonitor:
@@ -256,7 +244,7 @@ class ProgressMonitor:
         if event.note:
             self.progress.console.print(f"{event.run.name}: {event.note}", markup=False)
         self.shares[event.run] = event.epoch / event.epochs
-        self.tracker.log_epoch(event.run.name, event.epoch, metric_names(event.row))
+        self.tracker.log_epoch(event.run.name, event.epoch, epoch_metrics(event.row))
         if not console.is_terminal and not event.is_earlier:
             self._print_epoch(event)
         if event.run not in self.bars:

@@ -40,7 +40,7 @@ KINDS = {
     "tests/pipelines/test_stages.py": "end_to_end",
     "tests/pipelines/tracking/test_serving.py": "end_to_end",
 }
-SERVERS = {"server", "browser"}  # fixtures that start a server or a browser
+SERVERS = {"server", "server_process", "browser"}  # fixtures that start a server or a browser
 
 torch.set_num_threads(1)  # on two cores, default threads make a suite of small nets ten times slower
 

@@ -1,7 +1,10 @@
 """What a study logs to MLflow. Only this package imports MLflow, and only when a tracker or a reference needs it.
 
-Plain files are written with any tracker, and they are complete. Therefore an MLflow store that cannot be used is refused at
-the start; if it fails later, the study continues without logging.
+Plain files are written with any tracker, and they are complete. An MLflow store that cannot be used is refused at the start. If
+it fails later, the study continues, and what is to be logged waits in the study's folder.
+
+    study process           MlflowTracker: opens the study's run, then appends to STUDY/outbox.jsonl
+    sending process         EntrySender: reads the outbox, tries again; RunLogger: writes each entry to MLflow
 
     study                   parent run: options as typed, resolved/<key>; gain/<method>, balanced_accuracy/<method>, ...; the
                             answer as its description; config.json, scenario/, comparison/
@@ -24,7 +27,6 @@ from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.tracking.headline import Summarise
-    from robustkd.study.results import RunResult
 
 __all__ = [
     "NullTracker",
@@ -75,32 +77,23 @@ class Tracker(Protocol):
         """Open a run of the study."""
 
     def log_epoch(self, name: str, step: int, values: Mapping[str, float]) -> None:
-        """Log the metrics of an epoch; `seconds`, if present, dates the epochs of a run that was finished before."""
+        """Log the metrics of an epoch. An epoch that was logged before is ignored."""
 
-    def finish_run(self, name: str, folder: Path, result: "RunResult") -> None:
-        """Close a run with its result, the files of its folder and, for a student, its model."""
+    def finish_run(self, name: str, folder: Path) -> None:
+        """Close a run with the result in its folder, its files and, for a student, its model."""
 
     def fail_run(self, name: str, message: str) -> None:
         """Close a run that failed."""
 
-    def log_finished_run(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        folder: Path,
-        result: "RunResult",
-        epochs: Sequence[tuple[int, Mapping[str, float]]],
-    ) -> None:
+    def log_finished_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], folder: Path) -> None:
         """Log a run that was finished before, dated to when it was trained; where it is logged already, only what is new.
 
         Args:
             tags: among them the study.
-            epochs: each epoch with its metrics.
         """
 
     def finish_study(self, comparison: Path | None, status: RunStatus, summarise: "Summarise" = lambda: None) -> None:
-        """Close the study's run.
+        """Close the study's run, and wait for a limited time until all is logged.
 
         Args:
             comparison: the folder of its tables and its report.

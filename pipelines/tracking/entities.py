@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.names import legal_name
+from pipelines.tracking.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric, Param, RunTag
@@ -32,7 +33,7 @@ def to_mlflow_metrics(
 
 
 def param_values(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters as MLflow stores them; of names that are one to a store that ignores case, the first.
+    """Return parameters as MLflow stores them, without secrets; of names that are one to a store that ignores case, the first.
 
     >>> param_values({"lr": 0.1, "a, b": None, "A; b": 2})
     {'lr': '0.1', 'a_ b': 'None'}
@@ -40,7 +41,7 @@ def param_values(values: Mapping[str, Any]) -> dict[str, str]:
     distinct: dict[str, tuple[str, str]] = {}
     for name, value in values.items():
         legal = legal_name(name)
-        distinct.setdefault(legal.casefold(), (legal, str(value)[:MAX_PARAM]))
+        distinct.setdefault(legal.casefold(), (legal, redact(str(value))[:MAX_PARAM]))
     return dict(distinct.values())
 
 
@@ -53,10 +54,10 @@ def to_mlflow_params(values: Mapping[str, Any], logged: Iterable[str] = ()) -> "
 
 
 def to_mlflow_tags(values: Mapping[str, str]) -> "list[RunTag]":
-    """Convert tags to MLflow's."""
+    """Convert tags to MLflow's, without secrets."""
     from mlflow.entities import RunTag
 
-    return [RunTag(name, value[:MAX_TAG]) for name, value in values.items()]
+    return [RunTag(name, redact(value)[:MAX_TAG]) for name, value in values.items()]
 
 
 def to_mlflow_dataset(dataset: Mapping[str, Any]) -> "DatasetInput":

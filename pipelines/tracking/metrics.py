@@ -1,10 +1,15 @@
-"""The metrics and parameters of a run, by the names under which they are logged."""
+"""The metrics and parameters of a run, by the names under which they are logged, and how a metric is logged only once."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.names import with_distinct_names
 from robustkd.evaluation.results import NetMetrics
 from robustkd.study.results import RunResult, TrainingInfo
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 MEASURED = ("seconds", "images_per_second", "peak_memory")  # of a trained.json; the other fields are parameters
 
@@ -63,3 +68,31 @@ def training_params(training: TrainingInfo | None) -> dict[str, Any]:
         return {}
     values = training.model_dump(exclude={*MEASURED, "finished", "format", "files"})
     return {**values.pop("hyperparameters"), **values}
+
+
+def epoch_metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    """Rename the columns of epochs.csv to the names that they are logged under.
+
+    >>> epoch_metrics({"epoch": 1, "phase": "train", "seconds": 2.0, "ce": 0.5, "accuracy": 0.9})
+    {'seconds': 2.0, 'train/ce': 0.5, 'test/accuracy': 0.9}
+    """
+    names = {"accuracy": "test/accuracy", "held_out_accuracy": "held_out/accuracy", "seconds": "seconds"}
+    return {names.get(key, f"train/{key}"): float(value) for key, value in row.items() if key not in ("epoch", "phase")}
+
+
+def log_metrics(client: "MlflowClient", run_id: str, metrics: "Sequence[Metric]", is_repeated: bool) -> None:
+    """Log metrics to a run. The client splits them into batches of the size that a store accepts.
+
+    Args:
+        is_repeated: whether some may be logged already, which are left out. Databases ignore a metric that they have with the
+            same step, time and value, but MLflow's store of files does not.
+    """
+    if is_repeated:
+        known = {
+            (each.key, each.step, each.timestamp, each.value)
+            for key in {metric.key for metric in metrics}
+            for each in client.get_metric_history(run_id, key)
+        }
+        metrics = [each for each in metrics if (each.key, each.step, each.timestamp, each.value) not in known]
+    if metrics:
+        client.log_batch(run_id, metrics=metrics, synchronous=True)

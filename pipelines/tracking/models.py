@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.entities import param_values
-from pipelines.tracking.store import hide_password, open_client
+from pipelines.tracking.redaction import redact_uri
+from pipelines.tracking.store import open_client
 from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,19 +71,32 @@ def save_model(path: Path, to: Path) -> "Model":
     return card
 
 
-def log_model(client: "MlflowClient", experiment: str, run_id: str, path: Path, key: "RunKey") -> str:
-    """Log a saved network as a run's model; return the model's id."""
+def log_model(
+    client: "MlflowClient", experiment: str, run_id: str, path: Path, key: "RunKey", is_repeated: bool = False
+) -> str:
+    """Log a saved network as a run's model; return the model's id.
+
+    Args:
+        is_repeated: whether it may have been logged before, in whole or in part, which is then completed.
+    """
     from mlflow.entities import LoggedModelOutput
 
-    with tempfile.TemporaryDirectory() as folder:
-        card = save_model(path, Path(folder, "model"))
-        model = client.create_logged_model(experiment, "model", run_id, params=param_values(key.model_dump()))
-        card.model_id = card.model_uuid = model.model_id
-        card.run_id, card.artifact_path = run_id, model.artifact_location
-        card.save(str(Path(folder, "model", "MLmodel")))
-        client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
-    client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'") if is_repeated else []
+    model = next(iter(models), None)
+    if model is None or model.status != "READY":
+        with tempfile.TemporaryDirectory() as folder:
+            card = save_model(path, Path(folder, "model"))
+            model = model or client.create_logged_model(
+                experiment, "model", run_id, params=param_values(key.model_dump())
+            )
+            card.model_id = card.model_uuid = model.model_id
+            card.run_id, card.artifact_path = run_id, model.artifact_location
+            card.save(str(Path(folder, "model", "MLmodel")))
+            client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+        client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run_id).outputs if is_repeated else None
+    if outputs is None or model.model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return str(model.model_id)
 
 
@@ -109,6 +123,6 @@ def download_network(reference: str) -> Path:
         path = None
     if path is None or not path.is_file():
         raise UsageError(
-            f"{reference}: {hide_password(uri)} has no {name} under this name (a study's networks are in its child runs)"
+            f"{reference}: {redact_uri(uri)} has no {name} under this name (a study's networks are in its child runs)"
         )
     return path

@@ -11,9 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.tracking.entities import MAX_TAG, param_values, to_mlflow_metrics, to_mlflow_params, to_mlflow_tags
+from pipelines.tracking.entities import (
+    MAX_TAG,
+    param_values,
+    to_milliseconds,
+    to_mlflow_metrics,
+    to_mlflow_params,
+    to_mlflow_tags,
+)
 from pipelines.tracking.headline import Headline
-from pipelines.tracking.store import hide_password
+from pipelines.tracking.metrics import log_metrics
+from pipelines.tracking.outbox import OUTBOX_FILE, SENT_FILE
+from pipelines.tracking.redaction import redact_uri, redact_values
 from pipelines.tracking.tracked import TRACKED_FILE, TrackedStudy, read_tracked_study, write_tracked
 from robustkd.hashing import digest
 
@@ -73,24 +82,43 @@ class ParentRun:
         self.client.update_run(self.id, status="RUNNING")
         self.is_unchanged = False
 
-    def close(self, comparison: Path | None, headline: Headline | None, links: str, status: RunStatus) -> None:
-        """Log the comparison's files, metrics and answer, and end the run."""
-        metrics = to_mlflow_metrics(headline.metrics if headline else {}, 0)
+    def has_answer(self, headline: Headline | None) -> bool:
+        """Return whether nothing was logged since it was finished, and a headline is the one that it shows."""
         known = self.run.data.metrics
-        if self.is_unchanged and all(known.get(metric.key) == metric.value for metric in metrics):
+        metrics = to_mlflow_metrics(headline.metrics if headline else {}, 0)
+        return self.is_unchanged and all(known.get(metric.key) == metric.value for metric in metrics)
+
+    def close(
+        self,
+        comparison: Path | None,
+        headline: Headline | None,
+        links: str,
+        status: RunStatus,
+        *,
+        when: float | None = None,
+        is_repeated: bool = False,
+    ) -> None:
+        """Log the comparison's files, metrics and answer, and end the run.
+
+        Args:
+            when: the date of it, in seconds since 1970; None: now.
+            is_repeated: whether this may have been done before, in whole or in part.
+        """
+        if self.has_answer(headline):
             return
         self._write_tracked()
         files = [path for path in sorted(comparison.iterdir()) if path.suffix in TABLE_FILES] if comparison else []
-        files = [path for path in files if path.name != TRACKED_FILE]
+        files = [path for path in files if path.name not in (TRACKED_FILE, OUTBOX_FILE, SENT_FILE)]
         for path in files:
             self.client.log_artifact(self.id, str(path), FILES)
+        log_metrics(self.client, self.id, to_mlflow_metrics(headline.metrics if headline else {}, 0, when), is_repeated)
         tags = {"best_method": headline.best} if headline and headline.best else {}
-        self.client.log_batch(self.id, metrics=metrics, tags=to_mlflow_tags(tags), synchronous=True)
+        self.client.log_batch(self.id, tags=to_mlflow_tags(tags), synchronous=True)
         self._describe(
             "\n\n".join(part for part in (headline.text if headline else "", self._places(files), links) if part)
         )
         if not self.is_provided:
-            self.client.set_terminated(self.id, status)
+            self.client.set_terminated(self.id, status, to_milliseconds(when))
 
     def kill(self) -> None:
         """Mark the run as killed, unless it was finished before."""
@@ -118,7 +146,7 @@ class ParentRun:
         """Write the run's id into the folder, if it exists, next to those of other stages."""
         if not self.folder.is_dir():
             return
-        uri = hide_password(self.client.tracking_uri)
+        uri = redact_uri(self.client.tracking_uri)
         tracked = read_tracked_study(self.folder)
         if tracked is None or tracked.tracking_uri != uri:
             tracked = TrackedStudy(uri)
@@ -157,7 +185,7 @@ def open_parent(
     place = _find_experiment(client, experiment, provided)
     earlier = _find_earlier(client, place, params, folder, stage)
     if earlier is None:
-        run = client.create_run(place, tags={**context, **tags}, run_name=name)
+        run = client.create_run(place, tags=redact_values({**context, **tags}), run_name=name)
         return ParentRun(client, run, folder, stage, is_provided=False)
     changed = {key: value for key, value in tags.items() if earlier.data.tags.get(key) != value}
     client.log_batch(earlier.info.run_id, tags=to_mlflow_tags(changed), synchronous=True)
@@ -165,6 +193,12 @@ def open_parent(
     if not parent.is_unchanged:  # it failed or was stopped
         client.update_run(parent.id, status="RUNNING")
     return parent
+
+
+def find_children(client: "MlflowClient", parent: "Run") -> set[str]:
+    """Return the ids of the finished child runs of a parent; at most a thousand, which is what a store returns at a time."""
+    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and attributes.status = 'FINISHED'"
+    return {run.info.run_id for run in client.search_runs([parent.info.experiment_id], query, max_results=1000)}
 
 
 def close_abandoned_runs(client: "MlflowClient", folder: Path) -> None:
@@ -175,7 +209,7 @@ def close_abandoned_runs(client: "MlflowClient", folder: Path) -> None:
     from mlflow.exceptions import MlflowException
 
     tracked = read_tracked_study(folder)
-    if tracked is None or tracked.tracking_uri != hide_password(client.tracking_uri):
+    if tracked is None or tracked.tracking_uri != redact_uri(client.tracking_uri):
         return
     for run_id in tracked.run_ids.values():
         with suppress(MlflowException):  # it does not exist any more
@@ -196,7 +230,7 @@ def _find_earlier(
     from mlflow.exceptions import MlflowException
 
     tracked = read_tracked_study(folder)
-    if tracked is None or stage not in tracked.run_ids or tracked.tracking_uri != hide_password(client.tracking_uri):
+    if tracked is None or stage not in tracked.run_ids or tracked.tracking_uri != redact_uri(client.tracking_uri):
         return None
     with suppress(MlflowException):  # it does not exist any more
         run = client.get_run(tracked.run_ids[stage])

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipelines.tracking.store import hide_password, open_client, sqlite_path, summarise_error
+from pipelines.tracking.redaction import redact_uri
+from pipelines.tracking.store import open_client, sqlite_path, summarise_error
 from robustkd.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def list_studies(experiment: str | None = None) -> dict[str, str]:
             newest.setdefault(run.data.tags["study"], run.info.run_id)
     if not newest:
         place = f"experiment '{experiments[0].name}' in " if len(experiments) == 1 else ""
-        raise UsageError(f"{place}{hide_password(client.tracking_uri)} has no study yet")
+        raise UsageError(f"{place}{redact_uri(client.tracking_uri)} has no study yet")
     return newest
 
 
@@ -75,7 +76,7 @@ def load_record(run_id: str) -> "LoadedStudy":
                 if table is not None:
                     epochs[result.name] = table
     except (MlflowException, OSError) as error:
-        reason = f"{hide_password(client.tracking_uri)} does not provide its files ({summarise_error(error)})"
+        reason = f"{redact_uri(client.tracking_uri)} does not provide its files ({summarise_error(error)})"
         raise UsageError(f"{run_id}: {reason}") from None
     return LoadedStudy(record, results, epochs)
 
@@ -106,7 +107,7 @@ def _store_errors(client: "MlflowClient") -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise UsageError(f"{hide_password(client.tracking_uri)} cannot be read ({summarise_error(error)})") from None
+        raise UsageError(f"{redact_uri(client.tracking_uri)} cannot be read ({summarise_error(error)})") from None
 
 
 def _is_parent(run: "Run") -> bool:
@@ -190,9 +191,9 @@ def _get_run(client: "MlflowClient", run_id: str) -> "Run":
         run = client.get_run(run_id)
     except MlflowException as error:
         reason = "" if error.error_code == "RESOURCE_DOES_NOT_EXIST" else f" ({summarise_error(error)})"
-        raise UsageError(f"{run_id}: {hide_password(client.tracking_uri)} has no such run{reason}") from None
+        raise UsageError(f"{run_id}: {redact_uri(client.tracking_uri)} has no such run{reason}") from None
     if run.info.lifecycle_stage == "deleted":
-        raise UsageError(f"{run_id}: this run was deleted from {hide_password(client.tracking_uri)}")
+        raise UsageError(f"{run_id}: this run was deleted from {redact_uri(client.tracking_uri)}")
     return run
 
 
@@ -206,7 +207,7 @@ def _find_experiments(client: "MlflowClient", name: str | None) -> "Sequence[Exp
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage == "deleted":
         names = [each.name for each in _fetch_all(client.search_experiments)]
-        store = hide_password(client.tracking_uri)
+        store = redact_uri(client.tracking_uri)
         raise UsageError(f"--experiment {name}: {store} has no experiment of this name{did_you_mean(name, names)}")
     return [experiment]
 

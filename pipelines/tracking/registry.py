@@ -7,7 +7,8 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines.tracking.store import hide_password, open_client, summarise_error
+from pipelines.tracking.redaction import redact_uri
+from pipelines.tracking.store import open_client, summarise_error
 from robustkd.errors import ExecutionError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def read_model_uri(path: Path) -> str:
         ) from None
     if not logged.get("model_uri"):
         raise UsageError(f"{path}: MLflow has its run but no model of it: only students are logged as models")
-    uri = hide_password(open_client().tracking_uri)
+    uri = redact_uri(open_client().tracking_uri)
     if logged["tracking_uri"] != uri:
         raise UsageError(
             f"{path}: its model is in {logged['tracking_uri']}, and this is {uri}: set MLFLOW_TRACKING_URI to the former"
@@ -77,7 +78,7 @@ def find_logged_model(reference: str) -> tuple[str, str | None]:
     Raises:
         robustkd.errors.UsageError: there is no such model, or MLflow does not answer.
     """
-    uri = hide_password(open_client().tracking_uri)
+    uri = redact_uri(open_client().tracking_uri)
     from mlflow.models import get_model_info
 
     model = reference.rstrip("/") if ":" in reference else f"runs:/{reference}"
@@ -92,7 +93,7 @@ def find_logged_model(reference: str) -> tuple[str, str | None]:
         info = None
     if info is None or not info.model_id:
         raise UsageError(
-            f"{reference}: {hide_password(uri)} has no model under this name (only students are logged as models)"
+            f"{reference}: {redact_uri(uri)} has no model under this name (only students are logged as models)"
         )
     return f"models:/{info.model_id}", info.run_id
 
@@ -136,7 +137,7 @@ def register_version(uri: str, name: str, alias: str | None) -> RegisteredVersio
         client.set_registered_model_alias(name, alias, version)
     except MlflowException as error:
         raise ExecutionError(
-            f"the registry in {hide_password(client.tracking_uri)} did not accept it as {name} ({summarise_error(error)})"
+            f"the registry in {redact_uri(client.tracking_uri)} did not accept it as {name} ({summarise_error(error)})"
         ) from None
     previous = aliases.get(alias)
     return RegisteredVersion(

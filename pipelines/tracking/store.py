@@ -9,9 +9,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 from urllib.request import urlopen
 
+from pipelines.tracking.redaction import redact, redact_uri
 from robustkd.errors import UsageError
 from robustkd.locks import hold_lock
 
@@ -19,10 +20,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SERVER_TIMEOUT = 5.0  # seconds
+SERVER_SCHEMES = ("http://", "https://")
 ENVIRONMENT = {  # variables that are set unless the user has set them
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds that a server may take to answer, instead of 120
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute without a server instead of four
+}
+
+REJECTIONS = {  # codes of MLflow's errors that say that a request is wrong, not that it could not be served
+    "BAD_REQUEST",
+    "ENDPOINT_NOT_FOUND",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE_TRANSITION",
+    "MALFORMED_REQUEST",
+    "NOT_FOUND",
+    "NOT_IMPLEMENTED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
 }
 
 
@@ -33,7 +48,7 @@ def open_client() -> "MlflowClient":
         robustkd.errors.UsageError: MLflow is not installed, or the store cannot be opened.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri.startswith(("http://", "https://")):
+    if uri.startswith(SERVER_SCHEMES):
         _require_responsive_server(uri)
     elif not uri or uri.startswith("sqlite:///"):
         _require_writable_file(sqlite_path(uri))
@@ -50,7 +65,7 @@ def open_client() -> "MlflowClient":
             return MlflowClient()
     except Exception as error:  # the store's driver decides what is raised
         raise UsageError(
-            f"MLflow cannot open its store {hide_password(uri) or 'mlflow.db'} ({summarise_error(error)}); "
+            f"MLflow cannot open its store {redact_uri(uri) or 'mlflow.db'} ({summarise_error(error)}); "
             "`--tracker files` does without it"
         ) from None
 
@@ -79,33 +94,43 @@ def _require_writable_file(path: Path) -> None:
 
 def _require_responsive_server(uri: str) -> None:
     """Raise a UsageError if a tracking server does not answer."""
-    address = hide_password(uri)
+    if reason := explain_silence(uri):
+        raise UsageError(
+            f"no MLflow server answers at {redact_uri(uri)}, which MLFLOW_TRACKING_URI names ({reason});"
+            " `--tracker files` does without it"
+        )
+
+
+def explain_silence(uri: str) -> str | None:
+    """Return why a tracking server does not answer, None if it does. Stores that are not servers are not asked."""
+    if not uri.startswith(SERVER_SCHEMES):
+        return None
     try:
-        with urlopen(f"{address}/health", timeout=SERVER_TIMEOUT):
-            return
+        with urlopen(f"{redact_uri(uri)}/health", timeout=SERVER_TIMEOUT):
+            return None
     except HTTPError as error:
         error.close()
-        if error.code < 500:  # e.g. a server that requires a password
-            return
-        reason = f"it answers with HTTP {error.code}"
+        # Below 500, it is e.g. a server that requires a password.
+        return None if error.code < 500 else f"it answers with HTTP {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         cause = getattr(error, "reason", error)
         if isinstance(cause, ssl.SSLError):  # it answers; MLflow decides whether to trust it
-            return
-        reason = str(cause) or type(cause).__name__
-    raise UsageError(
-        f"no MLflow server answers at {address}, which MLFLOW_TRACKING_URI names ({reason}); `--tracker files` does without it"
-    )
+            return None
+        return summarise_error(cause) if isinstance(cause, BaseException) else redact(str(cause))
 
 
-def hide_password(uri: str) -> str:
-    """Remove user name and password from an address."""
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return uri.replace(parts.netloc, host, 1).rstrip("/") if parts.netloc else uri
+def is_outage(error: BaseException) -> bool:
+    """Return whether an error says that a request could not be served, rather than that it is wrong."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in REJECTIONS
+    if isinstance(error, FileNotFoundError):  # of what is to be logged
+        return False
+    return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
 
 
 def summarise_error(error: BaseException) -> str:
-    """Return an error's message in one line of at most 300 characters."""
-    message = str(error).partition("\n[SQL:")[0]  # the failed statement follows, which is long
+    """Return an error's message without secrets, in one line of at most 300 characters."""
+    message = redact(str(error).partition("\n[SQL:")[0])  # the failed statement follows, which is long
     return textwrap.shorten(message, 300, placeholder=" ...") or type(error).__name__

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.tracking.redaction import redact_uri
 from robustkd.atomic import write_text_atomically
 
 TRACKED_FILE = "tracked.json"
@@ -19,7 +20,7 @@ class TrackedRun:
     """The child run of a finished run.
 
     Attributes:
-        tracking_uri: the store, without a password.
+        tracking_uri: the store, without secrets.
         model_uri: models:/ID; None where no model is logged.
         digest: of the logged result.json; empty where an earlier version logged it.
     """
@@ -35,7 +36,7 @@ class TrackedStudy:
     """The parent runs of a study or a sweep.
 
     Attributes:
-        tracking_uri: the store, without a password.
+        tracking_uri: the store, without secrets.
         run_ids: of the newest parent run, by stage.
         notes: digests of the descriptions that were written to them, by stage; a user may have edited them since.
     """
@@ -74,4 +75,8 @@ def _read_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    if "tracking_uri" in content:  # earlier versions kept the query
+        content["tracking_uri"] = redact_uri(str(content["tracking_uri"]))
+    return content

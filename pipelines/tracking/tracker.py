@@ -1,87 +1,33 @@
-"""The tracker that writes to MLflow: a parent run for the study, and a child run for each of its runs."""
+"""The tracker that logs to MLflow: it opens the study's run, and queues all else in the study's folder to be sent."""
 
 import json
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any
 
 from pipelines.console import console
-from pipelines.tracking.entities import (
-    MAX_TAG,
-    to_milliseconds,
-    to_mlflow_dataset,
-    to_mlflow_metrics,
-    to_mlflow_params,
-    to_mlflow_tags,
-)
-from pipelines.tracking.headline import Summarise
-from pipelines.tracking.metrics import result_metrics, training_params
-from pipelines.tracking.models import log_model
-from pipelines.tracking.parent import ParentRun, RunStatus, close_abandoned_runs, open_parent, run_link
-from pipelines.tracking.store import hide_password, open_client, summarise_error
-from pipelines.tracking.system_metrics import start_monitor
-from pipelines.tracking.tracked import TRACKED_FILE, TrackedRun, read_tracked_run, write_tracked
+from pipelines.tracking.entities import to_mlflow_dataset
+from pipelines.tracking.headline import Headline, Summarise
+from pipelines.tracking.outbox import Outbox
+from pipelines.tracking.parent import ParentRun, RunStatus, close_abandoned_runs, find_children, open_parent, run_link
+from pipelines.tracking.redaction import redact, redact_uri
+from pipelines.tracking.sender import BUSY_PATIENCE, PATIENCE, SenderProcess
+from pipelines.tracking.store import open_client, summarise_error
+from pipelines.tracking.tracked import read_tracked_run
 from robustkd.errors import UsageError
 from robustkd.hashing import file_digest
-from robustkd.study.results import RunKey, RunResult
+from robustkd.plugins import plugin_paths
 
-if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Metric, Run
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-INTERVAL = 5.0  # seconds between batches of metrics
-RUN_FILES = (".csv", ".json", ".pt", ".png")  # logged from a run's folder; not the logits of the test set
-P = ParamSpec("P")
-
-
-def non_fatal(call: Callable[Concatenate["MlflowTracker", P], None]) -> Callable[Concatenate["MlflowTracker", P], None]:
-    """Decorate a method so that a failure of MLflow does not stop the study: it is reported once, and logging ends."""
-
-    @wraps(call)
-    def attempt(tracker: "MlflowTracker", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        from mlflow.exceptions import MlflowException
-
-        if tracker.failed:
-            return
-        try:
-            call(tracker, *args, **kwargs)
-        except (MlflowException, OSError) as error:
-            tracker.failed = True
-            console.print(
-                f"MLflow failed ({summarise_error(error)}), so the rest of this study is in its files only; "
-                "the same command will log all of it again",
-            )
-
-    return attempt
-
-
-@dataclass
-class OpenRun:
-    """An open run of MLflow.
-
-    Attributes:
-        began: in seconds since 1970, of a finished run that is logged again; None of others.
-        params: names of the parameters that are logged.
-        step: the last epoch that is logged; a run that is continued reports earlier ones again.
-        waiting: metrics that are not sent yet.
-    """
-
-    id: str
-    began: float | None
-    params: set[str] = field(default_factory=set)
-    waiting: "list[Metric]" = field(default_factory=list)
-    step: int = 0
+STOPPED_PATIENCE = (0.0, 3.0)  # seconds to send what is left after the user has stopped a study
+STARTS = 3  # of the process that sends, should it die
 
 
 class MlflowTracker:
-    """A parent run for the study and a child run for each of its runs, without MLflow's active run.
+    """A parent run for the study and a child run for each of its runs, sent to MLflow by another process.
 
-    A finished run that this store has already is not logged again: its run is linked from the parent, and brought up to date if
-    the run was evaluated again.
+    Only `start_study` waits for MLflow, before anything is trained.
 
     Args:
         experiment: its name, or None for the one that MLflow's environment variables name, or else `EXPERIMENT`.
@@ -92,19 +38,19 @@ class MlflowTracker:
     def __init__(self, experiment: str | None = None, new_parent: bool = False, system_metrics: bool = False) -> None:
         self.client = open_client()
         self.experiment_name, self.new_parent, self.system_metrics = experiment, new_parent, system_metrics
+        self.sender: SenderProcess | None = None
+        self.starts = 0
         self.parent: ParentRun
-        self.context: dict[str, str] = {}  # user, source and commit
-        self.dataset: DatasetInput | None = None
-        self.runs: dict[str, OpenRun] = {}
-        self.linked: dict[str, Run] = {}  # finished runs below another parent, by name
-        self.parents: dict[str, bool] = {}  # whether the parents of finished runs still exist, by id
-        self.monitor: SystemMetricsMonitor | None = None
-        self.last_sent = time.monotonic()
+        self.outbox: Outbox
+        self.study: dict[str, Any] | None = None  # the entry that opens the study, until it is queued
+        self.children: set[str] = set()  # ids of the runs that the parent has
+        # The last epoch of each open run; one that is continued reports earlier ones again.
+        self.steps: dict[str, int] = {}
         self.failed = False
 
     @property
     def location(self) -> str:
-        uri = hide_password(self.client.tracking_uri)
+        uri = redact_uri(self.client.tracking_uri)
         if uri.startswith("http"):
             return f"{uri}/{run_link(self.parent.run)}"
         return f"run {self.parent.id} in {uri}"
@@ -123,9 +69,10 @@ class MlflowTracker:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking.context.registry import resolve_tags
 
+        self.outbox = Outbox(folder)
+        require_same_store(self.outbox, self.client.tracking_uri)
         all_params = {**params, **{f"resolved/{key}": value for key, value in resolved.items()}}
-        self.context = resolve_tags()
-        self.dataset = to_mlflow_dataset(dataset) if dataset else None
+        context = resolve_tags()
         try:
             close_abandoned_runs(self.client, folder)
             self.parent = open_parent(
@@ -136,213 +83,141 @@ class MlflowTracker:
                 folder,
                 experiment=self.experiment_name,
                 new_parent=self.new_parent,
-                context=self.context,
+                context=context,
             )
+            self.children = find_children(self.client, self.parent.run)
             if not self.parent.is_unchanged:
-                self._log_study(all_params, config, scenario_files)
+                self._log_study(all_params, config, scenario_files, dataset)
         except (MlflowException, OSError) as error:
             raise UsageError(
                 f"MLflow cannot be used ({summarise_error(error)}); `--tracker files` does without it"
             ) from None
+        self.study = self._describe_study(context, dataset, params.get("plug"))
+        if not self.parent.is_unchanged or self.outbox.size:
+            self._open_outbox()
 
-    def _log_study(self, params: Mapping[str, Any], config: Mapping[str, Any], scenario_files: Sequence[Path]) -> None:
+    def _describe_study(
+        self, context: Mapping[str, str], dataset: Mapping[str, Any], plug: str | None
+    ) -> dict[str, Any]:
+        """Return the entry that says to which run the following ones are logged, and what is common to them."""
+        return {
+            "do": "open_study",
+            "parent": self.parent.id,
+            "stage": self.parent.stage,
+            "is_provided": self.parent.is_provided,
+            "tracking_uri": self.client.tracking_uri,
+            "context": context,
+            "dataset": dict(dataset),
+            "system_metrics": self.system_metrics,
+            "plug": ",".join(os.path.abspath(path) for path in plugin_paths(plug)) or None,
+        }
+
+    def _log_study(
+        self,
+        params: Mapping[str, Any],
+        config: Mapping[str, Any],
+        scenario_files: Sequence[Path],
+        dataset: Mapping[str, Any],
+    ) -> None:
         """Log what the study is, before its runs."""
         self.parent.log_params(params)
-        text = json.dumps(config, indent=2, default=str, ensure_ascii=False)
+        text = redact(json.dumps(config, indent=2, default=str, ensure_ascii=False))
         self.client.log_text(self.parent.id, text, "config.json")
         for path in scenario_files:
             self.client.log_artifact(self.parent.id, str(path), "scenario")
-        self._log_dataset(self.parent.id)
-        self._measure_machine()
+        if dataset:
+            self.client.log_inputs(self.parent.id, [to_mlflow_dataset(dataset)])
 
-    def _log_dataset(self, run_id: str) -> None:
-        """Log the study's data set as an input of a run, if it has one."""
-        if self.dataset is not None:
-            self.client.log_inputs(run_id, [self.dataset])
-
-    @non_fatal
     def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
-        self._open_run(name, tags, params)
+        self.steps[name] = 0
+        self._queue("start_run", name=name, tags=dict(tags), params={key: str(value) for key, value in params.items()})
 
-    def _open_run(
-        self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], began: float | None = None
-    ) -> None:
-        """Create a child run; one of a finished run began when its training did."""
-        self._continue_parent()
-        run_tags = {**self.context, **tags, "mlflow.parentRunId": self.parent.id}
-        run = self.client.create_run(
-            self.parent.experiment, start_time=to_milliseconds(began), tags=run_tags, run_name=name
-        )
-        self.runs[name] = OpenRun(run.info.run_id, began)
-        self._log_params(self.runs[name], params)
-        self._log_dataset(run.info.run_id)
-
-    def _continue_parent(self) -> None:
-        """Mark the parent as running before something is added to it."""
-        if self.parent.is_unchanged:
-            self.parent.reopen()
-            self._measure_machine()
-
-    def _measure_machine(self) -> None:
-        """Log the load of the machine to the parent from now on, if that is requested."""
-        if self.system_metrics:
-            self.monitor = start_monitor(self.parent.id, self.client.tracking_uri)
-
-    @non_fatal
     def log_epoch(self, name: str, step: int, values: Mapping[str, float]) -> None:
-        run = self.runs.get(name)
-        if run is None or step <= run.step:  # an event from another process may arrive after the end
+        if step <= self.steps.get(name, step):  # an event from another process may arrive after the end
             return
-        run.step = step
-        when = None if run.began is None else run.began + values.get("seconds", 0.0)
-        run.waiting += to_mlflow_metrics(values, step, when)
-        if time.monotonic() - self.last_sent > INTERVAL:
-            for open_run in self.runs.values():
-                self._send_metrics(open_run)
-            self.last_sent = time.monotonic()
+        self.steps[name] = step
+        self._queue("log_epoch", name=name, step=step, values=dict(values))
 
-    @non_fatal
-    def finish_run(self, name: str, folder: Path, result: RunResult) -> None:
-        run, training = self.runs[name], result.training
-        ended = training.finished if training and run.began is not None else None
-        self._send_metrics(run)
-        is_student = result.run.role == "student" and (folder / "model.pt").exists()
-        model = self._log_model(run, folder / "model.pt", result.run) if is_student else None
-        self._log_result(run, folder, result, ended, None if model is None else f"models:/{model}")
-        self.client.set_terminated(run.id, "FINISHED", to_milliseconds(ended))
-        del self.runs[name]
+    def finish_run(self, name: str, folder: Path) -> None:
+        self.steps.pop(name, None)
+        self._queue("finish_run", name=name, folder=self._relative(folder))
 
-    def _log_result(
-        self, run: OpenRun, folder: Path, result: RunResult, when: float | None, model_uri: str | None
-    ) -> None:
-        """Log the parameters, metrics and files of a finished run, and write down where they are."""
-        from pipelines.report.charts.matrices import plot_confusion
-        from pipelines.report.charts.output import save_figure
-
-        self._log_params(run, training_params(result.training))
-        model = None if model_uri is None else model_uri.removeprefix("models:/")
-        run.waiting += to_mlflow_metrics(result_metrics(result), 0, when, model)
-        self._send_metrics(run)
-        last = result.last
-        save_figure(plot_confusion(last.confusion, list(last.recall), result.name), folder / "confusion.png")
-        for path in sorted(folder.iterdir()):
-            if path.suffix in RUN_FILES and path.name not in (TRACKED_FILE, "unfinished.pt"):
-                self.client.log_artifact(run.id, str(path))
-        uri = hide_password(self.client.tracking_uri)
-        write_tracked(folder, TrackedRun(run.id, uri, model_uri, file_digest(folder / "result.json")))
-
-    @non_fatal
-    def log_finished_run(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        folder: Path,
-        result: RunResult,
-        epochs: Sequence[tuple[int, Mapping[str, float]]],
-    ) -> None:
-        tracked = read_tracked_run(folder)
-        logged = None if tracked is None else self._find_run(tracked)
-        if tracked is not None and logged is not None:
-            if tracked.digest != file_digest(folder / "result.json"):
-                self._update_run(logged, tags, params, folder, result, tracked.model_uri)
-            if logged.data.tags["mlflow.parentRunId"] != self.parent.id:
-                self.linked[name] = logged
-            return
-        tags = {**tags, "reused_from": tags["study"] if tracked is None else tracked.run_id}
-        finished = result.training.finished if result.training else time.time()
-        self._open_run(name, tags, params, finished - (result.training.seconds if result.training else 0.0))
-        for step, values in epochs:
-            self.log_epoch(name, step, values)
-        self.finish_run(name, folder, result)
-
-    def _find_run(self, tracked: TrackedRun) -> "Run | None":
-        """Return the child run that holds a finished run, if this store still has it and its parent."""
-        from mlflow.exceptions import MlflowException
-
-        if tracked.tracking_uri != hide_password(self.client.tracking_uri):
-            return None
-        with suppress(MlflowException):  # it does not exist any more
-            run = self.client.get_run(tracked.run_id)
-            parent = run.data.tags.get("mlflow.parentRunId")
-            if run.info.status == "FINISHED" and run.info.lifecycle_stage == "active" and self._has_parent(parent):
-                return run
-        return None
-
-    def _has_parent(self, run_id: str | None) -> bool:
-        """Return whether a parent run exists."""
-        if run_id is not None and run_id not in self.parents:
-            self.parents[run_id] = self.client.get_run(run_id).info.lifecycle_stage == "active"
-        return run_id is not None and self.parents[run_id]
-
-    def _update_run(
-        self,
-        logged: "Run",
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        folder: Path,
-        result: RunResult,
-        model_uri: str | None,
-    ) -> None:
-        """Add to a logged run what is new since: of another evaluation, or of a later version of robustkd."""
-        self._continue_parent()
-        run = OpenRun(logged.info.run_id, None, set(logged.data.params))
-        self.client.log_batch(run.id, tags=to_mlflow_tags(tags), synchronous=True)
-        self._log_params(run, params)
-        self._log_dataset(run.id)
-        self._log_result(run, folder, result, None, model_uri)
-
-    @non_fatal
     def fail_run(self, name: str, message: str) -> None:
-        if run := self.runs.pop(name, None):
-            self._send_metrics(run)
-            self.client.set_tag(run.id, "failure", message[:MAX_TAG])
-            self.client.set_terminated(run.id, "FAILED")
+        if self.steps.pop(name, None) is not None:
+            self._queue("fail_run", name=name, message=message)
+
+    def log_finished_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], folder: Path) -> None:
+        tracked = read_tracked_run(folder)
+        if tracked and tracked.run_id in self.children and tracked.digest == file_digest(folder / "result.json"):
+            return
+        texts = {key: str(value) for key, value in params.items()}
+        self._queue("log_finished_run", name=name, tags=dict(tags), params=texts, folder=self._relative(folder))
 
     def finish_study(self, comparison: Path | None, status: RunStatus, summarise: Summarise = lambda: None) -> None:
-        if self.monitor is not None:
-            self.monitor.finish()  # type: ignore[no-untyped-call]
-        if self.failed:
-            self._kill_runs()
-        else:
-            self._close_study(comparison, status, summarise)
-
-    def _kill_runs(self) -> None:
-        """Mark open runs as killed if the store works again, so that none appears to be running for ever."""
-        from mlflow.exceptions import MlflowException
-
-        with suppress(MlflowException, OSError):
-            for run in self.runs.values():
-                self.client.set_terminated(run.id, "KILLED")
-            self.parent.kill()
-
-    @non_fatal
-    def _close_study(self, comparison: Path | None, status: RunStatus, summarise: Summarise) -> None:
-        for run in self.runs.values():  # the study was stopped: what they logged is kept
-            self._send_metrics(run)
-            self.client.set_terminated(run.id, "KILLED")
-        links = [f"[{name}]({run_link(run)})" for name, run in self.linked.items()]
-        text = f"Runs logged by an earlier command: {', '.join(links)}" if links else ""
-        self.parent.close(comparison, summarise(), text, status)
-
-    def _send_metrics(self, run: OpenRun) -> None:
-        """Send the waiting metrics. The client splits metrics and parameters into batches of the size that a store accepts."""
-        waiting, run.waiting = run.waiting, []
-        self.client.log_batch(run.id, metrics=waiting, synchronous=True)
-
-    def _log_params(self, run: OpenRun, values: Mapping[str, Any]) -> None:
-        """Log the parameters that are not logged yet."""
-        params = to_mlflow_params(values, run.params)
-        self.client.log_batch(run.id, params=params, synchronous=True)
-        run.params |= {param.key for param in params}
-
-    def _log_model(self, run: OpenRun, path: Path, key: RunKey) -> str | None:
-        """Log a network as the run's model; return its id, or None where that cannot be done."""
+        headline: Headline | None = summarise()
+        if self.study is not None and self.parent.has_answer(headline):  # nothing is new
+            return
+        self._queue(
+            "finish_study",
+            comparison=None if comparison is None else self._relative(comparison),
+            status=status,
+            headline=None if headline is None else headline._asdict(),
+        )
         try:
-            return log_model(self.client, self.parent.experiment, run.id, path, key)
-        except (
-            Exception
-        ) as error:  # e.g. torch.export cannot trace the network, or the server is older than logged models
-            self.client.set_tag(run.id, "model", f"not logged: {summarise_error(error)}")
-            console.print(f"{path}: no model is logged to MLflow ({summarise_error(error)})")
-            return None
+            if self.sender is not None:
+                self.sender.close(*(STOPPED_PATIENCE if status == "KILLED" else (PATIENCE, BUSY_PATIENCE)))
+        finally:
+            if self.outbox.size and not self.failed:
+                console.print(
+                    f"MLflow has not received all of this study: `robustkd sync {self.outbox.folder}` sends the rest",
+                )
+
+    def _queue(self, do: str, **content: Any) -> None:
+        """Append an entry to the outbox. A failure does not stop the study: it is reported once, and logging ends."""
+        if self.failed:
+            return
+        try:
+            if self.study is not None:
+                self._open_outbox()
+            self.outbox.append({"do": do, "time": time.time(), **content})
+        except OSError as error:
+            self.failed = True
+            console.print(
+                f"{self.outbox.path} cannot be written ({error.strerror}), so the rest of this study is in its files only;"
+                " the same command will log it",
+            )
+            return
+        self._start_sender()
+
+    def _open_outbox(self) -> None:
+        """Queue that the study begins, after what an earlier command has left."""
+        self.outbox.repair()
+        self.outbox.append({**(self.study or {}), "time": time.time()})
+        self.study = None
+        if self.outbox.count_unsent() > 1 or self.system_metrics:
+            self._start_sender()
+
+    def _start_sender(self) -> None:
+        """Start the process that sends, if it is not running."""
+        if (self.sender is not None and self.sender.is_alive()) or self.starts == STARTS:
+            return
+        self.starts += 1
+        try:
+            self.sender = SenderProcess(self.outbox)
+        except (OSError, MemoryError) as error:
+            self.starts = STARTS
+            console.print(f"the process that sends to MLflow cannot be started ({error or type(error).__name__})")
+
+    def _relative(self, path: Path) -> str:
+        """Return a path relative to the study's folder, which may be moved before the entry is sent."""
+        return os.path.relpath(path, self.outbox.folder)
+
+
+def require_same_store(outbox: Outbox, tracking_uri: str) -> None:
+    """Raise a UsageError if an outbox has entries that were meant for another store."""
+    uri, known = redact_uri(tracking_uri), outbox.find_store()
+    if known not in (None, uri) and (count := outbox.count_unsent()):
+        raise UsageError(
+            f"{outbox.path}: {count} entries are for {known}, not {uri}: set MLFLOW_TRACKING_URI to the former and send"
+            " them with `robustkd sync`, or delete the file"
+        )

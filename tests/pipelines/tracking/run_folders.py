@@ -1,6 +1,7 @@
 """The folder of a run, written without training, and what is logged of it."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,11 @@ DATASET = {"name": "digits", "digest": "0123456789abcdef" * 4, "source": "digits
 
 
 def start_study(tracker=None, **changes):
-    """Open the tracked run of a study, by default in a new tracker, of experiment `tests`."""
+    """Open the tracked run of a study, by default in a new tracker, of experiment `tests`, and in a folder of its own."""
     tracker = tracker or tracking.open_tracker("mlflow", changes.pop("experiment", "tests"))
+    folder = changes.pop("folder", None) or Path(tempfile.mkdtemp(prefix="study-", dir="."))
     given = {"params": {}, "resolved": {}, "config": {}, "scenario_files": [], "dataset": DATASET, "tags": {}}
-    tracker.start_study("study", **{**given, "folder": Path("nowhere"), **changes})
+    tracker.start_study("study", **{**given, "folder": folder, **changes})
     return tracker
 
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipelines import cli
-from pipelines.tracking.tracker import MlflowTracker
+from pipelines.tracking.run_logger import RunLogger
 from tests.pipelines.conftest import use_store
 from tests.pipelines.toys import stripes, study_arguments
 
@@ -35,7 +35,7 @@ class Store:
 @pytest.fixture(autouse=True)
 def in_store(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_store(monkeypatch, store)
-    monkeypatch.setattr(MlflowTracker, "_log_model", lambda *_: None)  # no test needs the models
+    monkeypatch.setattr(RunLogger, "_log_model", lambda *_: None)  # no test needs the models
 
 
 @pytest.fixture

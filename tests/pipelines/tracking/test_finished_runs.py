@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipelines.tracking.run_logger import RunLogger
 from pipelines.tracking.tracked import TrackedRun, read_tracked_run, write_tracked
-from pipelines.tracking.tracker import MlflowTracker
 from robustkd.study.results import write_document
 from tests.pipelines.conftest import use_store
 from tests.pipelines.tracking.run_folders import make_run, start_study, tracked_run_id
@@ -15,27 +15,28 @@ from tests.pipelines.tracking.run_folders import make_run, start_study, tracked_
 BEGAN, ENDED = 1_700_000_000.0, 1_700_000_003.0  # make_run's trainings take 3 s
 TAGS = {"role": "student", "method": "hinton", "seed": "0", "study": "toy-1234"}
 PARAMS = {"scenario": "noise0.4", "lr": 0.1, "method": "hinton"}
-EPOCHS = [(1, {"train/ce": 1.0, "seconds": 2.0})]
 
 
 @pytest.fixture(autouse=True)
 def client(store, monkeypatch):
     use_store(monkeypatch, store)
-    monkeypatch.setattr(MlflowTracker, "_log_model", lambda *_: None)  # no test needs the models
+    monkeypatch.setattr(RunLogger, "_log_model", lambda *_: None)  # no test needs the models
     return MlflowClient()
 
 
 @pytest.fixture
 def run(tmp_path):
     """The folder of a finished run and its result."""
-    return make_run(tmp_path, "hinton-seed0", finished=ENDED)
+    path, result = make_run(tmp_path, "hinton-seed0", finished=ENDED)
+    (path / "epochs.csv").write_text("epoch,phase,seconds,ce\n1,train,2.0,1.0\n")
+    return path, result
 
 
 def log(run, **changes):
     """Log a finished run in a study of its own; return the study's tracker."""
-    path, result = run
+    path, _ = run
     tracker = start_study(**changes)
-    tracker.log_finished_run(path.name, TAGS, PARAMS, path, result, EPOCHS)
+    tracker.log_finished_run(path.name, TAGS, PARAMS, path)
     tracker.finish_study(None, "FINISHED")
     return tracker
 
@@ -61,9 +62,9 @@ def test_a_run_that_is_logged_already_is_linked_and_not_changed(client, run):
     second = log(run, experiment="linked")
     assert [child.to_dictionary() for child in list_children(client, "linked")] == before
     note = client.get_run(second.parent.id).data.tags["mlflow.note.content"]
-    assert note.startswith("Runs logged by an earlier command: [hinton-seed0](#/experiments/")
+    assert "\n\nRuns logged by an earlier command: [hinton-seed0](#/experiments/" in note
     assert tracked_run_id(run[0]) in note
-    assert "mlflow.note.content" not in client.get_run(first.parent.id).data.tags
+    assert "Runs logged" not in client.get_run(first.parent.id).data.tags["mlflow.note.content"]
 
 
 def test_a_run_that_was_evaluated_again_is_updated_in_place(client, run):

@@ -163,10 +163,9 @@ def test_a_long_description_is_cut_to_what_mlflow_accepts(client, folder):
     assert len(client.get_run(run_id).data.tags[NOTE]) == 8000
 
 
-def test_a_sweep_whose_folder_does_not_exist_yet_is_found_again(client, tmp_path):
+def test_a_sweep_is_found_again_and_its_files_are_logged_without_the_trackers_own(client, tmp_path):
     folder = tmp_path / "sweep-abc"
     tracker = start_study(tags={"stage": "sweep"}, folder=folder)
-    folder.mkdir()
     (folder / "sweep.json").write_text("{}")
     tracker.finish_study(folder, "FINISHED")
     assert start_study(tags={"stage": "sweep"}, folder=folder).parent.id == tracker.parent.id

@@ -15,7 +15,7 @@ from pipelines.cli_options import StudySelection
 from pipelines.report.renderers.terminal import render_text
 from pipelines.report.study_table import summarise_studies
 from pipelines.stages import compare
-from pipelines.tracking.tracker import MlflowTracker
+from pipelines.tracking.run_logger import RunLogger
 from robustkd.errors import UsageError
 from robustkd.study import comparison
 from robustkd.study.comparison import Comparison
@@ -78,7 +78,7 @@ def logged(store: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
     words = {"tracker": "mlflow", "experiment": "read", "out": str(out)}
     with pytest.MonkeyPatch.context() as patch:
         use_store(patch, store)
-        patch.setattr(MlflowTracker, "_log_model", lambda *_: None)  # no test needs the models
+        patch.setattr(RunLogger, "_log_model", lambda *_: None)  # no test needs the models
         cli.main(study_arguments("run", data, **words))
         cli.main(study_arguments("run", data, **words, seeds="2", methods="baseline,hinton,dml"))
         cli.main(study_arguments("run", data, **words, scenario="clean"))

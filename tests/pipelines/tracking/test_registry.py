@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 from pipelines import cli, tracking
 from pipelines.tracking import registry
 from robustkd.errors import UsageError
-from robustkd.study.results import RunResult, read_document
 from tests.pipelines.conftest import use_store
 from tests.pipelines.exports import refused, save_untrained, study
 
@@ -26,7 +25,7 @@ def logged(store, tmp_path_factory):
         config = json.loads((folder / "toy" / "study.json").read_text())
         tracker.start_study("toy", {}, {}, config, [], data, tags={}, folder=folder / "toy")
         tracker.start_run(run.name, {"role": "student"}, {})
-        tracker.finish_run(run.name, run, read_document(run / "result.json", RunResult))
+        tracker.finish_run(run.name, run)
         tracker.finish_study(None, "FINISHED")
     return SimpleNamespace(folder=folder / "toy", run=run, **json.loads((run / "tracked.json").read_text()))
 

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import tracking
-from pipelines.tracking import tracker as tracker_
+from pipelines.tracking import run_logger
 from robustkd.errors import UsageError
 from tests.pipelines.conftest import use_store
 from tests.pipelines.tracking.run_folders import start_study
@@ -47,7 +47,7 @@ def test_files_alone_have_no_system_metrics():
 
 def test_the_machine_is_measured_while_the_parent_runs(tmp_path, monkeypatch):
     monitor = Monitor()
-    monkeypatch.setattr(tracker_, "start_monitor", monitor.start)
+    monkeypatch.setattr(run_logger, "start_monitor", monitor.start)
     monkeypatch.setattr("pipelines.tracking.system_metrics.require_psutil", lambda: None)
 
     def run(*names, system_metrics=True):
@@ -74,6 +74,7 @@ def test_mlflow_logs_the_load_to_the_parent(client, tmp_path, monkeypatch, capfd
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     tracker = tracking.open_tracker("mlflow", "measured", system_metrics=True)
     start_study(tracker, tags={"stage": "run"}, folder=tmp_path)
+    tracker.sender.send()
     for _ in range(200):
         metrics = client.get_run(tracker.parent.id).data.metrics
         if "system/cpu_utilization_percentage" in metrics:

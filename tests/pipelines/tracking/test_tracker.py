@@ -15,7 +15,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines import tracking
+from pipelines.tracking import tracker as tracker_
 from pipelines.tracking.headline import Headline
+from pipelines.tracking.outbox import Outbox
+from pipelines.tracking.sender import send_outbox
 from robustkd.errors import UsageError
 from tests.pipelines.conftest import use_store
 from tests.pipelines.tracking.run_folders import (
@@ -55,7 +58,7 @@ def logged(store, tmp_path_factory):
             tags={"stage": "run"},
         )
         teacher, student = make_run(folder, "teacher-seed0", role="teacher"), make_run(folder, "hinton-seed0")
-        for (path, result), role in ((teacher, "teacher"), (student, "student")):
+        for (path, _), role in ((teacher, "teacher"), (student, "student")):
             tracker.start_run(
                 path.name, {"role": role, "method": "hinton", "seed": "0"}, {"hinton.alpha": 0.9, "note": "x" * 9000}
             )
@@ -63,7 +66,7 @@ def logged(store, tmp_path_factory):
                 tracker.log_epoch(
                     path.name, step, {"train/ce": 1 / step, "test/accuracy": 0.5, "held_out/accuracy": float("nan")}
                 )
-            tracker.finish_run(path.name, path, result)
+            tracker.finish_run(path.name, path)
         tracker.start_run("dml-seed0", {"role": "student"}, {})
         tracker.fail_run("dml-seed0", "'ce' is not finite")
         (folder / "comparison").mkdir()
@@ -201,10 +204,11 @@ def test_a_network_that_cannot_be_exported_is_logged_without_a_model(client, tmp
         raise RuntimeError("data-dependent control flow")
 
     monkeypatch.setattr("pipelines.tracking.models.save_model", fails)
-    path, result = make_run(tmp_path, "hinton-seed0")
+    path, _ = make_run(tmp_path, "hinton-seed0")
     tracker = start_study()
     tracker.start_run(path.name, {}, {})
-    tracker.finish_run(path.name, path, result)
+    tracker.finish_run(path.name, path)
+    tracker.sender.send()
     assert "no model is logged to MLflow (data-dependent control flow)" in capsys.readouterr().out
     run = client.get_run(tracked_run_id(path))
     assert (run.info.status, run.data.metrics["accuracy"]) == ("FINISHED", 0.8)
@@ -216,77 +220,121 @@ def test_a_network_that_cannot_be_exported_is_logged_without_a_model(client, tmp
 
 def test_epochs_are_sent_in_batches_and_none_is_lost(client, monkeypatch):
     tracker = start_study()
-    sizes = []
-    log_batch = tracker.client.log_batch
-    monkeypatch.setattr(
-        tracker.client,
-        "log_batch",
-        lambda run, **k: sizes.extend([len(k["metrics"])] if k.get("metrics") else ()) or log_batch(run, **k),
-    )
     tracker.start_run("hinton-seed0", {}, {})
-    run = tracker.runs["hinton-seed0"].id
-    for step in range(1, 1251):
-        tracker.log_epoch(
-            "hinton-seed0", step, {"train/ce": step, "test/accuracy": float("inf"), "held_out/accuracy": step}
-        )
-    assert sizes == []
-    monkeypatch.setattr("pipelines.tracking.tracker.INTERVAL", -1.0)
-    tracker.log_epoch("hinton-seed0", 1251, {"train/ce": 0.0})
-    assert sizes == [2501]  # MLflow takes 1000 at once: its client sees to that
+    for step in range(1, 252):
+        tracker.log_epoch("hinton-seed0", step, {"train/ce": step, "test/accuracy": float("inf")})
+        tracker.log_epoch("hinton-seed0", step, {"train/ce": -1.0})  # again, by a run that continues from its last save
+    sizes = []
+    log_batch = MlflowClient.log_batch
+    monkeypatch.setattr(
+        MlflowClient, "log_batch", lambda *a, **k: sizes.append(len(k.get("metrics", ()))) or log_batch(*a, **k)
+    )
+    run = tracker.sender.send()["hinton-seed0"]
+    assert [size for size in sizes if size] == [100, 100, 51]
     tracker.fail_run("hinton-seed0", "enough")
-    assert len(client.get_metric_history(run, "train/ce")) == 1251
-    tracker.log_epoch("hinton-seed0", 1252, {"train/ce": 0.0})  # a late event from another process
+    tracker.log_epoch("hinton-seed0", 252, {"train/ce": 0.0})  # a late event from another process
+    tracker.finish_study(None, "FINISHED")
+    points = [(point.step, point.value) for point in client.get_metric_history(run, "train/ce")]
+    assert points == [(step, step) for step in range(1, 252)]
 
 
 def test_a_study_that_is_stopped_leaves_no_run_open(client):
     tracker = start_study()
     tracker.start_run("hinton-seed0", {}, {})
     tracker.log_epoch("hinton-seed0", 1, {"train/ce": 1.0})
-    run = tracker.runs["hinton-seed0"].id
+    run = tracker.sender.send()["hinton-seed0"]
     tracker.finish_study(None, "FAILED")
     assert client.get_run(run).info.status == "KILLED"
     assert client.get_run(run).data.metrics == {"train/ce": 1.0}
     assert client.get_run(tracker.parent.id).info.status == "FAILED"
 
 
-def test_a_failing_store_ends_tracking_but_not_the_study(tmp_path, monkeypatch, capsys):
+def test_when_all_is_sent_nothing_is_left_of_the_queue(tmp_path):
+    tracker = start_study(folder=tmp_path)
+    tracker.start_run("dml-seed0", {}, {})
+    assert {path.name for path in tmp_path.iterdir()} == {"tracked.json", "outbox.jsonl"}
+    tracker.finish_study(None, "FINISHED")
+    assert {path.name for path in tmp_path.iterdir()} == {"tracked.json"}
+
+
+def test_if_the_store_fails_the_study_goes_on_and_the_user_is_told_how_to_send_the_rest(
+    client, tmp_path, monkeypatch, capsys
+):
     def gone(*_, **__):
         raise MlflowException("API request failed: 503")
 
-    path, result = make_run(tmp_path, "hinton-seed0")
-    tracker = start_study()
-    tracker.start_run(path.name, {}, {})
-    monkeypatch.setattr(tracker.client, "log_batch", gone)
-    tracker.finish_run(path.name, path, result)
-    output = " ".join(capsys.readouterr().out.split())
-    assert "MLflow failed (API request failed: 503), so the rest of this study is in its files only" in output
+    tracker = start_study(folder=tmp_path)
+    tracker.start_run("dml-seed0", {}, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", gone)
+        patch.setattr(MlflowClient, "search_experiments", gone)
+        tracker.log_epoch("dml-seed0", 1, {"train/ce": 1.0})
+        tracker.fail_run("dml-seed0", "no")
+        tracker.finish_study(None, "FINISHED")
+    first, second = capsys.readouterr().out.splitlines()
+    kept = tmp_path / "outbox.jsonl"
+    assert first == f"MLflow does not answer (API request failed: 503); what is logged is kept in {kept} meanwhile"
+    assert second == f"MLflow has not received all of this study: `robustkd sync {tmp_path}` sends the rest"
+    assert client.get_run(tracker.parent.id).info.status == "RUNNING"
+    assert send_outbox(tmp_path, lambda *_: None, lambda _: False)
+    assert client.get_run(tracker.parent.id).info.status == "FINISHED"
+    (child,) = client.search_runs([tracker.parent.experiment], f"tags.`mlflow.parentRunId` = '{tracker.parent.id}'")
+    assert (child.info.status, child.data.metrics) == ("FAILED", {"train/ce": 1.0})
+
+
+def test_a_full_disk_ends_logging_but_not_the_study(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    tracker = start_study(folder=tmp_path)
+    monkeypatch.setattr(Outbox, "append", full)
     tracker.start_run("dml-seed0", {}, {})
     tracker.log_epoch("dml-seed0", 1, {"train/ce": 1.0})
-    tracker.fail_run("dml-seed0", "no")
     tracker.finish_study(None, "FINISHED")
-    assert capsys.readouterr() == ("", ""), "it is reported once"
-    (left,) = tracker.runs.values()
-    ended = [MlflowClient().get_run(run).info.status for run in (left.id, tracker.parent.id)]
-    assert ended == ["KILLED", "KILLED"], "no run appears to be running"
+    expected = (
+        f"{tmp_path / 'outbox.jsonl'} cannot be written (No space left on device), so the rest of this study is in its"
+    )
+    assert capsys.readouterr().out.startswith(expected)
+
+
+def test_a_process_that_sends_and_dies_is_started_again_a_few_times(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(tracker_, "SenderProcess", lambda outbox: started.append(outbox) or DeadSender())
+    tracker = start_study(folder=tmp_path)
+    for step in range(10):
+        tracker.start_run(f"dml-seed{step}", {}, {})
+    assert len(started) == tracker_.STARTS
+
+
+class DeadSender:
+    def is_alive(self):
+        return False
+
+
+def test_what_waits_for_another_store_is_not_sent_to_this_one(tmp_path):
+    start_study(folder=tmp_path).start_run("dml-seed0", {}, {})
+    kept = (tmp_path / "outbox.jsonl").read_text()
+    (tmp_path / "outbox.jsonl").write_text(kept.replace("sqlite:///", "postgresql://host/"))
+    with pytest.raises(UsageError, match=r"outbox.jsonl: 2 entries are for postgresql://host/.*`robustkd sync`"):
+        start_study(folder=tmp_path)
 
 
 @pytest.mark.slow  # MLflow waits for 20 s
 def test_a_locked_store_is_reported_in_one_sentence(store, capfd):
     tracker = start_study()
+    tracker.start_run("dml-seed0", {}, {})
     held = sqlite3.connect(store / "mlflow.db", isolation_level=None)
     held.execute("BEGIN EXCLUSIVE")
     try:
-        tracker.start_run("dml-seed0", {}, {})
+        tracker.sender.send()
     finally:
         held.execute("ROLLBACK")
         held.close()
     captured = capfd.readouterr()
-    assert "MLflow failed ((sqlite3.OperationalError) database is locked), so the rest" in " ".join(
-        captured.out.split()
-    )
-    assert captured.err == ""
+    assert "MLflow does not answer ((sqlite3.OperationalError) database is locked); what is logged" in captured.out
+    assert (captured.out.count("\n"), captured.err) == (1, "")
     tracker.finish_study(None, "FAILED")
-    assert MlflowClient().get_run(tracker.parent.id).info.status == "KILLED"
+    assert MlflowClient().get_run(tracker.parent.id).info.status == "FAILED"
 
 
 def test_plain_files_need_no_tracker(tmp_path):
@@ -336,11 +384,11 @@ def test_a_reference_downloads_the_saved_network(logged, client):
 
 @pytest.mark.slow
 def test_a_tracking_server_receives_the_same(server, tmp_path, capfd):
-    path, result = make_run(tmp_path, "hinton-seed0")
+    path, _ = make_run(tmp_path, "hinton-seed0")
     tracker = start_study(params={"scenario": "noise0.4"}, config={"a": 1})
     tracker.start_run(path.name, {"role": "student"}, {})
     tracker.log_epoch(path.name, 1, {"train/ce": 1.0})
-    tracker.finish_run(path.name, path, result)
+    tracker.finish_run(path.name, path)
     tracker.finish_study(None, "FINISHED")
     said = capfd.readouterr()
     assert said.out + said.err == ""
