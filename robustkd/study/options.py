@@ -69,6 +69,7 @@ ADDED = {
 }
 
 
+ImageSide = Annotated[int, Field(ge=8, le=4096)]  # in pixels
 Augment = Annotated[str | None, BeforeValidator(given_augment)]  # YAML files may say true or false
 
 
@@ -82,9 +83,9 @@ class SourceOptions:
     """Folder with the files of a published data set; ./data by default."""
     download: bool = False
     """Download a published data set if its files are missing."""
-    image_size: Literal["auto"] | Annotated[int, Field(ge=8)] = "auto"
+    image_size: Literal["auto"] | ImageSide = "auto"
     """Side in pixels of the images that networks see, to which files are resized; auto: that of the weights, or else 32."""
-    crop_share: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = "auto"
+    crop_share: Literal["auto"] | Annotated[float, Field(ge=0.1, le=1)] = "auto"
     """That side relative to that of the resized files, of which evaluation sees the centre; auto: that of the weights, or 1."""
     skip_bad_images: bool = False
     """Skip unreadable image files and report their number, instead of stopping."""
@@ -138,7 +139,7 @@ class ComparisonOptions(DataOptions):
     """The student's network (see `robustkd models`)."""
     teacher: str = "wrn_16_2"
     """The teacher's network, trained for each seed; or a trained one: a file, an MLflow run id or a model URI."""
-    teacher_image_size: Annotated[int, Field(ge=8)] | None = None
+    teacher_image_size: ImageSide | None = None
     """Side in pixels of the images that the teacher sees, if it is another; the network of the smaller size resizes them."""
     teacher_net: str | None = None
     """The network of a trained teacher in a file of weights alone, as in --teacher mine.pth --teacher-net timm:resnet50."""

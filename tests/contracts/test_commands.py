@@ -104,6 +104,11 @@ NEW = ("run", "--scenario", "clean", "--tracker", "files", "--methods", "hinton"
         (("audit", "npz:toy.npz", "--seed", "9" * 30), "--seed is '9"),
         (("run", "--scenario", "clean", "--seeds", "9" * 9), "less than or equal to 1000"),
         (("run", "--scenario", "clean", "--threads", "9" * 9), "less than or equal to 4096"),
+        (("run", "--scenario", "clean", "--image-size", "9" * 9), "should be 'auto' or less than or equal to 4096"),
+        (
+            ("audit", "folder:[bold]photos", "--crop-share", "1e-300"),
+            "should be 'auto' or greater than or equal to 0.1",
+        ),
         ((*NEW, "--teacher", "list.pt"), "this file holds a list, not a dictionary of weights"),
         ((*NEW, "--init", "list.pt"), "this file holds a list, not a dictionary of weights"),
         (("predict", "list.pt", "npz:toy.npz"), "it contains a list"),
