@@ -35,9 +35,10 @@ from robustkd.method_spec import spell_method
 from robustkd.models.net import Network
 from robustkd.plugins import load_plugins
 from robustkd.study.across import compare_studies
-from robustkd.study.comparison import HEADLINE, Comparison
+from robustkd.study.comparison import Comparison
 from robustkd.study.conclusions import question_and_answer
 from robustkd.study.options import DataOptions, SourceOptions, StudyOptions
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import TEACHER, run_name
 from robustkd.training.checkpoint import load_net
 

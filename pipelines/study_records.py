@@ -11,6 +11,7 @@ import robustkd
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
+from robustkd.study.agreements import pack_classes
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan
 from robustkd.study.recipe_presets import ROLES, Role
@@ -49,9 +50,18 @@ def study_record(
         truth_known=not first.test.may_have_label_noise,
         known_training=count_known(drawn[0].train),
         known_test=count_known(drawn[0].test),
+        test_labels=pack_classes(first.test.labels),
+        test_truth=pack_test_truth(first.test),
         skipped=list(source.skipped),
         leaks=list(leaks),
     )
+
+
+def pack_test_truth(test: View) -> str:
+    """Return the true labels of test rows whose labels may be wrong, packed; an empty string where none is known."""
+    if not test.may_have_label_noise or test.truth is None or not (test.truth >= 0).any():
+        return ""
+    return pack_classes(test.truth)
 
 
 def resolved_settings(plan: Plan, views: Splits, source: Source) -> ResolvedSettings:

@@ -66,6 +66,8 @@ LAW = {
     # Evaluation: the metrics know arrays only
     "robustkd.evaluation.results": "",
     "robustkd.evaluation.significance": "",
+    "robustkd.evaluation.crossed": "evaluation.significance",
+    "robustkd.evaluation.power": "evaluation.significance",
     "robustkd.evaluation.logit_adjustment": "",
     "robustkd.evaluation.calibration": "evaluation.results",
     "robustkd.evaluation.metrics": "evaluation.calibration evaluation.results",
@@ -120,11 +122,19 @@ LAW = {
     ),
     "robustkd.study.workers": "errors plugins study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",
-    "robustkd.study.comparison": (
-        "evaluation.metric_table evaluation.results evaluation.significance study.agreements study.results"
+    "robustkd.study.pairing": "study.results study.agreements",
+    "robustkd.study.verdicts": (
+        "evaluation.results evaluation.significance evaluation.crossed evaluation.power study.results study.pairing"
     ),
-    "robustkd.study.across": "evaluation.metric_table study.results study.comparison",
-    "robustkd.study.conclusions": "evaluation.significance study.results study.comparison",
+    "robustkd.study.comparison": (
+        "evaluation.metric_table evaluation.results evaluation.significance study.results study.agreements study.pairing"
+        " study.verdicts"
+    ),
+    "robustkd.study.across": "evaluation.metric_table study.results study.pairing study.comparison",
+    "robustkd.study.verdict_notes": "evaluation.significance evaluation.power study.verdicts",
+    "robustkd.study.conclusions": (
+        "evaluation.significance study.results study.pairing study.verdicts study.comparison study.verdict_notes"
+    ),
     "robustkd.label_audit.reliability": "label_audit.confident_learning",
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method method_spec training",
     "robustkd.label_audit.probe": "atomic seeds models data label_audit.out_of_fold",

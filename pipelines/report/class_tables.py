@@ -9,7 +9,8 @@ from pipelines.report.formatting import format_interval, format_p_value, format_
 from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import Cell, Column, Row, Table, number_cell
 from robustkd.evaluation import significance
-from robustkd.study.comparison import HEADLINE, Comparison, find_reference, hide_uninformative_intervals
+from robustkd.study.comparison import Comparison, hide_uninformative_intervals
+from robustkd.study.pairing import HEADLINE, find_reference
 
 MAX_METHODS, MAX_CLASSES = 6, 40  # of the table on a page; its file has all
 MAX_METHODS_WITH_INTERVALS = 3  # up to which there is room for each difference's interval

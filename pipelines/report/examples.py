@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from robustkd.study.comparison import HEADLINE, Comparison
+from robustkd.study.comparison import Comparison
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import BASELINE
 
 MAX_LINES = 5  # methods with lines of their own, in addition to the baseline

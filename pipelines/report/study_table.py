@@ -13,7 +13,8 @@ from robustkd.errors import UsageError, did_you_mean
 from robustkd.evaluation.metric_table import find_metric
 from robustkd.study import conclusions
 from robustkd.study.across import StudyTable, compare_studies, study_labels
-from robustkd.study.comparison import HEADLINE, Comparison
+from robustkd.study.comparison import Comparison
+from robustkd.study.pairing import HEADLINE
 
 MARKS = {"better": "⇑ ", "worse": "⇓ "}  # of a verdict
 BELOW_MARK = "↓ "

@@ -17,7 +17,7 @@ from pipelines.report.metric_tables import (
 )
 from pipelines.report.table import Page, Table
 from pipelines.report.training_notes import describe_training
-from pipelines.report.verdict_table import verdict_table
+from pipelines.report.verdict_table import DETAILS, verdict_table
 from robustkd.study import conclusions
 from robustkd.study.comparison import Comparison
 from robustkd.study.results import MONITORED
@@ -39,7 +39,7 @@ def summarise_study(comparison: Comparison) -> Page:
     return [
         *parts,
         *_present([performance_table(comparison)], seeds=True),
-        *([verdicts.without("p", "pairs")] if verdicts else []),
+        *([verdicts.without(*DETAILS)] if verdicts else []),
         *conclusions.verdict_rule(comparison),
         *_present([probability_table(comparison), class_size_table(comparison)]),
         *_present([clean_performance_table(comparison), truth_table(comparison), agreement_table(comparison)]),

@@ -17,8 +17,9 @@ from pipelines.report.section import Picture, build_legend
 from pipelines.report.study_report import REPORT_FILE, write_report_files
 from pipelines.report.study_table import MARKS_NOTE, describe_ranks, rank_order, study_table
 from robustkd.study.across import StudyTable, compare_studies, study_labels
-from robustkd.study.comparison import HEADLINE, Comparison, early_stopping_point
+from robustkd.study.comparison import Comparison, early_stopping_point
 from robustkd.study.conclusions import AS_GIVEN, is_as_given, question_and_answer, test_label_caveat
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import BASELINE, TEACHER_ROWS
 
 TOP_METHODS = 3  # of the average rank, whose curves are shown

@@ -7,10 +7,12 @@ import pandas as pd
 from pipelines.report.formatting import format_interval, format_p_value, format_points
 from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Row, Table, Tone, number_cell
+from robustkd.study import verdict_notes
 from robustkd.study.comparison import Comparison, hide_uninformative_intervals
 from robustkd.study.conclusions import AS_GIVEN
 
 DECIDED = ("better", "worse", "no difference shown", "identical")
+DETAILS = ("p", "p_sign", "pairs", "detectable")  # columns that a page or a description has no room for
 TONES: dict[str, Tone] = {"better": "better", "worse": "worse"}  # of a verdict
 
 
@@ -26,20 +28,7 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
     if sort:
         verdicts = verdicts.sort_values("difference", ascending=False, na_position="last")
     optional = _optional_columns(verdicts)
-    columns = [
-        METHOD_COLUMN,
-        Column("reference", "reference", "text"),
-        Column("difference", "difference", order="descending" if sort else "", hint="points of balanced accuracy"),
-        Column("interval", "95 % interval"),
-        Column("bootstrap", "bootstrap", hint="95 % bootstrap interval"),
-        Column("p_holm", "p, Holm"),
-        Column("p", "p"),
-        Column("verdict", "verdict", "text"),
-        Column("pairs", "pairs", hint="seeds that both have"),
-        Column("difference_stopped", "from early stopping", hint="last epoch, from the reference stopped early"),
-        Column("difference_early", "both stopped early", hint="both stopped early by held-out rows"),
-        Column("difference_plain", "from plain baseline"),
-    ]
+    columns = _columns(verdicts, sort)
     oracles = comparison.record.oracles
     rows = [
         Row(_verdict_cells(mark_oracle(str(method), oracles), line), muted=method in oracles)
@@ -50,10 +39,35 @@ def verdict_table(comparison: Comparison, sort: bool = False) -> Table | None:
     return Table(title, columns, rows).without(*(key for key, shown in optional.items() if not shown))
 
 
+def _columns(verdicts: pd.DataFrame, sort: bool) -> list[Column]:
+    """Return the columns, in the order of the cells."""
+    over = "over seeds and test images" if verdict_notes.counts_images(verdicts) else ""
+    return [
+        METHOD_COLUMN,
+        Column("reference", "reference", "text"),
+        Column("difference", "difference", order="descending" if sort else "", hint="points of balanced accuracy"),
+        Column("interval", "95 % interval", hint=over),
+        Column("seeds_interval", "over seeds alone", hint="95 % interval over seeds, on these test images"),
+        Column("p_holm", "p, Holm"),
+        Column("p", "p"),
+        Column("p_sign", "p, sign flip", hint="of a sign-flip test over seeds"),
+        Column("verdict", "verdict", "text"),
+        Column(
+            "detectable", "80 % power", hint="the smallest true difference that is found with 80 % power, in points"
+        ),
+        Column("pairs", "pairs", hint="seeds that both have"),
+        Column("difference_stopped", "from early stopping", hint="last epoch, from the reference stopped early"),
+        Column("difference_early", "both stopped early", hint="both stopped early by held-out rows"),
+        Column("difference_plain", "from plain baseline"),
+    ]
+
+
 def _optional_columns(verdicts: pd.DataFrame) -> dict[str, bool]:
     """Return whether each column that may be empty is shown."""
     return {
-        "bootstrap": bool(verdicts["boot_low"].notna().any()),  # computed from 10 seeds
+        "seeds_interval": verdict_notes.counts_images(verdicts),  # otherwise it is the interval itself
+        "p_sign": bool(verdicts["p_sign"].notna().any()),
+        "detectable": bool(verdicts["detectable"].notna().any()),
         # Like with like; the last epoch against the reference stopped early only where nothing else is known.
         "difference_stopped": bool(
             verdicts["difference_stopped"].notna().any() and verdicts["difference_early"].isna().all()
@@ -72,10 +86,12 @@ def _verdict_cells(label: str, line: "pd.Series[Any]") -> list[Cell]:
         Cell(str(line["reference"])),
         number_cell(format_points(line["difference"]), line["difference"]),
         number_cell(format_interval(line["low"], line["high"]), line["low"]),
-        number_cell(format_interval(line["boot_low"], line["boot_high"]), line["boot_low"]),
+        number_cell(format_interval(line["seed_low"], line["seed_high"]), line["seed_low"]),
         number_cell(format_p_value(line["p_holm"]), line["p_holm"]),
         number_cell(format_p_value(line["p"]), line["p"]),
+        number_cell(format_p_value(line["p_sign"]), line["p_sign"]),
         Cell(marked, tone=TONES.get(verdict, "")),
+        number_cell(format_points(line["detectable"]), line["detectable"]),
         number_cell(str(int(line["n"])), line["n"]),
         number_cell(format_points(line["difference_stopped"]), line["difference_stopped"]),
         number_cell(format_points(line["difference_early"]), line["difference_early"]),

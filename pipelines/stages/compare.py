@@ -26,8 +26,9 @@ from pipelines.report.summary import summarise_study
 from pipelines.report.table import Page
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.study.across import compare_studies, study_labels
-from robustkd.study.comparison import HEADLINE, Comparison, compare_runs
+from robustkd.study.comparison import Comparison, compare_runs
 from robustkd.study.conclusions import trusts_test_labels
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import read_study
 
 SET_ASIDE = re.compile(r"\.\d{8}-\d{6}")  # the end of the name of a folder that --fresh replaced

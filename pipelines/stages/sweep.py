@@ -42,8 +42,9 @@ from pipelines.tracking.headline import Headline, sweep_headline
 from robustkd import errors
 from robustkd.hashing import digest
 from robustkd.study.across import StudyTable, compare_studies
-from robustkd.study.comparison import HEADLINE, Comparison, early_stopping_point
+from robustkd.study.comparison import Comparison, early_stopping_point
 from robustkd.study.options import StudyOptions
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.plan import Plan
 from robustkd.study.results import BASELINE
 

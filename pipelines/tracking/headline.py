@@ -7,13 +7,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from pipelines.report.renderers.markdown import escape_markdown, render_markdown
-from pipelines.report.verdict_table import verdict_table
+from pipelines.report.verdict_table import DETAILS, verdict_table
 from pipelines.tracking.names import with_distinct_names
 from robustkd.errors import UsageError
 from robustkd.study.across import compare_studies
-from robustkd.study.comparison import HEADLINE, ORACLE_VERDICT, Comparison, compare_runs
+from robustkd.study.comparison import Comparison, compare_runs
 from robustkd.study.conclusions import question_and_answer, test_set_caveats, trusts_test_labels
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import TEACHER, read_study
+from robustkd.study.verdicts import ORACLE_VERDICT
 
 CHARTED = (HEADLINE, "accuracy", "worst_recall")  # metrics of each row of a study's table
 
@@ -54,7 +56,7 @@ def study_headline(comparison: Comparison) -> Headline:
     caveat = "; ".join(test_set_caveats(comparison.record))
     table = verdict_table(comparison)
     parts = [f"**{escape_markdown(question)}**", escape_markdown(answer), escape_markdown(caveat)]
-    parts += [render_markdown([table.without("p", "pairs")])] if table else []
+    parts += [render_markdown([table.without(*DETAILS)])] if table else []
     shown = comparison.summary.loc[comparison.summary.index.isin([TEACHER, *comparison.record.methods])]
     means = {name: shown[f"{name}_mean"] for name in CHARTED if f"{name}_mean" in shown}
     metrics = {f"{name}/{row}": value for name in means for row, value in _finite_items(means[name])}

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from robustkd.evaluation.metric_table import find_metric
-from robustkd.study.comparison import HEADLINE, Comparison, find_reference, long_table
+from robustkd.study.comparison import Comparison, long_table
+from robustkd.study.pairing import HEADLINE, find_reference
 from robustkd.study.results import BASELINE, StudyRecord
 
 # Options that do not distinguish studies in a column heading.

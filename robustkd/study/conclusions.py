@@ -5,8 +5,11 @@ from collections.abc import Iterable
 import pandas as pd
 
 from robustkd.evaluation import significance
-from robustkd.study.comparison import MIN_CLEAN_ROWS, ORACLE_VERDICT, Comparison, shared_draws
+from robustkd.study import verdict_notes
+from robustkd.study.comparison import Comparison
+from robustkd.study.pairing import shared_draws
 from robustkd.study.results import TEACHER, RunResult, StudyRecord
+from robustkd.study.verdicts import MIN_CLEAN_ROWS, ORACLE_VERDICT
 
 UNDEFINED_CORRUPTIONS = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
 AS_GIVEN = "on the labels as given, which may be wrong"
@@ -45,7 +48,7 @@ def test_set_caveats(record: StudyRecord) -> list[str]:
 
 
 def verdict_rule(comparison: Comparison) -> list[str]:
-    """Describe the rule behind the verdicts, sentence by sentence."""
+    """Describe the rule behind the verdicts and how far they go, sentence by sentence."""
     table = comparison.verdicts
     if not len(table):
         return []
@@ -58,14 +61,31 @@ def verdict_rule(comparison: Comparison) -> list[str]:
         "A method may be favoured by errors in the test labels. Verdicts by clean labels require"
         f" {MIN_CLEAN_ROWS} test rows of each class with one; --trust-test-labels states that all are clean."
     )
+    over = "the seeds and the test images" if verdict_notes.counts_images(table) else "the seeds"
     return [
-        f"Verdicts: paired t test of balanced accuracy{by_labels} over the seeds against the baseline with the same"
+        f"Verdicts: paired t test of balanced accuracy{by_labels} over {over} against the baseline with the same"
         f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
         f" {significance.ALPHA:g}; none below {significance.MIN_SEEDS} seeds.",
         *([as_given] if is_as_given(table) else []),
-        f"Intervals (95 %, t) cover {_describe_randomness(comparison)} on this test set, not other test images. Adding seeds"
-        " until a difference shows makes false findings more likely: fix their number beforehand.",
+        f"{_describe_intervals(comparison)} Adding seeds until a difference shows makes false findings more likely: fix their"
+        " number beforehand.",
+        *verdict_notes.describe_power(table),
+        *verdict_notes.describe_assumption(table),
     ]
+
+
+def _describe_intervals(comparison: Comparison) -> str:
+    """Describe what the intervals cover."""
+    randomness = _describe_randomness(comparison)
+    if verdict_notes.counts_images(comparison.verdicts):
+        return (
+            f"Intervals (95 %) cover {randomness}, and other test images of the same kind; those over seeds alone are for"
+            " these test images only."
+        )
+    again = (
+        "" if comparison.record.test_labels else "; the command that made the study adds what is needed to count these"
+    )
+    return f"Intervals (95 %, t) cover {randomness} on this test set, not other test images{again}."
 
 
 def _describe_randomness(comparison: Comparison) -> str:
@@ -88,19 +108,36 @@ def question_and_answer(comparison: Comparison) -> tuple[str, str]:
         return question, "There is nothing to compare: the study has no baseline, or no other method."
     count = table["verdict"].value_counts()
     if count.get("too few seeds") == len(table):
-        return question, _answer_without_verdict(table)
+        return question, f"{_answer_without_verdict(table)}{_missing(table)}"
     better = _list_methods(table, "better") or "no method was shown to be better"
-    if behind := int((table["difference_stopped"][table["verdict"] == "better"] <= 0).sum()):
+    if behind := int((_stopped_differences(table)[table["verdict"] == "better"] <= 0).sum()):
         of = "" if behind == count["better"] else f"{behind} of these "
-        better += f", but {of}only than an overtrained baseline: stopped early it does at least as well"
+        better += f", but {of}only at the last epoch: where both are stopped early, the baseline does at least as well"
     others = [
-        f"{verdict}: {count[verdict]}"
-        for verdict in ("no difference shown", "identical", "too few seeds")
+        f"{verdict}: {count[verdict]}" + (f", where {found}" if found else "")
+        for verdict, found in (
+            (
+                "no difference shown",
+                verdict_notes.describe_detectable(table[table["verdict"] == "no difference shown"]),
+            ),
+            ("identical", ""),
+            ("too few seeds", ""),
+        )
         if verdict in count
     ]
-    answer = "; ".join(part for part in (better, _list_methods(table, "worse"), *others) if part)
-    by_labels = f" {AS_GIVEN}" if is_as_given(table) else ""
-    return question, f"{answer[0].upper()}{answer[1:]} (balanced accuracy{by_labels})."
+    condition = "for this one draw of the scenario, " if shared_draws(record) == 1 else ""
+    answer = condition + "; ".join(part for part in (better, _list_methods(table, "worse"), *others) if part)
+    by_labels = f" {AS_GIVEN};" if is_as_given(table) else ","
+    over = (
+        "over seeds and test images" if verdict_notes.counts_images(table) else "over seeds, on these test images only"
+    )
+    return question, f"{answer[0].upper()}{answer[1:]} (balanced accuracy{by_labels} {over}).{_missing(table)}"
+
+
+def _missing(table: pd.DataFrame) -> str:
+    """Name the seeds that are missing, as a further sentence."""
+    missing = verdict_notes.describe_missing(table)
+    return f" {missing}" if missing else ""
 
 
 def is_as_given(verdicts: pd.DataFrame) -> bool:
@@ -123,11 +160,16 @@ def _answer_without_verdict(table: pd.DataFrame) -> str:
         summary = f"none is above its baseline on average, the closest is {best} ({points})"
     else:
         summary = f"{ahead.sum()} of {len(table)} are above their baseline on average, the best is {best} ({points})"
-    behind = table.loc[ahead, "difference_stopped"] <= 0
+    behind = _stopped_differences(table)[ahead] <= 0
     if behind.any():
         of = "" if len(table) == 1 else f" as {behind.sum()} of these"
-        summary += f"; but the baseline, stopped early, does as well{of}"
+        summary += f"; but where both are stopped early, the baseline does as well{of}"
     return f"No verdict, because there are too few seeds: {summary}{by_labels}."
+
+
+def _stopped_differences(table: pd.DataFrame) -> "pd.Series[float]":
+    """Return the differences with both networks stopped early; with the baseline alone for methods that were not."""
+    return table["difference_early"].fillna(table["difference_stopped"]).astype(float)
 
 
 def _list_methods(table: pd.DataFrame, verdict: str) -> str:

@@ -223,6 +223,8 @@ class StudyRecord(Document):
         fingerprint: of the data set.
         truth_known: whether the test labels are known to be clean.
         known_training, known_test: rows with a known true label, and rows.
+        test_labels: the labels of the test rows as given, packed by `pack_classes`.
+        test_truth: their true labels where test labels may be wrong and some true ones are known; 65535 where unknown.
         skipped: unreadable files that were left out.
         leaks: sentences about test images that are copies of training images.
     """
@@ -239,6 +241,8 @@ class StudyRecord(Document):
     truth_known: bool
     known_training: tuple[int, int]
     known_test: tuple[int, int]
+    test_labels: str = ""
+    test_truth: str = ""
     skipped: list[str] = Field(default_factory=list)
     leaks: list[str] = Field(default_factory=list)
 

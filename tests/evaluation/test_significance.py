@@ -1,5 +1,7 @@
 """Tests and intervals against scipy, statsmodels and values by hand, and simulated studies without any effect."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,9 +10,9 @@ from statsmodels.stats.multitest import multipletests
 from robustkd.evaluation.significance import (
     ALPHA,
     benjamini_hochberg,
-    bootstrap_interval,
     holm,
     paired_t_test,
+    sign_flip_test,
     verdict,
 )
 
@@ -109,14 +111,22 @@ def test_holm_is_that_of_statsmodels():
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
 
 
-def test_the_bootstrap_interval_is_undefined_for_few_seeds_and_constant_columns():
+def test_the_sign_flip_test_by_all_signs() -> None:
     rng = np.random.default_rng(0)
-    assert np.isnan(bootstrap_interval(rng.normal(size=(9, 2)))).all()
-    low, high = bootstrap_interval(np.column_stack([rng.normal(size=30), np.zeros(30)]))
-    t = paired_t_test(rng.normal(size=(30, 1)))
-    assert low[0] < high[0]
-    assert 0.5 < (high[0] - low[0]) / (t.high - t.low)[0] < 1.5
-    assert np.isnan([low[1], high[1]]).all()
+    d = rng.normal(size=(7, 4)) + 0.5
+    signs = np.array(list(itertools.product((-1, 1), repeat=7)))
+    expected = [np.mean(np.abs(signs @ d[:, m]) >= np.abs(d[:, m].sum()) - 1e-12) for m in range(4)]
+    np.testing.assert_allclose(sign_flip_test(d), expected)
+    np.testing.assert_allclose(sign_flip_test(np.abs(d)), 2 * 0.5**7)
+
+
+def test_the_sign_flip_test_of_many_seeds_draws_signs_and_of_one_is_undefined() -> None:
+    d = np.random.default_rng(0).normal(loc=[0.0, 1.0], size=(40, 2))
+    p = sign_flip_test(d)
+    np.testing.assert_allclose(p, paired_t_test(d).p, atol=0.02)
+    assert (p == sign_flip_test(d)).all(), "the draw is fixed"
+    assert np.isnan(sign_flip_test(d[:1])).all()
+    assert np.isnan(sign_flip_test([[np.nan, 1.0], [1.0, 1.0]])).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("seeds", "misses"), [(5, 0.16), (10, 0.10)])

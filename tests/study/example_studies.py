@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from robustkd.study.agreements import pack_classes
 from robustkd.study.results import LoadedStudy, RunResult
 from tests.records import change_results, make_net, make_record, make_result
 
@@ -30,6 +31,31 @@ def example_study(methods: list[str] | None = None, seeds: int = 5, **fields: An
             early = 0.9 if method == "baseline" else None
             results.append(run_result("student", method, seed, float(a), float(b), early))
     return LoadedStudy(make_record(methods, seeds, **fields), results, {})
+
+
+def predicted_study(
+    methods: dict[str, float], seeds: int = 5, images: int = 60, favoured: float = 0.0, **fields: Any
+) -> LoadedStudy:
+    """Return a study whose results follow from predictions of alternately cat and dog.
+
+    Args:
+        methods: each with its share of wrong predictions.
+        favoured: how much the images that are hard differ between methods, alike in all seeds.
+    """
+    labels, rng = np.arange(images) % 2, np.random.default_rng(0)
+    results = []
+    for method, share in methods.items():
+        hardness = favoured * rng.normal(size=images)
+        for seed in range(seeds):
+            score = hardness + rng.normal(size=images)
+            wrong = score > np.quantile(score, 1 - share - 0.03 * rng.random())
+            predicted = np.where(wrong, 1 - labels, labels)
+            net = make_net(
+                {name: float((~wrong[labels == c]).mean()) for c, name in enumerate(("cat", "dog"))}, images // 2
+            )
+            results.append(make_result("student", method, seed, net, predictions={"test": pack_classes(predicted)}))
+    record = make_record([*methods], seeds, fields.pop("options", None), test_labels=pack_classes(labels), **fields)
+    return LoadedStudy(record, results, {})
 
 
 def balanced_accuracies(study: LoadedStudy, method: str) -> list[float]:

@@ -22,13 +22,17 @@ def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
     assert compared.verdicts.loc["hinton", "difference_stopped"] == pytest.approx(
         np.mean(balanced_accuracies(example_study(), "hinton")) - 0.9
     )
-    only = "only than an overtrained baseline: stopped early it does at least as well"
+    only = "only at the last epoch: where both are stopped early, the baseline does at least as well"
     assert conclusions.question_and_answer(compared)[1].startswith(
         "Better: baseline+balanced (+4.8 points), hinton (+4."
     )
     assert f"points), but {only};" in conclusions.question_and_answer(compared)[1]
     table = compared.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.01, 0.0, -0.01])
     assert f"points), but 2 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=table))[1]
+    like = table.assign(difference_early=[0.01, -0.01, 0.01, 0.01])
+    assert (
+        f"points), but 1 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=like))[1]
+    ), "a method that was stopped early as well is compared like for like"
 
 
 def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
@@ -59,7 +63,7 @@ def test_an_answer_names_the_four_largest_differences_in_their_order() -> None:
     question, answer = conclusions.question_and_answer(with_verdicts(differences))
     assert question == "Did any of 6 methods beat plain training on pets under noise0.4?"
     methods = "b (+5.0 points), e (+4.0 points), c (+3.0 points), d (+2.0 points), and 2 more"
-    assert answer == f"Better: {methods} (balanced accuracy)."
+    assert answer == f"Better: {methods} (balanced accuracy, over seeds, on these test images only)."
     negative = {name: -value for name, value in differences.items()}
     _, answer = conclusions.question_and_answer(with_verdicts(negative, "worse"))
     assert answer.startswith("No method was shown to be better; worse: b (-5.0 points), e (-4.0 points)")
@@ -79,7 +83,7 @@ def test_without_a_verdict_an_answer_claims_mean_differences_only() -> None:
     assert "are above their baseline on average, the best is hinton (+" in answer
     assert "stopped early" not in answer
     _, answer = conclusions.question_and_answer(comparison.compare_runs(study))
-    assert answer.endswith("; but the baseline, stopped early, does as well as 1 of these.")
+    assert answer.endswith("; but where both are stopped early, the baseline does as well as 1 of these.")
     worse = change_results(
         study, lambda r: {} if r.run.method == "baseline" else {"last": make_net({"cat": 0.1, "dog": 0.1})}
     )

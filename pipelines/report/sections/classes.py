@@ -62,7 +62,7 @@ def _describe_selection(comparison: Comparison, tests: pd.DataFrame, methods: in
     reading = "One seed has no intervals, and there is no verdict per class."
     if tests["low"].notna().any():
         reading = (
-            "The intervals are 95 % t intervals of each class by itself, not adjusted for the number of classes, and there is"
+            "The 95 % intervals are of each class by itself, not adjusted for the number of classes, and there is"
             " no verdict per class; q is Benjamini and Hochberg's over all classes and methods."
         )
     rest = " classes.csv has all of them, with their intervals." if methods > shown else ""

@@ -8,11 +8,22 @@ from pipelines.report.charts.differences import plot_forest
 from pipelines.report.formatting import format_count, format_interval, format_points, join_first, typeset
 from pipelines.report.section import Picture, Section
 from pipelines.report.verdict_table import verdict_table
+from robustkd.study import verdict_notes
 from robustkd.study.comparison import Comparison, hide_uninformative_intervals
 from robustkd.study.conclusions import verdict_rule
 from robustkd.study.results import BASELINE
 
-VERDICT_TABLE_KEYS = ("method", "difference", "interval", "bootstrap", "verdict", "p_holm", "p")
+VERDICT_TABLE_KEYS = (
+    "method",
+    "difference",
+    "interval",
+    "seeds_interval",
+    "verdict",
+    "p_holm",
+    "p",
+    "p_sign",
+    "detectable",
+)
 
 
 def build_verdict_section(comparison: Comparison) -> Section | None:
@@ -57,7 +68,8 @@ def _picture_differences(verdicts: pd.DataFrame, stopped: float | None) -> Pictu
         f" {line['verdict']}"
         for name, line in verdicts.iterrows()
     ]
-    interval = ", with its 95 % interval" if verdicts["low"].notna().any() else ""
+    over = " over seeds and test images" if verdict_notes.counts_images(verdicts) else ""
+    interval = f", with its 95 % interval{over}" if verdicts["low"].notna().any() else ""
     caption = f"Difference from the baseline{interval}; filled markers where there is a verdict."
     caption += " Dashed line: the baseline, stopped early." if stopped is not None else ""
     alt = f"Differences in balanced accuracy in points, with 95 % intervals: {join_first(descriptions, 12)}."

@@ -39,7 +39,7 @@ def test_caveats_come_first_and_the_answer_last() -> None:
     assert parts[0] == "test labels as given; the clean part is 7 of 80 rows with a clean label"
     assert parts[-2:] == [*question_and_answer(comparison.compare_runs(study_with_labels_as_given()))]
     assert parts[-1].startswith("No verdict, because there are too few seeds")
-    assert parts[-1].endswith("points of balanced accuracy on the labels as given, which may be wrong.")
+    assert "points of balanced accuracy on the labels as given, which may be wrong." in parts[-1]
     assert "on the labels as given, which may be wrong" in render_text(parts)
     assert "on the labels as given" not in render_text(
         summarise_study(comparison.compare_runs(study_with_labels_as_given(), True))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.report.sweep_report import write_sweep_report
-from robustkd.study import comparison
 from robustkd.study.across import compare_studies
+from robustkd.study.pairing import HEADLINE
 from tests.pipelines import synthetic
 from tests.pipelines.report.cases import labels_as_given, not_started
 from tests.pipelines.report.html_document import read_html
@@ -26,7 +26,7 @@ def test_a_sweep_compares_studies(tmp_path: Path) -> None:
     )
     document = read_html(path)
     table = document.table("method|noise0.2")
-    ranks = compare_studies([near], comparison.HEADLINE).ranks["rank"]
+    ranks = compare_studies([near], HEADLINE).ranks["rank"]
     assert list(ranks.index) == ["hinton", "baseline", "at"]
     assert table["hinton"]["noise0.2"].split()[0] == "⇑"
     assert table["at"]["noise0.2"].split()[0] == "⇓"

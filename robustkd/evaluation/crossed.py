@@ -1,0 +1,185 @@
+r"""A test of paired differences over seeds and test images, both of which a study has only a sample of.
+
+Two networks of seed s are compared on test image i of class c by d_si, the correctness of one minus that of the other: -1, 0
+or 1. Seeds and images are crossed random effects around each class's mean,
+
+    d_si = delta_c + a_s + b_i + e_si,
+
+and the difference in balanced accuracy is the mean of the K class means. Three estimates of variance, each of a mean over n
+seeds and the n_c images of each class, follow from the two-way analysis of variance within classes:
+
+    V_seed    variance of the seeds' differences / n                   estimates  Var(a) + Var(e)
+    V_image   sum over classes of Var_i(mean over seeds) / (K^2 n_c)   estimates  Var(b) + Var(e)
+    V_within  the same of the residuals, / n                           estimates  Var(e)
+
+so that the variance over both is V = V_seed + V_image - V_within (Cameron, Gelbach & Miller 2011, Robust inference with
+multiway clustering; it is also what resampling seeds and images independently estimates: McCullagh 2000, Resampling and
+exchangeable arrays; Owen 2007, The pigeonhole bootstrap, doi:10.1214/07-AOAS122; Owen & Eckles 2012, arXiv:1106.2125). No
+component is negative, therefore
+
+    V = max(V_seed, V_within) + max(V_image - V_within, 0).
+
+The images are many and the seeds are few: with n = 5, V_seed has four degrees of freedom. With its true value psi unknown and
+the rest known, this is the problem of Behrens and Fisher. Its p-value is the tail of a normal distribution of variance
+max(psi, V_within) + max(V_image - V_within, 0), averaged over psi = (n - 1) V_seed / Q. Q has a chi-squared distribution with
+n - 1 degrees of freedom (Behrens' and Fisher's solution), or n + 1 with the weight that the images have in V: that is the
+posterior under the second-order probability matching prior (Ghosh & Kim 2001, The Behrens-Fisher problem revisited: a
+Bayes-frequentist synthesis). Where images add nothing it is Student's t test over the seeds, and where seeds add nothing a z
+test over the images. Satterthwaite's approximation is not used, because at the small levels of Holm's correction its error is
+several times the nominal one: its degrees of freedom rest on the same V_seed. Error and power are measured in
+benchmarks/verdicts.py.
+
+In shapes, n is the number of seeds, N of test images; further dimensions come first.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from robustkd.evaluation.significance import ALPHA, EQUALITY_TOLERANCE
+
+QUANTILES = np.exp(np.linspace(np.log(1e-12), np.log(400.0), 320))  # of chi-squared, over which p is averaged
+STEPS = 40  # of the search for the ends of an interval, each of which halves the error
+
+Float64Array = NDArray[np.float64]
+
+
+class Variances(NamedTuple):
+    """Estimates of the variance of a mean difference, of whatever shape the comparisons have."""
+
+    seed: Float64Array  # over seeds, on these images
+    image: Float64Array  # over images, for these seeds
+    within: Float64Array  # of what is left, which both contain
+
+    @property
+    def images_alone(self) -> Float64Array:
+        """The part of the variance that more seeds do not reduce."""
+        part: Float64Array = np.maximum(self.image - self.within, 0)
+        return part
+
+    @property
+    def total(self) -> Float64Array:
+        """The variance over seeds and images."""
+        total: Float64Array = np.maximum(self.seed, self.within) + self.images_alone
+        return total
+
+
+class CrossedTest(NamedTuple):
+    """Mean differences, their 95 % intervals, p-values of the hypothesis that the mean is 0, and the variances behind them."""
+
+    mean: Float64Array
+    low: Float64Array
+    high: Float64Array
+    p: Float64Array
+    variances: Variances
+
+
+def crossed_test(differences: ArrayLike, labels: ArrayLike) -> CrossedTest:
+    """Test whether the mean difference in balanced accuracy is 0 over seeds and images.
+
+    Args:
+        differences: in correctness (..., n, N), of at least two seeds.
+        labels: the class of each image (N,). Classes without images do not count.
+
+    Returns:
+        Arrays of shape (...). Where no image differs in any seed, the mean is 0 for certain, and p = 1. Where all differ alike,
+        their variance is no estimate: there is no interval, and p is that of the sign test, 2^(1-n).
+
+    >>> rng = np.random.default_rng(0)
+    >>> test = crossed_test(rng.binomial(1, 0.9, (5, 200)) - rng.binomial(1, 0.8, (5, 200)), np.arange(200) % 2)
+    >>> [round(float(x), 3) for x in test[:4]]
+    [0.104, 0.055, 0.153, 0.004]
+    """
+    by_seed, variances = balanced_variances(np.asarray(differences, dtype=np.float64), np.asarray(labels))
+    return _test_mean(by_seed.mean(axis=-1), variances, by_seed.shape[-1])
+
+
+def crossed_test_by_class(differences: ArrayLike, labels: ArrayLike) -> CrossedTest:
+    """Test the mean difference in each class's recall alike: (..., n, N) -> (..., K) for the K classes with images."""
+    by_class, variances = class_variances(np.asarray(differences, dtype=np.float64), np.asarray(labels))
+    return _test_mean(by_class.mean(axis=-2), variances, by_class.shape[-2])
+
+
+def _test_mean(mean: Float64Array, variances: Variances, n: int) -> CrossedTest:
+    half = half_width(variances, n)
+    half = np.where(variances.total > 0, half, np.where(mean == 0, 0.0, np.nan))
+    return CrossedTest(mean, mean - half, mean + half, p_value(mean, variances, n), variances)
+
+
+def p_value(mean: Float64Array, variances: Variances, n: int) -> Float64Array:
+    """Return the p-value of mean differences over n seeds, those without any variance included."""
+    without = np.where(mean == 0, 1.0, 2.0 ** (1 - n))
+    p: Float64Array = np.where(variances.total > 0, tail_probability(mean, variances, n), without)
+    return p
+
+
+def balanced_variances(differences: Float64Array, labels: NDArray[np.int64]) -> tuple[Float64Array, Variances]:
+    """Return the difference in balanced accuracy by seed, and its variances: (..., n, N) -> (..., n) and (...) each."""
+    by_class, (_, image, within) = class_variances(differences, labels)
+    by_seed: Float64Array = by_class.mean(axis=-1)
+    k, n = by_class.shape[-1], by_class.shape[-2]
+    return by_seed, Variances(by_seed.var(axis=-1, ddof=1) / n, image.sum(axis=-1) / k**2, within.sum(axis=-1) / k**2)
+
+
+def class_variances(differences: Float64Array, labels: NDArray[np.int64]) -> tuple[Float64Array, Variances]:
+    """Return the difference in each class's recall by seed, and its variances: (..., n, N) -> (..., n, K) and (..., K) each."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    d, n = differences[..., order], differences.shape[-2]
+    by_class: Float64Array = np.add.reduceat(d, starts, axis=-1) / sizes
+    of_images = _squares_within(d.mean(axis=-2), starts, sizes)
+    of_all = _squares_within(d, starts, sizes).sum(axis=-2)
+    residual = of_all - n * of_images
+    residual = np.where(residual > EQUALITY_TOLERANCE * n * sizes, residual, 0)
+    image = _mean_square(of_images, sizes - 1) / sizes
+    within = _mean_square(residual, (n - 1) * (sizes - 1)) / (sizes * n)
+    return by_class, Variances(by_class.var(axis=-2, ddof=1) / n, image, within)
+
+
+def _squares_within(values: Float64Array, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Float64Array:
+    """Return the sum of squares around the mean of each class: (..., N) -> (..., K)."""
+    sums = np.add.reduceat(values, starts, axis=-1)
+    squares: Float64Array = np.add.reduceat(values**2, starts, axis=-1) - sums**2 / sizes
+    return np.maximum(squares, 0)
+
+
+def _mean_square(squares: Float64Array, degrees: NDArray[np.int64]) -> Float64Array:
+    """Return the mean square of each class; of a class with one image, that of all classes together: (..., K)."""
+    pooled = squares.sum(axis=-1, keepdims=True) / max(degrees.sum(), 1)
+    return np.where(degrees > 0, squares / np.maximum(degrees, 1), pooled)
+
+
+def tail_probability(distance: ArrayLike, variances: Variances, n: int) -> Float64Array:
+    """Return the two-sided p-value of mean differences this far from 0, over n seeds."""
+    distance, (seed, _, within) = np.abs(np.asarray(distance, dtype=np.float64)), variances
+    images = variances.images_alone
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where all differences are equal
+        share = np.nan_to_num(images / (seed + images))[..., None]
+        variance = np.maximum((n - 1) * seed[..., None] / QUANTILES, within[..., None]) + images[..., None]
+        tails = special.erfc(distance[..., None] / np.sqrt(2 * variance))
+    weights = (1 - share) * _weights(n - 1) + share * _weights(n + 1)
+    average: Float64Array = (weights * tails).sum(axis=-1)
+    return average
+
+
+@cache
+def _weights(degrees: int) -> Float64Array:
+    """Return the probability that chi-squared has around each of its quantiles."""
+    density = stats.chi2.pdf(QUANTILES, degrees) * QUANTILES  # the quantiles are equidistant in their logarithm
+    weights: Float64Array = density / density.sum()
+    return weights
+
+
+def half_width(variances: Variances, n: int) -> Float64Array:
+    """Return half the width of the 95 % interval over n seeds: the distance from 0 at which p is 0.05."""
+    low = np.zeros_like(variances.total)
+    high = np.sqrt(variances.total) * stats.t.isf(ALPHA / 2, n - 1) * 2
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        inside = tail_probability(middle, variances, n) > ALPHA
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    half: Float64Array = (low + high) / 2
+    return half
