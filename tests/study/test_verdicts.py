@@ -244,8 +244,10 @@ def test_identical_means_identical_predictions_where_these_are_known() -> None:
     same = predicted_study({"baseline": 0.2, "hinton": 0.2})
     made = comparison.compare_runs(same).verdicts.loc["hinton"]
     assert made["verdict"] == "no difference shown", "other images are wrong"
-    copied = {r.run.seed: r.predictions for r in same.results if r.run.method == "baseline"}
-    equal = change_results(same, lambda r: {"predictions": copied[r.run.seed]})
+    copied = {
+        r.run.seed: {"last": r.last, "predictions": r.predictions} for r in same.results if r.run.method == "baseline"
+    }
+    equal = change_results(same, lambda r: copied[r.run.seed])
     assert comparison.compare_runs(equal).verdicts["verdict"].tolist() == ["identical"]
 
 
