@@ -206,10 +206,18 @@ class Course:
             self.soak.command = Command(words, self.folder, self.soak.server.uri)
             self.tally.problems += self.soak.command.end()
             if self.soak.command.exit_code() == 0:
+                self.sync()
                 return
         self.tally.problems.append(
             f"the study is not finished after {REPAIRS} commands: {self.soak.command.text()[-500:]}"
         )
+
+    def sync(self) -> None:
+        """Send to MLflow what the last command could not send."""
+        self.soak.command = Command(["sync", str(self.soak.study)], self.folder, self.soak.server.uri)
+        self.tally.problems += self.soak.command.end()
+        if self.soak.command.exit_code():
+            self.tally.problems.append(f"sync: {self.soak.command.text()}")
 
     def interrupt(self, words: list[str]) -> int:
         """Draw faults while a command is at work; return its exit code."""

@@ -120,7 +120,8 @@ LAW = {
         " evaluation.corruptions types study.given_networks study.options study.integrity study.plan study.results"
         " study.versions study.evaluate study.run study.stopping study.memory"
     ),
-    "robustkd.study.workers": "errors plugins study.plan study.run_folder study.stopping",
+    "robustkd.study.child_process": "study.stopping",
+    "robustkd.study.workers": "errors plugins study.child_process study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",
     "robustkd.study.pairing": "study.results study.agreements",
     "robustkd.study.verdicts": (

@@ -10,7 +10,6 @@ is reported and left out.
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from pipelines.tracking.outbox import Line, Outbox
 from pipelines.tracking.run_logger import RunLogger
 from pipelines.tracking.store import is_outage, summarise_error
 from robustkd.locks import hold_lock
-from robustkd.study.stopping import STOP_SIGNALS
+from robustkd.study.child_process import obey_parent, start_child
 
 POLL = 2.0  # seconds between two looks into the outbox; each epoch that is found is sent in one request per run
 BATCH = 100  # entries at a time
@@ -193,14 +192,11 @@ class SenderProcess:
     """
 
     def __init__(self, outbox: Outbox) -> None:
-        from robustkd.study.workers import hidden_main_module
-
         self.outbox = outbox
         context = multiprocessing.get_context("spawn")
         self.connection, remote = context.Pipe()
         self.process = context.Process(target=_work, args=(outbox.folder, remote), daemon=True)
-        with hidden_main_module():
-            self.process.start()
+        start_child(self.process)
         remote.close()
         self.answered, self.is_away = time.monotonic(), False
         self.listener = threading.Thread(target=self._listen, daemon=True)
@@ -253,9 +249,7 @@ class SenderProcess:
 
 def _work(folder: Path, connection: Connection) -> None:
     """Send until the connection says that nothing follows. Only the connection is written to."""
-    for number in STOP_SIGNALS:  # the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    obey_parent()
     os.environ.update(ENVIRONMENT)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # where MLflow and the libraries below it say what is reported here in a sentence
@@ -273,11 +267,3 @@ def _work(folder: Path, connection: Connection) -> None:
         send_outbox(folder, report, wait)
     except Exception as error:
         connection.send((f"sending to MLflow ended ({type(error).__name__}: {summarise_error(error)})", True))
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent has ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -1,27 +1,22 @@
 """Places where runs are executed: this process, or worker processes, each with a pipe of its own.
 
-If a worker dies, only its run is affected. A worker ends when its parent does, however that ends. Signals that ask a program
-to stop reach all processes of a terminal or a service at once; workers ignore them, and the parent tells them to stop.
+If a worker dies, only its run is affected.
 """
 
 import multiprocessing
-import os
 import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from robustkd.errors import ExecutionError
 from robustkd.plugins import load_plugins
+from robustkd.study.child_process import obey_parent, start_child
 from robustkd.study.plan import Plan, Progress, Report, Run
 from robustkd.study.run_folder import execute
-from robustkd.study.stopping import STOP_SIGNALS, StopRequest
+from robustkd.study.stopping import StopRequest
 
 
 class WorkerDied(ExecutionError):
@@ -150,8 +145,7 @@ class Worker:
         self.run: Run | None = None
         self.is_stopping = False
         try:
-            with hidden_main_module():
-                self.process.start()
+            start_child(self.process)
         except (OSError, MemoryError) as error:
             raise ExecutionError(
                 f"a process cannot be started ({error or type(error).__name__}); use fewer --jobs"
@@ -208,9 +202,7 @@ def describe_exit(code: int | None) -> str:
 
 def _work(plan: Plan, connection: Connection) -> None:
     """Execute the runs that a connection delivers, until it is closed. Whatever it delivers during a run asks to stop."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    obey_parent()
     prepare_process(plan)
     while True:
         try:
@@ -225,28 +217,6 @@ def _work(plan: Plan, connection: Connection) -> None:
         except Exception as raised:
             error = raised
         connection.send(EndedRun(run, error))
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent has ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-@contextmanager
-def hidden_main_module() -> Iterator[None]:
-    """Start worker processes that do not run the user's script: it may call `run_study` outside `if __name__ == "__main__"`.
-
-    A worker imports all that it needs, plugins included, by itself.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
 
 
 def prepare_process(plan: Plan) -> None:

@@ -2,14 +2,12 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from robustkd.errors import ExecutionError
-from robustkd.study import workers
 from robustkd.study.plan import Plan, Progress, Run
 from robustkd.study.stopping import RunStopped, StopRequest
 from robustkd.study.workers import EndedRun, InlinePool, WorkerDied, WorkerPool
@@ -129,10 +127,3 @@ def test_a_process_that_cannot_be_started_is_a_sentence(data: Path, monkeypatch:
     monkeypatch.setattr(pool.context.Process, "start", refuse)
     with pytest.raises(ExecutionError, match=r"a process cannot be started .*Cannot allocate memory.*fewer --jobs"):
         pool.start(HINTON)
-
-
-def test_workers_do_not_see_the_users_script() -> None:
-    script = sys.modules["__main__"]
-    with workers.hidden_main_module():
-        assert not hasattr(sys.modules["__main__"], "__file__")
-    assert sys.modules["__main__"] is script
