@@ -8,6 +8,7 @@ An entry that a store does not answer is tried again, with growing intervals, un
 is reported and left out.
 """
 
+import math
 import multiprocessing
 import os
 import threading
@@ -217,12 +218,13 @@ class SenderProcess:
         """Return whether the process has not ended."""
         return self.process.is_alive()
 
-    def close(self, patience: float, busy_patience: float) -> None:
+    def close(self, patience: float, busy_patience: float, limit: float = math.inf) -> None:
         """Say that nothing follows, and wait until the process has sent all.
 
         Args:
             patience: seconds after which to give up if the store does not answer.
             busy_patience: seconds for one entry if it does: a network is exported and uploaded.
+            limit: seconds in all.
         """
         started = self.answered = time.monotonic()
         is_reported = False
@@ -232,7 +234,8 @@ class SenderProcess:
             while self.process.is_alive():
                 self.process.join(0.1)
                 now = time.monotonic()
-                if now - self.answered > (patience + MARGIN if self.is_away else busy_patience):
+                allowed = patience + MARGIN if self.is_away else busy_patience
+                if now - self.answered > allowed or now - started > limit:
                     break
                 if not is_reported and now - started > QUIET and (count := self.outbox.count_unsent()):
                     is_reported = True

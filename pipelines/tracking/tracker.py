@@ -1,6 +1,7 @@
 """The tracker that logs to MLflow: it opens the study's run, and queues all else in the study's folder to be sent."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from robustkd.errors import UsageError
 from robustkd.hashing import file_digest
 from robustkd.plugins import plugin_paths
 
-STOPPED_PATIENCE = (0.0, 3.0)  # seconds to send what is left after the user has stopped a study
+STOPPED_LIMIT = 3.0  # seconds to send what is left after the user has stopped a study
 STARTS = 3  # of the process that sends, should it die
 
 
@@ -165,7 +166,7 @@ class MlflowTracker:
         )
         try:
             if self.sender is not None:
-                self.sender.close(*(STOPPED_PATIENCE if status == "KILLED" else (PATIENCE, BUSY_PATIENCE)))
+                self.sender.close(PATIENCE, BUSY_PATIENCE, STOPPED_LIMIT if status == "KILLED" else math.inf)
         finally:
             if self.outbox.size and not self.failed:
                 console.print(
