@@ -28,7 +28,7 @@ from robustkd.hashing import digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 EXPERIMENT = "robustkd"
 FILES = "comparison"  # the folder of its artifacts
@@ -84,9 +84,13 @@ class ParentRun:
 
     def has_answer(self, headline: Headline | None) -> bool:
         """Return whether nothing was logged since it was finished, and a headline is the one that it shows."""
+        return self.is_unchanged and not self._new_metrics(headline)
+
+    def _new_metrics(self, headline: Headline | None, when: float | None = None) -> "list[Metric]":
+        """Return the metrics of a headline that the run does not show yet: an equal point would be kept twice."""
         known = self.run.data.metrics
-        metrics = to_mlflow_metrics(headline.metrics if headline else {}, 0)
-        return self.is_unchanged and all(known.get(metric.key) == metric.value for metric in metrics)
+        metrics = to_mlflow_metrics(headline.metrics if headline else {}, 0, when)
+        return [metric for metric in metrics if known.get(metric.key) != metric.value]
 
     def close(
         self,
@@ -111,7 +115,7 @@ class ParentRun:
         files = [path for path in files if path.name not in (TRACKED_FILE, OUTBOX_FILE, SENT_FILE)]
         for path in files:
             self.client.log_artifact(self.id, str(path), FILES)
-        log_metrics(self.client, self.id, to_mlflow_metrics(headline.metrics if headline else {}, 0, when), is_repeated)
+        log_metrics(self.client, self.id, self._new_metrics(headline, when), is_repeated)
         tags = {"best_method": headline.best} if headline and headline.best else {}
         self.client.log_batch(self.id, tags=to_mlflow_tags(tags), synchronous=True)
         self._describe(

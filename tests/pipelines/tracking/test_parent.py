@@ -128,6 +128,7 @@ def test_a_run_that_failed_is_continued_and_finished(client, folder):
     assert client.get_run(first).info.status == "FAILED"
     assert run_study(folder) == first
     assert client.get_run(first).info.status == "FINISHED"
+    assert len(client.get_metric_history(first, "best_gain")) == 1, "an equal point is not logged again"
 
 
 @pytest.mark.parametrize("damage", ["deleted", "{", '{"tracking_uri": "x", "of": "another program"}'])
