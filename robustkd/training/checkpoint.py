@@ -21,6 +21,7 @@ from robustkd.models import MODELS
 from robustkd.models.build import build_network
 from robustkd.models.model_card import parse_model_card
 from robustkd.models.net import Network
+from robustkd.models.weight_files import describe_differences
 from robustkd.models.weight_sources import without_weights
 
 
@@ -119,6 +120,12 @@ def _build_net(text: object, weights: Mapping[str, Tensor], bf16: bool) -> tuple
         bf16=bf16,
         seed=0,
     )
+    stored, own = (
+        {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        for state in (weights, net.state_dict())
+    )
+    if differences := describe_differences(stored, own):
+        raise UsageError(f"its weights are not those of a {card['model']}: {differences}")
     net.load_state_dict(weights)
     return net, card
 

@@ -118,7 +118,7 @@ NEW = ("run", "--scenario", "clean", "--tracker", "files", "--methods", "hinton"
         (("export", "no-keys.pt", "--to", "new", "--formats", "torch"), "its model card has no 'model'"),
         ((*NEW, "--teacher", "text.pt"), "its model card is wrong: shape.0 is 'a' but should be a valid integer"),
         (("predict", "text.pt", "npz:toy.npz"), "its model card is wrong: shape.0 is 'a'"),
-        (("predict", "other.pt", "npz:toy.npz"), "the network in this file cannot be built"),
+        (("predict", "other.pt", "npz:toy.npz"), "its weights are not those of a wrn_10_1: missing: "),
         ((*NEW, "--teacher", "other.pt", "--dataset", "npz:toy.npz"), "--teacher-classes"),
         (("predict", "/dev/zero", "npz:toy.npz"), "this is not a regular file"),
         (("predict", "model.pt", "npz:toy.npz", "--to", "nowhere/a.csv"), "there is no nowhere"),
