@@ -1,6 +1,8 @@
 """Finished runs that are logged again: only what the store does not have yet."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,31 @@ def test_a_run_that_is_logged_already_is_linked_and_not_changed(client, run):
     assert "\n\nRuns logged by an earlier command: [hinton-seed0](#/experiments/" in note
     assert tracked_run_id(run[0]) in note
     assert "Runs logged" not in client.get_run(first.parent.id).data.tags["mlflow.note.content"]
+
+
+def measure_store(store):
+    """Return the size of all artifacts of a store in bytes, and the number of its points of metrics."""
+    files = [path for path in (store / "mlruns").rglob("*") if path.is_file()]
+    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        (points,) = connection.execute("select count(*) from metrics").fetchone()
+    return sum(path.stat().st_size for path in files), points
+
+
+def test_a_command_that_is_killed_again_and_again_uploads_nothing_twice(client, store, run, tmp_path):
+    path, _ = run
+    study = {"folder": tmp_path, "tags": {"stage": "run"}, "experiment": "killed"}
+    tracker = start_study(**study)
+    tracker.log_finished_run(path.name, TAGS, PARAMS, path)
+    tracker.sender.send()
+    size, points = measure_store(store)
+    assert size > (path / "model.pt").stat().st_size
+    for _ in range(3):  # each is killed before it closes the study
+        tracker = start_study(**study)
+        tracker.log_finished_run(path.name, TAGS, PARAMS, path)
+        if tracker.sender is not None:
+            tracker.sender.send()
+    assert measure_store(store) == (size, points)
+    assert len(list_children(client, "killed")) == 1
 
 
 def test_a_run_that_was_evaluated_again_is_updated_in_place(client, run):
