@@ -68,7 +68,7 @@ def config_options(command: str) -> list[str]:
         names = [name for name in SweepOptions.__dataclass_fields__ if name not in ("dataset", "scenario")]
     else:
         names = list(StudyOptions.__dataclass_fields__)
-    return [*names, "dry_run"]
+    return [*names, "dry_run", *(["spread"] if command == "run" else [])]
 
 
 def read_config(path: str) -> Mapping[object, Any]:

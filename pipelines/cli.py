@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 import robustkd
 import scenarios
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
-from pipelines.cli_options import AuditOptions, CheckOptions, PredictOptions, StudySelection, SweepOptions
+from pipelines.cli_options import AuditOptions, CheckOptions, GivenSpread, PredictOptions, StudySelection, SweepOptions
 from pipelines.console import replace_unprintable
 from pipelines.listing import print_models, print_registry
 from pipelines.signals import handle_signals
@@ -44,18 +44,18 @@ Config = Annotated[
 
 
 @app.command(name="run")
-def run_command(options: Options, *, dry_run: bool = False, config: Config = None) -> None:
+def run_command(options: Options, *, dry_run: bool = False, spread: GivenSpread = None, config: Config = None) -> None:
     """Run all stages of a study: prepare, teacher, distil, evaluate, compare.
 
     Parameters
     ----------
     dry_run
-        Print the runs and their estimated time, without training.
+        Print the runs, their estimated time, and which differences they would find, without training.
     """
     check_options(options)
     from pipelines.stages import run as stage
 
-    stage.main(options, dry_run=dry_run)
+    stage.main(options, dry_run=dry_run, spread=spread)
 
 
 @app.command(name="prepare")

@@ -14,6 +14,14 @@ from robustkd.specs import split_at
 from robustkd.study.options import Augment, DataOptions, SourceOptions, StudyOptions
 from robustkd.types import AtLeastTwo, Count, Parallel, Positive, Seed
 
+GivenSpread = Annotated[
+    float | None,
+    Parameter(
+        help="Of a dry run: the standard deviation over seeds of paired differences, in points, from which it says what the"
+        " study would find; by default that of finished runs."
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(SourceOptions):

@@ -168,6 +168,7 @@ LAW = {
         " pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
+    "pipelines.power_forecast": "robustkd pipelines.planning",
     "pipelines.session": ("robustkd pipelines.console pipelines.signals pipelines.tracking pipelines.planning"),
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.tracking"

@@ -5,17 +5,29 @@ from pathlib import Path
 from pipelines.console import console
 from pipelines.forecast import print_forecast
 from pipelines.planning import Draft, draft_study
+from pipelines.power_forecast import describe_planned_power
 from pipelines.session import execute_and_track, open_session
 from pipelines.stages import compare
-from robustkd.errors import ExecutionError
+from robustkd.errors import ExecutionError, UsageError
 from robustkd.study.options import StudyOptions
 
 
-def main(options: StudyOptions, *, dry_run: bool = False) -> None:
-    """Prepare, train teachers and students, evaluate and compare; or estimate what that would take."""
+def main(options: StudyOptions, *, dry_run: bool = False, spread: float | None = None) -> None:
+    """Prepare, train teachers and students, evaluate and compare; or estimate what that would take, and what it would find.
+
+    Args:
+        spread: of a dry run, see `describe_planned_power`.
+
+    Raises:
+        UsageError: there is a spread, but no dry run.
+    """
+    if spread is not None and not dry_run:
+        raise UsageError(f"--spread {spread:g}: it belongs to --dry-run, and changes nothing in a study")
     draft = draft_study(options)
     if dry_run:
+        power = describe_planned_power(draft, spread)
         print_forecast(draft)
+        console.print(power, markup=False, highlight=False)
         return
     run_stages(draft)
     compare.show_study(draft.plan.folder)

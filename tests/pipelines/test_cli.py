@@ -176,7 +176,7 @@ def test_help_and_misspelt_names_do_not_import_torch(arguments: list[str]) -> No
 
 def test_both_spellings_and_flags_with_values_are_accepted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("pipelines.stages.run.main", lambda options, dry_run: seen.append((options, dry_run)))
+    monkeypatch.setattr("pipelines.stages.run.main", lambda options, dry_run, spread: seen.append((options, dry_run)))
     lines = ["scenario: noise0.2", "data_dir: there", "seeds: 4", "fresh: true", "held-out: 0.2", "teacher: resnet14"]
     lines += ["methods: [baseline, hinton]", "milestones: 0.5", "augment: false"]
     Path("study.yaml").write_text("\n".join(lines))
