@@ -216,7 +216,7 @@ def test_foreign_images_of_two_sources_are_audited_and_pruned(audit: Audit) -> N
         np.savez(f"{name}.npz", X=data["X"] // 2 + shade, y=data["y"])
     # The first source is so rare that no held-out row gets its images: their first source is the second of the training rows.
     scenario = "openset(0.06, source='npz:first.npz')+openset(0.4, source='npz:second.npz')+noise0.2"
-    audit("--scenario", scenario, "--prune", "--relabel", "--keep", "1", "--held-out", "0.2", "--folds", "3")
+    audit("--scenario", scenario, "--prune", "--relabel", "--force", "--keep", "1", "--held-out", "0.2", "--folds", "3")
     source = sources.load_dataset(f"npz:{Path('toy.npz').resolve()}")
     shown = manifest.build_splits(scenarios.parse(scenario), source, split_source(source, held_out=0.2, seed=0), 0)
     assert [len(view.sources) for view in shown] == [3, 2, 1]
