@@ -121,10 +121,9 @@ def compare_tracked(store: Path, expected: str, found: str) -> list[str]:
 
 
 def find_left_files(folder: Path) -> list[str]:
-    """Return the temporary files that are left in a folder."""
-    return [
-        f"{path} is left" for path in folder.rglob("*") if path.name.endswith(".tmp") or path.name == "unfinished.pt"
-    ]
+    """Return the temporary files that are left in a folder, and states of runs that should be finished."""
+    left = (".*.tmp", "unfinished.pt", "tmp*")  # ours, ours, and Python's tempfile's
+    return [f"{path} is left" for pattern in left for path in folder.rglob(pattern)]
 
 
 # --- The course of a soak -------------------------------------------------------------------------------------------
@@ -181,7 +180,9 @@ class Course:
     def run(self) -> None:
         """Train the undisturbed study, then rounds of the interrupted one, and compare each."""
         started = time.monotonic()
-        command = Command(self.words(self.folder / UNDISTURBED, UNDISTURBED), self.folder, f"sqlite:///{self.store}")
+        self.soak.command = command = Command(
+            self.words(self.folder / UNDISTURBED, UNDISTURBED), self.folder, f"sqlite:///{self.store}"
+        )
         if command.end() or command.exit_code():
             sys.exit(f"the undisturbed study failed:\n{command.text()}")
         print(f"undisturbed: {time.monotonic() - started:.0f} s", flush=True)
