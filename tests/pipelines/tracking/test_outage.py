@@ -18,7 +18,7 @@ from tests.pipelines.toys import find_study, study_arguments
 
 HOME = Path(__file__).parents[3]
 AWAY, BACK = "MLflow does not answer", "MLflow answers again, and receives what was kept"
-LIMIT = 300.0  # seconds for anything to happen; nothing is measured
+LIMIT = 900.0  # seconds for anything to happen; nothing is measured
 
 # A method whose first step waits until a file exists, so that a study does not end before the test has done something.
 WAITING = """
