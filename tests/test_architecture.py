@@ -173,6 +173,7 @@ LAW = {
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.tracking"
         " pipelines.data_summary pipelines.folder_names pipelines.networks pipelines.planning pipelines.forecast"
+        " pipelines.power_forecast"
         " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters"
     ),
     "pipelines.api": (
