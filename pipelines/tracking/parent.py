@@ -190,7 +190,11 @@ def open_parent(
     earlier = _find_earlier(client, place, params, folder, stage)
     if earlier is None:
         run = client.create_run(place, tags=redact_values({**context, **tags}), run_name=name)
-        return ParentRun(client, run, folder, stage, is_provided=False)
+        try:
+            return ParentRun(client, run, folder, stage, is_provided=False)
+        except OSError:  # e.g. a full disk: no file names the run, so no later command could close it
+            client.set_terminated(run.info.run_id, "KILLED")
+            raise
     changed = {key: value for key, value in tags.items() if earlier.data.tags.get(key) != value}
     client.log_batch(earlier.info.run_id, tags=to_mlflow_tags(changed), synchronous=True)
     parent = ParentRun(client, earlier, folder, stage, is_provided=False)

@@ -1,13 +1,16 @@
 """The parent run of a study: provided by `mlflow run`, continued from an earlier command, or new."""
 
+import errno
 import time
 
 import pytest
 from mlflow import MlflowClient
 
 from pipelines import tracking
+from pipelines.tracking import parent
 from pipelines.tracking.headline import Headline
 from pipelines.tracking.tracked import read_tracked_study
+from robustkd.errors import UsageError
 from tests.pipelines.conftest import use_store
 from tests.pipelines.tracking.run_folders import start_study
 
@@ -63,6 +66,17 @@ def test_mlflow_run_provides_the_parent_run(client, monkeypatch):
     assert run.info.status == "RUNNING"  # `mlflow run` closes it
     (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{lent}'")
     assert child.info.run_name == "hinton-seed0"
+
+
+def test_a_run_that_no_file_can_name_is_closed_at_once(client, folder, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parent, "write_tracked", fail)
+    with pytest.raises(UsageError, match=r"MLflow cannot be used .*No space left"):
+        run_study(folder, experiment="full")
+    (run,) = client.search_runs([client.get_experiment_by_name("full").experiment_id])
+    assert run.info.status == "KILLED"
 
 
 @pytest.mark.parametrize(("given", "shown"), [(None, "study"), ("my first try", "my first try")])
