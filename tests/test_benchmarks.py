@@ -171,7 +171,9 @@ def test_every_metric_is_stored_and_counted(capsys: pytest.CaptureFixture[str]) 
     tracking = importlib.import_module("tracking")
     words = ["--metrics", "30", "--runs", "2", "--terms", "4", "--singly", "2"]
     assert tracking.main([*words, "--limit", "1000"]) == 0
-    assert re.match(r"30 metrics of 2 runs: [\d.]+ s\none by one [\d.]+ s \(by 2\): ", capsys.readouterr().out)
+    assert re.match(
+        r"30 metrics of 2 runs: [\d.]+ s, queued in [\d.]+ s\none by one [\d.]+ s \(by 2\): ", capsys.readouterr().out
+    )
 
 
 # --- cifar10n.py ---------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ MODEL_PARTS = {
         "initialisation",
         "class_order",
         "layer_numbers",
+        "model_card",
     ),
     *("preprocessing", "published_weights", "weight_files", "weight_sources"),
 }

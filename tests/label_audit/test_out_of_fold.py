@@ -92,7 +92,7 @@ def test_many_singleton_groups_are_fast(count):
     groups = np.where(random.random(20_000) < 0.9, random.permutation(20_000), -random.integers(1, 300, 20_000))
     view, start = blank_view(labels, groups - groups.min()), time.process_time()
     fold = assign_folds(view, count, seed=0)
-    assert time.process_time() - start < 4  # several times longer if each row were assigned on its own to 25 folds
+    assert time.process_time() - start < 8  # several times longer if each row were assigned on its own to 25 folds
     _, group = np.unique(groups, return_inverse=True)
     assert (fold == fold[np.unique(group, return_index=True)[1]][group]).all()
     for number in range(3):

@@ -49,7 +49,8 @@ def save_untrained(plan: Plan, run: Run, spoil: float = 1.0) -> None:
     for net in nets:
         with torch.no_grad():
             net.head.bias -= net.eval()(images).logits.mean(dim=0)
-        net.load_state_dict({key: spoil * value for key, value in net.state_dict().items()})
+        weights = {key: spoil * value for key, value in net.state_dict().items()}
+        net.load_state_dict({**weights, "mean": net.mean, "std": net.std})
     info = TrainingInfo(
         **{
             "seconds": {"teacher": 5.0, "student": 2.0}[run.role],

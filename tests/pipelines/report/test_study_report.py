@@ -86,7 +86,7 @@ def test_caveats_on_test_labels_come_first_and_verdicts_are_marked(tmp_path: Pat
     start = document.text.index("Test labels as given; the clean part is 7 of 60 rows")
     assert start < document.text.index(conclusions.question_and_answer(labels_as_given())[0])
     assert document.table("method|difference")["hinton"]["verdict"] == "better, as given"
-    assert "(balanced accuracy on the labels as given, which may be wrong)" in document.text
+    assert "(balanced accuracy on the labels as given, which may be wrong; over seeds" in document.text
     assert "Performance on the test rows with a clean label" in document.text
     assert "Measured on the 5 of 9 training rows whose true label is known" in document.text
     trusting = read_html(write_study_report(labels_as_given(trust=True), tmp_path))

@@ -156,6 +156,7 @@ def test_a_child_run_has_history_metrics_params_and_files(logged, client):
     assert run.data.params == {
         **{"hinton.alpha": "0.9", "note": "x" * 6000, "updates": "10", "samples": "90", "early_epoch": "None"},
         **{"precision": "fp32", "device": "cpu", "torch": "0", "version": "0"},
+        **{"machines": "[]", "skipped_updates": "0"},
     }
     kept = {"model.pt", "early.pt", "epochs.csv", "result.json", "confusion.png"}
     assert list_artifacts(client, run.info.run_id) == kept
