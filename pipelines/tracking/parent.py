@@ -190,17 +190,22 @@ def open_parent(
     earlier = _find_earlier(client, place, params, folder, stage)
     if earlier is None:
         run = client.create_run(place, tags=redact_values({**context, **tags}), run_name=name)
-        try:
-            return ParentRun(client, run, folder, stage, is_provided=False)
-        except OSError:  # e.g. a full disk: no file names the run, so no later command could close it
-            client.set_terminated(run.info.run_id, "KILLED")
-            raise
+        return _name_in_folder(client, run, folder, stage)
     changed = {key: value for key, value in tags.items() if earlier.data.tags.get(key) != value}
     client.log_batch(earlier.info.run_id, tags=to_mlflow_tags(changed), synchronous=True)
     parent = ParentRun(client, earlier, folder, stage, is_provided=False)
     if not parent.is_unchanged:  # it failed or was stopped
         client.update_run(parent.id, status="RUNNING")
     return parent
+
+
+def _name_in_folder(client: "MlflowClient", run: "Run", folder: Path, stage: str) -> ParentRun:
+    """Return a new run, which a file in the folder names; close it if that cannot be written."""
+    try:
+        return ParentRun(client, run, folder, stage, is_provided=False)
+    except OSError:  # e.g. a full disk: no later command could find the run
+        client.set_terminated(run.info.run_id, "KILLED")
+        raise
 
 
 def find_children(client: "MlflowClient", parent: "Run") -> set[str]:
