@@ -53,7 +53,8 @@ class Command:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
+        with self.process.stdout as printed:
+            self.lines.extend(iter(printed.readline, ""))
 
     @property
     def output(self) -> str:
