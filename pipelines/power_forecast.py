@@ -9,15 +9,17 @@ from robustkd.errors import UsageError
 from robustkd.evaluation.power import Spread, smallest_difference
 from robustkd.evaluation.significance import MIN_SEEDS
 from robustkd.study.comparison import compare_runs
-from robustkd.study.pairing import compared_methods
-from robustkd.study.results import read_study
+from robustkd.study.results import LoadedStudy, read_study
 from robustkd.study.verdict_notes import describe_seeds
+from robustkd.study.verdicts import count_comparisons, median_spread
 
 ASK = "power: --spread POINTS says what these seeds would find, from the standard deviation of paired differences over seeds"
 
 
 def describe_planned_power(draft: Draft, spread: float | None) -> str:
     """Say which differences a planned study would find; how to learn it where no spread is known.
+
+    As in the study's verdicts, Holm's correction is over all methods that it ever compared.
 
     Args:
         spread: the standard deviation over seeds of paired differences, in points; None: that of the finished runs, if at least
@@ -28,11 +30,11 @@ def describe_planned_power(draft: Draft, spread: float | None) -> str:
     """
     if spread is not None and not 0 < spread < np.inf:
         raise UsageError(f"--spread {spread:g}: a spread is a positive number of points, such as 0.9")
-    record = draft.record
-    comparisons = len(compared_methods(record.criteria).keys() - {*record.oracles})
+    record, earlier = draft.record, find_earlier(draft.plan.folder)
+    comparisons = count_comparisons(record, earlier.results if earlier else [])
     if not comparisons:
         return "power: nothing is compared, as the study has no baseline, or no other method"
-    known = measured_spread(draft.plan.folder) if spread is None else Spread(spread / 100)
+    known = measured_spread(earlier) if spread is None else Spread(spread / 100)
     if known is None:
         return ASK
     which = "the measured" if spread is None else "a"
@@ -43,13 +45,18 @@ def describe_planned_power(draft: Draft, spread: float | None) -> str:
     return f"power: {record.seeds} seeds would find differences of {100 * found:.1f} points. {seeds}"
 
 
-def measured_spread(folder: Path) -> Spread | None:
-    """Return the median spread of the methods that were compared in a study's folder over at least two seeds, or None."""
+def find_earlier(folder: Path) -> LoadedStudy | None:
+    """Return what a study's folder holds, or None if it is new."""
     try:
-        verdicts = compare_runs(read_study(folder)).verdicts
-    except UsageError:  # a new study
+        return read_study(folder)
+    except UsageError:
         return None
+
+
+def measured_spread(study: LoadedStudy | None) -> Spread | None:
+    """Return the median spread of the methods that were compared in a study over at least two seeds, or None."""
+    if study is None:
+        return None
+    verdicts = compare_runs(study).verdicts
     lines = verdicts[verdicts["sd_seeds"].astype(float) > 0]
-    if not len(lines):
-        return None
-    return Spread(float(lines["sd_seeds"].median()), float(lines["se_images"].fillna(0).median()))
+    return median_spread(lines) if len(lines) else None

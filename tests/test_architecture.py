@@ -123,7 +123,7 @@ LAW = {
     "robustkd.study.child_process": "study.stopping",
     "robustkd.study.workers": "errors plugins study.child_process study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",
-    "robustkd.study.pairing": "study.results study.agreements",
+    "robustkd.study.pairing": "evaluation.results study.results study.agreements",
     "robustkd.study.verdicts": (
         "evaluation.results evaluation.significance evaluation.crossed evaluation.power study.results study.pairing"
     ),

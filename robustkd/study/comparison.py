@@ -54,7 +54,7 @@ def compare_runs(study: LoadedStudy, trust: bool = False) -> Comparison:
     criteria = record.criteria
     return Comparison(
         summarise(long_table(results)),
-        compute_verdicts(students, record, trust, count_comparisons(study)),
+        compute_verdicts(students, record, trust, count_comparisons(record, study.results)),
         class_table(students, record, headline_part(students, record, trust)[0]),
         class_differences(students, criteria),
         class_differences([r for r in students if r.clean is not None], criteria, "clean"),

@@ -1,11 +1,12 @@
 """What is compared with what in a study: each method with its reference, seed by seed, on the same test images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustkd.evaluation.results import NetMetrics
 from robustkd.study.agreements import unpack_classes
 from robustkd.study.results import BASELINE, RunResult, StudyRecord
 
@@ -13,6 +14,33 @@ HEADLINE = "balanced_accuracy"  # the metric of the verdicts
 TOLERANCE = 1e-9  # within which predictions reproduce the metric that was computed from them
 
 Part = Literal["last", "clean"]  # of the test set: all rows, or those with a known true label
+Select = Callable[[RunResult], NetMetrics | None]  # the network of a run that is compared
+
+
+class Pairs(NamedTuple):
+    """The runs of a method and of its reference for the seeds that both have, in order."""
+
+    own: list[RunResult]
+    other: list[RunResult]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds."""
+        return [result.run.seed for result in self.own]
+
+
+def find_pairs(
+    results: Sequence[RunResult], method: str, reference: str, own: Select, other: Select | None = None
+) -> Pairs:
+    """Return the runs of two methods for the seeds for which both have the network that is compared.
+
+    Args:
+        own, other: return it from a run of the method and of the reference; by default, alike.
+    """
+    mine = {r.run.seed: r for r in results if r.run.method == method and own(r) is not None}
+    theirs = {r.run.seed: r for r in results if r.run.method == reference and (other or own)(r) is not None}
+    seeds = sorted(mine.keys() & theirs.keys())
+    return Pairs([mine[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
 
 class ImageDifferences(NamedTuple):
@@ -68,13 +96,10 @@ def average_by_draw(differences: NDArray[np.float64], seeds: Sequence[int], shar
     return np.stack([differences[draw == d].mean(axis=0) for d in np.unique(draw)]) if len(seeds) else differences
 
 
-def image_differences(
-    own: Sequence[RunResult], other: Sequence[RunResult], record: StudyRecord, part: Part
-) -> ImageDifferences | None:
+def image_differences(compared: Pairs, record: StudyRecord, part: Part) -> ImageDifferences | None:
     """Return the differences in correctness of pairs of runs on the test images, averaged by draw as those of metrics are.
 
     Args:
-        own, other: the two runs of each seed, in the same order.
         part: of the test set.
 
     Returns:
@@ -82,19 +107,18 @@ def image_differences(
         reproduce the balanced accuracy that was measured: results and record are then of different labels.
     """
     text = record.test_labels if part == "last" else record.test_truth
-    if not own or not text:
+    if not compared.own or not text:
         return None
     labels = unpack_classes(text)
     known = labels < len(record.classes)
-    pairs = [(_correctness(a, labels), _correctness(b, labels)) for a, b in zip(own, other, strict=True)]
+    pairs = [(_correctness(a, labels), _correctness(b, labels)) for a, b in zip(*compared, strict=True)]
     if any(a is None or b is None for a, b in pairs):
         return None
     differences = np.stack([a[known] - b[known] for a, b in pairs if a is not None and b is not None])
-    measured = [_headline(a, part) - _headline(b, part) for a, b in zip(own, other, strict=True)]
+    measured = [_headline(a, part) - _headline(b, part) for a, b in zip(*compared, strict=True)]
     if not np.allclose(_balanced_means(differences, labels[known]), measured, rtol=0, atol=TOLERANCE):
         return None
-    seeds = [result.run.seed for result in own]
-    return ImageDifferences(average_by_draw(differences, seeds, shared_draws(record)), labels[known])
+    return ImageDifferences(average_by_draw(differences, compared.seeds, shared_draws(record)), labels[known])
 
 
 def _correctness(result: RunResult, labels: NDArray[np.int64]) -> NDArray[np.float64] | None:

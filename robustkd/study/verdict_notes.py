@@ -6,7 +6,7 @@ import pandas as pd
 
 from robustkd.evaluation.power import Spread, seeds_needed
 from robustkd.evaluation.significance import ALPHA, MIN_SEEDS
-from robustkd.study.verdicts import SEEDS_AND_IMAGES
+from robustkd.study.verdicts import SEEDS_AND_IMAGES, median_spread
 
 GAINS = (0.01, 0.02, 0.05)  # for which the number of seeds is given
 RESOLUTION = 0.0005  # differences below it are 0.0 points as they are printed: all seeds have the same difference
@@ -40,9 +40,8 @@ def describe_power(verdicts: pd.DataFrame) -> list[str]:
     found = describe_detectable(lines)
     if not found:
         return []
-    spread = Spread(float(lines["sd_seeds"].median()), float(lines["se_images"].fillna(0).median()))
     among = int(lines["among"].iloc[0])
-    return [f"Power: {found}. {describe_seeds(spread, among, 'the median')}"]
+    return [f"Power: {found}. {describe_seeds(median_spread(lines), among, 'the median')}"]
 
 
 def describe_seeds(spread: Spread, comparisons: int, which: str = "a") -> str:

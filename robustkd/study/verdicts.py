@@ -3,8 +3,8 @@
 Differences are taken seed by seed to the baseline with the same criterion; where a study has none, to the plain baseline.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,63 +16,27 @@ from robustkd.evaluation.power import Spread, smallest_difference
 from robustkd.evaluation.results import NetMetrics
 from robustkd.study.pairing import (
     HEADLINE,
+    Pairs,
     Part,
+    Select,
     average_by_draw,
     compared_methods,
+    find_pairs,
     image_differences,
     shared_draws,
 )
-from robustkd.study.results import BASELINE, TEACHER, LoadedStudy, RunResult, StudyRecord
+from robustkd.study.results import BASELINE, TEACHER, RunResult, StudyRecord
 
 ORACLE_VERDICT = "oracle"  # of methods that use knowledge that a user would not have
 MIN_CLEAN_ROWS = 30  # test rows with a clean label that each class needs for a verdict by them
 SEEDS_AND_IMAGES, SEEDS = "seeds and test images", "seeds"  # what an interval and a verdict are over
 VERDICT_COLUMNS = (  # without those that Holm's correction adds
-    *(
-        "reference",
-        "metric",
-        "n",
-        "missing",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "over",
-        "seed_low",
-        "seed_high",
-        "p_sign",
-    ),
-    *("sd_seeds", "se_images", "difference_plain", "difference_stopped", "difference_early"),
+    *("reference", "metric", "n", "missing", "difference", "low", "high", "p", "over"),
+    *("seed_low", "seed_high", "p_sign", "sd_seeds", "se_images"),
+    *("difference_plain", "difference_stopped", "difference_early"),
 )
 
 TestLabels = Literal["clean", "treated as clean", "clean rows", "as given"]  # that verdicts are by
-Select = Callable[[RunResult], NetMetrics | None]  # the network of a run that is compared
-
-
-class Pairs(NamedTuple):
-    """The runs of a method and of its reference for the seeds that both have, in order."""
-
-    own: list[RunResult]
-    other: list[RunResult]
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds."""
-        return [result.run.seed for result in self.own]
-
-
-def find_pairs(
-    results: Sequence[RunResult], method: str, reference: str, own: Select, other: Select | None = None
-) -> Pairs:
-    """Return the runs of two methods for the seeds for which both have the network that is compared.
-
-    Args:
-        own, other: return it from a run of the method and of the reference; by default, alike.
-    """
-    mine = {r.run.seed: r for r in results if r.run.method == method and own(r) is not None}
-    theirs = {r.run.seed: r for r in results if r.run.method == reference and (other or own)(r) is not None}
-    seeds = sorted(mine.keys() & theirs.keys())
-    return Pairs([mine[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
 
 def headline_part(results: Sequence[RunResult], record: StudyRecord, trust: bool = False) -> tuple[Part, TestLabels]:
@@ -88,11 +52,15 @@ def headline_part(results: Sequence[RunResult], record: StudyRecord, trust: bool
     return ("clean", "clean rows") if enough else ("last", "as given")
 
 
-def count_comparisons(study: LoadedStudy) -> int:
-    """Return how many methods Holm's correction is over: all that the study compares or ever compared, finished or not."""
-    tried = {r.run.method: r.run.criterion for r in study.results if r.run.role != TEACHER}
-    compared = compared_methods({**study.record.criteria, **tried})
-    return len(compared.keys() - {*study.record.oracles})
+def count_comparisons(record: StudyRecord, results: Iterable[RunResult]) -> int:
+    """Return how many methods Holm's correction is over: all that the study compares or ever compared, finished or not.
+
+    Args:
+        results: of all runs that the study ever finished.
+    """
+    tried = {r.run.method: r.run.criterion for r in results if r.run.role != TEACHER}
+    compared = compared_methods({**record.criteria, **tried})
+    return len(compared.keys() - {*record.oracles})
 
 
 def compute_verdicts(
@@ -139,6 +107,11 @@ def spread_of(line: "pd.Series[Any]") -> Spread:
     return Spread(float(line["sd_seeds"]), float(np.nan_to_num(line["se_images"])))
 
 
+def median_spread(lines: pd.DataFrame) -> Spread:
+    """Return the median spread of lines of the table of verdicts."""
+    return Spread(float(lines["sd_seeds"].median()), float(lines["se_images"].fillna(0).median()))
+
+
 def _detectable(line: "pd.Series[Any]") -> float:
     known = (
         line["n"] >= significance.MIN_SEEDS
@@ -182,7 +155,7 @@ def _difference_row(
 def _test_difference(d: NDArray[np.float64], pairs: Pairs, record: StudyRecord, part: Part) -> dict[str, Any]:
     """Return mean, intervals and p of independent differences (n, 1), over images too where they are known."""
     seeds = {name: float(x[0]) for name, x in significance.paired_t_test(d)._asdict().items()}
-    images = image_differences(*pairs, record, part) if len(d) > 1 else None
+    images = image_differences(pairs, record, part) if len(d) > 1 else None
     found: dict[str, Any] = {
         **{"difference": seeds["mean"], "low": seeds["low"], "high": seeds["high"], "p": seeds["p"], "over": SEEDS},
         **{"seed_low": seeds["low"], "seed_high": seeds["high"]},
@@ -254,7 +227,7 @@ def _test_classes(
 ) -> Mapping[str, NDArray[np.float64]]:
     """Return mean, interval and p of each class's differences: (n, K) -> (K,) each."""
     d = average_by_draw(differences, pairs.seeds, shared_draws(record))
-    seeds, images = significance.paired_t_test(d), image_differences(*pairs, record, part) if len(d) > 1 else None
+    seeds, images = significance.paired_t_test(d), image_differences(pairs, record, part) if len(d) > 1 else None
     found = {"difference": seeds.mean, "low": seeds.low, "high": seeds.high, "p": seeds.p}
     if images is None:
         return found

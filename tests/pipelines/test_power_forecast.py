@@ -13,7 +13,7 @@ from robustkd.errors import UsageError
 from robustkd.evaluation.power import Spread, seeds_needed, smallest_difference
 from robustkd.study.comparison import compare_runs
 from robustkd.study.options import StudyOptions
-from robustkd.study.results import StudyRecord, write_document
+from robustkd.study.results import LoadedStudy, StudyRecord, write_document
 from tests.records import make_record
 from tests.study.example_studies import predicted_study
 
@@ -21,6 +21,13 @@ from tests.study.example_studies import predicted_study
 def draft(record: StudyRecord, folder: Path) -> Draft:
     planned: Any = SimpleNamespace(record=record, plan=SimpleNamespace(folder=folder))
     return planned
+
+
+def write_study(study: LoadedStudy, folder: Path) -> None:
+    write_document(folder / "study.json", study.record)
+    for result in study.results:
+        (folder / "runs" / result.name).mkdir(parents=True)
+        write_document(folder / "runs" / result.name / "result.json", result)
 
 
 def test_a_given_spread_decides_what_is_found(tmp_path: Path) -> None:
@@ -39,14 +46,19 @@ def test_an_earlier_spread_is_that_of_finished_runs(tmp_path: Path) -> None:
     study = predicted_study({"baseline": 0.3, "hinton": 0.2}, favoured=0.7)
     record = study.record
     assert "--spread POINTS" in describe_planned_power(draft(record, tmp_path), None), "nothing is finished"
-    write_document(tmp_path / "study.json", record)
-    for result in study.results:
-        (tmp_path / "runs" / result.name).mkdir(parents=True)
-        write_document(tmp_path / "runs" / result.name / "result.json", result)
+    write_study(study, tmp_path)
     row = compare_runs(study).verdicts.loc["hinton"]
-    assert measured_spread(tmp_path) == pytest.approx((row["sd_seeds"], row["se_images"]))
+    assert measured_spread(study) == pytest.approx((row["sd_seeds"], row["se_images"]))
     text = describe_planned_power(draft(record, tmp_path), None)
     assert f"would find differences of {100 * row['detectable']:.1f} points. At the measured spread" in text
+
+
+def test_methods_that_the_study_compared_before_count(tmp_path: Path) -> None:
+    study = predicted_study({"baseline": 0.3, "hinton": 0.2, "dml": 0.25, "sp": 0.2})
+    write_study(study, tmp_path)
+    fewer = make_record(["baseline", "hinton"], 20)
+    assert compare_runs(study._replace(record=fewer)).verdicts["among"].tolist() == [3]
+    assert "(80 % power, 3 comparisons)" in describe_planned_power(draft(fewer, tmp_path), 0.9)
 
 
 def test_without_a_comparison_there_is_no_power(tmp_path: Path) -> None:

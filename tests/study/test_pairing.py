@@ -32,32 +32,38 @@ def predicted(method: str, seed: int, classes: list[int], recalls: tuple[float, 
 
 OWN = [predicted("hinton", 0, [0, 0, 1, 0], (1.0, 0.5)), predicted("hinton", 1, [0, 0, 1, 1], (1.0, 1.0))]
 OTHER = [predicted("baseline", 0, [0, 1, 1, 1], (0.5, 1.0)), predicted("baseline", 1, [0, 1, 1, 1], (0.5, 1.0))]
+PAIRS = pairing.Pairs(OWN, OTHER)
 LABELS = pack_classes(np.array([0, 0, 1, 1]))
 
 
 def test_differences_in_correctness_by_hand() -> None:
-    found = pairing.image_differences(OWN, OTHER, make_record(["baseline"], 2, test_labels=LABELS), "last")
+    found = pairing.image_differences(PAIRS, make_record(["baseline"], 2, test_labels=LABELS), "last")
     assert found is not None
     assert found.values.tolist() == [[0, 1, 0, -1], [0, 1, 0, 0]]
     assert found.labels.tolist() == [0, 0, 1, 1]
     one_draw = make_record(["baseline"], 2, {"data_seeds": 1}, test_labels=LABELS)
-    assert len(pairing.image_differences(OWN, OTHER, one_draw, "last").values) == 2
+    assert len(pairing.image_differences(PAIRS, one_draw, "last").values) == 2
 
 
 def test_images_without_a_known_true_label_are_left_out_of_the_clean_part() -> None:
     truth = pack_classes(np.array([-1, 0, 1, -1]))
     own = [predicted("hinton", 0, [0, 0, 1, 0], (1.0, 1.0))]
     other = [predicted("baseline", 0, [0, 1, 1, 1], (0.0, 1.0))]
-    found = pairing.image_differences(own, other, make_record(["baseline"], 1, test_truth=truth), "clean")
+    found = pairing.image_differences(
+        pairing.Pairs(own, other), make_record(["baseline"], 1, test_truth=truth), "clean"
+    )
     assert found is not None
     assert found.values.tolist() == [[1, 0]]
-    assert pairing.image_differences(own, other, make_record(["baseline"], 1, test_truth=truth), "last") is None
+    assert (
+        pairing.image_differences(pairing.Pairs(own, other), make_record(["baseline"], 1, test_truth=truth), "last")
+        is None
+    )
 
 
 @pytest.mark.parametrize("labels", [pack_classes(np.array([0, 0, 1])), pack_classes(np.array([1, 0, 1, 1])), ""])
 def test_predictions_of_other_images_or_labels_are_not_used(labels: str) -> None:
-    assert pairing.image_differences(OWN, OTHER, make_record(["baseline"], 2, test_labels=labels), "last") is None
+    assert pairing.image_differences(PAIRS, make_record(["baseline"], 2, test_labels=labels), "last") is None
     unrecorded = [OWN[0].model_copy(update={"predictions": {}}), OWN[1]]
     record = make_record(["baseline"], 2, test_labels=LABELS)
-    assert pairing.image_differences(unrecorded, OTHER, record, "last") is None
-    assert pairing.image_differences([], [], record, "last") is None
+    assert pairing.image_differences(pairing.Pairs(unrecorded, OTHER), record, "last") is None
+    assert pairing.image_differences(pairing.Pairs([], []), record, "last") is None
