@@ -27,7 +27,7 @@ def main(options: StudyOptions, *, dry_run: bool = False, spread: float | None =
     if dry_run:
         power = describe_planned_power(draft, spread)
         print_forecast(draft)
-        console.print(power, markup=False, highlight=False)
+        console.print(power, highlight=False)
         return
     run_stages(draft)
     compare.show_study(draft.plan.folder)

@@ -61,9 +61,10 @@ def verdict_rule(comparison: Comparison) -> list[str]:
         "A method may be favoured by errors in the test labels. Verdicts by clean labels require"
         f" {MIN_CLEAN_ROWS} test rows of each class with one; --trust-test-labels states that all are clean."
     )
-    over = "the seeds and the test images" if verdict_notes.counts_images(table) else "the seeds"
+    both = verdict_notes.counts_images(table)
+    test, over = ("paired test", "the seeds and the test images") if both else ("paired t test", "the seeds")
     return [
-        f"Verdicts: paired t test of balanced accuracy{by_labels} over {over} against the baseline with the same"
+        f"Verdicts: {test} of balanced accuracy{by_labels} over {over} against the baseline with the same"
         f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
         f" {significance.ALPHA:g}; none below {significance.MIN_SEEDS} seeds.",
         *([as_given] if is_as_given(table) else []),
@@ -113,18 +114,9 @@ def question_and_answer(comparison: Comparison) -> tuple[str, str]:
     if behind := int((_stopped_differences(table)[table["verdict"] == "better"] <= 0).sum()):
         of = "" if behind == count["better"] else f"{behind} of these "
         better += f", but {of}only at the last epoch: where both are stopped early, the baseline does at least as well"
-    others = [
-        f"{verdict}: {count[verdict]}" + (f", where {found}" if found else "")
-        for verdict, found in (
-            (
-                "no difference shown",
-                verdict_notes.describe_detectable(table[table["verdict"] == "no difference shown"]),
-            ),
-            ("identical", ""),
-            ("too few seeds", ""),
-        )
-        if verdict in count
-    ]
+    found = verdict_notes.describe_detectable(table[table["verdict"] == "no difference shown"])
+    where = {"no difference shown": f", where {found}" if found else "", "identical": "", "too few seeds": ""}
+    others = [f"{verdict}: {count[verdict]}{more}" for verdict, more in where.items() if verdict in count]
     condition = "for this one draw of the scenario, " if shared_draws(record) == 1 else ""
     answer = condition + "; ".join(part for part in (better, _list_methods(table, "worse"), *others) if part)
     by_labels = f" {AS_GIVEN};" if is_as_given(table) else ","
