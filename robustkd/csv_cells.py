@@ -7,7 +7,7 @@ was. OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injecti
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,9 +16,8 @@ from robustkd.atomic import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = re.compile(
-    "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
-)  # the last four are full-width, which count as the others
+# The last four are full-width, which count as the others.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -47,8 +46,9 @@ def write_csv(table: "pd.DataFrame", target: Path | IO[str], *, index: bool = Tr
         digits: decimals of numbers; None: all.
     """
     # The csv module encloses a carriage return in quotes only if lines end with one.
-    end = "\r\n" if any("\r" in text for text in _texts(table)) else "\n"
-    quoted, form = _map_text(table, quote_formula), None if digits is None else f"%.{digits}f"
+    texts, form = _texts(table), None if digits is None else f"%.{digits}f"
+    end = "\r\n" if any("\r" in text for text in texts) else "\n"
+    quoted = _replace_text(table, {text: quote_formula(text) for text in texts if quote_formula(text) != text})
 
     def write(file: Any) -> None:
         quoted.to_csv(file, index=index, float_format=form, lineterminator=end)
@@ -69,13 +69,11 @@ def _text_columns(table: "pd.DataFrame") -> "list[tuple[Any, pd.Series[Any]]]":
     return list(table.select_dtypes(["object", "string", "category"]).items())
 
 
-def _map_text(table: "pd.DataFrame", function: Callable[[str], str]) -> "pd.DataFrame":
-    """Return a table with a function of every text in its cells, index and header."""
-    changed = {text: function(text) for text in _texts(table)}
-    changed = {text: other for text, other in changed.items() if other != text}
+def _replace_text(table: "pd.DataFrame", changed: Mapping[str, str]) -> "pd.DataFrame":
+    """Return a table with other texts in its cells, index and header."""
     if not changed:
         return table
-    mapped = table.copy()
+    replaced = table.copy()
     for name, column in _text_columns(table):
-        mapped[name] = column.map(lambda value: changed.get(value, value))
-    return mapped.rename(index=changed, columns=changed)
+        replaced[name] = column.map(lambda value: changed.get(value, value))
+    return replaced.rename(index=changed, columns=changed)

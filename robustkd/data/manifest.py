@@ -24,9 +24,10 @@ from robustkd.errors import UsageError
 from robustkd.hashing import json_digest
 
 TABLE_SUFFIXES = (".csv", ".parquet")
+_NameAndFingerprint = Annotated[list[str], Field(min_length=2, max_length=2)]  # of a data set
 
 
-class _Card(BaseModel):
+class _ManifestCard(BaseModel):
     """The entries of a card that are read; others are for people."""
 
     model_config = ConfigDict(strict=True)
@@ -36,9 +37,7 @@ class _Card(BaseModel):
     data_seed: int
     place: int
     digest: dict[str, str]  # by split
-    foreign: dict[
-        str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-    ] = {}  # name, fingerprint; by split
+    foreign: dict[str, list[_NameAndFingerprint]] = {}  # by split
 
 
 class Splits(NamedTuple):
@@ -179,7 +178,7 @@ def read_card(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: this is not a manifest's card: it cannot be read as JSON ({error})") from None
     card = card if isinstance(card, dict) else {}
     try:
-        _Card.model_validate(card)
+        _ManifestCard.model_validate(card)
     except ValidationError as error:
         wrong = dict.fromkeys(str(entry["loc"][0]) for entry in error.errors())
         raise UsageError(f"{file}: this is not a manifest's card: it lacks a valid {', '.join(wrong)}") from None
