@@ -63,7 +63,7 @@ def test_mean_squares_are_those_of_a_two_way_analysis_of_variance() -> None:
 
 
 def test_the_variance_is_that_of_resampling_seeds_and_images() -> None:
-    """Owen's pigeonhole bootstrap, with its bias of about V_within, where no component is close to 0."""
+    """Owen's pigeonhole bootstrap, with its bias of about 2 V_within, where no component is close to 0."""
     rng = np.random.default_rng(0)
     effect = 0.5 * rng.normal(size=(40, 1)) + 2 * rng.normal(size=60) + rng.normal(size=(40, 60))
     means = [effect[rng.integers(0, 40, 40)][:, rng.integers(0, 60, 60)].mean() for _ in range(4000)]
