@@ -1,4 +1,4 @@
-"""Benchmarks: peak memory, a row per phase of a method, signs compared with published ones, and metrics in the store."""
+"""Benchmarks: peak memory, a row per phase of a method, comparisons with published figures, the store, simulated verdicts."""
 
 import argparse
 import csv
@@ -350,3 +350,37 @@ def test_the_study_goes_on_where_its_table_ends(gpu: ModuleType, tmp_path: Path)
     done = pd.DataFrame({"method": [*gpu.PUBLISHED.split(","), "baseline"], "seed": [0] * 12 + [1]})
     assert gpu.next_runs(done, gpu.PUBLISHED.split(",")) == (1, gpu.PUBLISHED.split(",")[1:])
     assert gpu.next_runs(done.iloc[:0], ["baseline"]) == (0, ["baseline"])
+
+
+# --- verdicts.py ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def verdicts() -> ModuleType:
+    return importlib.import_module("verdicts")
+
+
+def test_simulated_differences_have_the_true_gain_and_lie_on_hard_images(verdicts: ModuleType) -> None:
+    rng, setting = np.random.default_rng(0), verdicts.SETTINGS["ten methods"]
+    for gain in (0.0, 0.01):
+        d = verdicts.draw_differences(rng, setting._replace(gain=gain), 200, 5)
+        assert d.shape == (200, 10, 5, 450)
+        assert set(np.unique(d)) == {-1, 0, 1}
+        assert not d[..., 27:].any(), "6 % of the images are hard"
+        assert d.mean() == pytest.approx(gain, abs=0.002)
+
+
+def test_a_table_of_errors_has_each_setting_at_5_and_10_seeds(verdicts: ModuleType, tmp_path: Path) -> None:
+    verdicts.main(["error", "--studies", "3", "--to", str(tmp_path / "error.csv")])
+    table = pd.read_csv(tmp_path / "error.csv")
+    published = pd.read_csv(HOME / "benchmarks" / "verdicts-error.csv")
+    assert list(table) == list(published)
+    assert table[["setting", "seeds"]].equals(published[["setting", "seeds"]])
+    assert table["setting"].tolist()[::2] == [*verdicts.SETTINGS]
+
+
+def test_images_that_suit_a_method_mislead_the_test_over_seeds_alone(verdicts: ModuleType) -> None:
+    found = verdicts.simulate(verdicts.SETTINGS["image effects of 0.65 points"], 5, 300)
+    assert found["crossed, a comparison"] < 0.1 < 0.3 < found["seeds, a comparison"]
+    gained = verdicts.simulate(verdicts.SETTINGS["no image effects"]._replace(gain=0.05), 5, 50)
+    assert gained["crossed, a comparison"] == 1

@@ -1,4 +1,4 @@
-"""The code of the documentation's pages runs as written, block by block, in an empty folder."""
+"""Pages of the documentation: code runs as written, block by block, and tables are those of the files that they name."""
 
 import ast
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 HOME = Path(__file__).parents[1]
@@ -71,3 +72,18 @@ def test_the_code_of_a_page_compiles(name: str) -> None:
     assert blocks
     for block in blocks:
         ast.parse(block)
+
+
+def test_the_documented_errors_are_those_of_the_table() -> None:
+    table = pd.read_csv(HOME / "benchmarks" / "verdicts-error.csv").set_index(["setting", "seeds"])
+    lines = (HOME / "docs" / "verdicts.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
+    assert [row[0] for row in rows] == list(table.index.unique("setting"))
+    for name, se_seeds, se_images, *shares in rows:
+        assert float(se_seeds) == pytest.approx(table.loc[(name, 5), "se seeds"], abs=0.0051)
+        assert float(se_images) == pytest.approx(table.loc[(name, 5), "se images"], abs=0.0051)
+        for column, cell in zip(
+            ("crossed, a comparison", "crossed, a study", "seeds, a comparison"), shares, strict=True
+        ):
+            measured = [100 * table.loc[(name, n), column] for n in (5, 10)]
+            assert [float(x) for x in cell.split(", ")] == pytest.approx(measured, abs=0.051)
