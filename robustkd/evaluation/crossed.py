@@ -13,9 +13,9 @@ seeds and the n_c images of each class, follow from the two-way analysis of vari
     V_within  the same of the residuals, / n                           estimates  Var(e)
 
 so that the variance over both is V = V_seed + V_image - V_within (Cameron, Gelbach & Miller 2011, Robust inference with
-multiway clustering; it is also what resampling seeds and images independently estimates: McCullagh 2000, Resampling and
-exchangeable arrays; Owen 2007, The pigeonhole bootstrap, doi:10.1214/07-AOAS122; Owen & Eckles 2012, arXiv:1106.2125). No
-component is negative, therefore
+multiway clustering). Resampling seeds and images independently overestimates it, by about 2 V_within (McCullagh 2000,
+Resampling and exchangeable arrays; Owen 2007, The pigeonhole bootstrap, doi:10.1214/07-AOAS122; Owen & Eckles 2012,
+arXiv:1106.2125). No component is negative, therefore
 
     V = max(V_seed, V_within) + max(V_image - V_within, 0).
 
