@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines.report.training_notes import format_machine
 from pipelines.tracking.names import with_distinct_names
 from robustkd.evaluation.results import NetMetrics
 from robustkd.study.results import RunResult, TrainingInfo
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-MEASURED = ("seconds", "images_per_second", "peak_memory")  # of a trained.json; the other fields are parameters
+# Fields of a trained.json that are metrics; most others are parameters.
+MEASURED = ("seconds", "images_per_second", "peak_memory", "skipped_updates")
 
 Metrics = dict[str, float | int | None]
 
@@ -63,11 +65,12 @@ def _class_metrics(prefix: str, net: NetMetrics) -> Metrics:
 
 
 def training_params(training: TrainingInfo | None) -> dict[str, Any]:
-    """Return the parameters in a trained.json: all fields except those that were measured and the checksums of files."""
+    """Return the parameters in a trained.json: hyperparameters, how it was trained and, in short, on which machines."""
     if training is None:
         return {}
-    values = training.model_dump(exclude={*MEASURED, "finished", "format", "files"})
-    return {**values.pop("hyperparameters"), **values}
+    values = training.model_dump(exclude={*MEASURED, "finished", "format", "files", "machines"})
+    trained_on = "; ".join(map(format_machine, training.machines))
+    return {**values.pop("hyperparameters"), **values, **({"trained_on": trained_on} if trained_on else {})}
 
 
 def epoch_metrics(row: Mapping[str, Any]) -> dict[str, float]:

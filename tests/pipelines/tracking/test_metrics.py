@@ -3,10 +3,11 @@
 import numpy as np
 
 from pipelines.tracking.entities import to_mlflow_metrics
-from pipelines.tracking.metrics import result_metrics
+from pipelines.tracking.metrics import result_metrics, training_params
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.study.results import Cost, RunKey
 from tests.pipelines.documents import make_result, make_training
+from tests.study.test_machine import make_machine
 
 RUN = RunKey(role="student", method="hinton", criterion="ce", seed=0)
 LOGITS = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
@@ -53,9 +54,24 @@ def test_optional_metrics_have_prefixes():
         **{"agreement/test": 0.75, "corruptions/noise/1": 0.5},
         **{"robust/fgsm 8_255/accuracy": 0.5, "robust/fgsm 8_255/balanced_accuracy": 0.4},
         **{"robust/mine/accuracy": 0.25, "robust/mine/balanced_accuracy": 0.2, "robust/mine/largest_linf": 0.03},
-        **{"training/seconds": 3.0, "training/images_per_second": 30.0, "training/peak_memory": 9},
+        **{"training/seconds": 3.0, "training/images_per_second": 30.0},
+        **{"training/peak_memory": 9, "training/skipped_updates": 0},
     }
     assert {name: value for name, value in logged.items() if name.startswith("cost/")} == {
         "cost/parameters": 7,
         "cost/macs": 8,
     }
+
+
+def test_machines_are_one_parameter_in_words_and_skipped_updates_a_metric():
+    machines = [make_machine(), make_machine(threads=2)]
+    training = make_training(machines=machines, skipped_updates=3, hyperparameters={"hinton.alpha": 0.9})
+    params = training_params(training)
+    assert params["trained_on"] == (
+        "a processor, AVX2, 1 thread, fp32, torch 2.9; a processor, AVX2, 2 threads, fp32, torch 2.9"
+    )
+    assert params["hinton.alpha"] == 0.9
+    assert not {"machines", "skipped_updates"} & params.keys()
+    assert "trained_on" not in training_params(make_training()), "records of earlier versions name no machine"
+    result = make_result("x", RUN, np.array([0, 0]), LOGITS, training=training)
+    assert logged_metrics(result)["training/skipped_updates"] == 3
