@@ -7,7 +7,7 @@ order of the data depends only on the epoch's number, and Epoch.state contains e
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice, pairwise
@@ -126,9 +126,9 @@ def fit(
         training.begin(state if first else None)
         for epoch in range(first, epochs):
             clock, number = Clock(epoch, epochs), number + 1
-            meter, after = training.train_epoch(clock, number), partial(_run_state, training, random, index, epoch + 1)
-            average = partial(training.averaged_network, clock)
-            yield Epoch(phase.name, number, meter.means(), int(meter.skipped), after, average)
+            terms, skipped = training.train_epoch(clock, number)
+            after = partial(_run_state, training, random, index, epoch + 1)
+            yield Epoch(phase.name, number, terms, skipped, after, partial(training.averaged_network, clock))
 
 
 def _completed_epochs(state: dict[str, Any] | None, phase: int, epochs: int) -> int:
@@ -209,7 +209,7 @@ class PhaseTraining:
                     self.average.update(self.method.model)
             yield
 
-    def train_epoch(self, clock: Clock, number: int) -> Meter:
+    def train_epoch(self, clock: Clock, number: int) -> tuple[dict[str, float], int]:
         """Train for one epoch; return the means of the terms, and how many updates were dropped.
 
         Args:
@@ -229,21 +229,22 @@ class PhaseTraining:
         if self.phase.end_epoch is not None:
             self.phase.end_epoch(clock)
         self.method.eval()
-        self._refuse_divergence(meter, f"phase '{self.phase.name}', epoch {clock.epoch + 1}")
-        return meter
+        terms, skipped = meter.means(), int(meter.skipped)
+        self._refuse_divergence(terms, skipped, f"phase '{self.phase.name}', epoch {clock.epoch + 1}")
+        return terms, skipped
 
-    def _refuse_divergence(self, meter: Meter, where: str) -> None:
-        """Raise a DivergedError if an epoch has not ended with finite terms and weights."""
-        updates, skipped = self.recipe.count_updates(len(self.loader)), int(meter.skipped)
+    def _refuse_divergence(self, terms: Mapping[str, float], skipped: int, where: str) -> None:
+        """Raise a DivergedError if an epoch has not ended with finite terms and weights, before its state can be saved."""
+        updates = self.recipe.count_updates(len(self.loader))
         if skipped > skip_limit(updates):
             raise DivergedError(
                 f"{skipped} of {updates} updates were skipped in {where} because their terms or weights were not finite, and"
                 f" at most {skip_limit(updates)} may be: a smaller --lr or a --warmup may help"
             )
-        for name, value in meter.means().items():
+        for name, value in terms.items():
             if not math.isfinite(value):
                 raise DivergedError(f"the term '{name}' is {value} in {where}: a smaller --lr or a --warmup may help")
-        if not are_finite(self.method.parameters()).all():  # by the last update, so that no term shows it
+        if not are_finite(self.method.parameters()).all():  # after the last update, which no term depends on
             raise DivergedError(f"weights are not finite in {where}: a smaller --lr or a --warmup may help")
 
     def _is_probing(self, clock: Clock) -> bool:
