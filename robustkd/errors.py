@@ -8,16 +8,9 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-OUT_OF_MEMORY = (  # what torch and its libraries say
-    *(
-        "out of memory",
-        "can't allocate memory",
-        "not enough memory",
-        "Cannot allocate memory",
-        "bad_alloc",
-        "bad allocation",
-    ),
-    *("ALLOC_FAILED", "failed to map segment", "cannot allocate memory"),
+OUT_OF_MEMORY = re.compile(  # in messages of torch and its libraries
+    "out of memory|not enough memory|(can't|[Cc]annot) allocate memory|bad_alloc|bad allocation|ALLOC_FAILED"
+    "|failed to map segment"
 )
 
 
@@ -34,14 +27,14 @@ class StudyPaused(ExecutionError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory does not suffice, on a GPU, in the process or for its libraries.
+    """Return whether an error reports a lack of memory, on a GPU, in the process or while a library is loaded.
 
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("out of memory"))
     (True, False)
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, (RuntimeError, ImportError)) and any(text in str(error) for text in OUT_OF_MEMORY)
+    return isinstance(error, (RuntimeError, ImportError)) and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

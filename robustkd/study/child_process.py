@@ -1,7 +1,7 @@
-"""Child processes that stop when their parent decides, and never outlive it.
+"""Child processes that are stopped by their parent only, and end when it ends.
 
-Signals that ask a program to stop reach all processes of a terminal or a service at once. Children ignore them from their first
-moment, and the parent tells them to stop. They end with their parent, however that ends.
+Signals that ask a program to stop reach all processes of a terminal or a service at once. Children ignore them from the start,
+and the parent tells them to stop. They also end when the parent is killed.
 """
 
 import multiprocessing

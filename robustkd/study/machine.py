@@ -51,6 +51,6 @@ def continue_on(earlier: list[Machine], now: Machine) -> tuple[list[Machine], st
     if not differences:
         return earlier, ""
     return [*earlier, now], (
-        f"it continues on another machine than it was begun on ({', '.join(differences)}), so its weights may differ from those"
+        f"it continues on another machine than before ({', '.join(differences)}), so its weights may differ from those"
         " without the interruption"
     )

@@ -1,4 +1,4 @@
-"""What is said when memory does not suffice for training: the largest batch that fits, found by trying."""
+"""The error message of a training that runs out of memory, with the largest batch that fits, which is found by trial."""
 
 from dataclasses import replace
 

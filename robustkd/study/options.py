@@ -40,14 +40,8 @@ from robustkd.types import (
 # Options that do not change what is trained: studies that differ only in these share a folder.
 NOT_IN_IDENTITY = {
     *("dataset", "data_dir", "download", "skip_bad_images"),
-    *(
-        "image_column",
-        "label_column",
-        "split_column",
-        "root",
-        "header",
-        "max_pixels",
-    ),  # decide how the content is found
+    *("image_column", "label_column", "split_column", "root", "header"),  # decide how the content is found
+    "max_pixels",  # decides which files are read
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "first_seed", "device", "threads", "jobs"),

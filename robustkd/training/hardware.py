@@ -12,8 +12,8 @@ import torch
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
 
+PROC_CPUINFO = Path("/proc/cpuinfo")  # of Linux
 # Linux reports a process's peak memory in the first and resets it when 5 is written to the second.
-PROC_CPUINFO = Path("/proc/cpuinfo")
 PROC_STATUS, PROC_CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 

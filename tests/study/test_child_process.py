@@ -1,4 +1,4 @@
-"""Child processes: deaf to signals from their first moment, and without the user's script."""
+"""Child processes: they ignore signals from the start, and do not run the user's script."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ def answer(connection: Connection) -> None:
     connection.send("still alive")
 
 
-def test_a_child_is_deaf_to_signals_from_its_first_moment(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_child_ignores_signals_from_the_start(capfd: pytest.CaptureFixture[str]) -> None:
     context = multiprocessing.get_context("spawn")
     connection, remote = context.Pipe()
     process = context.Process(target=answer, args=(remote,))
