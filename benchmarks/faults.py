@@ -36,10 +36,8 @@ class Server:
         port, store = self.uri.rpartition(":")[2], f"sqlite:///{self.folder}/mlflow.db"
         words = ["--host", "127.0.0.1", "--port", port, "--workers", "1", "--backend-store-uri", store]
         words += ["--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {
-            **os.environ,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        }  # ten processes that nothing here needs
+        # Jobs would be ten processes that nothing here needs.
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *words],

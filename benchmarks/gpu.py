@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -146,35 +145,26 @@ def run_study(arguments: argparse.Namespace) -> Rows:
         data = Path(work, "cifar10.npz")
         write_images(arguments, data)
         command = [sys.executable, "-m", "pipelines", "run", "--dataset", f"npz:{data}", "--scenario", "noise0.4"]
-        command += [
-            "--methods",
-            ",".join(missing),
-            "--seeds",
-            "1",
-            "--first-seed",
-            str(seed),
-            "--device",
-            arguments.device,
-        ]
+        command += ["--methods", ",".join(missing), "--seeds", "1", "--first-seed", str(seed)]
+        command += ["--device", arguments.device]
         command += ["--tracker", "files", "--out", f"{work}/studies", "--jobs", "1" if arguments.smoke else "6"]
         command += ["--stop-after", f"{max(1, int(arguments.left(480)))}s"]
         if arguments.smoke:
             command += ["--student", "resnet8", "--teacher", "resnet8", "--epochs", "1"]
         else:
             command += ["--student", PAIR[1], "--teacher", PAIR[0], "--epochs", "60", "--batch", "128"]
-        done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip()[-300:])
+        process = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
+        if process.returncode:
+            raise RuntimeError(process.stderr.strip()[-300:])
         return [read_run(path) for path in sorted(Path(work, "studies").glob("*/runs/*/result.json"))]
 
 
 def next_runs(done: pd.DataFrame, wanted: Sequence[str]) -> tuple[int, list[str]]:
     """Return the first seed that lacks methods in a table of runs, and the methods it lacks."""
-    for seed in count():
-        finished = set(done.loc[done["seed"] == seed, "method"])
-        if missing := [method for method in wanted if method not in finished]:
-            return seed, missing
-    raise AssertionError("seeds are unlimited")
+    seed = 0
+    while set(wanted) <= (finished := set(done.loc[done["seed"] == seed, "method"])):
+        seed += 1
+    return seed, [method for method in wanted if method not in finished]
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -274,7 +264,8 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True
-    return sum([not execute(name, partial(step, arguments), arguments) for name, step in STEPS.items()]) and 1
+    succeeded = [execute(name, partial(step, arguments), arguments) for name, step in STEPS.items()]
+    return int(not all(succeeded))
 
 
 def execute(name: str, step: Callable[[], Rows], arguments: argparse.Namespace) -> bool:

@@ -48,10 +48,11 @@ def train(teacher: str, student: str, seconds: float, options: dict[str, Any], b
     steps = engine.engine_steps(teacher, student, random_view(8 * arguments.batch), arguments)
     time_steps(steps, engine.WARM_UP_STEPS, arguments.device)
     barrier.wait(timeout=180)
+    count = 5 if arguments.device.startswith("cuda") else 1  # time_steps synchronises with the device
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        time_steps(steps, 5 if arguments.device.startswith("cuda") else 1, arguments.device)
-        done += 5 if arguments.device.startswith("cuda") else 1
+        time_steps(steps, count, arguments.device)
+        done += count
     queue.put(done * arguments.batch / (time.perf_counter() - start))
 
 

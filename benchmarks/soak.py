@@ -1,6 +1,6 @@
 """Interrupts a study at random moments, and compares what it results in with a study that was not interrupted.
 
-python benchmarks/soak.py [--minutes 10] [--pause 8] [--seed 0] [--methods all] [--folder FOLDER]
+    python benchmarks/soak.py [--minutes 10] [--pause 8] [--seed 0] [--methods all] [--folder FOLDER]
 
 A study of every method, on a tenth of the digits, is trained once undisturbed. Then the same command is repeated while faults
 are drawn at random: processes are killed, asked to stop or frozen, its MLflow server is killed and frozen, its disk is full,
@@ -326,9 +326,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--methods", default="all")
     parser.add_argument("--folder", type=Path, help="to keep the files in")
     arguments = parser.parse_args(words)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # `nohup` and `&` let commands inherit that they are ignored
+    # `nohup` and `&` let commands inherit that they are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     place = tempfile.TemporaryDirectory() if arguments.folder is None else nullcontext(str(arguments.folder))
     with place as name:

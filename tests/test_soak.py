@@ -125,16 +125,8 @@ def test_left_files_are_found(soak: ModuleType, files: Path) -> None:
 def test_a_minute_of_faults_changes_nothing(
     soak: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        "--minutes",
-        "1",
-        "--pause",
-        "4",
-        "--methods",
-        "baseline,hinton,dml,fitnet",
-        "--folder",
-        str(tmp_path / "soak"),
-    ]
+    words = ["--minutes", "1", "--pause", "4", "--methods", "baseline,hinton,dml,fitnet"]
+    words += ["--folder", str(tmp_path / "soak")]
     assert soak.main(words) == 0, capsys.readouterr().out
     printed = capsys.readouterr().out
     assert "SIG" in printed
