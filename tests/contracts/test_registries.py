@@ -17,19 +17,8 @@ from scenarios import SCENARIOS
 
 LIBRARY = Path(robustkd.__file__).parent
 MODEL_PARTS = {
-    *(
-        "net",
-        "build",
-        "layers",
-        "external",
-        "feature_taps",
-        "intermediates",
-        "stage_pairs",
-        "initialisation",
-        "class_order",
-        "layer_numbers",
-        "model_card",
-    ),
+    *("net", "build", "layers", "external", "feature_taps", "intermediates", "stage_pairs"),
+    *("initialisation", "class_order", "layer_numbers", "model_card"),
     *("preprocessing", "published_weights", "weight_files", "weight_sources"),
 }
 FOLDERS = {
