@@ -1,5 +1,6 @@
 """Locks between processes on one machine."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def hold_lock(resource: Path | str, busy: str | None = None, patience: float = 0
 def _lock_file(resource: Path | str) -> Path:
     """Return the file of a resource's lock."""
     if isinstance(resource, str):
-        return Path(tempfile.gettempdir()) / f"robustkd-{digest(text=resource)}.lock"
+        user = os.getuid() if hasattr(os, "getuid") else ""  # a lock file of another user could not be opened
+        return Path(tempfile.gettempdir()) / f"robustkd-{digest(text=f'{resource} of user {user}')}.lock"
     resource.mkdir(parents=True, exist_ok=True)
     return resource / ".lock"

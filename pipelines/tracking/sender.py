@@ -31,21 +31,20 @@ BATCH = 100  # entries at a time
 DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between two attempts, the last one from then on
 ATTEMPTS = 8  # of an entry that fails although the store answers other requests
 CHECK_AFTER = 5.0  # seconds since the last answer after which a server is asked whether it answers before more is sent
-QUIET = 3.0  # seconds of waiting before the user is told
+QUIET = 3.0  # seconds of waiting before a line says so
 PATIENCE = 30.0  # seconds without an answer, once nothing follows, after which the rest is left to `robustkd sync`
 BUSY_PATIENCE = 300.0  # seconds for one entry, once nothing follows
 MARGIN = 3.0  # seconds for the process to give up by itself
-ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # it is this module that tries again
 NO_ACCESS = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 
 Wait = Callable[[float], bool]
 
 
 class Report(Protocol):
-    """Takes what happens while entries are sent."""
+    """Receives what happens while entries are sent."""
 
     def __call__(self, text: str | None, is_away: bool) -> None:
-        """Take a sentence for the user, or None after an entry was sent; and whether the store does not answer."""
+        """Receive a sentence for the user, or None after an entry was sent; and whether the store does not answer."""
 
 
 class EntrySender:
@@ -61,7 +60,7 @@ class EntrySender:
     ) -> None:
         self.outbox, self.logger, self.report, self.wait, self.patience = outbox, logger, report, wait, patience
         self.may_follow = True
-        self.repeated_until = outbox.size  # what lies there may have been sent by an earlier process
+        self.repeated_until = outbox.size  # what is there may have been sent by an earlier process
         self.singly_until = 0  # a batch that was refused is sent entry by entry
         self.attempts = self.attempts_while_served = 0  # of the next entry
         self.answered = time.monotonic()
@@ -161,7 +160,7 @@ class EntrySender:
             if not self.may_follow and self.away_since is not None:
                 self.away_since = time.monotonic()  # patience begins when nothing else is to be waited for
         else:
-            time.sleep(min(seconds, 2 * DELAYS[0]))
+            time.sleep(min(seconds, POLL))  # not much longer than the patience
 
 
 def send_outbox(folder: Path, report: Report, wait: Wait, patience: float = PATIENCE) -> bool:
@@ -171,8 +170,7 @@ def send_outbox(folder: Path, report: Report, wait: Wait, patience: float = PATI
         Whether all was sent; then the outbox is removed, and no run is left open.
     """
     outbox = Outbox(folder)
-    user = os.getuid() if hasattr(os, "getuid") else ""  # a lock file of another user could not be opened
-    with hold_lock(f"outbox {folder.resolve()} of user {user}"):  # a killed command's process may still be ending
+    with hold_lock(f"outbox {folder.resolve()}"):  # a killed command's process may still be ending
         logger = RunLogger(folder, outbox.load_sent(), lambda text: report(text, False))
         if not EntrySender(outbox, logger, report, wait, patience).send_all():
             return False
@@ -189,14 +187,14 @@ class SenderProcess:
     """The process that sends what is appended to an outbox. What it reports is printed at once.
 
     Raises:
-        OSError: it cannot be started.
+        OSError, MemoryError: it cannot be started.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         context = multiprocessing.get_context("spawn")
         self.connection, remote = context.Pipe()
-        self.process = context.Process(target=_work, args=(outbox.folder, remote), daemon=True)
+        self.process = context.Process(target=_run_sender, args=(outbox.folder, remote), daemon=True)
         start_child(self.process)
         remote.close()
         self.answered, self.is_away = time.monotonic(), False
@@ -250,12 +248,13 @@ class SenderProcess:
             self.connection.close()
 
 
-def _work(folder: Path, connection: Connection) -> None:
+def _run_sender(folder: Path, connection: Connection) -> None:
     """Send until the connection says that nothing follows. Only the connection is written to."""
     obey_parent()
-    os.environ.update(ENVIRONMENT)
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # EntrySender tries again
+    # MLflow and the libraries below it print what is reported here in a sentence.
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)  # where MLflow and the libraries below it say what is reported here in a sentence
+    os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     if hasattr(os, "nice"):
         os.nice(5)  # training goes first

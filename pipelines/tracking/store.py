@@ -79,8 +79,7 @@ def _creation_lock(uri: str) -> AbstractContextManager[None]:
     """Lock an SQLite store while it is opened: two processes that create its tables at the same time would damage it."""
     if uri and not uri.startswith("sqlite:"):
         return nullcontext()
-    user = os.getuid() if hasattr(os, "getuid") else ""  # a lock file of another user could not be opened
-    return hold_lock(f"MLflow stores of user {user}")
+    return hold_lock("MLflow stores")
 
 
 # In both of the following cases MLflow itself would retry for minutes.
