@@ -30,8 +30,6 @@ from robustkd.study.run_folder import is_finished, is_trained
 from robustkd.study.stopping import StopRequest
 
 STAGES_WITH_METHODS = ("run", "distil", "evaluate")  # after which methods can be compared
-
-
 SECONDS_PER_LINE = 60.0  # of training, between two lines about a run off a terminal
 NOT_TERMS = {"epoch", "phase", "seconds", "accuracy", "held_out_accuracy", "memorised", "recovered"}  # of epochs.csv
 

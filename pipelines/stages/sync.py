@@ -11,7 +11,6 @@ from pipelines.tracking.outbox import OUTBOX_FILE, Outbox
 from pipelines.tracking.redaction import redact_uri
 from pipelines.tracking.sender import PATIENCE, send_outbox
 from pipelines.tracking.store import open_client
-from pipelines.tracking.tracker import require_same_store
 from robustkd.errors import ExecutionError, UsageError
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -58,7 +57,7 @@ def sync_study(folder: Path) -> int:
         return 0
     with default_store(outbox.find_store()):
         uri = open_client().tracking_uri
-        require_same_store(outbox, uri)
+        outbox.require_store(uri)
         count = outbox.count_unsent()
         if send_outbox(folder, print_report, lambda seconds: False, PATIENCE):
             console.print(f"{folder}: {count} entries are sent to {redact_uri(uri)}")

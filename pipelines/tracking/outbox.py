@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.tracking.redaction import redact_values
+from pipelines.tracking.redaction import redact_uri, redact_values
 from robustkd.atomic import write_text_atomically
+from robustkd.errors import UsageError
 
 OUTBOX_FILE, SENT_FILE = "outbox.jsonl", "outbox-sent.json"
 
@@ -39,7 +40,7 @@ class Sent:
     Attributes:
         position: where they end, in bytes.
         study: the last entry that opened the study's run.
-        runs: the runs of MLflow that are open: `id`, and `began` of a finished run that is logged again; by name.
+        runs: the runs of MLflow that are open, by name: `id`, `started`, and `is_finished` if its training had ended before.
         linked: Markdown links to finished runs below another parent, by name.
     """
 
@@ -117,6 +118,15 @@ class Outbox:
         sent = self.load_sent()
         entries = [sent.study, *(line.entry for line in self.read(sent.position))]
         return next((str(entry["tracking_uri"]) for entry in reversed(entries) if "tracking_uri" in entry), None)
+
+    def require_store(self, tracking_uri: str) -> None:
+        """Raise a UsageError if there are entries for another store."""
+        uri, known = redact_uri(tracking_uri), self.find_store()
+        if known not in (None, uri) and (count := self.count_unsent()):
+            raise UsageError(
+                f"{self.path}: {count} entries are for {known}, not {uri}: set MLFLOW_TRACKING_URI to the former and send"
+                " them with `robustkd sync`, or delete the file"
+            )
 
     def remove(self) -> None:
         """Remove both files."""

@@ -33,7 +33,7 @@ from robustkd.study.results import RunKey, RunResult, read_document
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import Run
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 RUN_FILES = (".csv", ".json", ".pt", ".png")  # logged from a run's folder; not the logits of the test set
@@ -96,11 +96,6 @@ class RunLogger:
             self._parent = ParentRun(self.client, run, self.folder, study["stage"], study["is_provided"])
         return self._parent
 
-    @property
-    def dataset(self) -> "DatasetInput | None":
-        """The study's data set, if it has one."""
-        return to_mlflow_dataset(self.sent.study["dataset"]) if self.sent.study["dataset"] else None
-
     def _open_study(self, entry: Entry) -> None:
         """Log to a study's run from now on. Runs that an earlier command left open are closed."""
         self._kill_runs(entry["time"])
@@ -157,7 +152,7 @@ class RunLogger:
             self._measure_machine()
 
     def stop_monitor(self) -> None:
-        """Stop to log the load of the machine."""
+        """Stop logging the load of the machine."""
         if self.monitor is not None:
             self.monitor.finish()  # type: ignore[no-untyped-call]
             self.monitor = None
@@ -300,8 +295,8 @@ class RunLogger:
 
     def _log_dataset(self, run_id: str) -> None:
         """Log the study's data set as an input of a run, if it has one."""
-        if self.dataset is not None:
-            self.client.log_inputs(run_id, [self.dataset])
+        if dataset := self.sent.study["dataset"]:
+            self.client.log_inputs(run_id, [to_mlflow_dataset(dataset)])
 
     def _log_model(self, run_id: str, path: Path, key: RunKey) -> str | None:
         """Log a network as the run's model; return its id, or None where that cannot be done."""

@@ -71,7 +71,7 @@ class MlflowTracker:
         from mlflow.tracking.context.registry import resolve_tags
 
         self.outbox = Outbox(folder)
-        require_same_store(self.outbox, self.client.tracking_uri)
+        self.outbox.require_store(self.client.tracking_uri)
         all_params = {**params, **{f"resolved/{key}": value for key, value in resolved.items()}}
         context = resolve_tags()
         try:
@@ -212,13 +212,3 @@ class MlflowTracker:
     def _relative(self, path: Path) -> str:
         """Return a path relative to the study's folder, which may be moved before the entry is sent."""
         return os.path.relpath(path, self.outbox.folder)
-
-
-def require_same_store(outbox: Outbox, tracking_uri: str) -> None:
-    """Raise a UsageError if an outbox has entries that were meant for another store."""
-    uri, known = redact_uri(tracking_uri), outbox.find_store()
-    if known not in (None, uri) and (count := outbox.count_unsent()):
-        raise UsageError(
-            f"{outbox.path}: {count} entries are for {known}, not {uri}: set MLFLOW_TRACKING_URI to the former and send"
-            " them with `robustkd sync`, or delete the file"
-        )

@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.console import console
+from pipelines.stages.sync import print_report
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.run_logger import RunLogger
 from pipelines.tracking.sender import EntrySender, send_outbox
@@ -100,23 +101,18 @@ class InlineSender:
 
     def __init__(self, outbox: Outbox):
         self.outbox = outbox
-        self.logger = RunLogger(outbox.folder, outbox.load_sent(), lambda text: report_text(text, False))
+        self.logger = RunLogger(outbox.folder, outbox.load_sent(), console.print)
 
     def is_alive(self):
         return True
 
     def send(self):
         """Send what is in the outbox, and nothing else; return the name of the MLflow runs that are open."""
-        EntrySender(self.outbox, self.logger, report_text, lambda seconds: False, patience=0).send_all()
+        EntrySender(self.outbox, self.logger, print_report, lambda seconds: False, patience=0).send_all()
         return {name: run["id"] for name, run in self.logger.sent.runs.items()}
 
     def close(self, *_):
-        send_outbox(self.outbox.folder, report_text, lambda seconds: False, patience=0)
-
-
-def report_text(text, is_away):
-    if text is not None:
-        console.print(text)
+        send_outbox(self.outbox.folder, print_report, lambda seconds: False, patience=0)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -39,7 +39,12 @@ def test_without_a_file_nothing_is_queued(tmp_path: Path) -> None:
 
 def test_what_is_acknowledged_is_not_counted(outbox: Outbox) -> None:
     assert outbox.count_unsent() == 3
-    sent = Sent(outbox.read(0)[1].end, {"parent": "p"}, {"hinton-seed0": {"id": "r", "began": None}}, {"a": "[a](#)"})
+    sent = Sent(
+        outbox.read(0)[1].end,
+        {"parent": "p"},
+        {"hinton-seed0": {"id": "r", "started": 1.5, "is_finished": True}},
+        {"a": "[a](#)"},
+    )
     outbox.acknowledge(sent)
     assert outbox.count_unsent() == 1
     assert Outbox(outbox.folder).load_sent() == sent

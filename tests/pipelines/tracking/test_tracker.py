@@ -257,7 +257,7 @@ def test_when_all_is_sent_nothing_is_left_of_the_queue(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"tracked.json"}
 
 
-def test_if_the_store_fails_the_study_goes_on_and_the_user_is_told_how_to_send_the_rest(
+def test_if_the_store_fails_the_study_goes_on_and_a_line_says_how_to_send_the_rest(
     client, tmp_path, monkeypatch, capsys
 ):
     def gone(*_, **__):
@@ -339,10 +339,11 @@ def test_a_locked_store_is_reported_in_one_sentence(store, capfd):
 
 def test_plain_files_need_no_tracker(tmp_path):
     tracker = start_study(tracking.open_tracker("files", None))
-    tracker.start_run("a", {}, {}, reused_from="b", began=0.0)
+    tracker.start_run("a", {}, {})
     tracker.log_epoch("a", 1, {})
-    tracker.finish_run("a", tmp_path, {})
+    tracker.finish_run("a", tmp_path)
     tracker.fail_run("a", "no")
+    tracker.log_finished_run("b", {}, {}, tmp_path)
     tracker.finish_study(None, "FINISHED")
     assert tracker.location == ""
     assert not list(tmp_path.iterdir())
