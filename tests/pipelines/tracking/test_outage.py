@@ -122,15 +122,21 @@ def assert_complete(server: str, names: list[str]) -> None:
     assert not list(find_study().glob("outbox*"))
 
 
+@pytest.fixture
+def command(server: str, run: Callable[..., Command]) -> Command:
+    """A study of two runs that the server has begun to receive; the second one waits for the file `go`."""
+    started = run("baseline,waiting")
+    wait_for(lambda: find_runs(server), started)
+    return started
+
+
 @pytest.mark.slow
 def test_a_server_that_is_killed_and_restarted_misses_nothing(
-    server: str, server_process: MlflowServer, run: Callable[..., Command]
+    server: str, server_process: MlflowServer, command: Command
 ) -> None:
-    command = run("baseline,waiting")
-    wait_for(lambda: find_runs(server), command)
     server_process.signal(signal.SIGKILL)
     wait_for(lambda: AWAY in command.output, command)
-    assert "[1/2] baseline-seed0: accuracy" in command.output or command.process.poll() is None
+    wait_for(lambda: "[1/2] baseline-seed0: accuracy" in command.output, command)  # while there is no server
     server_process.start()
     wait_for(lambda: BACK in command.output, command)
     Path("go").touch()
@@ -141,10 +147,8 @@ def test_a_server_that_is_killed_and_restarted_misses_nothing(
 
 @pytest.mark.slow
 def test_a_frozen_server_stops_no_study_and_receives_everything_later(
-    server: str, server_process: MlflowServer, run: Callable[..., Command]
+    server: str, server_process: MlflowServer, command: Command
 ) -> None:
-    command = run("baseline,waiting")
-    wait_for(lambda: find_runs(server), command)
     server_process.signal(signal.SIGSTOP)
     Path("go").touch()
     assert command.wait() == 0, command.output  # while the server is frozen
