@@ -5,8 +5,10 @@ ones. Names are checked before torch and MLflow are imported, which is why each 
 """
 
 import os
+import platform
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 import robustkd
 import scenarios
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
+from pipelines.cli_maintenance import maintenance
 from pipelines.cli_options import AuditOptions, CheckOptions, GivenSpread, PredictOptions, StudySelection, SweepOptions
 from pipelines.console import replace_unprintable
 from pipelines.listing import print_models, print_registry
@@ -32,9 +35,13 @@ from robustkd.study.options import DataOptions, StudyOptions
 app = App(
     name="robustkd",
     help="Knowledge distillation under label noise and class imbalance, compared class by class with plain training.",
-    version=robustkd.__version__,
+    version=lambda: f"robustkd {robustkd.__version__} (torch {version('torch')}, Python {platform.python_version()})",
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+)
+app.command(maintenance, name="*")
+app.register_install_completion_command(
+    help="Install completion of commands and options for bash, zsh, fish or PowerShell."
 )
 
 Options = Annotated[StudyOptions, Parameter(name="*")]
@@ -219,36 +226,6 @@ def check_data_command(spec: str, /, *, options: Annotated[CheckOptions | None, 
     from pipelines.stages import check_data as stage
 
     stage.main(options)
-
-
-@app.command(name="verify")
-def verify_command(study: Path, /) -> None:
-    """Check every file of a study against its checksums; exit with 1 if any is damaged or missing. Nothing is changed.
-
-    Parameters
-    ----------
-    study
-        The study's folder.
-    """
-    from pipelines.stages import verify as stage
-
-    stage.main(study)
-
-
-@app.command(name="sync")
-def sync_command(*studies: Path) -> None:
-    """Send to MLflow what studies could not log while they ran, because the server was away.
-
-    The store is the one that MLFLOW_TRACKING_URI names, or else the one that the study used.
-
-    Parameters
-    ----------
-    studies
-        Folders of studies or sweeps, or folders that contain some.
-    """
-    from pipelines.stages import sync as stage
-
-    stage.main(studies)
 
 
 @app.command(name="predict")

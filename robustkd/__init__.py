@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from robustkd.errors import ExecutionError, UsageError
     from robustkd.estimator import DistilledClassifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Audit",
     "DistillationLoss",

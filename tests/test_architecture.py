@@ -180,9 +180,10 @@ LAW = {
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"
         " pipelines.scenario_effect pipelines.stages"
     ),
+    "pipelines.cli_maintenance": "pipelines.stages",
     "pipelines.cli": (
-        "robustkd scenarios pipelines.console pipelines.signals pipelines.cli_options pipelines.arguments pipelines.listing"
-        " pipelines.stages"
+        "robustkd scenarios pipelines.console pipelines.signals pipelines.cli_options pipelines.cli_maintenance"
+        " pipelines.arguments pipelines.listing pipelines.stages"
     ),
     "pipelines.__main__": "pipelines.cli",
 }

@@ -68,7 +68,13 @@ def test_the_readme_names_every_word() -> None:
 
 
 def test_one_version() -> None:
+    """That of the package, of its newest changes and of the citation."""
     import robustkd
 
-    assert PYPROJECT["project"]["version"] == robustkd.__version__
-    assert f"## {robustkd.__version__}" in (HOME / "CHANGELOG.md").read_text()
+    text = (HOME / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (\S+), \d{4}-\d\d-\d\d$", text, re.MULTILINE)
+    assert versions[0] == PYPROJECT["project"]["version"] == robustkd.__version__
+    assert versions == sorted(versions, key=lambda name: [*map(int, name.split("."))], reverse=True)
+    citation = yaml.safe_load((HOME / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == robustkd.__version__
+    assert f"## {citation['version']}, {citation['date-released']}" in text
