@@ -35,3 +35,21 @@ def sync_command(*studies: Path) -> None:
     from pipelines.stages import sync as stage
 
     stage.main(studies)
+
+
+@maintenance.command(name="doctor")
+def doctor_command(*, out: Path = Path("studies"), json: bool = False) -> None:
+    """Describe the installation and the machine, for bug reports. Exit 0: nothing is wrong, 1: a problem was found.
+
+    Secrets, such as passwords in the address of the tracking store, are not printed.
+
+    Parameters
+    ----------
+    out
+        Folder to which studies are written.
+    json
+        Print JSON.
+    """
+    from pipelines.stages import doctor as stage
+
+    stage.main(out, json)

@@ -51,3 +51,16 @@ def format_duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def format_bytes(count: int) -> str:
+    """Format a number of bytes in powers of 1000.
+
+    >>> [format_bytes(count) for count in (12, 3_456, 78_000_000, 1_250_000_000, 2_000_000_000_000)]
+    ['12 B', '3.5 kB', '78 MB', '1.2 GB', '2 TB']
+    """
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            value = count / 1000**power
+            return f"{value:.1f}".removesuffix(".0") + f" {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{count} B"

@@ -161,6 +161,7 @@ LAW = {
     "pipelines.folder_names": "",
     "pipelines.data_summary": "data study.options pipelines.console",
     "pipelines.networks": "robustkd pipelines.console pipelines.tracking",
+    "pipelines.diagnosis": "robustkd pipelines.console pipelines.tracking",
     "pipelines.study_records": "robustkd",
     "pipelines.planning": (
         "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.networks"
@@ -174,7 +175,7 @@ LAW = {
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.tracking"
         " pipelines.data_summary pipelines.folder_names pipelines.networks pipelines.planning pipelines.forecast"
         " pipelines.power_forecast"
-        " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters"
+        " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters pipelines.diagnosis"
     ),
     "pipelines.api": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import ssl
 import textwrap
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from pipelines.tracking.redaction import redact, redact_uri
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SERVER_TIMEOUT = 5.0  # seconds
 SERVER_SCHEMES = ("http://", "https://")
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where an address names none
+SQLITE_START = b"SQLite format 3\0"
 ENVIRONMENT = {  # variables that are set unless the user has set them
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -116,6 +119,36 @@ def explain_silence(uri: str) -> str | None:
         if isinstance(cause, ssl.SSLError):  # it answers; MLflow decides whether to trust it
             return None
         return summarise_error(cause) if isinstance(cause, BaseException) else redact(str(cause))
+
+
+def explain_unusable_store(uri: str) -> str | None:
+    """Return why a store could not be used, within seconds and without creating or changing it; None if nothing is known.
+
+    A server is asked whether it is healthy, a database server whether it accepts connections, and a file is looked at.
+    """
+    if uri.startswith(SERVER_SCHEMES):
+        return explain_silence(uri)
+    if uri and not uri.startswith("sqlite:///"):
+        return _explain_closed_port(uri)
+    path = sqlite_path(uri)
+    if not (os.access(path if path.exists() else path.parent, os.W_OK)):
+        return f"{path.resolve()} cannot be written"
+    with path.open("rb") if path.exists() else nullcontext() as file:
+        is_database = file is None or file.read(len(SQLITE_START)) in (b"", SQLITE_START)
+    return None if is_database else f"{path.resolve()} is not an SQLite database"
+
+
+def _explain_closed_port(uri: str) -> str | None:
+    """Return why no connection to a database server is possible, None if there is one or the address names no server."""
+    try:
+        address = urlsplit(redact_uri(uri))
+        usual = (port for name, port in DATABASE_PORTS.items() if address.scheme.startswith(name))
+        port = address.port or next(usual, None)
+        if address.hostname and port:
+            socket.create_connection((address.hostname, port), SERVER_TIMEOUT).close()
+    except (OSError, ValueError) as error:
+        return summarise_error(error)
+    return None
 
 
 def is_outage(error: BaseException) -> bool:

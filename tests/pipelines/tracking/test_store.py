@@ -113,3 +113,28 @@ def test_without_mlflow_plain_files_are_recommended(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UsageError, match=r"MLflow cannot be imported .*`--tracker files`"):
         tracking.open_tracker("mlflow", None)
+
+
+def test_a_store_is_looked_at_without_creating_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store_.explain_unusable_store("") is None
+    assert store_.explain_unusable_store(f"sqlite:///{tmp_path / 'new.db'}") is None
+    assert list(tmp_path.iterdir()) == []
+    assert "cannot be written" in store_.explain_unusable_store(f"sqlite:///{tmp_path / 'lost' / 'new.db'}")
+    (tmp_path / "mlflow.db").write_text("notes of the user's")
+    assert "is not an SQLite database" in store_.explain_unusable_store("")
+    assert store_.explain_unusable_store("file:///nowhere") is None, "nothing is known of it"
+
+
+def test_a_store_with_tables_can_be_used(store):
+    assert store_.explain_unusable_store(f"sqlite:///{store / 'mlflow.db'}") is None
+
+
+def test_a_database_server_is_asked_for_a_connection_and_its_password_is_not_printed():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        uri = f"postgresql+psycopg2://ada:hunter22@127.0.0.1:{port}/runs"
+        assert store_.explain_unusable_store(uri) is None
+    reason = store_.explain_unusable_store(uri)
+    assert "refused" in reason
+    assert "hunter22" not in reason
