@@ -1,6 +1,6 @@
 """How near the perturbed images of bss and amkd end to a trained network's decision boundary.
 
-    robustkd run --scenario clean --methods baseline,hinton --seeds 1 --tracker files
+    robustkd run --scenario clean --methods baseline,hinton --student wrn_10_2 --teacher wrn_16_2 --seeds 1 --tracker files
     python benchmarks/boundary.py digits studies/digits-clean-*/runs/teacher-seed0/model.pt
 
 Perturbs images of the data set that the network classifies as labelled, as bss does, by its default steps and by the authors'

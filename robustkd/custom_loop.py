@@ -133,13 +133,15 @@ class DistillationLoss(nn.Module):
         return self.method.objective(self.batch(images, labels, **arguments))
 
     def phases(self) -> tuple[Phase, ...]:
-        """Return the training phases, for any method: each with its parameters, step and update.
+        """Return the training phases, for any method.
 
-        for phase in loss.phases():
-            optimiser = torch.optim.SGD(phase.parameters, lr=0.05)
-            for images, labels in loader:
-                for objective in phase.step(loss.batch(images, labels)):
-                    phase.update(objective, optimiser)
+        Each has its parameters, its step and its update::
+
+            for phase in loss.phases():
+                optimiser = torch.optim.SGD(phase.parameters, lr=0.05)
+                for images, labels in loader:
+                    for objective in phase.step(loss.batch(images, labels)):
+                        phase.update(objective, optimiser)
         """
         return self.method.phases()
 

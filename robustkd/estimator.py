@@ -88,7 +88,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         teacher_: the teacher's, or None where the method needs none.
         history_: a row per epoch of the student: the terms of its loss, and train_accuracy on at most 2,000 rows.
         teacher_history_: the same of the teacher, or None where none was trained.
-        stopped_at_: the epoch that student_ is from.
+        stopped_at_: the epoch that `student_` is from.
         image_shape_: (H, W, C) as read; of image files, networks with weights see the centre.
         seed_: the seed that was used.
         n_features_in_: the number of columns, where X was a table.
@@ -119,8 +119,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         method: str = "hinton",
         *,
-        student: str = "wrn_10_2",
-        teacher: Any = "wrn_16_2",
+        student: str = "wrn_10_1",
+        teacher: Any = "wrn_22_1",
         teacher_classes: str = "match",
         teacher_criterion: str = "ce",
         smooth_teacher: str = "none",

@@ -71,7 +71,8 @@ def make_record(
         "rows_held_out": 10,
     }
     resolved |= {"rows_test": 80, "fingerprint": "f" * 16, "robustkd": "0", "torch": "2"}
-    given = {"scenario": "noise0.4", "dataset": "pets", "methods": ",".join(methods), "seeds": seeds, **(options or {})}
+    given = {"scenario": "noise0.4", "dataset": "pets", "methods": ",".join(methods), "seeds": seeds}
+    given |= {"teacher": "wrn_16_2", "student": "wrn_10_2", **(options or {})}
     values = {
         "methods": list(methods),
         "criteria": {method: method.partition("+")[2] or "ce" for method in methods},

@@ -1,6 +1,7 @@
 """Pages of the documentation: code runs as written, block by block, and tables are those of the files that they name."""
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -12,6 +13,10 @@ import pytest
 
 HOME = Path(__file__).parents[1]
 FILE = re.compile(r"# file: (\S+)\n")
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+PAGES = sorted((HOME / "docs").glob("*.md"))
 
 
 def code_blocks(page: Path) -> list[str]:
@@ -36,6 +41,56 @@ def run_page(name: str, folder: Path) -> None:
     }
     done = subprocess.run([sys.executable, "page.py"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", [HOME / "README.md", HOME / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    base = HOME if page.parent == HOME else HOME / "docs"
+    linked = LINK.findall(page.read_text(encoding="utf-8"))
+    made = {"cards.md"}  # by docs/conf.py
+    assert [link for link in linked if link not in made and not (base / link).exists()] == []
+
+
+def test_every_word_is_on_its_page() -> None:
+    import scenarios
+    from robustkd.criteria import CRITERIA
+    from robustkd.methods import METHODS
+
+    pages = {"criteria.md": CRITERIA, "scenarios.md": scenarios.SCENARIOS}
+    for page, words in pages.items():
+        text = (HOME / "docs" / page).read_text(encoding="utf-8")
+        assert [word for word in words if f"`{word}" not in text] == [], page
+    text = "".join((HOME / "docs" / page).read_text(encoding="utf-8") for page in ("methods.md", "controls.md"))
+    assert [word for word in METHODS if f"`{word}" not in text] == []
+
+
+def test_every_method_has_a_card_with_its_defaults() -> None:
+    from robustkd.methods import METHODS
+
+    spec = importlib.util.spec_from_file_location("method_cards", HOME / "docs" / "method_cards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    cards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cards)
+    sections = {section.partition("\n")[0]: section for section in cards.write_page().split("\n## ")[1:]}
+    assert sorted(word for title in sections for word in title.split(", ")) == sorted(METHODS)
+    hinton = sections["hinton, clean_teacher"]
+    assert "alpha T^2" not in hinton.partition("L =")[0]
+    assert "| `temperature` | number above 0 | 4 |" in hinton
+    assert re.search(r"Cost of a step: `hinton` 1\.\d\d of the time", hinton)
+    amkd = sections["amkd, amkd_annealed, amkd_bss"]
+    assert "| hyperparameter | value | amkd | amkd_annealed | amkd_bss |" in amkd
+    assert re.search(r"\| `boundary` \|[^|]*\| 1 \| 0 \| 1 \|", amkd)
+
+
+def test_the_readme_is_short_and_its_python_compiles() -> None:
+    lines = (HOME / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 200
+    import robustkd
+
+    for block in code_blocks(HOME / "README.md"):
+        names = [node.names for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+        assert {alias.name for group in names for alias in group} <= set(robustkd.__all__)
 
 
 def test_the_page_on_python_runs_as_written(tmp_path: Path) -> None:

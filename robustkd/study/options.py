@@ -129,9 +129,9 @@ class ComparisonOptions(DataOptions):
     """Changes to the training rows: scenarios chained with +, as in imbalance0.2+noise0.4 (see `robustkd scenarios`)."""
     methods: str = "baseline,hinton,dml"
     """Methods separated by commas, each `method` or `method+criterion`; sets of them: `all`, `kd`, ...; or a YAML list."""
-    student: str = "wrn_10_2"
+    student: str = "wrn_10_1"
     """The student's network (see `robustkd models`)."""
-    teacher: str = "wrn_16_2"
+    teacher: str = "wrn_22_1"
     """The teacher's network, trained for each seed; or a trained one: a file, an MLflow run id or a model URI."""
     teacher_image_size: ImageSide | None = None
     """Side in pixels of the images that the teacher sees, if it is another; the network of the smaller size resizes them."""
@@ -145,7 +145,7 @@ class ComparisonOptions(DataOptions):
     """Find the classes of a trained teacher and of `init` by name, in whatever order; or ignore names and pair by position."""
     init: str | None = None
     """A model.pt, or a file of weights, that every student is initialised from, instead of weights drawn from the seed."""
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 5
     """Number of seeds; each has its own draw of the scenario, teacher, initial weights and order of batches."""
     first_seed: Seed = 0
     """The first of the seeds. Seeds that were not looked at when methods were selected confirm what was found."""

@@ -20,7 +20,8 @@ def make_record(
     **fields: Any,
 ) -> StudyRecord:
     """A study.json; `options` and other fields replace those of a small study of digits."""
-    given = {"scenario": "noise0.4", "methods": ",".join(methods), "seeds": seeds, **(options or {})}
+    given = {"scenario": "noise0.4", "methods": ",".join(methods), "seeds": seeds}
+    given |= {"teacher": "wrn_16_2", "student": "wrn_10_2", **(options or {})}
     resolved = ResolvedSettings(
         precision="fp32",
         device="cpu",

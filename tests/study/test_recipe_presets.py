@@ -147,8 +147,8 @@ def test_values_that_contradict_each_other_are_refused(given, message):
 @pytest.mark.parametrize(
     ("given", "role"),
     [
-        ({"methods": "baseline"}, "student 'wrn_10_2'"),
-        ({"recipe": "finetune", "student": PRETRAINED, "methods": "hinton"}, "teacher 'wrn_16_2'"),
+        ({"methods": "baseline"}, "student 'wrn_10_1'"),
+        ({"recipe": "finetune", "student": PRETRAINED, "methods": "hinton"}, "teacher 'wrn_22_1'"),
     ],
 )
 def test_frozen_batch_norm_needs_statistics(given, role):

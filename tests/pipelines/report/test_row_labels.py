@@ -22,7 +22,7 @@ def test_a_given_teacher_is_named_by_its_file_alone() -> None:
     for text, name in names.items():
         assert describe_teacher(replace(options, teacher=text)) == f"teacher (given: {name})"
     assert describe_teacher(replace(options, teacher="net(file=a/b)")) == "teacher (net(file=a/b), ce)"
-    assert describe_teacher(options) == "teacher (wrn_16_2, ce)"
+    assert describe_teacher(replace(options, teacher="wrn_16_2")) == "teacher (wrn_16_2, ce)"
     text = render_text(
         summarise_toy_study(
             study_with_known_labels()._replace(record=make_toy_record(options={"teacher": "/home/me/nets/best.pt"}))
