@@ -75,7 +75,6 @@ def test_every_method_has_a_card_with_its_defaults() -> None:
     sections = {section.partition("\n")[0]: section for section in cards.write_page().split("\n## ")[1:]}
     assert sorted(word for title in sections for word in title.split(", ")) == sorted(METHODS)
     hinton = sections["hinton, clean_teacher"]
-    assert "alpha T^2" not in hinton.partition("L =")[0]
     assert "| `temperature` | number above 0 | 4 |" in hinton
     assert re.search(r"Cost of a step: `hinton` 1\.\d\d of the time", hinton)
     amkd = sections["amkd, amkd_annealed, amkd_bss"]
