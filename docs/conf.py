@@ -13,7 +13,7 @@ from sphinx.application import Sphinx  # noqa: E402
 import robustkd  # noqa: E402
 
 project, author, version = "robustkd", "the robustkd authors", robustkd.__version__
-copyright = author  # noqa: A001
+copyright = author
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme, html_title = "furo", f"robustkd {version}"
 exclude_patterns = ["_build"]

@@ -16,8 +16,8 @@ from robustkd.specs import parameter_types, settable_parameters
 COSTS = Path(__file__).parents[1] / "benchmarks" / "methods.csv"
 HEAD = """# Method cards
 
-Every method with its equation, its constants and what differs from the paper, as in its file in `robustkd/methods/` and as printed
-by `robustkd methods NAME`. Times and memory of a training step are relative to that of `hinton`
+Every method with its equation, its constants and what differs from the paper, as in its file in `robustkd/methods/` and as
+printed by `robustkd methods NAME`. Times and memory of a training step are relative to that of `hinton`
 ([Speed](speed.md#the-step-of-every-method)).
 """
 
@@ -72,6 +72,7 @@ def format_steps(word: str, steps: pd.DataFrame) -> list[str]:
     """Return the relative time and memory of a word's step, in each of its phases."""
     several = len(steps) > 1
     return [
-        f"`{word}`{f', phase {row.phase}' if several else ''} {row.ratio:.2f} of the time and {row.memory_ratio:.2f} of the memory"
+        f"`{word}`{f', phase {row.phase}' if several else ''} {row.ratio:.2f} of the time"
+        f" and {row.memory_ratio:.2f} of the memory"
         for row in steps.itertuples()
     ]
