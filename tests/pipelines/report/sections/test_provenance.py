@@ -24,7 +24,8 @@ def test_unfinished_runs_are_reported(tmp_path: Path) -> None:
 def test_the_command_has_the_options_that_differ_from_the_defaults() -> None:
     given = synthetic.study_record(("baseline",), 2, ("a",), data_dir="my data", augment=False).options
     assert format_command(given) == (
-        "robustkd run --scenario noise0.4 --data-dir 'my data' --methods baseline --seeds 2 --augment none"
+        "robustkd run --scenario noise0.4 --data-dir 'my data' --methods baseline --student wrn_10_2 --teacher wrn_16_2"
+        " --seeds 2 --augment none"
     )
 
 
