@@ -86,7 +86,8 @@ def print_recipes(draft: Draft) -> None:
     roles = {run.role for run in draft.runs}
     for role, values in draft.record.resolved.recipes.items():
         if role in roles:
-            console.print(f"{role}: {describe_recipe(values)}", highlight=False)
+            stopped = "; stopped early, by held-out rows" if draft.plan.settings.stops_early(role) else ""
+            console.print(f"{role}: {describe_recipe(values)}{stopped}", highlight=False)
 
 
 def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:

@@ -42,6 +42,7 @@ from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
+from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.given_networks import load_first_weights
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
@@ -127,6 +128,7 @@ def draft_study(options: StudyOptions) -> Draft:
     print_class_orders(options, teacher, source)
     for advice in list_advice(scenario, View.of(source, rows.train)):  # before a class without samples is refused
         console.print(advice, highlight=False)
+    check_early_stopping(options, len(rows.held_out), teacher is not None)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
     cores = options.threads or hardware.count_cores()

@@ -29,6 +29,8 @@ Parallel = Annotated[int, Interval(ge=1, le=4096)]  # threads or processes
 AtLeastTwo = Annotated[int, Ge(2)]
 Duration = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?[smh]$")]  # as in 90s, 1.5m, 2h
 Sampling = Literal["natural", "sqrt", "balanced", "progressive"]
+EarlyRule = Literal["best", "smoothed"]  # that chooses an epoch by its accuracy on held-out rows
+TeacherStop = Literal["last", "early"]  # the epoch of the teacher that students are distilled from
 OnNonfinite = Literal["stop", "skip"]  # what happens to a run, or to an update, with a loss that is not finite
 
 # Labels that a network is trained with: as given; the true ones; as given, on the rows where they are the true ones.

@@ -93,6 +93,7 @@ LAW = {
         "errors types method_spec evaluation.results training.recipe study.recipe_presets study.options study.results"
     ),
     "robustkd.study.stopping": "",
+    "robustkd.study.early_stopping": "errors types study.options",
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
         "errors seeds types specs criteria models data method training.build training.optimisers study.plan"
@@ -103,7 +104,8 @@ LAW = {
         " study.versions"
     ),
     "robustkd.study.monitor": (
-        "seeds models data training.engine training.inference study.plan study.results study.evaluate"
+        "seeds models data training.engine training.inference study.plan study.recipe_presets study.results"
+        " study.early_stopping study.evaluate"
     ),
     "robustkd.study.run": (
         "seeds models data method training.engine training.hardware training.inference study.plan study.results"

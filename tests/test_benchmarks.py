@@ -22,8 +22,10 @@ from robustkd.method_sets import read_method_list
 from robustkd.method_spec import spell_method
 from robustkd.methods import METHODS
 from robustkd.specs import split_at
+from robustkd.study.early_stopping import stopping_score
 from robustkd.training.checkpoint import save_net
 from tests.helpers import TEACHER, large_view, make_teacher
+from tests.study.example_studies import example_study
 
 HOME = Path(__file__).parents[1]
 LISTS = ("defaults.yaml", "defaults-boundary.yaml")  # of methods with their former defaults
@@ -384,3 +386,44 @@ def test_images_that_suit_a_method_mislead_the_test_over_seeds_alone(verdicts: M
     assert found["crossed, a comparison"] < 0.1 < 0.3 < found["seeds, a comparison"]
     gained = verdicts.simulate(verdicts.SETTINGS["no image effects"]._replace(gain=0.05), 5, 50)
     assert gained["crossed, a comparison"] == 1
+
+
+# --- early_stopping.py ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def early_stopping() -> ModuleType:
+    return importlib.import_module("early_stopping")
+
+
+def test_the_rules_of_the_benchmark_choose_as_training_does(early_stopping: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    curves = rng.integers(40, 60, (20, 15)) / 136
+    for rule in ("best", "smoothed"):
+        scores = [[stopping_score([*c[:n]], rule, 15) for n in range(1, 16)] for c in curves]
+        expected = np.nan_to_num(np.round(scores, 9), nan=-1).argmax(axis=1)
+        assert early_stopping.RULES[rule](curves).tolist() == expected.tolist()
+    assert early_stopping.RULES["last"](curves).tolist() == 20 * [14]
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_simulated_rows_have_the_accuracies_and_the_correlation(early_stopping: ModuleType, correlation: float) -> None:
+    rng, p = np.random.default_rng(0), np.linspace(0.4, 0.6, 12)
+    drawn = early_stopping.simulate_held_out(rng, p, 136, correlation, 2000)
+    np.testing.assert_allclose(drawn.mean(axis=0), p, atol=0.005)
+    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(p * (1 - p) / 136), rtol=0.1)
+    of_answers = 2 / np.pi * np.arcsin(correlation)  # of two signs
+    assert np.corrcoef(drawn[:, 5], drawn[:, 6])[0, 1] == pytest.approx(of_answers, abs=0.06)
+    assert early_stopping.row_correlation(drawn, 136) == pytest.approx(correlation, abs=0.05)
+
+
+def test_a_rule_without_noise_loses_what_the_curve_says(early_stopping: ModuleType) -> None:
+    """Held-out accuracies that equal those on the test rows, a peak of 0.9 in the middle: the last epoch loses 0.3."""
+    test = [0.5, 0.6, 0.9, 0.9, 0.9, 0.7, 0.6]
+    study = example_study(["baseline"], 2)
+    epochs = pd.DataFrame({"epoch": range(1, 8), "accuracy": test, "held_out_accuracy": test})
+    study = study._replace(epochs={result.name: epochs for result in study.results})
+    table = early_stopping.measure_study(study, 20).set_index("rule")
+    assert table.loc[["best", "smoothed", "last"], "recorded regret"].tolist() == pytest.approx([0, 0, 30])
+    assert table.loc["last", "simulated sd of choice"] == pytest.approx(0)
+    assert table["runs"].tolist() == 5 * [2]

@@ -489,6 +489,24 @@ def test_early_stopping_keeps_the_epoch_that_was_best_on_rows_held_out(monkeypat
     assert (made.predict(IMAGES[left]) == noisy[left]).mean() == pytest.approx(held[made.stopped_at_])
 
 
+def test_a_teacher_can_be_stopped_early_too():
+    """Its network is then the one of the epoch that was best on held-out rows, which a teacher of the last epoch is not."""
+    noisy = np.where(np.arange(60) % 5 == 0, "left", LABELS)
+    shared = {"epochs": 6, "lr": 0.2, "early_stopping": True, "validation_fraction": 0.2}
+    last = quick("hinton", **shared).fit(IMAGES, noisy)
+    early = quick("hinton", recipe_options={"teacher_stop": "early"}, **shared).fit(IMAGES, noisy)
+    held = early.teacher_history_["held_out_accuracy"]
+    assert early._cards["teacher_"]["stopped_at"] == held.idxmax() < 6
+    assert "stopped_at" not in last._cards["teacher_"]
+    heads = [weights(made.teacher_)["head.weight"] for made in (last, early)]
+    assert not np.array_equal(*heads)
+    assert not np.array_equal(*(weights(made.student_)["head.weight"] for made in (last, early)))
+    with pytest.raises(
+        ValueError, match=r"^teacher_stop early: the epoch is chosen by held-out rows, and no rows are held"
+    ):
+        quick("hinton", recipe_options={"teacher_stop": "early"}).fit(IMAGES, LABELS)
+
+
 def test_without_early_stopping_every_row_is_trained_on(monkeypatch):
     seen, fit = [], engine.fit
 

@@ -29,10 +29,12 @@ def mark_oracle(name: str, oracles: Iterable[str]) -> str:
 
 
 def describe_teacher(options: StudyOptions) -> str:
-    """Describe the teacher by its network, its criterion and how it was smoothed; a trained one by the name of its file.
+    """Describe the teacher by its network, its criterion, how it was smoothed and stopped; a trained one by its file's name.
 
     >>> describe_teacher(StudyOptions(scenario="clean", teacher="wrn_16_2", smooth_teacher="labels"))
     'teacher (wrn_16_2, ce, smooth labels)'
+    >>> describe_teacher(StudyOptions(scenario="clean", teacher="wrn_16_2", teacher_stop="early"))
+    'teacher (wrn_16_2, ce, stopped early)'
     >>> describe_teacher(StudyOptions(scenario="clean", teacher="/home/me/nets/best.pt"))
     'teacher (given: best.pt)'
     """
@@ -44,4 +46,5 @@ def describe_teacher(options: StudyOptions) -> str:
         return f"teacher (given: {PureWindowsPath(text).name})"  # which splits at both kinds of separator
     smoothed = options.smooth_teacher
     parts = [text, options.teacher_criterion, *([f"smooth {smoothed}"] if smoothed != "none" else [])]
+    parts += ["stopped early"] if options.teacher_stop == "early" else []
     return f"teacher ({', '.join(parts)})"

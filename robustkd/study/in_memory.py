@@ -17,6 +17,7 @@ from robustkd.method_spec import MethodSpec
 from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
 from robustkd.study.construct import check_constructible
+from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.evaluate import Teacher
 from robustkd.study.monitor import sample_rows
 from robustkd.study.options import StudyOptions
@@ -62,6 +63,7 @@ def train_pair(
         verbose: print a line for every epoch.
         origin: further entries of the networks' cards.
     """
+    check_early_stopping(options, len(data.held_out), given is not None)
     device = hardware.resolve_device(options.device)
     bf16 = hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher]))
     settings = Settings.of(options, device, bf16, *channel_mean_std(data.train))

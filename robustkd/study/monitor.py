@@ -1,4 +1,4 @@
-"""What is evaluated after every epoch, and the weights of the best epoch on held-out rows."""
+"""What is evaluated after every epoch, and the weights of the epoch that is chosen on held-out rows."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,10 @@ from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.view import View
 from robustkd.models.net import Network
+from robustkd.study.early_stopping import stopping_score
 from robustkd.study.evaluate import evaluation_loader
 from robustkd.study.plan import Settings
+from robustkd.study.recipe_presets import Role
 from robustkd.study.results import MONITORED
 from robustkd.training import engine
 from robustkd.training.inference import compute_accuracy, predict_logits
@@ -38,14 +40,23 @@ def memorisation_rates(net: Network, loader: Loader) -> dict[str, float]:
 
 
 class EpochMonitor:
-    """Evaluates the network after every epoch, and keeps the weights of the best one on held-out rows."""
+    """Evaluates the network after every epoch, and keeps the weights of the one that is chosen on held-out rows.
 
-    def __init__(self, data: Splits, settings: Settings, state: Mapping[str, Any] | None) -> None:
+    Args:
+        role: of the run.
+        epochs: of the whole run.
+        state: of a checkpoint, if the run is continued.
+    """
+
+    def __init__(
+        self, data: Splits, settings: Settings, role: Role, epochs: int, state: Mapping[str, Any] | None
+    ) -> None:
         device = torch.device(settings.device)
         corrupted = data.train.take(data.train.corrupted)
         views = sample_rows(data.test), data.held_out, sample_rows(corrupted)
         self.test, self.held_out, self.corrupted = (evaluation_loader(view, device) for view in views)
-        self.counts_skipped = settings.on_nonfinite == "skip"
+        self.counts_skipped, self.epochs = settings.on_nonfinite == "skip", epochs
+        self.early_rule, self.stops_early = settings.early_rule, settings.stops_early(role)
         self.rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
         self.best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
 
@@ -67,10 +78,17 @@ class EpochMonitor:
         row["held_out_accuracy"] = compute_accuracy(net, self.held_out)
         row |= memorisation_rates(net, self.corrupted)
         self.rows.append(row)
-        if row["held_out_accuracy"] > self.best["accuracy"]:
+        score = stopping_score([row["held_out_accuracy"] for row in self.rows], self.early_rule, self.epochs)
+        if score > self.best["accuracy"]:
             weights = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-            self.best = {"accuracy": row["held_out_accuracy"], "epoch": epoch.number, "weights": weights}
+            self.best = {"accuracy": score, "epoch": epoch.number, "weights": weights}
         return row
+
+    def select_network(self, net: Network) -> Network:
+        """Return a network after training, with the weights of the chosen epoch if it is a teacher to be stopped early."""
+        if self.stops_early:
+            net.load_state_dict(self.best["weights"])
+        return net
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs of it."""

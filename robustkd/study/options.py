@@ -27,6 +27,7 @@ from robustkd.study.recipe_presets import (
 from robustkd.types import (
     Count,
     Duration,
+    EarlyRule,
     NonNegative,
     OnNonfinite,
     Parallel,
@@ -34,6 +35,7 @@ from robustkd.types import (
     Sampling,
     Seed,
     Share,
+    TeacherStop,
     to_seconds,
 )
 
@@ -59,7 +61,7 @@ ADDED = {
     **{"transform": "none", "sampling": "natural", "mixing": "none", "crop_share": 1.0, "teacher_image_size": None},
     **{"optimiser": "sgd", "decay_all": True, "backbone_lr": 1.0, "layer_decay": 1.0, "head_first": 0},
     **{"freeze_bn": False, "clip_grad": 0.0, "accumulate": 1, "ema": None},
-    "teacher_net": None,
+    **{"teacher_net": None, "early_rule": "best", "teacher_stop": "last"},
 }
 
 
@@ -197,6 +199,10 @@ class RecipeOptions(ComparisonOptions):
     """Largest norm of each network's gradient, 0 for any; by the recipe, 0 from scratch."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay, such as 0.99, of a moving average of the weights, which is evaluated as a row of its own; none by default."""
+    early_rule: EarlyRule = "best"
+    """Choose the epoch of early-stopped networks by held-out accuracy, or by its mean over three epochs: best or smoothed."""
+    teacher_stop: TeacherStop = "last"
+    """Distil from the teacher of the last epoch, or from each seed's early-stopped one: last or early."""
     teacher_recipe: Literal["auto", "scratch", "finetune"] | None = None
     """Preset of the teacher; by default as `recipe`. If it is another than the student's, the options above are not its own."""
     teacher_epochs: Count | None = None

@@ -12,7 +12,7 @@ from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import Role, find_preset
 from robustkd.study.results import ORACLE, TEACHER, RunKey, run_name
 from robustkd.training.recipe import Recipe
-from robustkd.types import OnNonfinite, Sampling, TrainingLabels
+from robustkd.types import EarlyRule, OnNonfinite, Sampling, TeacherStop, TrainingLabels
 
 # What teachers are trained with, for each value of --smooth-teacher.
 TEACHER_METHODS = {"none": "baseline", "labels": "smooth", "consistency": "smooth(labels=0, consistency=1)"}
@@ -61,6 +61,8 @@ class Settings:
         cost_ratio: seconds of teacher and student together, relative to plain training; None where no method asks for it.
         latencies: of the networks, by role, as far as they were measured.
         on_nonfinite: whether an update that is not finite stops its run, or is skipped.
+        early_rule: how the epoch of early-stopped networks is chosen.
+        teacher_stop: whether teachers are of their last epoch, or stopped early.
     """
 
     student: str
@@ -84,6 +86,8 @@ class Settings:
     cost_ratio: float | None = None
     latencies: Mapping[Role, Latency] = field(default_factory=dict)
     on_nonfinite: OnNonfinite = "stop"
+    early_rule: EarlyRule = "best"
+    teacher_stop: TeacherStop = "last"
 
     @classmethod
     def of(
@@ -111,7 +115,13 @@ class Settings:
             mixing=options.mixing,
             transform=options.transform,
             on_nonfinite=options.on_nonfinite,
+            early_rule=options.early_rule,
+            teacher_stop=options.teacher_stop,
         )
+
+    def stops_early(self, role: str) -> bool:
+        """Return whether the network of a role's runs is the one stopped early: that of teachers may be."""
+        return role == TEACHER and self.teacher_stop == "early"
 
     def image_size_of(self, role: str) -> int | None:
         """Return the side of the images that a role's networks see."""

@@ -83,7 +83,7 @@ class TrainingInfo(Document):
         samples: training rows.
         images_per_second: training images per second.
         peak_memory: bytes, None where it cannot be measured.
-        early_epoch: the epoch with the best held-out accuracy, None without held-out rows.
+        early_epoch: the epoch that is chosen on held-out rows, None without them.
         finished: when, in seconds since 1970.
         precision: bf16 or fp32.
         device: as torch names it.
@@ -142,7 +142,7 @@ class RunResult(Document):
         run: which run.
         name: of the run, and of its folder.
         evaluation_version: what decided the metrics on unchanged images: the known truth and the version of the code.
-        last: the network of the last epoch on the test set.
+        last: the network of the last epoch on the test set; of a teacher that is stopped early, that of the chosen one.
         early: the network stopped early, chosen on held-out rows; None without them.
         clean, clean_early: the same on the test rows with a known true label, by that label; only where the labels given may
             be wrong.

@@ -78,11 +78,11 @@ class TrainedRun:
     """What training results in.
 
     Attributes:
-        model: the network of the last epoch, in evaluation mode.
+        model: the network of the last epoch, or of a teacher that is stopped early that of the chosen one; in evaluation mode.
         head: of the network, as the criterion requires it.
         info: how it was trained.
         history: a row per epoch.
-        early_weights: of the epoch with the best held-out accuracy; None without held-out rows.
+        early_weights: of the epoch that is chosen on held-out rows; None without them.
         averaged_weights: the moving average of the weights, if the recipe asks for one.
         auxiliary: logits on the test set that the method evaluates next to its network, by name: (n, K).
     """
@@ -178,24 +178,24 @@ def train(
     )
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
     state = checkpointer.load() if checkpointer is not None else None
-    recipe, monitor = settings.recipe_of(spec), EpochMonitor(data, settings, state)
-    epochs, measurable = engine.total_epochs(method, recipe), hardware.reset_peak_memory(settings.device)
+    recipe, measurable = settings.recipe_of(spec), hardware.reset_peak_memory(settings.device)
+    monitor = EpochMonitor(data, settings, spec.role, engine.total_epochs(method, recipe), state)
     machines, note = find_machines(state, settings)
-    report_earlier_epochs(monitor.rows, spec, epochs, report, note)
+    report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
     saver, seconds, started = Saver(checkpointer, machines), monitor.seconds, time.monotonic()
     for epoch in engine.fit(method, loader, recipe, random=random, state=state, on_nonfinite=settings.on_nonfinite):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
-        should_stop = epoch.number < epochs and saver.save_if_due(epoch, monitor)
-        report(Progress(spec, epoch.number, epochs, row))
+        should_stop = epoch.number < monitor.epochs and saver.save_if_due(epoch, monitor)
+        report(Progress(spec, epoch.number, monitor.epochs, row))
         if should_stop:
             raise RunStopped
         started = time.monotonic()
     memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
     return TrainedRun(
-        method.model,
+        monitor.select_network(method.model),
         spec.method.criterion.load().head,
-        training_info(spec, method, settings, loader, epochs, monitor, memory, machines),
+        training_info(spec, method, settings, loader, monitor, memory, machines),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
         None if average is None else average.state_dict(),
@@ -233,7 +233,6 @@ def training_info(
     method: Method,
     settings: Settings,
     loader: Loader,
-    epochs: int,
     monitor: EpochMonitor,
     peak_memory: int | None,
     machines: list[Machine],
@@ -242,9 +241,9 @@ def training_info(
     samples, seconds = len(loader.view), monitor.seconds
     return TrainingInfo(
         seconds=seconds,
-        updates=epochs * settings.recipe_of(spec).count_updates(len(loader)),
+        updates=monitor.epochs * settings.recipe_of(spec).count_updates(len(loader)),
         samples=samples,
-        images_per_second=epochs * samples / max(seconds, 1e-9),
+        images_per_second=monitor.epochs * samples / max(seconds, 1e-9),
         peak_memory=peak_memory,
         early_epoch=monitor.best.get("epoch"),
         finished=time.time(),
@@ -288,6 +287,7 @@ def model_card(
         "oracle": spec.method.oracle,
         "seed": spec.seed,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        **({"stopped_at": trained.info.early_epoch} if settings.stops_early(spec.role) else {}),
         **origin,
     }
 

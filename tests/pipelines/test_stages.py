@@ -1,5 +1,6 @@
 """Stages on a toy, as a user would call them; everything through files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -161,6 +162,29 @@ def test_a_teacher_that_is_given_cannot_be_smoothed(data: Path, capsys: pytest.C
         cli.main(study_arguments("run", data, teacher=given, smooth_teacher="labels", out="second"))
     said = capsys.readouterr().err
     assert f"--smooth-teacher labels: the teacher {given} is already trained, so it cannot be smoothed" in said
+    assert said.count("\n") == 1
+    assert not Path("second").exists()
+
+
+def test_a_teacher_can_be_stopped_early(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its row, the dry run and its exported card say so, and what is distilled is the network that was stopped early."""
+    words = {"methods": "baseline,hinton", "teacher_stop": "early", "held_out": "0.2"}
+    cli.main([*study_arguments("run", data, **words), "--dry-run"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "--recipe" in line]
+    assert [line.endswith("; stopped early, by held-out rows") for line in lines] == [True, False]
+    cli.main(study_arguments("run", data, **words))
+    assert "\nteacher (resnet8, ce, stopped early) " in capsys.readouterr().out
+    early = checkpoint.load_checkpoint(find_study() / "runs" / "teacher-seed0" / "early.pt")["weights"]
+    assert equal(weights("teacher-seed0"), early)
+    cli.main(["export", str(find_study() / "runs" / "teacher-seed0" / "model.pt"), "--to", "out", "--formats", "torch"])
+    training = result_of("teacher-seed0").training
+    assert training is not None
+    assert json.loads(Path("out/card.json").read_text(encoding="utf-8"))["epoch"] == training.early_epoch
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main(study_arguments("run", data, **{**words, "held_out": "0"}, out="second"))
+    said = capsys.readouterr().err
+    assert "--teacher-stop early: the epoch is chosen by held-out rows, and no rows are held out" in said
     assert said.count("\n") == 1
     assert not Path("second").exists()
 
