@@ -24,7 +24,7 @@ def join_flag_values(arguments: list[str]) -> list[str]:
     ['audit', 'digits', '--prune=true']
     """
     options = {**SweepOptions.__dataclass_fields__, **AuditOptions.__dataclass_fields__}
-    flags = {name for name, field in options.items() if field.type is bool} | {"dry_run", "json", "each"}
+    flags = {name for name, field in options.items() if field.type is bool} | {"dry_run", "json", "each", "yes"}
     joined: list[str] = []
     for word in arguments:
         previous = joined[-1].removeprefix("--").replace("-", "_") if joined and joined[-1].startswith("--") else ""

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from cyclopts import App
 
+from robustkd import types
+
 maintenance = App(help_format="plaintext")  # its commands are those of pipelines.cli
 
 
@@ -53,3 +55,24 @@ def doctor_command(*, out: Path = Path("studies"), json: bool = False) -> None:
     from pipelines.stages import doctor as stage
 
     stage.main(out, json)
+
+
+@maintenance.command(name="clean")
+def clean_command(*, out: Path = Path("studies"), days: types.NonNegative = 30, yes: bool = False) -> None:
+    """List old caches of decoded images and superseded studies. Nothing is removed without --yes or a confirmation.
+
+    A study is superseded if no command continues it: --fresh replaced it, or an older version of robustkd made it, whose files
+    or results this one does not use. Studies that contain other files, or that a command is at work on, are kept.
+
+    Parameters
+    ----------
+    out
+        Folder with the studies.
+    days
+        Days for which decoded images were not used.
+    yes
+        Remove what is listed.
+    """
+    from pipelines.stages import clean as stage
+
+    stage.main(out, days, yes)

@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".npz")
+SET_ASIDE = re.compile(r"\.\d{8}-\d{6}")  # the end of the name of a folder that --fresh replaced
 MAX_BYTES = 150  # of a name in UTF-8; file systems allow 255, and digests and suffixes are added
 
 

@@ -164,6 +164,7 @@ LAW = {
     "pipelines.data_summary": "data study.options pipelines.console",
     "pipelines.networks": "robustkd pipelines.console pipelines.tracking",
     "pipelines.diagnosis": "robustkd pipelines.console pipelines.tracking",
+    "pipelines.leftovers": "robustkd pipelines.folder_names pipelines.tracking",
     "pipelines.study_records": "robustkd",
     "pipelines.planning": (
         "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.networks"
@@ -178,12 +179,13 @@ LAW = {
         " pipelines.data_summary pipelines.folder_names pipelines.networks pipelines.planning pipelines.forecast"
         " pipelines.power_forecast"
         " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters pipelines.diagnosis"
+        " pipelines.leftovers"
     ),
     "pipelines.api": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"
         " pipelines.scenario_effect pipelines.stages"
     ),
-    "pipelines.cli_maintenance": "pipelines.stages",
+    "pipelines.cli_maintenance": "types pipelines.stages",
     "pipelines.cli": (
         "robustkd scenarios pipelines.console pipelines.signals pipelines.cli_options pipelines.cli_maintenance"
         " pipelines.arguments pipelines.listing pipelines.stages"

@@ -7,7 +7,6 @@ In a notebook:
     compare.concat_tables(comparisons, "classes")      # a line per study, class and method; likewise any other table
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +16,7 @@ import pandas as pd
 from pipelines import tracking
 from pipelines.cli_options import StudySelection
 from pipelines.console import console
+from pipelines.folder_names import SET_ASIDE
 from pipelines.report.renderers.csv_files import refuse_existing, write_csv_files
 from pipelines.report.renderers.latex import render_latex
 from pipelines.report.renderers.markdown import render_markdown
@@ -31,7 +31,6 @@ from robustkd.study.conclusions import trusts_test_labels
 from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import read_study
 
-SET_ASIDE = re.compile(r"\.\d{8}-\d{6}")  # the end of the name of a folder that --fresh replaced
 COMPARISON_TABLES = {  # the fields of a comparison that are written as tables, by the names of their files
     **{name: name for name in ("summary", "verdicts", "classes", "per_class", "costs", "per_class_clean")},
     "along": "progress",

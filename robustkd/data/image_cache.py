@@ -6,6 +6,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from tempfile import TemporaryDirectory
@@ -101,7 +102,10 @@ def read_record(images: Path, record_file: Path) -> dict[str, Any] | None:
         intact = False
     if not intact:
         logger.warning(f"{images}: the cached images are damaged, and are read again from their files")
-    return record if intact else None
+        return None
+    with suppress(OSError):  # a cache that others may only read
+        record_file.touch()  # the time of its last use, for `robustkd clean`
+    return record
 
 
 def write_record(record_file: Path, images: Path, record: Mapping[str, Any]) -> None:
