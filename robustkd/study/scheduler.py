@@ -25,6 +25,8 @@ def execute_runs(
     """Execute the runs that are not finished, students after their teachers, and yield each when it ends.
 
     A run that fails affects only those that need its network. A run whose process dies is continued once from its last save.
+    With one job, runs are executed in this process, which saves the time and memory of another; but not if they call the
+    user's own code, which may crash it or end it.
     After a request to stop, no run is started, those that are going are saved, and they are not yielded.
 
     Args:
@@ -34,8 +36,8 @@ def execute_runs(
     """
     request = request or StopRequest()
     todo = [run for run in runs if not is_finished(plan, run)]
-    parallel = plan.jobs > 1 and len(todo) > 1
-    pool: Pool = WorkerPool(plan, plan.jobs, report) if parallel else InlinePool(plan, report, request)
+    apart = bool(plan.options.plug) or (plan.jobs > 1 and len(todo) > 1)
+    pool: Pool = WorkerPool(plan, plan.jobs, report) if apart else InlinePool(plan, report, request)
     try:
         yield from _schedule(pool, todo, plan, request, on_retry)
     finally:

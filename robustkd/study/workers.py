@@ -142,6 +142,7 @@ class Worker:
     def __init__(self, plan: Plan, context: Any) -> None:
         self.connection, remote = context.Pipe()
         self.process = context.Process(target=_work, args=(plan, remote))
+        self.jobs = plan.jobs
         self.run: Run | None = None
         self.is_stopping = False
         try:
@@ -172,7 +173,7 @@ class Worker:
             message: Progress | EndedRun = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            message = EndedRun(self.run, WorkerDied(describe_exit(self.process.exitcode)))
+            message = EndedRun(self.run, WorkerDied(describe_exit(self.process.exitcode, self.jobs)))
         if isinstance(message, EndedRun):
             self.run = None
         return message
@@ -185,19 +186,19 @@ class Worker:
         self.process.join()
 
 
-def describe_exit(code: int | None) -> str:
-    """Describe how a process ended that should not have.
+def describe_exit(code: int | None, jobs: int) -> str:
+    """Describe how one of several processes ended that should not have.
 
-    >>> describe_exit(-9)
+    >>> describe_exit(-9, jobs=2)
     'its process was ended by SIGKILL, perhaps for lack of memory (fewer --jobs need less)'
-    >>> describe_exit(3)
+    >>> describe_exit(3, jobs=1)
     'its process ended with exit code 3'
     """
     if code is None or code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    memory = ", perhaps for lack of memory (fewer --jobs need less)" if name == "SIGKILL" else ""
-    return f"its process was ended by {name}{memory}"
+    memory = ", perhaps for lack of memory" + (" (fewer --jobs need less)" if jobs > 1 else "")
+    return f"its process was ended by {name}{memory if name == 'SIGKILL' else ''}"
 
 
 def _work(plan: Plan, connection: Connection) -> None:

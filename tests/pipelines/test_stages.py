@@ -378,21 +378,31 @@ def test_a_study_may_show_foreign_images_and_counts_what_became_of_them(
     assert "memorised" not in capsys.readouterr().out
 
 
-def test_a_process_that_is_killed_ends_its_run_only(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("statement", "jobs", "end"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "2", "its process was ended by SIGKILL, perhaps for lack of memory"),
+        ("os._exit(7)", "1", "its process ended with exit code 7"),
+        ("ctypes.string_at(0)", "1", "its process was ended by SIGSEGV"),
+    ],
+)
+def test_a_process_that_is_killed_ends_its_run_only(
+    statement: str, jobs: str, end: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("fatal.py").write_text(
-        "import os, signal\n"
+        "import ctypes, os, signal\n"
         "from robustkd.methods.baseline import Baseline\n"
         "class Fatal(Baseline):\n"
         "    def objective(self, batch):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"        {statement}\n"
         "METHODS = {'fatal': Fatal}\n"
     )
     with pytest.raises(SystemExit) as ended:
-        cli.main(study_arguments("run", data, methods="baseline,fatal", plug="fatal.py", jobs="2"))
+        cli.main(study_arguments("run", data, methods="fatal,baseline", plug="fatal.py", jobs=jobs))
     assert ended.value.code == 1
     said = capsys.readouterr()
-    assert "fatal-seed0: its process was ended by SIGKILL, perhaps for lack of memory" in said.out  # and continued once
-    assert "robustkd: 1 of 2 runs failed; fatal-seed0: its process was ended by SIGKILL" in said.err
+    assert f"fatal-seed0: {end}" in said.out  # and continued once
+    assert f"robustkd: 1 of 2 runs failed; fatal-seed0: {end}" in said.err
     assert "Traceback" not in said.err
     (study,) = Path("studies").iterdir()
     assert (study / "runs" / "baseline-seed0" / "result.json").exists()
