@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import robustkd
 import scenarios
+from pipelines.address_space import LACK_OF_MEMORY, require_address_space
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
 from pipelines.cli_maintenance import maintenance
 from pipelines.cli_options import AuditOptions, CheckOptions, GivenSpread, PredictOptions, StudySelection, SweepOptions
@@ -328,6 +329,7 @@ def check_options(options: StudyOptions) -> None:
 
     Raises:
         robustkd.errors.UsageError: a name or value is invalid; the first one is reported.
+        MemoryError: a limit leaves too little address space for the libraries besides torch.
     """
     register_plugins(options.plug)
     scenarios.parse(options.scenario)
@@ -339,11 +341,7 @@ def check_options(options: StudyOptions) -> None:
         method.check()
     for attack in attacks:
         attack.load()
-
-
-LACK_OF_MEMORY = (
-    "there is too little memory, which `ulimit -v` may limit; with more, the same command continues from here"
-)
+    require_address_space()
 
 
 def main(arguments: list[str] | None = None) -> None:

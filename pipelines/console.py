@@ -2,14 +2,31 @@
 
 import codecs
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-# Text is printed as it is: the names of classes and files are anybody's, so square brackets and colons in them mean nothing.
-PLAIN_TEXT: dict[str, Any] = {"soft_wrap": True, "markup": False, "emoji": False}
+from robustkd.errors import escape_controls
+
+
+class PlainConsole(Console):
+    """A console that prints text as it is, since the names of classes and files are anybody's.
+
+    Square brackets and colons in them mean nothing, and control characters, on which terminals act, are escaped.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=escape_controls(segment.text, keep="\n"))
+
+
 # A log file has no width, but tables need one.
-console = Console(**PLAIN_TEXT, width=None if sys.stdout.isatty() else 110)
+console = PlainConsole(width=None if sys.stdout.isatty() else 110)
 
 # What tables and sentences are set with, for consoles that lack it.
 _PLAIN = {**dict.fromkeys("─━╌–—−", "-"), **dict.fromkeys("│┃", "|"), **dict.fromkeys("┏┓┗┛┡┩└┘┌┐├┤┬┴┼╇╈", "+")}

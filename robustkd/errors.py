@@ -13,6 +13,9 @@ OUT_OF_MEMORY = re.compile(  # in messages of torch and its libraries
     "|failed to map segment"
 )
 
+# Characters on which terminals act, as in "\x1b[31m" for red: the category Cc of Unicode.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 class UsageError(ValueError):
     """Invalid input from the user. The message is one sentence: what is wrong, where, and what is allowed."""
@@ -69,6 +72,15 @@ def as_one_line(message: str, limit: int = 300) -> str:
         return text
     end = limit // 5
     return f"{text[: limit - end - 5]} ... {text[-end:]}"
+
+
+def escape_controls(text: str, keep: str = "") -> str:
+    r"""Return a text with control characters, except those to keep, as Python writes them.
+
+    >>> escape_controls("\x1b[31mred\tü\n", keep="\n")
+    '\\x1b[31mred\\tü\n'
+    """
+    return _CONTROLS.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
 def needs_packages(what: str, *packages: str) -> str:

@@ -149,7 +149,8 @@ LAW = {
     "scenarios": "errors hashing seeds types specs registry data",
     # Pipelines: files, console and MLflow around studies
     "pipelines": "",
-    "pipelines.console": "",
+    "pipelines.address_space": "",
+    "pipelines.console": "errors",
     "pipelines.signals": "study.stopping",
     "pipelines.cli_options": "errors types specs study.options",
     "pipelines.arguments": "errors specs yaml_file pipelines.cli_options study",
@@ -187,8 +188,8 @@ LAW = {
     ),
     "pipelines.cli_maintenance": "types pipelines.stages",
     "pipelines.cli": (
-        "robustkd scenarios pipelines.console pipelines.signals pipelines.cli_options pipelines.cli_maintenance"
-        " pipelines.arguments pipelines.listing pipelines.stages"
+        "robustkd scenarios pipelines.address_space pipelines.console pipelines.signals pipelines.cli_options"
+        " pipelines.cli_maintenance pipelines.arguments pipelines.listing pipelines.stages"
     ),
     "pipelines.__main__": "pipelines.cli",
 }

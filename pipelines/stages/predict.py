@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pipelines import tracking
 from pipelines.cli_options import PredictOptions
-from pipelines.console import PLAIN_TEXT, console, is_printable
+from pipelines.console import PlainConsole, console, is_printable
 from robustkd.csv_cells import write_csv
 from robustkd.data.augment import crop_centre
 from robustkd.data.labelled_images import LabelledImages, load_labelled_images
@@ -56,7 +56,7 @@ def main(model: str, options: PredictOptions) -> None:
     table = pd.DataFrame({"file": data.names, **labels, "predicted": predicted, "probability": best.values})
     table = table.join(pd.DataFrame(probabilities.numpy(), columns=[f"p({name})" for name in classes]))
     write_csv(table, sys.stdout if options.to is None else options.to, index=False, digits=4)
-    out = Console(stderr=True, **PLAIN_TEXT) if options.to is None else console
+    out = PlainConsole(stderr=True) if options.to is None else console
     if options.to is None and not is_printable("".join([*data.names, *classes])):
         out.print("names that the console's encoding lacks were replaced: --to FILE writes all of them, in UTF-8")
     for note in data.notes:

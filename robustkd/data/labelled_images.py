@@ -16,13 +16,14 @@ from robustkd.data.decode import decode_files, raise_if_unreadable
 from robustkd.data.folders import read_class_names
 from robustkd.data.image_formats import MAX_PIXELS
 from robustkd.data.labels import RawValues
+from robustkd.data.paths import to_writable_names
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels, fit_images
 from robustkd.data.table_columns import RawTable, select_columns
 from robustkd.data.tables import list_table_images, read_csv_table
 from robustkd.data.value_range import ValueRange
 from robustkd.data.view import PART_ALIASES, PARTS
-from robustkd.errors import UsageError
+from robustkd.errors import UsageError, escape_controls
 
 FILE_KINDS = ("folder", "csv", "parquet", "hf")  # of which images are resized files
 
@@ -150,7 +151,7 @@ def _load_table(
     labels = _name_labels(columns.label, columns.class_names, len(files))
     parts = None if columns.split is None else [PART_ALIASES[str(part).strip().lower()] for part in columns.split]
     return LabelledImages(
-        [files[row] for row in readable],
+        list(to_writable_names([files[row] for row in readable])),
         images[readable] if unreadable else images,
         [labels[row] for row in readable],
         None if parts is None else [parts[row] for row in readable],
@@ -188,9 +189,10 @@ def _name_labels(values: RawValues | None, class_names: RawValues | None, count:
     """Return labels as class names, None for missing ones: N."""
     if values is None:
         return [None] * count
-    names: dict[Any, str | None] = {value: str(value) if str(value).strip() else None for value in set(values.tolist())}
+    texts = {value: str(value) for value in set(values.tolist())}
+    names = {value: escape_controls(text) if text.strip() else None for value, text in texts.items()}
     names[None] = None
     if class_names is not None and not any(isinstance(value, str) for value in names):
         known = range(len(class_names))
-        names |= {v: str(class_names[int(v)]) if v in known else None for v in names if v is not None}
+        names |= {v: escape_controls(str(class_names[int(v)])) if v in known else None for v in names if v is not None}
     return [names[value] for value in values.tolist()]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustkd.errors import UsageError, did_you_mean
+from robustkd.errors import UsageError, did_you_mean, escape_controls
 
 
 def require_file(context: str, path: Path) -> Path:
@@ -32,13 +32,9 @@ def describe_missing_path(context: str, path: Path) -> str:
 
 
 def to_writable_names(names: Sequence[str]) -> Sequence[str]:
-    r"""Return file names that can be written as UTF-8: other bytes of a name, as of an old archive, are escaped.
+    r"""Return file names that can be written as UTF-8 and printed: other bytes, as of an old archive, and controls are escaped.
 
-    >>> to_writable_names(("b\udce9.png", "ü.png"))
-    ('b\\udce9.png', 'ü.png')
+    >>> to_writable_names(("b\udce9.png", "ü.png", "\x1b[31m.png"))
+    ('b\\udce9.png', 'ü.png', '\\x1b[31m.png')
     """
-    try:
-        "".join(names).encode()
-    except UnicodeEncodeError:
-        return tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
-    return names
+    return tuple(escape_controls(name).encode("utf-8", "backslashreplace").decode() for name in names)

@@ -3,13 +3,20 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic_core import PydanticCustomError
 
-from robustkd.errors import UsageError, describe_validation_error
+from robustkd.errors import UsageError, describe_validation_error, escape_controls
 from robustkd.types import Count
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]  # in pixels
 MAX_CHARACTERS = 10_000_000
+
+
+def _check_class_name(name: str) -> str:
+    if escape_controls(name) != name:
+        raise PydanticCustomError("class_name", "Input should be free of control characters")
+    return name
 
 
 class _Card(BaseModel):
@@ -19,7 +26,7 @@ class _Card(BaseModel):
 
     model: str
     shape: Annotated[list[Side], Field(min_length=3, max_length=3)]
-    classes: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[list[Annotated[str, AfterValidator(_check_class_name)]], Field(min_length=1)]
     mean: list[FiniteFloat]
     std: list[FiniteFloat]
     head: str

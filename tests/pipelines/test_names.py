@@ -1,6 +1,10 @@
-"""Names of classes and files are anybody's: every command prints them as they are, and writes no formula to a CSV file."""
+"""Names of classes and files are anybody's: every command prints them as they are, but without what a terminal acts on.
+
+They are written to no CSV file as a formula.
+"""
 
 import csv
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +113,66 @@ def test_csv_files_hold_no_formula_and_are_read_as_they_were(table: Path, capsys
     )
     assert set(answers.classes) <= set(CLASSES)
     assert answers.files == source.files
+
+
+RED = "\x1b[31m"  # turns what a terminal prints next to red
+CONTROLS = {*map(chr, range(32)), *map(chr, range(127, 160))} - {"\n"}
+
+
+def without_controls(text: str) -> str:
+    assert not CONTROLS & set(text), repr(text)
+    return text
+
+
+def test_control_characters_are_escaped_wherever_a_name_goes(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = table.parent / "photos"
+    for number, name in enumerate(sorted(table.parent.glob("*.png"))):
+        target = photos / ("cat", "dog")[number % 2] / f"{RED if number < 12 else chr(0x9B)}{number}\r.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        name.rename(target)
+    (photos / "cat" / f"{RED}bad.png").write_bytes(b"no image")
+    (photos / f"{RED}readme.txt").write_text("")
+    rows = [f'"photos/cat/{file.name}",{RED}cat' for file in photos.glob("cat/*0\r.png")]
+    (table.parent / "labels.csv").write_bytes("\n".join(["image,label", *rows]).encode())
+    data, size, skip = f"folder:{photos}", ("--image-size", "8"), "--skip-bad-images"
+    model = save_untrained(Path("model.pt"), shape=(3, 8, 8), classes=["cat", "dog", "eel"])
+    np.save("mine.npy", np.full((36, 2), 0.5))
+    commands = {
+        "check-data": ["check-data", data, *size, "--least", "1"],
+        "audit": ["audit", data, *size, skip, "--probabilities", "mine.npy"],
+        "predict": ["predict", str(model), data, skip],
+        "predict to a file": ["predict", str(model), data, skip, "--to", "answers.csv"],
+        "predict labelled images": [
+            "predict",
+            str(model),
+            f"csv:{table.parent / 'labels.csv'}",
+            "--to",
+            "labelled.csv",
+        ],
+    }
+    prints_a_name = []
+    for name, command in commands.items():
+        with suppress(SystemExit) if name == "check-data" else nullcontext():  # it finds an unreadable file
+            cli.main(command)
+        said = capsys.readouterr()
+        if "\\x1b[31m" in without_controls(said.out + said.err):
+            prints_a_name.append(name)
+    assert prints_a_name == ["check-data", "predict", "predict labelled images"]
+    written = [path for path in Path().rglob("*") if path.suffix in {".csv", ".html", ".md", ".json"}]
+    for path in written:
+        without_controls(path.read_text(encoding="utf-8"))
+    assert {path.suffix for path in written} >= {".csv", ".html"}
+    assert "\\x1b[31m" in Path("answers.csv").read_text(encoding="utf-8")
+
+
+def test_a_network_whose_class_names_have_control_characters_is_refused(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_untrained(Path("model.pt"), classes=["cat", f"{RED}dog", "eel"])
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["predict", str(model), f"csv:{table}"])
+    assert refused.value.code == 2
+    assert (
+        "model card is wrong: classes.1 is '\\x1b[31mdog' but should be free of control characters"
+        in without_controls(capsys.readouterr().err)
+    )

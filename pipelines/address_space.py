@@ -1,0 +1,25 @@
+"""The address space that a limit such as `ulimit -v` leaves."""
+
+import mmap
+
+ROOM = 1 << 30  # bytes for the libraries besides torch, of which 0.61 GiB were measured on two cores
+
+LACK_OF_MEMORY = (
+    "there is too little memory, which `ulimit -v` may limit; with more, the same command continues from here"
+)
+
+
+def require_address_space(size: int = ROOM) -> None:
+    """Check that a limit leaves room for the libraries that are loaded after torch.
+
+    OpenBLAS, which SciPy loads, never stops trying to allocate its buffers where there is none, and no signal reaches Python.
+
+    Raises:
+        MemoryError: there is less address space.
+    """
+    if not hasattr(mmap, "MAP_PRIVATE"):  # on Windows, which has no such limit
+        return
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
+    except OSError:
+        raise MemoryError(f"less than {size / (1 << 30):.1f} GiB of address space are left") from None
