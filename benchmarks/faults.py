@@ -255,16 +255,16 @@ class Fault(NamedTuple):
 FAULTS = {
     "SIGKILL of all processes": Fault(send(signal.SIGKILL, to_all=True), frozenset({137})),
     "SIGKILL of the parent": Fault(send(signal.SIGKILL), frozenset({137})),
-    "SIGKILL of a worker": Fault(kill_worker, frozenset({1}), weight=3),
+    "SIGKILL of a worker": Fault(kill_worker, frozenset({1}), weight=4),
     "SIGTERM to the parent": Fault(send(signal.SIGTERM), frozenset({143})),
     "SIGTERM to all processes": Fault(send(signal.SIGTERM, to_all=True), frozenset({143})),
     "SIGHUP to all processes": Fault(send(signal.SIGHUP, to_all=True), frozenset({129})),
     "SIGINT to the parent": Fault(send(signal.SIGINT), frozenset({130})),
     "Ctrl-C twice": Fault(send(signal.SIGINT, signal.SIGINT, to_all=True), frozenset({130})),
-    "processes frozen": Fault(freeze, interrupts=False),
-    "MLflow server killed, restarted": Fault(restart_server, frozenset({2}), weight=3, interrupts=False),
+    "processes frozen": Fault(freeze, weight=2, interrupts=False),
+    "MLflow server killed, restarted": Fault(restart_server, frozenset({2}), weight=4, interrupts=False),
     "MLflow server frozen": Fault(freeze_server, frozenset({2}), weight=3, interrupts=False),
-    "disk full": Fault(fill_disk, frozenset({1, 2}), weight=3),
+    "disk full": Fault(fill_disk, frozenset({1, 2}), weight=4),
 }
 DAMAGES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "bit flipped in a file": lambda random, content: _flip_bit(content, random.randrange(8 * len(content))),

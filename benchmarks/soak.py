@@ -47,6 +47,8 @@ UNDISTURBED, INTERRUPTED = "reference", "interrupted"  # folders of studies
 TIMES = {"seconds", "teacher_seconds", "images_per_second", "peak_memory", "finished"}
 TIMES |= {f"{device}_{size}_ms" for device in ("cpu", "device") for size in ("image", "batch")}
 DISK = 512 << 20  # bytes of the studies' disk
+EARLY = 0.2  # share of commands that are interrupted before their first run, too
+POLL = 0.3  # seconds between two looks
 REPAIRS = 5  # undisturbed commands that may be needed to finish a study, as after runs that failed for lack of disk
 
 
@@ -225,6 +227,8 @@ class Course:
         soak, tally, drawn = self.soak, self.tally, ["nothing"]
         soak.command = Command(words, self.folder, soak.server.uri)
         soak.command.wait_for_output()
+        if soak.random.random() > EARLY:
+            wait_for_run(soak)
         while not self.is_over() and not wait_for_end(soak.command, soak.random.expovariate(1 / self.pause)):
             (name,) = soak.random.choices(list(FAULTS), [fault.weight for fault in FAULTS.values()])
             lost = unsaved_seconds(soak)
@@ -235,7 +239,10 @@ class Course:
         problems, code = soak.command.end(), soak.command.exit_code()
         if code not in {0}.union(*(FAULTS[name].codes for name in drawn[1:])):
             problems.append(f"exit code {code}: {soak.command.text()[-500:]}")
-        tally.problems += [f"after {', '.join(drawn)}: {problem}" for problem in problems]
+        problems = [f"after {', '.join(drawn)}: {problem}" for problem in problems]
+        tally.problems += problems
+        for problem in problems:
+            print(problem, flush=True)
         if len(drawn) > 1:
             tally.endings[drawn[-1]][code] += 1
         return code
@@ -257,6 +264,12 @@ class Course:
             problems.append(f"{running} runs are shown as running in MLflow")
         self.tally.problems += problems
         shutil.rmtree(study.parent)
+
+
+def wait_for_run(soak: Soak) -> None:
+    """Wait until a command executes a run, or ends: how long it needs for that depends on the machine."""
+    while not any(map(is_locked, soak.out.glob("*/runs/*"))) and not wait_for_end(soak.command, POLL):
+        pass
 
 
 def unsaved_seconds(soak: Soak) -> float:
