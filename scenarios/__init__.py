@@ -2,9 +2,10 @@
 
 from functools import reduce
 
+from robustkd.errors import UsageError
 from robustkd.registry import Entry, Registry
 from robustkd.specs import split_at
-from scenarios.base import Scenario
+from scenarios.base import Family, Scenario, find_family
 
 SCENARIOS = Registry(
     "scenario",
@@ -56,3 +57,15 @@ def parse(text: str) -> Scenario:
     words = [SCENARIOS.parse(part) for part in split_at(text, "+")]
     steps: list[Scenario] = [word.load()(**word.kwargs()) for word in words]
     return reduce(lambda chain, step: chain >> step, steps)
+
+
+def scenario_family(text: str) -> Family:
+    """Return the family of a chain of scenarios as typed; `other` if it cannot be parsed here, such as one of a user's file.
+
+    >>> [scenario_family(text) for text in ("noise0.4", "imbalance0.2+noise0.4", "fraction0.1", "mine")]
+    ['label noise', 'both', 'other', 'other']
+    """
+    try:
+        return find_family(parse(text))
+    except UsageError:
+        return "other"

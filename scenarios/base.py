@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,18 @@ from robustkd import seeds
 from robustkd.data.view import Labels, View, select_smallest_keys
 
 Draws = Literal["exact", "independent"]
+Family = Literal["clean", "label noise", "imbalance", "both", "other"]  # of scenarios
 GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread more evenly than those of any other number
 
 
 class Scenario(ABC):
-    """A change of the labels, rows or images of a view."""
+    """A change of the labels, rows or images of a view.
+
+    Attributes:
+        family: what it is about; ranks of methods are averaged over studies of the same.
+    """
+
+    family: ClassVar[Family] = "other"
 
     @abstractmethod
     def apply(self, view: View) -> View:
@@ -68,6 +75,7 @@ class MatrixNoise(Scenario):
     In both cases each sample has its own random number, so that a larger rate changes a superset to the same wrong labels.
     """
 
+    family = "label noise"
     draws: Draws
 
     @abstractmethod
@@ -112,6 +120,14 @@ def select_corrupted(view: View, rates: NDArray[np.float64], draws: Draws) -> tu
     else:
         sizes = np.bincount(view.labels[seeds.keys_to_uniform(keys) < rates[view.labels]], minlength=len(counts))
     return select_smallest_keys(view.labels, keys, sizes)[0], np.cumsum(sizes) - sizes
+
+
+def find_family(scenario: Scenario) -> Family:
+    """Return the family of a scenario: that of its steps, or `both` where label noise and imbalance are combined."""
+    families = {step.family for step in scenario} - {"clean"}
+    if families == {"label noise", "imbalance"}:
+        return "both"
+    return families.pop() if len(families) == 1 else "other" if families else "clean"
 
 
 def list_advice(scenario: Scenario, view: View) -> list[str]:

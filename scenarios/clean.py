@@ -10,5 +10,7 @@ from scenarios.base import Scenario
 class Clean(Scenario):
     """The identity."""
 
+    family = "clean"
+
     def apply(self, view: View) -> View:
         return view

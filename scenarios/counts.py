@@ -27,6 +27,7 @@ ClassSize = Annotated[int, Interval(ge=1, le=10**12)]
 class Counts(Subsampling):
     """Subsampling of each class to a count from a file."""
 
+    family = "imbalance"
     file: str
     order: Order = "id"
 

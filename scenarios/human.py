@@ -52,6 +52,7 @@ CLEAN_COLUMN, SUPERCLASS_COUNT = "clean_label", 20  # CIFAR-100 has 20 superclas
 class Human(Scenario):
     """Human annotations in place of the labels shown."""
 
+    family = "label noise"
     column: str
     file: str
 

@@ -41,6 +41,7 @@ PixelArray = NDArray[np.float64]
 class Instance(Scenario):
     """Label noise whose wrong labels depend on the image."""
 
+    family = "label noise"
     rate: Share
     scale: Positive = 0.8
     draws: Draws = "exact"

@@ -30,6 +30,7 @@ from scenarios.base import Draws, Scenario, select_corrupted
 class OpenSet(Scenario):
     """Open-set noise: a fraction of each class shows images of another data set."""
 
+    family = "label noise"
     rate: Share
     source: str
     draws: Draws = "exact"

@@ -30,6 +30,7 @@ class Subsampling(Scenario):
 class SizeCurve(Subsampling):
     """Subsampling to class sizes along a curve."""
 
+    family = "imbalance"
     order: Order  # which class is first on the curve, or `size`: larger classes have larger sizes
     cap: Cap  # what limits the curve: the smallest class's count, or each class's own
 

@@ -67,6 +67,7 @@ LAW = {
     "robustkd.evaluation.results": "",
     "robustkd.evaluation.significance": "",
     "robustkd.evaluation.crossed": "evaluation.significance",
+    "robustkd.evaluation.ranks": "evaluation.significance",
     "robustkd.evaluation.power": "evaluation.significance",
     "robustkd.evaluation.logit_adjustment": "",
     "robustkd.evaluation.calibration": "evaluation.results",
@@ -133,7 +134,10 @@ LAW = {
         "evaluation.metric_table evaluation.results evaluation.significance study.results study.agreements study.pairing"
         " study.verdicts"
     ),
-    "robustkd.study.across": "evaluation.metric_table study.results study.pairing study.comparison",
+    "robustkd.study.across": (
+        "evaluation.metric_table evaluation.ranks evaluation.significance study.results study.pairing study.verdicts"
+        " study.comparison"
+    ),
     "robustkd.study.verdict_notes": "evaluation.significance evaluation.power study.verdicts",
     "robustkd.study.conclusions": (
         "evaluation.significance study.results study.pairing study.verdicts study.comparison study.verdict_notes"
@@ -156,7 +160,7 @@ LAW = {
     "pipelines.arguments": "errors specs yaml_file pipelines.cli_options study",
     "pipelines.listing": "robustkd scenarios pipelines.console",
     "pipelines.references": "",
-    "pipelines.report": "robustkd pipelines.references",
+    "pipelines.report": "robustkd scenarios pipelines.references",
     "pipelines.tracking": "robustkd pipelines.console pipelines.references pipelines.report",
     "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
     "pipelines.scenario_effect": "data scenarios",

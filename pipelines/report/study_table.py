@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.report.formatting import MISSING, format_count, format_spread, format_value
+from pipelines.report.formatting import MISSING, format_count, format_p_value, format_spread, format_value
 from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import METHOD_COLUMN, Cell, Column, Page, Row, Table, number_cell
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.evaluation.metric_table import find_metric
 from robustkd.study import conclusions
-from robustkd.study.across import StudyTable, compare_studies, study_labels
+from robustkd.study.across import ALL, StudyTable, compare_studies, count_verdicts, study_labels
 from robustkd.study.comparison import Comparison
 from robustkd.study.pairing import HEADLINE
+from scenarios import scenario_family
 
 MARKS = {"better": "⇑ ", "worse": "⇓ "}  # of a verdict
 BELOW_MARK = "↓ "
@@ -45,6 +46,11 @@ def find_ranked_metric(comparisons: Sequence[Comparison], name: str) -> str:
     )
 
 
+def compare_by_family(comparisons: Sequence[Comparison], metric: str = HEADLINE) -> StudyTable:
+    """Put studies side by side, with average ranks over each family of scenarios."""
+    return compare_studies(comparisons, metric, [scenario_family(c.record.options.scenario) for c in comparisons])
+
+
 def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE, count_seeds: bool = False) -> Page:
     """Return the page of several studies: their table, what its marks mean, and the rules behind the verdicts.
 
@@ -52,7 +58,7 @@ def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE,
         count_seeds: where runs are missing, show the number of seeds in each cell.
     """
     metric = find_ranked_metric(comparisons, metric)
-    studies = compare_studies(comparisons, metric)
+    studies = compare_by_family(comparisons, metric)
     labels = study_labels([comparison.record for comparison in comparisons])
     with_given_labels = [
         label for label, c in zip(labels, comparisons, strict=True) if conclusions.test_label_caveat(c.record)
@@ -64,6 +70,8 @@ def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE,
         table.without("studies"),
         MARKS_NOTE,
         describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),
+        *describe_rank_tests(studies),
+        *describe_error(comparisons),
         *dict.fromkeys(sentence for rule in rules for sentence in rule),
     ]
 
@@ -89,18 +97,18 @@ def study_table(
     compared = set(order if shipped is None else shipped)
     rows = []
     for method in order:
-        rank = studies.ranks["rank"].get(method, np.nan)
+        ranks = [studies.ranks[name].get(method, np.nan) for name in _shown_ranks(studies)]
         cells = [
             Cell(mark_oracle(method, studies.oracles)),
             *(_study_cell(lines.get((method, label)), metric, count_seeds) for label in labels),
-            number_cell(MISSING if rank != rank else f"{rank:.2f}", rank),
+            *(number_cell(MISSING if rank != rank else f"{rank:.2f}", rank) for rank in ranks),
             number_cell(str(counts[method]), counts[method]),
         ]
         rows.append(Row(cells, muted=method not in compared))
     columns = [
         METHOD_COLUMN,
         *(Column(f"study {label}", label) for label in labels),
-        Column("rank", "average rank"),
+        *(Column(name, "average rank" if name == "rank" else f"rank, {name}") for name in _shown_ranks(studies)),
         Column("studies", "studies"),
     ]
     return Table(_study_table_title(studies, metric, count_seeds), columns, rows)
@@ -130,6 +138,51 @@ def describe_ranks(studies: StudyTable, count: int) -> str:
     if len(studies.ranks) > 1:
         return f"Ranks, 1 the best, are among the {len(studies.ranks)} methods that {subject} has with all its seeds."
     return f"No ranks: there are not two methods that {subject} has with all its seeds."
+
+
+def _shown_ranks(studies: StudyTable) -> list[str]:
+    """Return the columns of average ranks: of families with several studies, and over all where the families agree."""
+    several = [name for name in studies.families if studies.rank_tests["studies"][name] > 1]
+    return [*several, *(["rank"] if studies.has_common_rank else [])]
+
+
+def describe_rank_tests(studies: StudyTable) -> list[str]:
+    """Say which average ranks differ, and whether the families of scenarios rank the methods alike."""
+    tests = studies.rank_tests
+    if len(studies.ranks) < 2:
+        return []
+    shown = [*studies.families, *([ALL] if studies.has_common_rank else [])]
+    parts = [
+        f"{'' if name == ALL and not studies.families else f'{name}: '}{line['critical_difference']:.1f}"
+        f" ({int(line['studies'])} studies, Friedman's test: p {format_p_value(line['p'])})"
+        for name, line in tests.loc[shown].iterrows()
+        if line["critical_difference"] == line["critical_difference"]
+    ]
+    sentences = []
+    if not studies.has_common_rank:
+        sentences.append(
+            f"Families of scenarios do not rank the methods alike (lowest rank correlation of two {studies.agreement:.2f}),"
+            " so that there is no average rank over all of them."
+        )
+    if parts:
+        sentences.append(
+            "Two methods differ at 5 % where their ranks are a critical difference apart (Nemenyi; studies taken as"
+            " independent):"
+            f" {'; '.join(parts)}."
+        )
+    return sentences
+
+
+def describe_error(comparisons: Sequence[Comparison]) -> list[str]:
+    """Say how many verdicts of several studies hold with a correction over all of them; nothing where there are none."""
+    counted = count_verdicts(comparisons)
+    if len(comparisons) < 2 or not counted.verdicts:
+        return []
+    return [
+        f"Each study's verdicts have an error of 5 % of their own. With Holm's correction over the {counted.comparisons}"
+        f" comparisons of all {len(comparisons)} studies, {counted.holding} of {format_count(counted.verdicts, 'verdict')}"
+        f" {'holds' if counted.holding == 1 else 'hold'}."
+    ]
 
 
 def typed_order(comparisons: Sequence[Comparison], studies: StudyTable) -> list[str]:

@@ -15,8 +15,16 @@ from pipelines.report.formatting import capitalise, format_value, to_sentence, t
 from pipelines.report.renderers.html import fill_report
 from pipelines.report.section import Picture, build_legend
 from pipelines.report.study_report import REPORT_FILE, write_report_files
-from pipelines.report.study_table import MARKS_NOTE, describe_ranks, rank_order, study_table
-from robustkd.study.across import StudyTable, compare_studies, study_labels
+from pipelines.report.study_table import (
+    MARKS_NOTE,
+    compare_by_family,
+    describe_error,
+    describe_rank_tests,
+    describe_ranks,
+    rank_order,
+    study_table,
+)
+from robustkd.study.across import StudyTable, study_labels
 from robustkd.study.comparison import Comparison, early_stopping_point
 from robustkd.study.conclusions import AS_GIVEN, is_as_given, question_and_answer, test_label_caveat
 from robustkd.study.pairing import HEADLINE
@@ -44,7 +52,7 @@ def write_sweep_report(comparisons: Sequence[Comparison], folder: Path) -> Path:
 
     A study's own report is linked where it exists, as STUDY/comparison/report.html.
     """
-    studies, labels = compare_studies(comparisons, HEADLINE), study_labels([c.record for c in comparisons])
+    studies, labels = compare_by_family(comparisons), study_labels([c.record for c in comparisons])
     compared = {name for comparison in comparisons for name in comparison.record.ranked_methods}
     methods = _curve_methods(studies)
     order = rank_order(studies, compared) if len(studies.table) else []
@@ -59,7 +67,12 @@ def write_sweep_report(comparisons: Sequence[Comparison], folder: Path) -> Path:
         "answer": _answer(comparisons, studies),
         "studies": [_study_entry(label, c, folder) for label, c in zip(labels, comparisons, strict=True)],
         "tables": [study_table(studies, HEADLINE, order, compared)] if order else [],
-        "notes": [MARKS_NOTE, describe_ranks(studies, len(comparisons))],
+        "notes": [
+            MARKS_NOTE,
+            describe_ranks(studies, len(comparisons)),
+            *describe_rank_tests(studies),
+            *describe_error(comparisons),
+        ],
         "overview": overview,
         "legend": build_legend(methods) if curves else [],
         "curves": curves,
@@ -87,7 +100,12 @@ def _answer(comparisons: Sequence[Comparison], studies: StudyTable) -> str:
     )
     as_given = sum(is_as_given(c.verdicts) for c in better)
     answer += f", in {as_given} of these {AS_GIVEN}." if as_given else "."
-    return f"{answer} {describe_best_rank(studies.ranks['rank'])}" if len(studies.ranks) > 1 else answer
+    if len(studies.ranks) < 2:
+        return answer
+    if studies.has_common_rank:
+        return f"{answer} {describe_best_rank(studies.ranks['rank'])}"
+    by_family = [f"{capitalise(name)}: {describe_best_rank(studies.ranks[name])}" for name in studies.families]
+    return " ".join([answer, *by_family])
 
 
 def describe_best_rank(ranks: "pd.Series[float]") -> str:

@@ -3,7 +3,7 @@
 In a notebook:
 
     comparisons = compare.load_comparisons("studies")  # folders of studies or with studies in them, MLflow run ids
-    compare_studies(comparisons).table                 # a line per study and method
+    compare_by_family(comparisons).table               # a line per study and method
     compare.concat_tables(comparisons, "classes")      # a line per study, class and method; likewise any other table
 """
 
@@ -21,11 +21,11 @@ from pipelines.report.renderers.csv_files import refuse_existing, write_csv_file
 from pipelines.report.renderers.latex import render_latex
 from pipelines.report.renderers.markdown import render_markdown
 from pipelines.report.renderers.terminal import print_page, render_text
-from pipelines.report.study_table import find_ranked_metric, summarise_studies
+from pipelines.report.study_table import compare_by_family, find_ranked_metric, summarise_studies
 from pipelines.report.summary import summarise_study
 from pipelines.report.table import Page
 from robustkd.errors import UsageError, did_you_mean
-from robustkd.study.across import compare_studies, study_labels
+from robustkd.study.across import study_labels
 from robustkd.study.comparison import Comparison, compare_runs
 from robustkd.study.conclusions import trusts_test_labels
 from robustkd.study.pairing import HEADLINE
@@ -241,9 +241,9 @@ def collect_tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
 
 def collect_tables_across(comparisons: Sequence[Comparison], metric: str = HEADLINE) -> dict[str, pd.DataFrame]:
     """Return the tables of several studies by the names of their files, without those that are empty."""
-    studies = compare_studies(comparisons, find_ranked_metric(comparisons, metric))
+    studies = compare_by_family(comparisons, find_ranked_metric(comparisons, metric))
     concatenated = {name: concat_tables(comparisons, COMPARISON_TABLES[name]) for name in CONCATENATED}
-    tables = {"across": studies.table, "ranks": studies.ranks, **concatenated}
+    tables = {"across": studies.table, "ranks": studies.ranks, "rank_tests": studies.rank_tests, **concatenated}
     return {name: table for name, table in tables.items() if len(table)}
 
 

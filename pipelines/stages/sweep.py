@@ -6,7 +6,8 @@ a seed share their teacher. Two studies cannot share one: it depends on data set
 
 OUT/sweep-NAME/sweep.json     the options, the studies' folders, what failed
                table.csv      a line per study and row: mean, std, seeds, difference, verdict (robustkd.study.across)
-               ranks.csv      average ranks, per data set and over all studies
+               ranks.csv      average ranks over all studies, per family of scenarios and per data set
+               rank_tests.csv Friedman's test and the critical difference of ranks, over all studies and per family
                table.md, table.tex, table.txt
                curves.png     accuracy and memorisation by epoch, a panel per study
 """
@@ -35,13 +36,13 @@ from pipelines.report.renderers.csv_files import write_csv_files
 from pipelines.report.renderers.latex import render_latex
 from pipelines.report.renderers.markdown import render_markdown
 from pipelines.report.renderers.terminal import print_page, render_text
-from pipelines.report.study_table import summarise_studies
+from pipelines.report.study_table import compare_by_family, summarise_studies
 from pipelines.report.table import Page, Table
 from pipelines.stages import compare, run
 from pipelines.tracking.headline import Headline, sweep_headline
 from robustkd import errors
 from robustkd.hashing import digest
-from robustkd.study.across import StudyTable, compare_studies
+from robustkd.study.across import StudyTable
 from robustkd.study.comparison import Comparison, early_stopping_point
 from robustkd.study.options import StudyOptions
 from robustkd.study.pairing import HEADLINE
@@ -224,7 +225,8 @@ class Sweep:
             (self.folder / f"table.{suffix}").write_text(render(page), encoding="utf-8")
         groups = group_by_dataset(self.studies, self.comparisons)
         ranks = rank_methods(groups)
-        write_csv_files({"table": concat_study_tables(groups), "ranks": ranks}, self.folder)
+        tests = compare_by_family(self.ordered_comparisons).rank_tests
+        write_csv_files({"table": concat_study_tables(groups), "ranks": ranks, "rank_tests": tests}, self.folder)
         self._draw_curves([str(name) for name in ranks.index if name != BASELINE][:MAX_CURVES])
         sweep_report.write_sweep_report(self.ordered_comparisons, self.folder)
 
@@ -341,15 +343,15 @@ def concat_study_tables(groups: Mapping[str, Sequence[Comparison]]) -> pd.DataFr
 def rank_methods(groups: Mapping[str, Sequence[Comparison]]) -> pd.DataFrame:
     """Return the table of ranks.csv: each method's average rank over all studies, and over how many.
 
-    If there are several data sets, its average rank on each of them follows.
+    If there are several families of scenarios or data sets, its average rank on each of them follows.
     """
-    ranks = compare_studies([comparison for group in groups.values() for comparison in group], HEADLINE).ranks
+    ranks = compare_by_family([comparison for group in groups.values() for comparison in group]).ranks
     by_dataset = {name: studies.ranks["rank"] for name, studies in _compare_groups(groups).items()}
     return ranks.join(pd.DataFrame(by_dataset)) if len(by_dataset) > 1 else ranks
 
 
 def _compare_groups(groups: Mapping[str, Sequence[Comparison]]) -> dict[str, StudyTable]:
-    return {name: compare_studies(group, HEADLINE) for name, group in groups.items()}
+    return {name: compare_by_family(group) for name, group in groups.items()}
 
 
 def build_sweep_page(studies: Sequence[SweepStudy], comparisons: Comparisons) -> Page:

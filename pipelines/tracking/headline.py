@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from pipelines.report.renderers.markdown import escape_markdown, render_markdown
+from pipelines.report.study_table import compare_by_family, describe_error, describe_rank_tests
 from pipelines.report.verdict_table import DETAILS, verdict_table
 from pipelines.tracking.names import with_distinct_names
 from robustkd.errors import UsageError
-from robustkd.study.across import compare_studies
+from robustkd.study.across import ALL, count_verdicts
 from robustkd.study.comparison import Comparison, compare_runs
 from robustkd.study.conclusions import question_and_answer, test_set_caveats, trusts_test_labels
 from robustkd.study.pairing import HEADLINE
@@ -66,7 +67,9 @@ def study_headline(comparison: Comparison) -> Headline:
 def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str]) -> Headline:
     """Return the headline of a sweep: means over its studies, and one answer per study.
 
-    `rank/METHOD` is the average rank by balanced accuracy among the methods that every study has.
+    `rank/METHOD` is the average rank by balanced accuracy among the methods that every study has, `rank FAMILY/METHOD` that
+    over the studies of a family of scenarios, and `critical_difference` the one from which on two of them differ.
+    `verdicts_over_all` counts the verdicts that hold with Holm's correction over all studies.
 
     Args:
         failures: messages of the studies that are incomplete, by their titles.
@@ -82,9 +85,25 @@ def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str
     gains = pd.Series(dtype=float)
     if comparisons:
         gains = pd.concat([_gains(each) for each in comparisons]).groupby(level=0).mean()
-        ranks = compare_studies(comparisons, HEADLINE).ranks["rank"]
-        metrics |= {f"rank/{method}": rank for method, rank in _finite_items(ranks)}
+        metrics |= _rank_metrics(comparisons)
+        counted = count_verdicts(comparisons)
+        metrics |= {"verdicts": counted.verdicts, "verdicts_over_all": counted.holding}
+        notes = [*describe_error(comparisons), *describe_rank_tests(compare_by_family(comparisons))]
+        lines += ["", *map(escape_markdown, notes)] if notes else []
     return _with_gains(gains, metrics, "\n".join(lines))
+
+
+def _rank_metrics(comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """Return the average ranks, of each family and over all where the families agree, and the critical differences."""
+    studies = compare_by_family(comparisons)
+    names = {name: f" {name}" for name in studies.families} | ({ALL: ""} if studies.has_common_rank else {})
+    metrics: dict[str, float] = {}
+    for name, suffix in names.items():
+        ranks = studies.ranks["rank" if name == ALL else name]
+        metrics |= {f"rank{suffix}/{method}": rank for method, rank in _finite_items(ranks)}
+        difference = float(studies.rank_tests["critical_difference"].astype(float)[name])
+        metrics |= {f"critical_difference{suffix}": difference} if difference == difference else {}
+    return metrics
 
 
 def _gains(comparison: Comparison) -> "pd.Series[float]":

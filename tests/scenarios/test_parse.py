@@ -31,3 +31,29 @@ def test_values_are_positional_or_named_and_steps_are_joined_by_a_plus() -> None
 def test_malformed_text_is_rejected(words: str, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         scenarios.parse(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("clean", "clean"),
+        *(
+            (text, "label noise")
+            for text in ("noise0.4", "pair0.2", "asym0.4", "instance0.3", "tail_noise0.2", "clean+noise0.2")
+        ),
+        ("openset(0.2, source=svhn)", "label noise"),
+        *((text, "imbalance") for text in ("imbalance0.2", "longtail100", "step10", "counts(file=sizes.csv)")),
+        *((text, "both") for text in ("imbalance0.2+noise0.4", "noise0.4+step10")),
+        *(
+            (text, "other")
+            for text in ("fraction0.1", "fraction0.1+noise0.4", "manifest(file=a.csv)", "a_users_own", "noise9")
+        ),
+    ],
+)
+def test_the_family_of_a_scenario(text: str, family: str) -> None:
+    assert scenarios.scenario_family(text) == family
+
+
+def test_every_scenario_has_a_family_that_is_known() -> None:
+    classes = [scenarios.SCENARIOS.parse(name).load() for name in scenarios.SCENARIOS]
+    assert {made.family for made in classes} == {"clean", "label noise", "imbalance", "other"}

@@ -129,7 +129,7 @@ def test_tables_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch
     first, _, _ = write_studies(tmp_path / "studies")
     cli.main(["compare", "studies", "--csv", "out", "--markdown", "table.md", "--latex", "table.tex"])
     assert {path.name for path in Path("out").iterdir()} == {
-        f"{name}.csv" for name in ("across", "ranks", "summary", "verdicts", "classes", "costs")
+        f"{name}.csv" for name in ("across", "ranks", "rank_tests", "summary", "verdicts", "classes", "costs")
     }
     assert "| dml |" in Path("table.md").read_text(encoding="utf-8")
     assert r"\textbf{$\Uparrow$ 82.5" in Path("table.tex").read_text(encoding="utf-8")

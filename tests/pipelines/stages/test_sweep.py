@@ -503,7 +503,16 @@ def test_all_runs_are_in_one_experiment_and_tagged_with_the_sweeps_name(
     assert (parent.info.run_id == mine) if lent else (parent.info.run_name == "sweep-night")
     assert parent.data.params["scenarios"] == "clean,noise0.2"
     artifacts = {artifact.path.split("/")[-1] for artifact in client.list_artifacts(parent.info.run_id, "comparison")}
-    assert artifacts == {"sweep.json", "table.csv", "ranks.csv", "table.md", "table.tex", "table.txt", "curves.png"}
+    assert artifacts == {
+        "sweep.json",
+        "table.csv",
+        "ranks.csv",
+        "rank_tests.csv",
+        "table.md",
+        "table.tex",
+        "table.txt",
+        "curves.png",
+    }
     assert client.get_experiment_by_name("elsewhere") is None
 
 

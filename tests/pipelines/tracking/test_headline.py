@@ -68,11 +68,15 @@ def test_a_sweep_has_means_over_its_studies_and_an_answer_for_each() -> None:
     assert (shown.metrics["rank/hinton"], shown.metrics["rank/baseline"]) == (1.0, 2.0)
     assert (shown.metrics["studies"], shown.metrics["failures"]) == (2, 1)
     lines = shown.text.splitlines()
-    assert [line.partition("**:")[0] for line in lines] == [
+    assert [line.partition("**:")[0] for line in lines[:3]] == [
         "* **digits, clean",
         "* **digits, noise0.4",
         "* **digits, noise\\*",
     ]
+    # Each family has one study, both rank alike: 1.96 sqrt(2 3 / (6 2)) over both.
+    assert shown.metrics["critical_difference"] == pytest.approx(1.386, abs=1e-3)
+    assert (shown.metrics["rank label noise/hinton"], shown.metrics["rank clean/hinton"]) == (1.0, 1.0)
+    assert "all: 1.4 (2 studies" in shown.text
     assert lines[2].endswith("incomplete: no such scenario")
     assert headline.sweep_headline([], {}).metrics == {"studies": 0, "failures": 0}
 

@@ -1,0 +1,67 @@
+"""Average ranks of methods over studies: which of them differ, and whether groups of studies rank the methods alike.
+
+Demsar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7. With k methods ranked in N studies,
+Friedman's test asks whether all average ranks are equal (in the form of Iman and Davenport 1980). If not, two of them differ at
+5 % by at least Nemenyi's critical difference,
+
+    CD = q sqrt(k (k + 1) / (6 N)),    q: the 95 % quantile of the studentized range of k normal numbers, over sqrt(2)
+
+Both take studies as independent, as of different data sets. Scenarios of one data set share its test images.
+"""
+
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from robustkd.evaluation.significance import ALPHA
+
+AGREEMENT = 0.5  # the rank correlation from which groups of studies are said to rank the methods alike
+
+
+@cache
+def critical_difference(methods: int, studies: int) -> float:
+    """Return the difference of two average ranks from which on they differ at 5 %, of all pairs of methods together.
+
+    >>> round(critical_difference(29, 8), 1)
+    15.9
+    """
+    if methods < 2 or not studies:
+        return float("nan")
+    q = stats.studentized_range.isf(ALPHA, methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(methods * (methods + 1) / (6 * studies)))
+
+
+def friedman_test(ranks: ArrayLike) -> float:
+    """Return the p-value of the hypothesis that all methods have the same average rank: (N, k) -> p.
+
+    NaN of a single study or method, and where all methods are equal in all studies.
+
+    >>> round(friedman_test([[1, 2, 3], [1, 2, 3], [2, 1, 3], [1, 2, 3]]), 4)
+    0.0066
+    """
+    r = np.asarray(ranks, dtype=np.float64)
+    n, k = r.shape
+    if n < 2 or k < 2 or not np.ptp(r, axis=1).any():
+        return float("nan")
+    within = r.var(axis=1, ddof=1).sum()  # of each study's ranks: k (k + 1) / 12, less where there are ties
+    chi2 = n**2 * ((r.mean(axis=0) - (k + 1) / 2) ** 2).sum() / within
+    rest = n * (k - 1) - chi2
+    f = (n - 1) * chi2 / rest if rest > 1e-9 else np.inf  # all studies rank the methods alike
+    return float(stats.f.sf(f, k - 1, (k - 1) * (n - 1)))
+
+
+def lowest_correlation(averages: ArrayLike) -> float:
+    """Return the lowest of Spearman's correlations between the average ranks of groups of studies: (G, k) -> rho.
+
+    Groups in which all methods are tied rank nothing and are left out; NaN if fewer than two are left.
+
+    >>> round(lowest_correlation([[1, 2, 3], [1, 2, 3], [1, 3, 2]]), 3)
+    0.5
+    """
+    groups: NDArray[np.float64] = np.asarray(averages, dtype=np.float64)
+    groups = groups[np.ptp(groups, axis=1) > 0]
+    found = [stats.spearmanr(one, other).statistic for one, other in combinations(groups, 2)]
+    return float(min(found)) if found else float("nan")
