@@ -23,7 +23,7 @@ from robustkd.data.view import View
 from robustkd.models.net import Network
 from robustkd.study import comparison, conclusions, workers
 from robustkd.study.options import StudyOptions
-from robustkd.study.plan import Plan, Report, Run, Settings
+from robustkd.study.plan import Plan, Run, Settings
 from robustkd.study.results import read_study
 from robustkd.study.run import Estimate
 from tests.pipelines.conftest import use_store
@@ -74,16 +74,19 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the runs that are trained or evaluated."""
+    """The names of the runs that are trained or evaluated, in this process or another."""
     names: list[str] = []
-    execute = workers.execute
-
-    def record(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool]) -> None:
-        names.append(f"{plan.options.scenario}/{run.name}")
-        execute(plan, run, report, should_stop)
-
-    monkeypatch.setattr(workers, "execute", record)
+    for pool in (workers.InlinePool, workers.WorkerPool):
+        monkeypatch.setattr(pool, "start", record_start(pool.start, names))
     return names
+
+
+def record_start(start: Callable[[Any, Run], None], names: list[str]) -> Callable[[Any, Run], None]:
+    def record(pool: Any, run: Run) -> None:
+        names.append(f"{pool.plan.options.scenario}/{run.name}")
+        start(pool, run)
+
+    return record
 
 
 def sweep_folder() -> Path:
