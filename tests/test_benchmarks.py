@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import t as t_distribution
+from scipy.stats import ttest_ind_from_stats
 
 import scenarios
 from robustkd.data.sources import load_dataset
@@ -99,37 +101,52 @@ def test_criteria_are_compared_with_cross_entropy(
 
 
 def figures(**means: float) -> pd.DataFrame:
-    """Means by (scenario, method), named scenario_method; all with a standard deviation of 1."""
+    """Means by (scenario, method), named scenario_method; all with a standard deviation of 1 over 5 seeds."""
     index = pd.MultiIndex.from_tuples([tuple(name.split("_")) for name in means], names=["scenario", "method"])
-    return pd.DataFrame({"mean": list(means.values()), "std": 1.0}, index)
+    return pd.DataFrame({"mean": list(means.values()), "std": 1.0, "seeds": 5}, index)
 
 
-def test_sign_is_zero_within_one_standard_deviation_of_the_baseline(published: ModuleType) -> None:
-    signs = published.gain_signs(
-        figures(one_baseline=50, one_a=49, one_b=51.2, one_c=48.9, two_a=1, three_baseline=1, three_a=9)
+def test_gains_have_the_intervals_of_welch(published: ModuleType) -> None:
+    results = figures(one_baseline=50, one_a=51.2, one_b=52, two_a=1, three_baseline=1, three_a=-9)
+    gains = published.compute_gains(results)
+    # 8 degrees of freedom: 2.306 sqrt(1 / 5 + 1 / 5) = 1.458.
+    assert gains["half"].tolist() == pytest.approx(3 * [1.458], abs=1e-3)
+    assert gains["sign"].to_dict() == {("one", "a"): 0, ("one", "b"): 1, ("three", "a"): -1}
+    other = published.compute_gains(results.assign(std=[1, 3, 1, 1, 1, 1]))
+    expected = ttest_ind_from_stats(51.2, 3, 5, 50, 1, 5, equal_var=False)
+    share = 2 * t_distribution.sf(1.2 / np.sqrt(10 / 5), 100 / (81 / 4 + 1 / 4))
+    assert share == pytest.approx(expected.pvalue), "the oracle: Welch's degrees of freedom by hand"
+    assert other.loc[("one", "a"), "half"] == pytest.approx(
+        t_distribution.isf(0.025, 100 / (81 / 4 + 1 / 4)) * np.sqrt(2)
     )
-    assert signs.to_dict() == {("one", "a"): "0", ("one", "b"): "+", ("one", "c"): "-", ("three", "a"): "+"}
-    one_seed = figures(one_baseline=50, one_a=50, one_b=50.1).assign(std=float("nan"))
-    assert list(published.gain_signs(one_seed)) == ["0", "+"]
+    exact = published.compute_gains(figures(one_baseline=50, one_a=50.1).assign(std=0.0))
+    assert exact.iloc[0].tolist() == pytest.approx([0.1, 0.0, 1.0])
+    assert not len(published.compute_gains(figures(one_baseline=50, one_a=51).assign(std=float("nan")))), "one seed"
 
 
-def test_signs_are_compared_with_the_published_ones(
+def test_gains_are_compared_with_the_published_ones(
     published: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Published for sigma 0: hinton 94.28 and dml 94.38 against 93.95 ± 0.18; for gamma 2 one 80.88 against 83.33 ± 0.24.
+    # Published for `clean`: hinton 94.28 and dml 94.38 against 93.95; for imbalance2 one 80.88 against 83.33.
     ours = figures(
-        clean_baseline=70, clean_dml=80, clean_hinton=70.5, clean_smooth=9, imbalance2_baseline=9, imbalance2_one=3
+        clean_baseline=70, clean_dml=80, clean_hinton=70.5, clean_smooth=9, imbalance2_baseline=9, imbalance2_one=13
     )
     ours.reset_index().to_csv(tmp_path / "table.csv", index=False)
     published.main([str(tmp_path / "table.csv")])
-    assert capsys.readouterr().out.splitlines() == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
         "| published / ours | `clean` | `imbalance2` |",
         "| --- | --- | --- |",
-        "| hinton | + / 0 |  |",
-        "| dml | **+ / +** |  |",
-        "| one |  | **- / -** |",
-        "| the same | 1 of 2 | 1 of 1 |",
+        "| hinton | +0.3 ± 0.2 / +0.5 ± 1.5 |  |",
+        "| dml | **+0.4 ± 0.2 / +10.0 ± 1.5** |  |",
     ]
+    assert lines[4].startswith("| one |  | -2.5 ± ")
+    assert lines[5] == "| same sign | 1 of 1 | 0 of 1 |"
+    observed, chance = 1 / 3, (2 / 3) * (2 / 3)  # signs + + - and 0 + +: only + is on both sides
+    assert lines[-1] == (
+        f"3 entries; intervals exclude 0 in 3 published and 2 of ours; kappa of the signs"
+        f" {(observed - chance) / (1 - chance):.2f}, Spearman's correlation of the gains 0.50"
+    )
 
 
 @pytest.mark.parametrize(
