@@ -23,7 +23,7 @@ def describe_planned_power(draft: Draft, spread: float | None) -> str:
 
     Args:
         spread: the standard deviation over seeds of paired differences, in points; None: that of the finished runs, if at least
-            two methods or seeds of the study were compared before.
+            two methods or seeds of the study were compared before. The standard error over test images is always theirs.
 
     Raises:
         UsageError: the spread is not positive.
@@ -34,7 +34,9 @@ def describe_planned_power(draft: Draft, spread: float | None) -> str:
     comparisons = count_comparisons(record, earlier.results if earlier else [])
     if not comparisons:
         return "power: nothing is compared, as the study has no baseline, or no other method"
-    known = measured_spread(earlier) if spread is None else Spread(spread / 100)
+    known = measured = measured_spread(earlier)
+    if spread is not None:
+        known = Spread(spread / 100, measured.images if measured else 0.0)
     if known is None:
         return ASK
     which = "the measured" if spread is None else "a"

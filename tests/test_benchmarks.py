@@ -20,6 +20,8 @@ from scipy.stats import ttest_ind_from_stats
 
 import scenarios
 from robustkd.data.sources import load_dataset
+from robustkd.evaluation.crossed import balanced_variances
+from robustkd.evaluation.power import Spread, power
 from robustkd.method_sets import read_method_list
 from robustkd.method_spec import spell_method
 from robustkd.methods import METHODS
@@ -403,6 +405,53 @@ def test_images_that_suit_a_method_mislead_the_test_over_seeds_alone(verdicts: M
     assert found["crossed, a comparison"] < 0.1 < 0.3 < found["seeds, a comparison"]
     gained = verdicts.simulate(verdicts.SETTINGS["no image effects"]._replace(gain=0.05), 5, 50)
     assert gained["crossed, a comparison"] == 1
+
+
+def test_drawn_variances_have_the_mean_and_spread_of_mean_squares(verdicts: ModuleType) -> None:
+    drawn = verdicts.draw_variances(np.random.default_rng(0), Spread(0.9, 0.3), 5, 20_000)
+    seed, within = 0.81 / 5, 0.81 / 10
+    assert [float(part.mean()) for part in drawn] == pytest.approx([seed, 0.09 + within, within], rel=0.02)
+    assert drawn.seed.var() == pytest.approx(2 * seed**2 / 4, rel=0.06), "4 degrees of freedom"
+    assert drawn.within.var() == pytest.approx(2 * within**2 / (4 * 440), rel=0.06)
+
+
+def test_the_drawn_variances_are_those_of_drawn_images(verdicts: ModuleType) -> None:
+    """Normal effects of seeds, images and both, analysed by the test itself."""
+    rng, n, (a, b, e) = np.random.default_rng(0), 5, (0.6, 6.0, 13.0)
+    d = a * rng.normal(size=(300, n, 1)) + b * rng.normal(size=(300, 1, 450)) + e * rng.normal(size=(300, n, 450))
+    _, analysed = balanced_variances(d, np.arange(450) % 10)
+    seeds, images = np.sqrt(a**2 + e**2 / 450), b / np.sqrt(450)
+    drawn = verdicts.draw_variances(rng, Spread(seeds, images), n, 20_000)
+    assert e**2 / 450 / seeds**2 == pytest.approx(verdicts.WITHIN, abs=0.02)
+    for one, other in zip(analysed, drawn, strict=True):
+        assert one.mean() == pytest.approx(other.mean(), rel=0.06)
+        assert one.std() == pytest.approx(other.std(), rel=0.15)
+
+
+def test_power_is_that_of_the_t_test_without_an_error_of_images(verdicts: ModuleType) -> None:
+    found = verdicts.simulate_power(1.0, Spread(0.9), 20, 28, 4000)
+    assert found == pytest.approx(power(1.0, 20, Spread(0.9), 28), abs=0.03)
+    assert verdicts.find_seeds(5.0, Spread(0.9), 2, 500) == 5
+    assert np.isnan(verdicts.find_seeds(1.0, Spread(0.9, 0.5), 2, 500)), "no number of seeds reduces it"
+
+
+def test_a_table_of_power_is_the_published_one(verdicts: ModuleType) -> None:
+    table = pd.read_csv(HOME / "benchmarks" / "verdicts-power.csv")
+    assert len(table) == 2 * 6 * 3
+    row = table.set_index(["comparisons", "seeds", "images", "gain"]).sort_index().loc[(28, 0.9, 0.0, 1.0)]
+    assert row["seeds for 80 %, formula"] == 18
+    assert row["20 seeds"] == pytest.approx(verdicts.simulate_power(1.0, Spread(0.9), 20, 28, 10_000), abs=1e-3)
+
+
+def test_designs_cost_what_they_train_and_find_what_they_can(verdicts: ModuleType) -> None:
+    designs, spread = verdicts.DESIGNS, Spread(0.9)
+    assert [each.count_runs(28) for each in designs.values()] == [203, 205, 205, 225]
+    everywhere, extended, fresh, _ = (verdicts.simulate_design(d, 1.0, spread, 28, 300) for d in designs.values())
+    assert everywhere < 0.2 < 0.75 < extended < fresh
+    # With one method there is nothing to select: fresh seeds are a study of their own.
+    alone = verdicts.simulate_design(verdicts.Design(5, 1, 10, fresh=True), 1.0, spread, 1, 2000)
+    assert alone == pytest.approx(power(1.0, 10, spread), abs=0.04)
+    assert verdicts.simulate_design(designs["7 seeds for all"], 0.0, spread, 28, 300) < 0.05
 
 
 # --- early_stopping.py ---------------------------------------------------------------------------------------------

@@ -53,6 +53,23 @@ def test_an_earlier_spread_is_that_of_finished_runs(tmp_path: Path) -> None:
     assert f"would find differences of {100 * row['detectable']:.1f} points. At the measured spread" in text
 
 
+def test_a_given_spread_goes_with_the_images_of_finished_runs(tmp_path: Path) -> None:
+    """More seeds do not reduce their error, so that the same spread finds less than it would alone."""
+    study = predicted_study({"baseline": 0.3, "hinton": 0.2}, favoured=0.7)
+    alone = describe_planned_power(draft(study.record, tmp_path), 0.9)
+    assert "over test images" not in alone
+    write_study(study, tmp_path)
+    images = measured_spread(study).images
+    assert images > 0.01, "otherwise this test shows nothing"
+    text = describe_planned_power(draft(study.record, tmp_path), 0.9)
+    found = 100 * smallest_difference(5, Spread(0.009, images), 1)
+    assert text.startswith(
+        f"power: 5 seeds would find differences of {found:.1f} points. At a spread of 0.9 points over seeds,"
+    )
+    assert f"a standard error of {100 * images:.1f} points over test images" in text
+    assert text != alone
+
+
 def test_methods_that_the_study_compared_before_count(tmp_path: Path) -> None:
     study = predicted_study({"baseline": 0.3, "hinton": 0.2, "dml": 0.25, "sp": 0.2})
     write_study(study, tmp_path)
