@@ -33,6 +33,7 @@ KINDS = {
     "tests/test_soak.py": "integration",
     "tests/evaluation/test_robustness.py": "integration",
     "tests/test_docs.py": "end_to_end",
+    "tests/test_examples.py": "end_to_end",
     "tests/pipelines/report/test_report_browser.py": "end_to_end",
     "tests/pipelines/stages/test_sweep.py": "end_to_end",
     "tests/pipelines/test_end_to_end.py": "end_to_end",
