@@ -1,5 +1,8 @@
 """Average ranks: the published tables of Demsar, a worked example, scipy, and limits."""
 
+from itertools import permutations, product
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -21,28 +24,28 @@ def test_critical_differences_by_hand() -> None:
     assert np.isnan(critical_difference(1, 8))
 
 
-def test_chi_squared_is_that_of_scipy_also_with_ties() -> None:
-    ranks = np.array([[4, 2.5, 2.5, 1], [2, 4, 1, 3], [2.5, 2.5, 2.5, 2.5], [1.5, 1.5, 3, 4], [1, 3, 3, 3]])
-    chi2 = stats.friedmanchisquare(*ranks.T).statistic
-    f = 4 * chi2 / (5 * 3 - chi2)  # Iman and Davenport
-    assert friedman_test(ranks) == pytest.approx(stats.f.sf(f, 3, 12))
+@pytest.mark.parametrize(
+    "ranks", [[[1, 2, 3], [1, 2, 3], [2, 1, 3], [1, 2, 3]], [[1, 2.5, 2.5], [1, 2, 3], [2, 2, 2], [1.5, 1.5, 3]]]
+)
+def test_p_is_the_share_of_all_permutations_with_as_high_a_chi_squared(ranks: list[list[float]]) -> None:
+    """Against scipy's statistic over all 1,296 orders of the ranks of four studies, also with ties."""
 
+    def chi2(rows: Any) -> float:
+        return float(stats.friedmanchisquare(*np.array(rows).T).statistic)
 
-def test_a_worked_example() -> None:
-    """Average ranks 1.25, 1.75, 3 of 4 studies: chi-squared 12 * 4 / (3 * 4) * 1.625 = 6.5, F = 3 * 6.5 / (8 - 6.5) = 13."""
-    p = friedman_test([[1, 2, 3], [1, 2, 3], [2, 1, 3], [1, 2, 3]])
-    assert p == pytest.approx((1 + 2 * 13 / 6) ** -3), "the tail of F with 2 and 6 degrees of freedom"
+    every = [chi2(rows) for rows in product(*(permutations(row) for row in ranks))]
+    assert friedman_test(ranks) == pytest.approx(np.mean(np.array(every) >= chi2(ranks) - 1e-9), abs=0.02)
 
 
 def test_methods_without_a_difference_are_called_different_in_5_per_cent() -> None:
     rng = np.random.default_rng(0)
-    p = [friedman_test(rng.random((8, 6)).argsort(axis=1).argsort(axis=1) + 1.0) for _ in range(2000)]
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.015)
+    p = [friedman_test(rng.random((8, 6)).argsort(axis=1).argsort(axis=1) + 1.0) for _ in range(300)]
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.035)
 
 
 def test_limits() -> None:
     alike = np.tile(np.arange(1.0, 6), (4, 1))
-    assert friedman_test(alike) == 0
+    assert friedman_test(alike) == 1 / 4096
     assert friedman_test([[1, 2], [2, 1]]) == 1
     assert np.isnan(friedman_test(np.full((3, 4), 2.5)))
     assert np.isnan(friedman_test(alike[:1]))
@@ -50,7 +53,7 @@ def test_limits() -> None:
     assert np.isnan(friedman_test(np.empty((1, 0))))
     rng = np.random.default_rng(1)
     ranks = rng.random((5, 7)).argsort(axis=1) + 1.0
-    assert friedman_test(ranks) == pytest.approx(friedman_test(ranks[::-1][:, rng.permutation(7)]))
+    assert friedman_test(ranks) == pytest.approx(friedman_test(ranks[::-1][:, rng.permutation(7)]), abs=0.03)
 
 
 def test_the_lowest_correlation_is_that_of_the_groups_that_agree_least() -> None:
