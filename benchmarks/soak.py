@@ -36,6 +36,9 @@ from faults import FAULTS, Command, Server, Soak, damage_file, wait_for_end
 
 from robustkd.errors import UsageError
 from robustkd.locks import hold_lock
+from robustkd.methods import METHODS
+from robustkd.study.cost_ratio import needs_cost_ratio
+from robustkd.study.options import StudyOptions
 from robustkd.study.results import RunResult, TrainingInfo, read_document
 
 OPTIONS = (
@@ -126,6 +129,12 @@ def find_left_files(folder: Path) -> list[str]:
     """Return the temporary files that are left in a folder, and states of runs that should be finished."""
     left = (".*.tmp", "unfinished.pt", "tmp*")  # ours, ours, and Python's tempfile's
     return [f"{path} is left" for pattern in left for path in folder.rglob(pattern)]
+
+
+def every_method() -> str:
+    """Return all methods; those that are trained as long as distillation takes, which is measured, with a fixed ratio."""
+    specs = StudyOptions(scenario="clean", methods=",".join(METHODS)).method_specs()
+    return ",".join(f"{spec.method.text}(ratio=2)" if needs_cost_ratio(spec) else spec.method.text for spec in specs)
 
 
 # --- The course of a soak -------------------------------------------------------------------------------------------
@@ -319,7 +328,8 @@ def soak_in(folder: Path, arguments: argparse.Namespace) -> tuple[Tally, bool]:
     with own_disk(folder / INTERRUPTED) as has_own_disk, running_server(folder) as server:
         soak = Soak(folder / INTERRUPTED, has_own_disk, server, random.Random(arguments.seed))
         deadline = time.monotonic() + 60 * arguments.minutes
-        course = Course(folder, soak, arguments.methods, arguments.pause, deadline)
+        methods = every_method() if arguments.methods == "all" else arguments.methods
+        course = Course(folder, soak, methods, arguments.pause, deadline)
         try:
             course.run()
         except KeyboardInterrupt:

@@ -11,6 +11,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from pipelines import cli
+from robustkd.methods import METHODS
+from robustkd.study.options import StudyOptions
 from robustkd.training import checkpoint
 from tests.pipelines.toys import find_study, stripes, study_arguments
 
@@ -53,6 +55,13 @@ def test_two_studies_differ_in_weights_and_histories_but_not_in_times(
     (run / "early.pt").unlink()
     names = ["early.pt", "epochs.csv", "model.pt"]
     assert soak.compare_files(expected, soak.read_outcome(copy)) == [f"baseline-seed0/{name} differs" for name in names]
+
+
+def test_every_method_is_trained_and_none_for_a_measured_time(soak: ModuleType) -> None:
+    specs = StudyOptions(scenario="clean", methods=soak.every_method()).method_specs()
+    assert [spec.method.name for spec in specs] == list(METHODS)
+    assert {spec.text for spec in specs if "(" in spec.text} == {"longer(ratio=2)", "ensemble(ratio=2)"}
+    assert not any(map(soak.needs_cost_ratio, specs))
 
 
 def write_store(path: Path, runs: list[tuple[str, str, str, list[tuple[str, int, float]]]]) -> None:
