@@ -79,6 +79,7 @@ def main() -> None:
             axes.plot(curve.index, curve, f"C{number}o-", label=method)
             method = "_"  # in the legend once
     axes.set(xlabel="epoch", ylabel="test accuracy")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     figure.savefig("accuracy.png", dpi=150)
     print("accuracy.png: a line for each run")
