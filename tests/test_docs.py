@@ -128,10 +128,45 @@ def test_the_code_of_a_page_compiles(name: str) -> None:
         ast.parse(block)
 
 
+def table_below(heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading of docs/verdicts.md, without the table's own."""
+    text = (HOME / "docs" / "verdicts.md").read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
+    lines = text.partition("\n## ")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
+
+
+def test_the_documented_power_is_that_of_the_tables() -> None:
+    table = pd.read_csv(HOME / "benchmarks" / "verdicts-power.csv")
+    table = table[table["seeds"] == 0.9].set_index(["images", "gain", "comparisons"])
+    rows = table_below("Power")
+    assert len(rows) == 9
+    for images, gain, two, seeds_two, many, seeds_many in rows:
+        for comparisons, shares, seeds in ((2, two, seeds_two), (28, many, seeds_many)):
+            line = table.loc[(float(images), float(gain), comparisons)]
+            found = [100 * line[f"{n} seeds"] for n in (5, 10, 20)]
+            assert [float(x) for x in shares.split(",")] == pytest.approx(found, abs=0.51)
+            number = seeds.split()[0].replace("none", "nan")
+            assert float(number) == pytest.approx(line["seeds for 80 %"], nan_ok=True)
+    designs = pd.read_csv(HOME / "benchmarks" / "verdicts-extend.csv").set_index(["design", "images"])
+    for name, runs, *shares in table_below("More seeds for the best methods"):
+        assert int(runs) == designs.loc[(name, 0.0), "runs"]
+        found = [100 * designs.loc[(name, images), what] for images in (0.0, 0.25) for what in ("power", "error")]
+        assert [float(x) for x in shares] == pytest.approx(found, abs=0.51)
+
+
+def test_the_documented_losses_of_early_stopping_are_those_of_the_table() -> None:
+    table = pd.read_csv(HOME / "benchmarks" / "early-stopping.csv")
+    table = table[table["rule"] != "mean of 10"].reset_index(drop=True)
+    rows = table_below("Early stopping")
+    assert [row[1] for row in rows] == table["rule"].tolist()
+    columns = ["recorded regret", "recorded sd", "simulated regret", "simulated sd of choice"]
+    for (_, _, *values), (_, line) in zip(rows, table.iterrows(), strict=True):
+        assert [float(x) for x in values] == pytest.approx([line[name] for name in columns], abs=0.051)
+
+
 def test_the_documented_errors_are_those_of_the_table() -> None:
     table = pd.read_csv(HOME / "benchmarks" / "verdicts-error.csv").set_index(["setting", "seeds"])
-    lines = (HOME / "docs" / "verdicts.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
+    rows = table_below("Error")
     assert [row[0] for row in rows] == list(table.index.unique("setting"))
     for name, se_seeds, se_images, *shares in rows:
         assert float(se_seeds) == pytest.approx(table.loc[(name, 5), "se seeds"], abs=0.0051)

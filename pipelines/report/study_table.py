@@ -71,7 +71,7 @@ def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE,
         MARKS_NOTE,
         describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),
         *describe_rank_tests(studies),
-        *describe_error(comparisons),
+        *describe_verdicts_across(comparisons),
         *dict.fromkeys(sentence for rule in rules for sentence in rule),
     ]
 
@@ -173,7 +173,7 @@ def describe_rank_tests(studies: StudyTable) -> list[str]:
     return sentences
 
 
-def describe_error(comparisons: Sequence[Comparison]) -> list[str]:
+def describe_verdicts_across(comparisons: Sequence[Comparison]) -> list[str]:
     """Say how many verdicts of several studies hold with a correction over all of them; nothing where there are none."""
     counted = count_verdicts(comparisons)
     if len(comparisons) < 2 or not counted.verdicts:

@@ -18,9 +18,9 @@ from pipelines.report.study_report import REPORT_FILE, write_report_files
 from pipelines.report.study_table import (
     MARKS_NOTE,
     compare_by_family,
-    describe_error,
     describe_rank_tests,
     describe_ranks,
+    describe_verdicts_across,
     rank_order,
     study_table,
 )
@@ -71,7 +71,7 @@ def write_sweep_report(comparisons: Sequence[Comparison], folder: Path) -> Path:
             MARKS_NOTE,
             describe_ranks(studies, len(comparisons)),
             *describe_rank_tests(studies),
-            *describe_error(comparisons),
+            *describe_verdicts_across(comparisons),
         ],
         "overview": overview,
         "legend": build_legend(methods) if curves else [],

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from pipelines.report.renderers.markdown import escape_markdown, render_markdown
-from pipelines.report.study_table import compare_by_family, describe_error, describe_rank_tests
+from pipelines.report.study_table import compare_by_family, describe_rank_tests, describe_verdicts_across
 from pipelines.report.verdict_table import DETAILS, verdict_table
 from pipelines.tracking.names import with_distinct_names
 from robustkd.errors import UsageError
@@ -88,7 +88,7 @@ def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str
         metrics |= _rank_metrics(comparisons)
         counted = count_verdicts(comparisons)
         metrics |= {"verdicts": counted.verdicts, "verdicts_over_all": counted.holding}
-        notes = [*describe_error(comparisons), *describe_rank_tests(compare_by_family(comparisons))]
+        notes = [*describe_verdicts_across(comparisons), *describe_rank_tests(compare_by_family(comparisons))]
         lines += ["", *map(escape_markdown, notes)] if notes else []
     return _with_gains(gains, metrics, "\n".join(lines))
 

@@ -1,7 +1,7 @@
 """Average ranks of methods over studies: which of them differ, and whether groups of studies rank the methods alike.
 
 Demsar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7. With k methods ranked in N studies,
-Friedman's test asks whether all average ranks are equal. Its p is by permutation of each study's ranks, because approximations by
+Friedman's test asks whether all average ranks are equal. Its p is by permutation of each study's ranks, as approximations by
 chi-squared or F are for more studies than a sweep has. If they are not equal, two of them differ at 5 % by at least Nemenyi's
 critical difference,
 
