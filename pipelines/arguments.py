@@ -7,7 +7,7 @@ from typing import Any
 from cyclopts import CycloptsError
 from pydantic import ValidationError
 
-from pipelines.cli_options import AuditOptions, SweepOptions
+from pipelines.cli_options import AuditOptions, SelectOptions, SweepOptions
 from robustkd.errors import UsageError, describe_validation_error, did_you_mean
 from robustkd.study.options import StudyOptions
 from robustkd.yaml_file import read_yaml
@@ -66,9 +66,11 @@ def config_options(command: str) -> list[str]:
     """Return the options that a YAML file may set for a command."""
     if command == "sweep":  # which has lists of data sets and scenarios instead of one
         names = [name for name in SweepOptions.__dataclass_fields__ if name not in ("dataset", "scenario")]
+    elif command == "select":
+        names = list(SelectOptions.__dataclass_fields__)
     else:
         names = list(StudyOptions.__dataclass_fields__)
-    return [*names, "dry_run", *(["spread"] if command == "run" else [])]
+    return [*names, "dry_run", *(["spread"] if command in ("run", "select") else [])]
 
 
 def read_config(path: str) -> Mapping[object, Any]:

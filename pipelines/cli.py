@@ -19,7 +19,16 @@ import scenarios
 from pipelines.address_space import LACK_OF_MEMORY, require_address_space
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
 from pipelines.cli_maintenance import maintenance
-from pipelines.cli_options import AuditOptions, CheckOptions, GivenSpread, PredictOptions, StudySelection, SweepOptions
+from pipelines.cli_options import (
+    AuditOptions,
+    CheckOptions,
+    DryRun,
+    GivenSpread,
+    PredictOptions,
+    Selection,
+    StudySelection,
+    SweepOptions,
+)
 from pipelines.console import replace_unprintable
 from pipelines.listing import print_models, print_registry
 from pipelines.signals import handle_signals
@@ -160,6 +169,17 @@ def sweep_command(
     from pipelines.stages import sweep as stage
 
     stage.main(options, dry_run=dry_run)
+
+
+@app.command(name="select")
+def select_command(
+    options: Selection, *, dry_run: DryRun = False, spread: GivenSpread = None, config: Config = None
+) -> None:
+    """Select a method at a fraction of the cost of comparing all: a race on held-out rows, then a test on fresh seeds."""
+    check_options(options)
+    from pipelines.stages import select as stage
+
+    stage.main(options, dry_run=dry_run, spread=spread)
 
 
 @app.command(name="describe")

@@ -1,6 +1,6 @@
 """Options of an audit, a sweep and a comparison, shared by the command line and the stages. torch is not imported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,11 +9,13 @@ from cyclopts import Parameter
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from pipelines.folder_names import short_dataset_name
 from robustkd.errors import UsageError
 from robustkd.specs import split_at
 from robustkd.study.options import Augment, DataOptions, SourceOptions, StudyOptions
 from robustkd.types import AtLeastTwo, Count, Parallel, Positive, Seed
 
+DryRun = Annotated[bool, Parameter(help="Print what it would take, and what it would find, without training.")]
 GivenSpread = Annotated[
     float | None,
     Parameter(
@@ -142,6 +144,39 @@ class SweepOptions(StudyOptions):
         for dataset in dict.fromkeys(_strip_quotes(part) for part in _split_list("datasets", self.datasets)):
             for scenario in dict.fromkeys(_split_list("scenarios", self.scenarios)):
                 yield StudyOptions(**{**shared, "dataset": dataset, "scenario": scenario})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectOptions(StudyOptions):
+    """The methods among which to select, the budget, and how all are trained.
+
+    >>> options = SelectOptions(scenario="clean", seeds=10)
+    >>> options.study(["hinton"], seeds=2, first_seed=3, part="race").name
+    'digits-clean-race'
+    """
+
+    methods: str = "all"
+    """Contenders: methods separated by commas, sets of them such as `all`, and `hinton(temperature=1|4)` for both values."""
+    budget: str = "0.2"
+    """What training may take: a time, as in 4h or 30m, or a share of the grid of all contenders and seeds, as in 0.2."""
+    finalists: Count = 3
+    """Number of contenders that are compared with plain training on the test set."""
+    seeds: Annotated[int, Field(ge=5, le=1000)] = 20
+    """Number of fresh seeds of this comparison at most; it is looked at, and may end, after every 5 of them."""
+
+    def study(self, methods: Sequence[str], *, seeds: int, first_seed: int, part: str) -> StudyOptions:
+        """Return the options of one of its two studies.
+
+        Args:
+            part: race or final, with which its name ends.
+        """
+        shared = {name: getattr(self, name) for name in StudyOptions.__dataclass_fields__}
+        name = f"{self.name or f'{short_dataset_name(self.dataset)}-{self.scenario}'}-{part}"
+        own = {"methods": ",".join(methods), "seeds": seeds, "first_seed": first_seed, "name": name}
+        return StudyOptions(**{**shared, **own})
+
+
+Selection = Annotated[SelectOptions, Parameter(name="*")]
 
 
 def _split_list(option: str, text: str) -> list[str]:

@@ -25,7 +25,8 @@ from robustkd.study.integrity import DAMAGED, find_damaged_files
 from robustkd.study.options import NOT_IN_IDENTITY
 from robustkd.study.plan import Plan, Run
 from robustkd.study.plan import Progress as EpochProgress
-from robustkd.study.results import RunResult, read_document
+from robustkd.study.progress import is_done
+from robustkd.study.results import TEACHER, RunResult, read_document
 from robustkd.study.run_folder import is_finished, is_trained
 from robustkd.study.stopping import StopRequest
 
@@ -55,15 +56,19 @@ def study_lock(folder: Path, *, fresh: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator[tuple[Plan, tracking.Tracker]]:
+def open_session(
+    draft: Draft, stage: str, sweep: str | None = None, selection: str | None = None
+) -> Iterator[tuple[Plan, tracking.Tracker]]:
     """Write the study down and open its tracked run. If the tracker cannot be used, nothing is written.
 
     Args:
         sweep: the name of the sweep that the study is part of, with which its run is tagged.
+        selection: likewise.
     """
     options, record = draft.plan.options, draft.record
+    parts = {name: value for name, value in (("sweep", sweep), ("selection", selection)) if value is not None}
     tracker = tracking.open_tracker(
-        options.tracker, options.experiment, new_parent=sweep is not None, system_metrics=options.system_metrics
+        options.tracker, options.experiment, new_parent=bool(sweep or selection), system_metrics=options.system_metrics
     )
     with study_lock(draft.plan.folder, fresh=options.fresh):
         plan = draft.write()
@@ -75,7 +80,7 @@ def open_session(draft: Draft, stage: str, sweep: str | None = None) -> Iterator
             config=content,
             scenario_files=sorted(plan.folder.glob("manifest-*")),
             dataset={"name": record.dataset, "digest": record.fingerprint, "source": options.dataset},
-            tags={"stage": stage, "study": plan.folder.name, **({} if sweep is None else {"sweep": sweep})},
+            tags={"stage": stage, "study": plan.folder.name, **parts},
             folder=plan.folder,
         )
         summarise = partial(read_headline, plan.folder) if stage in STAGES_WITH_METHODS else lambda: None
@@ -114,9 +119,10 @@ def execute_and_track(plan: Plan, runs: Sequence[Run], tracker: tracking.Tracker
     for run in runs:
         for name in find_damaged_files(plan.run_folder(run)):
             console.print(f"{run.name}: {name} is damaged; it is kept as {name}{DAMAGED} and made again")
-    reused = [run for run in runs if is_finished(plan, run)]
+    reused = [run for run in runs if is_done(plan, run)]
     for run in reused:
-        log_finished(plan, run, tracker)
+        if is_finished(plan, run):  # which paused runs of a race are not
+            log_finished(plan, run, tracker)
     if reused:
         console.print(
             f"{len(reused)} of {len(runs)} runs are already finished and are reused (--fresh trains them again)"
@@ -147,6 +153,10 @@ def log_end(
         monitor.start(run)
         tracker.fail_run(run.name, str(error))
         monitor.end(run, f"failed: {error}")
+        return
+    if plan.share is not None and run.role != TEACHER:
+        tracker.pause_run(run.name, {"share": f"{plan.share:g}"})
+        monitor.end(run, f"trained for {plan.share:.0%} of its epochs")
         return
     result = read_document(plan.run_folder(run) / "result.json", RunResult)
     if monitor.has_started(run):
@@ -241,13 +251,19 @@ class ProgressMonitor:
         self.start(event.run)
         if event.note:
             self.progress.console.print(f"{event.run.name}: {event.note}", markup=False)
-        self.shares[event.run] = event.epoch / event.epochs
+        self.shares[event.run] = min(1.0, event.epoch / event.epochs / (self.plan.share or 1.0))
         self.tracker.log_epoch(event.run.name, event.epoch, epoch_metrics(event.row))
         if not console.is_terminal and not event.is_earlier:
             self._print_epoch(event)
         if event.run not in self.bars:
             self.bars[event.run] = self.progress.add_task(event.run.name, total=event.epochs, note="")
-        self.progress.update(self.bars[event.run], completed=event.epoch, note=f"accuracy {event.row['accuracy']:.3f}")
+        name, value = self._shown_accuracy(event)
+        self.progress.update(self.bars[event.run], completed=event.epoch, note=f"{name} {value:.3f}")
+
+    def _shown_accuracy(self, event: EpochProgress) -> tuple[str, float]:
+        """Return the accuracy that is shown: of a race on held-out rows, so that nobody selects by test images."""
+        name = "accuracy" if self.plan.share is None else "held_out_accuracy"
+        return name.replace("_", " "), float(event.row[name])
 
     def _print_epoch(self, event: EpochProgress) -> None:
         """Print an epoch, unless a line about the run was printed less than a minute of training ago."""
@@ -256,9 +272,7 @@ class ProgressMonitor:
             return
         self.printed[event.run] = seconds
         terms = {name: value for name, value in event.row.items() if name not in NOT_TERMS and isinstance(value, float)}
-        values = ", ".join(
-            f"{name} {value:.3g}" for name, value in [*terms.items(), ("accuracy", event.row["accuracy"])]
-        )
+        values = ", ".join(f"{name} {value:.3g}" for name, value in [*terms.items(), self._shown_accuracy(event)])
         console.print(f"{event.run.name}: epoch {event.epoch} of {event.epochs}, {values} ({self._describe_time()})")
 
     def _describe_time(self) -> str:

@@ -1,5 +1,7 @@
 """Sets of methods by one name, such as `robust`, and lists of one's own in a YAML file. Names only: nothing is imported."""
 
+import itertools
+import re
 from collections.abc import Iterable
 
 from robustkd.errors import UsageError
@@ -59,9 +61,20 @@ def expand_methods(text: str) -> dict[str, bool]:
     """
     named: dict[str, bool] = {}
     for part in split_at(text, ","):
-        for method in expand_set(part) if part in SETS else (part,):
+        for method in expand_set(part) if part in SETS else expand_variants(part):
             named[method] = named.get(method, False) or part not in SETS
     return named
+
+
+def expand_variants(text: str) -> tuple[str, ...]:
+    """Return the methods that one with alternative values of parameters stands for, separated by |.
+
+    >>> expand_variants("hinton(temperature=1|4)+balanced")
+    ('hinton(temperature=1)+balanced', 'hinton(temperature=4)+balanced')
+    """
+    parts = re.split(r"(?<==)([^=,()'\"]*\|[^=,()'\"]*)", text)  # the alternatives are at odd places
+    choices = [part.split("|") if place % 2 else [part] for place, part in enumerate(parts)]
+    return tuple("".join(choice) for choice in itertools.product(*choices))
 
 
 def read_method_list(text: str) -> str:

@@ -20,6 +20,7 @@ KINDS = {
     "tests/contracts": "integration",
     "tests/golden": "integration",
     "tests/label_audit": "integration",
+    "tests/selection/test_evidence.py": "integration",
     "tests/study": "integration",
     "tests/models/test_external.py": "integration",
     "tests/models/test_feature_taps.py": "integration",

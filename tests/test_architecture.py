@@ -123,9 +123,10 @@ LAW = {
         " evaluation.corruptions types study.given_networks study.options study.integrity study.plan study.results"
         " study.versions study.evaluate study.run study.stopping study.memory"
     ),
+    "robustkd.study.progress": "study.plan study.results study.run_folder study.stopping study.versions",
     "robustkd.study.child_process": "study.stopping",
     "robustkd.study.workers": "errors plugins study.child_process study.plan study.run_folder study.stopping",
-    "robustkd.study.scheduler": "errors study.plan study.run_folder study.stopping study.workers",
+    "robustkd.study.scheduler": "errors study.plan study.progress study.stopping study.workers",
     "robustkd.study.pairing": "evaluation.results study.results study.agreements",
     "robustkd.study.verdicts": (
         "evaluation.results evaluation.significance evaluation.crossed evaluation.power study.results study.pairing"
@@ -142,6 +143,18 @@ LAW = {
     "robustkd.study.conclusions": (
         "evaluation.significance study.results study.pairing study.verdicts study.comparison study.verdict_notes"
     ),
+    # Selection: pure functions of arrays, then the record
+    "robustkd.selection": "",
+    "robustkd.selection.score": "",
+    "robustkd.selection.race": "selection.score",
+    "robustkd.selection.sequential": "evaluation.significance",
+    "robustkd.selection.budget": "errors types selection.race selection.sequential",
+    "robustkd.selection.confirm": ("evaluation.crossed evaluation.power evaluation.significance selection.sequential"),
+    "robustkd.selection.record": "evaluation.results study.results selection.race selection.confirm",
+    "robustkd.selection.evidence": (
+        "errors evaluation.results study.agreements study.pairing study.results study.run_folder study.verdicts"
+        " selection.confirm"
+    ),
     "robustkd.label_audit.reliability": "label_audit.confident_learning",
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method method_spec training",
     "robustkd.label_audit.probe": "atomic seeds models data label_audit.out_of_fold",
@@ -156,7 +169,8 @@ LAW = {
     "pipelines.address_space": "",
     "pipelines.console": "errors",
     "pipelines.signals": "study.stopping",
-    "pipelines.cli_options": "errors types specs study.options",
+    "pipelines.folder_names": "",
+    "pipelines.cli_options": "errors types specs study.options pipelines.folder_names",
     "pipelines.arguments": "errors specs yaml_file pipelines.cli_options study",
     "pipelines.listing": "robustkd scenarios pipelines.console",
     "pipelines.references": "",
@@ -165,7 +179,6 @@ LAW = {
     "pipelines.auditing": "robustkd pipelines.console pipelines.cli_options pipelines.report",
     "pipelines.scenario_effect": "data scenarios",
     "pipelines.exporters": "robustkd",
-    "pipelines.folder_names": "",
     "pipelines.data_summary": "data study.options pipelines.console",
     "pipelines.networks": "robustkd pipelines.console pipelines.tracking",
     "pipelines.diagnosis": "robustkd pipelines.console pipelines.tracking",
@@ -179,12 +192,18 @@ LAW = {
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
     "pipelines.power_forecast": "robustkd pipelines.planning",
     "pipelines.session": ("robustkd pipelines.console pipelines.signals pipelines.tracking pipelines.planning"),
+    "pipelines.selecting": (
+        "robustkd pipelines.cli_options pipelines.console pipelines.folder_names pipelines.planning"
+    ),
+    "pipelines.racing": (
+        "robustkd pipelines.console pipelines.tracking pipelines.planning pipelines.forecast pipelines.session"
+    ),
     "pipelines.stages": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.tracking"
         " pipelines.data_summary pipelines.folder_names pipelines.networks pipelines.planning pipelines.forecast"
         " pipelines.power_forecast"
-        " pipelines.session pipelines.auditing pipelines.scenario_effect pipelines.exporters pipelines.diagnosis"
-        " pipelines.leftovers"
+        " pipelines.session pipelines.selecting pipelines.racing pipelines.auditing pipelines.scenario_effect"
+        " pipelines.exporters pipelines.diagnosis pipelines.leftovers"
     ),
     "pipelines.api": (
         "robustkd scenarios pipelines.console pipelines.cli_options pipelines.report pipelines.planning pipelines.auditing"

@@ -82,6 +82,9 @@ class Tracker(Protocol):
     def finish_run(self, name: str, folder: Path) -> None:
         """Close a run with the result in its folder, its files and, for a student, its model."""
 
+    def pause_run(self, name: str, tags: Mapping[str, str]) -> None:
+        """Close a run of a race that is paused, and has no result. If it goes on, that is another run here."""
+
     def fail_run(self, name: str, message: str) -> None:
         """Close a run that failed."""
 
@@ -138,4 +141,4 @@ class NullTracker:
     def start_study(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    start_run = log_epoch = finish_run = fail_run = log_finished_run = finish_study = start_study
+    start_run = log_epoch = finish_run = pause_run = fail_run = log_finished_run = finish_study = start_study

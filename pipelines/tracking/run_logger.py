@@ -256,6 +256,12 @@ class RunLogger:
         self._log_dataset(run_id)
         self._log_result(run_id, self.folder / entry["folder"], result, entry["time"], model_uri)
 
+    def _pause_run(self, entry: Entry) -> None:
+        if run := self.sent.runs.get(entry["name"]):
+            self.client.log_batch(run["id"], tags=to_mlflow_tags(entry["tags"]), synchronous=True)
+            self.client.set_terminated(run["id"], "FINISHED", to_milliseconds(entry["time"]))
+            del self.sent.runs[entry["name"]]
+
     def _fail_run(self, entry: Entry) -> None:
         if run := self.sent.runs.get(entry["name"]):
             self.client.set_tag(run["id"], "failure", entry["message"][:MAX_TAG])
@@ -315,6 +321,7 @@ WRITERS: dict[str, Callable[[RunLogger, Entry], None]] = {
     "open_study": RunLogger._open_study,
     "start_run": RunLogger._start_run,
     "finish_run": RunLogger._finish_run,
+    "pause_run": RunLogger._pause_run,
     "fail_run": RunLogger._fail_run,
     "log_finished_run": RunLogger._log_finished_run,
     "finish_study": RunLogger._finish_study,

@@ -143,6 +143,10 @@ class MlflowTracker:
         self.steps.pop(name, None)
         self._queue("finish_run", name=name, folder=self._relative(folder))
 
+    def pause_run(self, name: str, tags: Mapping[str, str]) -> None:
+        if self.steps.pop(name, None) is not None:
+            self._queue("pause_run", name=name, tags=dict(tags))
+
     def fail_run(self, name: str, message: str) -> None:
         if self.steps.pop(name, None) is not None:
             self._queue("fail_run", name=name, message=message)

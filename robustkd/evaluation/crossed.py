@@ -173,13 +173,13 @@ def _weights(degrees: int) -> Float64Array:
     return weights
 
 
-def half_width(variances: Variances, n: int) -> Float64Array:
-    """Return half the width of the 95 % interval over n seeds: the distance from 0 at which p is 0.05."""
+def half_width(variances: Variances, n: int, alpha: float = ALPHA) -> Float64Array:
+    """Return half the width of the interval over n seeds at a level: the distance from 0 at which p is alpha."""
     low = np.zeros_like(variances.total)
-    high = np.sqrt(variances.total) * stats.t.isf(ALPHA / 2, n - 1) * 2
+    high = np.sqrt(variances.total) * stats.t.isf(alpha / 2, n - 1) * 2
     for _ in range(STEPS):
         middle = (low + high) / 2
-        inside = tail_probability(middle, variances, n) > ALPHA
+        inside = tail_probability(middle, variances, n) > alpha
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     half: Float64Array = (low + high) / 2
     return half

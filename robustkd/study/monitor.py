@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from robustkd import seeds
 from robustkd.data.loader import Loader
@@ -59,6 +61,7 @@ class EpochMonitor:
         self.early_rule, self.stops_early = settings.early_rule, settings.stops_early(role)
         self.rows: list[dict[str, Any]] = [] if state is None else json.loads(state["rows"])
         self.best: dict[str, Any] = {"accuracy": -1.0} if state is None else state["best"]
+        self.predicted: list[Tensor] = [] if state is None else [*state.get("held_out", ())]
 
     @property
     def seconds(self) -> float:
@@ -75,7 +78,7 @@ class EpochMonitor:
         row: dict[str, Any] = {"epoch": epoch.number, "phase": epoch.phase, "seconds": seconds, **epoch.terms}
         row |= {"skipped_updates": epoch.skipped} if self.counts_skipped else {}
         row["accuracy"] = compute_accuracy(net, self.test)
-        row["held_out_accuracy"] = compute_accuracy(net, self.held_out)
+        row["held_out_accuracy"] = self._predict_held_out(net)
         row |= memorisation_rates(net, self.corrupted)
         self.rows.append(row)
         score = stopping_score([row["held_out_accuracy"] for row in self.rows], self.early_rule, self.epochs)
@@ -90,6 +93,24 @@ class EpochMonitor:
             net.load_state_dict(self.best["weights"])
         return net
 
+    def _predict_held_out(self, net: Network) -> float:
+        """Keep the predicted classes of the held-out rows, and return the accuracy; NaN without such rows."""
+        view = self.held_out.view
+        if not len(view):
+            return float("nan")
+        predicted = predict_logits(net, self.held_out).argmax(axis=1)
+        self.predicted.append(torch.from_numpy(predicted.astype(np.int16)))
+        return float((predicted == view.labels).mean())
+
+    @property
+    def held_out_predictions(self) -> NDArray[np.int16]:
+        """The predicted classes of the held-out rows after each epoch (e, N); e is 0 without such rows."""
+        stacked: NDArray[np.int16] = (
+            torch.stack(self.predicted).numpy() if self.predicted else np.zeros((0, 0), np.int16)
+        )
+        return stacked
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs of it."""
-        return {"rows": json.dumps(self.rows), "best": self.best}
+        held_out = {"held_out": torch.stack(self.predicted)} if self.predicted else {}
+        return {"rows": json.dumps(self.rows), "best": self.best, **held_out}

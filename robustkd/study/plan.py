@@ -179,6 +179,7 @@ class Plan:
     init: Path | None  # first weights of every student, if the user gave some
     jobs: int
     threads: int  # of each job
+    share: float | None = None  # of the epochs of students, which are then paused and not evaluated, as in a race
 
     def run_folder(self, run: Run) -> Path:
         """Return a run's folder."""

@@ -29,7 +29,7 @@ from robustkd.study.machine import Machine, continue_on
 from robustkd.study.monitor import EpochMonitor
 from robustkd.study.plan import Progress, Report, Run, Settings
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo
-from robustkd.study.stopping import RunStopped
+from robustkd.study.stopping import RunPaused, RunStopped, epochs_of_share
 from robustkd.study.versions import method_version
 from robustkd.training import engine, hardware
 from robustkd.training.inference import predict_auxiliary_logits, predict_logits
@@ -43,6 +43,7 @@ class Checkpointer(Protocol):
 
     interval: float  # seconds between two saves
     should_stop: Callable[[], bool]  # whether training should stop after the present epoch
+    share: float  # of the epochs, after which the run is paused; 1: it is not
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None."""
@@ -55,22 +56,31 @@ class Saver:
     """Saves an unfinished run after an epoch, if it is time to or training should stop.
 
     Args:
+        epochs, phases: of the run.
         machines: on which it was trained so far.
     """
 
-    def __init__(self, checkpointer: Checkpointer | None, machines: Sequence[Machine] = ()) -> None:
-        self.checkpointer, self.saved = checkpointer, time.monotonic()
-        self.machines = [machine.model_dump_json() for machine in machines]
+    def __init__(
+        self, checkpointer: Checkpointer | None, epochs: int, phases: int, machines: Sequence[Machine] = ()
+    ) -> None:
+        self.checkpointer, self.saved, self.epochs = checkpointer, time.monotonic(), epochs
+        self.constant = {"machines": [machine.model_dump_json() for machine in machines], "total": [epochs, phases]}
 
-    def save_if_due(self, epoch: engine.Epoch, monitor: EpochMonitor) -> bool:
-        """Return whether training should stop."""
-        if self.checkpointer is None:
-            return False
-        should_stop = self.checkpointer.should_stop()
-        if should_stop or time.monotonic() - self.saved > self.checkpointer.interval:
-            self.checkpointer.save({**epoch.state(), **monitor.state(), "machines": self.machines})
+    def save_if_due(self, epoch: engine.Epoch, monitor: EpochMonitor) -> None:
+        """Save an epoch, unless it is the last.
+
+        Raises:
+            RunStopped, RunPaused: training should stop; the state is saved.
+        """
+        if self.checkpointer is None or epoch.number == self.epochs:
+            return
+        is_pause = epoch.number == epochs_of_share(self.checkpointer.share, self.epochs)
+        stop = RunPaused if is_pause else RunStopped if self.checkpointer.should_stop() else None
+        if stop or time.monotonic() - self.saved > self.checkpointer.interval:
+            self.checkpointer.save({**epoch.state(), **monitor.state(), **self.constant})
             self.saved = time.monotonic()
-        return should_stop
+        if stop is not None:
+            raise stop
 
 
 @dataclass
@@ -85,6 +95,7 @@ class TrainedRun:
         early_weights: of the epoch that is chosen on held-out rows; None without them.
         averaged_weights: the moving average of the weights, if the recipe asks for one.
         auxiliary: logits on the test set that the method evaluates next to its network, by name: (n, K).
+        held_out: the predicted classes of the held-out rows after each epoch: (e, N).
     """
 
     model: Network
@@ -94,6 +105,7 @@ class TrainedRun:
     early_weights: Weights | None = None
     averaged_weights: Weights | None = None
     auxiliary: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    held_out: NDArray[np.int16] = field(default_factory=lambda: np.zeros((0, 0), np.int16))
 
 
 class RunOutcome(NamedTuple):
@@ -133,6 +145,7 @@ def run(
         UsageError: method, network and data do not go together.
         DivergedError: a term of the loss is not finite.
         RunStopped: the checkpointer asked to stop; the state is saved.
+        RunPaused: the checkpointer's share of the epochs is trained; the state is saved.
     """
     trained = train(data, spec, settings, teacher=teacher, init=init, checkpointer=checkpointer, report=report)
     networks: dict[str, Network] = {"last": trained.model}
@@ -177,19 +190,17 @@ def train(
         data.train, spec, settings, random, teacher=lambda: require_teacher(teacher, spec).network(), init=init
     )
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
-    state = checkpointer.load() if checkpointer is not None else None
-    recipe, measurable = settings.recipe_of(spec), hardware.reset_peak_memory(settings.device)
+    recipe, state = settings.recipe_of(spec), None if checkpointer is None else checkpointer.load()
     monitor = EpochMonitor(data, settings, spec.role, engine.total_epochs(method, recipe), state)
-    machines, note = find_machines(state, settings)
+    measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, settings)
     report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
-    saver, seconds, started = Saver(checkpointer, machines), monitor.seconds, time.monotonic()
+    saver = Saver(checkpointer, monitor.epochs, len(method.phases()), machines)
+    seconds, started = monitor.seconds, time.monotonic()
     for epoch in engine.fit(method, loader, recipe, random=random, state=state, on_nonfinite=settings.on_nonfinite):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
-        should_stop = epoch.number < monitor.epochs and saver.save_if_due(epoch, monitor)
         report(Progress(spec, epoch.number, monitor.epochs, row))
-        if should_stop:
-            raise RunStopped
+        saver.save_if_due(epoch, monitor)
         started = time.monotonic()
     memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
     return TrainedRun(
@@ -200,6 +211,7 @@ def train(
         monitor.best.get("weights"),
         None if average is None else average.state_dict(),
         predict_auxiliary(method, average, evaluation_loader(data.test, loader.device)),
+        monitor.held_out_predictions,
     )
 
 

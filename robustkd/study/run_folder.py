@@ -2,13 +2,14 @@
 
     FOLDER/study.json              the study: options, data set, methods
     FOLDER/manifest-0.csv, .json   the scenario's draw for a data seed
-    FOLDER/runs/hinton-seed0/      model.pt, early.pt and ema.pt, epochs.csv, trained.json, then result.json, per_class.csv,
-                                   confusion.csv
+    FOLDER/runs/hinton-seed0/      model.pt, early.pt and ema.pt, epochs.csv, held_out.npz, trained.json, then result.json,
+                                   per_class.csv, confusion.csv
 
 A run is finished when its result.json exists and is up to date. Runs communicate through files only, so that they can be
 executed in processes of their own.
 """
 
+import json
 import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -36,15 +37,16 @@ from robustkd.study.options import DataOptions
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
 from robustkd.study.run import TrainedRun, model_card, train
-from robustkd.study.stopping import RunStopped
+from robustkd.study.stopping import RunPaused, RunStopped
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint, engine
 from robustkd.types import to_seconds
 
 PATIENCE = 60.0  # seconds that a run waits for an orphan, the worker of a command that was killed, to end
+UNFINISHED = "unfinished.pt"  # the state of a run that is not finished
 ARRAYS = ("test-last", "test-early", "fit-last")
 # Files that training and evaluation write before their documents, which list the digests.
-TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt", "ema.pt")
+TRAINED = ("epochs.csv", "model.pt", "auxiliary.npz", "early.pt", "ema.pt", "held_out.npz")
 EVALUATED = (*(f"{name}.npz" for name in ARRAYS), "per_class.csv", "confusion.csv")
 
 
@@ -55,10 +57,19 @@ class FileCheckpointer:
         version: of the method's results; the state of another version is ignored.
         interval: seconds between two saves.
         should_stop: whether training should stop after the present epoch.
+        share: of the epochs, after which the run is paused.
     """
 
-    def __init__(self, path: Path, version: str, interval: float, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        version: str,
+        interval: float = 0.0,
+        should_stop: Callable[[], bool] = lambda: False,
+        share: float = 1.0,
+    ) -> None:
         self.path, self.version, self.interval, self.should_stop = path, version, interval, should_stop
+        self.share = share
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None; a damaged file is set aside."""
@@ -151,7 +162,10 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
         try:
             if not is_trained(plan, run):
                 train_in_folder(plan, run, report, should_stop)
-            evaluate_in_folder(plan, run)
+            if plan.share is None or run.role == TEACHER:
+                evaluate_in_folder(plan, run)
+            return
+        except RunPaused:
             return
         except engine.DivergedError as error:
             hint = "; --on-nonfinite skip drops single updates" if plan.settings.on_nonfinite == "stop" else ""
@@ -188,12 +202,23 @@ def explain_lack_of_memory(plan: Plan, run: Run) -> str:
     return describe_lack_of_memory(plan.settings, batch, plan.jobs)
 
 
+def read_unfinished(folder: Path, version: str) -> dict[str, Any] | None:
+    """Read the saved state of a run that is not finished; None where there is none of this version."""
+    return FileCheckpointer(folder / UNFINISHED, version).load()
+
+
+def parse_rows(state: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of epochs.csv in a saved state."""
+    return pd.DataFrame(json.loads(state["rows"]))
+
+
 def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool] = lambda: False) -> None:
     """Train a run and write its network and history."""
     folder, data = plan.run_folder(run), load_views(plan, run.seed)
     folder.mkdir(parents=True, exist_ok=True)
+    share = 1.0 if plan.share is None or run.role == TEACHER else plan.share
     checkpointer = FileCheckpointer(
-        folder / "unfinished.pt", method_version(run.method), to_seconds(plan.options.save_every), should_stop
+        folder / UNFINISHED, method_version(run.method), to_seconds(plan.options.save_every), should_stop, share
     )
     trained = train(
         data,
@@ -229,6 +254,8 @@ def save_trained(folder: Path, trained: TrainedRun, card: Mapping[str, Any]) -> 
     if trained.early_weights is not None:
         early = {**card, "stopped_at": trained.info.early_epoch}
         checkpoint.save_net(folder / "early.pt", trained.early_weights, early)
+    if trained.held_out.size:
+        write_npz(folder / "held_out.npz", {"predicted": trained.held_out})
     if trained.averaged_weights is not None:
         checkpoint.save_net(folder / "ema.pt", trained.averaged_weights, {**card, "averaged": True})
     files = digest_files(folder, TRAINED)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from robustkd.errors import ExecutionError
 from robustkd.study.plan import Plan, Report, Run, teacher_of
-from robustkd.study.run_folder import is_finished
+from robustkd.study.progress import is_done
 from robustkd.study.stopping import RunStopped, StopRequest
 from robustkd.study.workers import InlinePool, Pool, WorkerDied, WorkerPool
 
@@ -35,7 +35,7 @@ def execute_runs(
         on_retry: called with a run whose process died, and how, before it is continued.
     """
     request = request or StopRequest()
-    todo = [run for run in runs if not is_finished(plan, run)]
+    todo = [run for run in runs if not is_done(plan, run)]
     apart = bool(plan.options.plug) or (plan.jobs > 1 and len(todo) > 1)
     pool: Pool = WorkerPool(plan, plan.jobs, report) if apart else InlinePool(plan, report, request)
     try:

@@ -1,5 +1,6 @@
 """Requests to stop a study: after the present epoch of every run that is going, whose state is then saved."""
 
+import math
 import signal
 import time
 from dataclasses import dataclass, field
@@ -10,6 +11,19 @@ GRACE = 5.0  # seconds that runs have to finish their epoch and save, after a si
 
 class RunStopped(Exception):
     """A run was stopped on request; its state is saved."""
+
+
+class RunPaused(Exception):
+    """A run is trained for the share of its epochs that it was asked for; its state is saved."""
+
+
+def epochs_of_share(share: float, epochs: int) -> int:
+    """Return the epochs that a share of a run has, at least one.
+
+    >>> epochs_of_share(0.25, 30), epochs_of_share(0.25, 2), epochs_of_share(1.0, 30)
+    (8, 1, 30)
+    """
+    return max(1, math.ceil(share * epochs - 1e-9))
 
 
 @dataclass

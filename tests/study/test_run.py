@@ -52,7 +52,7 @@ def test_a_run_in_memory_equals_the_run_in_a_folder(data: Path) -> None:
 class MemoryCheckpointer:
     """A checkpointer that keeps the state in memory and saves after every epoch."""
 
-    interval = -1.0
+    interval, share = -1.0, 1.0
 
     def should_stop(self) -> bool:
         return False

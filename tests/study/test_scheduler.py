@@ -59,7 +59,7 @@ def test_a_failed_teacher_prevents_its_students_only(plan: Plan, monkeypatch: py
 def test_finished_runs_are_not_executed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     execution = FakeExecution()
     monkeypatch.setattr(workers, "execute", execution)
-    monkeypatch.setattr(scheduler, "is_finished", lambda plan, run: run.role == "teacher" or run.seed == 0)
+    monkeypatch.setattr(scheduler, "is_done", lambda plan, run: run.role == "teacher" or run.seed == 0)
     ended = [run.name for run, _ in scheduler.execute_runs(plan, RUNS, lambda progress: None)]
     assert sorted(ended) == sorted(execution.names) == ["baseline-seed1", "hinton-seed1"]
 

@@ -1,0 +1,281 @@
+"""select: a race of methods on held-out rows, then a confirmation of the finalists on fresh seeds and the test set.
+
+OUT/select-NAME/            selection.json, selection.txt and .md, report.html
+OUT/NAME-race-DIGEST/       the race: an ordinary study, whose runs are paused after each rung
+OUT/NAME-final-DIGEST/      the confirmation: an ordinary study of the finalists and plain training
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import robustkd
+from pipelines import planning, tracking
+from pipelines.cli_options import SelectOptions
+from pipelines.console import console
+from pipelines.racing import measure_costs, run_rung, seconds_at, time_costs
+from pipelines.report.renderers.terminal import print_page
+from pipelines.report.selection_page import answer_selection, question_of, selection_page, write_selection_files
+from pipelines.selecting import RACE_SEEDS, as_command, describe_plan, draft_race, find_folder, plan_or_refuse
+from pipelines.session import close_tracked_run, execute_and_track, open_session, study_lock
+from pipelines.stages import compare
+from pipelines.tracking.headline import Headline
+from robustkd.errors import UsageError
+from robustkd.selection.budget import Budget, Costs, SelectionPlan, replan_places
+from robustkd.selection.confirm import judge_look, level_of
+from robustkd.selection.evidence import difference_stopped_alike, read_evidence
+from robustkd.selection.race import limit_places
+from robustkd.selection.record import FindingRecord, LookRecord, SelectionRecord, record_finding, record_rung
+from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Plan, Run
+from robustkd.study.results import BASELINE, TEACHER, read_document, read_study, run_name, write_document
+from robustkd.study.verdicts import count_comparisons
+
+RECORD = "selection.json"
+
+
+def main(options: SelectOptions, *, dry_run: bool = False, spread: float | None = None) -> None:
+    """Select a method, or print what that would take and find.
+
+    Args:
+        spread: of a dry run: the standard deviation over seeds of paired differences, in points.
+
+    Raises:
+        UsageError: nothing can be selected, or the budget is too small.
+    """
+    if spread is not None and not dry_run:
+        raise UsageError(f"--spread {spread:g}: it belongs to --dry-run, and changes nothing in a selection")
+    budget = Budget.parse(options.budget)
+    draft, left_out = draft_race(options)
+    costs = time_costs(draft)
+    jobs, folder = draft.plan.jobs, find_folder(options, draft.plan)
+    plan = plan_or_refuse(options, budget, costs, jobs)
+    for line in describe_plan(options, plan, costs, jobs, None if spread is None else spread / 100):
+        console.print(line, highlight=False)
+    if dry_run:
+        return
+    tracker = tracking.open_tracker(options.tracker, options.experiment)
+    with study_lock(folder, fresh=options.fresh):
+        earlier = read_record(folder)
+        record = earlier or SelectionRecord(
+            options=asdict(options),
+            dataset=draft.record.dataset,
+            scenario=options.scenario,
+            contenders=list(costs.contenders),
+            left_out=left_out,
+            budget=budget.job_seconds(costs, options.seeds, jobs),
+            grid=costs.grid(options.seeds),
+            race_study=draft.plan.folder.name,
+        )
+        selection = Selection(options, draft, plan, costs, folder, record)
+        with selection.tracked(tracker):
+            selection.race()
+            selection.confirm()
+    print_page(selection.page(), console)
+    console.print(f"report and files: {folder}")
+
+
+def read_record(folder: Path) -> SelectionRecord | None:
+    """Read what an earlier command has recorded; None where there is nothing."""
+    return read_document(folder / RECORD, SelectionRecord) if (folder / RECORD).exists() else None
+
+
+class Selection:
+    """A selection at work: after every rung and look, what was decided is written down, so that the same command goes on.
+
+    Args:
+        draft: of the race.
+        plan: what the budget pays for.
+        costs: as they were timed.
+        folder: of its record.
+        record: what is decided so far.
+    """
+
+    def __init__(
+        self,
+        options: SelectOptions,
+        draft: planning.Draft,
+        plan: SelectionPlan,
+        costs: Costs,
+        folder: Path,
+        record: SelectionRecord,
+    ) -> None:
+        self.options, self.draft, self.plan, self.costs = options, draft, plan, costs
+        self.folder, self.record = folder, record
+        self.started, self.fresh = time.monotonic(), options.fresh
+
+    @contextmanager
+    def tracked(self, tracker: tracking.Tracker) -> Iterator[None]:
+        """Open and close the selection's own tracked run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write()
+        tracker.start_study(
+            self.folder.name,
+            params=asdict(self.options),
+            resolved={"contenders": len(self.record.contenders), "robustkd": robustkd.__version__},
+            config=self.record.model_dump(mode="json"),
+            scenario_files=[],
+            dataset={},
+            tags={"stage": "select", "selection": self.folder.name},
+            folder=self.folder,
+        )
+        with close_tracked_run(tracker, self.folder, self.summarise):
+            yield
+
+    def summarise(self) -> Headline:
+        """Return what its tracked run shows."""
+        record = self.record
+        metrics = {"contenders": float(len(record.contenders)), "share_of_grid": record.seconds / record.grid}
+        metrics |= {f"gain/{finding.finalist}": finding.gain for finding in record.last_findings}
+        return Headline(metrics, f"**{question_of(record)}**\n\n{answer_selection(record)}", record.winner or "")
+
+    def update(self, **changes: object) -> None:
+        """Change the record and write it."""
+        self.record = self.record.model_copy(update=changes)
+        self.write()
+
+    def write(self) -> None:
+        """Write all files, of what is decided so far."""
+        write_document(self.folder / RECORD, self.record)
+        write_selection_files(self.record, self.comparison(), self.folder)
+
+    def comparison(self) -> compare.Comparison | None:
+        """Return the comparison of the confirmation so far."""
+        final = None if self.record.final_study is None else self.folder.parent / self.record.final_study
+        return compare.load_comparison(final) if final is not None and self.record.looks else None
+
+    def page(self) -> compare.Page:
+        """Return its page."""
+        return selection_page(self.record, self.comparison())
+
+    def limited(self, plan: Plan) -> Plan:
+        """Return a plan with what is left of --stop-after."""
+        limit = plan.options.stop_after_seconds
+        if limit is None:
+            return plan
+        left = max(0.0, limit - (time.monotonic() - self.started))
+        return replace(plan, options=replace(plan.options, stop_after=f"{left:.0f}s"))
+
+    def race(self) -> None:
+        """Run the rungs that are not decided yet."""
+        if len(self.record.rungs) >= len(self.plan.rungs) or self._has_finalists():
+            return
+        draft = replace(
+            self.draft, plan=replace(self.draft.plan, options=replace(self.draft.plan.options, fresh=self.fresh))
+        )
+        with open_session(draft, "race", selection=self.folder.name) as (plan, tracker):
+            while len(self.record.rungs) < len(self.plan.rungs) and not self._has_finalists():
+                self._run_rung(plan, tracker)
+
+    def _has_finalists(self) -> bool:
+        return bool(self.record.rungs) and len(self.record.finalists) <= self.options.finalists
+
+    def _run_rung(self, plan: Plan, tracker: tracking.Tracker) -> None:
+        number, record = len(self.record.rungs), self.record
+        planned, running = self.plan.rungs[number], record.finalists
+        following = self.plan.rungs[number + 1 :]
+        seeds = f"{planned.seeds} seed{'s' * (planned.seeds != 1)}"
+        console.print(f"rung {number + 1}: {len(running)} methods, {planned.share:.0%} of their epochs, {seeds}")
+        standings, runs = run_rung(self.limited(plan), running, planned._replace(places=len(running)), tracker)
+        spent = seconds_at(plan, runs, planned.share) - self._spent_before(plan, runs)
+        costs = measure_costs(plan, running, planned, self.costs)
+        left = self.plan.race - sum(rung.seconds for rung in record.rungs) - spent
+        places = replan_places([planned, *following], costs, self.options.finalists, left)
+        standings = limit_places(standings, places)
+        for standing in standings:
+            console.print(f"  {standing.describe()}", highlight=False)
+        self.costs = Costs({**self.costs.contenders, **costs.contenders}, costs.teacher, costs.baseline)
+        rung = record_rung(planned._replace(places=places), standings, max(spent, 0.0))
+        self.update(rungs=[*record.rungs, rung])
+
+    def _spent_before(self, plan: Plan, runs: Sequence[Run]) -> float:
+        """Return the seconds that the runs of a rung had taken in the rung before."""
+        if not self.record.rungs:
+            return 0.0
+        last = self.record.rungs[-1]
+        seeds = range(plan.options.first_seed, plan.options.first_seed + last.seeds)
+        return seconds_at(plan, [run for run in runs if run.seed in seeds], last.share)
+
+    def confirm(self) -> None:
+        """Run the looks that are not decided yet, and conclude."""
+        looks = tuple(self.record.planned_looks) or self._affordable_looks()
+        self.update(planned_looks=list(looks))
+        for look in looks[len(self.record.looks) :]:
+            if not self._open_finalists():
+                break
+            self._run_look(looks, look)
+        self.conclude()
+
+    def _affordable_looks(self) -> tuple[int, ...]:
+        """Return the looks that what is left of the budget pays for, at the costs that the race measured."""
+        finalists, left = self.record.finalists, self.record.budget - self.record.seconds
+        costs = Costs(
+            {name: self.costs.contenders[name] for name in finalists}, self.costs.teacher, self.costs.baseline
+        )
+        paid = [look for look in self.plan.looks if costs.confirmation(len(finalists), look) <= 1.1 * left]
+        return tuple(paid or self.plan.looks[:1])
+
+    def _open_finalists(self) -> list[str]:
+        decided = {finding.finalist for finding in self.record.last_findings if finding.state != "open"}
+        return [name for name in self.record.finalists if name not in decided]
+
+    def final_options(self, look: int) -> StudyOptions:
+        """Return the options of the confirmation's study up to a look."""
+        first = self.options.first_seed + RACE_SEEDS
+        methods = [BASELINE, *self.record.finalists]
+        return self.options.study(methods, seeds=look, first_seed=first, part="final")
+
+    def _run_look(self, looks: tuple[int, ...], look: int) -> None:
+        going = self._open_finalists()
+        console.print(f"look at {look} seeds: {', '.join(going)}")
+        options = replace(self.final_options(look), fresh=self.fresh and not self.record.looks)
+        with quiet_console():
+            draft = planning.draft_study(options)
+        with open_session(draft, "run", selection=self.folder.name) as (plan, tracker):
+            runs = [run for run in draft.runs if run.role == TEACHER or run.method.text in (BASELINE, *going)]
+            execute_and_track(self.limited(plan), runs, tracker)
+            compare.write_comparison(plan.folder)
+        study = read_study(plan.folder)
+        among = max(len(self.record.finalists), count_comparisons(study.record, study.results))
+        level, seeds = level_of(looks, look, among), list(options.seed_numbers)
+        findings: list[FindingRecord] = []
+        for name in going:
+            finding = judge_look(name, look, level, read_evidence(study, name, seeds, level), look == looks[-1])
+            findings.append(record_finding(finding, difference_stopped_alike(study, name, seeds)))
+        trained = [
+            run for run in draft.runs if run.role == TEACHER or run.method.text in (BASELINE, *self.record.finalists)
+        ]
+        record = LookRecord(seeds=look, seconds=seconds_at(plan, trained, 1.0), findings=findings)
+        self.update(looks=[*self.record.looks, record], final_study=plan.folder.name)
+
+    def conclude(self) -> None:
+        """Write down the answer."""
+        last = self.record.last_findings
+        better = [finding for finding in last if finding.state == "better"]
+        winner = max(better, key=lambda finding: finding.gain, default=None)
+        gains = [min(each.high for each in finding.evidence.values()) for finding in last]
+        method = BASELINE if winner is None else winner.finalist
+        run = run_name("student", method, self.options.first_seed + RACE_SEEDS)
+        student = self.folder.parent / (self.record.final_study or "") / "runs" / run / "model.pt"
+        seeds = max(finding.seeds for finding in last)
+        self.record = self.record.model_copy(
+            update={
+                "winner": None if winner is None else winner.finalist,
+                "largest_gain": max(0.0, *gains),
+                "student": str(student),
+                "command": as_command(self.final_options(seeds)),
+            }
+        )
+        self.update(answer=answer_selection(self.record))
+
+
+@contextmanager
+def quiet_console() -> Iterator[None]:
+    """Print nothing for the duration of the context: the race has said the same of the data."""
+    quiet, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = quiet

@@ -1,0 +1,79 @@
+"""The evidence of a confirmation: a finalist's differences from both references in the runs of a study."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd.errors import ExecutionError
+from robustkd.evaluation.results import NetMetrics
+from robustkd.selection.confirm import Evidence, weigh
+from robustkd.study.agreements import unpack_classes
+from robustkd.study.pairing import (
+    HEADLINE,
+    ImageDifferences,
+    Pairs,
+    Part,
+    average_by_draw,
+    find_pairs,
+    image_differences,
+    shared_draws,
+)
+from robustkd.study.results import BASELINE, LoadedStudy, RunResult
+from robustkd.study.run_folder import read_arrays
+from robustkd.study.verdicts import headline_part
+
+PLAIN, STOPPED = "plain training", "plain training stopped early"  # the references
+
+
+def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level: float) -> dict[str, Evidence]:
+    """Return the evidence of a finalist against each reference, over the seeds of a look.
+
+    Args:
+        study: with the runs of finalists and plain training; it has a folder.
+        seeds: that are counted.
+        level: of the intervals.
+
+    Raises:
+        ExecutionError: a run is missing, because it failed.
+    """
+    results = [result for result in study.results if result.run.seed in seeds]
+    part, _ = headline_part(results, study.record, study.record.trusts_test_labels)
+    pairs = find_pairs(results, finalist, BASELINE, lambda result: result.part(part))
+    if missing := sorted({*seeds} - {*pairs.seeds}):
+        raise ExecutionError(f"{finalist} cannot be compared: seed {missing[0]} of it or of plain training is missing")
+    against = {PLAIN: image_differences(pairs, study.record, part), STOPPED: _from_stopped(study, pairs, part)}
+    return {name: weigh(each.values, each.labels, level) for name, each in against.items() if each is not None}
+
+
+def difference_stopped_alike(study: LoadedStudy, finalist: str, seeds: Sequence[int]) -> float | None:
+    """Return the mean difference from plain training where both are stopped early; None where either is not."""
+    results = [result for result in study.results if result.run.seed in seeds]
+    part, _ = headline_part(results, study.record, study.record.trusts_test_labels)
+
+    def early(result: RunResult) -> NetMetrics | None:
+        return result.early if part == "last" else result.clean_early
+
+    values = [
+        (a.metrics[HEADLINE], b.metrics[HEADLINE])
+        for own, other in zip(*find_pairs(results, finalist, BASELINE, early), strict=True)
+        if (a := early(own)) is not None and (b := early(other)) is not None
+    ]
+    known = [a - b for a, b in values if a is not None and b is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _from_stopped(study: LoadedStudy, pairs: Pairs, part: Part) -> ImageDifferences | None:
+    """Return the differences of a method's last network from plain training stopped early, whose logits are saved."""
+    assert study.folder is not None
+    labels = unpack_classes(study.record.test_labels if part == "last" else study.record.test_truth)
+    known = labels < len(study.record.classes)
+    rows: list[NDArray[np.float64]] = []
+    for own, other in zip(*pairs, strict=True):
+        arrays = read_arrays(study.folder / "runs" / other.name)
+        if "logits" not in arrays.get("test-early", {}):
+            return None
+        stopped = arrays["test-early"]["logits"].argmax(axis=1)
+        right = (unpack_classes(own.predictions["test"]) == labels).astype(np.float64) - (stopped == labels)
+        rows.append(right[known])
+    return ImageDifferences(average_by_draw(np.stack(rows), pairs.seeds, shared_draws(study.record)), labels[known])

@@ -1,0 +1,126 @@
+"""A race: contenders are trained to a share of their schedule, judged on held-out rows, and the better ones continue.
+
+It is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) with two changes. Contenders are compared on the same
+seeds and rows, and one that is behind by less than the noise is dropped only where the budget has no place for it. Rungs grow
+in epochs or in seeds, because a difference at a part of the schedule is biased, and one of a single seed is uncertain. The
+noise contains neither that bias nor, of one seed, the variance over seeds: there only places decide.
+
+Nothing here trains or reads anything: a rung is judged from the arrays of `robustkd.selection.score`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustkd.selection.score import compare_scores
+
+NOISE = 2.0  # standard errors by which a contender may be behind the leader and still be kept
+WINDOW = 0.1  # share of the epochs, up to a rung, whose correctness is averaged
+
+Reason = Literal[
+    "", "noise", "places", "unjudged", "failed"
+]  # why it was kept or dropped; "" for a place that was earned
+
+
+class Rung(NamedTuple):
+    """A stage of a race.
+
+    Attributes:
+        share: of each contender's schedule that it is trained for.
+        seeds: how many, counted from the first.
+        places: how many contenders continue at most, or become finalists after the last rung.
+    """
+
+    share: float
+    seeds: int
+    places: int
+
+
+class Standing(NamedTuple):
+    """A contender after a rung.
+
+    Attributes:
+        score: balanced accuracy on held-out rows; None where it cannot be judged yet, in the first of several phases.
+        behind: the leader, as a difference of scores.
+        noise: the standard error of that.
+        kept: whether it continues.
+        reason: of being dropped: `noise`, it is behind by more than that; `places`, the budget has none for it; or `failed`.
+    """
+
+    contender: str
+    score: float | None
+    behind: float
+    noise: float
+    kept: bool
+    reason: Reason = ""
+
+    def describe(self) -> str:
+        """Describe the decision.
+
+        >>> Standing("at", 0.51, 0.062, 0.021, False, "noise").describe()
+        'at: 6.2 points behind the leader, more than the noise of 3.2'
+        """
+        if self.reason == "failed":
+            return f"{self.contender}: its training failed"
+        if self.score is None:
+            return f"{self.contender}: kept without a score, because it is in its first phase"
+        behind = f"{self.contender}: {100 * self.behind:.1f} points behind the leader"
+        margin = f"the noise of {100 * NOISE * self.noise:.1f}"
+        if self.reason == "noise":
+            return f"{behind}, more than {margin}"
+        if self.reason == "places":
+            within = "within" if self.behind <= NOISE * self.noise else "more than"
+            return f"{behind}, {within} {margin}; the budget has no place for it"
+        return f"{self.contender}: leads" if self.behind == 0 else f"{behind}; continues"
+
+
+def judge_rung(
+    correct: Mapping[str, Sequence[NDArray[np.float64]]],
+    places: int,
+    unjudged: Sequence[str] = (),
+    is_partial: bool = False,
+) -> list[Standing]:
+    """Decide who continues after a rung, the best first.
+
+    Args:
+        correct: weighted correctness of each contender (N,) for each seed, the same seeds and rows for all.
+        places: of those who continue at most; unjudged contenders take none.
+        unjudged: contenders that are trained in several phases and are not in the last.
+        is_partial: whether the rung ends before the schedule does.
+    """
+    waiting = [Standing(name, None, 0.0, 0.0, True, "unjudged") for name in unjudged]
+    if not correct:
+        return waiting
+    names, standings = list(correct), compare_scores(np.stack([np.stack(list(each)) for each in correct.values()]))
+    order = np.argsort(-standings.score, kind="stable")
+    is_known = not is_partial and min(map(len, correct.values())) > 1
+    decided, taken = [], 0
+    for place in order:
+        behind, noise = float(standings.behind[place]), float(standings.noise[place])
+        is_apart = is_known and behind > NOISE * noise and behind > 0
+        reason: Reason = "noise" if is_apart else "places" if taken >= places else ""
+        taken += not reason
+        decided.append(Standing(names[place], float(standings.score[place]), behind, noise, not reason, reason))
+    return decided + waiting
+
+
+def window(epochs: int) -> int:
+    """Return how many epochs up to a rung are averaged.
+
+    >>> window(1), window(8), window(30)
+    (1, 1, 3)
+    """
+    return max(1, round(WINDOW * epochs))
+
+
+def limit_places(standings: Sequence[Standing], places: int) -> list[Standing]:
+    """Drop those beyond a smaller number of places, whose order is that of the standings."""
+    decided, taken = [], 0
+    for standing in standings:
+        takes = standing.kept and standing.reason == ""
+        dropped = standing._replace(kept=False, reason="places")
+        decided.append(dropped if takes and taken >= places else standing)
+        taken += takes
+    return decided

@@ -1,0 +1,238 @@
+"""Selections from the command line: a race on held-out rows that continues checkpoints, and a confirmation on fresh seeds."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import cli, planning, selecting
+from pipelines.cli_options import SelectOptions
+from pipelines.racing import judge, rung_runs
+from pipelines.stages import select
+from robustkd.errors import UsageError
+from robustkd.evaluation.power import Spread
+from robustkd.method_spec import MethodSpec
+from robustkd.selection.confirm import Evidence
+from robustkd.selection.race import Rung
+from robustkd.selection.record import SelectionRecord
+from robustkd.study import workers
+from robustkd.study.options import StudyOptions
+from robustkd.study.plan import Run
+from robustkd.study.progress import is_done, read_progress
+from robustkd.study.results import read_document, read_study
+from robustkd.study.run_folder import execute, load_views
+from tests.pipelines.toys import OPTIONS, stripes
+
+METHODS = "baseline+sce,baseline+gce,hinton(temperature=1|2)"
+RUNGS = (Rung(0.5, 1, 3), Rung(1.0, 2, 2))
+
+
+def command_line(**changes: str) -> list[str]:
+    """The command line of a tiny selection in the working directory."""
+    own = {"dataset": "npz:toy.npz", "methods": METHODS, "budget": "0.9", "finalists": "2", "seeds": "5"}
+    options = {**OPTIONS, **own, "held_out": "0.25", **changes}
+    return ["select", *(word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value))]
+
+
+def read_selection(out: str = "studies") -> SelectionRecord:
+    """Read the only selection."""
+    (path,) = Path(out).glob("select-*/selection.json")
+    return read_document(path, SelectionRecord)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small data set, which is the working directory; the race has two rungs whatever the machine's speed."""
+    monkeypatch.chdir(tmp_path)
+    stripes(tmp_path / "toy.npz")
+    planned = selecting.plan_selection
+
+    def plan(*arguments: Any) -> Any:
+        return planned(*arguments)._replace(rungs=RUNGS)
+
+    monkeypatch.setattr(selecting, "plan_selection", plan)
+    monkeypatch.setattr(select, "replan_places", lambda rungs, *rest: rungs[0].places)
+    return tmp_path
+
+
+def test_a_selection_races_confirms_and_answers(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(command_line())
+    record, printed = read_selection(), " ".join(capsys.readouterr().out.split())
+    assert record.contenders == ["baseline+sce", "baseline+gce", "hinton(temperature=1)", "hinton(temperature=2)"]
+    first, second = record.rungs
+    assert (first.share, first.seeds, len(first.standings)) == (0.5, 1, 4)
+    assert (second.share, second.seeds, len(second.standings)) == (1.0, 2, len(first.kept))
+    assert len(record.rungs[0].kept) <= 3
+    assert set(record.rungs[-1].kept) <= set(record.rungs[0].kept)
+    final = read_study(Path("studies") / str(record.final_study))
+    assert list(final.record.seed_numbers) == [3, 4, 5, 6, 7], "seeds that the race did not see"
+    assert final.record.methods == ["baseline", *record.finalists]
+    assert record.answer in printed or " ".join(record.answer.split()) in printed
+    assert Path(str(record.student)).is_file()
+    assert 0 < record.seconds / record.grid < 2
+    folder = next(Path("studies").glob("select-*"))
+    assert {"report.html", "selection.txt", "selection.md"} <= {path.name for path in folder.iterdir()}
+    assert (f"{record.winner}:" in record.answer) == (record.winner is not None)
+
+
+def test_the_race_is_never_evaluated_on_the_test_set(toy: Path) -> None:
+    cli.main(command_line())
+    race = Path("studies") / read_selection().race_study
+    evaluated = {path.parent.name for path in race.glob("runs/*/result.json")}
+    assert evaluated == {"teacher-seed0", "teacher-seed1"}, "no student, trained whole or paused"
+    assert list(race.glob("runs/*/unfinished.pt")), "a dropped contender keeps its state"
+
+
+def test_the_same_command_repeats_nothing(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.main(command_line())
+    record = read_selection()
+    monkeypatch.setattr(workers, "execute", lambda *_: pytest.fail("something is trained again"))
+    cli.main(command_line())
+    assert read_selection().rungs == record.rungs
+    assert read_selection().answer == record.answer
+
+
+def test_an_interrupted_selection_goes_on_and_decides_alike(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.main(command_line(out="whole"))
+    executed = []
+
+    def interrupted(plan: Any, run: Run, *rest: Any) -> None:
+        executed.append(run.name)
+        if len(executed) == 8:
+            raise KeyboardInterrupt
+        execute(plan, run, *rest)
+
+    monkeypatch.setattr(workers, "execute", interrupted)
+    with pytest.raises(SystemExit):
+        cli.main(command_line(out="parts"))
+    cli.main(command_line(out="parts"))
+    whole, parts = read_selection("whole"), read_selection("parts")
+    for one, other in zip(whole.rungs, parts.rungs, strict=True):
+        assert one.standings == other.standings
+    assert [look.findings for look in whole.looks] == [look.findings for look in parts.looks]
+
+
+def test_a_rung_continues_the_checkpoint_of_the_one_before(toy: Path) -> None:
+    """Bit for bit: the curve of a run that was paused is that of one that was not."""
+    options = StudyOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": "baseline", "epochs": 4})  # type: ignore[arg-type]
+    run = Run("student", MethodSpec.parse("baseline"), 0)
+    histories = []
+    for out, shares in (("paused", (0.25, 0.75, 1.0)), ("whole", (1.0,))):
+        plan = planning.draft_study(replace(options, out=out)).write()
+        for share in shares:
+            at_share = replace(plan, share=share)
+            assert not is_done(at_share, run)
+            execute(at_share, run, lambda progress: None)
+            assert is_done(at_share, run)
+            progress = read_progress(plan, run)
+            assert progress is not None
+            assert (progress.epochs, progress.total) == (share * 4, 4)
+            assert len(progress.held_out) == progress.epochs
+        histories.append((progress.history.drop(columns="seconds"), progress.held_out))
+    pd.testing.assert_frame_equal(histories[0][0], histories[1][0])
+    assert (histories[0][1] == histories[1][1]).all()
+
+
+def test_the_score_is_that_of_the_held_out_rows(toy: Path) -> None:
+    """Recomputed in plain loops from the accuracy that training recorded."""
+    options = SelectOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25, "epochs": 2})  # type: ignore[arg-type]
+    draft, _ = selecting.draft_race(options)
+    plan, rung = replace(draft.write(), share=0.5), Rung(0.5, 1, 2)
+    contenders = ["baseline+sce", "baseline+gce"]
+    for run in rung_runs(plan, contenders, rung):
+        execute(plan, run, lambda progress: None)
+    labels = load_views(plan, 0).held_out.labels
+    for standing in judge(plan, contenders, rung):
+        progress = read_progress(plan, Run("student", MethodSpec.parse(standing.contender), 0))
+        assert progress is not None
+        predicted = progress.held_out[0]
+        assert (predicted == labels).mean() == pytest.approx(progress.history["held_out_accuracy"][0])
+        recalls = [(predicted[labels == c] == c).mean() for c in np.unique(labels)]
+        assert standing.score == pytest.approx(np.mean(recalls))
+
+
+def test_a_dry_run_says_what_it_would_take_and_trains_nothing(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([*command_line(), "--dry-run", "--spread", "0.9"])
+    printed = capsys.readouterr().out
+    assert "rung 1: 4 methods, 50% of their epochs, 1 seed" in printed
+    assert "power: at a spread of 0.9 points over seeds, the final finds gains of" in printed
+    assert not Path("studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": "much"}, "--budget much: it should be a time, as in 4h or 30m, or a share of the grid, as in 0.2"),
+        (
+            {"budget": "0.001"},
+            "it is too small for one rung of 4 methods and a first look at 2 finalists with 5 seeds; the",
+        ),
+        ({"methods": "baseline"}, "there is nothing to select"),
+        ({"methods": "oracle_clean"}, "there is nothing to select"),
+        ({"held_out": "0"}, "--held-out 0: the race is decided on held-out rows"),
+        ({"methods": "hintn"}, "did you mean 'hinton'?"),
+        ({"seeds": "4"}, "--seeds"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(
+    toy: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(command_line(**changes))
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("studies").exists()
+
+
+def test_the_least_budget_that_is_named_is_accepted(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = SelectOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25})  # type: ignore[arg-type]
+    costs = selecting.Costs({"a": 2.0, "b": 1.0, "c": 1.0, "d": 1.0}, 1.0, 1.0)
+    for text in ("0.001", "1s"):
+        with pytest.raises(UsageError) as error:
+            selecting.plan_or_refuse(options, selecting.Budget.parse(text), costs, 2)
+        least = str(error.value).rsplit(" ", 1)[1]
+        assert selecting.plan_or_refuse(options, selecting.Budget.parse(least), costs, 2).looks == (5,)
+
+
+def test_oracles_are_left_out_and_named(toy: Path) -> None:
+    options = SelectOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": "dml,oracle_clean"})  # type: ignore[arg-type]
+    draft, left_out = selecting.draft_race(options)
+    assert draft.plan.options.methods == "dml"
+    assert list(left_out) == ["oracle_clean"]
+
+
+def test_a_finalist_that_is_behind_is_not_trained_further(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that is better ends the confirmation."""
+
+    def evidence(study: Any, finalist: str, seeds: Sequence[int], level: float) -> dict[str, Evidence]:
+        gain, p = (0.1, 0.5 if len(seeds) == 5 else 1e-9) if finalist == first[0] else (-0.1, 0.5)
+        return {"plain training": Evidence(gain, p, gain - 0.01, gain + 0.01, Spread(0.01))}
+
+    first: list[str] = []
+    monkeypatch.setattr(select, "read_evidence", lambda *a: (first.append(a[1]), evidence(*a))[1])
+    cli.main(command_line(seeds="15", budget="1"))
+    record = read_selection()
+    assert [[finding.state for finding in look.findings] for look in record.looks] == [["open", "behind"], ["better"]]
+    assert record.winner == first[0]
+    dropped = record.looks[0].findings[1].finalist
+    runs = Path("studies") / str(record.final_study) / "runs"
+    assert len(list(runs.glob(f"{Run('student', MethodSpec.parse(dropped), 0).name.removesuffix('0')}*"))) == 5
+    assert len(list(runs.glob("baseline-seed*"))) == 10
+    assert f"{first[0]}: +10.0 points over plain training" in record.answer
+    assert f"{Run('student', MethodSpec.parse(first[0]), 3).name}/model.pt" in str(record.student)
+
+
+def test_the_command_that_is_named_is_the_confirmation(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.main(command_line())
+    record = read_selection()
+    monkeypatch.setattr(workers, "execute", lambda *_: pytest.fail("something is trained again"))
+    cli.main(shlex.split(str(record.command))[1:])
+    assert json.loads((Path("studies") / str(record.final_study) / "study.json").read_text())["seeds"] == 5

@@ -1,0 +1,74 @@
+"""The costs of a race, and contenders whose training fails."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import racing, selecting, tracking
+from pipelines.cli_options import SelectOptions
+from pipelines.racing import measure_costs, run_rung, rung_runs, seconds_at, time_costs
+from robustkd.errors import ExecutionError
+from robustkd.selection.race import Rung
+from robustkd.study import workers
+from robustkd.study.plan import Plan, Run
+from robustkd.study.run_folder import execute
+from tests.pipelines.toys import OPTIONS, stripes
+
+CONTENDERS = ["baseline+sce", "hinton"]
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.chdir(tmp_path)
+    options = {
+        **OPTIONS,
+        "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}",
+        "methods": ",".join(CONTENDERS),
+        "held_out": 0.25,
+    }
+    return selecting.draft_race(SelectOptions(**options))[0].write()  # type: ignore[arg-type]
+
+
+def test_a_rung_has_the_teachers_that_its_contenders_need(plan: Plan) -> None:
+    names = [run.name for run in rung_runs(plan, CONTENDERS, Rung(0.5, 2, 1))]
+    assert names[:2] == ["teacher-seed0", "teacher-seed1"]
+    assert len(names) == 6
+    assert not any("teacher" in run.name for run in rung_runs(plan, ["baseline+sce"], Rung(0.5, 2, 1)))
+
+
+def test_a_contender_that_fails_is_dropped_and_the_race_goes_on(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(plan: Plan, run: Run, *rest: Any) -> None:
+        if run.method.text == "hinton":
+            raise ExecutionError("it failed")
+        execute(plan, run, *rest)
+
+    monkeypatch.setattr(workers, "execute", failing)
+    standings, runs = run_rung(plan, CONTENDERS, Rung(0.5, 1, 2), tracking.open_tracker("files"))
+    assert {each.contender: each.reason for each in standings} == {"baseline+sce": "", "hinton": "failed"}
+    assert seconds_at(plan, runs, 0.5) > 0
+    with pytest.raises(ExecutionError):
+        run_rung(plan, ["hinton"], Rung(0.5, 1, 2), tracking.open_tracker("files"))
+
+
+def test_costs_are_measured_where_runs_have_begun(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung = Rung(0.5, 1, 2)
+    for run in rung_runs(plan, ["baseline+sce"], rung):
+        execute(replace(plan, share=0.5), run, lambda progress: None)
+    expected = racing.Costs({"baseline+sce": 1e-3, "hinton": 7.0}, 3.0, 1.0)
+    measured = measure_costs(plan, CONTENDERS, rung, expected)
+    progress = racing.read_progress(plan, run)
+    assert progress is not None
+    assert measured.contenders["baseline+sce"] == pytest.approx(2 * progress.seconds)  # of two epochs, one
+    assert measured.contenders["hinton"] == 7
+
+
+def test_every_contender_the_teacher_and_plain_training_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {**OPTIONS, "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}", "methods": ",".join(CONTENDERS)}
+    costs = time_costs(selecting.draft_race(SelectOptions(**options))[0])  # type: ignore[arg-type]
+    assert list(costs.contenders) == CONTENDERS
+    assert min(costs.teacher, costs.baseline, *costs.contenders.values()) > 0

@@ -1,0 +1,93 @@
+"""What a budget pays for: rungs, places and looks."""
+
+from itertools import pairwise
+
+import pytest
+
+from robustkd.errors import UsageError
+from robustkd.selection.budget import (
+    DESIGNS,
+    Budget,
+    BudgetError,
+    Costs,
+    least_budget,
+    plan_race,
+    plan_selection,
+    race_cost,
+    replan_places,
+    with_places,
+)
+from robustkd.selection.race import Rung
+
+COSTS = Costs({str(number): 10.0 for number in range(28)}, teacher=5.0, baseline=10.0)
+
+
+def test_the_cost_of_a_race_is_that_of_its_runs() -> None:
+    """28 half runs, then 6 contenders: half a run of the first seed and a whole one of the second."""
+    rungs = [Rung(0.5, 1, 6), Rung(1.0, 2, 3)]
+    assert race_cost(rungs, COSTS) == 28 * 5 + 6 * (5 + 10) + 2 * 5
+
+
+@pytest.mark.parametrize("budget", [80, 200, 300, 400, 800, 2000])
+def test_a_race_uses_its_budget_and_no_more(budget: float) -> None:
+    rungs = plan_race(COSTS, 3, budget)
+    assert rungs
+    assert race_cost(rungs, COSTS) <= budget
+    assert rungs[-1].places == 3
+    entrants = [28, *(rung.places for rung in rungs)]
+    assert all(before > after for before, after in pairwise(entrants)) or budget == 2000
+
+
+def test_more_money_keeps_more_contenders() -> None:
+    places = [plan_race(COSTS, 3, budget)[0].places for budget in (400, 500, 700)]  # type: ignore[index]
+    assert places == sorted(places)
+    assert places[0] < places[-1]
+
+
+def test_no_race_is_needed_where_all_are_finalists() -> None:
+    assert plan_race(COSTS, 28, 0) == ()
+
+
+def test_no_rung_is_affordable_for_less_than_the_least() -> None:
+    least = min(race_cost(with_places(design, 28, 3, 0.0), COSTS) for design in DESIGNS)
+    assert plan_race(COSTS, 3, least)
+    assert plan_race(COSTS, 3, 0.99 * least) is None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 1.0])
+def test_race_and_confirmation_stay_within_the_budget(share: float) -> None:
+    budget = share * COSTS.grid(20)
+    plan = plan_selection(COSTS, 3, 20, budget)
+    assert plan.race + plan.confirmation <= budget * 1.0001
+    assert plan.looks[0] == 5
+    assert plan.looks == (5, 10, 15, 20)[: len(plan.looks)]
+
+
+def test_the_least_budget_is_enough_and_less_is_not() -> None:
+    least = least_budget(COSTS, 3, 20)
+    assert plan_selection(COSTS, 3, 20, least).looks == (5,)
+    with pytest.raises(BudgetError) as error:
+        plan_selection(COSTS, 3, 20, 0.99 * least)
+    assert error.value.least == least
+
+
+def test_places_shrink_where_runs_take_longer_than_expected() -> None:
+    rungs = [Rung(0.5, 1, 14), Rung(1.0, 2, 3)]
+    dear = Costs(dict.fromkeys(COSTS.contenders, 20.0), 5.0, 20.0)
+    assert replan_places(rungs, COSTS, 3, left=155) == 10  # (155 - 5) / 15
+    assert replan_places(rungs, dear, 3, left=155) == 5
+    assert replan_places(rungs, COSTS, 3, left=0) == 3
+    assert replan_places(rungs[1:], COSTS, 3, left=0) == 3
+
+
+@pytest.mark.parametrize("text", ["4", "0", "-1", "much", "", "1.5", "nan"])
+def test_other_budgets_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--budget"):
+        Budget.parse(text)
+
+
+def test_a_time_is_shared_by_jobs_and_a_share_is_of_the_grid() -> None:
+    assert Budget.parse("1m").job_seconds(COSTS, 20, jobs=2) == 120
+    assert Budget.parse("0.5").job_seconds(COSTS, 20, jobs=2) == 0.5 * 20 * (280 + 10 + 5)
+    assert Budget.parse("1h").describe(5 * 60, COSTS, 20, jobs=2) == "3m"
+    assert Budget.parse("0.5").describe(590, COSTS, 20, jobs=2) == "0.1"
