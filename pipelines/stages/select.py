@@ -18,6 +18,7 @@ from pipelines.console import console
 from pipelines.racing import measure_costs, run_rung, seconds_at, time_costs
 from pipelines.report.renderers.terminal import print_page
 from pipelines.report.selection_page import answer_selection, question_of, selection_page, write_selection_files
+from pipelines.report.table import Page
 from pipelines.selecting import RACE_SEEDS, as_command, describe_plan, draft_race, find_folder, plan_or_refuse
 from pipelines.session import close_tracked_run, execute_and_track, open_session, study_lock
 from pipelines.stages import compare
@@ -28,6 +29,7 @@ from robustkd.selection.confirm import judge_look, level_of
 from robustkd.selection.evidence import difference_stopped_alike, read_evidence
 from robustkd.selection.race import limit_places
 from robustkd.selection.record import FindingRecord, LookRecord, SelectionRecord, record_finding, record_rung
+from robustkd.study.comparison import Comparison
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run
 from robustkd.study.results import BASELINE, TEACHER, read_document, read_study, run_name, write_document
@@ -141,12 +143,12 @@ class Selection:
         write_document(self.folder / RECORD, self.record)
         write_selection_files(self.record, self.comparison(), self.folder)
 
-    def comparison(self) -> compare.Comparison | None:
+    def comparison(self) -> Comparison | None:
         """Return the comparison of the confirmation so far."""
         final = None if self.record.final_study is None else self.folder.parent / self.record.final_study
         return compare.load_comparison(final) if final is not None and self.record.looks else None
 
-    def page(self) -> compare.Page:
+    def page(self) -> Page:
         """Return its page."""
         return selection_page(self.record, self.comparison())
 

@@ -5,13 +5,14 @@ training with all seeds of the confirmation.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from robustkd.errors import UsageError
 from robustkd.selection.race import Rung
 from robustkd.selection.sequential import planned_looks
-from robustkd.types import Duration, to_seconds, validate
+from robustkd.types import to_seconds
 
 # Share of the schedule and number of seeds of each rung, from the race to prefer to the cheapest.
 # A whole run of one seed ranks better than half of one (benchmarks/selection.py), so that shares are for small budgets.
@@ -76,8 +77,8 @@ class Budget(NamedTuple):
         >>> Budget.parse("4h").seconds, Budget.parse("0.2").share
         (14400.0, 0.2)
         """
-        if text[-1:] in ("s", "m", "h"):
-            return cls(text, to_seconds(validate("--budget", Duration, text)), None)
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?[smh]", text, re.ASCII):
+            return cls(text, to_seconds(text), None)
         try:
             share = float(text)
         except ValueError:

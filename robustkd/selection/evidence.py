@@ -19,7 +19,7 @@ from robustkd.study.pairing import (
     image_differences,
     shared_draws,
 )
-from robustkd.study.results import BASELINE, LoadedStudy, RunResult
+from robustkd.study.results import BASELINE, TEACHER, LoadedStudy, RunResult
 from robustkd.study.run_folder import read_arrays
 from robustkd.study.verdicts import headline_part
 
@@ -37,7 +37,7 @@ def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level
     Raises:
         ExecutionError: a run is missing, because it failed.
     """
-    results = [result for result in study.results if result.run.seed in seeds]
+    results = _students(study, seeds)
     part, _ = headline_part(results, study.record, study.record.trusts_test_labels)
     pairs = find_pairs(results, finalist, BASELINE, lambda result: result.part(part))
     if missing := sorted({*seeds} - {*pairs.seeds}):
@@ -48,7 +48,7 @@ def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level
 
 def difference_stopped_alike(study: LoadedStudy, finalist: str, seeds: Sequence[int]) -> float | None:
     """Return the mean difference from plain training where both are stopped early; None where either is not."""
-    results = [result for result in study.results if result.run.seed in seeds]
+    results = _students(study, seeds)
     part, _ = headline_part(results, study.record, study.record.trusts_test_labels)
 
     def early(result: RunResult) -> NetMetrics | None:
@@ -61,6 +61,11 @@ def difference_stopped_alike(study: LoadedStudy, finalist: str, seeds: Sequence[
     ]
     known = [a - b for a, b in values if a is not None and b is not None]
     return float(np.mean(known)) if known else None
+
+
+def _students(study: LoadedStudy, seeds: Sequence[int]) -> list[RunResult]:
+    """Return the results of students; teachers are trained with the method `baseline` too."""
+    return [result for result in study.results if result.run.seed in seeds and result.run.role != TEACHER]
 
 
 def _from_stopped(study: LoadedStudy, pairs: Pairs, part: Part) -> ImageDifferences | None:

@@ -7,7 +7,8 @@ it is. Seed s fixes the first weights, the order of batches and all draws of the
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -63,24 +64,31 @@ class Saver:
     def __init__(
         self, checkpointer: Checkpointer | None, epochs: int, phases: int, machines: Sequence[Machine] = ()
     ) -> None:
-        self.checkpointer, self.saved, self.epochs = checkpointer, time.monotonic(), epochs
+        self.checkpointer, self.last, self.epochs = checkpointer, time.monotonic(), epochs
         self.constant = {"machines": [machine.model_dump_json() for machine in machines], "total": [epochs, phases]}
 
-    def save_if_due(self, epoch: engine.Epoch, monitor: EpochMonitor) -> None:
-        """Save an epoch, unless it is the last.
+    @contextmanager
+    def saved(self, epoch: engine.Epoch, monitor: EpochMonitor) -> Iterator[None]:
+        """Save an epoch if it is time to, and stop after the block if training should.
 
         Raises:
-            RunStopped, RunPaused: training should stop; the state is saved.
+            RunStopped, RunPaused: it should; the state is saved.
         """
-        if self.checkpointer is None or epoch.number == self.epochs:
-            return
-        is_pause = epoch.number == epochs_of_share(self.checkpointer.share, self.epochs)
-        stop = RunPaused if is_pause else RunStopped if self.checkpointer.should_stop() else None
-        if stop or time.monotonic() - self.saved > self.checkpointer.interval:
-            self.checkpointer.save({**epoch.state(), **monitor.state(), **self.constant})
-            self.saved = time.monotonic()
+        stop = self._save_if_due(epoch, monitor)
+        yield
         if stop is not None:
             raise stop
+
+    def _save_if_due(self, epoch: engine.Epoch, monitor: EpochMonitor) -> type[RunPaused | RunStopped] | None:
+        """Return the exception with which training should stop, or None."""
+        if self.checkpointer is None or epoch.number == self.epochs:
+            return None
+        is_pause = epoch.number == epochs_of_share(self.checkpointer.share, self.epochs)
+        stop = RunPaused if is_pause else RunStopped if self.checkpointer.should_stop() else None
+        if stop or time.monotonic() - self.last > self.checkpointer.interval:
+            self.checkpointer.save({**epoch.state(), **monitor.state(), **self.constant})
+            self.last = time.monotonic()
+        return stop
 
 
 @dataclass
@@ -199,8 +207,8 @@ def train(
     for epoch in engine.fit(method, loader, recipe, random=random, state=state, on_nonfinite=settings.on_nonfinite):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
-        report(Progress(spec, epoch.number, monitor.epochs, row))
-        saver.save_if_due(epoch, monitor)
+        with saver.saved(epoch, monitor):
+            report(Progress(spec, epoch.number, monitor.epochs, row))
         started = time.monotonic()
     memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
     return TrainedRun(

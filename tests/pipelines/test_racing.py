@@ -24,6 +24,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
     options = {
         **OPTIONS,
+        "seeds": 5,
         "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}",
         "methods": ",".join(CONTENDERS),
         "held_out": 0.25,
@@ -68,7 +69,12 @@ def test_every_contender_the_teacher_and_plain_training_are_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = {**OPTIONS, "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}", "methods": ",".join(CONTENDERS)}
+    options = {
+        **OPTIONS,
+        "seeds": 5,
+        "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}",
+        "methods": ",".join(CONTENDERS),
+    }
     costs = time_costs(selecting.draft_race(SelectOptions(**options))[0])  # type: ignore[arg-type]
     assert list(costs.contenders) == CONTENDERS
     assert min(costs.teacher, costs.baseline, *costs.contenders.values()) > 0

@@ -141,7 +141,9 @@ def test_a_rung_continues_the_checkpoint_of_the_one_before(toy: Path) -> None:
 
 def test_the_score_is_that_of_the_held_out_rows(toy: Path) -> None:
     """Recomputed in plain loops from the accuracy that training recorded."""
-    options = SelectOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25, "epochs": 2})  # type: ignore[arg-type]
+    options = SelectOptions(
+        **{**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25, "epochs": 2}
+    )  # type: ignore[arg-type]
     draft, _ = selecting.draft_race(options)
     plan, rung = replace(draft.write(), share=0.5), Rung(0.5, 1, 2)
     contenders = ["baseline+sce", "baseline+gce"]
@@ -193,7 +195,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(
 
 
 def test_the_least_budget_that_is_named_is_accepted(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = SelectOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25})  # type: ignore[arg-type]
+    options = SelectOptions(**{**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25})  # type: ignore[arg-type]
     costs = selecting.Costs({"a": 2.0, "b": 1.0, "c": 1.0, "d": 1.0}, 1.0, 1.0)
     for text in ("0.001", "1s"):
         with pytest.raises(UsageError) as error:
@@ -203,7 +205,7 @@ def test_the_least_budget_that_is_named_is_accepted(toy: Path, capsys: pytest.Ca
 
 
 def test_oracles_are_left_out_and_named(toy: Path) -> None:
-    options = SelectOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": "dml,oracle_clean"})  # type: ignore[arg-type]
+    options = SelectOptions(**{**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": "dml,oracle_clean"})  # type: ignore[arg-type]
     draft, left_out = selecting.draft_race(options)
     assert draft.plan.options.methods == "dml"
     assert list(left_out) == ["oracle_clean"]
