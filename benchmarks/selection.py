@@ -362,7 +362,7 @@ def _regrets(grid: Grid, finalists: Sequence[int], seed: int) -> tuple[float, fl
 TABLES = {
     "null": (tabulate_null, 5_000),
     "sequential": (tabulate_sequential, 400),
-    "score": (tabulate_scores, 100),
+    "score": (tabulate_scores, 50),
     "grid": (tabulate_grids, 100),
 }
 

@@ -13,6 +13,7 @@ from robustkd.evaluation.power import Spread, smallest_difference
 from robustkd.hashing import digest
 from robustkd.method_sets import read_method_list
 from robustkd.selection.budget import Budget, BudgetError, Costs, SelectionPlan, plan_selection
+from robustkd.specs import split_at
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan
 from robustkd.study.results import BASELINE
@@ -29,7 +30,8 @@ def draft_race(options: SelectOptions) -> tuple[planning.Draft, dict[str, str]]:
     """
     if options.held_out == 0:
         raise UsageError("--held-out 0: the race is decided on held-out rows, so a share such as 0.1 is needed")
-    specs = replace(options, methods=read_method_list(options.methods)).method_specs()
+    options = replace(options, methods=read_method_list(options.methods))
+    specs = options.method_specs()
     left_out = {spec.text: "it uses true labels, which you do not have" for spec in specs if spec.oracle}
     contenders = [spec.text for spec in specs if spec.text not in (BASELINE, *left_out)]
     if not contenders:
@@ -37,7 +39,12 @@ def draft_race(options: SelectOptions) -> tuple[planning.Draft, dict[str, str]]:
             f"--methods {options.methods}: there is nothing to select; name methods besides plain training"
         )
     # Methods of a set, such as `all`, may be refused by networks or data, which the names alone would not allow.
-    race = options.study([options.methods, BASELINE], seeds=RACE_SEEDS, first_seed=options.first_seed, part="race")
+    parts = [
+        part
+        for part in split_at(options.methods, ",")
+        if not all(spec.oracle for spec in replace(options, methods=part).method_specs())
+    ]
+    race = options.study([*parts, BASELINE], seeds=RACE_SEEDS, first_seed=options.first_seed, part="race")
     draft = planning.draft_study(race)
     possible = [spec.text for spec in draft.plan.options.method_specs()]
     left_out |= {name: "networks or data do not allow it" for name in contenders if name not in possible}

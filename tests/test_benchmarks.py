@@ -493,3 +493,24 @@ def test_a_rule_without_noise_loses_what_the_curve_says(early_stopping: ModuleTy
     assert table.loc[["best", "smoothed", "last"], "recorded regret"].tolist() == pytest.approx([0, 0, 30])
     assert table.loc["last", "simulated sd of choice"] == pytest.approx(0)
     assert table["runs"].tolist() == 5 * [2]
+
+
+# --- selection.py --------------------------------------------------------------------------------------------------
+
+
+def test_a_simulated_race_prefers_what_is_better() -> None:
+    selection = importlib.import_module("selection")
+    grid = selection.Grid(np.linspace(0.5, 0.95, 8), np.full(8, 0.01), noise=0.2)
+    finalists = [selection.simulate_race(grid, selection.RUNGS, seed) for seed in range(5)]
+    assert all(len(set(each)) == 3 for each in finalists)
+    assert np.mean(finalists) > 5
+
+
+def test_simulated_confirmations_find_large_gains_and_stop_early() -> None:
+    selection = importlib.import_module("selection")
+    found, seeds = selection.simulate_over_seeds(3.0, 0.9, 3, 200, both=False)
+    assert found.all()
+    assert seeds.mean() < 11
+    found, seeds = selection.simulate_over_seeds(-3.0, 0.9, 3, 200, both=False)
+    assert not found.any()
+    assert (seeds == 5).all()

@@ -8,8 +8,8 @@ image, with probability r and uniformly over the K - 1 other classes, a network 
 which increases with A as long as r < (K - 1) / K: the order of networks is that of their accuracy (Chen et al. 2021,
 Robustness of accuracy metric and its inspirations in learning with noisy labels, arXiv:2012.04193). The slope is smaller, so
 that differences are harder to see, but a row with a wrong label adds little to the noise of a paired difference, because most
-networks are wrong by it alike. Scores that correct labels by the agreement of networks do not rank better (measured in
-benchmarks/selection.py). Classes count alike, because verdicts are by balanced accuracy.
+networks are wrong by it alike. Scores that correct labels by the agreement of networks do not rank clearly better
+(measured in benchmarks/selection.py). Classes count alike, because verdicts are by balanced accuracy.
 
 In shapes, m is the number of contenders, n of seeds, N of held-out rows.
 """

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from pipelines import racing, selecting, tracking
+from pipelines import selecting, tracking
 from pipelines.cli_options import SelectOptions
 from pipelines.racing import measure_costs, run_rung, rung_runs, seconds_at, time_costs
 from robustkd.errors import ExecutionError
+from robustkd.selection.budget import Costs
 from robustkd.selection.race import Rung
 from robustkd.study import workers
 from robustkd.study.plan import Plan, Run
+from robustkd.study.progress import read_progress
 from robustkd.study.run_folder import execute
 from tests.pipelines.toys import OPTIONS, stripes
 
@@ -22,14 +24,14 @@ CONTENDERS = ["baseline+sce", "hinton"]
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
-    options = {
+    options: dict[str, Any] = {
         **OPTIONS,
         "seeds": 5,
         "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}",
         "methods": ",".join(CONTENDERS),
         "held_out": 0.25,
     }
-    return selecting.draft_race(SelectOptions(**options))[0].write()  # type: ignore[arg-type]
+    return selecting.draft_race(SelectOptions(**options))[0].write()
 
 
 def test_a_rung_has_the_teachers_that_its_contenders_need(plan: Plan) -> None:
@@ -57,9 +59,9 @@ def test_costs_are_measured_where_runs_have_begun(plan: Plan, monkeypatch: pytes
     rung = Rung(0.5, 1, 2)
     for run in rung_runs(plan, ["baseline+sce"], rung):
         execute(replace(plan, share=0.5), run, lambda progress: None)
-    expected = racing.Costs({"baseline+sce": 1e-3, "hinton": 7.0}, 3.0, 1.0)
+    expected = Costs({"baseline+sce": 1e-3, "hinton": 7.0}, 3.0, 1.0)
     measured = measure_costs(plan, CONTENDERS, rung, expected)
-    progress = racing.read_progress(plan, run)
+    progress = read_progress(plan, run)
     assert progress is not None
     assert measured.contenders["baseline+sce"] == pytest.approx(2 * progress.seconds)  # of two epochs, one
     assert measured.contenders["hinton"] == 7
@@ -69,12 +71,12 @@ def test_every_contender_the_teacher_and_plain_training_are_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = {
+    options: dict[str, Any] = {
         **OPTIONS,
         "seeds": 5,
         "dataset": f"npz:{stripes(tmp_path / 'toy.npz')}",
         "methods": ",".join(CONTENDERS),
     }
-    costs = time_costs(selecting.draft_race(SelectOptions(**options))[0])  # type: ignore[arg-type]
+    costs = time_costs(selecting.draft_race(SelectOptions(**options))[0])
     assert list(costs.contenders) == CONTENDERS
     assert min(costs.teacher, costs.baseline, *costs.contenders.values()) > 0

@@ -20,14 +20,15 @@ def make_selection() -> SelectionRecord:
     evidence = {name: Evidence(gain, 0.001, gain - 0.01, gain + 0.01, Spread(0.01)) for name, gain in gains.items()}
     finding = judge_look("a", 5, 0.01, evidence, is_last=True)
     return SelectionRecord(
-        **{
-            "options": {"seeds": 5},
-            "dataset": "toy",
-            "scenario": "clean",
-            "contenders": ["a", "b", "c"],
-            "left_out": {},
-        },
-        **{"budget": 50.0, "grid": 100.0, "race_study": "race", "planned_looks": [5]},
+        options={"seeds": 5},
+        dataset="toy",
+        scenario="clean",
+        contenders=["a", "b", "c"],
+        left_out={},
+        budget=50.0,
+        grid=100.0,
+        race_study="race",
+        planned_looks=[5],
         rungs=[record_rung(Rung(0.5, 1, 2), standings, 4.0)],
         looks=[LookRecord(seeds=5, seconds=6.0, findings=[record_finding(finding, 0.01)])],
     )

@@ -18,13 +18,15 @@ from pipelines.stages import select
 from robustkd.errors import UsageError
 from robustkd.evaluation.power import Spread
 from robustkd.method_spec import MethodSpec
+from robustkd.selection import race
+from robustkd.selection.budget import Budget, Costs, plan_selection
 from robustkd.selection.confirm import Evidence
 from robustkd.selection.race import Rung
 from robustkd.selection.record import SelectionRecord
 from robustkd.study import workers
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Run
-from robustkd.study.progress import is_done, read_progress
+from robustkd.study.progress import RunProgress, is_done, read_progress
 from robustkd.study.results import read_document, read_study
 from robustkd.study.run_folder import execute, load_views
 from tests.pipelines.toys import OPTIONS, stripes
@@ -40,6 +42,12 @@ def command_line(**changes: str) -> list[str]:
     return ["select", *(word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value))]
 
 
+def make_options(methods: str) -> SelectOptions:
+    """Return the options of a tiny selection."""
+    options: dict[str, Any] = {**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": methods, "held_out": 0.25}
+    return SelectOptions(**options)
+
+
 def read_selection(out: str = "studies") -> SelectionRecord:
     """Read the only selection."""
     (path,) = Path(out).glob("select-*/selection.json")
@@ -51,13 +59,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small data set, which is the working directory; the race has two rungs whatever the machine's speed."""
     monkeypatch.chdir(tmp_path)
     stripes(tmp_path / "toy.npz")
-    planned = selecting.plan_selection
+    planned = plan_selection
 
     def plan(*arguments: Any) -> Any:
         return planned(*arguments)._replace(rungs=RUNGS)
 
     monkeypatch.setattr(selecting, "plan_selection", plan)
     monkeypatch.setattr(select, "replan_places", lambda rungs, *rest: rungs[0].places)
+    monkeypatch.setattr(race, "NOISE", 1e9)  # two finalists remain
     return tmp_path
 
 
@@ -122,7 +131,7 @@ def test_a_rung_continues_the_checkpoint_of_the_one_before(toy: Path) -> None:
     """Bit for bit: the curve of a run that was paused is that of one that was not."""
     options = StudyOptions(**{**OPTIONS, "dataset": "npz:toy.npz", "methods": "baseline", "epochs": 4})  # type: ignore[arg-type]
     run = Run("student", MethodSpec.parse("baseline"), 0)
-    histories = []
+    histories: list[RunProgress] = []
     for out, shares in (("paused", (0.25, 0.75, 1.0)), ("whole", (1.0,))):
         plan = planning.draft_study(replace(options, out=out)).write()
         for share in shares:
@@ -134,16 +143,16 @@ def test_a_rung_continues_the_checkpoint_of_the_one_before(toy: Path) -> None:
             assert progress is not None
             assert (progress.epochs, progress.total) == (share * 4, 4)
             assert len(progress.held_out) == progress.epochs
-        histories.append((progress.history.drop(columns="seconds"), progress.held_out))
-    pd.testing.assert_frame_equal(histories[0][0], histories[1][0])
-    assert (histories[0][1] == histories[1][1]).all()
+        assert progress is not None
+        histories.append(progress)
+    one, other = (each.history.drop(columns="seconds") for each in histories)
+    pd.testing.assert_frame_equal(one, other)
+    assert (histories[0].held_out == histories[1].held_out).all()
 
 
 def test_the_score_is_that_of_the_held_out_rows(toy: Path) -> None:
     """Recomputed in plain loops from the accuracy that training recorded."""
-    options = SelectOptions(
-        **{**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25, "epochs": 2}
-    )  # type: ignore[arg-type]
+    options = make_options(METHODS)
     draft, _ = selecting.draft_race(options)
     plan, rung = replace(draft.write(), share=0.5), Rung(0.5, 1, 2)
     contenders = ["baseline+sce", "baseline+gce"]
@@ -195,17 +204,17 @@ def test_what_cannot_work_is_refused_in_one_sentence(
 
 
 def test_the_least_budget_that_is_named_is_accepted(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = SelectOptions(**{**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": METHODS, "held_out": 0.25})  # type: ignore[arg-type]
-    costs = selecting.Costs({"a": 2.0, "b": 1.0, "c": 1.0, "d": 1.0}, 1.0, 1.0)
+    options = make_options(METHODS)
+    costs = Costs({"a": 2.0, "b": 1.0, "c": 1.0, "d": 1.0}, 1.0, 1.0)
     for text in ("0.001", "1s"):
         with pytest.raises(UsageError) as error:
-            selecting.plan_or_refuse(options, selecting.Budget.parse(text), costs, 2)
+            selecting.plan_or_refuse(options, Budget.parse(text), costs, 2)
         least = str(error.value).rsplit(" ", 1)[1]
-        assert selecting.plan_or_refuse(options, selecting.Budget.parse(least), costs, 2).looks == (5,)
+        assert selecting.plan_or_refuse(options, Budget.parse(least), costs, 2).looks == (5,)
 
 
 def test_oracles_are_left_out_and_named(toy: Path) -> None:
-    options = SelectOptions(**{**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": "dml,oracle_clean"})  # type: ignore[arg-type]
+    options = make_options("dml,oracle_clean")
     draft, left_out = selecting.draft_race(options)
     assert draft.plan.options.methods == "dml"
     assert list(left_out) == ["oracle_clean"]
@@ -214,12 +223,15 @@ def test_oracles_are_left_out_and_named(toy: Path) -> None:
 def test_a_finalist_that_is_behind_is_not_trained_further(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that is better ends the confirmation."""
 
+    first: list[str] = []
+
     def evidence(study: Any, finalist: str, seeds: Sequence[int], level: float) -> dict[str, Evidence]:
+        first.append(finalist)
         gain, p = (0.1, 0.5 if len(seeds) == 5 else 1e-9) if finalist == first[0] else (-0.1, 0.5)
         return {"plain training": Evidence(gain, p, gain - 0.01, gain + 0.01, Spread(0.01))}
 
-    first: list[str] = []
-    monkeypatch.setattr(select, "read_evidence", lambda *a: (first.append(a[1]), evidence(*a))[1])
+    monkeypatch.setattr(select, "read_evidence", evidence)
+    monkeypatch.setattr(select.Selection, "_affordable_looks", lambda self: (5, 10, 15))
     cli.main(command_line(seeds="15", budget="1"))
     record = read_selection()
     assert [[finding.state for finding in look.findings] for look in record.looks] == [["open", "behind"], ["better"]]
