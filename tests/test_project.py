@@ -27,6 +27,7 @@ def test_mlproject_is_a_file_that_declares_what_must_be_said_and_nothing_else() 
     stages = {name: f"{name} --scenario {{scenario}}" for name in ("prepare", "teacher", "distil", "evaluate")}
     words = {"main": "run --scenario {scenario}", **stages}
     words |= {"audit": "audit {dataset}", "compare": "compare", "sweep": "sweep --scenarios {scenarios}"}
+    words |= {"select": "select --scenario {scenario}"}
     assert {name: entry["command"] for name, entry in entries.items()} == {
         name: f"python -m pipelines {typed}" for name, typed in words.items()
     }

@@ -12,8 +12,9 @@ from pipelines.report.section import Section
 from pipelines.report.study_report import write_report_files
 from pipelines.report.table import Cell, Column, Page, Row, Table, number_cell
 from robustkd.evaluation.significance import ALPHA
+from robustkd.selection.evidence import PLAIN, STOPPED
 from robustkd.selection.race import NOISE
-from robustkd.selection.record import FindingRecord, RungRecord, SelectionRecord
+from robustkd.selection.record import EvidenceRecord, FindingRecord, RungRecord, SelectionRecord
 from robustkd.study.comparison import Comparison
 from robustkd.study.conclusions import test_set_caveats
 
@@ -106,13 +107,8 @@ def confirmation_table(findings: Iterable[FindingRecord]) -> Table:
     rows = []
     for finding in findings:
         cells = [Cell(finding.finalist), number_cell(str(finding.seeds), finding.seeds)]
-        for each in finding.evidence.values():
-            interval = f"[{format_points(each.low)}, {format_points(each.high)}]"
-            cells += [
-                number_cell(format_points(each.difference), each.difference),
-                Cell(interval),
-                Cell(f"{each.p:.2g}"),
-            ]
+        for name in (PLAIN, STOPPED):
+            cells += _evidence_cells(finding.evidence.get(name))
         alike = finding.stopped_alike
         cells.append(number_cell(MISSING if alike is None else format_points(alike), alike))
         cells += [Cell(f"{finding.level:.2g}"), Cell(STATES[finding.state])]
@@ -120,6 +116,15 @@ def confirmation_table(findings: Iterable[FindingRecord]) -> Table:
     return Table(
         "finalists on fresh seeds and the test set: differences in balanced accuracy, points", FINAL_COLUMNS, rows
     )
+
+
+def _evidence_cells(evidence: EvidenceRecord | None) -> list[Cell]:
+    """Return difference, interval and p from a reference; a network that was not stopped early is none."""
+    if evidence is None:
+        return [number_cell(MISSING, None), Cell(MISSING), Cell(MISSING)]
+    interval = f"[{format_points(evidence.low)}, {format_points(evidence.high)}]"
+    difference = number_cell(format_points(evidence.difference), evidence.difference)
+    return [difference, Cell(interval), Cell(f"{evidence.p:.2g}")]
 
 
 FINAL_COLUMNS = [

@@ -7,6 +7,7 @@ import pytest
 
 from robustkd.evaluation.power import Spread
 from robustkd.selection.confirm import Evidence, judge_look
+from robustkd.selection.evidence import PLAIN, STOPPED
 from robustkd.selection.race import Rung, judge_rung
 from robustkd.selection.record import LookRecord, SelectionRecord, record_finding, record_rung
 from robustkd.study.results import read_document, write_document
@@ -16,7 +17,7 @@ def make_selection() -> SelectionRecord:
     """Return the record of a selection with one rung and one look."""
     correct = {"a": [np.array([1.0, 1.0, 0.0])], "b": [np.array([1.0, 0.0, 0.0])], "c": [np.zeros(3)]}
     standings = judge_rung(correct, 2, is_partial=True)
-    gains = {"plain": 0.03, "stopped": 0.02}
+    gains = {PLAIN: 0.03, STOPPED: 0.02}
     evidence = {name: Evidence(gain, 0.001, gain - 0.01, gain + 0.01, Spread(0.01)) for name, gain in gains.items()}
     finding = judge_look("a", 5, 0.01, evidence, is_last=True)
     return SelectionRecord(

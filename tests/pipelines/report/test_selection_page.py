@@ -17,7 +17,7 @@ def test_the_page_says_who_was_dropped_when_and_why() -> None:
 def test_the_answer_names_the_winner_or_the_gain_that_none_exceeds() -> None:
     record = make_selection()
     won = answer_selection(record.model_copy(update={"winner": "a"}))
-    assert won.startswith("a: +3.0 points over plain, +2.0 points over stopped")
+    assert won.startswith("a: +3.0 points over plain training, +2.0 points over plain training stopped early")
     assert "at least +1.0 points over both" in won
     assert "10% of the grid of all contenders with 5 seeds" in won
     none = answer_selection(record.model_copy(update={"largest_gain": 0.034}))
