@@ -34,7 +34,7 @@ WEIGHT_CACHES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (  # name, mo
 LEAST_DISK, LEAST_MEMORY = 1_000_000_000, 1_000_000_000  # bytes, below which it is a problem
 
 
-class Section(NamedTuple):
+class Diagnosis(NamedTuple):
     """Facts about one matter by name, and problems, each a sentence with what to do."""
 
     title: str
@@ -42,7 +42,7 @@ class Section(NamedTuple):
     problems: list[str]
 
 
-def diagnose(out: Path) -> Iterator[Section]:
+def diagnose(out: Path) -> Iterator[Diagnosis]:
     """Look at the installation and the machine.
 
     Args:
@@ -50,14 +50,14 @@ def diagnose(out: Path) -> Iterator[Section]:
     """
     for section in (check_versions(), check_devices(), check_memory(), check_caches(), check_store(), check_disk(out)):
         facts = {name: redact(value) for name, value in section.facts.items()}
-        yield Section(section.title, facts, [redact(problem) for problem in section.problems])
+        yield Diagnosis(section.title, facts, [redact(problem) for problem in section.problems])
 
 
-def check_versions() -> Section:
+def check_versions() -> Diagnosis:
     """Compare the versions of packages with those that robustkd needs."""
     facts = {"robustkd": robustkd.__version__, "Python": platform.python_version()}
     facts |= {name: installed_version(name) or "not installed" for name in PACKAGES}
-    return Section("versions", facts, list(unmet_requirements()))
+    return Diagnosis("versions", facts, list(unmet_requirements()))
 
 
 def installed_version(package: str) -> str | None:
@@ -85,7 +85,7 @@ def unmet_requirements() -> Iterator[str]:
             yield f"{present}, but robustkd needs {requirement}: `pip install '{requirement}'`"
 
 
-def check_devices() -> Section:
+def check_devices() -> Diagnosis:
     """Describe the system, its processor and its GPUs, and the precision that --precision auto selects on them."""
     facts = {"system": platform.platform()}
     facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
@@ -101,7 +101,7 @@ def check_devices() -> Section:
     if not problems:
         facts |= device_facts()
         problems += unused_gpu()
-    return Section("machine", facts, problems)
+    return Diagnosis("machine", facts, problems)
 
 
 def device_facts() -> dict[str, str]:
@@ -156,13 +156,13 @@ def unused_gpu() -> Iterator[str]:
         )
 
 
-def check_memory() -> Section:
+def check_memory() -> Diagnosis:
     """Compare the available memory with what a small study takes."""
     available = available_memory()
     if available is None:
-        return Section("memory", {"available": "unknown on this system"}, [])
+        return Diagnosis("memory", {"available": "unknown on this system"}, [])
     problem = f"only {format_bytes(available)} of memory are available: end other programs, or use --jobs 1"
-    return Section("memory", {"available": format_bytes(available)}, [problem] if available < LEAST_MEMORY else [])
+    return Diagnosis("memory", {"available": format_bytes(available)}, [problem] if available < LEAST_MEMORY else [])
 
 
 def available_memory() -> int | None:
@@ -181,7 +181,7 @@ def read_counts(file: Path, name: str) -> list[int]:
     return [int(count) for count in re.findall(rf"^{name}:?\s+(\d+)", file.read_text(), re.MULTILINE)]
 
 
-def check_caches() -> Section:
+def check_caches() -> Diagnosis:
     """Describe the folders of decoded images and of published weights."""
     images = default_cache_dir()
     facts = {"decoded images": describe_folder(images)}
@@ -190,22 +190,22 @@ def check_caches() -> Section:
             facts[f"weights, {name}"] = describe_folder(Path(find(importlib.import_module(module))))
         except Exception as error:  # of a broken installation, which is reported as a problem of the machine
             facts[f"weights, {name}"] = f"unknown ({type(error).__name__})"
-    return Section("caches", facts, list(unwritable(images, "set another folder by ROBUSTKD_CACHE")))
+    return Diagnosis("caches", facts, list(unwritable(images, "set another folder by ROBUSTKD_CACHE")))
 
 
-def check_store() -> Section:
+def check_store() -> Diagnosis:
     """Describe MLflow's store, and say if it does not answer."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     named = redact_uri(uri) if uri else "mlflow.db in this folder, MLflow's default"
     reason = explain_unusable_store(uri)
     if reason is None:
-        return Section("tracking", {"store": named, "state": "can be used"}, [])
+        return Diagnosis("tracking", {"store": named, "state": "can be used"}, [])
     advice = "start it or correct MLFLOW_TRACKING_URI" if uri else "work in another folder, or set MLFLOW_TRACKING_URI"
     problem = f"MLflow's store {named} cannot be used ({reason}): {advice}; `--tracker files` does without it"
-    return Section("tracking", {"store": named, "state": "cannot be used"}, [problem])
+    return Diagnosis("tracking", {"store": named, "state": "cannot be used"}, [problem])
 
 
-def check_disk(out: Path) -> Section:
+def check_disk(out: Path) -> Diagnosis:
     """Describe the free space where studies are written."""
     place = existing_parent(out)
     free = shutil.disk_usage(place).free
@@ -214,7 +214,7 @@ def check_disk(out: Path) -> Section:
         problems.append(
             f"the disk of {out} has only {format_bytes(free)} free: `robustkd clean` lists what can be removed"
         )
-    return Section("studies", {"folder": shorten_home(out.absolute()), "free disk": format_bytes(free)}, problems)
+    return Diagnosis("studies", {"folder": shorten_home(out.absolute()), "free disk": format_bytes(free)}, problems)
 
 
 def unwritable(folder: Path, advice: str) -> Iterator[str]:
@@ -243,7 +243,7 @@ def shorten_home(path: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path)
 
 
-def to_json(sections: list[Section]) -> dict[str, Any]:
+def to_json(sections: list[Diagnosis]) -> dict[str, Any]:
     """Return sections as values of JSON."""
     problems = [problem for section in sections for problem in section.problems]
     return {**{section.title: section.facts for section in sections}, "problems": problems}

@@ -26,7 +26,7 @@ def main(out: Path, days: float, yes: bool) -> None:
         console.print(f"nothing to remove in {out} and {default_cache_dir()}", highlight=False)
         return
     for leftover in removable:
-        console.print(describe(leftover), highlight=False)
+        console.print(describe_leftover(leftover), highlight=False)
     size = format_bytes(sum(leftover.bytes for leftover in removable))
     if not (yes or agrees(f"remove {describe_number(removable)}, {size}?")):
         console.print(f"nothing is removed; the same command with --yes removes {describe_number(removable)}, {size}")
@@ -35,7 +35,7 @@ def main(out: Path, days: float, yes: bool) -> None:
     console.print(f"{describe_number(removable)} removed, {size}")
 
 
-def describe(leftover: Leftover) -> str:
+def describe_leftover(leftover: Leftover) -> str:
     """Return a line with size, age, path and reason."""
     size, age = format_bytes(leftover.bytes), format_duration(max(0.0, leftover.age))
     return f"{size:>7}  unused for {age:>9}  {leftover.path}: {leftover.reason}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from pipelines.console import console
-from pipelines.diagnosis import Section, diagnose, to_json
+from pipelines.diagnosis import Diagnosis, diagnose, to_json
 
 
 def main(out: Path, as_json: bool) -> None:
@@ -25,7 +25,7 @@ def main(out: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def print_sections(sections: list[Section]) -> None:
+def print_sections(sections: list[Diagnosis]) -> None:
     """Print facts in a table, then each problem in a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
