@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -79,7 +80,7 @@ def main() -> None:
             axes.plot(curve.index, curve, f"C{number}o-", label=method)
             method = "_"  # in the legend once
     axes.set(xlabel="epoch", ylabel="test accuracy")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     figure.savefig("accuracy.png", dpi=150)
     print("accuracy.png: a line for each run")
