@@ -71,9 +71,10 @@ def plan_or_refuse(options: SelectOptions, budget: Budget, costs: Costs, jobs: i
         return plan_selection(costs, options.finalists, options.seeds, budget.job_seconds(costs, options.seeds, jobs))
     except BudgetError as error:
         least = budget.describe(1.02 * error.least, costs, options.seeds, jobs)
+        methods, finalists = len(costs.contenders), min(options.finalists, len(costs.contenders))
         raise UsageError(
-            f"--budget {budget.text}: it is too small for one rung of {len(costs.contenders)} methods and a first look at"
-            f" {min(options.finalists, len(costs.contenders))} finalists with 5 seeds; the least is {least}"
+            f"--budget {budget.text}: it is too small for one rung of {methods} methods and a first look at"
+            f" {finalists} finalist{'s' * (finalists != 1)} with 5 seeds; the least is {least}"
         ) from None
 
 

@@ -94,8 +94,8 @@ class Budget(NamedTuple):
         return self.share * costs.grid(seeds) if self.share is not None else (self.seconds or 0.0) * jobs
 
     def describe(self, job_seconds: float, costs: Costs, seeds: int, jobs: int) -> str:
-        """Return a number of seconds in the unit in which this budget was typed, rounded up."""
-        if self.share is not None:
+        """Return a number of seconds in the unit in which this budget was typed, rounded up; more than the grid as a time."""
+        if self.share is not None and job_seconds < 0.999 * costs.grid(seeds):
             return f"{math.ceil(1000 * job_seconds / costs.grid(seeds)) / 1000:g}"
         return f"{math.ceil(job_seconds / jobs / 60)}m"
 
