@@ -234,10 +234,13 @@ class Course:
     def interrupt(self, words: list[str]) -> int:
         """Draw faults while a command is at work; return its exit code."""
         soak, tally, drawn = self.soak, self.tally, ["nothing"]
+        started = time.monotonic()
         soak.command = Command(words, self.folder, soak.server.uri)
         soak.command.wait_for_output()
         if soak.random.random() > EARLY:
             wait_for_run(soak)
+        if soak.command.process.poll() is None:
+            self.deadline += time.monotonic() - started
         while not self.is_over() and not wait_for_end(soak.command, soak.random.expovariate(1 / self.pause)):
             (name,) = soak.random.choices(list(FAULTS), [fault.weight for fault in FAULTS.values()])
             lost = unsaved_seconds(soak)
@@ -343,7 +346,7 @@ def soak_in(folder: Path, arguments: argparse.Namespace) -> tuple[Tally, bool]:
 def main(words: list[str] | None = None) -> int:
     """Run the soak and print what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0, help="time for faults, without the undisturbed study")
+    parser.add_argument("--minutes", type=float, default=10.0, help="time for faults, in which commands are at work")
     parser.add_argument("--pause", type=float, default=8.0, help="seconds between two faults, on average")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--methods", default="all")
