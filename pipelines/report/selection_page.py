@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.report.class_tables import class_difference_tables
-from pipelines.report.formatting import format_count, format_points, format_time, format_value, to_sentence, typeset
+from pipelines.report.formatting import format_count, format_points, format_value, to_sentence, typeset
 from pipelines.report.renderers.html import fill_report
 from pipelines.report.renderers.markdown import render_markdown
 from pipelines.report.renderers.terminal import render_text
@@ -64,7 +64,12 @@ def describe_cost(record: SelectionRecord) -> str:
     """Describe what a selection cost."""
     share = record.seconds / record.grid if record.grid else 0.0
     grid = f"the grid of all contenders with {record.options['seeds']} seeds"
-    return f"It took {share:.0%} of {grid}, {format_time(record.seconds)} of training."
+    return f"It took {share:.0%} of {grid}, {_minutes(record.seconds)} of training."
+
+
+def _minutes(seconds: float) -> str:
+    """Return a time in minutes, or in seconds if it is short."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def rung_table(record: SelectionRecord, number: int) -> Table:
@@ -90,7 +95,7 @@ def rung_table(record: SelectionRecord, number: int) -> Table:
 
 def _rung_title(number: int, rung: RungRecord) -> str:
     seeds = format_count(rung.seeds, "seed")
-    return f"rung {number + 1}: {rung.share:.0%} of the epochs, {seeds}, held-out rows, per cent ({format_time(rung.seconds)})"
+    return f"rung {number + 1}: {rung.share:.0%} of the epochs, {seeds}, held-out rows, per cent ({_minutes(rung.seconds)})"
 
 
 RUNG_COLUMNS = [
@@ -197,7 +202,7 @@ def write_selection_files(record: SelectionRecord, comparison: Comparison | None
 
 
 def _cost_facts(record: SelectionRecord) -> list[tuple[str, str]]:
-    return [("training", format_time(record.seconds)), ("share of the grid", f"{record.seconds / record.grid:.0%}")]
+    return [("training", _minutes(record.seconds)), ("share of the grid", f"{record.seconds / record.grid:.0%}")]
 
 
 def _race_section(record: SelectionRecord) -> Section:
