@@ -63,12 +63,13 @@ def queue_study(folder: Path, experiment: str) -> MlflowTracker:
     (earlier / "epochs.csv").write_text("epoch,phase,seconds,ce\n1,train,1.0,0.5\n2,train,2.0,0.25\n")
     tracker.log_finished_run(earlier.name, {"role": "student", "study": "study"}, {"seed": 0}, earlier)
     make_run(folder / "runs", "hinton-seed1")
-    for name in ("hinton-seed1", "hinton-seed2", "hinton-seed3"):
+    for name in ("hinton-seed1", "hinton-seed2", "hinton-seed3", "hinton-seed4"):
         tracker.start_run(name, {"role": "student"}, {"seed": name[-1]})
         for step in (1, 2, 3):
             tracker.log_epoch(name, step, {"train/ce": 1 / step, "test/accuracy": step / 4})
     tracker.finish_run("hinton-seed1", folder / "runs" / "hinton-seed1")
     tracker.fail_run("hinton-seed2", "'ce' is not finite")
+    tracker.pause_run("hinton-seed4", {"share": "0.5"})
     (folder / "comparison").mkdir()
     (folder / "comparison" / "report.html").write_text("<p>")
     return tracker
@@ -108,7 +109,9 @@ def test_if_each_request_is_executed_but_not_confirmed_nothing_is_there_twice(
 ) -> None:
     undisturbed = finish(queue_study(tmp_path / "a", f"{tmp_path.name} a"), tmp_path / "a")
     expected = describe(client, undisturbed)
-    assert [expected[f"hinton-seed{seed}"][0] for seed in range(4)] == ["FINISHED", "FINISHED", "FAILED", "KILLED"]
+    statuses = [expected[f"hinton-seed{seed}"][0] for seed in range(5)]
+    assert statuses == ["FINISHED", "FINISHED", "FAILED", "KILLED", "FINISHED"]
+    assert expected["hinton-seed4"][2]["share"] == "0.5", "of a run that is paused"
     assert expected["hinton-seed0"][3]["train/ce"] == [(1, 0.5), (2, 0.25)]
     assert expected["hinton-seed1"][3]["train/ce"] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert len(expected["models"]) == 2
