@@ -11,6 +11,7 @@ from pipelines.tracking.entities import param_values
 from pipelines.tracking.redaction import redact_uri
 from pipelines.tracking.store import open_client
 from robustkd.errors import UsageError
+from robustkd.hashing import digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,10 +82,13 @@ def log_model(
     """
     from mlflow.entities import LoggedModelOutput
 
+    prefix = f"robustkd-{digest(text=str(path.resolve()))}-"  # what a killed process left is found by it
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
     models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'") if is_repeated else []
     model = next(iter(models), None)
     if model is None or model.status != "READY":
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
             card = save_model(path, Path(folder, "model"))
             model = model or client.create_logged_model(
                 experiment, "model", run_id, params=param_values(key.model_dump())

@@ -11,10 +11,12 @@ from mlflow.models import Model
 from pipelines import tracking
 from pipelines.tracking import sender
 from pipelines.tracking.headline import Headline
+from pipelines.tracking.models import log_model
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.run_logger import RunLogger, read_epoch_metrics
 from pipelines.tracking.sender import send_outbox
 from pipelines.tracking.tracker import MlflowTracker
+from robustkd.study.results import RunKey
 from tests.pipelines.conftest import use_store
 from tests.pipelines.tracking.run_folders import DATASET, make_run
 
@@ -176,6 +178,27 @@ def test_the_runs_of_a_command_that_was_killed_are_closed_when_the_rest_is_sent(
     content = describe(client, tracker.parent.id)
     assert [content[name][0] for name in ("study", "hinton-seed1", "hinton-seed3")] == ["KILLED", "FINISHED", "KILLED"]
     assert not Outbox(tmp_path / "a").size
+
+
+def test_what_a_killed_sender_left_in_the_folder_for_temporary_files_is_removed(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch, used = tmp_path / "scratch", []
+    (scratch / "robustkd-of-another").mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+
+    def save(path: Path, to: Path) -> Model:
+        used.append(to.parent)
+        return save_empty_model(path, to)
+
+    monkeypatch.setattr("pipelines.tracking.models.save_model", save)
+    experiment = client.create_experiment(f"{tmp_path.name} scratch")
+    key = RunKey(role="student", method="hinton", criterion="ce", seed=0)
+    for _ in range(2):
+        log_model(client, experiment, client.create_run(experiment).info.run_id, tmp_path / "model.pt", key)
+        assert [file.name for file in scratch.iterdir()] == ["robustkd-of-another"]
+        (used[-1] / "model").mkdir(parents=True)  # as a process leaves it that is killed
+    assert used[0] != used[1]
 
 
 def test_a_study_that_was_moved_is_sent_from_where_it_is(client: MlflowClient, tmp_path: Path) -> None:
