@@ -23,7 +23,7 @@ from pipelines.networks import (
     print_first_weights,
     resolve_networks,
 )
-from pipelines.study_records import earlier_record, study_record
+from pipelines.study_records import earlier_cost_ratio, earlier_record, study_record
 from robustkd.data import manifest
 from robustkd.data.augment import parse_augment
 from robustkd.data.augmentations import build_augmentation
@@ -47,7 +47,7 @@ from robustkd.study.given_networks import load_first_weights
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
-from robustkd.study.results import BASELINE, TEACHER, StudyRecord, write_document
+from robustkd.study.results import BASELINE, COST_RATIO, TEACHER, MeasuredRatio, StudyRecord, write_document
 from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.study.workers import prepare_process
@@ -76,6 +76,8 @@ class Draft:
         for seed, views in self.drawn.items():
             if not has_manifest(folder / f"manifest-{seed}", views):
                 manifest.save_manifest(folder / f"manifest-{seed}", views, about)
+        if (ratio := self.plan.settings.cost_ratio) is not None:
+            write_document(folder / COST_RATIO, MeasuredRatio(cost_ratio=ratio))
         write_document(folder / "study.json", self.record)
         return self.plan
 
@@ -168,8 +170,8 @@ def with_cost_ratio(plan: Plan, view: View) -> Plan:
     A study that was begun keeps its ratio, also while no method asks for it, so that all its runs are trained alike. What a
     given teacher cost is not known.
     """
-    options, earlier = plan.options, earlier_record(plan)
-    ratio = earlier.resolved.cost_ratio if earlier and not options.fresh else None
+    options = plan.options
+    ratio = None if options.fresh else earlier_cost_ratio(plan)
     needed = plan.teacher is None and any(needs_cost_ratio(spec) for spec in options.method_specs())
     if ratio is None and needed:
         prepare_process(plan)

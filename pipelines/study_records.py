@@ -15,7 +15,7 @@ from robustkd.study.agreements import pack_classes
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan
 from robustkd.study.recipe_presets import ROLES, Role
-from robustkd.study.results import ResolvedSettings, StudyRecord, read_document
+from robustkd.study.results import COST_RATIO, MeasuredRatio, ResolvedSettings, StudyRecord, read_document
 
 
 def earlier_record(plan: Plan) -> StudyRecord | None:
@@ -23,6 +23,16 @@ def earlier_record(plan: Plan) -> StudyRecord | None:
     file = plan.folder / "study.json"
     with suppress(UsageError):  # a damaged record is written again
         return read_document(file, StudyRecord) if file.exists() else None
+    return None
+
+
+def earlier_cost_ratio(plan: Plan) -> float | None:
+    """Return the cost ratio of a study that was begun, also if its record is damaged or missing; None where it has none."""
+    if (earlier := earlier_record(plan)) is not None:
+        return earlier.resolved.cost_ratio
+    with suppress(UsageError):
+        file = plan.folder / COST_RATIO
+        return read_document(file, MeasuredRatio).cost_ratio if file.exists() else None
     return None
 
 

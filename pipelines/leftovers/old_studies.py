@@ -30,7 +30,7 @@ from robustkd.hashing import json_digest
 from robustkd.locks import hold_lock
 from robustkd.study.integrity import DAMAGED, DOCUMENTS
 from robustkd.study.options import StudyOptions
-from robustkd.study.results import CHECKSUM, FORMAT
+from robustkd.study.results import CHECKSUM, COST_RATIO, FORMAT
 from robustkd.study.run_folder import EVALUATED, TRAINED
 from robustkd.study.versions import RESULTS_VERSION
 
@@ -40,7 +40,7 @@ STUDY_KEYS = {"methods", "options", "seeds", "fingerprint"}  # of study.json in 
 # The names that robustkd writes, by the folder of a study. Anything else keeps a study.
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # of a process that was killed while it wrote a file
 IN_STUDY = re.compile(r"manifest-\d+\.(json|csv|parquet)")
-STUDY_NAMES = {LOCK_FILE, STUDY_FILE, TRACKED_FILE, OUTBOX_FILE, SENT_FILE}
+STUDY_NAMES = {LOCK_FILE, STUDY_FILE, COST_RATIO, TRACKED_FILE, OUTBOX_FILE, SENT_FILE}
 RUN_NAMES = {*TRAINED, *EVALUATED, *DOCUMENTS, LOCK_FILE, TRACKED_FILE, "unfinished.pt", "error.txt", "confusion.png"}
 IN_COMPARISON = re.compile(
     r"(along|classes|costs|per_class|per_class_clean|summary|verdicts)\.csv|comparison\.(txt|md|tex)|report\.html"

@@ -6,7 +6,7 @@ from pipelines.console import console
 from robustkd.data import manifest
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study.integrity import DOCUMENTS, find_damaged_files
-from robustkd.study.results import StudyRecord, read_document
+from robustkd.study.results import COST_RATIO, MeasuredRatio, StudyRecord, read_document
 from robustkd.training.checkpoint import load_checkpoint
 
 
@@ -19,7 +19,7 @@ def main(folder: Path) -> None:
     """
     if not (folder / "study.json").exists() and not (folder / "runs").is_dir():
         raise UsageError(f"{folder}: this is not the folder of a study: it has no study.json")
-    problems = [*_check_record(folder), *_check_manifests(folder)]
+    problems = [*_check_records(folder), *_check_manifests(folder)]
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
     for run in runs:
         problems += [f"runs/{run.name}/{problem}" for problem in check_run(run)]
@@ -51,12 +51,15 @@ def check_run(folder: Path) -> list[str]:
     return lines
 
 
-def _check_record(folder: Path) -> list[str]:
-    try:
-        read_document(folder / "study.json", StudyRecord)
-    except UsageError as error:
-        return [str(error)]
-    return []
+def _check_records(folder: Path) -> list[str]:
+    lines = []
+    for name, model in {"study.json": StudyRecord, COST_RATIO: MeasuredRatio}.items():
+        if name != COST_RATIO or (folder / name).exists():
+            try:
+                read_document(folder / name, model)
+            except UsageError as error:
+                lines.append(str(error))
+    return lines
 
 
 def _check_manifests(folder: Path) -> list[str]:

@@ -26,6 +26,7 @@ REBUILD = "the command that made the study makes the file again"
 MONITORED = 2000  # rows evaluated after every epoch, of the test set and of the wrong training labels
 BASELINE = "baseline"
 TEACHER = "teacher"
+COST_RATIO = "cost-ratio.json"  # in a study's folder
 ORACLE = "oracle_clean"  # the method of teachers that are trained with the true labels
 CLEAN_TEACHER = "teacher, true labels"  # the row of such teachers
 TEACHER_ROWS = (TEACHER, CLEAN_TEACHER)
@@ -205,6 +206,16 @@ class ResolvedSettings(Result):
     fingerprint: str
     robustkd: str
     torch: str
+
+
+class MeasuredRatio(Document):
+    """A copy of a study's cost ratio, cost-ratio.json: if study.json is damaged, another measurement would have another result.
+
+    Attributes:
+        cost_ratio: as in `ResolvedSettings`.
+    """
+
+    cost_ratio: float
 
 
 class StudyRecord(Document):

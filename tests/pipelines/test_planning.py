@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from pipelines import cli, planning
-from robustkd.errors import UsageError
+from pipelines.stages import verify
+from robustkd.errors import ExecutionError, UsageError
 from robustkd.methods import METHODS
-from robustkd.study.results import StudyRecord, read_document
+from robustkd.study.results import COST_RATIO, MeasuredRatio, StudyRecord, read_document
 from tests.pipelines.toys import find_study, parse_options, study_arguments
 
 
@@ -95,6 +96,27 @@ def test_a_continued_study_keeps_its_cost_ratio(data: Path, monkeypatch: pytest.
     assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25, (
         "nothing asked for it meanwhile"
     )
+
+
+def test_a_damaged_record_loses_no_cost_ratio(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "measure_cost_ratio", lambda *_: 2.25)
+    arguments = study_arguments("prepare", data, methods="baseline,longer")
+    cli.main(arguments)
+    monkeypatch.setattr(planning, "measure_cost_ratio", lambda *_: 7.0)
+    record, copy = find_study() / "study.json", find_study() / COST_RATIO
+    record.write_text(record.read_text().replace("2.25", "2.75"))
+    assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25
+    record.unlink()
+    cli.main(arguments)
+    assert read_document(record, StudyRecord).resolved.cost_ratio == 2.25
+    copy.write_text("")
+    with pytest.raises(ExecutionError, match="1 files are damaged"):
+        verify.main(copy.parent)
+    cli.main(arguments)
+    assert read_document(copy, MeasuredRatio).cost_ratio == 2.25, "it is written again"
+    record.unlink()
+    copy.unlink()
+    assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 7.0
 
 
 def test_a_study_remembers_the_oracles_that_it_was_asked_for(data: Path) -> None:
