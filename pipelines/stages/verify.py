@@ -6,7 +6,7 @@ from pipelines.console import console
 from robustkd.data import manifest
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study.integrity import DOCUMENTS, find_damaged_files
-from robustkd.study.results import COST_RATIO, MeasuredRatio, StudyRecord, read_document
+from robustkd.study.results import COST_RATIO, Document, MeasuredRatio, StudyRecord, read_document
 from robustkd.training.checkpoint import load_checkpoint
 
 
@@ -53,7 +53,8 @@ def check_run(folder: Path) -> list[str]:
 
 def _check_records(folder: Path) -> list[str]:
     lines = []
-    for name, model in {"study.json": StudyRecord, COST_RATIO: MeasuredRatio}.items():
+    models: dict[str, type[Document]] = {"study.json": StudyRecord, COST_RATIO: MeasuredRatio}
+    for name, model in models.items():
         if name != COST_RATIO or (folder / name).exists():
             try:
                 read_document(folder / name, model)
