@@ -60,7 +60,7 @@ class Standing(NamedTuple):
         """Describe the decision.
 
         >>> Standing("at", 0.51, 0.062, 0.021, False, "noise").describe()
-        'at: 6.2 points behind the leader, more than the noise of 3.2'
+        'at: 6.2 points behind the leader, more than the noise of 4.2'
         """
         if self.reason == "failed":
             return f"{self.contender}: its training failed"
