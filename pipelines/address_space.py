@@ -23,3 +23,19 @@ def require_address_space(size: int = ROOM) -> None:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
     except OSError:
         raise MemoryError(f"less than {size / (1 << 30):.1f} GiB of address space are left") from None
+
+
+def load_torch_if_limited() -> None:
+    """Under a limit, load torch before any other library, and check that it leaves room for them.
+
+    Raises:
+        MemoryError, ImportError: it does not, or torch itself does not fit.
+    """
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        import torch  # noqa: F401
+
+        require_address_space()

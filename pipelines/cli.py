@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import robustkd
 import scenarios
-from pipelines.address_space import LACK_OF_MEMORY, require_address_space
+from pipelines.address_space import LACK_OF_MEMORY, load_torch_if_limited
 from pipelines.arguments import add_config_options, describe_parse_error, join_flag_values
 from pipelines.cli_maintenance import maintenance
 from pipelines.cli_options import (
@@ -349,7 +349,6 @@ def check_options(options: StudyOptions) -> None:
 
     Raises:
         robustkd.errors.UsageError: a name or value is invalid; the first one is reported.
-        MemoryError: a limit leaves too little address space for the libraries besides torch.
     """
     register_plugins(options.plug)
     scenarios.parse(options.scenario)
@@ -361,13 +360,13 @@ def check_options(options: StudyOptions) -> None:
         method.check()
     for attack in attacks:
         attack.load()
-    require_address_space()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the console script; exit with 0 on success, 1 on failure, 2 if the command cannot start."""
     replace_unprintable()
     try:
+        load_torch_if_limited()
         words = join_flag_values(sys.argv[1:] if arguments is None else arguments)
         with handle_signals():
             app(add_config_options(words), exit_on_error=False, print_error=False, result_action="return_value")

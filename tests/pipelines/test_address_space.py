@@ -28,3 +28,16 @@ def test_what_a_limit_leaves_must_suffice(share: float, code: int) -> None:
 
 def test_without_a_limit_there_is_room() -> None:
     require_address_space()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("command", ["predict model.pt folder:photos", "audit digits", "run --scenario clean"])
+def test_every_command_ends_in_a_sentence_under_a_limit_that_leaves_too_little(command: str) -> None:
+    program = "import sys, torch" + LIMITED.format(share=0.5).replace(
+        "require_address_space()", "from pipelines.cli import main\nmain(sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", program, *command.split()]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 1, ended.stderr
+    assert "robustkd: there is too little memory, which `ulimit -v` may limit" in ended.stderr
+    assert "Traceback" not in ended.stderr
