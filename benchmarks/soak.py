@@ -88,7 +88,8 @@ def read_tracked(store: Path, experiment: str) -> list[tuple[str, dict[str, list
     query = """
         select run_uuid, runs.name, key, step, value
         from runs join experiments using (experiment_id) join metrics using (run_uuid)
-        where experiments.name = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active' order by key, step, value
+        where experiments.name = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active'
+        order by key, step, timestamp
     """
     runs: dict[str, tuple[str, dict[str, list[tuple[int, float]]]]] = {}
     with closing(sqlite3.connect(store)) as connection:
@@ -112,22 +113,30 @@ def compare_files(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return [f"{name} differs" for name in names if expected.get(name) != found.get(name)]
 
 
-def compare_tracked(store: Path, expected: str, found: str) -> list[str]:
-    """Return how the finished runs of an experiment differ from those of the one that was not interrupted."""
+def latest_points(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return the point that MLflow shows of a study's figure, which is logged again when it has changed; all if two are equal.
+
+    A command that ends with failed runs, as on a full disk, has logged the figures of the others.
+    """
+    return points[-1:] if len(set(points)) == len(points) else points
+
+
+def compare_tracked(store: Path, expected: str, found: str, study: str) -> list[str]:
+    """Return how the finished runs of an experiment, that of the study among them, differ from those of an undisturbed one."""
     wanted, runs = dict(read_tracked(store, expected)), read_tracked(store, found)
     missing = wanted.keys() - {name for name, _ in runs}
     differing = {
         f"{name}: {key} differs in MLflow"
         for name, metrics in runs
         for key in wanted[name].keys() | metrics.keys()
-        if wanted[name].get(key) != metrics.get(key)
+        if wanted[name].get(key) != (latest_points(metrics[key]) if name == study else metrics.get(key))
     }
     return [*(f"{name} is not finished in MLflow" for name in sorted(missing)), *sorted(differing)]
 
 
 def find_left_files(folder: Path) -> list[str]:
     """Return the temporary files that are left in a folder, and states of runs that should be finished."""
-    left = (".*.tmp", "unfinished.pt", "tmp*")  # ours, ours, and Python's tempfile's
+    left = (".*.tmp", "unfinished.pt", "robustkd-*-*", "tmp*")  # ours, ours, the sender's, and Python's tempfile's
     return [f"{path} is left" for pattern in left for path in folder.rglob(pattern)]
 
 
@@ -270,7 +279,7 @@ class Course:
         """Compare the study, note what is left, and delete it."""
         (study,) = self.soak.out.glob("*/runs")
         problems = compare_files(expected, read_outcome(study.parent))
-        problems += compare_tracked(self.store, UNDISTURBED, experiment)
+        problems += compare_tracked(self.store, UNDISTURBED, experiment, study.name)
         problems += find_left_files(self.soak.out) + find_left_files(self.folder / "tmp")
         if running := count_running(self.store, experiment):
             problems.append(f"{running} runs are shown as running in MLflow")

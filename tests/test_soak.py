@@ -70,12 +70,13 @@ def write_store(path: Path, runs: list[tuple[str, str, str, list[tuple[str, int,
         connection.executescript(
             "create table experiments (experiment_id, name);"
             "create table runs (run_uuid, name, status, lifecycle_stage, experiment_id);"
-            "create table metrics (run_uuid, key, step, value);"
+            "create table metrics (run_uuid, key, step, value, timestamp);"
         )
         connection.executemany("insert into experiments values (?, ?)", {(run[0], run[0]) for run in runs})
         for number, (experiment, name, status, points) in enumerate(runs):
             connection.execute("insert into runs values (?, ?, ?, 'active', ?)", (number, name, status, experiment))
-            connection.executemany(f"insert into metrics values ({number}, ?, ?, ?)", points)
+            logged = [(*point, when) for when, point in enumerate(points)]
+            connection.executemany(f"insert into metrics values ({number}, ?, ?, ?, ?)", logged)
     connection.close()
 
 
@@ -96,8 +97,21 @@ def test_metrics_in_mlflow_are_compared_point_by_point(
     runs = [("calm", "a-seed0", "FINISHED", whole), ("soak", "a-seed0", "KILLED", whole[:1])]
     runs += [] if points is None else [("soak", "a-seed0", "FINISHED", points)]
     write_store(tmp_path / "mlflow.db", [*runs, ("soak", "b", "RUNNING", [])])
-    assert soak.compare_tracked(tmp_path / "mlflow.db", "calm", "soak") == problems
+    assert soak.compare_tracked(tmp_path / "mlflow.db", "calm", "soak", "study") == problems
     assert [soak.count_running(tmp_path / "mlflow.db", name) for name in ("soak", "calm")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "problems"), [((0.5,), []), ((0.25, 0.5), []), ((0.5, 0.25), ["s"]), ((0.5, 0.5), ["s"])]
+)
+def test_a_figure_of_a_study_may_be_logged_again_if_it_has_changed(
+    soak: ModuleType, tmp_path: Path, values: tuple[float, ...], problems: list[str]
+) -> None:
+    logged = [("best_gain", 0, value) for value in values]
+    runs = [("calm", "s", "FINISHED", [("best_gain", 0, 0.5)]), ("soak", "s", "FINISHED", logged)]
+    write_store(tmp_path / "mlflow.db", runs)
+    differing = soak.compare_tracked(tmp_path / "mlflow.db", "calm", "soak", "s")
+    assert differing == [f"{name}: best_gain differs in MLflow" for name in problems]
 
 
 @pytest.fixture
@@ -128,6 +142,9 @@ def test_left_files_are_found(soak: ModuleType, files: Path) -> None:
     assert soak.find_left_files(files) == []
     (files / "study" / ".study.json.0123.tmp").write_text("")
     assert soak.find_left_files(files) == [f"{files / 'study' / '.study.json.0123.tmp'} is left"]
+    (files / "robustkd-0123-abc" / "model").mkdir(parents=True)
+    (files / "robustkd-0123.lock").write_text("")
+    assert soak.find_left_files(files)[1:] == [f"{files / 'robustkd-0123-abc'} is left"]
 
 
 @pytest.mark.slow
