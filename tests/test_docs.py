@@ -128,11 +128,18 @@ def test_the_code_of_a_page_compiles(name: str) -> None:
         ast.parse(block)
 
 
+def tables_below(heading: str, page: str) -> list[list[list[str]]]:
+    """Return the cells of the tables below a heading of a page, without their own headings."""
+    text = (HOME / "docs" / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]] for table in tables
+    ]
+
+
 def table_below(heading: str) -> list[list[str]]:
-    """Return the cells of the first table below a heading of docs/verdicts.md, without the table's own."""
-    text = (HOME / "docs" / "verdicts.md").read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
-    lines = text.partition("\n## ")[0].splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
+    """Return the cells of the first table below a heading of docs/verdicts.md."""
+    return tables_below(heading, "verdicts.md")[0]
 
 
 def test_the_documented_power_is_that_of_the_tables() -> None:
@@ -176,3 +183,69 @@ def test_the_documented_errors_are_those_of_the_table() -> None:
         ):
             measured = [100 * table.loc[(name, n), column] for n in (5, 10)]
             assert [float(x) for x in cell.split(", ")] == pytest.approx(measured, abs=0.051)
+
+
+def numbers_in(text: str) -> list[float]:
+    """Return the numbers in a text."""
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]
+
+
+def read_selection_table(name: str, *index: str) -> pd.DataFrame:
+    """Return a table of benchmarks/selection.py, by the columns of an index."""
+    table = pd.read_csv(HOME / "benchmarks" / f"selection-{name}.csv")
+    return table.set_index(list(index)) if index else table
+
+
+def test_the_documented_error_of_selections_is_that_of_the_tables() -> None:
+    table = read_selection_table("sequential", "setting", "finalists", "gain")
+    over_images = ["normal", "image effects of 0.65 points", "heavy tails", "strong skew of methods"]
+    for row, settings in zip(
+        tables_below("Measured", "selecting.md")[0], (["over seeds, sd 0.9"], over_images), strict=True
+    ):
+        for cell, finalists, column in zip(row[1:3], (1, 3), ("a finalist", "any finalist"), strict=True):
+            measured = [100 * table.loc[(setting, finalists, 0.0), column] for setting in settings]
+            assert numbers_in(cell) == pytest.approx(measured, abs=0.051)
+        for setting in settings:
+            assert float(row[3]) == pytest.approx(table.loc[(setting, 1, 0.0), "mean seeds"], abs=0.051)
+    null = read_selection_table("null", "setting")
+    text = (HOME / "docs" / "selecting.md").read_text(encoding="utf-8").partition('a false\n"better" in ')[2]
+    shares = [float(share) for share in re.findall(r"([\d.]+) %", text.partition(", after")[0])]
+    assert shares == pytest.approx([100 * share for share in null["any finalist"]], abs=0.051)
+    assert float(text.partition(", after ")[2].split()[0]) == pytest.approx(null["mean seeds"].mean(), abs=0.51)
+
+
+def test_the_documented_power_of_selections_is_that_of_the_table() -> None:
+    table = read_selection_table("sequential", "setting", "finalists", "gain")
+    rows = tables_below("Measured", "selecting.md")[1]
+    assert len(rows) == 5
+    for gain, *cells in rows:
+        setting = "2,000 images" if "test images" in gain else "over seeds, sd 0.9"
+        for finalists, (power, seeds) in zip((1, 3), (cells[:2], cells[2:]), strict=True):
+            line = table.loc[(setting, finalists, float(gain.partition(",")[0]))]
+            assert numbers_in(power) == pytest.approx([100 * line["a finalist"]], abs=0.51)
+            assert float(seeds) == pytest.approx(line["mean seeds"], abs=0.051)
+
+
+def test_the_documented_ranking_by_noisy_labels_is_that_of_the_table() -> None:
+    table = read_selection_table("score", "noise", "smallest class", "rows", "score")
+    rows = tables_below("Measured", "selecting.md")[2]
+    assert len(rows) == 6
+    for setting, *cells in rows:
+        noise, _, classes = setting.replace("none", "symmetric 0").partition(", ")
+        for cell, score in zip(cells, table.index.unique("score"), strict=True):
+            lines = [table.loc[(noise, 0.1 if "uneven" in classes else 1.0, n, score)] for n in (135, 1000)]
+            ranks, regrets = numbers_in(cell)[::2], numbers_in(cell)[1::2]
+            assert ranks == pytest.approx([line["rank correlation"] for line in lines], abs=0.0051)
+            assert regrets == pytest.approx([line["regret"] for line in lines], abs=0.051)
+
+
+def test_the_documented_searches_are_those_of_the_table() -> None:
+    table = read_selection_table("grid").groupby(["search", "budget"]).mean(numeric_only=True)
+    rows = tables_below("Measured", "selecting.md")[3]
+    assert len(rows) == 7
+    names = {"plain halving": "halving", "three methods at random": "random choice"}
+    for name, cost, regret, share in rows:
+        search, budget = names.get(name, name), numbers_in(cost)[0] / 100 or 0.15  # a choice at random costs nothing
+        line = table.loc[(search, budget)]
+        assert float(regret) == pytest.approx(line["regret of the winner"], abs=0.0051)
+        assert numbers_in(share) == pytest.approx([100 * line["winners within 0.5 points"]], abs=0.51)
