@@ -1,6 +1,6 @@
 """A race of contenders at work: rungs are trained as paused runs of one study, and judged on held-out rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,59 +46,54 @@ def rung_runs(plan: Plan, contenders: Sequence[str], rung: Rung) -> list[Run]:
     return list(list_runs(options, plan.teacher is not None))
 
 
-def run_rung(
-    plan: Plan, contenders: Sequence[str], rung: Rung, tracker: tracking.Tracker
-) -> tuple[list[Standing], list[Run]]:
-    """Train the contenders of a rung, and decide who continues; also return the rung's runs.
+def train_rung(plan: Plan, contenders: Sequence[str], rung: Rung, tracker: tracking.Tracker) -> list[Run]:
+    """Train the contenders of a rung; return its runs.
 
     Raises:
         ExecutionError: no contender could be trained.
     """
-    plan, runs = replace(plan, share=rung.share), rung_runs(plan, contenders, rung)
+    runs = rung_runs(plan, contenders, rung)
     try:
-        execute_and_track(plan, runs, tracker)
+        execute_and_track(replace(plan, share=rung.share), runs, tracker)
     except ExecutionError as error:
-        if not any(_is_complete(plan, name, rung) for name in contenders):
+        if not any(_is_complete(_read_seeds(plan, name, rung), rung) for name in contenders):
             raise
         console.print(f"{error}; the race goes on without what failed")
-    return judge(plan, contenders, rung), runs
+    return runs
 
 
 def judge(plan: Plan, contenders: Sequence[str], rung: Rung) -> list[Standing]:
     """Judge the contenders of a rung from their predictions on held-out rows."""
+    first = plan.options.first_seed
+    labels = {seed: load_views(plan, seed).held_out.labels for seed in range(first, first + rung.seeds)}
     correct: dict[str, list[NDArray[np.float64]]] = {}
     unjudged, failed = [], []
     for name in contenders:
-        progress = _progress(plan, name, rung)
-        if not _is_complete(plan, name, rung):
+        progress = _read_seeds(plan, name, rung)
+        if not _is_complete(progress, rung):
             failed.append(Standing(name, None, 0.0, 0.0, False, "failed"))
-        elif not all(each.is_in_last_phase(epochs_of_share(rung.share, each.total)) for each in progress if each):
+        elif not all(each.is_in_last_phase(epochs_of_share(rung.share, each.total)) for each in progress.values()):
             unjudged.append(name)
         else:
-            correct[name] = [
-                _correctness(plan, seed, each, rung.share) for seed, each in progress_by_seed(plan, progress)
-            ]
+            correct[name] = [_score_rows(each, labels[seed], rung.share) for seed, each in progress.items()]
     return judge_rung(correct, rung.places, unjudged, is_partial=rung.share < 1) + failed
 
 
-def progress_by_seed(plan: Plan, progress: Sequence[RunProgress | None]) -> list[tuple[int, RunProgress]]:
-    """Return the progress of runs that have begun, with their seeds."""
-    return [(plan.options.first_seed + place, each) for place, each in enumerate(progress) if each is not None]
+def _read_seeds(plan: Plan, contender: str, rung: Rung) -> dict[int, RunProgress]:
+    """Read the progress of a contender's runs that have begun, by seed."""
+    students = [run for run in rung_runs(plan, [contender], rung) if run.role != TEACHER]
+    return {run.seed: progress for run in students if (progress := read_progress(plan, run)) is not None}
 
 
-def _progress(plan: Plan, contender: str, rung: Rung) -> list[RunProgress | None]:
-    return [read_progress(plan, run) for run in rung_runs(plan, [contender], rung) if run.role != TEACHER]
-
-
-def _is_complete(plan: Plan, contender: str, rung: Rung) -> bool:
+def _is_complete(progress: Mapping[int, RunProgress], rung: Rung) -> bool:
     """Whether all seeds of a contender are trained as far as the rung requires."""
-    progress = _progress(plan, contender, rung)
-    return all(each is not None and len(each.held_out) >= epochs_of_share(rung.share, each.total) for each in progress)
+    trained = [len(each.held_out) >= epochs_of_share(rung.share, each.total) for each in progress.values()]
+    return len(trained) == rung.seeds and all(trained)
 
 
-def _correctness(plan: Plan, seed: int, progress: RunProgress, share: float) -> NDArray[np.float64]:
+def _score_rows(progress: RunProgress, labels: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+    """Return the weighted correctness (N,) over the last epochs up to a share of the schedule."""
     last = epochs_of_share(share, progress.total)
-    labels = load_views(plan, seed).held_out.labels
     return weighted_correctness(progress.held_out[last - window(last) : last], labels)
 
 
@@ -117,7 +112,7 @@ def measure_costs(plan: Plan, contenders: Sequence[str], rung: Rung, expected: C
     """Return the costs of contenders as their runs were timed so far, and as expected where they were not."""
     measured = {}
     for name in contenders:
-        known = [each for each in _progress(plan, name, rung) if each is not None and each.epochs]
+        known = [each for each in _read_seeds(plan, name, rung).values() if each.epochs]
         whole = [each.seconds / each.epochs * each.total for each in known]
         measured[name] = float(np.mean(whole)) if whole else expected.contenders[name]
     ratio = np.median([measured[name] / max(expected.contenders[name], 1e-9) for name in contenders])

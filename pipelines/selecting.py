@@ -61,14 +61,19 @@ def draft_race(options: SelectOptions) -> tuple[planning.Draft, dict[str, str]]:
     return replace(draft, plan=plan, record=record), left_out
 
 
-def plan_or_refuse(options: SelectOptions, budget: Budget, costs: Costs, jobs: int) -> SelectionPlan:
+def plan_or_refuse(
+    options: SelectOptions, budget: Budget, job_seconds: float, costs: Costs, jobs: int
+) -> SelectionPlan:
     """Return what the budget pays for.
+
+    Args:
+        job_seconds: that the budget is, of one job.
 
     Raises:
         UsageError: it is too small; the message says the least.
     """
     try:
-        return plan_selection(costs, options.finalists, options.seeds, budget.job_seconds(costs, options.seeds, jobs))
+        return plan_selection(costs, options.finalists, options.seeds, job_seconds)
     except BudgetError as error:
         least = budget.describe(1.02 * error.least, costs, options.seeds, jobs)
         methods, finalists = len(costs.contenders), min(options.finalists, len(costs.contenders))

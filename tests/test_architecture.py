@@ -150,7 +150,7 @@ LAW = {
     "robustkd.selection.sequential": "evaluation.significance",
     "robustkd.selection.budget": "errors types selection.race selection.sequential",
     "robustkd.selection.confirm": ("evaluation.crossed evaluation.power evaluation.significance selection.sequential"),
-    "robustkd.selection.record": "evaluation.results study.results selection.race selection.confirm",
+    "robustkd.selection.record": "evaluation.results study.results selection.race selection.budget selection.confirm",
     "robustkd.selection.evidence": (
         "errors evaluation.results study.agreements study.pairing study.results study.run_folder study.verdicts"
         " selection.confirm"

@@ -113,7 +113,7 @@ def confirmation_table(findings: Iterable[FindingRecord]) -> Table:
     for finding in findings:
         cells = [Cell(finding.finalist), number_cell(str(finding.seeds), finding.seeds)]
         for name in (PLAIN, STOPPED):
-            cells += _evidence_cells(finding.evidence.get(name))
+            cells += _evidence_cells(finding.evidence[name])
         alike = finding.stopped_alike
         cells.append(number_cell(MISSING if alike is None else format_points(alike), alike))
         cells += [Cell(f"{finding.level:.2g}"), Cell(STATES[finding.state])]
@@ -123,10 +123,8 @@ def confirmation_table(findings: Iterable[FindingRecord]) -> Table:
     )
 
 
-def _evidence_cells(evidence: EvidenceRecord | None) -> list[Cell]:
-    """Return difference, interval and p from a reference; a network that was not stopped early is none."""
-    if evidence is None:
-        return [number_cell(MISSING, None), Cell(MISSING), Cell(MISSING)]
+def _evidence_cells(evidence: EvidenceRecord) -> list[Cell]:
+    """Return difference, interval and p from a reference."""
     interval = f"[{format_points(evidence.low)}, {format_points(evidence.high)}]"
     difference = number_cell(format_points(evidence.difference), evidence.difference)
     return [difference, Cell(interval), Cell(f"{evidence.p:.2g}")]

@@ -15,7 +15,7 @@ import robustkd
 from pipelines import planning, tracking
 from pipelines.cli_options import SelectOptions
 from pipelines.console import console
-from pipelines.racing import measure_costs, run_rung, seconds_at, time_costs
+from pipelines.racing import judge, measure_costs, seconds_at, time_costs, train_rung
 from pipelines.report.renderers.terminal import print_page
 from pipelines.report.selection_page import answer_selection, question_of, selection_page, write_selection_files
 from pipelines.report.table import Page
@@ -27,9 +27,17 @@ from robustkd.errors import UsageError
 from robustkd.selection.budget import Budget, Costs, SelectionPlan, replan_places
 from robustkd.selection.confirm import judge_look, level_of
 from robustkd.selection.evidence import difference_stopped_alike, read_evidence
-from robustkd.selection.race import limit_places
-from robustkd.selection.record import FindingRecord, LookRecord, SelectionRecord, record_finding, record_rung
+from robustkd.selection.race import Rung
+from robustkd.selection.record import (
+    CostsRecord,
+    FindingRecord,
+    LookRecord,
+    SelectionRecord,
+    record_finding,
+    record_rung,
+)
 from robustkd.study.comparison import Comparison
+from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run
 from robustkd.study.results import BASELINE, TEACHER, read_document, read_study, run_name, write_document
@@ -51,23 +59,25 @@ def main(options: SelectOptions, *, dry_run: bool = False, spread: float | None 
         raise UsageError(f"--spread {spread:g}: it belongs to --dry-run, and changes nothing in a selection")
     budget = Budget.parse(options.budget)
     draft, left_out = draft_race(options)
-    costs = time_costs(draft)
     jobs, folder = draft.plan.jobs, find_folder(options, draft.plan)
-    plan = plan_or_refuse(options, budget, costs, jobs)
+    earlier = None if options.fresh or dry_run else read_selection(folder)
+    costs = time_costs(draft) if earlier is None else earlier.costs.unpack()
+    job_seconds = budget.job_seconds(costs, options.seeds, jobs) if earlier is None else earlier.budget
+    plan = plan_or_refuse(options, budget, job_seconds, costs, jobs)
     for line in describe_plan(options, plan, costs, jobs, None if spread is None else spread / 100):
         console.print(line, highlight=False)
     if dry_run:
         return
     tracker = tracking.open_tracker(options.tracker, options.experiment)
     with study_lock(folder, fresh=options.fresh):
-        earlier = read_record(folder)
         record = earlier or SelectionRecord(
             options=asdict(options),
             dataset=draft.record.dataset,
             scenario=options.scenario,
             contenders=list(costs.contenders),
             left_out=left_out,
-            budget=budget.job_seconds(costs, options.seeds, jobs),
+            costs=CostsRecord(**costs._asdict()),
+            budget=job_seconds,
             grid=costs.grid(options.seeds),
             race_study=draft.plan.folder.name,
         )
@@ -79,9 +89,21 @@ def main(options: SelectOptions, *, dry_run: bool = False, spread: float | None 
     console.print(f"report and files: {folder}")
 
 
-def read_record(folder: Path) -> SelectionRecord | None:
-    """Read what an earlier command has recorded; None where there is nothing."""
-    return read_document(folder / RECORD, SelectionRecord) if (folder / RECORD).exists() else None
+def read_selection(folder: Path) -> SelectionRecord | None:
+    """Read what an earlier command has recorded; None where there is nothing, or it cannot be read.
+
+    A damaged file is set aside: runs that are trained are not trained again, so that its decisions are made again from them.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    try:
+        return read_document(path, SelectionRecord)
+    except UsageError as error:
+        console.print(
+            f"{error}; it is kept as {set_aside(path).name}, and its decisions are made again from the runs so far"
+        )
+        return None
 
 
 class Selection:
@@ -90,7 +112,7 @@ class Selection:
     Args:
         draft: of the race.
         plan: what the budget pays for.
-        costs: as they were timed.
+        costs: as they were timed before the race.
         folder: of its record.
         record: what is decided so far.
     """
@@ -106,7 +128,7 @@ class Selection:
     ) -> None:
         self.options, self.draft, self.plan, self.costs = options, draft, plan, costs
         self.folder, self.record = folder, record
-        self.started, self.fresh = time.monotonic(), options.fresh
+        self.started = time.monotonic()
 
     @contextmanager
     def tracked(self, tracker: tracking.Tracker) -> Iterator[None]:
@@ -164,10 +186,7 @@ class Selection:
         """Run the rungs that are not decided yet."""
         if len(self.record.rungs) >= len(self.plan.rungs) or self._has_finalists():
             return
-        draft = replace(
-            self.draft, plan=replace(self.draft.plan, options=replace(self.draft.plan.options, fresh=self.fresh))
-        )
-        with open_session(draft, "race", selection=self.folder.name) as (plan, tracker):
+        with open_session(self.draft, "race", selection=self.folder.name) as (plan, tracker):
             while len(self.record.rungs) < len(self.plan.rungs) and not self._has_finalists():
                 self._run_rung(plan, tracker)
 
@@ -180,17 +199,15 @@ class Selection:
         following = self.plan.rungs[number + 1 :]
         seeds = f"{planned.seeds} seed{'s' * (planned.seeds != 1)}"
         console.print(f"rung {number + 1}: {len(running)} methods, {planned.share:.0%} of their epochs, {seeds}")
-        standings, runs = run_rung(self.limited(plan), running, planned._replace(places=len(running)), tracker)
+        runs = train_rung(self.limited(plan), running, planned, tracker)
         spent = seconds_at(plan, runs, planned.share) - self._spent_before(plan, runs)
         costs = measure_costs(plan, running, planned, self.costs)
         left = self.plan.race - sum(rung.seconds for rung in record.rungs) - spent
-        places = replan_places([planned, *following], costs, self.options.finalists, left)
-        standings = limit_places(standings, places)
+        rung = planned._replace(places=replan_places([planned, *following], costs, self.options.finalists, left))
+        standings = judge(plan, running, rung)
         for standing in standings:
             console.print(f"  {standing.describe()}", highlight=False)
-        self.costs = Costs({**self.costs.contenders, **costs.contenders}, costs.teacher, costs.baseline)
-        rung = record_rung(planned._replace(places=places), standings, max(spent, 0.0))
-        self.update(rungs=[*record.rungs, rung])
+        self.update(rungs=[*record.rungs, record_rung(rung, standings, max(spent, 0.0))])
 
     def _spent_before(self, plan: Plan, runs: Sequence[Run]) -> float:
         """Return the seconds that the runs of a rung had taken in the rung before."""
@@ -213,11 +230,16 @@ class Selection:
     def _affordable_looks(self) -> tuple[int, ...]:
         """Return the looks that what is left of the budget pays for, at the costs that the race measured."""
         finalists, left = self.record.finalists, self.record.budget - self.record.seconds
-        costs = Costs(
-            {name: self.costs.contenders[name] for name in finalists}, self.costs.teacher, self.costs.baseline
-        )
+        costs = self._measured_costs(finalists)
         paid = [look for look in self.plan.looks if costs.confirmation(len(finalists), look) <= 1.1 * left]
         return tuple(paid or self.plan.looks[:1])
+
+    def _measured_costs(self, finalists: Sequence[str]) -> Costs:
+        """Return the costs of finalists as the last rung measured them, or as they were timed where there is no race."""
+        if self.record.rungs:
+            last = self.record.rungs[-1]
+            return measure_costs(self.draft.plan, finalists, Rung(last.share, last.seeds, last.places), self.costs)
+        return self.costs._replace(contenders={name: self.costs.contenders[name] for name in finalists})
 
     def _open_finalists(self) -> list[str]:
         decided = {finding.finalist for finding in self.record.last_findings if finding.state != "open"}
@@ -232,7 +254,7 @@ class Selection:
     def _run_look(self, looks: tuple[int, ...], look: int) -> None:
         going = self._open_finalists()
         console.print(f"look at {look} seeds: {', '.join(going)}")
-        options = replace(self.final_options(look), fresh=self.fresh and not self.record.looks)
+        options = replace(self.final_options(look), fresh=self.options.fresh and not self.record.looks)
         with quiet_console():
             draft = planning.draft_study(options)
         with open_session(draft, "run", selection=self.folder.name) as (plan, tracker):

@@ -6,7 +6,9 @@ training with all seeds of the confirmation.
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from robustkd.errors import UsageError
@@ -19,6 +21,7 @@ from robustkd.types import to_seconds
 DESIGNS = (((1.0, 1), (1.0, 2), (1.0, 3)), ((0.5, 1), (1.0, 1)), ((0.25, 1), (1.0, 1)), ((0.25, 1),))
 RACE = 0.4  # share of the budget that a race gets, and more where the confirmation does not need the rest
 STEPS = 40  # of the search for the places of a race
+START = Rung(0.0, 0, sys.maxsize)  # before the first rung: nothing is trained, and all contenders have a place
 
 
 class Costs(NamedTuple):
@@ -115,13 +118,17 @@ class SelectionPlan(NamedTuple):
     confirmation: float
 
 
-def race_cost(rungs: Sequence[Rung], costs: Costs) -> float:
-    """Return the expected cost of a race, with the mean cost of a contender for those that continue."""
+def race_cost(rungs: Sequence[Rung], costs: Costs, after: Rung = START) -> float:
+    """Return the expected cost of rungs, with the mean cost of a contender for those that continue.
+
+    Args:
+        after: the last rung that is finished, whose runs are continued.
+    """
     seconds, running = 0.0, len(costs.contenders)
-    trained, seeds = 0.0, 0  # runs of each contender's schedule, and seeds with a teacher
-    for rung in rungs:
-        seconds += running * (rung.share * rung.seeds - trained) * costs.mean + (rung.seeds - seeds) * costs.teacher
-        trained, seeds, running = rung.share * rung.seeds, rung.seeds, min(running, rung.places)
+    for before, rung in pairwise([after, *rungs]):
+        running = min(running, before.places)
+        more_epochs = rung.share * rung.seeds - before.share * before.seeds  # of a contender, in whole schedules
+        seconds += running * more_epochs * costs.mean + (rung.seeds - before.seeds) * costs.teacher
     return seconds
 
 
@@ -203,14 +210,11 @@ def replan_places(rungs: Sequence[Rung], costs: Costs, finalists: int, left: flo
     done, following = rungs[0], rungs[1:]
     if not following:
         return finalists
-    running = len(costs.contenders)
-    for places in range(running, finalists, -1):
+    for places in range(len(costs.contenders), finalists, -1):
         ratio = (finalists / places) ** (1 / len(following))
-        counts = [places, *(max(finalists, round(places * ratio ** (step + 1))) for step in range(len(following)))]
-        seconds, trained, seeds = 0.0, done.share * done.seeds, done.seeds
-        for rung, count in zip(following, counts, strict=False):
-            seconds += count * (rung.share * rung.seeds - trained) * costs.mean + (rung.seeds - seeds) * costs.teacher
-            trained, seeds = rung.share * rung.seeds, rung.seeds
-        if seconds <= left:
+        fewer = [
+            rung._replace(places=max(finalists, round(places * ratio**step))) for step, rung in enumerate(following, 1)
+        ]
+        if race_cost(fewer, costs, after=done._replace(places=places)) <= left:
             return places
     return finalists

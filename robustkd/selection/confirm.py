@@ -37,7 +37,7 @@ class Evidence(NamedTuple):
     spread: Spread
 
 
-class Finding(NamedTuple):
+class LookFinding(NamedTuple):
     """What a look shows of a finalist.
 
     Attributes:
@@ -68,11 +68,11 @@ def weigh(differences: NDArray[np.float64], labels: NDArray[np.int64], level: fl
     return Evidence(mean, p, mean - half, mean + half, Spread(seeds, float(np.sqrt(variances.images_alone))))
 
 
-def judge_look(finalist: str, seeds: int, level: float, evidence: Mapping[str, Evidence], is_last: bool) -> Finding:
+def judge_look(finalist: str, seeds: int, level: float, evidence: Mapping[str, Evidence], is_last: bool) -> LookFinding:
     """Decide what becomes of a finalist after a look."""
     state: State = "not shown" if is_last else "open"
     if all(each.difference > 0 and each.p <= level for each in evidence.values()):
         state = "better"
     elif any(each.difference <= 0 for each in evidence.values()):
         state = "behind"
-    return Finding(finalist, seeds, level, evidence, state)
+    return LookFinding(finalist, seeds, level, evidence, state)

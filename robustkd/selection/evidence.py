@@ -16,6 +16,7 @@ from robustkd.study.pairing import (
     Part,
     average_by_draw,
     find_pairs,
+    image_correctness,
     image_differences,
     shared_draws,
 )
@@ -35,7 +36,7 @@ def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level
         level: of the intervals.
 
     Raises:
-        ExecutionError: a run is missing, because it failed.
+        ExecutionError: a run is missing, because it failed, or predictions of test images are.
     """
     results = _students(study, seeds)
     part, _ = headline_part(results, study.record, study.record.trusts_test_labels)
@@ -43,7 +44,13 @@ def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level
     if missing := sorted({*seeds} - {*pairs.seeds}):
         raise ExecutionError(f"{finalist} cannot be compared: seed {missing[0]} of it or of plain training is missing")
     against = {PLAIN: image_differences(pairs, study.record, part), STOPPED: _from_stopped(study, pairs, part)}
-    return {name: weigh(each.values, each.labels, level) for name, each in against.items() if each is not None}
+    known = {name: weigh(each.values, each.labels, level) for name, each in against.items() if each is not None}
+    if missing_references := [name for name in against if name not in known]:
+        raise ExecutionError(
+            f"{finalist} cannot be compared with {missing_references[0]}: predictions of the test images are missing, or are"
+            " of other labels; the same command evaluates again what is damaged"
+        )
+    return known
 
 
 def difference_stopped_alike(study: LoadedStudy, finalist: str, seeds: Sequence[int]) -> float | None:
@@ -69,16 +76,20 @@ def _students(study: LoadedStudy, seeds: Sequence[int]) -> list[RunResult]:
 
 
 def _from_stopped(study: LoadedStudy, pairs: Pairs, part: Part) -> ImageDifferences | None:
-    """Return the differences of a method's last network from plain training stopped early, whose logits are saved."""
+    """Return the differences of a method's last network from plain training stopped early, whose logits are saved.
+
+    Returns:
+        None where logits or predictions are missing.
+    """
     assert study.folder is not None
     labels = unpack_classes(study.record.test_labels if part == "last" else study.record.test_truth)
     known = labels < len(study.record.classes)
     rows: list[NDArray[np.float64]] = []
     for own, other in zip(*pairs, strict=True):
         arrays = read_arrays(study.folder / "runs" / other.name)
-        if "logits" not in arrays.get("test-early", {}):
+        right = image_correctness(own, labels)
+        if right is None or "logits" not in arrays.get("test-early", {}):
             return None
         stopped = arrays["test-early"]["logits"].argmax(axis=1)
-        right = (unpack_classes(own.predictions["test"]) == labels).astype(np.float64) - (stopped == labels)
-        rows.append(right[known])
+        rows.append((right - (stopped == labels))[known])
     return ImageDifferences(average_by_draw(np.stack(rows), pairs.seeds, shared_draws(study.record)), labels[known])

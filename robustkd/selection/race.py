@@ -113,14 +113,3 @@ def window(epochs: int) -> int:
     (1, 1, 3)
     """
     return max(1, round(WINDOW * epochs))
-
-
-def limit_places(standings: Sequence[Standing], places: int) -> list[Standing]:
-    """Drop those beyond a smaller number of places, whose order is that of the standings."""
-    decided, taken = [], 0
-    for standing in standings:
-        takes = standing.kept and standing.reason == ""
-        dropped = standing._replace(kept=False, reason="places")
-        decided.append(dropped if takes and taken >= places else standing)
-        taken += takes
-    return decided

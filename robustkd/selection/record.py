@@ -5,9 +5,22 @@ from typing import Any
 from pydantic import Field
 
 from robustkd.evaluation.results import Result
-from robustkd.selection.confirm import Finding, State
+from robustkd.selection.budget import Costs
+from robustkd.selection.confirm import LookFinding, State
 from robustkd.selection.race import Reason, Rung, Standing
 from robustkd.study.results import Document
+
+
+class CostsRecord(Result):
+    """What training costs; see `robustkd.selection.budget.Costs`."""
+
+    contenders: dict[str, float]
+    teacher: float
+    baseline: float
+
+    def unpack(self) -> Costs:
+        """Return the costs."""
+        return Costs(self.contenders, self.teacher, self.baseline)
 
 
 class StandingRecord(Result):
@@ -54,7 +67,7 @@ class EvidenceRecord(Result):
 
 
 class FindingRecord(Result):
-    """What a look shows of a finalist; see `robustkd.selection.confirm.Finding`."""
+    """What a look shows of a finalist; see `robustkd.selection.confirm.LookFinding`."""
 
     finalist: str
     seeds: int
@@ -90,6 +103,7 @@ class SelectionRecord(Document):
         dataset, scenario: what it is about.
         contenders: of the race, as typed.
         left_out: methods that cannot be selected, and why.
+        costs: as they were timed before the race, so that a continued selection is planned as it was.
         budget: seconds of training, of one job.
         grid: likewise, of every contender and plain training with all seeds.
         rungs, looks: as far as they are finished.
@@ -107,6 +121,7 @@ class SelectionRecord(Document):
     scenario: str
     contenders: list[str]
     left_out: dict[str, str]
+    costs: CostsRecord
     budget: float
     grid: float
     rungs: list[RungRecord] = Field(default_factory=list)
@@ -143,7 +158,7 @@ def record_rung(rung: Rung, standings: list[Standing], seconds: float) -> RungRe
     return RungRecord(share=rung.share, seeds=rung.seeds, places=rung.places, seconds=seconds, standings=records)
 
 
-def record_finding(finding: Finding, stopped_alike: float | None) -> FindingRecord:
+def record_finding(finding: LookFinding, stopped_alike: float | None) -> FindingRecord:
     """Return the record of a finding.
 
     Args:

@@ -46,9 +46,9 @@ def weighted_correctness(predicted: NDArray[np.integer], labels: NDArray[np.inte
     >>> weighted_correctness(np.array([[0, 0, 1]]), np.array([0, 0, 1])).tolist()
     [0.75, 0.75, 1.5]
     """
-    sizes = np.bincount(labels)
-    weights = len(labels) / (sizes[labels] * (sizes > 0).sum())
-    correct: Float64Array = (np.asarray(predicted) == labels).mean(axis=0) * weights
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    correct: Float64Array = (np.asarray(predicted) == labels).mean(axis=0) * compute_sample_weight("balanced", labels)
     return correct
 
 

@@ -111,7 +111,7 @@ def image_differences(compared: Pairs, record: StudyRecord, part: Part) -> Image
         return None
     labels = unpack_classes(text)
     known = labels < len(record.classes)
-    pairs = [(_correctness(a, labels), _correctness(b, labels)) for a, b in zip(*compared, strict=True)]
+    pairs = [(image_correctness(a, labels), image_correctness(b, labels)) for a, b in zip(*compared, strict=True)]
     if any(a is None or b is None for a, b in pairs):
         return None
     differences = np.stack([a[known] - b[known] for a, b in pairs if a is not None and b is not None])
@@ -121,8 +121,8 @@ def image_differences(compared: Pairs, record: StudyRecord, part: Part) -> Image
     return ImageDifferences(average_by_draw(differences, compared.seeds, shared_draws(record)), labels[known])
 
 
-def _correctness(result: RunResult, labels: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Return 1 for each image whose label was predicted, 0 for others; None if the predictions are not of these images."""
+def image_correctness(result: RunResult, labels: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return 1 for each image whose label was predicted, 0 for others (N,); None if the predictions are not of these images."""
     if "test" not in result.predictions:
         return None
     predicted = unpack_classes(result.predictions["test"])

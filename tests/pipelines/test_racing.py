@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import selecting, tracking
 from pipelines.cli_options import SelectOptions
-from pipelines.racing import measure_costs, run_rung, rung_runs, seconds_at, time_costs
+from pipelines.racing import judge, measure_costs, rung_runs, seconds_at, time_costs, train_rung
 from robustkd.errors import ExecutionError
 from robustkd.selection.budget import Costs
 from robustkd.selection.race import Rung
@@ -48,11 +48,13 @@ def test_a_contender_that_fails_is_dropped_and_the_race_goes_on(plan: Plan, monk
         execute(plan, run, *rest)
 
     monkeypatch.setattr(workers, "execute", failing)
-    standings, runs = run_rung(plan, CONTENDERS, Rung(0.5, 1, 2), tracking.open_tracker("files"))
+    rung = Rung(0.5, 1, 2)
+    runs = train_rung(plan, CONTENDERS, rung, tracking.open_tracker("files"))
+    standings = judge(plan, CONTENDERS, rung)
     assert {each.contender: each.reason for each in standings} == {"baseline+sce": "", "hinton": "failed"}
     assert seconds_at(plan, runs, 0.5) > 0
     with pytest.raises(ExecutionError):
-        run_rung(plan, ["hinton"], Rung(0.5, 1, 2), tracking.open_tracker("files"))
+        train_rung(plan, ["hinton"], rung, tracking.open_tracker("files"))
 
 
 def test_costs_are_measured_where_runs_have_begun(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

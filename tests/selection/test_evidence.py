@@ -39,3 +39,6 @@ def test_both_references_are_compared_on_the_same_images(data: Path) -> None:  #
     assert difference_stopped_alike(study, "hinton", [0, 1]) is not None
     with pytest.raises(ExecutionError, match="hinton cannot be compared: seed 2"):
         read_evidence(study, "hinton", [0, 1, 2], 0.05)
+    (plan.folder / "runs" / "baseline-seed1" / "test-early.npz").unlink()
+    with pytest.raises(ExecutionError, match="hinton cannot be compared with plain training stopped early"):
+        read_evidence(study, "hinton", [0, 1], 0.05)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robustkd.selection.race import Standing, judge_rung, limit_places, window
+from robustkd.selection.race import Standing, judge_rung, window
 
 
 def rows(share: float, n: int = 200, seed: int = 0) -> np.ndarray:
@@ -64,14 +64,3 @@ def test_decisions_are_described(standing: Standing, text: str) -> None:
 
 def test_a_tenth_of_the_epochs_is_averaged() -> None:
     assert [window(epochs) for epochs in (1, 10, 100)] == [1, 1, 10]
-
-
-def test_fewer_places_drop_the_last() -> None:
-    standings = [Standing(name, 0.5, 0.0, 0.0, True) for name in "abc"]
-    limited = limit_places([*standings, Standing("d", None, 0.0, 0.0, True, "unjudged")], 2)
-    assert [(each.kept, each.reason) for each in limited] == [
-        (True, ""),
-        (True, ""),
-        (False, "places"),
-        (True, "unjudged"),
-    ]

@@ -9,7 +9,7 @@ from robustkd.evaluation.power import Spread
 from robustkd.selection.confirm import Evidence, judge_look
 from robustkd.selection.evidence import PLAIN, STOPPED
 from robustkd.selection.race import Rung, judge_rung
-from robustkd.selection.record import LookRecord, SelectionRecord, record_finding, record_rung
+from robustkd.selection.record import CostsRecord, LookRecord, SelectionRecord, record_finding, record_rung
 from robustkd.study.results import read_document, write_document
 
 
@@ -26,6 +26,7 @@ def make_selection() -> SelectionRecord:
         scenario="clean",
         contenders=["a", "b", "c"],
         left_out={},
+        costs=CostsRecord(contenders={"a": 2.0, "b": 1.0, "c": 1.0}, teacher=1.0, baseline=1.0),
         budget=50.0,
         grid=100.0,
         race_study="race",

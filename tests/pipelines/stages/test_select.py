@@ -19,8 +19,9 @@ from robustkd.errors import UsageError
 from robustkd.evaluation.power import Spread
 from robustkd.method_spec import MethodSpec
 from robustkd.selection import race
-from robustkd.selection.budget import Budget, Costs, plan_selection
+from robustkd.selection.budget import Budget, Costs, SelectionPlan, plan_selection
 from robustkd.selection.confirm import Evidence
+from robustkd.selection.evidence import PLAIN, STOPPED
 from robustkd.selection.race import Rung
 from robustkd.selection.record import SelectionRecord
 from robustkd.study import workers
@@ -46,6 +47,12 @@ def make_options(methods: str) -> SelectOptions:
     """Return the options of a tiny selection."""
     options: dict[str, Any] = {**OPTIONS, "seeds": 5, "dataset": "npz:toy.npz", "methods": methods, "held_out": 0.25}
     return SelectOptions(**options)
+
+
+def plan_at(options: SelectOptions, text: str, costs: Costs) -> SelectionPlan:
+    """Return what a budget pays for, with two jobs."""
+    budget = Budget.parse(text)
+    return selecting.plan_or_refuse(options, budget, budget.job_seconds(costs, options.seeds, 2), costs, 2)
 
 
 def read_selection(out: str = "studies") -> SelectionRecord:
@@ -102,6 +109,7 @@ def test_the_same_command_repeats_nothing(toy: Path, monkeypatch: pytest.MonkeyP
     cli.main(command_line())
     record = read_selection()
     monkeypatch.setattr(workers, "execute", lambda *_: pytest.fail("something is trained again"))
+    monkeypatch.setattr(select, "time_costs", lambda *_: pytest.fail("something is timed again"))
     cli.main(command_line())
     assert read_selection().rungs == record.rungs
     assert read_selection().answer == record.answer
@@ -125,6 +133,28 @@ def test_an_interrupted_selection_goes_on_and_decides_alike(toy: Path, monkeypat
     for one, other in zip(whole.rungs, parts.rungs, strict=True):
         assert one.standings == other.standings
     assert [look.findings for look in whole.looks] == [look.findings for look in parts.looks]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_a_damaged_record_is_set_aside_and_made_again(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    cli.main(command_line())
+    record = read_selection()
+    (path,) = Path("studies").glob("select-*/selection.json")
+    text = path.read_text(encoding="utf-8")
+    damaged = text[: len(text) // 2] if damage == "truncated" else text.replace('"kept": true', '"kept": false', 1)
+    path.write_text(damaged, encoding="utf-8")
+    capsys.readouterr()
+    monkeypatch.setattr(workers, "execute", lambda *_: pytest.fail("something is trained again"))
+    cli.main(command_line())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "it is kept as selection.json.damaged, and its decisions are made again from the runs so far" in printed
+    assert (path.parent / "selection.json.damaged").read_text(encoding="utf-8") == damaged
+    again = read_selection()
+    assert [rung.standings for rung in again.rungs] == [rung.standings for rung in record.rungs]
+    assert [look.findings for look in again.looks] == [look.findings for look in record.looks]
+    assert (again.winner, again.student, again.command) == (record.winner, record.student, record.command)
 
 
 def test_a_rung_continues_the_checkpoint_of_the_one_before(toy: Path) -> None:
@@ -208,9 +238,9 @@ def test_the_least_budget_that_is_named_is_accepted(toy: Path, capsys: pytest.Ca
     costs = Costs({"a": 2.0, "b": 1.0, "c": 1.0, "d": 1.0}, 1.0, 1.0)
     for text in ("0.001", "1s"):
         with pytest.raises(UsageError) as error:
-            selecting.plan_or_refuse(options, Budget.parse(text), costs, 2)
+            plan_at(options, text, costs)
         least = str(error.value).rsplit(" ", 1)[1]
-        assert selecting.plan_or_refuse(options, Budget.parse(least), costs, 2).looks == (5,)
+        assert plan_at(options, least, costs).looks == (5,)
 
 
 def test_oracles_are_left_out_and_named(toy: Path) -> None:
@@ -228,7 +258,7 @@ def test_a_finalist_that_is_behind_is_not_trained_further(toy: Path, monkeypatch
     def evidence(study: Any, finalist: str, seeds: Sequence[int], level: float) -> dict[str, Evidence]:
         first.append(finalist)
         gain, p = (0.1, 0.5 if len(seeds) == 5 else 1e-9) if finalist == first[0] else (-0.1, 0.5)
-        return {"plain training": Evidence(gain, p, gain - 0.01, gain + 0.01, Spread(0.01))}
+        return dict.fromkeys((PLAIN, STOPPED), Evidence(gain, p, gain - 0.01, gain + 0.01, Spread(0.01)))
 
     monkeypatch.setattr(select, "read_evidence", evidence)
     monkeypatch.setattr(select.Selection, "_affordable_looks", lambda self: (5, 10, 15))
