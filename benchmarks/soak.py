@@ -129,7 +129,7 @@ def compare_tracked(store: Path, expected: str, found: str, study: str) -> list[
         f"{name}: {key} differs in MLflow"
         for name, metrics in runs
         for key in wanted[name].keys() | metrics.keys()
-        if wanted[name].get(key) != (latest_points(metrics[key]) if name == study else metrics.get(key))
+        if wanted[name].get(key) != (latest_points(metrics.get(key, [])) if name == study else metrics.get(key))
     }
     return [*(f"{name} is not finished in MLflow" for name in sorted(missing)), *sorted(differing)]
 

@@ -102,13 +102,14 @@ def test_metrics_in_mlflow_are_compared_point_by_point(
 
 
 @pytest.mark.parametrize(
-    ("values", "problems"), [((0.5,), []), ((0.25, 0.5), []), ((0.5, 0.25), ["s"]), ((0.5, 0.5), ["s"])]
+    ("values", "problems"), [((0.5,), []), ((0.25, 0.5), []), ((0.5, 0.25), ["s"]), ((0.5, 0.5), ["s"]), ((), ["s"])]
 )
 def test_a_figure_of_a_study_may_be_logged_again_if_it_has_changed(
     soak: ModuleType, tmp_path: Path, values: tuple[float, ...], problems: list[str]
 ) -> None:
-    logged = [("best_gain", 0, value) for value in values]
-    runs = [("calm", "s", "FINISHED", [("best_gain", 0, 0.5)]), ("soak", "s", "FINISHED", logged)]
+    seeds = ("seeds", 0, 3.0)
+    logged = [seeds, *(("best_gain", 0, value) for value in values)]
+    runs = [("calm", "s", "FINISHED", [seeds, ("best_gain", 0, 0.5)]), ("soak", "s", "FINISHED", logged)]
     write_store(tmp_path / "mlflow.db", runs)
     differing = soak.compare_tracked(tmp_path / "mlflow.db", "calm", "soak", "s")
     assert differing == [f"{name}: best_gain differs in MLflow" for name in problems]
