@@ -93,9 +93,8 @@ SETTINGS = {
     "one shared draw (conditional)": Setting((normal, normal), draw=0.005),
 }
 GAINS = (1.0, 2.0, 5.0)  # points
-SPREADS = tuple(
-    Spread(seeds, images) for seeds in (0.9, 2.7) for images in (0.0, 0.25, 0.5)
-)  # that were seen, in points
+# In points; such spreads were measured.
+SPREADS = tuple(Spread(seeds, images) for seeds in (0.9, 2.7) for images in (0.0, 0.25, 0.5))
 COMPARISONS = (2, 28)
 NUMBERS_OF_SEEDS = (5, 10, 20)
 WITHIN = 0.5  # share of the variance over seeds that is that of seeds and images together
@@ -175,7 +174,7 @@ def simulate_power(gain: float, spread: Spread, n: int, comparisons: int, studie
 
 
 def find_seeds(gain: float, spread: Spread, comparisons: int, studies: int) -> float:
-    """Return the number of seeds from which on a true gain is found in 80 % of simulated studies; NaN if there is none."""
+    """Return the fewest seeds with which a true gain is found in 80 % of simulated studies; NaN if there are none."""
     low, high = MIN_SEEDS - 1, MAX_SEEDS
     if simulate_power(gain, spread, high, comparisons, studies) < POWER:
         return np.nan

@@ -205,7 +205,7 @@ def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Pl
     refused: dict[str, None] = {}
     teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
     for run in runs:
-        if run.seed in (0, options.first_seed) and (run.role == "student" or teacher is None):
+        if run.seed == options.first_seed and (run.role == "student" or teacher is None):
             try:
                 check_constructible(
                     view, run, plan.settings, teacher=teacher, init=load_first_weights(plan, run, view.sources[0])

@@ -34,9 +34,8 @@ def describe_planned_power(draft: Draft, spread: float | None) -> str:
     comparisons = count_comparisons(record, earlier.results if earlier else [])
     if not comparisons:
         return "power: nothing is compared, as the study has no baseline, or no other method"
-    known = measured = measured_spread(earlier)
-    if spread is not None:
-        known = Spread(spread / 100, measured.images if measured else 0.0)
+    measured = measured_spread(earlier)
+    known = measured if spread is None else Spread(spread / 100, measured.images if measured else 0.0)
     if known is None:
         return ASK
     which = "the measured" if spread is None else "a"

@@ -17,8 +17,8 @@ def hold_lock(resource: Path | str, busy: str | None = None, patience: float = 0
     """Hold the lock of a resource for the duration of the context.
 
     Args:
-        resource: a folder, which is created and locked for all users by a hidden file in it; or a name, whose lock file lies in
-            the folder for temporary files, and which should contain the user, as others cannot open that file.
+        resource: a folder, which is created and locked for all users by a hidden file in it; or a name, locked for
+            this user by a file in the folder for temporary files.
         busy: the message with which to refuse when another process holds the lock; None: wait for it.
         patience: seconds to wait before it is refused.
 

@@ -124,10 +124,10 @@ def select_corrupted(view: View, rates: NDArray[np.float64], draws: Draws) -> tu
 
 def find_family(scenario: Scenario) -> Family:
     """Return the family of a scenario: that of its steps, or `both` where label noise and imbalance are combined."""
-    families = {step.family for step in scenario} - {"clean"}
+    families = {step.family for step in scenario} - {"clean"} or {"clean"}
     if families == {"label noise", "imbalance"}:
         return "both"
-    return families.pop() if len(families) == 1 else "other" if families else "clean"
+    return families.pop() if len(families) == 1 else "other"
 
 
 def list_advice(scenario: Scenario, view: View) -> list[str]:

@@ -167,8 +167,7 @@ def describe_rank_tests(studies: StudyTable) -> list[str]:
     if parts:
         sentences.append(
             "Two methods differ at 5 % where their ranks are a critical difference apart (Nemenyi; studies taken as"
-            " independent):"
-            f" {'; '.join(parts)}."
+            f" independent): {'; '.join(parts)}."
         )
     return sentences
 

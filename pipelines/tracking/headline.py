@@ -11,7 +11,7 @@ from pipelines.report.study_table import compare_by_family, describe_rank_tests,
 from pipelines.report.verdict_table import DETAILS, verdict_table
 from pipelines.tracking.names import with_distinct_names
 from robustkd.errors import UsageError
-from robustkd.study.across import ALL, count_verdicts
+from robustkd.study.across import ALL, StudyTable, count_verdicts
 from robustkd.study.comparison import Comparison, compare_runs
 from robustkd.study.conclusions import question_and_answer, test_set_caveats, trusts_test_labels
 from robustkd.study.pairing import HEADLINE
@@ -68,7 +68,7 @@ def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str
     """Return the headline of a sweep: means over its studies, and one answer per study.
 
     `rank/METHOD` is the average rank by balanced accuracy among the methods that every study has, `rank FAMILY/METHOD` that
-    over the studies of a family of scenarios, and `critical_difference` the one from which on two of them differ.
+    over the studies of a family of scenarios, and `critical_difference` the smallest significant difference of two of them.
     `verdicts_over_all` counts the verdicts that hold with Holm's correction over all studies.
 
     Args:
@@ -85,17 +85,17 @@ def sweep_headline(comparisons: Sequence[Comparison], failures: Mapping[str, str
     gains = pd.Series(dtype=float)
     if comparisons:
         gains = pd.concat([_gains(each) for each in comparisons]).groupby(level=0).mean()
-        metrics |= _rank_metrics(comparisons)
+        studies = compare_by_family(comparisons)
+        metrics |= _rank_metrics(studies)
         counted = count_verdicts(comparisons)
         metrics |= {"verdicts": counted.verdicts, "verdicts_over_all": counted.holding}
-        notes = [*describe_verdicts_across(comparisons), *describe_rank_tests(compare_by_family(comparisons))]
+        notes = [*describe_verdicts_across(comparisons), *describe_rank_tests(studies)]
         lines += ["", *map(escape_markdown, notes)] if notes else []
     return _with_gains(gains, metrics, "\n".join(lines))
 
 
-def _rank_metrics(comparisons: Sequence[Comparison]) -> dict[str, float]:
+def _rank_metrics(studies: StudyTable) -> dict[str, float]:
     """Return the average ranks, of each family and over all where the families agree, and the critical differences."""
-    studies = compare_by_family(comparisons)
     names = {name: f" {name}" for name in studies.families} | ({ALL: ""} if studies.has_common_rank else {})
     metrics: dict[str, float] = {}
     for name, suffix in names.items():

@@ -131,10 +131,12 @@ def explain_unusable_store(uri: str) -> str | None:
     if uri and not uri.startswith("sqlite:///"):
         return _explain_closed_port(uri)
     path = sqlite_path(uri)
-    if not (os.access(path if path.exists() else path.parent, os.W_OK)):
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
         return f"{path.resolve()} cannot be written"
-    with path.open("rb") if path.exists() else nullcontext() as file:
-        is_database = file is None or file.read(len(SQLITE_START)) in (b"", SQLITE_START)
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        is_database = file.read(len(SQLITE_START)) in (b"", SQLITE_START)
     return None if is_database else f"{path.resolve()} is not an SQLite database"
 
 

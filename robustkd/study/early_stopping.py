@@ -15,10 +15,8 @@ from robustkd.errors import UsageError
 from robustkd.study.options import StudyOptions
 from robustkd.types import EarlyRule
 
-WINDOWS: dict[EarlyRule, int] = {
-    "best": 1,
-    "smoothed": 3,
-}  # epochs that the accuracy is averaged over, the present one last
+# Epochs that the accuracy is averaged over, the present one last.
+WINDOWS: dict[EarlyRule, int] = {"best": 1, "smoothed": 3}
 
 
 def stopping_score(accuracies: Sequence[float], rule: EarlyRule, epochs: int) -> float:

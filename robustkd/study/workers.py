@@ -197,8 +197,9 @@ def describe_exit(code: int | None, jobs: int) -> str:
     if code is None or code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    memory = ", perhaps for lack of memory" + (" (fewer --jobs need less)" if jobs > 1 else "")
-    return f"its process was ended by {name}{memory if name == 'SIGKILL' else ''}"
+    memory = ", perhaps for lack of memory" if name == "SIGKILL" else ""
+    fewer = " (fewer --jobs need less)" if memory and jobs > 1 else ""
+    return f"its process was ended by {name}{memory}{fewer}"
 
 
 def _work(plan: Plan, connection: Connection) -> None:
