@@ -80,7 +80,7 @@ def compare_studies(
 
     Args:
         metric: the name of its column.
-        families: of the scenario of each study; ranks are averaged over each family too.
+        families: of the scenario of each study; ranks are averaged over each family too. None if empty.
     """
     ascending = find_metric(metric).higher_is_better is False
     lines: list[dict[str, Any]] = []
@@ -98,9 +98,8 @@ def compare_studies(
         lines += _study_lines(each, label, metric, shipped, ascending)
     everywhere = set.intersection(*complete.values()) if complete else set()
     common = {label: values[values.index.isin(everywhere)] for label, values in ranked.items()}
-    ranked_by = _average_ranks(
-        pd.DataFrame(common).rank(ascending=ascending), dict(zip(labels, families, strict=False))
-    )
+    family_of = dict(zip(labels, families or [ALL] * len(labels), strict=True))
+    ranked_by = _average_ranks(pd.DataFrame(common).rank(ascending=ascending), family_of)
     oracles = frozenset(name for each in comparisons for name in each.record.oracles)
     return StudyTable(pd.DataFrame(lines), *ranked_by, oracles)
 
@@ -110,11 +109,11 @@ def _average_ranks(ranks: pd.DataFrame, families: Mapping[str, str]) -> tuple[pd
 
     Args:
         ranks: of methods (rows) in studies (columns).
-        families: of studies; none for no families.
+        families: of the scenarios of studies.
     """
     groups: dict[str, list[Any]] = {}
     for study in ranks:
-        groups.setdefault(families.get(str(study), ALL), []).append(study)
+        groups.setdefault(families[str(study)], []).append(study)
     groups = groups if len(groups) > 1 else {}
     by_family = {name: ranks[studies].mean(axis=1) for name, studies in groups.items()}
     average = pd.DataFrame({"rank": ranks.mean(axis=1), "studies": ranks.count(axis=1), **by_family})
