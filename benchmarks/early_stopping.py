@@ -16,6 +16,7 @@ chosen network's accuracy; `sd of choice`, simulated only: that over held-out ro
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from robustkd.study.early_stopping import WINDOWS
 from robustkd.study.results import TEACHER, LoadedStudy, read_study
 
 Curves = NDArray[np.float64]  # accuracy by epoch, the last dimension
@@ -30,24 +32,20 @@ SMOOTH = 3  # epochs of the mean by which the best epoch of a test curve is foun
 
 
 def moving_mean(curves: Curves, window: int) -> Curves:
-    """Return the mean over each epoch and those before it, -inf where these are fewer than the window: (..., T)."""
-    sums = np.cumsum(curves, axis=-1)
-    sums[..., window:] = sums[..., window:] - sums[..., :-window]
-    means = sums / window
-    means[..., : window - 1] = -np.inf
+    """Return the means over successive epochs, as many as the window: (..., T) -> (..., T - window + 1)."""
+    means: Curves = np.lib.stride_tricks.sliding_window_view(curves, window, axis=-1).mean(axis=-1)
     return means
 
 
 def choose_best(held_out: Curves, window: int) -> NDArray[np.int64]:
     """Return the place of the chosen epoch by a moving mean of the held-out accuracies: (..., T) -> (...)."""
-    return moving_mean(held_out, window).round(9).argmax(axis=-1)
+    return window - 1 + moving_mean(held_out, window).round(9).argmax(axis=-1)
 
 
 RULES: dict[str, Callable[[Curves], NDArray[np.int64]]] = {
-    "best": lambda held_out: choose_best(held_out, 1),
-    "smoothed": lambda held_out: choose_best(held_out, 3),
-    "mean of 5": lambda held_out: choose_best(held_out, 5),
-    "mean of 10": lambda held_out: choose_best(held_out, 10),
+    **{rule: partial(choose_best, window=window) for rule, window in WINDOWS.items()},
+    "mean of 5": partial(choose_best, window=5),
+    "mean of 10": partial(choose_best, window=10),
     "last": lambda held_out: np.full(held_out.shape[:-1], held_out.shape[-1] - 1),
 }
 

@@ -59,11 +59,9 @@ def pair_gains(published: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
 
 def format_comparison(both: pd.DataFrame) -> str:
     """Format paired gains as a Markdown table: in bold where both signs are decided and equal, counted in the last row."""
-    texts = (
-        both[side, "gain"].map("{:+.1f}".format) + " ± " + both[side, "half"].map("{:.1f}".format) for side in SIDES
-    )
-    published, measured = texts
-    entries = published + " / " + measured
+    gains = both.xs("gain", axis=1, level=1).map("{:+.1f}".format)
+    texts = gains + " ± " + both.xs("half", axis=1, level=1).map("{:.1f}".format)
+    entries = texts[SIDES[0]] + " / " + texts[SIDES[1]]
     decided = (both.xs("sign", axis=1, level=1) != 0).all(axis=1)
     same = decided & (both[SIDES[0], "sign"] == both[SIDES[1], "sign"])
     entries = entries.where(~same, "**" + entries + "**")
