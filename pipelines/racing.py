@@ -1,4 +1,4 @@
-"""A race of contenders at work: rungs are trained as paused runs of one study, and judged on held-out rows."""
+"""Run a race of contenders: rungs are trained as paused runs of one study, and judged on held-out rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -58,7 +58,7 @@ def train_rung(plan: Plan, contenders: Sequence[str], rung: Rung, tracker: track
     except ExecutionError as error:
         if not any(_is_complete(_read_seeds(plan, name, rung), rung) for name in contenders):
             raise
-        console.print(f"{error}; the race goes on without what failed")
+        console.print(f"{error}; the race continues without what failed")
     return runs
 
 

@@ -18,7 +18,7 @@ from robustkd.selection.record import EvidenceRecord, FindingRecord, RungRecord,
 from robustkd.study.comparison import Comparison
 from robustkd.study.conclusions import test_set_caveats
 
-STATES = {"better": "better", "behind": "dropped: not ahead", "not shown": "no gain shown", "open": "goes on"}
+STATES = {"better": "better", "behind": "dropped: not ahead", "not shown": "no gain shown", "open": "continues"}
 REASONS = {
     "": "continues",
     "noise": f"dropped: more than {NOISE:g} standard errors behind",

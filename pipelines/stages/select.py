@@ -59,34 +59,46 @@ def main(options: SelectOptions, *, dry_run: bool = False, spread: float | None 
         raise UsageError(f"--spread {spread:g}: it belongs to --dry-run, and changes nothing in a selection")
     budget = Budget.parse(options.budget)
     draft, left_out = draft_race(options)
-    jobs, folder = draft.plan.jobs, find_folder(options, draft.plan)
+    folder = find_folder(options, draft.plan)
     earlier = None if options.fresh or dry_run else read_selection(folder)
-    costs = time_costs(draft) if earlier is None else earlier.costs.unpack()
-    job_seconds = budget.job_seconds(costs, options.seeds, jobs) if earlier is None else earlier.budget
-    plan = plan_or_refuse(options, budget, job_seconds, costs, jobs)
+    record = earlier or begin_selection(options, budget, draft, left_out)
+    costs, jobs = record.costs.unpack(), draft.plan.jobs
+    plan = plan_or_refuse(options, budget, record.budget, costs, jobs)
     for line in describe_plan(options, plan, costs, jobs, None if spread is None else spread / 100):
         console.print(line, highlight=False)
     if dry_run:
         return
     tracker = tracking.open_tracker(options.tracker, options.experiment)
     with study_lock(folder, fresh=options.fresh):
-        record = earlier or SelectionRecord(
-            options=asdict(options),
-            dataset=draft.record.dataset,
-            scenario=options.scenario,
-            contenders=list(costs.contenders),
-            left_out=left_out,
-            costs=CostsRecord(**costs._asdict()),
-            budget=job_seconds,
-            grid=costs.grid(options.seeds),
-            race_study=draft.plan.folder.name,
-        )
         selection = Selection(options, draft, plan, costs, folder, record)
         with selection.tracked(tracker):
             selection.race()
             selection.confirm()
     print_page(selection.page(), console)
     console.print(f"report and files: {folder}")
+
+
+def begin_selection(
+    options: SelectOptions, budget: Budget, draft: planning.Draft, left_out: dict[str, str]
+) -> SelectionRecord:
+    """Time what a selection trains, and return its record with nothing decided yet.
+
+    Args:
+        draft: of the race.
+        left_out: methods that cannot be selected, and why.
+    """
+    costs = time_costs(draft)
+    return SelectionRecord(
+        options=asdict(options),
+        dataset=draft.record.dataset,
+        scenario=options.scenario,
+        contenders=list(costs.contenders),
+        left_out=left_out,
+        costs=CostsRecord(**costs._asdict()),
+        budget=budget.job_seconds(costs, options.seeds, draft.plan.jobs),
+        grid=costs.grid(options.seeds),
+        race_study=draft.plan.folder.name,
+    )
 
 
 def read_selection(folder: Path) -> SelectionRecord | None:
@@ -107,7 +119,7 @@ def read_selection(folder: Path) -> SelectionRecord | None:
 
 
 class Selection:
-    """A selection at work: after every rung and look, what was decided is written down, so that the same command goes on.
+    """Runs a selection. What is decided is written after every rung and look, so that the same command continues from there.
 
     Args:
         draft: of the race.

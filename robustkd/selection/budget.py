@@ -47,7 +47,7 @@ class Costs(NamedTuple):
         return seeds * (sum(self.contenders.values()) + self.baseline + self.teacher)
 
     def confirmation(self, finalists: int, seeds: int) -> float:
-        """Return the cost of finalists and plain training, of finalists as dear as the mean."""
+        """Return the cost of finalists and plain training, where each finalist costs the mean over contenders."""
         return seeds * (finalists * self.mean + self.baseline + self.teacher)
 
 

@@ -51,7 +51,7 @@ def nominal_levels(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float,
     [0.0, 0.003, 0.0183, 0.044]
     """
     levels: list[float] = []
-    scores, density = np.zeros(1), np.ones(1)  # the score is 0 for certain before the first look
+    scores, density = np.zeros(1), np.ones(1)  # the score is 0 with certainty before the first look
     time, spent = 0.0, 0.0
     for look in looks:
         share = look / looks[-1]

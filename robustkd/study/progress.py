@@ -1,5 +1,6 @@
 """How far a run is: the epochs behind it, and what its network predicted on held-out rows after each, paused or trained."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from robustkd.study.plan import Plan, Run
 from robustkd.study.results import TEACHER, read_epochs
 from robustkd.study.run_folder import (
+    UNFINISHED,
     is_finished,
     is_trained,
     parse_rows,
@@ -55,7 +57,17 @@ def read_progress(plan: Plan, run: Run) -> RunProgress | None:
     folder = plan.run_folder(run)
     if is_trained(plan, run):
         return _read_trained(folder)
-    state = read_unfinished(folder, method_version(run.method))
+    path = folder / UNFINISHED
+    if not path.exists():
+        return None
+    stat = path.stat()
+    return _read_paused(folder, method_version(run.method), stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _read_paused(folder: Path, version: str, *_: int) -> RunProgress | None:
+    """Read a saved state once: it contains weights, and its times and size stand for its content within a process."""
+    state = read_unfinished(folder, version)
     if state is None or "total" not in state:
         return None
     epochs, phases = state["total"]

@@ -38,7 +38,7 @@ def test_a_race_uses_its_budget_and_no_more(budget: float) -> None:
     assert all(before > after for before, after in pairwise(entrants)) or budget == 2000
 
 
-def test_more_money_keeps_more_contenders() -> None:
+def test_a_larger_budget_keeps_more_contenders() -> None:
     places = [plan_race(COSTS, 3, budget)[0].places for budget in (400, 500, 700)]  # type: ignore[index]
     assert places == sorted(places)
     assert places[0] < places[-1]
