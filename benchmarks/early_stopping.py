@@ -32,14 +32,16 @@ SMOOTH = 3  # epochs of the mean by which the best epoch of a test curve is foun
 
 
 def moving_mean(curves: Curves, window: int) -> Curves:
-    """Return the means over successive epochs, as many as the window: (..., T) -> (..., T - window + 1)."""
+    """Return the means over successive epochs, as many as the window or, in shorter runs, all: (..., T) -> (..., windows)."""
+    window = min(window, curves.shape[-1])
     means: Curves = np.lib.stride_tricks.sliding_window_view(curves, window, axis=-1).mean(axis=-1)
     return means
 
 
 def choose_best(held_out: Curves, window: int) -> NDArray[np.int64]:
     """Return the place of the chosen epoch by a moving mean of the held-out accuracies: (..., T) -> (...)."""
-    return window - 1 + moving_mean(held_out, window).round(9).argmax(axis=-1)
+    means = moving_mean(held_out, window)
+    return held_out.shape[-1] - means.shape[-1] + means.round(9).argmax(axis=-1)
 
 
 RULES: dict[str, Callable[[Curves], NDArray[np.int64]]] = {
