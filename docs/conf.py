@@ -3,14 +3,12 @@
 import sys
 from pathlib import Path
 
-HOME = Path(__file__).parents[1]
-sys.path[:0] = [str(HOME), str(HOME / "docs")]
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
 
-import method_cards  # noqa: E402
-from pygments.lexers.special import TextLexer  # noqa: E402
-from sphinx.application import Sphinx  # noqa: E402
+import robustkd
 
-import robustkd  # noqa: E402
+DOCS = Path(__file__).parent
 
 project, author, version = "robustkd", "the robustkd authors", robustkd.__version__
 copyright = author
@@ -24,8 +22,6 @@ default_role = "code"  # docstrings have single backticks around code, as pages 
 autodoc_typehints, autodoc_member_order = "description", "bysource"
 napoleon_numpy_docstring, napoleon_use_ivar = False, True
 
-(HOME / "docs" / "cards.md").write_text(method_cards.write_page(), encoding="utf-8")
-
 # Pages link to files of the repository, as they are read there; on the site these are pages.
 PAGES = {"../README.md": "index.md", "../CHANGELOG.md": "changelog.md", "../CONTRIBUTING.md": "contributing.md"}
 
@@ -37,6 +33,10 @@ def link_pages(app: Sphinx, name: str, content: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Extend Sphinx."""
-    app.add_lexer("mermaid", TextLexer)  # a diagram where pages are read on GitHub; its drawing needs a network
+    """Write the page of method cards, and extend Sphinx."""
+    sys.path.append(str(DOCS))
+    import method_cards
+
+    (DOCS / "cards.md").write_text(method_cards.write_page(), encoding="utf-8")
+    app.add_lexer("mermaid", TextLexer)  # as text: its diagrams are drawn on GitHub, and here that would need a network
     app.connect("source-read", link_pages)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from robustkd import types
+from pipelines.listing import describe_parameters
 from robustkd.methods import METHODS
-from robustkd.specs import parameter_types, settable_parameters
 
 COSTS = Path(__file__).parents[1] / "benchmarks" / "methods.csv"
 HEAD = """# Method cards
@@ -27,13 +26,8 @@ def write_page() -> str:
     costs = pd.read_csv(COSTS).groupby("method")
     words: dict[ModuleType, list[str]] = {}
     for word in METHODS:
-        words.setdefault(sys.modules[load(word).__module__], []).append(word)
+        words.setdefault(sys.modules[METHODS.parse(word).load().__module__], []).append(word)
     return "\n".join([HEAD, *(write_card(module, names, costs) for module, names in words.items())])
-
-
-def load(word: str) -> Any:
-    """Return what a word of the registry builds."""
-    return METHODS.parse(word).load()
 
 
 def write_card(module: ModuleType, words: list[str], costs: Any) -> str:
@@ -46,26 +40,15 @@ def write_card(module: ModuleType, words: list[str], costs: Any) -> str:
 
 def write_hyperparameters(words: list[str]) -> str:
     """Return a table with a row per hyperparameter, and a column per word with other defaults than the word before."""
-    defaults = {word: format_defaults(word) for word in words}
-    columns = {tuple(group): cells for cells, group in groupby(words, key=defaults.__getitem__)}
-    hints = {name: kind for word in words for name, kind in parameter_types(load(word)).items()}
-    names = list(dict.fromkeys(name for cells in columns.values() for name in cells))
+    cards = {word: describe_parameters(METHODS, word) for word in words}
+    columns = {tuple(group): card for card, group in groupby(words, key=cards.__getitem__)}
+    kinds = {name: kind for card in cards.values() for name, (kind, _) in card.items()}
     rows = [["hyperparameter", "value", *(", ".join(group) for group in columns)], ["---"] * (2 + len(columns))]
     rows += [
-        [f"`{name}`", types.describe_type(hints[name]), *(c.get(name, "") for c in columns.values())] for name in names
+        [f"`{name}`", kind, *(card[name][1] if name in card else "" for card in columns.values())]
+        for name, kind in kinds.items()
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) if names else ""
-
-
-def format_defaults(word: str) -> dict[str, str]:
-    """Return the default of each hyperparameter of a word; of one that is derived from the data, its rule."""
-    target, given = METHODS.parse(word).load(), METHODS.parse(word).given()
-    rules, texts = getattr(target, "derived", {}), {}
-    for name, parameter in settable_parameters(target).items():
-        value = given.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
-        value = rules.get(name, value) if value is None else value
-        texts[name] = f"{value:.4g}" if type(value) is float else str(value)
-    return texts
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) if kinds else ""
 
 
 def format_steps(word: str, steps: pd.DataFrame) -> list[str]:

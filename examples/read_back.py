@@ -2,12 +2,10 @@
 
     python read_back.py
 
-The first half trains a small study, so that there is something to read; with studies of your own, delete it. Set
+`train_study` trains a small study, so that there is something to read; with studies of your own, leave it out. Set
 MLFLOW_TRACKING_URI to the store or server that they were logged to; without it, this is mlflow.db in the current folder.
 docs/mlflow.md lists what is logged.
 """
-
-from pathlib import Path
 
 import matplotlib
 
@@ -15,30 +13,16 @@ matplotlib.use("agg")  # draws into files
 
 import matplotlib.pyplot as plt
 import mlflow
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from robustkd import run_study
 
 
-def write_photos(folder: Path) -> None:
-    """Write 8x8 images of handwritten digits as folders of PNG files."""
-    digits = load_digits()
-    for row in range(600):
-        file = folder / f"digit {digits.target[row]}" / f"{row}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((16 * digits.images[row]).clip(0, 255).astype(np.uint8)).save(file)
-
-
 def train_study() -> None:
     """Train a study and log it to MLflow."""
-    write_photos(Path("photos"))
     run_study(
-        dataset="folder:photos",
-        image_size=8,
+        dataset="digits",
         scenario="noise0.3",
         methods="baseline,smooth",
         student="resnet8",

@@ -55,22 +55,36 @@ def print_entries(registry: Registry) -> None:
 
 
 def print_parameters(registry: Registry, word: str) -> None:
-    """Print the documentation of an entry, and its parameters with their types and values: those given, or the defaults.
-
-    Of a default that is derived from data and networks, the rule is printed.
-    """
+    """Print the documentation of an entry, and its parameters with their types and values."""
     from rich.table import Table
 
     from pipelines.console import console
 
+    described = describe_parameters(registry, word)  # before anything is printed: a word may be refused
+    target = registry.parse(word).load()
+    sys.stdout.write((sys.modules[target.__module__].__doc__ or target.__doc__ or "").strip() + "\n\n")
+    table = Table(box=None, show_header=False)
+    for name, (kind, value) in described.items():
+        table.add_row(name, kind, value)
+    console.print(table)
+
+
+def describe_parameters(registry: Registry, word: str) -> dict[str, tuple[str, str]]:
+    """Return the type and the value of each parameter of a word, by its name.
+
+    The value is the one given, or the default; of a default that is derived from data and networks, its rule.
+
+    >>> from robustkd.methods import METHODS
+    >>> describe_parameters(METHODS, "hinton(temperature=2)")
+    {'alpha': ('number from 0 to 1', '0.9'), 'temperature': ('number above 0', '2')}
+    """
     spec = registry.parse(word)
     target, given = spec.load(), spec.given()
-    sys.stdout.write((sys.modules[target.__module__].__doc__ or target.__doc__ or "").strip() + "\n\n")
     hints, derived = parameter_types(target), getattr(target, "derived", {})
-    table = Table(box=None, show_header=False)
+    described = {}
     for name, parameter in settable_parameters(target).items():
         value = given.get(name, "needed" if parameter.default is parameter.empty else parameter.default)
         value = derived.get(name, value) if value is None else value
         text = f"{value:.4g}" if type(value) is float else str(value)
-        table.add_row(name, types.describe_type(hints[name]), text)
-    console.print(table)
+        described[name] = types.describe_type(hints[name]), text
+    return described

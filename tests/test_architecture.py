@@ -187,7 +187,6 @@ LAW = {
     "pipelines.planning": (
         "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.networks"
         " pipelines.study_records pipelines.tracking"
-        " pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
     "pipelines.power_forecast": "robustkd pipelines.planning",
