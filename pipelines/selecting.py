@@ -8,6 +8,7 @@ from pipelines import planning
 from pipelines.cli_options import SelectOptions
 from pipelines.console import format_duration
 from pipelines.folder_names import legal_folder_name
+from pipelines.report.formatting import format_count
 from robustkd.errors import UsageError
 from robustkd.evaluation.power import Spread, smallest_difference
 from robustkd.hashing import digest
@@ -79,7 +80,7 @@ def plan_or_refuse(
         methods, finalists = len(costs.contenders), min(options.finalists, len(costs.contenders))
         raise UsageError(
             f"--budget {budget.text}: it is too small for one rung of {methods} methods and a first look at"
-            f" {finalists} finalist{'s' * (finalists != 1)} with 5 seeds; the least is {least}"
+            f" {format_count(finalists, 'finalist')} with 5 seeds; the least is {least}"
         ) from None
 
 
@@ -89,7 +90,7 @@ def describe_plan(
     """Describe the rungs, the time and the gains that would be found."""
     lines, entrants = [], len(costs.contenders)
     for number, rung in enumerate(plan.rungs, 1):
-        seeds = f"{rung.seeds} seed{'s' * (rung.seeds != 1)}"
+        seeds = format_count(rung.seeds, "seed")
         lines.append(
             f"rung {number}: {entrants} methods, {rung.share:.0%} of their epochs, {seeds}; at most {rung.places} continue"
         )

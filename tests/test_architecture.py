@@ -192,7 +192,7 @@ LAW = {
     "pipelines.power_forecast": "robustkd pipelines.planning",
     "pipelines.session": ("robustkd pipelines.console pipelines.signals pipelines.tracking pipelines.planning"),
     "pipelines.selecting": (
-        "robustkd pipelines.cli_options pipelines.console pipelines.folder_names pipelines.planning"
+        "robustkd pipelines.cli_options pipelines.console pipelines.folder_names pipelines.planning pipelines.report"
     ),
     "pipelines.racing": (
         "robustkd pipelines.console pipelines.tracking pipelines.planning pipelines.forecast pipelines.session"

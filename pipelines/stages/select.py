@@ -16,6 +16,7 @@ from pipelines import planning, tracking
 from pipelines.cli_options import SelectOptions
 from pipelines.console import console
 from pipelines.racing import judge, measure_costs, seconds_at, time_costs, train_rung
+from pipelines.report.formatting import format_count
 from pipelines.report.renderers.terminal import print_page
 from pipelines.report.selection_page import answer_selection, question_of, selection_page, write_selection_files
 from pipelines.report.table import Page
@@ -209,7 +210,7 @@ class Selection:
         number, record = len(self.record.rungs), self.record
         planned, running = self.plan.rungs[number], record.finalists
         following = self.plan.rungs[number + 1 :]
-        seeds = f"{planned.seeds} seed{'s' * (planned.seeds != 1)}"
+        seeds = format_count(planned.seeds, "seed")
         console.print(f"rung {number + 1}: {len(running)} methods, {planned.share:.0%} of their epochs, {seeds}")
         runs = train_rung(self.limited(plan), running, planned, tracker)
         spent = seconds_at(plan, runs, planned.share) - self._spent_before(plan, runs)
