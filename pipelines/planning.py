@@ -47,7 +47,16 @@ from robustkd.study.given_networks import load_first_weights
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
-from robustkd.study.results import BASELINE, COST_RATIO, TEACHER, MeasuredRatio, StudyRecord, write_document
+from robustkd.study.results import (
+    BASELINE,
+    COST_RATIO,
+    TEACHER,
+    Document,
+    MeasuredRatio,
+    StudyRecord,
+    read_document,
+    write_document,
+)
 from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.study.workers import prepare_process
@@ -77,9 +86,19 @@ class Draft:
             if not has_manifest(folder / f"manifest-{seed}", views):
                 manifest.save_manifest(folder / f"manifest-{seed}", views, about)
         if (ratio := self.plan.settings.cost_ratio) is not None:
-            write_document(folder / COST_RATIO, MeasuredRatio(cost_ratio=ratio))
-        write_document(folder / "study.json", self.record)
+            replace_document(folder / COST_RATIO, MeasuredRatio(cost_ratio=ratio))
+        replace_document(folder / "study.json", self.record)
         return self.plan
+
+
+def replace_document(path: Path, document: Document) -> None:
+    """Write a document of a study; an older one that is damaged is set aside."""
+    if path.exists():
+        try:
+            read_document(path, type(document))
+        except UsageError as error:
+            console.print(f"{error}, and the old one is kept as {set_aside(path).name}")
+    write_document(path, document)
 
 
 def has_manifest(path: Path, views: Splits) -> bool:

@@ -19,6 +19,7 @@ from pipelines.report.sections.recovered import build_recovered_section
 from pipelines.report.sections.scenario import build_scenario_section
 from pipelines.report.sections.verdicts import build_verdict_section
 from pipelines.report.study_files import read_study_files
+from robustkd.atomic import write_text_atomically
 from robustkd.study.comparison import Comparison
 from robustkd.study.conclusions import question_and_answer, test_set_caveats
 
@@ -69,7 +70,7 @@ def write_report_files(text: str, pictures: Iterable[Picture], folder: Path) -> 
     """Write a report and its pictures, and return the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / REPORT_FILE
-    path.write_text(text, encoding="utf-8")
+    write_text_atomically(path, text)
     for old in folder.glob("classes-*.png"):  # of methods that an earlier report showed
         old.unlink()
     for picture in pictures:

@@ -24,6 +24,7 @@ from pipelines.report.renderers.terminal import print_page, render_text
 from pipelines.report.study_table import compare_by_family, find_ranked_metric, summarise_studies
 from pipelines.report.summary import summarise_study
 from pipelines.report.table import Page
+from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError, did_you_mean
 from robustkd.study.across import study_labels
 from robustkd.study.comparison import Comparison, compare_runs
@@ -283,7 +284,7 @@ def write_comparison_files(comparison: Comparison, folder: Path) -> None:
     write_csv_files(collect_tables(comparison), folder)
     page = summarise_study(comparison)
     for suffix, render in (("txt", render_text), ("md", render_markdown), ("tex", render_latex)):
-        (folder / f"comparison.{suffix}").write_text(render(page), encoding="utf-8")
+        write_text_atomically(folder / f"comparison.{suffix}", render(page))
     if len(comparison.per_class):
         save_figure(plot_class_difference_grid(comparison.per_class), folder / "per_class.png")
     if len(comparison.curves):

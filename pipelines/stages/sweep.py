@@ -41,6 +41,7 @@ from pipelines.report.table import Page, Table
 from pipelines.stages import compare, run
 from pipelines.tracking.headline import Headline, sweep_headline
 from robustkd import errors
+from robustkd.atomic import write_text_atomically
 from robustkd.hashing import digest
 from robustkd.study.across import StudyTable
 from robustkd.study.comparison import Comparison, early_stopping_point
@@ -213,7 +214,7 @@ class Sweep:
         """Write sweep.json."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.content, indent=2, default=str, ensure_ascii=False)
-        (self.folder / "sweep.json").write_text(text, encoding="utf-8")
+        write_text_atomically(self.folder / "sweep.json", text)
 
     def write(self) -> None:
         """Write all files of the sweep, of the results so far."""
@@ -222,7 +223,7 @@ class Sweep:
             return
         page = build_sweep_page(self.studies, self.comparisons)
         for suffix, render in (("md", render_markdown), ("tex", render_latex), ("txt", render_text)):
-            (self.folder / f"table.{suffix}").write_text(render(page), encoding="utf-8")
+            write_text_atomically(self.folder / f"table.{suffix}", render(page))
         groups = group_by_dataset(self.studies, self.comparisons)
         ranks = rank_methods(groups)
         tests = compare_by_family(self.ordered_comparisons).rank_tests

@@ -98,7 +98,9 @@ def test_a_continued_study_keeps_its_cost_ratio(data: Path, monkeypatch: pytest.
     )
 
 
-def test_a_damaged_record_loses_no_cost_ratio(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_record_is_set_aside_and_loses_no_cost_ratio(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(planning, "measure_cost_ratio", lambda *_: 2.25)
     arguments = study_arguments("prepare", data, methods="baseline,longer")
     cli.main(arguments)
@@ -106,6 +108,9 @@ def test_a_damaged_record_loses_no_cost_ratio(data: Path, monkeypatch: pytest.Mo
     record, copy = find_study() / "study.json", find_study() / COST_RATIO
     record.write_text(record.read_text().replace("2.25", "2.75"))
     assert planning.draft_study(parse_options(arguments)).plan.settings.cost_ratio == 2.25
+    cli.main(arguments)
+    assert "study.json.damaged" in capsys.readouterr().out
+    assert "2.75" in record.with_name("study.json.damaged").read_text(), "it is set aside, not lost"
     record.unlink()
     cli.main(arguments)
     assert read_document(record, StudyRecord).resolved.cost_ratio == 2.25
