@@ -159,15 +159,22 @@ class MlflowTracker:
         self._queue("log_finished_run", name=name, tags=dict(tags), params=texts, folder=self._relative(folder))
 
     def finish_study(self, comparison: Path | None, status: RunStatus, summarise: Summarise = lambda: None) -> None:
-        headline: Headline | None = summarise()
-        if self.study is not None and self.parent.has_answer(headline):  # nothing is new
-            return
-        self._queue(
-            "finish_study",
-            comparison=None if comparison is None else self._relative(comparison),
-            status=status,
-            headline=None if headline is None else headline._asdict(),
-        )
+        try:
+            headline: Headline | None = summarise()
+            if self.study is not None and self.parent.has_answer(headline):  # nothing is new
+                return
+            self._queue(
+                "finish_study",
+                comparison=None if comparison is None else self._relative(comparison),
+                status=status,
+                headline=None if headline is None else headline._asdict(),
+            )
+        finally:
+            if self.study is None:  # something was queued
+                self._finish_sending(status)
+
+    def _finish_sending(self, status: RunStatus) -> None:
+        """End the process that sends: it ignores signals, so that Python would wait for it at exit without end."""
         try:
             if self.sender is not None:
                 self.sender.close(PATIENCE, BUSY_PATIENCE, STOPPED_LIMIT if status == "KILLED" else math.inf)

@@ -306,6 +306,20 @@ def test_a_process_that_sends_and_dies_is_started_again_a_few_times(tmp_path, mo
     assert len(started) == tracker_.STARTS
 
 
+def test_the_process_that_sends_is_ended_even_if_the_study_cannot_be_summarised(tmp_path):
+    """It ignores signals, so that Python would wait for it at exit without end."""
+
+    def fail():
+        raise ValueError("no answer")
+
+    tracker = start_study(folder=tmp_path)
+    tracker.start_run("dml-seed0", {}, {})
+    assert (tmp_path / "outbox.jsonl").exists()
+    with pytest.raises(ValueError, match="no answer"):
+        tracker.finish_study(None, "FAILED", fail)
+    assert not (tmp_path / "outbox.jsonl").exists(), "all was sent"
+
+
 class DeadSender:
     def is_alive(self):
         return False
