@@ -241,7 +241,7 @@ class Fault(NamedTuple):
 
     Attributes:
         strike: lets it happen; returns False where it cannot.
-        codes: exit codes that the command may end with after that, besides 0.
+        codes: exit codes that the command may end with after that, other than 0.
         weight: in the draw; those that a command survives are drawn more often, since one command meets several.
         interrupts: whether it ends runs, so that what they have not saved is lost.
     """

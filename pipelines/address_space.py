@@ -2,7 +2,7 @@
 
 import mmap
 
-ROOM = 1 << 30  # bytes for the libraries besides torch, of which 0.61 GiB were measured on two cores
+ROOM = 1 << 30  # bytes for the libraries other than torch, of which 0.61 GiB were measured on two cores
 
 LACK_OF_MEMORY = (
     "there is too little memory, which `ulimit -v` may limit; with more, the same command continues from here"

@@ -12,7 +12,7 @@ from robustkd.errors import escape_controls
 
 
 class PlainConsole(Console):
-    """A console that prints text as it is, since the names of classes and files are anybody's.
+    """A console that prints text as it is, since names of classes and files may contain anything.
 
     Square brackets and colons in them mean nothing, and control characters, on which terminals act, are escaped.
     """

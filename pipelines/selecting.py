@@ -37,7 +37,7 @@ def draft_race(options: SelectOptions) -> tuple[planning.Draft, dict[str, str]]:
     contenders = [spec.text for spec in specs if spec.text not in (BASELINE, *left_out)]
     if not contenders:
         raise UsageError(
-            f"--methods {options.methods}: there is nothing to select; name methods besides plain training"
+            f"--methods {options.methods}: there is nothing to select; name methods other than plain training"
         )
     # Methods of a set, such as `all`, may be refused by networks or data, which the names alone would not allow.
     parts = [

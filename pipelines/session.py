@@ -261,7 +261,7 @@ class ProgressMonitor:
         self.progress.update(self.bars[event.run], completed=event.epoch, note=f"{name} {value:.3f}")
 
     def _shown_accuracy(self, event: EpochProgress) -> tuple[str, float]:
-        """Return the accuracy that is shown: of a race on held-out rows, so that nobody selects by test images."""
+        """Return the accuracy that is shown: of a race on held-out rows, so that test images are not used for selection."""
         name = "accuracy" if self.plan.share is None else "held_out_accuracy"
         return name.replace("_", " "), float(event.row[name])
 

@@ -15,7 +15,7 @@ from tests.helpers import make_source
 from tools.house import import_cycles, import_graph, list_imports, load_modules, parse_sites
 
 HOME = Path(__file__).parents[1]
-# What each part may import besides itself: a module, or a package with all that is in it; names are within robustkd unless they
+# What each part may import, except itself: a module, or a package with all that is in it; names are within robustkd unless they
 # name another package. A module belongs to the part with the longest matching name. No part imports one further down. A module
 # without a part of its own belongs to `robustkd` or `pipelines`, which may import nothing: new modules need a line here.
 LAW = {

@@ -54,7 +54,7 @@ class FoldTraining:
     config: out_of_fold.TrainingConfig
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the probabilities besides the rows."""
+        """Return what decides the probabilities, apart from the rows."""
         recipe, augment = self.config.recipe.identity(), recorded_augment(self.config.augment)
         folds = digest(self.folds.astype("<i8"))  # as scikit-learn assigns them
         return {**asdict(self.config), "recipe": recipe, "augment": augment, "folds": folds}
@@ -98,7 +98,7 @@ class Probing:
     net: Network
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the probabilities besides the rows."""
+        """Return what decides the probabilities, apart from the rows."""
         folds = digest(*(folds.astype("<i8") for folds in self.divisions))
         return {**asdict(self.config), "probe": Frozen(self.net).digest, "folds": folds}
 

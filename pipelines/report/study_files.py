@@ -1,4 +1,4 @@
-"""What a study's folder has besides its results: the labels that training images were shown under."""
+"""What a study's folder has in addition to its results: the labels that training images were shown under."""
 
 import json
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ FORMATS_WITH_A_PRIMARY_IMAGE = ("MPO", "HEIF")
 
 
 class DecodedFiles(NamedTuple):
-    """What is known of decoded files besides their pixels.
+    """What is known of decoded files, apart from their pixels.
 
     Attributes:
         unreadable: the reason for each file that cannot be read.

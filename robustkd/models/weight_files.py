@@ -24,14 +24,14 @@ from robustkd.models.model_card import parse_model_card
 StateDict = dict[str, Tensor]
 # Names of the weights in a checkpoint, the averaged ones first, as they are what such a program evaluates.
 ENTRIES = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "net", "weights")
-# Packages whose objects in a checkpoint are settings. Empty containers stand in for them, and nothing of theirs is called.
+# Packages whose objects in a checkpoint are settings. Empty containers replace them, and nothing of theirs is called.
 RECORDS = ("argparse", "lightning", "lightning_fabric", "omegaconf", "pytorch_lightning")
 VALUES = ("datetime", "enum", "numpy", "pathlib", "torchmetrics", "typing", "uuid")
 LISTED = 3  # keys in an error message
 
 
 class _Value:
-    """Stands in for an object that is no weight."""
+    """Replaces an object that is no weight."""
 
     def __init__(self, *arguments: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What a run's results depend on besides its options and its data: the machine, and how it computes.
+"""What a run's results depend on in addition to its options and its data: the machine, and how it computes.
 
 The same options on the same machine with the same number of threads result in the same bits, whatever the number of jobs.
 """

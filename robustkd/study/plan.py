@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the runs of a study share besides data and seed: networks, recipe and hardware.
+    """What the runs of a study share in addition to data and seed: networks, recipe and hardware.
 
     Attributes:
         student, teacher: networks, as typed.

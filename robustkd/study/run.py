@@ -238,7 +238,7 @@ def find_machines(state: Mapping[str, Any] | None, settings: Settings) -> tuple[
 def report_earlier_epochs(
     rows: Sequence[Mapping[str, Any]], spec: Run, epochs: int, report: Report, note: str = ""
 ) -> None:
-    """Report the epochs that an earlier process finished, so that whoever follows a run knows all of them.
+    """Report the epochs that an earlier process finished, so that `report` receives all epochs of the run.
 
     Args:
         note: on how the run continues.

@@ -71,7 +71,7 @@ def count_cores() -> int:
 
 
 def machine_properties(device: str, bf16: bool) -> dict[str, Any]:
-    """Return what results depend on besides options and data, as `robustkd.study.machine.Machine` records it."""
+    """Return what results depend on in addition to options and data, as `robustkd.study.machine.Machine` records it."""
     on_gpu = torch.device(device).type == "cuda"
     amx = " AMX" if torch.cpu.get_capabilities().get("amx_tile", False) else ""
     flags: dict[str, Any] = {"deterministic algorithms": torch.are_deterministic_algorithms_enabled()}

@@ -1,6 +1,6 @@
 """Optimisers of a phase, with a learning rate and weight decay for each part of its networks.
 
-The head of a network, and all that a method trains besides networks, such as adapters, has the full learning rate.
+The head of a network, and all that a method trains other than networks, such as adapters, has the full learning rate.
 """
 
 from collections.abc import Mapping, Sequence
