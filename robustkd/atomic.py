@@ -1,10 +1,13 @@
 """Atomic file writes: a reader sees either the old file or the complete new one, even if the process is killed."""
 
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # the names of temporary files, with that of the target
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from robustkd.errors import UsageError
 from robustkd.hashing import digest
 
+LOCK_FILE = ".lock"  # in a folder that is locked
+
 
 @contextmanager
 def hold_lock(resource: Path | str, busy: str | None = None, patience: float = 0.0) -> Iterator[None]:
@@ -39,4 +41,4 @@ def _lock_file(resource: Path | str) -> Path:
         user = os.getuid() if hasattr(os, "getuid") else ""  # a lock file of another user could not be opened
         return Path(tempfile.gettempdir()) / f"robustkd-{digest(text=f'{resource} of user {user}')}.lock"
     resource.mkdir(parents=True, exist_ok=True)
-    return resource / ".lock"
+    return resource / LOCK_FILE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LOCK_FILE = ".lock"  # as robustkd.locks names it
+from robustkd.locks import LOCK_FILE
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from packaging.version import InvalidVersion, Version
 
 import robustkd
 from pipelines.folder_names import SET_ASIDE
-from pipelines.leftovers.leftover import LOCK_FILE, Leftover, is_plain_file, list_folders, read_json
+from pipelines.leftovers.leftover import Leftover, is_plain_file, list_folders, read_json
 from pipelines.tracking.outbox import OUTBOX_FILE, SENT_FILE
 from pipelines.tracking.tracked import TRACKED_FILE
+from robustkd.atomic import TEMPORARY
 from robustkd.errors import UsageError
 from robustkd.hashing import json_digest
-from robustkd.locks import hold_lock
+from robustkd.locks import LOCK_FILE, hold_lock
 from robustkd.study.integrity import DAMAGED, DOCUMENTS
 from robustkd.study.options import StudyOptions
 from robustkd.study.results import CHECKSUM, COST_RATIO, FORMAT
@@ -38,7 +39,6 @@ STUDY_FILE = "study.json"
 STUDY_KEYS = {"methods", "options", "seeds", "fingerprint"}  # of study.json in every format
 
 # The names that robustkd writes, by the folder of a study. Anything else keeps a study.
-TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")  # of a process that was killed while it wrote a file
 IN_STUDY = re.compile(r"manifest-\d+\.(json|csv|parquet)")
 STUDY_NAMES = {LOCK_FILE, STUDY_FILE, COST_RATIO, TRACKED_FILE, OUTBOX_FILE, SENT_FILE}
 RUN_NAMES = {*TRAINED, *EVALUATED, *DOCUMENTS, LOCK_FILE, TRACKED_FILE, "unfinished.pt", "error.txt", "confusion.png"}

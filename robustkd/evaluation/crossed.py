@@ -161,9 +161,8 @@ def tail_probability(distance: ArrayLike, variances: Variances, n: int) -> Float
         variance = np.maximum((n - 1) * seed[..., None] / QUANTILES, within[..., None]) + images[..., None]
         tails = special.erfc(distance[..., None] / np.sqrt(2 * variance))
     weights = (1 - share) * _weights(n - 1) + share * _weights(n + 1)
-    average: Float64Array = np.minimum(
-        (weights * tails).sum(axis=-1), 1
-    )  # the weights add up to 1 with a rounding error
+    # The weights add up to 1 with a rounding error.
+    average: Float64Array = np.minimum((weights * tails).sum(axis=-1), 1)
     return average
 
 
