@@ -8,12 +8,12 @@ from typing import NamedTuple
 from pipelines.console import console, format_duration
 from pipelines.planning import Draft
 from robustkd.models import MODELS
+from robustkd.study.child_process import prepare_process
 from robustkd.study.construct import has_own_size
 from robustkd.study.plan import Plan, Run
 from robustkd.study.recipe_presets import describe_recipe
 from robustkd.study.run import Estimate, estimate_training
 from robustkd.study.run_folder import is_finished, load_network
-from robustkd.study.workers import prepare_process
 
 BUSY = 0.25  # share of the machine's cores that other programs use, from which estimates are called high
 _STARTED = time.monotonic()
@@ -60,6 +60,9 @@ def print_forecast(draft: Draft) -> None:
     for timed in time_methods(draft, training):
         console.print(timed.describe())
         total += timed.runs * timed.estimate.seconds
+    processes = plan.options.data_parallel
+    if processes > 1:
+        console.print(f"these times are of one process; {processes} will train each run")
     console.print(
         f"{len(todo)} of {len(draft.runs)} runs to do, {plan.jobs} in parallel with {plan.threads} threads each, "
         f"in {describe_precision(plan)}: about {format_duration(total / plan.jobs)} in all, not counting evaluation",

@@ -6,7 +6,7 @@ decides its results, so that commands with the same options find the same study.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from robustkd.hashing import digest
 from robustkd.method_sets import read_method_list
 from robustkd.method_spec import MethodSpec
 from robustkd.plugins import load_plugins, plugin_digests
+from robustkd.study.child_process import prepare_process
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
 from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
@@ -46,6 +47,7 @@ from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.given_networks import load_first_weights
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
+from robustkd.study.peers import check_processes
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
 from robustkd.study.results import (
     BASELINE,
@@ -59,7 +61,6 @@ from robustkd.study.results import (
 )
 from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION, content_digest
-from robustkd.study.workers import prepare_process
 from robustkd.training import hardware
 from scenarios.base import Scenario, list_advice
 
@@ -152,8 +153,7 @@ def draft_study(options: StudyOptions) -> Draft:
     check_early_stopping(options, len(rows.held_out), teacher is not None)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
-    cores = options.threads or hardware.count_cores()
-    jobs = options.jobs or (min(cores, len(runs)) if device == "cpu" else 1)
+    jobs, threads = divide_cores(options, device, runs)
     nets = [options.student, *([] if teacher else [options.teacher])]
     bf16 = hardware.use_bf16(options.precision, device, *nets)
     plan = Plan(
@@ -163,13 +163,25 @@ def draft_study(options: StudyOptions) -> Draft:
         teacher,
         Path(options.init) if options.init else None,
         jobs,
-        max(1, cores // jobs),
+        threads,
     )
     print_first_weights(plan, runs, source)
     plan = with_latencies(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
     plan = without_refused_methods(plan, runs, drawn[0].train)
     check_evaluation(plan, drawn[0].test, source)
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
+
+
+def divide_cores(options: StudyOptions, device: str, runs: Sequence[Run]) -> tuple[int, int]:
+    """Return how many runs are executed in parallel, and the threads of each of their processes.
+
+    Raises:
+        robustkd.errors.UsageError: a run cannot be divided among as many processes.
+    """
+    cores, processes = options.threads or hardware.count_cores(), options.data_parallel
+    check_processes(processes, device, options.batch)
+    jobs = options.jobs or (max(1, min(cores // processes, len(runs))) if device == "cpu" else 1)
+    return jobs, max(1, cores // (jobs * processes))
 
 
 def check_words(options: StudyOptions) -> None:

@@ -118,7 +118,7 @@ class SmallLossSelection(nn.Module):
 
     def record(self, index: Tensor, losses: Tensor) -> None:
         """Store the losses of some rows: (B,) int64, (B,)."""
-        self.losses[index] = losses.detach().float()
+        self.losses[index] = losses.detach().to(self.losses.dtype)
 
     def select(self, losses: Tensor) -> Tensor:
         """Return the rows of a batch to keep: (B,) -> (M,) int64."""

@@ -55,12 +55,13 @@ LAW = {
     "robustkd.training.updates": "types method models training.recipe",
     "robustkd.training.averaging": "types method models",
     "robustkd.training.finite_updates": "types",
+    "robustkd.training.data_parallel": "types method models",
     "robustkd.training.hardware": "errors models",
     "robustkd.training.checkpoint": "errors atomic models data.augment",
     "robustkd.training.inference": "models method data.loader",
     "robustkd.training.engine": (
         "types method models data.loader training.recipe training.backbones training.optimisers training.updates"
-        " training.averaging training.finite_updates"
+        " training.averaging training.finite_updates training.data_parallel"
     ),
     "robustkd.training.build": "errors types specs criteria method method_spec",
     # Evaluation: the metrics know arrays only
@@ -109,8 +110,8 @@ LAW = {
         " study.early_stopping study.evaluate"
     ),
     "robustkd.study.run": (
-        "seeds models data method training.engine training.hardware training.inference study.plan study.results"
-        " study.versions study.evaluate study.construct study.machine study.monitor study.stopping"
+        "seeds models data method training.engine training.data_parallel training.hardware training.inference"
+        " study.plan study.results study.versions study.evaluate study.construct study.machine study.monitor study.stopping"
     ),
     "robustkd.study.memory": "errors models data training.hardware study.plan study.run",
     "robustkd.study.cost_ratio": "data method_spec study.options study.plan study.run",
@@ -118,14 +119,15 @@ LAW = {
     "robustkd.study.given_networks": (
         "errors seeds data models training.checkpoint study.options study.plan study.results study.image_sizes study.construct"
     ),
+    "robustkd.study.child_process": "plugins study.plan study.stopping",
+    "robustkd.study.peers": "errors training.data_parallel study.child_process study.plan",
     "robustkd.study.run_folder": (
         "errors atomic csv_cells locks models data training.checkpoint training.engine evaluation.attack_specs"
         " evaluation.corruptions types study.given_networks study.options study.integrity study.plan study.results"
-        " study.versions study.evaluate study.run study.stopping study.memory"
+        " study.versions study.evaluate study.run study.stopping study.memory study.peers training.data_parallel"
     ),
     "robustkd.study.progress": "study.plan study.results study.run_folder study.stopping study.versions",
-    "robustkd.study.child_process": "study.stopping",
-    "robustkd.study.workers": "errors plugins study.child_process study.plan study.run_folder study.stopping",
+    "robustkd.study.workers": "errors study.child_process study.plan study.run_folder study.stopping",
     "robustkd.study.scheduler": "errors study.plan study.progress study.stopping study.workers",
     "robustkd.study.pairing": "evaluation.results study.results study.agreements",
     "robustkd.study.verdicts": (

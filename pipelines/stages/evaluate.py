@@ -3,9 +3,9 @@
 from pipelines.console import console
 from pipelines.planning import draft_study
 from pipelines.session import log_finished, open_session, refuse_untrained
+from robustkd.study.child_process import prepare_process
 from robustkd.study.options import StudyOptions
 from robustkd.study.run_folder import evaluate_in_folder
-from robustkd.study.workers import prepare_process
 
 
 def main(options: StudyOptions) -> None:

@@ -66,7 +66,7 @@ class Prune(Method):
             predictions.append(logits.detach().softmax(dim=1))
             yield Objective({f"ce/fold {k + 1}": masked_mean(criterion(logits, batch), fold != k)})
         rows = torch.arange(len(fold), device=fold.device)
-        self.probabilities[batch.index] = torch.stack(predictions)[fold, rows].float()
+        self.probabilities[batch.index] = torch.stack(predictions)[fold, rows].to(self.probabilities.dtype)
         self.labels[batch.index] = batch.labels
 
     def prune_rows(self) -> None:

@@ -7,7 +7,7 @@ therefore always in [0, 1], and networks of different sizes take the same batche
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -25,10 +25,15 @@ class FeatureMaps(Sequence[Tensor]):
 
     With bf16 the converted maps are copies. Losses on them back-propagate into the network as usual. Logits do not depend on
     the copies, so the derivative of a logit with respect to a map is not available.
+
+    Args:
+        maps: (B, c, h, w) each.
+        convert: what is done instead of the conversion.
     """
 
-    def __init__(self, maps: Iterable[Tensor]) -> None:
-        self._maps = list(maps)
+    def __init__(self, maps: Sequence[Tensor], convert: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._maps, self._convert = maps, convert or at_least_float32
+        self._converted: dict[int, Tensor] = {}
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -37,11 +42,13 @@ class FeatureMaps(Sequence[Tensor]):
     def __getitem__(self, index: int | slice) -> Tensor | tuple[Tensor, ...]:
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
-        x = self._maps[index]
-        # A first access under no_grad must not detach the map for a later access that needs gradients.
-        with torch.set_grad_enabled(x.requires_grad):
-            self._maps[index] = at_least_float32(x)
-        return self._maps[index]
+        index = range(len(self))[index]
+        if index not in self._converted:
+            x = self._maps[index]
+            # A first access under no_grad must not detach the map for a later access that needs gradients.
+            with torch.set_grad_enabled(x.requires_grad):
+                self._converted[index] = self._convert(x)
+        return self._converted[index]
 
     def __len__(self) -> int:
         return len(self._maps)

@@ -15,6 +15,10 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
+import torch
+
+from robustkd.plugins import load_plugins
+from robustkd.study.plan import Plan
 from robustkd.study.stopping import STOP_SIGNALS
 
 
@@ -29,6 +33,13 @@ def start_child(process: BaseProcess) -> None:
     """
     with hidden_main_module(), blocked_signals():
         process.start()
+
+
+def prepare_process(plan: Plan) -> None:
+    """Set the threads and register the user's plugins in the process that will train."""
+    torch.set_num_threads(plan.threads)
+    torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
+    load_plugins(plan.options.plug)
 
 
 def obey_parent() -> None:

@@ -46,7 +46,7 @@ NOT_IN_IDENTITY = {
     "max_pixels",  # decides which files are read
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
-    *("methods", "seeds", "first_seed", "device", "threads", "jobs"),
+    *("methods", "seeds", "first_seed", "device", "threads", "jobs", "data_parallel", "sync_bn"),
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("stop_after", "save_every", "on_nonfinite"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
@@ -257,6 +257,10 @@ class StudyOptions(RecipeOptions):
     """Total number of CPU threads; one per core by default."""
     jobs: Parallel | None = None
     """Number of runs in parallel; by default one per thread on a CPU, and one on a GPU."""
+    data_parallel: Parallel = 1
+    """Processes that train a run together, each on a GPU of its own or on a part of the CPU's threads."""
+    sync_bn: bool = True
+    """With --data-parallel, batch norm uses the statistics of the whole batch, not those of each process's share."""
     out: str = "studies"
     """Folder to which studies are written."""
     name: str | None = None
@@ -332,5 +336,6 @@ class StudyOptions(RecipeOptions):
         values |= {name: default for name, default in AUTO.items() if values[name] == "auto"}
         augment, of_teacher = self.augmentation("student"), self.augmentation("teacher")
         values["augment"] = recorded_augment(augment)
+        values |= {"local_bn": self.data_parallel} if self.data_parallel > 1 and not self.sync_bn else {}
         values |= {"teacher_augment": of_teacher} if of_teacher != augment else {}
         return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}

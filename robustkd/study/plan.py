@@ -178,7 +178,7 @@ class Plan:
     teacher: Path | None  # a trained teacher, if the user gave one
     init: Path | None  # first weights of every student, if the user gave some
     jobs: int
-    threads: int  # of each job
+    threads: int  # of each process of a job
     share: float | None = None  # of the epochs of students, which are then paused and not evaluated, as in a race
 
     def run_folder(self, run: Run) -> Path:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +34,7 @@ from robustkd.study.results import TEACHER, RunResult, TrainingInfo
 from robustkd.study.stopping import RunPaused, RunStopped, epochs_of_share
 from robustkd.study.versions import method_version
 from robustkd.training import engine, hardware
+from robustkd.training.data_parallel import DataParallel
 from robustkd.training.inference import predict_auxiliary_logits, predict_logits
 
 Weights = Mapping[str, Tensor]
@@ -191,20 +193,21 @@ def train(
     init: Network | None = None,
     checkpointer: Checkpointer | None = None,
     report: Report = lambda progress: None,
+    parallel: DataParallel | None = None,  # the processes that train it together, each of which calls this function
 ) -> TrainedRun:
     """Train a run in memory, from its checkpoint if there is one. Arguments and errors are those of `run`."""
     random = torch.Generator(torch.device(settings.device)).manual_seed(seeds.derive(spec.seed, "method"))
-    method = construct_method(
-        data.train, spec, settings, random, teacher=lambda: require_teacher(teacher, spec).network(), init=init
-    )
+    network = partial(require_network, teacher, spec)
+    method = construct_method(data.train, spec, settings, random, teacher=network, init=init)
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
     recipe, state = settings.recipe_of(spec), None if checkpointer is None else checkpointer.load()
     monitor = EpochMonitor(data, settings, spec.role, engine.total_epochs(method, recipe), state)
     measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, settings)
     report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
     saver = Saver(checkpointer, monitor.epochs, len(method.phases()), machines)
+    fit = partial(engine.fit, on_nonfinite=settings.on_nonfinite, parallel=parallel)
     seconds, started = monitor.seconds, time.monotonic()
-    for epoch in engine.fit(method, loader, recipe, random=random, state=state, on_nonfinite=settings.on_nonfinite):
+    for epoch in fit(method, loader, recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
         with saver.saved(epoch, monitor):
@@ -312,11 +315,11 @@ def model_card(
     }
 
 
-def require_teacher(teacher: Teacher | None, spec: Run) -> Teacher:
-    """Return the teacher, which a method that asks for one must be given."""
+def require_network(teacher: Teacher | None, spec: Run) -> Network:
+    """Return the teacher's network, which a method that asks for one must be given."""
     if teacher is None:
         raise TypeError(f"'{spec.method.text}' needs a teacher: run(..., teacher=Teacher(network))")
-    return teacher
+    return teacher.network()
 
 
 class Estimate(NamedTuple):

@@ -10,6 +10,7 @@ executed in processes of their own.
 """
 
 import json
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -34,12 +35,14 @@ from robustkd.study.given_networks import load_first_weights, load_given_network
 from robustkd.study.integrity import digest_files, find_damaged_files, is_whole, set_aside
 from robustkd.study.memory import describe_lack_of_memory, find_fitting_batch
 from robustkd.study.options import DataOptions
+from robustkd.study.peers import peers_of
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
 from robustkd.study.results import TEACHER, RunResult, TrainingInfo, read_document, write_document
 from robustkd.study.run import TrainedRun, model_card, train
 from robustkd.study.stopping import RunPaused, RunStopped
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint, engine
+from robustkd.training.data_parallel import DataParallel
 from robustkd.types import to_seconds
 
 PATIENCE = 60.0  # seconds that a run waits for an orphan, the worker of a command that was killed, to end
@@ -214,13 +217,25 @@ def parse_rows(state: Mapping[str, Any]) -> pd.DataFrame:
 
 def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool] = lambda: False) -> None:
     """Train a run and write its network and history."""
-    folder, data = plan.run_folder(run), load_views(plan, run.seed)
+    folder = plan.run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
     share = 1.0 if plan.share is None or run.role == TEACHER else plan.share
     checkpointer = FileCheckpointer(
         folder / UNFINISHED, method_version(run.method), to_seconds(plan.options.save_every), should_stop, share
     )
-    trained = train(
+    checkpointer.load()  # sets a damaged file aside before peers read it
+    with peers_of(plan, run, train_as_peer) as parallel:
+        trained = train_on_files(plan, run, checkpointer, report, parallel)
+    save_trained(folder, trained, card_in_study(plan, run, trained))
+    checkpointer.clear()
+
+
+def train_on_files(
+    plan: Plan, run: Run, checkpointer: FileCheckpointer, report: Report, parallel: DataParallel | None
+) -> TrainedRun:
+    """Train a run on what the study's files hold, from its checkpoint if there is one."""
+    data = load_views(plan, run.seed)
+    return train(
         data,
         run,
         plan.settings,
@@ -228,9 +243,14 @@ def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[
         init=load_first_weights(plan, run, load_source(plan.options)),
         checkpointer=checkpointer,
         report=report,
+        parallel=parallel,
     )
-    save_trained(folder, trained, card_in_study(plan, run, trained))
-    checkpointer.clear()
+
+
+def train_as_peer(plan: Plan, run: Run, parallel: DataParallel) -> None:
+    """Train a run together with the process that writes its files."""
+    checkpointer = FileCheckpointer(plan.run_folder(run) / UNFINISHED, method_version(run.method), interval=math.inf)
+    train_on_files(plan, run, checkpointer, lambda progress: None, parallel)
 
 
 def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:

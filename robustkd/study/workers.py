@@ -9,11 +9,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
-import torch
-
 from robustkd.errors import ExecutionError
-from robustkd.plugins import load_plugins
-from robustkd.study.child_process import obey_parent, start_child
+from robustkd.study.child_process import obey_parent, prepare_process, start_child
 from robustkd.study.plan import Plan, Progress, Report, Run
 from robustkd.study.run_folder import execute
 from robustkd.study.stopping import StopRequest
@@ -219,10 +216,3 @@ def _work(plan: Plan, connection: Connection) -> None:
         except Exception as raised:
             error = raised
         connection.send(EndedRun(run, error))
-
-
-def prepare_process(plan: Plan) -> None:
-    """Set the threads and register the user's plugins in the process that will train."""
-    torch.set_num_threads(plan.threads)
-    torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
-    load_plugins(plan.options.plug)

@@ -8,6 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice, pairwise
@@ -21,6 +22,7 @@ from robustkd.method import Method, Phase
 from robustkd.models.net import Network
 from robustkd.training.averaging import WeightAverage
 from robustkd.training.backbones import find_networks, find_new_heads, fix_bn_statistics, frozen_backbones
+from robustkd.training.data_parallel import DataParallel
 from robustkd.training.finite_updates import FiniteUpdates, are_finite, skip_limit
 from robustkd.training.optimisers import build_optimiser, set_learning_rate
 from robustkd.training.recipe import Recipe
@@ -97,6 +99,7 @@ def fit(
     random: torch.Generator | None = None,
     state: dict[str, Any] | None = None,
     on_nonfinite: OnNonfinite = "stop",
+    parallel: DataParallel | None = None,
 ) -> Iterator[Epoch]:
     """Train a method and yield after every epoch, with the method in evaluation mode.
 
@@ -107,14 +110,12 @@ def fit(
         random: the generator that the method draws from; its state is part of the run's state.
         state: the state of an Epoch, to resume after it.
         on_nonfinite: stop at the end of the epoch; or skip the update, up to `MAX_SKIPPED` of an epoch's.
+        parallel: the processes that train together, each of which calls this function.
 
     Raises:
         DivergedError: a term is not finite, or too many updates were not; the message names the term, its phase and epoch.
     """
-    if state is not None:
-        method.load_state_dict(state["method"])
-        if random is not None:
-            random.set_state(state["random"])
+    _restore(method, random, state)
     number, phases = 0, method.phases()
     for index, phase in enumerate(phases):
         epochs = recipe.phase_epochs(phase)
@@ -122,13 +123,22 @@ def fit(
         number += first
         if first == epochs:
             continue
-        training = PhaseTraining(method, phase, loader, recipe, find_new_heads(method, phases, index), on_nonfinite)
+        new_heads = find_new_heads(method, phases, index)
+        training = PhaseTraining(method, phase, loader, recipe, new_heads, on_nonfinite, parallel)
         training.begin(state if first else None)
         for epoch in range(first, epochs):
             clock, number = Clock(epoch, epochs), number + 1
             terms, skipped = training.train_epoch(clock, number)
             after = partial(_run_state, training, random, index, epoch + 1)
             yield Epoch(phase.name, number, terms, skipped, after, partial(training.averaged_network, clock))
+
+
+def _restore(method: Method, random: torch.Generator | None, state: Mapping[str, Any] | None) -> None:
+    """Load the method and its generator from a saved state, if there is one."""
+    if state is not None:
+        method.load_state_dict(state["method"])
+        if random is not None:
+            random.set_state(state["random"])
 
 
 def _completed_epochs(state: dict[str, Any] | None, phase: int, epochs: int) -> int:
@@ -159,6 +169,7 @@ class PhaseTraining:
         recipe: how the phase is trained.
         new_heads: networks whose backbones are frozen in the first epochs, if the recipe trains heads first.
         on_nonfinite: what happens to an update that is not finite.
+        parallel: the processes that train together.
     """
 
     def __init__(
@@ -169,6 +180,7 @@ class PhaseTraining:
         recipe: Recipe,
         new_heads: Sequence[Network] = (),
         on_nonfinite: OnNonfinite = "stop",
+        parallel: DataParallel | None = None,
     ) -> None:
         self.method, self.phase, self.loader, self.recipe = method, phase, loader, recipe
         self.new_heads, self.networks = new_heads, find_networks(method)
@@ -178,6 +190,7 @@ class PhaseTraining:
         trained = {id(parameter) for parameter in phase.parameters}
         averages = recipe.ema is not None and any(id(parameter) in trained for parameter in method.model.parameters())
         self.average = WeightAverage(method.model, recipe.ema) if averages and recipe.ema is not None else None
+        self.divided = nullcontext if parallel is None else partial(parallel.active, method)
 
     def iter_updates(self, clock: Clock, number: int, meter: Meter) -> Iterator[None]:
         """Train for one epoch and yield after each batch.
@@ -187,9 +200,13 @@ class PhaseTraining:
             number: of the epoch over all phases, from 0; it determines the order of the data.
             meter: accumulates the terms.
         """
+        if self.phase.begin_epoch is not None:
+            self.phase.begin_epoch(clock)
+        with self.divided():
+            yield from self._iter_batches(clock, number, meter)
+
+    def _iter_batches(self, clock: Clock, number: int, meter: Meter) -> Iterator[None]:
         phase, loader = self.phase, self.loader
-        if phase.begin_epoch is not None:
-            phase.begin_epoch(clock)
         probing = self._is_probing(clock)
         shares = update_shares(len(loader.view), len(loader), self.recipe.accumulate)
         updates, done = self.recipe.count_updates(len(loader)), 0

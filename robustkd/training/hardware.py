@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
@@ -80,6 +81,8 @@ def machine_properties(device: str, bf16: bool) -> dict[str, Any]:
         flags["cudnn"] = cudnn.version()
         flags |= {f"cudnn.{name}": getattr(cudnn, name) for name in ("benchmark", "deterministic", "allow_tf32")}
         flags["matmul precision"] = torch.get_float32_matmul_precision()
+    if dist.is_available() and dist.is_initialized():
+        flags["processes"] = dist.get_world_size()
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else processor_name(),
