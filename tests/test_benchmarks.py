@@ -185,6 +185,34 @@ def test_published_results_use_known_methods_and_scenarios(published: ModuleType
     assert table.loc[("imbalance2", "bss"), "mean"] == 82.15
 
 
+# --- shared_work.py ------------------------------------------------------------------------------------------------
+
+
+def test_only_passes_of_the_batch_through_the_teacher_can_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_work, methods = importlib.import_module("shared_work"), importlib.import_module("methods")
+    monkeypatch.setattr(methods, "BATCH", 8)
+    small = ["--teacher", "resnet8", "--student", "resnet8", "--precision", "fp32", "--samples", "16", "--rounds", "1"]
+    table = shared_work.main([*small, "--methods", "baseline,hinton,bss,fitnet,dml"])
+    passes = table.set_index(["name", "phase"])["passes"].to_dict()
+    assert passes.pop(("data", "")) == 0
+    assert passes.pop(("teacher", "")) == 1
+    assert passes == {
+        **{("baseline", "train"): 0, ("hinton", "train"): 1, ("bss", "train"): 1},
+        **{("fitnet", "hint"): 1, ("fitnet", "train"): 1, ("dml", "train"): 0},
+    }
+    assert 0 < table["bound"].iloc[0] < 1
+
+
+def test_what_is_shared_is_computed_once() -> None:
+    shared_work = importlib.import_module("shared_work")
+    table = pd.DataFrame(
+        [("data", 1, 0, 1), ("teacher", 1, 1, 10), ("a", 1, 1, 30), ("b", 1, 1, 40), ("c", 0.5, 1, 20), ("d", 1, 0, 9)],
+        columns=["name", "epochs", "passes", "milliseconds"],
+    )
+    # Apart 30 + 40 + 20 / 2 + 9; together without 2.5 of 3.5 data paths and 1.5 of 2.5 passes.
+    assert shared_work.cost_together(table) == pytest.approx((89, 89 - 2.5 - 15))
+
+
 # --- tracking.py ---------------------------------------------------------------------------------------------------
 
 

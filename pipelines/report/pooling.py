@@ -24,7 +24,7 @@ def mean_recall(comparison: Comparison, method: str) -> "pd.Series[float]":
 
 def pool_confusion(comparison: Comparison, method: str) -> NDArray[np.int64] | None:
     """Return a method's confusion matrix over all seeds: (K, K) counts; None without a run."""
-    matrices = [np.asarray(r.last.confusion) for r in method_results(comparison, method)]
+    matrices = [r.last.confusion_matrix() for r in method_results(comparison, method)]
     return np.sum(matrices, axis=0) if matrices else None
 
 

@@ -192,7 +192,7 @@ class RunLogger:
         metrics = to_mlflow_metrics(result_metrics(result), 0, when, model)
         log_metrics(self.client, run_id, metrics, self.is_repeated)
         last = result.last
-        save_figure(plot_confusion(last.confusion, list(last.recall), result.name), folder / "confusion.png")
+        save_figure(plot_confusion(last.confusion_matrix(), list(last.recall), result.name), folder / "confusion.png")
         for path in sorted(folder.iterdir()):
             if path.suffix in RUN_FILES and path.name not in (TRACKED_FILE, "unfinished.pt"):
                 self.client.log_artifact(run_id, str(path))

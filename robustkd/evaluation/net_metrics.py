@@ -15,12 +15,18 @@ from robustkd.evaluation.metrics import Predictions
 from robustkd.evaluation.results import ByClass, FitMetrics, NetMetrics
 
 
-def confusion_counts(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
-    """Count how often label i was predicted as j: (n,), (n,) -> (K, K)."""
-    from sklearn.metrics import confusion_matrix
+def confusion_counts(labels: Labels, predicted: Labels, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count how often a class was predicted as another, or as itself, for the pairs that occur: (n,), (n,).
 
-    matrix: NDArray[np.int64] = confusion_matrix(labels, predicted, labels=np.arange(classes))
-    return matrix
+    >>> confusion_counts(np.array([0, 0, 2]), np.array([0, 1, 2]), ["cat", "dog", "cow"])
+    {'cat': {'cat': 1, 'dog': 1}, 'cow': {'cow': 1}}
+    """
+    counts: dict[str, dict[str, int]] = {}
+    pairs, sizes = np.unique(labels * len(names) + predicted, return_counts=True)
+    for pair, size in zip(pairs.tolist(), sizes.tolist(), strict=True):
+        label, prediction = divmod(pair, len(names))
+        counts.setdefault(names[label], {})[names[prediction]] = size
+    return counts
 
 
 def evaluate_predictions(
@@ -48,7 +54,7 @@ def evaluate_predictions(
         precision=by_class(precision),
         f1=by_class(f1),
         support={name: int(value) for name, value in zip(names, support, strict=True)},
-        confusion=confusion_counts(labels, p.predicted, len(names)).tolist(),
+        confusion=confusion_counts(labels, p.predicted, names),
         reliability=p.reliability,
         groups={
             name: mean_or_none(recall[present & (by == name)]) for by in groups for name in dict.fromkeys(by.tolist())

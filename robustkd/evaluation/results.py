@@ -1,6 +1,10 @@
 """Results of evaluating a network, as validated data: what result.json holds and every table reads."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 ByClass = dict[str, float | None]  # None where a class has no such value
 
@@ -55,7 +59,8 @@ class NetMetrics(Result):
         recall, precision, f1: by class name. A class without rows has no recall, one that is never predicted no precision,
             one of which both is true no F1: None. One that is only predicted, or only has rows, has an F1 of 0.
         support: rows by class name.
-        confusion: (K, K) counts, rows by label, columns by prediction.
+        confusion: how many rows of a class were predicted as which, by both names, without zeros: of many classes, few pairs
+            occur. Can also be given as a (K, K) matrix with labels in rows, as files of earlier versions have it.
         reliability: the bins behind the ECE, empty where logits are not finite.
         groups: mean recall by group of classes; None where no class of the group has rows.
         scaled: after temperature scaling on held-out rows, where there are any.
@@ -67,10 +72,29 @@ class NetMetrics(Result):
     precision: ByClass
     f1: ByClass
     support: dict[str, int]
-    confusion: list[list[int]]
+    confusion: dict[str, dict[str, int]]
     reliability: list[ReliabilityBin]
     groups: dict[str, float | None]
     scaled: TemperatureScaling | None = None
+
+    @field_validator("confusion", mode="before")
+    @classmethod
+    def _name_counts(cls, counts: Any, info: ValidationInfo) -> Any:
+        if isinstance(counts, dict):
+            return counts
+        names = list(info.data.get("support", {}))
+        lines = zip(names, counts, strict=True)
+        named = {label: {name: n for name, n in zip(names, line, strict=True) if n} for label, line in lines}
+        return {label: line for label, line in named.items() if line}
+
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Return the confusion counts as a matrix, rows by label, columns by prediction: (K, K)."""
+        place = {name: number for number, name in enumerate(self.support)}
+        matrix = np.zeros((len(place), len(place)), np.int64)
+        for label, line in self.confusion.items():
+            for predicted, count in line.items():
+                matrix[place[label], place[predicted]] = count
+        return matrix
 
     @property
     def by_class(self) -> dict[str, ByClass]:

@@ -313,7 +313,7 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     table = pd.DataFrame({**last.by_class, "support": last.support})
     write_csv(table.rename_axis("class"), folder / "per_class.csv")
     names = list(last.support)
-    write_csv(pd.DataFrame(last.confusion, index=names, columns=names), folder / "confusion.csv")
+    write_csv(pd.DataFrame(last.confusion_matrix(), index=names, columns=names), folder / "confusion.csv")
     files = digest_files(folder, EVALUATED)
     write_document(folder / "result.json", evaluation.result.model_copy(update={"files": files}))
 

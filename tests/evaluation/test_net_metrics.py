@@ -48,7 +48,7 @@ def test_a_small_case_by_hand() -> None:
     assert made["worst_recall"] == pytest.approx(2 / 3)
     assert made["worst_three"] == pytest.approx((2 / 3 + 1) / 2), "there are but two"
     assert made["macro_f1"] == pytest.approx(0.9), "over the classes there are"
-    assert made["confusion"] == [[2, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert made["confusion"] == {"a": {"a": 2, "c": 1}, "b": {"b": 1}}
 
 
 def test_a_class_that_is_there_and_never_said_has_no_precision_and_an_f1_of_0() -> None:

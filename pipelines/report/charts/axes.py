@@ -8,6 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 PANEL_WIDTH = 3.6  # inches of a chart in the report
 PANEL_LEFT = 0.52  # inches left of the axes, for numbers up to 100 and a label
+MAX_NAMES = 120  # next to an axis: more would be illegible, and each is a text to measure and to draw
 
 
 def panel_axes(
@@ -17,6 +18,15 @@ def panel_axes(
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + 0.1) / height))
     return figure, axes
+
+
+def named_places(count: int) -> range:
+    """Return which of some rows or columns have a name next to the axis: all, or some that are evenly spaced.
+
+    >>> named_places(3), named_places(1000)
+    (range(0, 3), range(0, 1000, 9))
+    """
+    return range(0, count, max(1, -(-count // MAX_NAMES)))
 
 
 def name_rows(axes: Axes, names: Sequence[str], size: float) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.report.charts.axes import PANEL_WIDTH, name_rows, panel_axes
+from pipelines.report.charts.axes import MAX_NAMES, PANEL_WIDTH, name_rows, panel_axes
 from pipelines.report.charts.short_names import label_margin, shorten, shorten_distinctly
 from pipelines.report.charts.style import (
     BETTER_COLOUR,
@@ -181,11 +181,20 @@ def _bar_colours(values: NDArray[np.float64]) -> list[str]:
 def plot_class_difference_grid(table: pd.DataFrame, std: pd.DataFrame | None = None, title: str = "") -> Figure:
     """Plot differences in recall of several methods, in points: a row per class, a column per method.
 
+    Of many classes, those are shown in which methods differ most.
+
     Args:
         table: by class; columns that end with ' recall' are no differences and shown only where there is nothing else.
         std: a standard deviation for each value, under the same names.
     """
     shown = [name for name in table if not str(name).endswith(" recall")] or list(table)
+    if len(table) > MAX_NAMES:
+        title = "\n".join(
+            filter(None, [title, f"the {MAX_NAMES} of {len(table)} classes in which methods differ most"])
+        )
+        largest = table[shown].abs().max(axis=1).fillna(-1.0).sort_values(ascending=False, kind="stable")
+        table = table[table.index.isin(largest.index[:MAX_NAMES])]
+        std = None if std is None else std.loc[table.index]
     k = len(table)
     height = float(np.clip(1.2 + 0.2 * k, 2.5, 24))
     figure = Figure(figsize=(2.0 + 2.2 * len(shown), height))

@@ -11,13 +11,12 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.report.charts.axes import PANEL_WIDTH, panel_axes
+from pipelines.report.charts.axes import PANEL_WIDTH, named_places, panel_axes
 from pipelines.report.charts.short_names import label_margin, shorten_distinctly
 from pipelines.report.charts.style import BETTER_COLOUR, FIGURE_STYLE, PANEL_STYLE, RULE, WORSE_COLOUR
 from pipelines.report.formatting import typeset
 
 MAX_ANNOTATED_COUNTS = 20  # classes up to which each count is written
-MAX_TICKS = 120  # names beyond which only some are written
 MAX_ANNOTATED_SHARES = 12  # columns up to which each share is written
 MAX_NARROW = 30  # rows and columns up to which a matrix is as narrow as other charts
 
@@ -48,9 +47,8 @@ def draw_counts(figure: Figure | SubFigure, axes: Axes, counts: NDArray[np.float
     axes.imshow(share, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "cividis"), ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("share of the class")
-    ticks = range(0, k, -(-k // MAX_TICKS))
-    short = shorten_distinctly(names)
-    labels, size = [short[i] for i in ticks], 8 if k <= MAX_ANNOTATED_COUNTS else 5.5
+    ticks = named_places(k)
+    labels, size = shorten_distinctly(names[i] for i in ticks), 8 if k <= MAX_ANNOTATED_COUNTS else 5.5
     axes.set_xticks(ticks, labels, fontsize=size, rotation=90)
     axes.set_yticks(ticks, labels, fontsize=size)
     axes.grid(visible=False)
@@ -74,7 +72,9 @@ def plot_matrix(
     """
     share = np.asarray(shares, dtype=float)
     size = _label_size(len(rows), len(columns))
-    row_labels, column_labels = (shorten_distinctly(names, 18) for names in (rows, columns))
+    row_ticks, column_ticks = named_places(len(rows)), named_places(len(columns))
+    row_labels = shorten_distinctly((rows[i] for i in row_ticks), 18)
+    column_labels = shorten_distinctly((columns[i] for i in column_ticks), 18)
     left, bottom = label_margin(row_labels, size) + 0.18, label_margin(column_labels, size) + 0.2
     width, height = _grid_size(len(rows), len(columns), left)
     figure, axes = panel_axes(left + width + 0.05, height + bottom + 0.1, left, bottom, 0.05)
@@ -83,8 +83,8 @@ def plot_matrix(
     extent = (-0.5, len(columns) - 0.5, len(rows) - 0.5, -0.5)
     axes.imshow(image.transpose(1, 2, 0), extent=extent, interpolation="none", aspect="auto")
     rotation = 0 if max(map(len, column_labels)) < 3 else 90
-    axes.set_xticks(range(len(columns)), column_labels, fontsize=size, rotation=rotation)
-    axes.set_yticks(range(len(rows)), row_labels, fontsize=size)
+    axes.set_xticks(column_ticks, column_labels, fontsize=size, rotation=rotation)
+    axes.set_yticks(row_ticks, row_labels, fontsize=size)
     axes.set(ylabel=axis_labels[0], xlabel=axis_labels[1])
     axes.grid(visible=False)
     axes.tick_params(length=0)

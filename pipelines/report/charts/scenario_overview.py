@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.report.charts.matrices import MAX_ANNOTATED_COUNTS, MAX_TICKS, draw_counts, matrix_side
+from pipelines.report.charts.axes import named_places
+from pipelines.report.charts.matrices import MAX_ANNOTATED_COUNTS, draw_counts, matrix_side
 from pipelines.report.charts.short_names import shorten, shorten_distinctly
 from pipelines.report.charts.style import COLOURS, FIGURE_STYLE
 
@@ -70,9 +71,9 @@ def _draw_class_sizes(axes: Axes, table: pd.DataFrame) -> None:
         if name == "clean" or table[name].any():
             axes.barh(rows, table[name], height=0.5, left=start, color=colour, label=f"shown, {name}")
         start = start + table[name].to_numpy(dtype=float)
-    ticks = range(0, k, -(-k // MAX_TICKS))
-    names = shorten_distinctly(table.index)
-    axes.set_yticks(ticks, [names[i] for i in ticks], fontsize=8 if k <= MAX_ANNOTATED_COUNTS else 5.5)
+    ticks = named_places(k)
+    names = shorten_distinctly(table.index[i] for i in ticks)
+    axes.set_yticks(ticks, names, fontsize=8 if k <= MAX_ANNOTATED_COUNTS else 5.5)
     axes.set_ylim(k - 0.4, -0.6)  # the first class at the top
     axes.set(xlabel="samples", ylabel="label")
     axes.grid(visible=False, axis="y")

@@ -2,7 +2,8 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import pairwise
 
 
 def shorten(name: object, letters: int = 24) -> str:
@@ -29,16 +30,28 @@ def shorten_distinctly(names: Iterable[object], letters: int = 24) -> list[str]:
     # The cut is in the middle, or as near to it as possible without making two names the same.
     heads = sorted(range(1, letters - 1), key=lambda head: abs(head - letters // 2))
     counts = [Counter(_cut_middle(text, head, letters) for text in long) for head in heads]
+    common, taken = _common_prefixes(long), {*labels.values()}
     for number, text in enumerate(long, 1):
         cuts = [_cut_middle(text, head, letters) for head in heads]
         candidates = [cut for cut, count in zip(cuts, counts, strict=True) if count[cut] == 1]
-        common = max((_common_prefix_length(text, other) for other in long if other != text), default=0)
-        start = max(0, common - 2)
+        start = max(0, common[text] - 2)
         candidates.append(f"{text[:4]}…{text[start : start + letters - 6]}…")  # they differ only in the middle
         candidates.append(f"{text[: letters - 1 - len(str(number))]}…{number}")
-        taken = {*labels.values()}
         labels[text] = next((label for label in candidates if label not in taken), text)
+        taken.add(labels[text])
     return [labels[text] for text in texts]
+
+
+def _common_prefixes(names: Collection[str]) -> dict[str, int]:
+    """Return how many letters each of several distinct names has in common with any other at the start.
+
+    In alphabetical order these are the most that it has in common with one of its neighbours.
+    """
+    common, ordered = dict.fromkeys(names, 0), sorted(names)
+    for one, other in pairwise(ordered):
+        length = _common_prefix_length(one, other)
+        common[one], common[other] = max(common[one], length), length
+    return common
 
 
 def _common_prefix_length(one: str, other: str) -> int:

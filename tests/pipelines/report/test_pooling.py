@@ -21,8 +21,9 @@ from tests.records import make_net, make_record, make_result
 def compare_two_seeds() -> Comparison:
     """Compare a teacher and a student called baseline, two seeds each; without test rows of dogs in seed 1."""
     first, second = make_net({"cat": 0.5, "dog": 0.25}), make_net({"cat": 1.0, "dog": None}, [40, 0])
-    first = first.model_copy(update={"confusion": [[20, 20], [30, 10]]})
-    second = second.model_copy(update={"confusion": [[40, 0], [0, 0]]})
+    counts = {"cat": {"cat": 20, "dog": 20}, "dog": {"cat": 30, "dog": 10}}
+    first = first.model_copy(update={"confusion": counts})
+    second = second.model_copy(update={"confusion": {"cat": {"cat": 40}}})
     runs = [make_result("student", "baseline", seed, net) for seed, net in enumerate((first, second))]
     runs += [make_result("teacher", "baseline", seed, make_net({"cat": 0.0, "dog": 0.0})) for seed in range(2)]
     return comparison.compare_runs(LoadedStudy(make_record(["baseline"], 2), runs, {}))

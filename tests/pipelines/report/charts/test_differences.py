@@ -116,3 +116,13 @@ def test_the_grid_shows_differences_in_points_with_the_first_class_at_the_top(tm
 def test_the_grid_shows_recalls_without_a_baseline(tmp_path):
     table = pd.DataFrame({"hinton recall": [0.5], "dml recall": [0.6]}, index=["a"])
     assert len(save_png(plot_class_difference_grid(table), tmp_path / "p.png").axes) == 2
+
+
+def test_the_grid_of_a_thousand_classes_shows_those_that_differ_most():
+    table = pd.DataFrame({"hinton - baseline": np.linspace(-0.3, 0.2, 1000)}, index=[f"class {n}" for n in range(1000)])
+    figure = plot_class_difference_grid(table, table.abs() / 10, "noise0.4")
+    (axes,) = figure.axes
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == [f"class {n}" for n in range(120)], "those below 0 are larger"
+    assert len(axes.patches) == 120
+    assert figure.get_suptitle() == "noise0.4\nthe 120 of 1000 classes in which methods differ most"

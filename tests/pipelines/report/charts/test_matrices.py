@@ -49,3 +49,11 @@ def test_a_large_matrix_has_names_and_no_numbers():
     assert len(axes.get_yticklabels()) == 100
     (axes,) = plot_matrix(np.zeros((30, 3)), names[:30], ["a", "b", "c"], ("", "")).axes
     assert len(axes.get_yticklabels()) == 30
+
+
+def test_a_matrix_of_a_thousand_classes_has_no_more_names_than_can_be_read():
+    names = [f"class {n}" for n in range(1000)]
+    (axes,) = plot_matrix(np.zeros((1000, 1000)), names, names, ("", "")).axes
+    for axis, labels in enumerate((axes.get_xticklabels(), axes.get_yticklabels())):
+        assert 60 <= len(labels) <= 120
+        assert [label.get_text() for label in labels] == [names[round(label.get_position()[axis])] for label in labels]

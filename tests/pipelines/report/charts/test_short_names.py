@@ -1,8 +1,12 @@
 """Names next to axes: short, and different from one another."""
 
+from itertools import takewhile
+from unittest.mock import patch
+
 import numpy as np
 import pandas as pd
 
+from pipelines.report.charts import short_names
 from pipelines.report.charts.costs import plot_costs
 from pipelines.report.charts.differences import plot_class_differences, plot_forest
 from pipelines.report.charts.epochs import plot_accuracy_curves
@@ -38,3 +42,16 @@ def test_short_names_have_at_most_the_given_length_and_are_distinct():
         assert len({*found}) == len(names)
         assert max(map(len, found)) <= 18
         assert all(cut == name for cut, name in zip(found, names, strict=False) if len(name) <= 18)
+
+
+def test_each_of_many_long_names_is_compared_with_its_neighbours_only():
+    random = np.random.default_rng(0)
+    names = ["".join(random.choice([*"ab"], 40)) for _ in range(200)]
+
+    def in_common(one: str, other: str) -> int:
+        return len([*takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=True))])
+
+    expected = {name: max(in_common(name, other) for other in names if other != name) for name in names}
+    with patch.object(short_names, "_common_prefix_length", wraps=short_names._common_prefix_length) as compared:
+        assert short_names._common_prefixes(names) == expected
+    assert compared.call_count == 199
