@@ -19,7 +19,7 @@ from pydantic import ValidationError
 import scenarios
 from pipelines import planning
 from pipelines.auditing.summary import summarise_findings
-from pipelines.cli_options import AuditOptions, CheckOptions
+from pipelines.cli_options import AuditOptions, CheckOptions, SelectOptions
 from pipelines.console import console
 from pipelines.report.renderers.terminal import render_text
 from pipelines.report.study_table import find_ranked_metric
@@ -30,6 +30,7 @@ from pipelines.stages.audit import execute_audit, load_audited, require_believab
 from pipelines.stages.check_data import DataCheck, check_data_set
 from pipelines.stages.describe import apply_to_dataset
 from pipelines.stages.run import run_stages
+from pipelines.stages.select import prepare_selection
 from robustkd.errors import UsageError, describe_validation_error, did_you_mean, python_messages, unknown_name
 from robustkd.method_spec import spell_method
 from robustkd.models.net import Network
@@ -164,6 +165,66 @@ def load_study(folder: str | os.PathLike[str], *, trust_test_labels: bool | None
                 f"{folder}: there are {len(comparisons)} studies in this folder; load one, or compare them"
             )
         return _to_study(comparisons[0])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Selected:
+    """The result of a selection. Printed, it shows the page of `robustkd select`.
+
+    Attributes:
+        folder: of its files, report.html among them.
+        answer: in sentences.
+        winner: the method that is better than plain training; None where none is shown to be.
+        race: a row per rung and contender: rung, share of the epochs, seeds, method, score, how far behind the leader, noise,
+            whether it went on, and why not.
+        finalists: a row per finalist and reference: seeds, difference in balanced accuracy, interval, p, the level of p, and
+            the finalist's verdict.
+        confirmation: the study of the finalists.
+        student: the file of the network to ship.
+        command: that repeats the confirmation.
+    """
+
+    folder: Path
+    answer: str
+    winner: str | None
+    race: pd.DataFrame
+    finalists: pd.DataFrame
+    confirmation: Study
+    student: Path
+    command: str
+    _page: str = field(default="")
+
+    def __repr__(self) -> str:
+        return self._page
+
+
+def select(*, verbose: bool = True, **options: Any) -> Selected:
+    """Select a method by a race on held-out rows, and confirm the finalists on fresh seeds and the test set.
+
+    Args:
+        verbose: print the progress.
+        options: of `robustkd select`: scenario="noise0.4", methods="all", budget="4h", and those of a study. Results are
+            written as files; tracker="mlflow" logs them to MLflow too. The same call continues what was interrupted.
+
+    Raises:
+        UsageError: an option is invalid, nothing can be selected, or the budget is too small.
+        ExecutionError: a run that is needed failed.
+    """
+    with python_messages(), _output(verbose):
+        selection = prepare_selection(_parse_options(SelectOptions, {"tracker": "files", **options}))
+        selection.execute()
+    record = selection.record
+    return Selected(
+        selection.folder,
+        record.answer,
+        record.winner,
+        record.race_table(),
+        record.finalist_table(),
+        load_study(selection.folder.parent / str(record.final_study)),
+        Path(str(record.student)),
+        str(record.command),
+        render_text(selection.page()),
+    )
 
 
 def compare(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -14,7 +14,7 @@ from pipelines import tracking
 from pipelines.console import console, format_duration
 from pipelines.planning import Draft
 from pipelines.signals import Terminated, defer_signals
-from pipelines.tracking import RunStatus
+from pipelines.tracking import PARENT_TAG, RunStatus
 from pipelines.tracking.headline import Summarise, read_headline
 from pipelines.tracking.metrics import epoch_metrics
 from robustkd.atomic import remove_temporary_files
@@ -33,6 +33,24 @@ from robustkd.study.stopping import StopRequest
 STAGES_WITH_METHODS = ("run", "distil", "evaluate")  # after which methods can be compared
 SECONDS_PER_LINE = 60.0  # of training, between two lines about a run off a terminal
 NOT_TERMS = {"epoch", "phase", "seconds", "accuracy", "held_out_accuracy", "memorised", "recovered"}  # of epochs.csv
+
+
+class Group(NamedTuple):
+    """The sweep or the selection that a study is part of: its tracked run contains that of the study.
+
+    Attributes:
+        kind: sweep or selection.
+        tracked_run: the id of its own run, or an empty string.
+    """
+
+    kind: str
+    name: str
+    tracked_run: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of the runs of its studies."""
+        return {self.kind: self.name, **({PARENT_TAG: self.tracked_run} if self.tracked_run else {})}
 
 
 @contextmanager
@@ -56,19 +74,15 @@ def study_lock(folder: Path, *, fresh: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def open_session(
-    draft: Draft, stage: str, sweep: str | None = None, selection: str | None = None
-) -> Iterator[tuple[Plan, tracking.Tracker]]:
+def open_session(draft: Draft, stage: str, group: Group | None = None) -> Iterator[tuple[Plan, tracking.Tracker]]:
     """Write the study down and open its tracked run. If the tracker cannot be used, nothing is written.
 
     Args:
-        sweep: the name of the sweep that the study is part of, with which its run is tagged.
-        selection: likewise.
+        group: that the study is part of.
     """
     options, record = draft.plan.options, draft.record
-    parts = {name: value for name, value in (("sweep", sweep), ("selection", selection)) if value is not None}
     tracker = tracking.open_tracker(
-        options.tracker, options.experiment, new_parent=bool(sweep or selection), system_metrics=options.system_metrics
+        options.tracker, options.experiment, new_parent=group is not None, system_metrics=options.system_metrics
     )
     with study_lock(draft.plan.folder, fresh=options.fresh):
         plan = draft.write()
@@ -80,7 +94,7 @@ def open_session(
             config=content,
             scenario_files=sorted(plan.folder.glob("manifest-*")),
             dataset={"name": record.dataset, "digest": record.fingerprint, "source": options.dataset},
-            tags={"stage": stage, "study": plan.folder.name, **parts},
+            tags={"stage": stage, "study": plan.folder.name, **(group.tags if group else {})},
             folder=plan.folder,
         )
         summarise = partial(read_headline, plan.folder) if stage in STAGES_WITH_METHODS else lambda: None

@@ -8,7 +8,18 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # a type checker takes it as True; the import of typing would take longer than all else here
 if TYPE_CHECKING:
-    from pipelines.api import Audit, Study, audit, check_data, compare, describe, load_study, run_study
+    from pipelines.api import (
+        Audit,
+        Selected,
+        Study,
+        audit,
+        check_data,
+        compare,
+        describe,
+        load_study,
+        run_study,
+        select,
+    )
     from robustkd import criteria, data, methods, models  # noqa: F401  # packages, which are public too
     from robustkd.custom_loop import DistillationLoss, SupervisedLoss
     from robustkd.errors import ExecutionError, UsageError
@@ -20,6 +31,7 @@ __all__ = [
     "DistillationLoss",
     "DistilledClassifier",
     "ExecutionError",
+    "Selected",
     "Study",
     "SupervisedLoss",
     "UsageError",
@@ -29,13 +41,26 @@ __all__ = [
     "describe",
     "load_study",
     "run_study",
+    "select",
 ]
 
 # Where each public name is defined. Those of `pipelines` are the commands as functions: this table is the only place where
 # robustkd names that package, and nothing inside robustkd uses it.
 _DEFINED_IN = {
     **dict.fromkeys(
-        ("Audit", "Study", "audit", "check_data", "compare", "describe", "load_study", "run_study"), "pipelines.api"
+        (
+            "Audit",
+            "Selected",
+            "Study",
+            "audit",
+            "check_data",
+            "compare",
+            "describe",
+            "load_study",
+            "run_study",
+            "select",
+        ),
+        "pipelines.api",
     ),
     **dict.fromkeys(("DistillationLoss", "SupervisedLoss"), "robustkd.custom_loop"),
     **dict.fromkeys(("ExecutionError", "UsageError"), "robustkd.errors"),

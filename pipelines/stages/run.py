@@ -6,7 +6,7 @@ from pipelines.console import console
 from pipelines.forecast import print_forecast
 from pipelines.planning import Draft, draft_study
 from pipelines.power_forecast import describe_planned_power
-from pipelines.session import execute_and_track, open_session
+from pipelines.session import Group, execute_and_track, open_session
 from pipelines.stages import compare
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.study.options import StudyOptions
@@ -33,13 +33,13 @@ def main(options: StudyOptions, *, dry_run: bool = False, spread: float | None =
     compare.show_study(draft.plan.folder)
 
 
-def run_stages(draft: Draft, sweep: str | None = None) -> None:
-    """Run all stages of a study, which may be one of a sweep.
+def run_stages(draft: Draft, group: Group | None = None) -> None:
+    """Run all stages of a study, which may be one of a group.
 
     Raises:
         robustkd.errors.ExecutionError: some runs failed; the others are finished and compared.
     """
-    with open_session(draft, "run", sweep) as (plan, tracker):
+    with open_session(draft, "run", group) as (plan, tracker):
         try:
             execute_and_track(plan, draft.runs, tracker)
         except ExecutionError:

@@ -21,7 +21,7 @@ from pipelines.report.renderers.terminal import print_page
 from pipelines.report.selection_page import answer_selection, question_of, selection_page, write_selection_files
 from pipelines.report.table import Page
 from pipelines.selecting import RACE_SEEDS, as_command, describe_plan, draft_race, find_folder, plan_or_refuse
-from pipelines.session import close_tracked_run, execute_and_track, open_session, study_lock
+from pipelines.session import Group, close_tracked_run, execute_and_track, open_session, study_lock
 from pipelines.stages import compare
 from pipelines.tracking.headline import Headline
 from robustkd.errors import UsageError
@@ -58,6 +58,24 @@ def main(options: SelectOptions, *, dry_run: bool = False, spread: float | None 
     """
     if spread is not None and not dry_run:
         raise UsageError(f"--spread {spread:g}: it belongs to --dry-run, and changes nothing in a selection")
+    selection = prepare_selection(options, dry_run=dry_run, spread=spread)
+    if dry_run:
+        return
+    selection.execute()
+    print_page(selection.page(), console)
+    console.print(f"report and files: {selection.folder}")
+
+
+def prepare_selection(options: SelectOptions, *, dry_run: bool = False, spread: float | None = None) -> "Selection":
+    """Plan a selection, or continue an earlier one, and print the plan. Nothing is written.
+
+    Args:
+        dry_run: whether to plan anew what an earlier command has begun.
+        spread: the standard deviation over seeds of paired differences, in points, for which the power is printed.
+
+    Raises:
+        UsageError: nothing can be selected, or the budget is too small.
+    """
     budget = Budget.parse(options.budget)
     draft, left_out = draft_race(options)
     folder = find_folder(options, draft.plan)
@@ -67,16 +85,7 @@ def main(options: SelectOptions, *, dry_run: bool = False, spread: float | None 
     plan = plan_or_refuse(options, budget, record.budget, costs, jobs)
     for line in describe_plan(options, plan, costs, jobs, None if spread is None else spread / 100):
         console.print(line, highlight=False)
-    if dry_run:
-        return
-    tracker = tracking.open_tracker(options.tracker, options.experiment)
-    with study_lock(folder, fresh=options.fresh):
-        selection = Selection(options, draft, plan, costs, folder, record)
-        with selection.tracked(tracker):
-            selection.race()
-            selection.confirm()
-    print_page(selection.page(), console)
-    console.print(f"report and files: {folder}")
+    return Selection(options, draft, plan, costs, folder, record)
 
 
 def begin_selection(
@@ -142,6 +151,19 @@ class Selection:
         self.options, self.draft, self.plan, self.costs = options, draft, plan, costs
         self.folder, self.record = folder, record
         self.started = time.monotonic()
+        self.group = Group("selection", folder.name, "")
+
+    def execute(self) -> None:
+        """Race, confirm and conclude, within a tracked run of its own.
+
+        Raises:
+            ExecutionError: a run that is needed failed.
+            StudyPaused: the time of --stop-after is over.
+        """
+        tracker = tracking.open_tracker(self.options.tracker, self.options.experiment)
+        with study_lock(self.folder, fresh=self.options.fresh), self.tracked(tracker):
+            self.race()
+            self.confirm()
 
     @contextmanager
     def tracked(self, tracker: tracking.Tracker) -> Iterator[None]:
@@ -158,6 +180,7 @@ class Selection:
             tags={"stage": "select", "selection": self.folder.name},
             folder=self.folder,
         )
+        self.group = self.group._replace(tracked_run=tracker.run_id)
         with close_tracked_run(tracker, self.folder, self.summarise):
             yield
 
@@ -199,7 +222,7 @@ class Selection:
         """Run the rungs that are not decided yet."""
         if len(self.record.rungs) >= len(self.plan.rungs) or self._has_finalists():
             return
-        with open_session(self.draft, "race", selection=self.folder.name) as (plan, tracker):
+        with open_session(self.draft, "race", self.group) as (plan, tracker):
             while len(self.record.rungs) < len(self.plan.rungs) and not self._has_finalists():
                 self._run_rung(plan, tracker)
 
@@ -270,7 +293,7 @@ class Selection:
         options = replace(self.final_options(look), fresh=self.options.fresh and not self.record.looks)
         with quiet_console():
             draft = planning.draft_study(options)
-        with open_session(draft, "run", selection=self.folder.name) as (plan, tracker):
+        with open_session(draft, "run", self.group) as (plan, tracker):
             runs = [run for run in draft.runs if run.role == TEACHER or run.method.text in (BASELINE, *going)]
             execute_and_track(self.limited(plan), runs, tracker)
             compare.write_comparison(plan.folder)

@@ -262,7 +262,7 @@ def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
         folder=sweep.folder,
     )
     with session.close_tracked_run(tracker, sweep.folder, sweep.summarise):
-        run_studies(sweep)
+        run_studies(sweep, session.Group("sweep", sweep.name, tracker.run_id))
         if sweep.failed:
             titles = "; ".join(study.title for study in sweep.failed)
             raise errors.ExecutionError(
@@ -270,13 +270,13 @@ def run_tracked(sweep: Sweep, tracker: tracking.Tracker) -> None:
             )
 
 
-def run_studies(sweep: Sweep) -> None:
+def run_studies(sweep: Sweep, group: session.Group) -> None:
     """Run the studies that are not finished. One that fails does not stop the rest."""
     for number, study in enumerate(sweep.studies, 1):
         console.print(f"study {number} of {len(sweep.studies)}: {study.title}")
         sweep.failures.pop(study.folder, None)
         try:
-            run.run_stages(planning.draft_study(sweep.options_of(study)), sweep.name)
+            run.run_stages(planning.draft_study(sweep.options_of(study)), group)
             sweep.finished.add(study.folder)
         except errors.StudyPaused:
             raise errors.StudyPaused(

@@ -28,7 +28,10 @@ from robustkd.errors import UsageError
 if TYPE_CHECKING:
     from pipelines.tracking.headline import Summarise
 
+PARENT_TAG = "mlflow.parentRunId"  # below whose run MLflow shows a run
+
 __all__ = [
+    "PARENT_TAG",
     "NullTracker",
     "RunStatus",
     "Tracker",
@@ -47,6 +50,10 @@ class Tracker(Protocol):
     @property
     def location(self) -> str:
         """Where the study's run is found, or an empty string."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of the study's run, or an empty string."""
 
     def start_study(
         self,
@@ -136,7 +143,7 @@ def open_tracker(
 class NullTracker:
     """A tracker that logs nothing; the study has only its files."""
 
-    location = ""
+    location = run_id = ""
 
     def start_study(self, *_: object, **__: object) -> None:
         """Do nothing."""

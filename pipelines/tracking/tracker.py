@@ -56,6 +56,10 @@ class MlflowTracker:
             return f"{uri}/{run_link(self.parent.run)}"
         return f"run {self.parent.id} in {uri}"
 
+    @property
+    def run_id(self) -> str:
+        return self.parent.id
+
     def start_study(
         self,
         name: str,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 from pydantic import Field
 
 from robustkd.evaluation.results import Result
@@ -150,6 +151,39 @@ class SelectionRecord(Document):
         """The last of each finalist."""
         last = {finding.finalist: finding for look in self.looks for finding in look.findings}
         return list(last.values())
+
+    def race_table(self) -> pd.DataFrame:
+        """Return a row per rung and contender, the best of each rung first."""
+        rows = [
+            {
+                "rung": number,
+                "share": rung.share,
+                "seeds": rung.seeds,
+                "method": standing.contender,
+                **standing.model_dump(exclude={"contender"}),
+            }
+            for number, rung in enumerate(self.rungs, 1)
+            for standing in rung.standings
+        ]
+        columns = ["rung", "share", "seeds", "method", "score", "behind", "noise", "kept", "reason"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def finalist_table(self) -> pd.DataFrame:
+        """Return a row per finalist and reference, as of the finalist's last look."""
+        rows = [
+            {
+                "method": finding.finalist,
+                "reference": name,
+                "seeds": finding.seeds,
+                **evidence.model_dump(include={"difference", "low", "high", "p"}),
+                "level": finding.level,
+                "verdict": finding.state,
+            }
+            for finding in self.last_findings
+            for name, evidence in finding.evidence.items()
+        ]
+        columns = ["method", "reference", "seeds", "difference", "low", "high", "p", "level", "verdict"]
+        return pd.DataFrame(rows, columns=columns)
 
 
 def record_rung(rung: Rung, standings: list[Standing], seconds: float) -> RungRecord:

@@ -175,7 +175,7 @@ def test_a_session_closes_its_tracked_run_and_its_lock(
     draft = draft_study(parse_options(study_arguments(stage, data)))
     with (
         suppress(KeyError, KeyboardInterrupt, StudyPaused),
-        session.open_session(draft, stage, sweep="two of them") as (plan, _),
+        session.open_session(draft, stage, group=session.Group("sweep", "two of them", "")) as (plan, _),
     ):
         assert (plan.folder / "study.json").exists()
         with pytest.raises(UsageError, match="another command is at work"), session.study_lock(plan.folder):

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
-from pipelines import cli, planning, selecting
+from pipelines import api, cli, planning, selecting
 from pipelines.cli_options import SelectOptions
 from pipelines.racing import judge, rung_runs
 from pipelines.stages import select
@@ -30,6 +32,7 @@ from robustkd.study.plan import Run
 from robustkd.study.progress import RunProgress, is_done, read_progress
 from robustkd.study.results import read_document, read_study
 from robustkd.study.run_folder import execute, load_views
+from tests.pipelines.conftest import use_store
 from tests.pipelines.toys import OPTIONS, stripes
 
 METHODS = "baseline+sce,baseline+gce,hinton(temperature=1|2)"
@@ -280,3 +283,45 @@ def test_the_command_that_is_named_is_the_confirmation(toy: Path, monkeypatch: p
     monkeypatch.setattr(workers, "execute", lambda *_: pytest.fail("something is trained again"))
     cli.main(shlex.split(str(record.command))[1:])
     assert json.loads((Path("studies") / str(record.final_study) / "study.json").read_text())["seeds"] == 5
+
+
+def test_from_python_it_is_what_the_command_shows(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command_line()[1:]
+    options: dict[str, Any] = dict(zip((w[2:].replace("-", "_") for w in words[::2]), words[1::2], strict=True))
+    selected = api.select(**options | {"methods": METHODS.split(",")}, verbose=False)
+    assert not capsys.readouterr().out
+    record = read_selection()
+    cli.main(command_line())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert " ".join(repr(selected).split()) in printed
+    assert "trained for" not in printed
+    assert "runs to do" not in printed
+    assert (selected.answer, selected.winner, selected.command) == (record.answer, record.winner, record.command)
+    assert selected.race.groupby("rung")["method"].count().tolist() == [4, len(record.rungs[0].kept)]
+    assert set(selected.finalists["method"]) == set(record.finalists)
+    assert set(selected.finalists["reference"]) == {PLAIN, STOPPED}
+    assert selected.confirmation.folder.name == record.final_study
+    assert selected.student.is_file()
+    with pytest.raises(UsageError, match="did you mean 'budget'"):
+        api.select(scenario="clean", budgt="4h")
+
+
+@pytest.fixture
+def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    use_store(monkeypatch, store)
+    return MlflowClient()
+
+
+def test_its_runs_in_mlflow_are_nested(toy: Path, client: MlflowClient) -> None:
+    name = f"selections {time.time()}"
+    places = {"dataset": f"npz:{toy / 'toy.npz'}", "out": str(toy / "studies")}
+    cli.main([*command_line(tracker="mlflow", **places), "--experiment", name])
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    every = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
+    below = {run_id: run.data.tags.get("mlflow.parentRunId") for run_id, run in every.items()}
+    (top,) = (run_id for run_id, above in below.items() if above is None)
+    studies = {run_id for run_id, above in below.items() if above == top}
+    assert {every[run_id].data.tags["stage"] for run_id in studies} == {"race", "run"}
+    assert {above for above in below.values() if above not in (None, top)} == studies
+    assert all(run.info.status == "FINISHED" for run in every.values())

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import cli, forecast, planning, tracking
+from pipelines import cli, forecast, planning, session, tracking
 from pipelines.cli_options import SweepOptions
 from pipelines.report.charts.epochs import StudyCurves, plot_sweep_curves
 from pipelines.report.table import Table
@@ -270,10 +270,10 @@ def test_any_error_in_a_study_lets_the_others_continue(
 ) -> None:
     run_stages = run.run_stages
 
-    def fail(draft: planning.Draft, name: str) -> None:
+    def fail(draft: planning.Draft, group: session.Group) -> None:
         if draft.plan.options.scenario == "clean":
             raise error
-        run_stages(draft, name)
+        run_stages(draft, group)
 
     monkeypatch.setattr(run, "run_stages", fail)
     with pytest.raises(SystemExit) as end:
@@ -302,8 +302,8 @@ def test_a_damaged_file_fails_its_own_study_only(
     result = clean / "runs" / "baseline-seed0" / "result.json"
     run_stages = run.run_stages
 
-    def damage(draft: planning.Draft, name: str) -> None:
-        run_stages(draft, name)
+    def damage(draft: planning.Draft, group: session.Group) -> None:
+        run_stages(draft, group)
         if draft.plan.options.scenario == "clean":
             result.write_text(content)
 
@@ -501,6 +501,9 @@ def test_all_runs_are_in_one_experiment_and_tagged_with_the_sweeps_name(
     assert {run.data.tags["sweep"] for run in tagged.values()} == {"night"}
     assert {name.split("-")[1] for name in tagged} == {"clean", "noise0.2"}
     (parent,) = (run for run in every if run.data.tags.get("stage") == "sweep")
+    assert {run.data.tags["mlflow.parentRunId"] for run in tagged.values() if "stage" in run.data.tags} == {
+        parent.info.run_id
+    }
     assert len(every) == 1 + 2 + 2, "the sweep, its studies and a run in each"
     assert parent.info.status == ("RUNNING" if lent else "FINISHED"), "MLflow ends what it began"
     assert (parent.info.run_id == mine) if lent else (parent.info.run_name == "sweep-night")
