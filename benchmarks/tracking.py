@@ -41,7 +41,8 @@ def begin_study(folder: Path) -> tracking.Tracker:
     """Return a tracker with a new, empty study."""
     tracker = tracking.open_tracker("mlflow")
     dataset = {"name": "none", "digest": "0", "source": "none"}
-    tracker.start_study(folder.name, {}, {}, {}, [], dataset, {}, folder)
+    tags = {"stage": "run", "study": folder.name}
+    tracker.start_study(folder.name, {}, {}, {}, [], dataset, tags, folder)
     return tracker
 
 

@@ -15,12 +15,14 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy
 import torch
 from PIL import Image
 from scipy.stats import t as t_distribution
 from scipy.stats import ttest_ind_from_stats
 
 import scenarios
+from pipelines.stages.compare import load_comparison
 from robustkd.data.sources import load_dataset
 from robustkd.evaluation.crossed import balanced_variances
 from robustkd.evaluation.power import Spread, power
@@ -215,6 +217,86 @@ def test_what_is_shared_is_computed_once() -> None:
     )
     # Apart 30 + 40 + 20 / 2 + 9; together without 2.5 of 3.5 data paths and 1.5 of 2.5 passes.
     assert shared_work.cost_together(table) == pytest.approx((89, 89 - 2.5 - 15))
+
+
+# --- scaling.py and the studies it fabricates -----------------------------------------------------------------------
+
+
+def test_a_fabricated_study_is_compared_like_a_trained_one(tmp_path: Path) -> None:
+    fabricated = importlib.import_module("fabricated")
+    fabricated.fabricate_study(tmp_path, ["baseline", "hinton"], 3, 5, 500)
+    compared = load_comparison(tmp_path)
+    assert compared.summary.loc["baseline", "balanced_accuracy_mean"] == pytest.approx(0.76, abs=0.04), "0.7 + 0.3 / 5"
+    assert compared.verdicts.loc["hinton", "over"] == "seeds and test images"
+    assert len(compared.classes) == 5
+    assert len(compared.curves) == 3 * 3 * fabricated.EPOCHS
+
+
+def test_slopes_are_those_of_powers_of_the_size() -> None:
+    scaling = importlib.import_module("scaling")
+    sizes = np.array([10, 100, 1000])
+    rows = [
+        {"varied": "images", "part": part, "images": size, "seconds": seconds}
+        for part, power in (("prepare", 1), ("epoch", 2))
+        for size, seconds in zip(sizes, 3.0 * sizes**power, strict=True)
+    ]
+    assert scaling.slopes(pd.DataFrame(rows))[["slope", "last"]].to_numpy() == pytest.approx(np.array([[1, 1], [2, 2]]))
+
+
+@pytest.mark.parametrize("part", ["prepare", "epoch", "evaluate"])
+def test_every_part_of_a_run_is_measured(part: str, tmp_path: Path) -> None:
+    scaling = importlib.import_module("scaling")
+    found = scaling.measure_part(part, tmp_path, scaling.Size(images=60, classes=3))
+    assert found["seconds"] > 0
+    assert found["megabytes"] >= 0
+
+
+# --- sweep_cost.py -------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_waits_for_its_teachers_and_no_longer() -> None:
+    cost = importlib.import_module("sweep_cost")
+    runs = cost.sweep_runs(["baseline", "hinton", "at"], 2)
+    assert len(runs) == 8 * 2 * 4
+    ratios = {"teacher": 1.5, "baseline": 0.5, "hinton": 1.0, "at": 2.0}
+    assert cost.makespan(runs, ratios, 1) == pytest.approx(16 * 5)
+    assert cost.makespan(runs, ratios, 1000) == pytest.approx(3.5), "a teacher, then the longest student"
+    assert cost.makespan(runs, ratios, 16) == pytest.approx(1.5 + 3.5), "each has a teacher and three students"
+
+
+def test_a_method_costs_what_its_phases_cost() -> None:
+    cost = importlib.import_module("sweep_cost")
+    assert [cost.first_share(method) for method in ("fitnet", "mtkd_ssr", "self_kd")] == [0.2, 0.1, 1.0]
+    steps, costs = pd.read_csv(HOME / "benchmarks" / "methods.csv"), cost.method_costs(HOME / "benchmarks")
+    ratio = steps.set_index(["method", "phase"])["ratio"]
+    assert costs["self_kd"].ratio == pytest.approx(ratio["self_kd", "teacher"] + ratio["self_kd", "train"])
+    assert len(costs) == 29
+
+
+# --- tracking_scale.py ---------------------------------------------------------------------------------------------
+
+
+def test_copies_of_runs_have_ids_and_parents_of_their_own() -> None:
+    scale = importlib.import_module("tracking_scale")
+    engine = sqlalchemy.create_engine("sqlite://")
+    parent, child = ("p" * 32, "c" * 32)
+    with engine.begin() as connection:
+        for table in scale.TABLES:
+            connection.execute(
+                sqlalchemy.text(f"CREATE TABLE {table} (run_uuid TEXT PRIMARY KEY, key TEXT, value TEXT)")
+            )
+            for run in (parent, child):
+                row = {"run": run, "key": "mlflow.parentRunId", "value": parent}
+                connection.execute(sqlalchemy.text(f"INSERT INTO {table} VALUES (:run, :key, :value)"), row)
+    assert scale.remember_originals(engine) == 2
+    scale.copy_runs(engine, range(1, 3))
+    with engine.connect() as connection:
+        tags = connection.execute(sqlalchemy.text("SELECT run_uuid, value FROM tags")).all()
+        assert [scale.count_rows(connection, table) for table in scale.TABLES] == [6] * 5
+    assert {(run, value) for run, value in tags if run.startswith("c")} == {
+        (child, parent),
+        *(("c" * 24 + number, "p" * 24 + number) for number in ("00000001", "00000002")),
+    }
 
 
 # --- tracking.py ---------------------------------------------------------------------------------------------------
