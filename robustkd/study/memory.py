@@ -1,13 +1,17 @@
-"""The error message of a training that runs out of memory, with the largest batch that fits, which is found by trial."""
+"""Runs that run out of memory: next to others, or alone with the largest batch that fits, which is found by trial."""
 
 from dataclasses import replace
 
 from robustkd.data.view import View
-from robustkd.errors import is_out_of_memory
+from robustkd.errors import ExecutionError, is_out_of_memory
 from robustkd.models.net import Network
 from robustkd.study.plan import Run, Settings
 from robustkd.study.run import estimate_training
 from robustkd.training import hardware
+
+
+class OutOfSharedMemory(ExecutionError):
+    """A run ran out of memory next to others, so that it may fit where fewer are executed at once."""
 
 
 def find_fitting_batch(view: View, spec: Run, settings: Settings, teacher: Network | None = None) -> int | None:
@@ -34,18 +38,16 @@ def _fits(view: View, spec: Run, settings: Settings, batch: int, teacher: Networ
     return True
 
 
-def describe_lack_of_memory(settings: Settings, batch: int | None, jobs: int) -> str:
-    """Return the sentence for a training that did not fit into memory.
+def describe_lack_of_memory(settings: Settings, batch: int | None) -> str:
+    """Return the sentence for a training that did not fit into memory, without others next to it.
 
     Args:
         batch: that `find_fitting_batch` found.
-        jobs: runs in parallel.
     """
     start = f"out of memory on {settings.device} with batches of {settings.batch} images"
-    fewer = ", or use fewer --jobs" if jobs > 1 else ""
     if batch is None:
-        return f"{start}, and no smaller batch was found to fit: use a smaller network or smaller images{fewer}"
+        return f"{start}, and no smaller batch was found to fit: use a smaller network or smaller images"
     return (
         f"{start}; batches of {batch} fit, as one update showed: use --batch {batch}, with --accumulate"
-        f" {-(-settings.batch // batch)} for updates of as many images{fewer}"
+        f" {-(-settings.batch // batch)} for updates of as many images"
     )

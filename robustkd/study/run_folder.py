@@ -33,7 +33,7 @@ from robustkd.models.net import Network
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_version, known_predictions
 from robustkd.study.given_networks import load_first_weights, load_given_network
 from robustkd.study.integrity import digest_files, find_damaged_files, is_whole, set_aside
-from robustkd.study.memory import describe_lack_of_memory, find_fitting_batch
+from robustkd.study.memory import OutOfSharedMemory, describe_lack_of_memory, find_fitting_batch
 from robustkd.study.options import DataOptions
 from robustkd.study.peers import peers_of
 from robustkd.study.plan import Plan, Report, Run, teacher_of, teacher_run
@@ -156,6 +156,7 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
 
     Raises:
         RunStopped: training was stopped on request.
+        OutOfSharedMemory: the run does not fit into memory next to others, as the plan has several jobs.
         ExecutionError: the code, ours or the user's, failed; the traceback is in the run's folder.
         UsageError, DivergedError: as raised by training.
     """
@@ -180,6 +181,8 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
                 (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
                 raise ExecutionError(f"{type(error).__name__}: {error} (see {folder / 'error.txt'})") from error
         # After the handler, whose traceback holds the tensors of the run.
+        if plan.jobs > 1:
+            raise OutOfSharedMemory(f"out of memory on {plan.settings.device} with {plan.jobs} runs in parallel")
         raise ExecutionError(explain_lack_of_memory(plan, run))
 
 
@@ -194,15 +197,16 @@ def _repair_folder(folder: Path) -> None:
 def explain_lack_of_memory(plan: Plan, run: Run) -> str:
     """Return the sentence for a run that ran out of memory, with a batch that fits if it was in training."""
     if is_trained(plan, run):
-        fewer = " or fewer --jobs" if plan.jobs > 1 else ""
-        return f"out of memory on {plan.settings.device} during evaluation; with more memory{fewer}, the same command continues"
+        return (
+            f"out of memory on {plan.settings.device} during evaluation; with more memory, the same command continues"
+        )
     try:
         data = load_views(plan, run.seed)
         teacher = load_teacher(plan, run, data)
         batch = find_fitting_batch(data.train, run, plan.settings, None if teacher is None else teacher.network())
     except Exception:  # whatever fails where there is hardly any memory
         batch = None
-    return describe_lack_of_memory(plan.settings, batch, plan.jobs)
+    return describe_lack_of_memory(plan.settings, batch)
 
 
 def read_unfinished(folder: Path, version: str) -> dict[str, Any] | None:

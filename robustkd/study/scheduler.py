@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from robustkd.errors import ExecutionError
+from robustkd.study.memory import OutOfSharedMemory
 from robustkd.study.plan import Plan, Report, Run, teacher_of
 from robustkd.study.progress import is_done
 from robustkd.study.stopping import RunStopped, StopRequest
@@ -25,6 +26,7 @@ def execute_runs(
     """Execute the runs that are not finished, students after their teachers, and yield each when it ends.
 
     A run that fails affects only those that need its network. A run whose process dies is continued once from its last save.
+    One that runs out of memory next to others is continued when fewer are going, and the number of jobs stays reduced.
     With one job, runs are executed in this process, which saves the time and memory of another; but not if they call the
     user's own code, which may crash it or end it.
     After a request to stop, no run is started, those that are going are saved, and they are not yielded.
@@ -32,7 +34,7 @@ def execute_runs(
     Args:
         report: called after every epoch.
         request: to stop.
-        on_retry: called with a run whose process died, and how, before it is continued.
+        on_retry: called with a run that is continued, and why.
     """
     request = request or StopRequest()
     todo = [run for run in runs if not is_done(plan, run)]
@@ -49,7 +51,7 @@ def _schedule(
 ) -> Ended:
     """Keep the pool full, with no run before its teacher has ended."""
     failed: set[Run] = set()
-    died: Counter[Run] = Counter()
+    retries = Retries(pool)
     while pool.running() or (todo and not request.is_due()):
         if request.is_overdue():
             return
@@ -60,15 +62,33 @@ def _schedule(
         for run, error in pool.wait(POLL):
             if isinstance(error, RunStopped):
                 continue
-            if isinstance(error, WorkerDied):
-                died[run] += 1
-                if died[run] < ATTEMPTS:
-                    on_retry(run, str(error))
-                    todo.insert(0, run)
-                    continue
+            if (reason := retries.find_reason(run, error)) is not None:
+                on_retry(run, reason)
+                todo.insert(0, run)
+                continue
             if error is not None:
                 failed.add(run)
             yield run, error
+
+
+class Retries:
+    """Decides which of the runs that failed are continued: those that failed because of what was around them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool, self.jobs = pool, pool.jobs
+        self.counts: Counter[tuple[Run, type]] = Counter()
+
+    def find_reason(self, run: Run, error: Exception | None) -> str | None:
+        """Return why a run is continued, or None if it is not. The number of jobs is reduced if they lack memory."""
+        self.counts[run, type(error)] += 1
+        count = self.counts[run, type(error)]
+        if isinstance(error, WorkerDied) and count < ATTEMPTS:
+            return str(error)
+        if isinstance(error, OutOfSharedMemory) and count < self.jobs:
+            others = len(self.pool.running())
+            self.pool.jobs = max(1, min(self.pool.jobs, others))
+            return f"{error}; {self.pool.jobs} from now on"
+        return None
 
 
 def _start_runs(pool: Pool, todo: list[Run], failed: set[Run], plan: Plan) -> Ended:

@@ -6,11 +6,13 @@ If a worker dies, only its run is affected.
 import multiprocessing
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
 from robustkd.errors import ExecutionError
 from robustkd.study.child_process import obey_parent, prepare_process, start_child
+from robustkd.study.memory import OutOfSharedMemory
 from robustkd.study.plan import Plan, Progress, Report, Run
 from robustkd.study.run_folder import execute
 from robustkd.study.stopping import StopRequest
@@ -28,7 +30,13 @@ class EndedRun(NamedTuple):
 
 
 class Pool(Protocol):
-    """A number of places where runs are executed."""
+    """Places where runs are executed.
+
+    Attributes:
+        jobs: how many runs are executed at once; it may be reduced.
+    """
+
+    jobs: int
 
     def has_room(self) -> bool:
         """Return whether another run can be started."""
@@ -58,7 +66,7 @@ class InlinePool:
 
     def __init__(self, plan: Plan, report: Report, request: StopRequest) -> None:
         prepare_process(plan)
-        self.plan, self.report, self.request = plan, report, request
+        self.plan, self.report, self.request, self.jobs = replace(plan, jobs=1), report, request, 1
         self.ended: list[EndedRun] = []
 
     def has_room(self) -> bool:
@@ -101,7 +109,7 @@ class WorkerPool:
         if worker is None:
             worker = Worker(self.plan, self.context)
             self.workers.append(worker)
-        worker.start(run)
+        worker.start(run, self.jobs)
 
     def running(self) -> list[Run]:
         return [worker.run for worker in self.workers if worker.run is not None]
@@ -116,8 +124,10 @@ class WorkerPool:
                 self.report(message)
                 continue
             ended.append(message)
-            if isinstance(message.error, WorkerDied):
+            # A process keeps memory that it does not use.
+            if isinstance(message.error, (WorkerDied, OutOfSharedMemory)) or len(self.workers) > self.jobs:
                 self.workers.remove(worker)
+                worker.close()
         return ended
 
     def stop(self) -> None:
@@ -150,11 +160,11 @@ class Worker:
             ) from None
         remote.close()
 
-    def start(self, run: Run) -> None:
-        """Send a run to the process."""
+    def start(self, run: Run, jobs: int) -> None:
+        """Send a run to the process, and how many may be executed at once."""
         self.run = run
         with suppress(OSError):  # it has died meanwhile, which receive() reports
-            self.connection.send(run)
+            self.connection.send((run, jobs))
 
     def stop(self) -> None:
         """Tell the process to stop its run at the end of the epoch."""
@@ -205,14 +215,14 @@ def _work(plan: Plan, connection: Connection) -> None:
     prepare_process(plan)
     while True:
         try:
-            run = connection.recv()
+            message = connection.recv()
         except EOFError:
             return
-        if run is None:  # it asked to stop a run that had just ended
+        if message is None:  # it asked to stop a run that had just ended
             continue
-        error = None
+        (run, jobs), error = message, None
         try:
-            execute(plan, run, connection.send, connection.poll)
+            execute(replace(plan, jobs=jobs), run, connection.send, connection.poll)
         except Exception as raised:
             error = raised
         connection.send(EndedRun(run, error))

@@ -11,7 +11,7 @@ from robustkd.errors import ExecutionError
 from robustkd.method import Method
 from robustkd.methods.baseline import Baseline
 from robustkd.study import run_folder
-from robustkd.study.memory import describe_lack_of_memory, find_fitting_batch
+from robustkd.study.memory import OutOfSharedMemory, describe_lack_of_memory, find_fitting_batch
 from robustkd.study.run_folder import load_views
 from robustkd.types import Batch, Objective
 from tests.helpers import make_settings
@@ -88,7 +88,13 @@ def test_a_lack_of_memory_during_evaluation_is_named_as_such(data: Path, monkeyp
         run_folder.execute(plan, PLAIN, lambda progress: None)
 
 
-def test_several_jobs_are_named_as_a_reason() -> None:
+def test_updates_of_at_least_as_many_images_are_proposed() -> None:
     settings = replace(make_settings(), batch=100, device="cuda")
-    assert describe_lack_of_memory(settings, 25, jobs=2).endswith("updates of as many images, or use fewer --jobs")
-    assert "--accumulate 3 " in describe_lack_of_memory(settings, 37, jobs=1)
+    assert "--accumulate 3 " in describe_lack_of_memory(settings, 37)
+
+
+def test_next_to_others_no_batch_is_searched(data: Path, small_memory: list[int]) -> None:
+    plan = replace(write_study(data), jobs=3)
+    with pytest.raises(OutOfSharedMemory, match=r"^out of memory on cpu with 3 runs in parallel"):
+        run_folder.execute(plan, PLAIN, lambda progress: None)
+    assert set(small_memory) == {16}

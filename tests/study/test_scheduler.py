@@ -8,6 +8,7 @@ import pytest
 from pipelines import planning
 from robustkd.errors import ExecutionError
 from robustkd.study import scheduler, workers
+from robustkd.study.memory import OutOfSharedMemory
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan, Run, list_runs
 from robustkd.study.stopping import GRACE, RunStopped, StopRequest
@@ -67,8 +68,8 @@ def test_finished_runs_are_not_executed(plan: Plan, monkeypatch: pytest.MonkeyPa
 class FakePool:
     """Runs that end one at a time, the one that was started last first; those of some names die first, a number of times."""
 
-    def __init__(self, jobs: int, deaths: dict[str, int] | None = None) -> None:
-        self.jobs, self.deaths = jobs, dict(deaths or {})
+    def __init__(self, jobs: int, deaths: dict[str, int] | None = None, capacity: int = 9) -> None:
+        self.jobs, self.deaths, self.capacity = jobs, dict(deaths or {}), capacity
         self.going, self.most, self.ended = list[Run](), 0, list[str]()
         self.stops = 0
 
@@ -85,7 +86,12 @@ class FakePool:
         return self.going
 
     def wait(self, timeout: float) -> list[EndedRun]:
+        if not self.going:
+            return []
+        crowded = len(self.going) > self.capacity
         run = self.going.pop()
+        if crowded:
+            return [EndedRun(run, OutOfSharedMemory("out of memory"))]
         if self.stops:
             return [EndedRun(run, RunStopped())]
         if self.deaths.get(run.name, 0):
@@ -122,6 +128,28 @@ def test_a_run_whose_process_dies_is_continued_once_and_the_others_go_on(plan: P
     assert sorted(retried) == ["baseline-seed1", "teacher-seed0"]
     assert {name: error for name, error in errors.items() if error} == {"baseline-seed1": "it died"}
     assert len(errors) == len(RUNS)
+
+
+def test_runs_that_lack_memory_are_continued_with_fewer_until_all_have_ended(plan: Plan) -> None:
+    pool, reasons = FakePool(4, capacity=2), list[str]()
+    ended = scheduler._schedule(
+        pool, list(RUNS), plan, StopRequest(), lambda run, reason: reasons.append(f"{run.name}: {reason}")
+    )
+    assert {run.name: error for run, error in ended} == dict.fromkeys(run.name for run in RUNS)
+    assert pool.jobs == 2
+    assert [reason.partition(": ")[2] for reason in reasons] == [
+        "out of memory; 3 from now on",
+        "out of memory; 2 from now on",
+    ]
+
+
+def test_a_run_that_lacks_memory_whatever_the_number_of_jobs_fails(plan: Plan) -> None:
+    pool = FakePool(3, capacity=0)
+    errors, retried = schedule(pool, plan)
+    assert pool.jobs == 1
+    assert len(errors) == len(RUNS)
+    assert errors["baseline-seed0"] == "out of memory"
+    assert retried.count("teacher-seed0") <= 2
 
 
 def test_after_a_request_no_run_is_started_and_those_going_are_not_reported(plan: Plan) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from robustkd.errors import ExecutionError
 from robustkd.study.plan import Plan, Progress, Run
+from robustkd.study.scheduler import execute_runs
 from robustkd.study.stopping import RunStopped, StopRequest
 from robustkd.study.workers import EndedRun, InlinePool, WorkerDied, WorkerPool
 from tests.study.toy_study import HINTON, PLAIN, write_study
@@ -28,6 +29,31 @@ class Quitter(Baseline):
         raise SystemExit(3)
 
 METHODS = {"killer": Killer, "quitter": Quitter}
+"""
+
+# A memory in which one process has room, the first that takes it.
+GREEDY = """
+import os
+from pathlib import Path
+
+import torch
+from robustkd.methods.baseline import Baseline
+
+class Greedy(Baseline):
+    version = 1
+    def objective(self, batch):
+        memory = Path(os.environ["TEST_MEMORY"])
+        try:
+            owner = int((memory / "owner").read_text())
+            os.kill(owner, 0)
+        except (OSError, ValueError):
+            owner = os.getpid()
+            (memory / "owner").write_text(str(owner))
+        if owner != os.getpid():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().objective(batch)
+
+METHODS = {"greedy": Greedy}
 """
 
 
@@ -116,6 +142,19 @@ def test_a_run_inline_stops_when_the_request_is_due(data: Path) -> None:
     (ended,) = pool.wait(0)
     assert isinstance(ended.error, RunStopped)
     assert epochs == [1, 2], "the request is seen after the next epoch"
+
+
+def test_runs_that_lack_memory_side_by_side_are_trained_one_after_another(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(GREEDY)
+    monkeypatch.setenv("TEST_MEMORY", str(tmp_path))
+    plan = write_study(data, seeds=3, jobs=2, threads=2, methods="greedy", plug=str(tmp_path / "mine.py"))
+    reasons: list[str] = []
+    runs = [Run("student", PLAIN.method.parse("greedy"), seed) for seed in range(3)]
+    ended = execute_runs(plan, runs, lambda progress: None, on_retry=lambda run, reason: reasons.append(reason))
+    assert dict(ended) == dict.fromkeys(runs)
+    assert set(reasons) == {"out of memory on cpu with 2 runs in parallel; 1 from now on"}
 
 
 def test_a_process_that_cannot_be_started_is_a_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
