@@ -23,6 +23,7 @@ from pipelines.networks import (
     print_first_weights,
     resolve_networks,
 )
+from pipelines.parallel_jobs import with_measured_jobs
 from pipelines.study_records import earlier_cost_ratio, earlier_record, study_record
 from robustkd.data import manifest
 from robustkd.data.augment import parse_augment
@@ -62,6 +63,7 @@ from robustkd.study.results import (
 from robustkd.study.run_folder import load_network, load_source
 from robustkd.study.versions import RESULTS_VERSION, content_digest
 from robustkd.training import hardware
+from robustkd.training.compilation import check_compilation
 from scenarios.base import Scenario, list_advice
 
 
@@ -141,7 +143,7 @@ def draft_study(options: StudyOptions) -> Draft:
     scenario = scenarios.parse(options.scenario)
     check_words(options)
     methods = read_method_list(options.methods)
-    device = hardware.resolve_device(options.device)
+    device = find_device(options)
     given, teacher = resolve_networks(options)
     options = replace(given, methods=methods)
     out = require_writable(Path(options.out))
@@ -167,9 +169,22 @@ def draft_study(options: StudyOptions) -> Draft:
     )
     print_first_weights(plan, runs, source)
     plan = with_latencies(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
-    plan = without_refused_methods(plan, runs, drawn[0].train)
+    plan = with_measured_jobs(without_refused_methods(plan, runs, drawn[0].train), runs)
     check_evaluation(plan, drawn[0].test, source)
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
+
+
+def find_device(options: StudyOptions) -> str:
+    """Return the device that the options name, after a check that torch can compile for it, if it is to.
+
+    Raises:
+        robustkd.errors.UsageError: torch cannot use the device, or not compile.
+    """
+    device = hardware.resolve_device(options.device)
+    if options.compile != "off" and options.data_parallel > 1:
+        raise UsageError(f"--compile {options.compile}: it is not available with --data-parallel; use --compile off")
+    check_compilation(options.compile, device)
+    return device
 
 
 def divide_cores(options: StudyOptions, device: str, runs: Sequence[Run]) -> tuple[int, int]:
@@ -180,7 +195,8 @@ def divide_cores(options: StudyOptions, device: str, runs: Sequence[Run]) -> tup
     """
     cores, processes = options.threads or hardware.count_cores(), options.data_parallel
     check_processes(processes, device, options.batch)
-    jobs = options.jobs or (max(1, min(cores // processes, len(runs))) if device == "cpu" else 1)
+    most = max(1, min(cores // processes, len(runs))) if device == "cpu" else 1
+    jobs = options.jobs if isinstance(options.jobs, int) else most
     return jobs, max(1, cores // (jobs * processes))
 
 

@@ -31,6 +31,7 @@ Duration = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?[smh]$")]  # as in
 Sampling = Literal["natural", "sqrt", "balanced", "progressive"]
 EarlyRule = Literal["best", "smoothed"]  # that chooses an epoch by its accuracy on held-out rows
 TeacherStop = Literal["last", "early"]  # the epoch of the teacher that students are distilled from
+Compile = Literal["off", "default", "max"]  # of networks while they are trained, by torch.compile
 OnNonfinite = Literal["stop", "skip"]  # what happens to a run, or to an update, with a loss that is not finite
 
 # Labels that a network is trained with: as given; the true ones; as given, on the rows where they are the true ones.

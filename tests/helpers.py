@@ -31,7 +31,7 @@ from robustkd.study.plan import Run, Settings
 from robustkd.training import build
 from robustkd.training.engine import Epoch, fit
 from robustkd.training.recipe import Recipe
-from robustkd.types import Batch, Clock, DatasetInfo, Output, Share
+from robustkd.types import Batch, Clock, Compile, DatasetInfo, Output, Share
 
 SHAPE, CLASSES = (1, 8, 8), ("left", "middle", "right")
 CPU = torch.device("cpu")
@@ -104,11 +104,13 @@ class BuiltMethod:
     teacher: Frozen
     random: torch.Generator
 
-    def train(self, view: View, *, epochs: int = 2, state: Any = None, size: int = 6) -> Iterator[Epoch]:
+    def train(
+        self, view: View, *, epochs: int = 2, state: Any = None, size: int = 6, compile: Compile = "off"
+    ) -> Iterator[Epoch]:
         """Train with the engine, epoch by epoch."""
         recipe = replace(RECIPE, epochs=epochs)
         loader = make_loader(view, size, views=self.method.views)
-        return fit(self.method, loader, recipe, random=self.random, state=state)
+        return fit(self.method, loader, recipe, random=self.random, state=state, compile=compile)
 
     def train_fully(self, view: View, **options: Any) -> dict[str, Any]:
         """Train and return the final state of the method."""

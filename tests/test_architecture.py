@@ -56,12 +56,13 @@ LAW = {
     "robustkd.training.averaging": "types method models",
     "robustkd.training.finite_updates": "types",
     "robustkd.training.data_parallel": "types method models",
-    "robustkd.training.hardware": "errors models",
+    "robustkd.training.hardware": "errors types models",
+    "robustkd.training.compilation": "errors types method models training.recipe training.backbones",
     "robustkd.training.checkpoint": "errors atomic models data.augment",
     "robustkd.training.inference": "models method data.loader",
     "robustkd.training.engine": (
         "types method models data.loader training.recipe training.backbones training.optimisers training.updates"
-        " training.averaging training.finite_updates training.data_parallel"
+        " training.averaging training.finite_updates training.data_parallel training.compilation"
     ),
     "robustkd.training.build": "errors types specs criteria method method_spec",
     # Evaluation: the metrics know arrays only
@@ -119,7 +120,7 @@ LAW = {
     "robustkd.study.given_networks": (
         "errors seeds data models training.checkpoint study.options study.plan study.results study.image_sizes study.construct"
     ),
-    "robustkd.study.child_process": "plugins study.plan study.stopping",
+    "robustkd.study.child_process": "plugins training.hardware study.plan study.stopping",
     "robustkd.study.peers": "errors training.data_parallel study.child_process study.plan",
     "robustkd.study.run_folder": (
         "errors atomic csv_cells locks models data training.checkpoint training.engine evaluation.attack_specs"
@@ -127,8 +128,12 @@ LAW = {
         " study.versions study.evaluate study.run study.stopping study.memory study.peers training.data_parallel"
     ),
     "robustkd.study.progress": "study.plan study.results study.run_folder study.stopping study.versions",
-    "robustkd.study.workers": "errors study.child_process study.plan study.run_folder study.stopping",
-    "robustkd.study.scheduler": "errors study.plan study.progress study.stopping study.workers",
+    "robustkd.study.workers": "errors study.child_process study.memory study.plan study.run_folder study.stopping",
+    "robustkd.study.scheduler": "errors study.memory study.plan study.progress study.stopping study.workers",
+    "robustkd.study.packing": (
+        "errors data.view training.engine training.hardware study.child_process study.construct study.plan study.run"
+        " study.run_folder"
+    ),
     "robustkd.study.pairing": "evaluation.results study.results study.agreements",
     "robustkd.study.verdicts": (
         "evaluation.results evaluation.significance evaluation.crossed evaluation.power study.results study.pairing"
@@ -186,9 +191,10 @@ LAW = {
     "pipelines.diagnosis": "robustkd pipelines.console pipelines.tracking",
     "pipelines.leftovers": "robustkd pipelines.folder_names pipelines.tracking",
     "pipelines.study_records": "robustkd",
+    "pipelines.parallel_jobs": "robustkd pipelines.console pipelines.study_records",
     "pipelines.planning": (
         "robustkd scenarios pipelines.console pipelines.data_summary pipelines.folder_names pipelines.networks"
-        " pipelines.study_records pipelines.tracking"
+        " pipelines.study_records pipelines.parallel_jobs pipelines.tracking"
     ),
     "pipelines.forecast": "robustkd pipelines.console pipelines.planning",
     "pipelines.power_forecast": "robustkd pipelines.planning",

@@ -20,7 +20,7 @@ ALL = "all"  # the row of the tests of ranks over all studies
 # Options that do not distinguish studies in a column heading.
 UNLABELLED = {
     *("dataset", "scenario", "methods", "seeds", "out", "name", "fresh"),
-    *("tracker", "experiment", "system_metrics", "jobs", "threads", "download", "data_dir"),
+    *("tracker", "experiment", "system_metrics", "jobs", "threads", "compile", "download", "data_dir"),
 }
 
 

@@ -20,6 +20,7 @@ import torch
 from robustkd.plugins import load_plugins
 from robustkd.study.plan import Plan
 from robustkd.study.stopping import STOP_SIGNALS
+from robustkd.training import hardware
 
 
 def start_child(process: BaseProcess) -> None:
@@ -36,9 +37,9 @@ def start_child(process: BaseProcess) -> None:
 
 
 def prepare_process(plan: Plan) -> None:
-    """Set the threads and register the user's plugins in the process that will train."""
+    """Set threads and kernels, and register the user's plugins, in the process that will train."""
     torch.set_num_threads(plan.threads)
-    torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
+    hardware.configure_kernels(plan.settings.device)
     load_plugins(plan.options.plug)
 
 

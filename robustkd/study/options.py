@@ -25,6 +25,7 @@ from robustkd.study.recipe_presets import (
     resolve_teacher_recipe,
 )
 from robustkd.types import (
+    Compile,
     Count,
     Duration,
     EarlyRule,
@@ -47,6 +48,7 @@ NOT_IN_IDENTITY = {
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
     *("methods", "seeds", "first_seed", "device", "threads", "jobs", "data_parallel", "sync_bn"),
+    "compile",  # changes results by rounding, as threads do; runs record it
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("stop_after", "save_every", "on_nonfinite"),
     *("precision", "teacher_classes"),  # what was chosen or found is part of the identity instead
@@ -63,6 +65,11 @@ ADDED = {
     **{"freeze_bn": False, "clip_grad": 0.0, "accumulate": 1, "ema": None},
     **{"teacher_net": None, "early_rule": "best", "teacher_stop": "last"},
 }
+
+
+def given_compile(value: Any) -> Any:
+    """Return what a YAML file means by true and false: `off` is false there."""
+    return ("default" if value else "off") if isinstance(value, bool) else value
 
 
 ImageSide = Annotated[int, Field(ge=8, le=4096)]  # in pixels
@@ -245,6 +252,8 @@ class StudyOptions(RecipeOptions):
     """Mix the images of a batch in pairs: none, mixup, cutmix or remix, with parameters as in `mixup(alpha=0.2)`."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Numerical precision; auto selects bf16 where the hardware supports it and it is faster."""
+    compile: Annotated[Compile, BeforeValidator(given_compile)] = "off"
+    """Compile training with torch.compile: off, default, or max, which also replays CUDA graphs on a GPU."""
     attack: str | None = None
     """Attacks on the test images, separated by commas: fgsm, pgd, pgd50, or your own as MODULE:CALLABLE."""
     corruptions: bool = False
@@ -255,8 +264,8 @@ class StudyOptions(RecipeOptions):
     """cpu, cuda, cuda:1 or mps; auto selects a GPU if there is one."""
     threads: Parallel | None = None
     """Total number of CPU threads; one per core by default."""
-    jobs: Parallel | None = None
-    """Number of runs in parallel; by default one per thread on a CPU, and one on a GPU."""
+    jobs: Literal["auto"] | Parallel | None = None
+    """Number of runs in parallel; by default one per thread on a CPU, and one on a GPU; auto measures how many fill a GPU."""
     data_parallel: Parallel = 1
     """Processes that train a run together, each on a GPU of its own or on a part of the CPU's threads."""
     sync_bn: bool = True

@@ -12,7 +12,7 @@ from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import Role, find_preset
 from robustkd.study.results import ORACLE, TEACHER, RunKey, run_name
 from robustkd.training.recipe import Recipe
-from robustkd.types import EarlyRule, OnNonfinite, Sampling, TeacherStop, TrainingLabels
+from robustkd.types import Compile, EarlyRule, OnNonfinite, Sampling, TeacherStop, TrainingLabels
 
 # What teachers are trained with, for each value of --smooth-teacher.
 TEACHER_METHODS = {"none": "baseline", "labels": "smooth", "consistency": "smooth(labels=0, consistency=1)"}
@@ -63,6 +63,7 @@ class Settings:
         on_nonfinite: whether an update that is not finite stops its run, or is skipped.
         early_rule: how the epoch of early-stopped networks is chosen.
         teacher_stop: whether teachers are of their last epoch, or stopped early.
+        compile: whether the networks are compiled while they are trained.
     """
 
     student: str
@@ -88,6 +89,7 @@ class Settings:
     on_nonfinite: OnNonfinite = "stop"
     early_rule: EarlyRule = "best"
     teacher_stop: TeacherStop = "last"
+    compile: Compile = "off"
 
     @classmethod
     def of(
@@ -117,6 +119,7 @@ class Settings:
             on_nonfinite=options.on_nonfinite,
             early_rule=options.early_rule,
             teacher_stop=options.teacher_stop,
+            compile=options.compile,
         )
 
     def stops_early(self, role: str) -> bool:

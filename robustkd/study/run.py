@@ -205,13 +205,13 @@ def train(
     measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, settings)
     report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
     saver = Saver(checkpointer, monitor.epochs, len(method.phases()), machines)
-    fit = partial(engine.fit, on_nonfinite=settings.on_nonfinite, parallel=parallel)
+    fit = partial(engine.fit, on_nonfinite=settings.on_nonfinite, parallel=parallel, compile=settings.compile)
     seconds, started = monitor.seconds, time.monotonic()
     for epoch in fit(method, loader, recipe, random=random, state=state):
         seconds += time.monotonic() - started
         row = monitor.add(epoch, method.model, seconds)
         with saver.saved(epoch, monitor):
-            report(Progress(spec, epoch.number, monitor.epochs, row))
+            report(Progress(spec, epoch.number, monitor.epochs, row, note=epoch.note))
         started = time.monotonic()
     memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
     return TrainedRun(
@@ -235,7 +235,9 @@ def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> 
 def find_machines(state: Mapping[str, Any] | None, settings: Settings) -> tuple[list[Machine], str]:
     """Return the machines of a run, the present one last, and a note if it continues on another than before."""
     earlier = [Machine.model_validate_json(text) for text in (state or {}).get("machines", ())]
-    return continue_on(earlier, Machine(**hardware.machine_properties(settings.device, settings.bf16)))
+    return continue_on(
+        earlier, Machine(**hardware.machine_properties(settings.device, settings.bf16, settings.compile))
+    )
 
 
 def report_earlier_epochs(

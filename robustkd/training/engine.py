@@ -22,12 +22,13 @@ from robustkd.method import Method, Phase
 from robustkd.models.net import Network
 from robustkd.training.averaging import WeightAverage
 from robustkd.training.backbones import find_networks, find_new_heads, fix_bn_statistics, frozen_backbones
+from robustkd.training.compilation import CompiledForwards
 from robustkd.training.data_parallel import DataParallel
 from robustkd.training.finite_updates import FiniteUpdates, are_finite, skip_limit
 from robustkd.training.optimisers import build_optimiser, set_learning_rate
 from robustkd.training.recipe import Recipe
 from robustkd.training.updates import Updates, update_shares
-from robustkd.types import Clock, Objective, OnNonfinite
+from robustkd.types import Clock, Compile, Objective, OnNonfinite
 
 
 class DivergedError(RuntimeError):
@@ -76,6 +77,7 @@ class Epoch:
         skipped: updates that were dropped because they were not finite.
         state: returns what `fit` needs to resume after this epoch.
         average: returns the method's model with the moving average of its weights; None where there is none.
+        note: what the user should know of the epoch.
     """
 
     phase: str
@@ -84,6 +86,7 @@ class Epoch:
     skipped: int
     state: Callable[[], dict[str, Any]]
     average: Callable[[], Network | None]
+    note: str = ""
 
 
 def total_epochs(method: Method, recipe: Recipe) -> int:
@@ -100,17 +103,18 @@ def fit(
     state: dict[str, Any] | None = None,
     on_nonfinite: OnNonfinite = "stop",
     parallel: DataParallel | None = None,
+    compile: Compile = "off",
 ) -> Iterator[Epoch]:
     """Train a method and yield after every epoch, with the method in evaluation mode.
 
     Args:
-        method: on the loader's device.
-        loader: of the training set.
+        method, loader: on one device; the loader is of the training set.
         recipe: the schedule, the optimiser's parameters and the number of epochs.
         random: the generator that the method draws from; its state is part of the run's state.
         state: the state of an Epoch, to resume after it.
         on_nonfinite: stop at the end of the epoch; or skip the update, up to `MAX_SKIPPED` of an epoch's.
         parallel: the processes that train together, each of which calls this function.
+        compile: whether the forward passes of the networks are compiled (`robustkd.training.compilation`).
 
     Raises:
         DivergedError: a term is not finite, or too many updates were not; the message names the term, its phase and epoch.
@@ -124,13 +128,27 @@ def fit(
         if first == epochs:
             continue
         new_heads = find_new_heads(method, phases, index)
-        training = PhaseTraining(method, phase, loader, recipe, new_heads, on_nonfinite, parallel)
+        training = PhaseTraining(method, phase, loader, recipe, new_heads, on_nonfinite, parallel, compile)
         training.begin(state if first else None)
         for epoch in range(first, epochs):
-            clock, number = Clock(epoch, epochs), number + 1
-            terms, skipped = training.train_epoch(clock, number)
-            after = partial(_run_state, training, random, index, epoch + 1)
-            yield Epoch(phase.name, number, terms, skipped, after, partial(training.averaged_network, clock))
+            number += 1
+            yield _train_epoch(training, Clock(epoch, epochs), number, random, index)
+
+
+def _train_epoch(
+    training: "PhaseTraining", clock: Clock, number: int, random: torch.Generator | None, phase: int
+) -> Epoch:
+    """Train an epoch, whose number is counted over all phases."""
+    terms, skipped = training.train_epoch(clock, number)
+    return Epoch(
+        training.phase.name,
+        number,
+        terms,
+        skipped,
+        partial(_run_state, training, random, phase, clock.epoch + 1),
+        partial(training.averaged_network, clock),
+        training.compiled.take_note(),
+    )
 
 
 def _restore(method: Method, random: torch.Generator | None, state: Mapping[str, Any] | None) -> None:
@@ -170,6 +188,7 @@ class PhaseTraining:
         new_heads: networks whose backbones are frozen in the first epochs, if the recipe trains heads first.
         on_nonfinite: what happens to an update that is not finite.
         parallel: the processes that train together.
+        compile: whether the forward passes of the networks are compiled.
     """
 
     def __init__(
@@ -181,11 +200,13 @@ class PhaseTraining:
         new_heads: Sequence[Network] = (),
         on_nonfinite: OnNonfinite = "stop",
         parallel: DataParallel | None = None,
+        compile: Compile = "off",
     ) -> None:
         self.method, self.phase, self.loader, self.recipe = method, phase, loader, recipe
         self.new_heads, self.networks = new_heads, find_networks(method)
         self.optimiser = build_optimiser(method, phase, recipe)
         self.updates = Updates(phase, self.optimiser, recipe, self.networks)
+        self.compiled = CompiledForwards(method, phase, recipe, compile)
         self.finite_updates = FiniteUpdates(method, self.optimiser) if on_nonfinite == "skip" else None
         trained = {id(parameter) for parameter in phase.parameters}
         averages = recipe.ema is not None and any(id(parameter) in trained for parameter in method.model.parameters())
@@ -214,10 +235,11 @@ class PhaseTraining:
             set_learning_rate(self.optimiser, self.recipe.learning_rate((clock.epoch + done / updates) / clock.epochs))
             if self.finite_updates is not None:
                 self.finite_updates.begin()
-            for index, objective in enumerate(phase.step(batch)):
-                if not probing or objective.loss.requires_grad:  # a term may depend on frozen parameters only
-                    self.updates.apply(index, objective, share=share, last=last)
-                (meter if self.finite_updates is None else self.finite_updates).add(objective)
+            with self.compiled.active():
+                for index, objective in enumerate(phase.step(batch)):
+                    if not probing or objective.loss.requires_grad:  # a term may depend on frozen parameters only
+                        self.updates.apply(index, objective, share=share, last=last)
+                    (meter if self.finite_updates is None else self.finite_updates).add(objective)
             if last:
                 done += 1
                 if self.finite_updates is not None:
@@ -287,14 +309,22 @@ class PhaseTraining:
             self.phase.begin()
 
 
+def iter_steps(
+    method: Method, phase: Phase, loader: Loader, recipe: Recipe, compile: Compile = "off"
+) -> Iterator[None]:
+    """Yield after each step of a phase, once the device has computed it, for as long as is asked for."""
+    method.train()
+    meter, training = Meter(), PhaseTraining(method, phase, loader, recipe, compile=compile)
+    middle = Clock(5, 10)  # past the warm-up of methods that then do something else, before what ends at three quarters
+    for _ in chain.from_iterable(training.iter_updates(middle, number, meter) for number in count()):
+        meter.means()  # synchronises with the device
+        yield
+
+
 def seconds_per_step(method: Method, phase: Phase, loader: Loader, recipe: Recipe, steps: int) -> float:
     """Measure the seconds that a batch of a phase takes: the median of a few, after one for warming up."""
-    method.train()
-    times, meter, training = [time.perf_counter()], Meter(), PhaseTraining(method, phase, loader, recipe)
-    middle = Clock(5, 10)  # past the warm-up of methods that then do something else, before what ends at three quarters
-    epochs = (training.iter_updates(middle, number, meter) for number in count())
-    for _ in islice(chain.from_iterable(epochs), steps + 1):
-        meter.means()  # synchronises with the device
+    times = [time.perf_counter()]
+    for _ in islice(iter_steps(method, phase, loader, recipe), steps + 1):
         times.append(time.perf_counter())
     durations = [later - earlier for earlier, later in pairwise(times)]
     return statistics.median(durations[1:] or durations)

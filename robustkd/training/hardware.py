@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from robustkd.errors import UsageError
 from robustkd.models import MODELS
+from robustkd.types import Compile
 
 PROC_CPUINFO = Path("/proc/cpuinfo")  # of Linux
 # Linux reports a process's peak memory in the first and resets it when 5 is written to the second.
@@ -66,12 +67,20 @@ def is_own_net(net: str) -> bool:
     return isinstance(spec.target, str) and ":" not in spec.name
 
 
+def configure_kernels(device: str) -> None:
+    """Let a GPU choose its fastest convolutions, and use TF32 where networks compute in fp32. No effect on other devices."""
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
+
+
 def count_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def machine_properties(device: str, bf16: bool) -> dict[str, Any]:
+def machine_properties(device: str, bf16: bool, compile: Compile = "off") -> dict[str, Any]:
     """Return what results depend on in addition to options and data, as `robustkd.study.machine.Machine` records it."""
     on_gpu = torch.device(device).type == "cuda"
     amx = " AMX" if torch.cpu.get_capabilities().get("amx_tile", False) else ""
@@ -83,6 +92,8 @@ def machine_properties(device: str, bf16: bool) -> dict[str, Any]:
         flags["matmul precision"] = torch.get_float32_matmul_precision()
     if dist.is_available() and dist.is_initialized():
         flags["processes"] = dist.get_world_size()
+    if compile != "off":
+        flags["compile"] = compile
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else processor_name(),
@@ -104,6 +115,19 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def used_memory(device: str) -> int | None:
+    """Return the bytes in use on a GPU, by all programs; None on other devices."""
+    if torch.device(device).type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free)
+
+
+def total_memory(device: str) -> int | None:
+    """Return the bytes of memory of a GPU; None for other devices."""
+    return int(torch.cuda.mem_get_info(device)[1]) if torch.device(device).type == "cuda" else None
 
 
 def reset_peak_memory(device: str) -> bool:

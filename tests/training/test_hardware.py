@@ -71,6 +71,8 @@ def test_what_results_depend_on_is_recorded(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.flags == {"deterministic algorithms": "False"}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
     assert hardware.machine_properties("cpu", bf16=False)["instructions"] == "AVX2"
+    compiled = Machine(**hardware.machine_properties("cpu", bf16=True, compile="default"))
+    assert "compile off and default" in found.differences(compiled)
 
 
 def test_a_gpus_flags_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +80,20 @@ def test_a_gpus_flags_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Machine(**hardware.machine_properties("cuda:1", bf16=False))
     assert found.device == "the GPU of cuda:1"
     assert {"cudnn", "cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32"} < found.flags.keys()
+
+
+def test_a_gpu_uses_tf32_and_its_fastest_convolutions_and_a_cpu_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "benchmark", False)
+    monkeypatch.setattr(cudnn, "allow_tf32", False)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        hardware.configure_kernels("cpu")
+        assert (cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (False, False, precision)
+        hardware.configure_kernels("cuda:1")
+        assert (cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, True, "high")
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def test_the_processor_is_named_as_the_system_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
