@@ -1,10 +1,12 @@
 """Speed of the engine compared with two hand-written training loops, in images per second.
 
     python benchmarks/engine.py [--threads 2] [--workers 2] [--rounds 6] [--steps 8] [--device cpu] [--precision bf16]
+        [--loops engine,plain,peer-style,compiled]
 
 All train the same nets with Hinton's loss, in turns in one process. The engine gathers, transfers, flips and scales its batches
 from bytes, and records metrics.
 
+    compiled    the engine with --compile max
     plain       on prepared float batches, in the engine's precision and memory format: what the engine's work costs
     peer-style  as in the code of many papers, which goes back to RepDistiller: PIL images that torchvision crops, flips and
                 normalises in the worker processes of a DataLoader; fp32, NCHW; loss and accuracy are read in every step
@@ -12,6 +14,7 @@ from bytes, and records metrics.
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 
 import numpy as np
@@ -30,17 +33,19 @@ from robustkd.data.view import View
 from robustkd.method_spec import MethodSpec
 from robustkd.models.net import Frozen, Network
 from robustkd.study.construct import dataset_info
-from robustkd.training import engine
+from robustkd.training import engine, hardware
 from robustkd.training.build import build_method
 from robustkd.training.recipe import Recipe
-from robustkd.types import Clock
+from robustkd.types import Clock, Compile
 
 PAIRS = (("resnet20", "resnet8"), ("wrn_40_2", "wrn_16_2"))
 BATCH, WARM_UP_STEPS = 128, 3
 Loop = Callable[[str, str, View, argparse.Namespace], Iterator[None]]
 
 
-def engine_steps(teacher: str, student: str, view: View, arguments: argparse.Namespace) -> Iterator[None]:
+def engine_steps(
+    teacher: str, student: str, view: View, arguments: argparse.Namespace, compile: Compile = "off"
+) -> Iterator[None]:
     """Yield after each update of the engine, including data loading and metrics."""
     device, data = torch.device(arguments.device), dataset_info(view)
     loader = Loader(view, arguments.batch, device)
@@ -54,7 +59,7 @@ def engine_steps(teacher: str, student: str, view: View, arguments: argparse.Nam
     ).to(device)
     (phase,) = method.phases()
     recipe, meter = Recipe(), engine.Meter()
-    training = engine.PhaseTraining(method, phase, loader, recipe)
+    training = engine.PhaseTraining(method, phase, loader, recipe, compile=compile)
     method.train()
     for number in cycle(range(1000)):
         for _ in training.iter_updates(Clock(0, 1), number, meter):
@@ -144,12 +149,17 @@ def peer_style_network(word: str, arguments: argparse.Namespace) -> Network:
     return net
 
 
-LOOPS: dict[str, Loop] = {"engine": engine_steps, "plain": plain_loop_steps, "peer-style": peer_style_steps}
+LOOPS: dict[str, Loop] = {
+    "engine": engine_steps,
+    "plain": plain_loop_steps,
+    "peer-style": peer_style_steps,
+    "compiled": partial(engine_steps, compile="max"),
+}
 
 
 def measure_speeds(teacher: str, student: str, view: View, arguments: argparse.Namespace) -> pd.DataFrame:
-    """Measure all loops in turns: images per second, a row per round and a column per loop."""
-    loops = {name: loop(teacher, student, view, arguments) for name, loop in LOOPS.items()}
+    """Measure loops in turns: images per second, a row per round and a column per loop."""
+    loops = {name: LOOPS[name](teacher, student, view, arguments) for name in arguments.loops.split(",")}
     for steps in loops.values():
         time_steps(steps, WARM_UP_STEPS, arguments.device)
     images = arguments.steps * arguments.batch
@@ -168,16 +178,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--loops", default="engine,plain,peer-style", help="of which engine is one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.backends.cudnn.benchmark = True
+    hardware.configure_kernels(arguments.device)
     view = random_view(8 * arguments.batch)
     print(f"{arguments.device}, {arguments.threads} threads, {arguments.precision}, batch {arguments.batch}, 32x32")
     for teacher, student in PAIRS:
         speeds = measure_speeds(teacher, student, view, arguments)
         medians = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.median().items())
         print(f"{teacher} -> {student}, images per second: {medians}")
-        for name in ("plain", "peer-style"):
+        for name in speeds.columns.drop("engine"):
             ratios = speeds["engine"] / speeds[name]
             print(
                 f"    engine / {name}: {ratios.median():.3f} (median of {len(ratios)} rounds, {ratios.min():.3f} to"

@@ -4,11 +4,12 @@
     python benchmarks/gpu.py --smoke --device cpu --out DIR                                 # every step, as small as possible
     python benchmarks/gpu.py --table benchmarks/gpu                                         # what there is, as Markdown
 
-    tests           pytest -m gpu
+    tests           pytest -m "gpu and not slow"
     rates           copying and bf16 matrix products: what the device can do
     speed           images per second of the engine, a bare loop and a peer-style loop (benchmarks/engine.py), batch 128 and 512
     side-by-side    images per second of 1 to 16 processes that train at once, and the utilisation of the GPU
     methods         the step of every method relative to hinton (benchmarks/methods.py)
+    compile         images per second of the engine with --compile max, batch 128, next to the same without
     study           CIFAR-10, noise0.4, twelve methods of arXiv 2007.01922: a row per run
 
 Each step writes OUT/STEP.csv, in which rows name the device, torch and the commit. A step whose file exists is skipped, and the
@@ -40,6 +41,9 @@ import torch
 from harness import random_view
 from PIL import Image
 
+from robustkd.study.packing import Packing, choose_jobs
+from robustkd.training import compilation, hardware
+
 HOME = Path(__file__).parents[1]
 PAIR = ("wrn_40_2", "wrn_16_2")
 PUBLISHED = "baseline,hinton,bss,fitnet,fsp,at,sp,rkd_d,rkd_a,rkd_da,one,dml"
@@ -60,13 +64,25 @@ def describe_machine(device: str) -> dict[str, str]:
 
 
 def run_tests(arguments: argparse.Namespace) -> Rows:
-    """Run the tests marked gpu."""
+    """Run the tests marked gpu, except for slow ones."""
     files = [
         str(file) for file in (HOME / "tests").rglob("test_*.py") if "mark.gpu" in file.read_text(encoding="utf-8")
     ]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", *files]
-    command += ["--collect-only"] if arguments.smoke else []
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=arguments.left(90), check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "gpu and not slow",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "default",
+    ]
+    command += [*files, "--collect-only"] if arguments.smoke else files
+    limit = arguments.left(240 if arguments.smoke else 90)  # without a GPU, on a machine that may be slow
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=limit, check=False)
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
     return [{"exit": done.returncode, "summary": lines[-1] if lines else ""}]
 
@@ -103,7 +119,8 @@ def measure_speed(arguments: argparse.Namespace) -> Rows:
     for teacher, student in engine.PAIRS:
         for batch in (16,) if arguments.smoke else (128, 512):
             small = {"rounds": 1, "steps": 1} if arguments.smoke else {"rounds": 3, "steps": 4096 // batch}
-            options = argparse.Namespace(**{**vars(arguments), **small, "batch": batch})
+            loops = "engine,plain,peer-style"
+            options = argparse.Namespace(**{**vars(arguments), **small, "batch": batch, "loops": loops})
             speeds = engine.measure_speeds(teacher, student, random_view(8 * batch), options).median()
             rows += [
                 {"teacher": teacher, "student": student, "batch": batch, "loop": loop, "images_per_second": speed}
@@ -136,6 +153,22 @@ def measure_methods(arguments: argparse.Namespace) -> Rows:
     return [vars(cost) for cost in methods.main(words)]
 
 
+def measure_compiled(arguments: argparse.Namespace) -> Rows:
+    """Measure the engine with compiled networks next to itself, as far as time allows."""
+    if arguments.smoke:  # whose minutes a compiler would take
+        compilation.BACKEND = "aot_eager"
+    rows: Rows = []
+    for teacher, student in engine.PAIRS[:1] if arguments.smoke else engine.PAIRS:
+        if rows and arguments.left(60) < 60:
+            break
+        batch = 16 if arguments.smoke else 128
+        small = {"rounds": 1, "steps": 1} if arguments.smoke else {"rounds": 3, "steps": 32}
+        options = argparse.Namespace(**{**vars(arguments), **small, "batch": batch, "loops": "engine,compiled"})
+        speeds = engine.measure_speeds(teacher, student, random_view(8 * batch), options).median()
+        rows.append({"teacher": teacher, "student": student, "batch": batch, **speeds})
+    return rows
+
+
 def run_study(arguments: argparse.Namespace) -> Rows:
     """Train the methods that the table of the first incomplete seed lacks, as far as time allows."""
     file = arguments.out / "study.csv"
@@ -147,7 +180,7 @@ def run_study(arguments: argparse.Namespace) -> Rows:
         command = [sys.executable, "-m", "pipelines", "run", "--dataset", f"npz:{data}", "--scenario", "noise0.4"]
         command += ["--methods", ",".join(missing), "--seeds", "1", "--first-seed", str(seed)]
         command += ["--device", arguments.device]
-        command += ["--tracker", "files", "--out", f"{work}/studies", "--jobs", "1" if arguments.smoke else "6"]
+        command += ["--tracker", "files", "--out", f"{work}/studies", "--jobs", str(find_jobs(arguments))]
         command += ["--stop-after", f"{max(1, int(arguments.left(480)))}s"]
         if arguments.smoke:
             command += ["--student", "resnet8", "--teacher", "resnet8", "--epochs", "1"]
@@ -157,6 +190,17 @@ def run_study(arguments: argparse.Namespace) -> Rows:
         if process.returncode:
             raise RuntimeError(process.stderr.strip()[-300:])
         return [read_run(path) for path in sorted(Path(work, "studies").glob("*/runs/*/result.json"))]
+
+
+def find_jobs(arguments: argparse.Namespace) -> int:
+    """Return how many runs of the study fill the GPU, as `--jobs auto` would choose from what was measured side by side."""
+    file = arguments.out / "side-by-side.csv"
+    if arguments.smoke or not file.exists():
+        return 1 if arguments.smoke else 6
+    table = pd.read_csv(file)
+    pair = table[(table["teacher"] == PAIR[0]) & (table["student"] == PAIR[1])].sort_values("processes")
+    measured = [Packing(int(row.processes), float(row.images_per_second)) for row in pair.itertuples()]
+    return choose_jobs(measured, capacity=None)
 
 
 def next_runs(done: pd.DataFrame, wanted: Sequence[str]) -> tuple[int, list[str]]:
@@ -213,6 +257,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], Rows]] = {
     "speed": measure_speed,
     "side-by-side": measure_side_by_side,
     "methods": measure_methods,
+    "compile": measure_compiled,
     "study": run_study,
 }
 
@@ -263,7 +308,7 @@ def main() -> int:
     arguments.left = lambda most: min(most, end - time.monotonic())
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
-    torch.backends.cudnn.benchmark = True
+    hardware.configure_kernels(arguments.device)
     succeeded = [execute(name, partial(step, arguments), arguments) for name, step in STEPS.items()]
     return int(not all(succeeded))
 

@@ -41,7 +41,7 @@ from robustkd.methods import METHODS
 from robustkd.models.net import Frozen, Network, eval_no_grad
 from robustkd.specs import split_at
 from robustkd.study.construct import dataset_info
-from robustkd.training import engine
+from robustkd.training import engine, hardware
 from robustkd.training.build import Ingredients, build_method
 from robustkd.training.recipe import Recipe
 from robustkd.types import Clock
@@ -214,7 +214,7 @@ def parse_command_line(words: Sequence[str] | None) -> tuple[argparse.Namespace,
 def main(words: Sequence[str] | None = None) -> list[StepCost]:
     arguments, texts = parse_command_line(words)
     torch.set_num_threads(arguments.threads)
-    torch.backends.cudnn.benchmark = True
+    hardware.configure_kernels(arguments.device)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler on stderr
     cuda = arguments.device.startswith("cuda")
     device_name = torch.cuda.get_device_name(arguments.device) if cuda else f"cpu, {arguments.threads} threads"

@@ -20,6 +20,8 @@ import engine
 import torch
 from harness import random_view, time_steps
 
+from robustkd.training import hardware
+
 
 def measure(
     teacher: str, student: str, processes: int, seconds: float, arguments: argparse.Namespace
@@ -44,7 +46,7 @@ def train(teacher: str, student: str, seconds: float, options: dict[str, Any], b
     """Train for some seconds in a process of its own and report images per second."""
     arguments = argparse.Namespace(**options, batch=engine.BATCH)
     torch.set_num_threads(arguments.threads)
-    torch.backends.cudnn.benchmark = True
+    hardware.configure_kernels(arguments.device)
     steps = engine.engine_steps(teacher, student, random_view(8 * arguments.batch), arguments)
     time_steps(steps, engine.WARM_UP_STEPS, arguments.device)
     barrier.wait(timeout=180)

@@ -410,6 +410,7 @@ def test_study_of_photographs_goes_seed_by_seed() -> None:
 
 def small_arguments(**changes: object) -> argparse.Namespace:
     small = {"device": "cpu", "precision": "fp32", "threads": 1, "workers": 0, "batch": 8, "rounds": 2, "steps": 1}
+    small["loops"] = "engine,plain,peer-style"
     return argparse.Namespace(**{**small, **changes})
 
 
@@ -485,6 +486,17 @@ def test_the_study_goes_on_where_its_table_ends(gpu: ModuleType, tmp_path: Path)
     done = pd.DataFrame({"method": [*gpu.PUBLISHED.split(","), "baseline"], "seed": [0] * 12 + [1]})
     assert gpu.next_runs(done, gpu.PUBLISHED.split(",")) == (1, gpu.PUBLISHED.split(",")[1:])
     assert gpu.next_runs(done.iloc[:0], ["baseline"]) == (0, ["baseline"])
+
+
+def test_the_study_has_as_many_jobs_as_fill_the_gpu(gpu: ModuleType, tmp_path: Path) -> None:
+    arguments = argparse.Namespace(out=tmp_path, smoke=False)
+    assert gpu.find_jobs(arguments) == 6, "nothing was measured"
+    rows = [("resnet20", "resnet8", 16, 9.0), ("wrn_40_2", "wrn_16_2", 1, 100.0), ("wrn_40_2", "wrn_16_2", 2, 190.0)]
+    rows += [("wrn_40_2", "wrn_16_2", 8, 310.0), ("wrn_40_2", "wrn_16_2", 4, 300.0)]
+    table = pd.DataFrame(rows, columns=["teacher", "student", "processes", "images_per_second"])
+    table.to_csv(tmp_path / "side-by-side.csv", index=False)
+    assert gpu.find_jobs(arguments) == 4
+    assert gpu.find_jobs(argparse.Namespace(out=tmp_path, smoke=True)) == 1
 
 
 # --- verdicts.py ---------------------------------------------------------------------------------------------------
