@@ -40,6 +40,7 @@ from robustkd.study.comparison import Comparison
 from robustkd.study.conclusions import question_and_answer
 from robustkd.study.options import DataOptions, SourceOptions, StudyOptions
 from robustkd.study.pairing import HEADLINE
+from robustkd.study.ray_cluster import ray_session
 from robustkd.study.results import TEACHER, run_name
 from robustkd.training.checkpoint import load_net
 
@@ -141,7 +142,7 @@ def run_study(
         UsageError: an option is invalid, or the options do not go together.
         ExecutionError: some runs failed; the others are finished.
     """
-    with python_messages(), _output(verbose):
+    with python_messages(), _output(verbose), ray_session():
         given = asdict(options) if isinstance(options, StudyOptions) else {"tracker": "files", **(options or {})}
         draft = planning.draft_study(_parse_options(StudyOptions, {**given, **changes}))
         run_stages(draft)

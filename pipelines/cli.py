@@ -41,6 +41,7 @@ from robustkd.methods import METHODS
 from robustkd.models import MODELS
 from robustkd.plugins import load_plugins
 from robustkd.study.options import DataOptions, StudyOptions
+from robustkd.study.ray_cluster import ray_session
 
 app = App(
     name="robustkd",
@@ -368,7 +369,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         load_torch_if_limited()
         words = join_flag_values(sys.argv[1:] if arguments is None else arguments)
-        with handle_signals():
+        with handle_signals(), ray_session():
             app(add_config_options(words), exit_on_error=False, print_error=False, result_action="return_value")
         return
     except CycloptsError as error:

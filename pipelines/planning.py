@@ -50,6 +50,7 @@ from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.peers import check_processes
 from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
+from robustkd.study.ray_cluster import Capacity, check_device, connect, read_capacity
 from robustkd.study.results import (
     BASELINE,
     COST_RATIO,
@@ -144,6 +145,7 @@ def draft_study(options: StudyOptions) -> Draft:
     check_words(options)
     methods = read_method_list(options.methods)
     device = find_device(options)
+    capacity = find_capacity(options, device)
     given, teacher = resolve_networks(options)
     options = replace(given, methods=methods)
     out = require_writable(Path(options.out))
@@ -155,7 +157,6 @@ def draft_study(options: StudyOptions) -> Draft:
     check_early_stopping(options, len(rows.held_out), teacher is not None)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
-    jobs, threads = divide_cores(options, device, runs)
     nets = [options.student, *([] if teacher else [options.teacher])]
     bf16 = hardware.use_bf16(options.precision, device, *nets)
     plan = Plan(
@@ -164,8 +165,7 @@ def draft_study(options: StudyOptions) -> Draft:
         out / folder_name(options, identity(options, source, drawn[0], bf16, teacher)),
         teacher,
         Path(options.init) if options.init else None,
-        jobs,
-        threads,
+        *divide_cores(options, device, capacity, runs),
     )
     print_first_weights(plan, runs, source)
     plan = with_latencies(with_cost_ratio(plan, drawn[0].train), runs, drawn[0].train)
@@ -187,17 +187,39 @@ def find_device(options: StudyOptions) -> str:
     return device
 
 
-def divide_cores(options: StudyOptions, device: str, runs: Sequence[Run]) -> tuple[int, int]:
+def find_capacity(options: StudyOptions, device: str) -> Capacity:
+    """Return what executes the runs: this machine, or those of a Ray cluster, to which the process is then connected.
+
+    Raises:
+        robustkd.errors.UsageError: there is no connection, or the cluster does not have the device.
+    """
+    cores = hardware.count_cores()
+    if options.on is None:
+        return Capacity(cores, largest=options.threads or cores, gpus=1)
+    jobs = options.jobs if isinstance(options.jobs, int) else 1
+    connect(options.on, max(options.threads or cores, jobs))
+    capacity = read_capacity(options.on)
+    if note := check_device(options.on, device, capacity):
+        console.print(note)
+    return capacity
+
+
+def divide_cores(options: StudyOptions, device: str, capacity: Capacity, runs: Sequence[Run]) -> tuple[int, int]:
     """Return how many runs are executed in parallel, and the threads of each of their processes.
 
     Raises:
         robustkd.errors.UsageError: a run cannot be divided among as many processes.
     """
-    cores, processes = options.threads or hardware.count_cores(), options.data_parallel
+    cores, processes = options.threads or capacity.cores, options.data_parallel
     check_processes(processes, device, options.batch)
-    most = max(1, min(cores // processes, len(runs))) if device == "cpu" else 1
+    if options.on is not None and (processes > 1 or options.jobs == "auto"):
+        refused = f"--data-parallel {processes}: with --on {options.on}, every run has one process"
+        raise UsageError(
+            refused if processes > 1 else f"--jobs auto: with --on {options.on}, give the number for the cluster"
+        )
+    most = max(1, min(cores // processes, len(runs))) if device == "cpu" else capacity.gpus
     jobs = options.jobs if isinstance(options.jobs, int) else most
-    return jobs, max(1, cores // (jobs * processes))
+    return jobs, min(max(1, cores // (jobs * processes)), capacity.largest)
 
 
 def check_words(options: StudyOptions) -> None:

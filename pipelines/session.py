@@ -258,7 +258,7 @@ class ProgressMonitor:
 
     def retry(self, run: Run, reason: str) -> None:
         """Take the death of a run's process."""
-        self.progress.console.print(f"{run.name}: {reason}; it is continued once from its last save")
+        self.progress.console.print(f"{run.name}: {reason}; it is continued from its last save")
 
     def report(self, event: EpochProgress) -> None:
         """Take a finished epoch."""

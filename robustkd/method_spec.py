@@ -121,7 +121,12 @@ class MethodSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as text: what a plugin defines cannot be pickled, and the receiving process has loaded it too."""
-        return MethodSpec.parse, (self.text,)
+        return _parse_method, (self.text,)
+
+
+def _parse_method(text: str) -> MethodSpec:
+    """Parse a method: a function, as Ray pickles the code of a class's own."""
+    return MethodSpec.parse(text)
 
 
 def spell_method(text: str) -> str:

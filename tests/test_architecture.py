@@ -93,7 +93,7 @@ LAW = {
     "robustkd.study.agreements": "evaluation.net_metrics study.results",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": (
-        "errors types method_spec evaluation.results training.recipe study.recipe_presets study.options study.results"
+        "errors types method_spec evaluation.results data training.recipe study.recipe_presets study.options study.results"
     ),
     "robustkd.study.stopping": "",
     "robustkd.study.early_stopping": "errors types study.options",
@@ -129,7 +129,14 @@ LAW = {
     ),
     "robustkd.study.progress": "study.plan study.results study.run_folder study.stopping study.versions",
     "robustkd.study.workers": "errors study.child_process study.memory study.plan study.run_folder study.stopping",
-    "robustkd.study.scheduler": "errors study.memory study.plan study.progress study.stopping study.workers",
+    "robustkd.study.shipping": "errors atomic locks models data plugins study.integrity study.plan study.run_folder",
+    "robustkd.study.ray_cluster": "errors",
+    "robustkd.study.ray_pool": (
+        "errors locks study.child_process study.plan study.run_folder study.workers study.shipping study.ray_cluster"
+    ),
+    "robustkd.study.scheduler": (
+        "errors study.memory study.plan study.progress study.stopping study.workers study.ray_pool"
+    ),
     "robustkd.study.packing": (
         "errors data.view training.engine training.hardware study.child_process study.construct study.plan study.run"
         " study.run_folder"

@@ -47,7 +47,7 @@ NOT_IN_IDENTITY = {
     "max_pixels",  # decides which files are read
     "group_near_copies",  # decides which rows are drawn; these are part of the identity
     *("class_level", "min_class", "value_range"),  # the data set's fingerprint is part of the identity instead
-    *("methods", "seeds", "first_seed", "device", "threads", "jobs", "data_parallel", "sync_bn"),
+    *("methods", "seeds", "first_seed", "device", "threads", "jobs", "on", "data_parallel", "sync_bn"),
     "compile",  # changes results by rounding, as threads do; runs record it
     *("out", "name", "fresh", "plug", "tracker", "experiment", "system_metrics"),
     *("stop_after", "save_every", "on_nonfinite"),
@@ -270,6 +270,8 @@ class StudyOptions(RecipeOptions):
     """Processes that train a run together, each on a GPU of its own or on a part of the CPU's threads."""
     sync_bn: bool = True
     """With --data-parallel, batch norm uses the statistics of the whole batch, not those of each process's share."""
+    on: Literal["ray"] | Annotated[str, Field(pattern=r"^ray://[^/\s]+:\d+$")] | None = None
+    """Where runs are executed: ray (a cluster that this machine is part of, or processes here) or ray://HOST:PORT."""
     out: str = "studies"
     """Folder to which studies are written."""
     name: str | None = None
@@ -280,8 +282,8 @@ class StudyOptions(RecipeOptions):
     """Your own Python files, separated by commas: METHODS, CRITERIA, MODELS, SCENARIOS, DATASETS, VIEWS or AUGMENTATIONS."""
     stop_after: Duration | None = None
     """Save and stop after this time, as in 90s, 30m or 2h; the same command goes on from there."""
-    save_every: Duration = "30s"
-    """Time between two saves of an unfinished run, as in 30s or 10m; it is saved at the end of an epoch."""
+    save_every: Duration | None = None
+    """Time between two saves of an unfinished run, at the end of an epoch; by default 30s, or 5m with `on`."""
     on_nonfinite: OnNonfinite = "stop"
     """A loss or a weight that is not finite stops its run; or the update is skipped, up to a tenth of those of an epoch."""
     tracker: Literal["mlflow", "files"] = "mlflow"
@@ -315,6 +317,11 @@ class StudyOptions(RecipeOptions):
     def stop_after_seconds(self) -> float | None:
         """Seconds after which the command stops, or None."""
         return None if self.stop_after is None else to_seconds(self.stop_after)
+
+    @property
+    def save_interval(self) -> float:
+        """Seconds between two saves of an unfinished run; on other machines, each save is sent to this one."""
+        return to_seconds(self.save_every or ("30s" if self.on is None else "5m"))
 
     @property
     def seed_numbers(self) -> range:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from robustkd.data.manifest import Splits
+from robustkd.data.view import Source
 from robustkd.errors import UsageError
 from robustkd.evaluation.results import Latency
 from robustkd.method_spec import MethodSpec
@@ -172,6 +174,18 @@ def check_statistics(options: StudyOptions, role: Role) -> None:
 
 
 @dataclass(frozen=True)
+class StudyData:
+    """A study's data in memory, for a machine without the files of the data set.
+
+    Attributes:
+        views: what each data seed is shown.
+    """
+
+    source: Source
+    views: Mapping[int, Splits]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A study on disk: all that a process needs to execute one of its runs."""
 
@@ -183,6 +197,7 @@ class Plan:
     jobs: int
     threads: int  # of each process of a job
     share: float | None = None  # of the epochs of students, which are then paused and not evaluated, as in a race
+    data: StudyData | None = field(default=None, compare=False)  # None: it is read from files
 
     def run_folder(self, run: Run) -> Path:
         """Return a run's folder."""

@@ -43,7 +43,6 @@ from robustkd.study.stopping import RunPaused, RunStopped
 from robustkd.study.versions import method_version
 from robustkd.training import checkpoint, engine
 from robustkd.training.data_parallel import DataParallel
-from robustkd.types import to_seconds
 
 PATIENCE = 60.0  # seconds that a run waits for an orphan, the worker of a command that was killed, to end
 UNFINISHED = "unfinished.pt"  # the state of a run that is not finished
@@ -102,9 +101,17 @@ def load_source(options: DataOptions) -> Source:
     return _read_source(options.dataset, tuple(options.read_options().items()))
 
 
+def source_of(plan: Plan) -> Source:
+    """Return the data set of a plan, from its files unless the plan holds it."""
+    return load_source(plan.options) if plan.data is None else plan.data.source
+
+
 def load_views(plan: Plan, seed: int) -> Splits:
-    """Read what a seed is shown from its manifest."""
-    return manifest.load_manifest(plan.folder / f"manifest-{plan.options.data_seed(seed)}", load_source(plan.options))
+    """Return what a seed is shown, from its manifest unless the plan holds it."""
+    data_seed = plan.options.data_seed(seed)
+    if plan.data is not None:
+        return plan.data.views[data_seed]
+    return manifest.load_manifest(plan.folder / f"manifest-{data_seed}", load_source(plan.options))
 
 
 def load_network(plan: Plan, path: Path) -> Network:
@@ -113,7 +120,7 @@ def load_network(plan: Plan, path: Path) -> Network:
     Raises:
         UsageError: it does not fit the study's images or classes.
     """
-    return load_given_network(plan, path, load_source(plan.options))
+    return load_given_network(plan, path, source_of(plan))
 
 
 def load_teacher(plan: Plan, run: Run, data: Splits) -> Teacher | None:
@@ -144,7 +151,7 @@ def is_finished(plan: Plan, run: Run) -> bool:
         return False
     wanted = {word: attack_specs.attack_version(word) for word in plan.settings.attacks}
     wanted |= {"corruptions": str(corruptions.CORRUPTIONS_VERSION)} if plan.settings.corruptions else {}
-    current = evaluation_version(load_source(plan.options))
+    current = evaluation_version(source_of(plan))
     return result.evaluation_version == current and wanted.items() <= result.robustness_versions.items()
 
 
@@ -162,7 +169,7 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
     """
     folder = plan.run_folder(run)
     with hold_lock(folder, f"{folder}: another process is still at work on this run", PATIENCE):
-        _repair_folder(folder)
+        repair_folder(folder)
         try:
             if not is_trained(plan, run):
                 train_in_folder(plan, run, report, should_stop)
@@ -186,7 +193,7 @@ def execute(plan: Plan, run: Run, report: Report, should_stop: Callable[[], bool
         raise ExecutionError(explain_lack_of_memory(plan, run))
 
 
-def _repair_folder(folder: Path) -> None:
+def repair_folder(folder: Path) -> None:
     """Set damaged files aside, and remove what processes left that failed or were killed."""
     for name in find_damaged_files(folder):
         set_aside(folder / name)
@@ -225,7 +232,7 @@ def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[
     folder.mkdir(parents=True, exist_ok=True)
     share = 1.0 if plan.share is None or run.role == TEACHER else plan.share
     checkpointer = FileCheckpointer(
-        folder / UNFINISHED, method_version(run.method), to_seconds(plan.options.save_every), should_stop, share
+        folder / UNFINISHED, method_version(run.method), plan.options.save_interval, should_stop, share
     )
     checkpointer.load()  # sets a damaged file aside before peers read it
     with peers_of(plan, run, train_as_peer) as parallel:
@@ -244,7 +251,7 @@ def train_on_files(
         run,
         plan.settings,
         teacher=load_teacher(plan, run, data),
-        init=load_first_weights(plan, run, load_source(plan.options)),
+        init=load_first_weights(plan, run, source_of(plan)),
         checkpointer=checkpointer,
         report=report,
         parallel=parallel,
@@ -259,7 +266,7 @@ def train_as_peer(plan: Plan, run: Run, parallel: DataParallel) -> None:
 
 def card_in_study(plan: Plan, run: Run, trained: TrainedRun) -> dict[str, Any]:
     """Return the model card of a study's network."""
-    source, options = load_source(plan.options), plan.options
+    source, options = source_of(plan), plan.options
     origin: dict[str, Any] = {
         "scenario": options.scenario,
         "dataset": source.name,

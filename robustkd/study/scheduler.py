@@ -10,7 +10,6 @@ from robustkd.study.progress import is_done
 from robustkd.study.stopping import RunStopped, StopRequest
 from robustkd.study.workers import InlinePool, Pool, WorkerDied, WorkerPool
 
-ATTEMPTS = 2  # of a run whose process dies
 POLL = 0.2  # seconds between two looks at a request to stop
 
 Ended = Iterator[tuple[Run, Exception | None]]
@@ -25,7 +24,8 @@ def execute_runs(
 ) -> Ended:
     """Execute the runs that are not finished, students after their teachers, and yield each when it ends.
 
-    A run that fails affects only those that need its network. A run whose process dies is continued once from its last save.
+    A run that fails affects only those that need its network. A run whose process dies is continued once from its last save;
+    one whose machine is lost, more often.
     One that runs out of memory next to others is continued when fewer are going, and the number of jobs stays reduced.
     With one job, runs are executed in this process, which saves the time and memory of another; but not if they call the
     user's own code, which may crash it or end it.
@@ -38,12 +38,21 @@ def execute_runs(
     """
     request = request or StopRequest()
     todo = [run for run in runs if not is_done(plan, run)]
-    apart = bool(plan.options.plug) or (plan.jobs > 1 and len(todo) > 1)
-    pool: Pool = WorkerPool(plan, plan.jobs, report) if apart else InlinePool(plan, report, request)
+    pool = _open_pool(plan, todo, report, request)
     try:
         yield from _schedule(pool, todo, plan, request, on_retry)
     finally:
         pool.close()
+
+
+def _open_pool(plan: Plan, todo: list[Run], report: Report, request: StopRequest) -> Pool:
+    """Return the place where runs are executed."""
+    if plan.options.on and todo:
+        from robustkd.study.ray_pool import RayPool  # Ray may not be installed
+
+        return RayPool(plan, todo, report)
+    apart = bool(plan.options.plug) or (plan.jobs > 1 and len(todo) > 1)
+    return WorkerPool(plan, plan.jobs, report) if apart else InlinePool(plan, report, request)
 
 
 def _schedule(
@@ -82,7 +91,7 @@ class Retries:
         """Return why a run is continued, or None if it is not. The number of jobs is reduced if they lack memory."""
         self.counts[run, type(error)] += 1
         count = self.counts[run, type(error)]
-        if isinstance(error, WorkerDied) and count < ATTEMPTS:
+        if isinstance(error, WorkerDied) and count < error.attempts:
             return str(error)
         if isinstance(error, OutOfSharedMemory) and count < self.jobs:
             others = len(self.pool.running())

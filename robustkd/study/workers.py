@@ -21,6 +21,14 @@ from robustkd.study.stopping import StopRequest
 class WorkerDied(ExecutionError):
     """The process that executed a run ended before the run did."""
 
+    attempts = 2  # of a run whose process dies, as the run itself may be the reason
+
+
+class NodeLost(WorkerDied):
+    """The machine that executed a run is gone."""
+
+    attempts = 20
+
 
 class EndedRun(NamedTuple):
     """A run that ended, with the exception that ended it, if any."""
