@@ -237,6 +237,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     """Plot seconds by size, a panel for each size that was varied, with a line of slope 1."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     from pipelines.report.charts.output import save_figure
     from pipelines.report.charts.style import COLOURS, FAINT, FIGURE_STYLE
@@ -252,6 +253,11 @@ def plot(table: pd.DataFrame, path: Path) -> None:
                 line = lines[lines["part"] == part]
                 axes.loglog(line[varied], line["seconds"], "o-", ms=3, color=colour, label=part)
             axes.set_xlabel(varied)
+            axes.xaxis.set_major_locator(FixedLocator(list(SIZES[varied])))
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+                axis.set_minor_formatter(NullFormatter())
+            axes.tick_params(axis="x", labelsize=7)
         panels[0].set_ylabel("seconds of processor time")
         panels[0].legend(fontsize=7)
         save_figure(figure, path)

@@ -1,5 +1,6 @@
 """Tables of made-up results, by hand."""
 
+import cProfile
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.study import comparison, conclusions
-from robustkd.study.results import RunResult, TrainingInfo, read_study, write_document
-from tests.records import change_results, make_cost, make_net, make_record, make_training
+from robustkd.study.results import LoadedStudy, RunResult, TrainingInfo, read_study, write_document
+from tests.records import change_results, make_cost, make_net, make_record, make_result, make_training
 from tests.study.example_studies import example_study, run_result
 
 CRITERIA = {"baseline": "ce", "hinton": "ce"}
@@ -203,3 +204,20 @@ def test_the_early_stopping_point_is_of_all_seeds_or_of_none() -> None:
     some = change_results(example_study(), lambda r: {"training": training(r.run.seed)} if r.run.seed else {})
     assert comparison.early_stopping_point(comparison.compare_runs(some)) is None
     assert comparison.early_stopping_point(every, "hinton") is None, "it was not stopped early"
+
+
+def count_calls(methods: int) -> int:
+    """Count the calls of functions in a comparison of so many methods with 5 seeds."""
+    names = ["baseline", *(f"hinton(alpha=0.{number})" for number in range(1, methods))]
+    nets = {seed: make_net({"cat": 0.8 + 0.01 * seed, "dog": 0.6}) for seed in range(5)}
+    results = [make_result("student", name, seed, net) for name in names for seed, net in nets.items()]
+    study = LoadedStudy(make_record(names, 5), results, {})
+    with cProfile.Profile() as profile:
+        comparison.compare_runs(study)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_a_comparison_is_linear_in_the_number_of_methods() -> None:
+    count_calls(2)  # imports and caches
+    few, some, many = map(count_calls, (8, 16, 32))
+    assert many - some == pytest.approx(2 * (some - few), rel=0.25)
