@@ -54,7 +54,7 @@ def choose_jobs(measured: Sequence[Packing], capacity: int | None) -> int:
     >>> choose_jobs([Packing(1, 100, 10), Packing(2, 190, 20), Packing(4, 300, 40)], capacity=30)
     2
     """
-    fitting = [each for each in measured if _fits(each.memory, capacity)]
+    fitting = [each for each in measured if _leaves_room(each.memory, capacity)]
     fastest = max((each.images_per_second for each in fitting), default=0.0)
     return next((each.jobs for each in fitting if each.images_per_second >= (1 - GAIN) * fastest), 1)
 
@@ -71,10 +71,10 @@ def is_worth_trying(jobs: int, measured: Sequence[Packing], capacity: int | None
         return True
     last = measured[-1]
     gained = len(measured) < 2 or last.images_per_second > (1 + GAIN) * measured[-2].images_per_second
-    return gained and _fits(None if last.memory is None else last.memory * jobs // last.jobs, capacity)
+    return gained and _leaves_room(None if last.memory is None else last.memory * jobs // last.jobs, capacity)
 
 
-def _fits(memory: int | None, capacity: int | None) -> bool:
+def _leaves_room(memory: int | None, capacity: int | None) -> bool:
     return memory is None or capacity is None or memory <= ROOM * capacity
 
 

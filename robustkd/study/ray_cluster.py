@@ -67,7 +67,7 @@ def connect(on: str, cores: int) -> None:
         UsageError: Ray is not installed, the address cannot be reached, or the cluster has other versions.
     """
     if find_spec("ray") is None:
-        raise UsageError(f"--on {on}: Ray is not installed: pip install 'robustkd[ray]'")
+        raise UsageError(f"--on {on}: Ray is not installed: pip install -e '.[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if on != "ray":
         _use_token()
@@ -126,7 +126,7 @@ def _check_machines(ray: Any, on: str) -> None:
     Raises:
         UsageError: as said.
     """
-    places = {node["NodeID"]: node["NodeManagerAddress"] for node in list_machines(ray)}
+    places = {node["NodeID"]: node["NodeManagerAddress"] for node in list_nodes(ray)}
     task = ray.remote(import_module)
     replies = {
         place: task.options(num_cpus=0, max_retries=0, label_selector={"ray.io/node-id": node}).remote(RUNS)
@@ -139,7 +139,7 @@ def _check_machines(ray: Any, on: str) -> None:
             raise UsageError(f"--on {on}: the machine {place} cannot execute runs ({last_line(error)})") from None
 
 
-def list_machines(ray: Any) -> list[Any]:
+def list_nodes(ray: Any) -> list[Any]:
     """Return Ray's descriptions of the machines that execute runs: those that are there and have a CPU for them."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
@@ -197,7 +197,7 @@ def read_capacity(on: str) -> Capacity:
     import ray
 
     try:
-        machines = [node["Resources"] for node in list_machines(ray)]
+        machines = [node["Resources"] for node in list_nodes(ray)]
     except Exception as error:
         raise ExecutionError(f"--on {on}: the connection to the cluster is lost ({as_one_line(str(error))})") from None
     cores = [int(machine.get("CPU", 0)) for machine in machines]
