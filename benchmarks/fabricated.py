@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustkd import seeds
 from robustkd.evaluation.net_metrics import evaluate_predictions
 from robustkd.method_spec import MethodSpec
 from robustkd.study.agreements import pack_classes
@@ -40,7 +41,7 @@ def draw_logits(labels: Labels, classes: int, accuracy: float, rng: np.random.Ge
 
 def fabricate_run(folder: Path, run: Run, labels: Labels, names: Sequence[str], accuracy: float) -> None:
     """Write the evaluation and the history of a run."""
-    rng = np.random.default_rng(abs(hash((run.name, len(labels)))) % 2**32)
+    rng = np.random.default_rng(seeds.derive(0, run.name, len(labels)))
     logits = draw_logits(labels, len(names), accuracy, rng)
     net = evaluate_predictions(labels, logits, names)
     cost = Cost(parameters=1, macs=1, images=1, seconds=1.0, teacher_seconds=1.0, images_per_second=1.0, peak_memory=1)

@@ -69,7 +69,8 @@ def connect(on: str, cores: int) -> None:
     if find_spec("ray") is None:
         raise UsageError(f"--on {on}: Ray is not installed: pip install -e '.[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if on != "ray":
+    address = _address_of_machine() if on == "ray" else on
+    if address is not None:
         _use_token()
     import ray
 
@@ -77,7 +78,7 @@ def connect(on: str, cores: int) -> None:
         return
     with _same_signal_handlers():
         try:
-            _open_connection(ray, on, cores)
+            _open_connection(ray, on, address, cores)
         except UsageError:
             raise
         except Exception as error:  # what is raised depends on the version of Ray
@@ -87,15 +88,14 @@ def connect(on: str, cores: int) -> None:
 
 
 def _use_token() -> None:
-    """Let Ray's client send the user's token, if there is one. A cluster that requires it does not answer others."""
+    """Let Ray send the user's token, if there is one: `ray start` then requires it, and does not answer others."""
     place = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
     if "RAY_AUTH_TOKEN" in os.environ or place.is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _open_connection(ray: Any, on: str, cores: int) -> None:
-    """Connect to the cluster at an address, to that of this machine, or to processes that are started here."""
-    address = _address_of_machine() if on == "ray" else on
+def _open_connection(ray: Any, on: str, address: str | None, cores: int) -> None:
+    """Connect to the cluster at an address, or to processes that are started here if there is none."""
     if address is None:
         ray.init("local", num_cpus=cores, include_dashboard=False, **QUIET)
         return

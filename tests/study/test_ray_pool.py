@@ -185,6 +185,7 @@ def test_the_runs_of_a_lost_machine_are_continued_on_another(data: Path, monkeyp
     from ray.cluster_utils import Cluster
 
     ray.shutdown()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as Cluster starts its nodes
     simulated = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         machines = [simulated.add_node(num_cpus=1) for _ in range(2)]
