@@ -164,3 +164,19 @@ def test_a_study_whose_scenario_draws_something_else_is_refused(data: Path) -> N
     card.write_text(json.dumps({**before, "digest": {**before["digest"], "held_out": "0" * 16}}))
     with pytest.raises(UsageError, match=r"manifest-1.json: the scenario no longer draws .* --fresh starts again"):
         planning.draft_study(parse_options(words)).write()
+
+
+def test_compiling_neither_names_a_study_nor_goes_with_several_processes(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = data.parent / "study.yaml"
+    config.write_text("compile: off\n")  # `off` is false in YAML
+    cli.main(study_arguments("prepare", data, config=str(config), jobs="auto"))
+    with pytest.raises(SystemExit):
+        cli.main(study_arguments("prepare", data, compile="max", data_parallel="2"))
+    assert "--compile max: it is not available with --data-parallel" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(study_arguments("prepare", data, compile="maximal"))
+    record = read_document(find_study() / "study.json", StudyRecord)
+    assert (record.options.compile, record.options.jobs) == ("off", "auto")
+    assert replace(record.options, compile="max", jobs=2).identity() == record.options.identity()
