@@ -1,7 +1,7 @@
 """Speed of the engine compared with two hand-written training loops, in images per second.
 
     python benchmarks/engine.py [--threads 2] [--workers 2] [--rounds 6] [--steps 8] [--device cpu] [--precision bf16]
-        [--loops engine,plain,peer-style,compiled] [--clock cpu]
+        [--loops engine,plain,peer-style,compiled] [--clock cpu] [--student resnet8]
 
 All train the same nets with Hinton's loss, in turns in one process. The engine gathers, transfers, flips and scales its batches
 from bytes, and records metrics.
@@ -192,12 +192,15 @@ def main() -> None:
         help="cpu: the CPU time of this process, where the machine does other work; with --threads 1 --workers 0",
     )
     parser.add_argument("--loops", default="engine,plain,peer-style", help="of which engine is one")
+    parser.add_argument("--student", help="of the pair that is measured; by default, both are")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     hardware.configure_kernels(arguments.device)
     view = random_view(8 * arguments.batch)
     print(f"{arguments.device}, {arguments.threads} threads, {arguments.precision}, batch {arguments.batch}, 32x32")
     for teacher, student in PAIRS:
+        if arguments.student not in (None, student):
+            continue
         clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
         speeds = measure_speeds(teacher, student, view, arguments, clock)
         medians = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.median().items())

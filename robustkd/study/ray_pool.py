@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,15 +60,21 @@ class RunActor:
         """Return the identifier of the machine, once the actor has started."""
         return str(ray.get_runtime_context().get_node_id())
 
-    def execute(self, run: Run, files: shipping.Files, teacher: Run | None, teacher_files: shipping.Files) -> None:
-        """Execute a run from its files so far and those of its teacher."""
+    def execute(
+        self, run: Run, jobs: int, files: shipping.Files, teacher: Run | None, teacher_files: shipping.Files
+    ) -> None:
+        """Execute a run from its files so far and those of its teacher.
+
+        Args:
+            jobs: how many runs may be executed at once.
+        """
         folder, error = self.plan.run_folder(run), None
         try:
             shipping.write_folder(folder, files)
             if teacher is not None:
                 shipping.write_folder(self.plan.run_folder(teacher), teacher_files)
             self.sent = self._time_of_save(run)
-            execute(self.plan, run, self._report, lambda: self.is_stopping)
+            execute(replace(self.plan, jobs=jobs), run, self._report, lambda: self.is_stopping)
         except Exception as raised:
             raised.args = tuple(self._with_home(part) for part in raised.args)
             error = raised
@@ -116,10 +123,10 @@ class RayWorker:
         self.run: Run | None = None
         self.references: list[Any] = []  # to its next messages, and to the end of its run
 
-    def start(self, run: Run, files: shipping.Files, teacher: Run | None, teacher_files: Any) -> None:
-        """Send a run to the actor."""
+    def start(self, run: Run, *arguments: Any) -> None:
+        """Send a run to the actor, with what it is executed with."""
         self.run = run
-        self.references = [self.actor.receive.remote(), self.actor.execute.remote(run, files, teacher, teacher_files)]
+        self.references = [self.actor.receive.remote(), self.actor.execute.remote(run, *arguments)]
 
     def has_started(self) -> bool:
         """Return whether the actor has a machine."""
@@ -191,7 +198,7 @@ class RayPool:
         if worker is None:
             worker = RayWorker(self.actor.remote(self.plan, self.data, self.given))
             self.workers.append(worker)
-        worker.start(run, files, *self._teacher_of(run))
+        worker.start(run, self.jobs, files, *self._teacher_of(run))
 
     def _teacher_of(self, run: Run) -> tuple[Run | None, Any]:
         """Return the teacher of a run, and its files in the object store."""
