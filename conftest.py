@@ -1,10 +1,14 @@
 """Tests run in parallel where pytest-xdist is installed; `-n 0` runs them in one process, as a debugger needs."""
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
 MAX_WORKERS = 4  # tests are small, and each worker imports torch
+
+# Modules whose doctests are collected, though they need a package that is not installed with the tests.
+collect_ignore = [] if find_spec("ray") else ["robustkd/study/ray_pool.py"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -58,7 +58,7 @@ def use_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"^--on ray: Ray is not installed: pip install 'robustkd\[ray\]'$"):
+    with pytest.raises(UsageError, match=r"^--on ray: Ray is not installed: pip install -e '.\[ray\]'$"):
         connect("ray", 2)
 
 
