@@ -70,7 +70,7 @@ def prepare_selection(options: SelectOptions, *, dry_run: bool = False, spread: 
     """Plan a selection, or continue an earlier one, and print the plan. Nothing is written.
 
     Args:
-        dry_run: whether to plan anew what an earlier command has begun.
+        dry_run: whether to make a new plan for what an earlier command has begun.
         spread: the standard deviation over seeds of paired differences, in points, for which the power is printed.
 
     Raises:
