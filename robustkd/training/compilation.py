@@ -48,7 +48,10 @@ class CompiledForward:
 
         if not self.reason:
             try:
-                return self.compiled(images)  # type: ignore[no-any-return]
+                with warnings.catch_warnings():
+                    # Images that are computed have no gradient of their own, at which the compiler looks all the same.
+                    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+                    return self.compiled(images)  # type: ignore[no-any-return]
             except TorchDynamoException as error:
                 if is_out_of_memory(error):
                     raise
