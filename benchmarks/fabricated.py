@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustkd import seeds
 from robustkd.evaluation.net_metrics import evaluate_predictions
 from robustkd.method_spec import MethodSpec
+from robustkd.seeds import derive
 from robustkd.study.agreements import pack_classes
 from robustkd.study.evaluate import Evaluation
 from robustkd.study.options import StudyOptions
@@ -41,7 +41,7 @@ def draw_logits(labels: Labels, classes: int, accuracy: float, rng: np.random.Ge
 
 def fabricate_run(folder: Path, run: Run, labels: Labels, names: Sequence[str], accuracy: float) -> None:
     """Write the evaluation and the history of a run."""
-    rng = np.random.default_rng(seeds.derive(0, run.name, len(labels)))
+    rng = np.random.default_rng(derive(0, run.name, len(labels)))
     logits = draw_logits(labels, len(names), accuracy, rng)
     net = evaluate_predictions(labels, logits, names)
     cost = Cost(parameters=1, macs=1, images=1, seconds=1.0, teacher_seconds=1.0, images_per_second=1.0, peak_memory=1)

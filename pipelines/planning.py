@@ -144,7 +144,9 @@ def draft_study(options: StudyOptions) -> Draft:
     scenario = scenarios.parse(options.scenario)
     check_words(options)
     methods = read_method_list(options.methods)
-    device = find_device(options)
+    check_combinations(options)
+    device = hardware.resolve_device(options.device)
+    check_compilation(options.compile, device)
     capacity = find_capacity(options, device)
     given, teacher = resolve_networks(options)
     options = replace(given, methods=methods)
@@ -174,17 +176,20 @@ def draft_study(options: StudyOptions) -> Draft:
     return Draft(plan, drawn, study_record(given, plan, drawn, source, leaks))
 
 
-def find_device(options: StudyOptions) -> str:
-    """Return the device that the options name, after a check that torch can compile for it, if it is to.
+def check_combinations(options: StudyOptions) -> None:
+    """Refuse options about processes that exclude one another.
 
     Raises:
-        robustkd.errors.UsageError: torch cannot use the device, or not compile.
+        robustkd.errors.UsageError: as said.
     """
-    device = hardware.resolve_device(options.device)
-    if options.compile != "off" and options.data_parallel > 1:
-        raise UsageError(f"--compile {options.compile}: it is not available with --data-parallel; use --compile off")
-    check_compilation(options.compile, device)
-    return device
+    if options.data_parallel > 1:
+        processes = f"--data-parallel {options.data_parallel}"
+        if options.compile != "off":
+            raise UsageError(f"--compile {options.compile}: it is not available with {processes}; use --compile off")
+        if options.on is not None:
+            raise UsageError(f"{processes}: with --on {options.on}, every run has one process")
+    if options.on is not None and options.jobs == "auto":
+        raise UsageError(f"--jobs auto: with --on {options.on}, give the number for the cluster")
 
 
 def find_capacity(options: StudyOptions, device: str) -> Capacity:
@@ -212,11 +217,6 @@ def divide_cores(options: StudyOptions, device: str, capacity: Capacity, runs: S
     """
     cores, processes = options.threads or capacity.cores, options.data_parallel
     check_processes(processes, device, options.batch)
-    if options.on is not None and (processes > 1 or options.jobs == "auto"):
-        refused = f"--data-parallel {processes}: with --on {options.on}, every run has one process"
-        raise UsageError(
-            refused if processes > 1 else f"--jobs auto: with --on {options.on}, give the number for the cluster"
-        )
     most = max(1, min(cores // processes, len(runs))) if device == "cpu" else capacity.gpus
     jobs = options.jobs if isinstance(options.jobs, int) else most
     return jobs, min(max(1, cores // (jobs * processes)), capacity.largest)

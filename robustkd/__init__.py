@@ -44,24 +44,10 @@ __all__ = [
     "select",
 ]
 
-# Where each public name is defined. Those of `pipelines` are the commands as functions: this table is the only place where
-# robustkd names that package, and nothing inside robustkd uses it.
+# Where each public name is defined: the commands as functions, with what they return, where nothing else is said. This table is
+# the only place where robustkd names `pipelines`, and nothing inside robustkd uses it.
 _DEFINED_IN = {
-    **dict.fromkeys(
-        (
-            "Audit",
-            "Selected",
-            "Study",
-            "audit",
-            "check_data",
-            "compare",
-            "describe",
-            "load_study",
-            "run_study",
-            "select",
-        ),
-        "pipelines.api",
-    ),
+    **dict.fromkeys(__all__, "pipelines.api"),
     **dict.fromkeys(("DistillationLoss", "SupervisedLoss"), "robustkd.custom_loop"),
     **dict.fromkeys(("ExecutionError", "UsageError"), "robustkd.errors"),
     "DistilledClassifier": "robustkd.estimator",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipelines.references import is_reference
+from pipelines.tracking.entities import PARENT_TAG
 from pipelines.tracking.models import download_network, save_model
 from pipelines.tracking.parent import RunStatus
 from pipelines.tracking.reading import list_studies, load_record
@@ -27,8 +28,6 @@ from robustkd.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.tracking.headline import Summarise
-
-PARENT_TAG = "mlflow.parentRunId"  # below whose run MLflow shows a run
 
 __all__ = [
     "PARENT_TAG",

@@ -13,6 +13,7 @@ from pipelines.tracking.redaction import redact
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric, Param, RunTag
 
+PARENT_TAG = "mlflow.parentRunId"  # names the run below which MLflow shows a run
 # Characters of a value that MLflow accepts.
 MAX_PARAM, MAX_TAG = 6000, 8000
 MAX_DATASET_NAME, MAX_DATASET_DIGEST = 500, 36

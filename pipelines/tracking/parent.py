@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.tracking.entities import (
     MAX_TAG,
+    PARENT_TAG,
     param_values,
     to_milliseconds,
     to_mlflow_metrics,
@@ -210,7 +211,7 @@ def _name_in_folder(client: "MlflowClient", run: "Run", folder: Path, stage: str
 
 def find_children(client: "MlflowClient", parent: "Run") -> set[str]:
     """Return the ids of the finished child runs of a parent; at most a thousand, which is what a store returns at a time."""
-    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and attributes.status = 'FINISHED'"
+    query = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and attributes.status = 'FINISHED'"
     return {run.info.run_id for run in client.search_runs([parent.info.experiment_id], query, max_results=1000)}
 
 
@@ -228,7 +229,7 @@ def close_abandoned_runs(client: "MlflowClient", folder: Path) -> None:
         with suppress(MlflowException):  # it does not exist any more
             parent = client.get_run(run_id)
             children = client.search_runs(
-                [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
+                [parent.info.experiment_id], f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.status = 'RUNNING'"
             )
             for run in children:
                 client.set_terminated(run.info.run_id, "KILLED")

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pipelines.tracking.entities import PARENT_TAG
 from pipelines.tracking.redaction import redact_uri
 from pipelines.tracking.store import open_client, sqlite_path, summarise_error
 from robustkd.errors import UsageError, did_you_mean
@@ -123,7 +124,7 @@ def _study_name(run: "Run") -> str:
     """
     if _is_parent(run):
         return str(run.data.tags["study"])
-    parent = run.data.tags.get("mlflow.parentRunId")
+    parent = run.data.tags.get(PARENT_TAG)
     hint = f"; it belongs to run {parent}" if parent else ""
     raise UsageError(f"{run.info.run_id}: this run is not a study's, '{run.info.run_name}'{hint}")
 
@@ -158,7 +159,7 @@ def _newest_children(client: "MlflowClient", parents: "Sequence[Run]") -> "list[
     """
     runs = []
     for parent in reversed(parents):
-        filters = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
+        filters = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' AND attributes.status = 'FINISHED'"
         children = _fetch_all(partial(client.search_runs, [parent.info.experiment_id], filters))
         own = [run for run in children if "role" in run.data.tags]
         runs += sorted(own, key=lambda run: run.info.run_id)

@@ -7,6 +7,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipelines.tracking.entities import PARENT_TAG
 from pipelines.tracking.redaction import redact_uri
 from pipelines.tracking.store import open_client, summarise_error
 from robustkd.errors import ExecutionError, UsageError
@@ -110,7 +111,7 @@ def fetch_records(reference: str) -> "tuple[RunResult | None, StudyRecord | None
     try:
         run = str(match[1] if match else find_logged_model(reference)[1])
         result = parse_document(load_text(f"runs:/{run}/result.json"), RunResult, reference)
-        parent = client.get_run(run).data.tags["mlflow.parentRunId"]
+        parent = client.get_run(run).data.tags[PARENT_TAG]
         study = parse_document(load_text(f"runs:/{parent}/config.json"), StudyRecord, reference)
     except Exception:  # a run of an earlier version, or one whose files were deleted
         pass

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.entities import (
     MAX_TAG,
+    PARENT_TAG,
     to_milliseconds,
     to_mlflow_dataset,
     to_mlflow_metrics,
@@ -115,7 +116,7 @@ class RunLogger:
         if run is None or run["started"] != started:
             run = {"id": self._find_created(name, started), "started": started, "is_finished": is_finished}
             if run["id"] is None:
-                run_tags = {**self.sent.study["context"], **tags, "mlflow.parentRunId": self.parent.id}
+                run_tags = {**self.sent.study["context"], **tags, PARENT_TAG: self.parent.id}
                 run["id"] = self.client.create_run(
                     self.parent.experiment, to_milliseconds(started), run_tags, name
                 ).info.run_id
@@ -130,7 +131,7 @@ class RunLogger:
             return None
         found = self.client.search_runs(
             [self.parent.experiment],
-            f"tags.`mlflow.parentRunId` = '{self.parent.id}' and attributes.start_time = {to_milliseconds(started)}",
+            f"tags.`{PARENT_TAG}` = '{self.parent.id}' and attributes.start_time = {to_milliseconds(started)}",
         )
         return next((str(run.info.run_id) for run in found if run.info.run_name == name), None)
 
@@ -210,7 +211,7 @@ class RunLogger:
                 self._update_run(logged, entry, result, tracked.model_uri)
             if self.sent.runs.get(name, {}).get("id") == tracked.run_id:  # its end was not confirmed
                 del self.sent.runs[name]
-            if logged.data.tags["mlflow.parentRunId"] != self.parent.id:
+            if logged.data.tags[PARENT_TAG] != self.parent.id:
                 self.sent.linked[name] = f"[{name}]({run_link(logged)})"
             return
         tags = {**entry["tags"], "reused_from": entry["tags"]["study"] if tracked is None else tracked.run_id}
@@ -233,7 +234,7 @@ class RunLogger:
             return None
         try:
             run = self.client.get_run(tracked.run_id)
-            parent = run.data.tags.get("mlflow.parentRunId")
+            parent = run.data.tags.get(PARENT_TAG)
             if run.info.status == "FINISHED" and run.info.lifecycle_stage == "active" and self._has_parent(parent):
                 return run
         except MlflowException as error:

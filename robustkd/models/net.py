@@ -28,7 +28,7 @@ class FeatureMaps(Sequence[Tensor]):
 
     Args:
         maps: (B, c, h, w) each.
-        convert: what is done instead of the conversion.
+        convert: replaces the conversion to float32.
     """
 
     def __init__(self, maps: Sequence[Tensor], convert: Callable[[Tensor], Tensor] | None = None) -> None:

@@ -18,7 +18,8 @@ class Machine(Result):
         instructions: the processor's widest instructions that torch uses, as AVX2 or AVX512 AMX.
         threads: of the run.
         precision: bf16 or fp32.
-        flags: of torch's backends, as {"cudnn.benchmark": "True"}, and `compile`, unless it is off.
+        flags: of torch's backends, as {"cudnn.benchmark": "True"}, and, unless they are off or 1,
+            `compile` and the `processes` that trained it together.
     """
 
     torch: str
@@ -34,7 +35,7 @@ class Machine(Result):
         return [f"{name} {one.get(name)} and {two.get(name)}" for name in one | two if one.get(name) != two.get(name)]
 
     def _values(self) -> dict[str, Any]:
-        return {**self.model_dump(exclude={"flags"}), "compile": "off", **self.flags}
+        return {**self.model_dump(exclude={"flags"}), "compile": "off", "processes": "1", **self.flags}
 
 
 def machine_differences(machines: Iterable[Machine]) -> str:

@@ -234,7 +234,8 @@ def train_in_folder(plan: Plan, run: Run, report: Report, should_stop: Callable[
     checkpointer = FileCheckpointer(
         folder / UNFINISHED, method_version(run.method), plan.options.save_interval, should_stop, share
     )
-    checkpointer.load()  # sets a damaged file aside before peers read it
+    if plan.options.data_parallel > 1:
+        checkpointer.load()  # sets a damaged file aside before peers read it
     with peers_of(plan, run, train_as_peer) as parallel:
         trained = train_on_files(plan, run, checkpointer, report, parallel)
     save_trained(folder, trained, card_in_study(plan, run, trained))

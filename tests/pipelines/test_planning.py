@@ -166,15 +166,33 @@ def test_a_study_whose_scenario_draws_something_else_is_refused(data: Path) -> N
         planning.draft_study(parse_options(words)).write()
 
 
-def test_compiling_neither_names_a_study_nor_goes_with_several_processes(
-    data: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data_parallel": "2", "compile": "max"}, "--compile max: it is not available with --data-parallel 2"),
+        ({"data_parallel": "2", "on": "ray"}, "--data-parallel 2: with --on ray, every run has one process"),
+        ({"jobs": "auto", "on": "ray"}, "--jobs auto: with --on ray, give the number for the cluster"),
+        ({"data_parallel": "5"}, "--data-parallel 5: batches of"),
+    ],
+)
+def test_processes_that_exclude_one_another_are_refused_before_any_is_started(
+    data: Path,
+    options: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(planning, "connect", None)  # to Ray
+    with pytest.raises(SystemExit):
+        cli.main(study_arguments("prepare", data, **options))
+    assert message in capsys.readouterr().err
+    assert not list(Path().glob("studies/*"))
+
+
+def test_compiling_does_not_name_a_study(data: Path) -> None:
     config = data.parent / "study.yaml"
     config.write_text("compile: off\n")  # `off` is false in YAML
     cli.main(study_arguments("prepare", data, config=str(config), jobs="auto"))
-    with pytest.raises(SystemExit):
-        cli.main(study_arguments("prepare", data, compile="max", data_parallel="2"))
-    assert "--compile max: it is not available with --data-parallel" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(study_arguments("prepare", data, compile="maximal"))
     record = read_document(find_study() / "study.json", StudyRecord)

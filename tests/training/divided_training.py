@@ -41,13 +41,13 @@ RECIPES = {"clipped": Recipe(clip_grad=0.5, accumulate=2), "averaged": Recipe(em
 def train(text: str, parallel: DataParallel | None = None) -> Weights:
     """Train a method for some updates per phase, and return its weights.
 
-    In float64, because rounding to float32 would be amplified by attacks, which follow the signs of gradients.
+    In float64, for which `robustkd.data.loader.to_float_images` has to be `to_float64_images`: rounding to float32 would be
+    amplified by attacks, which follow the signs of gradients.
 
     Args:
         text: the method; or a name in RECIPES, to train `hinton` by it.
     """
     torch.manual_seed(0)
-    loaders.to_float_images = to_float64_images
     recipe, on_nonfinite = RECIPES.get(text, Recipe()), "skip" if text == "dropped" else "stop"
     run = Run("student", MethodSpec.parse("hinton" if text in RECIPES else text), 0)
     teacher = partial(make_network, TEACHER)
@@ -85,6 +85,7 @@ def _take_part(
     rank: int, texts: list[str], size: int, store: str, results: "Queue[Any]", options: dict[str, Any]
 ) -> None:
     torch.set_num_threads(1)
+    loaders.to_float_images = to_float64_images
     dist.init_process_group("gloo", store=FileStore(store, size), rank=rank, world_size=size)
     answers: dict[str, Weights | str] = {}
     for text in texts:

@@ -10,10 +10,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
+from robustkd.data import loader
 from robustkd.methods import METHODS
 from robustkd.training.data_parallel import DataParallel, batch_norm, gather, scatter, share_sizes, total
 from tests.helpers import SHAPE, make_network
-from tests.training.divided_training import RECIPES, Weights, train, train_together
+from tests.training.divided_training import RECIPES, Weights, to_float64_images, train, train_together
 
 TEXTS = [*METHODS, *RECIPES]
 Answers = list[dict[str, Weights | str]]
@@ -34,7 +35,7 @@ def largest_difference(one: Any, other: Any) -> float:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_two_processes_train_as_one(text: str, together: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustkd.data.loader.to_float_images", None)  # restored afterwards
+    monkeypatch.setattr(loader, "to_float_images", to_float64_images)
     alone = train(text)
     start = make_network().state_dict()
     moved = [name for name in start if f"model.{name}" in alone and name.endswith("weight")]
@@ -44,7 +45,7 @@ def test_two_processes_train_as_one(text: str, together: Answers, monkeypatch: p
 
 
 def test_without_synchronisation_only_the_batch_norms_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustkd.data.loader.to_float_images", None)
+    monkeypatch.setattr(loader, "to_float_images", to_float64_images)
     first, second = train_together(["hinton"], tmp_path, sync_bn=False)
     weights, alone = first["hinton"], train("hinton")
     assert not isinstance(weights, str), weights
