@@ -12,6 +12,7 @@ from robustkd.study.child_process import prepare_process
 from robustkd.study.construct import has_own_size
 from robustkd.study.plan import Plan, Run
 from robustkd.study.recipe_presets import describe_recipe
+from robustkd.study.results import TEACHER
 from robustkd.study.run import Estimate, estimate_training
 from robustkd.study.run_folder import is_finished, load_network
 
@@ -97,7 +98,7 @@ def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:
     """Time some updates of each method among the runs, teachers included, and yield each result at once."""
     plan, view = draft.plan, draft.drawn[0].train
     prepare_process(plan)
-    teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
+    teacher = load_network(plan, plan.teacher, TEACHER) if plan.teacher is not None else None
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         kinds.setdefault((run.role, run.method.text), []).append(run)
@@ -106,8 +107,8 @@ def time_methods(draft: Draft, runs: Sequence[Run]) -> Iterator[TimedMethod]:
 
 
 def describe_precision(plan: Plan) -> str:
-    """Return the precision and device of a study, as in `fp32 on cpu`."""
-    return f"{'bf16' if plan.settings.bf16 else 'fp32'} on {plan.settings.device}"
+    """Return the precision and device of a study, as in `bf16 (teachers fp32) on cpu`."""
+    return f"{plan.settings.precision} on {plan.settings.device}"
 
 
 def print_load() -> None:

@@ -169,7 +169,7 @@ def print_first_weights(plan: Plan, runs: Sequence[Run], source: Source) -> None
         UsageError: weights cannot be used.
     """
     if plan.teacher is not None and read_model_card(plan.teacher) is None:
-        load_given_network(plan, plan.teacher, source)  # refuses a head for other classes
+        load_given_network(plan, plan.teacher, source, TEACHER)  # refuses a head for other classes
         numbers: list[str] = weights_card(source)["classes"]
         if text := describe_class_order(numbers, source.classes, range(len(numbers))):
             console.print(f"--teacher {plan.options.teacher}: {text}")

@@ -42,7 +42,7 @@ from robustkd.method_spec import MethodSpec
 from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.child_process import prepare_process
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
-from robustkd.study.construct import check_constructible, untrained_network
+from robustkd.study.construct import check_constructible, resolve_settings, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
 from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.given_networks import load_first_weights
@@ -159,12 +159,11 @@ def draft_study(options: StudyOptions) -> Draft:
     check_early_stopping(options, len(rows.held_out), teacher is not None)
     drawn = draw_scenario(options, scenario, source, rows)
     runs = list_runs(options, teacher is not None)
-    nets = [options.student, *([] if teacher else [options.teacher])]
-    bf16 = hardware.use_bf16(options.precision, device, *nets)
+    settings = resolve_settings(options, device, channel_mean_std(View.of(source, rows.train)), teacher is not None)
     plan = Plan(
         options,
-        Settings.of(options, device, bf16, *channel_mean_std(View.of(source, rows.train))),
-        out / folder_name(options, identity(options, source, drawn[0], bf16, teacher)),
+        settings,
+        out / folder_name(options, identity(options, settings, source, drawn[0], teacher)),
         teacher,
         Path(options.init) if options.init else None,
         *divide_cores(options, device, capacity, runs),
@@ -259,7 +258,7 @@ def with_latencies(plan: Plan, runs: tuple[Run, ...], view: View) -> Plan:
             latencies[role] = known[role]
             continue
         given = plan.teacher if role == TEACHER else None
-        net = untrained_network(view, role, settings, "linear", 0) if given is None else load_network(plan, given)
+        net = untrained_network(view, role, settings, "linear", 0) if given is None else load_network(plan, given, role)
         latencies[role] = measure_latency(net, view.sources[0].shape, settings.device)
     return replace(plan, settings=replace(settings, latencies=latencies))
 
@@ -272,7 +271,7 @@ def without_refused_methods(plan: Plan, runs: tuple[Run, ...], view: View) -> Pl
     """
     options = plan.options
     refused: dict[str, None] = {}
-    teacher = load_network(plan, plan.teacher) if plan.teacher is not None else None
+    teacher = load_network(plan, plan.teacher, TEACHER) if plan.teacher is not None else None
     for run in runs:
         if run.seed == options.first_seed and (run.role == "student" or teacher is None):
             try:
@@ -322,7 +321,9 @@ def draw_scenario(options: StudyOptions, scenario: Scenario, source: Source, row
     return drawn
 
 
-def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, teacher: Path | None) -> dict[str, Any]:
+def identity(
+    options: StudyOptions, settings: Settings, source: Source, views: Splits, teacher: Path | None
+) -> dict[str, Any]:
     """Return all that decides a study's results. What a scenario reads from files is covered by what it drew.
 
     Our own code is represented by RESULTS_VERSION, a user's plugins by their content, which has no version. A file that a
@@ -333,7 +334,8 @@ def identity(options: StudyOptions, source: Source, views: Splits, bf16: bool, t
         **options.identity(),
         "fingerprint": source.fingerprint,
         "drawn": [view.digest for view in views],
-        "bf16": bf16,
+        "bf16": settings.bf16,
+        **({} if settings.teacher_bf16 is None else {"teacher_bf16": settings.teacher_bf16}),
         **identify_networks(options, teacher, source),
         "results_version": RESULTS_VERSION,
         "plugins": plugin_digests(options.plug),

@@ -81,7 +81,7 @@ def resolved_settings(plan: Plan, views: Splits, source: Source) -> ResolvedSett
         views: of its first data seed.
     """
     return ResolvedSettings(
-        precision="bf16" if plan.settings.bf16 else "fp32",
+        precision=plan.settings.precision,
         device=plan.settings.device,
         jobs=plan.jobs,
         threads_per_job=plan.threads,

@@ -138,12 +138,13 @@ def build_method(
     *,
     seed: int = 0,
     bf16: bool = False,
+    teacher_bf16: bool | None = None,
     view: View | None = None,
     criterion: Callable[[DatasetInfo], Criterion] = CE,
 ) -> BuiltMethod:
     """Build a method as a study does, from toy ingredients."""
     data = dataset_info(small_view() if view is None else view)
-    frozen, random = make_teacher(bf16), torch.Generator().manual_seed(seed)
+    frozen, random = make_teacher(bf16 if teacher_bf16 is None else teacher_bf16), torch.Generator().manual_seed(seed)
     # Initial weights of adapters, drawn in the constructor, depend on the seed too.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeds.derive(seed, "init", "method"))

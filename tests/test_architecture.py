@@ -11,7 +11,7 @@ from robustkd.data.manifest import Splits
 from robustkd.data.view import View
 from robustkd.methods import METHODS
 from robustkd.study.options import StudyOptions
-from tests.helpers import make_source
+from tests.helpers import make_settings, make_source
 from tools.house import import_cycles, import_graph, list_imports, load_modules, parse_sites
 
 HOME = Path(__file__).parents[1]
@@ -99,8 +99,8 @@ LAW = {
     "robustkd.study.early_stopping": "errors types study.options",
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
-        "errors seeds types specs criteria models data method training.build training.optimisers study.plan"
-        " study.results study.training_rows"
+        "errors seeds types specs criteria models data method training.build training.hardware training.optimisers"
+        " study.options study.plan study.results study.training_rows"
     ),
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.agreements study.construct study.plan study.results"
@@ -351,7 +351,7 @@ def test_a_study_is_identified_by_versions_and_plugins(tmp_path: Path, monkeypat
 
     def folder(plug: str | None = None, teacher_criterion: str = "ce") -> str:
         options = StudyOptions(scenario="clean", dataset="npz:toy.npz", plug=plug, teacher_criterion=teacher_criterion)
-        return planning.folder_name(options, planning.identity(options, source, views, False, None))
+        return planning.folder_name(options, planning.identity(options, make_settings(), source, views, None))
 
     name, plugged = folder(), folder(str(plugin))
     assert name != plugged

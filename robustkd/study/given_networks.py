@@ -25,8 +25,8 @@ from robustkd.study.results import TEACHER
 from robustkd.training import checkpoint
 
 
-def load_given_network(plan: Plan, file: Path, source: Source) -> Network:
-    """Load a model.pt, or the weights of a teacher, onto the plan's device, with its outputs in the order of the classes.
+def load_given_network(plan: Plan, file: Path, source: Source, role: str) -> Network:
+    """Load a role's model.pt, or the weights of a teacher, onto the plan's device, its outputs in the order of the classes.
 
     Raises:
         UsageError: the file cannot be used, or the network does not fit the study's images or classes.
@@ -43,7 +43,7 @@ def load_given_network(plan: Plan, file: Path, source: Source) -> Network:
             )
         card: dict[str, Any] = weights_card(source)
     else:
-        net, card = checkpoint.load_net(file, plan.settings.bf16)
+        net, card = checkpoint.load_net(file, plan.settings.bf16_of(role))
         if tuple(card["shape"]) != source.shape:
             net.image_size = net.image_size or card["shape"][1]
     reorder_outputs(context, net, class_order(context, card, source, options), source.shape)
@@ -61,7 +61,7 @@ def load_first_weights(plan: Plan, run: Run, source: Source) -> Network | None:
     if plan.init is None or run.role == TEACHER:
         return None
     if (card := read_model_card(plan.init)) is not None and len(card["classes"]) == len(source.classes):
-        return load_given_network(plan, plan.init, source)
+        return load_given_network(plan, plan.init, source, run.role)
     head, seed = run.method.criterion.load().head, seeds.derive(run.seed, "init", run.role, 0)
     net = build_role_network(source, run.role, plan.settings, head=head, seed=seed, weights=plan.init)
     if card is not None:

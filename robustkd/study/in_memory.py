@@ -16,7 +16,7 @@ from robustkd.data.view import Source, View
 from robustkd.method_spec import MethodSpec
 from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
-from robustkd.study.construct import check_constructible
+from robustkd.study.construct import check_constructible, resolve_settings
 from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.evaluate import Teacher
 from robustkd.study.monitor import sample_rows
@@ -65,8 +65,7 @@ def train_pair(
     """
     check_early_stopping(options, len(data.held_out), given is not None)
     device = hardware.resolve_device(options.device)
-    bf16 = hardware.use_bf16(options.precision, device, options.student, *([] if given else [options.teacher]))
-    settings = Settings.of(options, device, bf16, *channel_mean_std(data.train))
+    settings = resolve_settings(options, device, channel_mean_std(data.train), given is not None)
     spec = Run("student", MethodSpec.parse(options.methods), seed)
     histories: dict[str, list[dict[str, Any]]] = {"teacher": [], "student": []}
 
@@ -101,7 +100,7 @@ def fit_teacher(
     if not student.method.needs_teacher:
         return None
     if given is not None:
-        given.network.bf16 = settings.bf16
+        given.network.bf16 = settings.bf16_of("teacher")
         return given._replace(network=given.network.to(settings.device))
     check_constructible(data.train, student, settings)  # before the teacher is trained
     spec = Run("teacher", teacher_method(options, student.method.teacher_labels), student.seed)

@@ -53,7 +53,8 @@ class Settings:
         image_size, teacher_image_size: side of the images that students and teachers see, if it was given or belongs to
             weights; None: that of the batches. Networks from random weights take arrays as they are.
         device: as torch names it.
-        bf16: whether networks compute in bf16.
+        bf16, teacher_bf16: whether the networks of students and of teachers compute in bf16; None for teachers: as those of
+            students.
         mean, std: of the training pixels per channel, in [0, 1].
         attacks: attacks to evaluate, as typed.
         corruptions: whether to evaluate on corrupted images.
@@ -92,10 +93,17 @@ class Settings:
     early_rule: EarlyRule = "best"
     teacher_stop: TeacherStop = "last"
     compile: Compile = "off"
+    teacher_bf16: bool | None = None
 
     @classmethod
     def of(
-        cls, options: StudyOptions, device: str, bf16: bool, mean: tuple[float, ...], std: tuple[float, ...]
+        cls,
+        options: StudyOptions,
+        device: str,
+        bf16: bool,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        teacher_bf16: bool | None = None,
     ) -> "Settings":
         """Return the settings that a study's options result in."""
         recipe, teacher_recipe = build_recipe(options, "student"), build_recipe(options, "teacher")
@@ -111,6 +119,7 @@ class Settings:
             teacher_image_size=options.teacher_image_size,
             device=device,
             bf16=bf16,
+            teacher_bf16=None if teacher_bf16 == bf16 else teacher_bf16,
             mean=mean,
             std=std,
             attacks=tuple(options.attack_texts()),
@@ -128,9 +137,19 @@ class Settings:
         """Return whether the network of a role's runs is the one stopped early: that of teachers may be."""
         return role == TEACHER and self.teacher_stop == "early"
 
+    @property
+    def precision(self) -> str:
+        """What networks compute in, as `bf16` or `bf16 (teachers fp32)`."""
+        student, teacher = ("bf16" if self.bf16_of(role) else "fp32" for role in ("student", TEACHER))
+        return student if student == teacher else f"{student} (teachers {teacher})"
+
     def image_size_of(self, role: str) -> int | None:
         """Return the side of the images that a role's networks see."""
         return self.teacher_image_size if role == TEACHER and self.teacher_image_size else self.image_size
+
+    def bf16_of(self, role: str) -> bool:
+        """Return whether a role's networks compute in bf16."""
+        return self.teacher_bf16 if role == TEACHER and self.teacher_bf16 is not None else self.bf16
 
     def augment_of(self, role: str) -> str:
         """Return the augmentation of a role's training images."""

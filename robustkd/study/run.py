@@ -202,7 +202,7 @@ def train(
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
     recipe, state = settings.recipe_of(spec), None if checkpointer is None else checkpointer.load()
     monitor = EpochMonitor(data, settings, spec.role, engine.total_epochs(method, recipe), state)
-    measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, settings)
+    measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, spec, settings)
     report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
     saver = Saver(checkpointer, monitor.epochs, len(method.phases()), machines)
     fit = partial(engine.fit, on_nonfinite=settings.on_nonfinite, parallel=parallel, compile=settings.compile)
@@ -232,12 +232,11 @@ def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> 
     return predict_auxiliary_logits(method, test) | averaged
 
 
-def find_machines(state: Mapping[str, Any] | None, settings: Settings) -> tuple[list[Machine], str]:
+def find_machines(state: Mapping[str, Any] | None, spec: Run, settings: Settings) -> tuple[list[Machine], str]:
     """Return the machines of a run, the present one last, and a note if it continues on another than before."""
     earlier = [Machine.model_validate_json(text) for text in (state or {}).get("machines", ())]
-    return continue_on(
-        earlier, Machine(**hardware.machine_properties(settings.device, settings.bf16, settings.compile))
-    )
+    bf16 = settings.bf16_of(spec.role)
+    return continue_on(earlier, Machine(**hardware.machine_properties(settings.device, bf16, settings.compile)))
 
 
 def report_earlier_epochs(
@@ -272,7 +271,7 @@ def training_info(
         peak_memory=peak_memory,
         early_epoch=monitor.best.get("epoch"),
         finished=time.time(),
-        precision="bf16" if settings.bf16 else "fp32",
+        precision="bf16" if settings.bf16_of(spec.role) else "fp32",
         device=settings.device,
         torch=torch.__version__,
         version=method_version(spec.method),

@@ -114,13 +114,13 @@ def load_views(plan: Plan, seed: int) -> Splits:
     return manifest.load_manifest(plan.folder / f"manifest-{data_seed}", load_source(plan.options))
 
 
-def load_network(plan: Plan, path: Path) -> Network:
-    """Load a saved network onto the plan's device, with its outputs in the order of the data set's classes.
+def load_network(plan: Plan, path: Path, role: str) -> Network:
+    """Load a role's saved network onto the plan's device, with its outputs in the order of the data set's classes.
 
     Raises:
         UsageError: it does not fit the study's images or classes.
     """
-    return load_given_network(plan, path, source_of(plan))
+    return load_given_network(plan, path, source_of(plan), role)
 
 
 def load_teacher(plan: Plan, run: Run, data: Splits) -> Teacher | None:
@@ -132,7 +132,9 @@ def load_teacher(plan: Plan, run: Run, data: Splits) -> Teacher | None:
     folder = None if needed is None else plan.run_folder(needed)
     info = None if folder is None else read_training_info(folder)
     arrays = {} if folder is None else read_arrays(folder)
-    return Teacher(lambda: load_network(plan, path), info.seconds if info else None, known_predictions(arrays, data))
+    return Teacher(
+        lambda: load_network(plan, path, TEACHER), info.seconds if info else None, known_predictions(arrays, data)
+    )
 
 
 def is_trained(plan: Plan, run: Run) -> bool:
@@ -301,7 +303,7 @@ def evaluate_in_folder(plan: Plan, run: Run) -> RunResult:
     path = plan.teacher if given and plan.teacher is not None else folder / "model.pt"
     files = {"last": path, "early": folder / "early.pt"}
     evaluation = evaluate(
-        {which: load_network(plan, file) for which, file in files.items() if file.exists()},
+        {which: load_network(plan, file, run.role) for which, file in files.items() if file.exists()},
         data,
         run,
         plan.settings,

@@ -163,6 +163,7 @@ class PerSample(Baseline):
 
 def losses_are_in_float32_with_bf16_networks(spec: Spec) -> None:
     terms_are_finite_scalars(spec, bf16=True)
+    terms_are_finite_scalars(spec, bf16=True, teacher_bf16=False)  # as with a teacher of another library on a CPU
 
 
 class Bfloat16Loss(Hinton):

@@ -37,7 +37,7 @@ def test_a_classifier_of_the_users_own_is_the_teacher_without_training(data: Pat
     theirs = save_plain("mine.pth")
     plan = write_study(data, **TEACHER, student="wrn_10_1", image_size=SIDE)
     assert [run.role for run in planning.list_runs(plan.options, True)].count("teacher") == 1
-    net = load_given_network(plan, plan.teacher, load_source(plan.options))
+    net = load_given_network(plan, plan.teacher, load_source(plan.options), "teacher")
     images = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     net.image_size = None
     torch.testing.assert_close(net(images).logits, theirs(images).logits)

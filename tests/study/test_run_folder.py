@@ -94,7 +94,7 @@ def test_a_network_for_other_images_is_refused(data: Path, tmp_path: Path) -> No
     net.replace_head(torch.nn.Linear(net.head.in_features, 2))
     checkpoint.save_net(tmp_path / "two.pt", net.state_dict(), card)
     with pytest.raises(UsageError, match=r"two\.pt: this network has 2 classes, but the data set has 3"):
-        run_folder.load_network(plan, tmp_path / "two.pt")
+        run_folder.load_network(plan, tmp_path / "two.pt", "student")
 
 
 def test_seeds_that_share_a_draw_of_the_scenario_share_a_manifest(data: Path) -> None:
