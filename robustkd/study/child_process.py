@@ -40,6 +40,7 @@ def prepare_process(plan: Plan) -> None:
     """Set threads and kernels, and register the user's plugins, in the process that will train."""
     torch.set_num_threads(plan.threads)
     hardware.configure_kernels(plan.settings.device)
+    hardware.keep_freed_memory()
     load_plugins(plan.options.plug)
 
 

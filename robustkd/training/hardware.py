@@ -1,5 +1,6 @@
 """The machine's device, precision, CPU cores and memory use."""
 
+import ctypes
 import gc
 import os
 import platform
@@ -14,6 +15,7 @@ from robustkd.errors import UsageError
 from robustkd.models import MODELS
 from robustkd.types import Compile
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 PROC_CPUINFO = Path("/proc/cpuinfo")  # of Linux
 # Linux reports a process's peak memory in the first and resets it when 5 is written to the second.
 PROC_STATUS, PROC_CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -73,6 +75,18 @@ def configure_kernels(device: str) -> None:
         torch.backends.cudnn.benchmark = True  # shapes hardly change within a run
         torch.backends.cudnn.allow_tf32 = True
         torch.set_float32_matmul_precision("high")
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed memory for the next allocation; return whether it does, as only glibc of Linux can.
+
+    By default glibc returns large blocks to the system, which clears their pages when the next step allocates its activations:
+    a quarter of a training step of EfficientNet-Lite0 at 96 px (benchmarks/allocation.py).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(parameter, 2**31 - 1) == 1 for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
 
 
 def count_cores() -> int:

@@ -2,6 +2,9 @@
 
 import mmap
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,20 @@ def test_the_processor_is_named_as_the_system_names_it(tmp_path: Path, monkeypat
     assert hardware.processor_name() == "Some CPU @ 2 GHz"
     monkeypatch.setattr(hardware, "PROC_CPUINFO", tmp_path / "absent")
     assert hardware.processor_name()
+
+
+def test_freed_memory_is_kept_by_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import resource, torch; from robustkd.training import hardware; torch.set_num_threads(1); used = []\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def allocate():\n"
+        "    before = faults(); torch.ones(2**26, dtype=torch.uint8); return faults() - before\n"
+        "allocate(); before = allocate(); kept = hardware.keep_freed_memory(); allocate(); print(kept, before, allocate())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, before, after = done.stdout.split()
+    assert kept == str(platform.libc_ver()[0] == "glibc")
+    if kept == "True":
+        assert int(after) < int(before) / 10, "64 MiB are allocated without new pages"
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))  # of macOS, Windows and musl
+    assert not hardware.keep_freed_memory()
