@@ -5,8 +5,8 @@
     python benchmarks/packed.py studies/photos-*             # adds the runs to benchmarks/results
     python benchmarks/robust.py benchmarks/results/photos-*  # the tables
 
-Teachers are EfficientNet-Lite0 with ImageNet weights, fine-tuned for each seed at 96x96. Students are trained from two starts, each
-without label noise and with noise0.4:
+Teachers are EfficientNet-Lite0 with ImageNet weights, fine-tuned for each seed at 96x96. Students are trained from two starts,
+each without label noise and with noise0.4:
 
     random      a WRN-10-2 for images of 32x32, from random weights
     imagenet    EfficientNet-Lite0 itself, from the same ImageNet weights as its teacher

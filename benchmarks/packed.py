@@ -2,14 +2,17 @@
 
     python benchmarks/packed.py studies/photos-*                  # adds their runs to benchmarks/results/STUDY.jsonl.gz
     python benchmarks/robust.py benchmarks/results/photos-*.gz    # the tables, as from the studies' folders
+    python benchmarks/packed.py --unpack studies benchmarks/results/photos-*.gz    # folders, for `robustkd compare`
 
 The first line of a file is the study (study.json without the paths of the machine), each further one a finished run: its
-result.json, with the predicted class of every test image, and the commit at which it was packed. A run that is in the file
-already is kept as it is. Studies whose folders have the same name have the same options and data, whatever the machine.
+result.json, with the predicted class of every test image, its epochs, and the commit at which it was packed. A run that is in
+the file already is kept as it is. Studies whose folders have the same name have the same options and data, whatever the
+machine. Networks and manifests are not packed.
 """
 
 import argparse
 import gzip
+import io
 import json
 import re
 import subprocess
@@ -17,7 +20,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustkd.study.results import LoadedStudy, RunResult, StudyRecord, parse_document, read_study
+import pandas as pd
+
+from robustkd.study.results import (
+    LoadedStudy,
+    RunResult,
+    StudyRecord,
+    parse_document,
+    read_study,
+    write_document,
+)
 
 FOLDER = Path(__file__).with_name("results")
 SUFFIX = ".jsonl.gz"
@@ -56,8 +68,9 @@ def read_packed(file: Path) -> tuple[LoadedStudy, dict[str, str]]:
         record = parse_document(next(lines), StudyRecord, str(file))
         entries = [json.loads(line) for line in lines]
     results = [parse_document(json.dumps(entry["result"]), RunResult, str(file)) for entry in entries]
-    commits = {result.name: entry["commit"] for result, entry in zip(results, entries, strict=True)}
-    return LoadedStudy(record, results, {}), commits
+    named = dict(zip((result.name for result in results), entries, strict=True))
+    epochs = {name: pd.read_csv(io.StringIO(entry["epochs"])) for name, entry in named.items() if entry.get("epochs")}
+    return LoadedStudy(record, results, epochs), {name: entry["commit"] for name, entry in named.items()}
 
 
 def pack(folder: Path, to: Path, commit: str) -> Path:
@@ -69,17 +82,35 @@ def pack(folder: Path, to: Path, commit: str) -> Path:
     """
     study, file = read_study(folder), to / f"{folder.resolve().name}{SUFFIX}"
     record, results, commits = without_places(study.record), {r.name: r for r in study.results}, dict[str, str]()
+    epochs = study.epochs
     if file.exists():
         packed, commits = read_packed(file)
         record = join_records(packed.record, record)
         results |= {result.name: result for result in packed.results}
+        epochs = {**epochs, **packed.epochs}
     lines = [record.model_dump_json()]
     for name in sorted(results):
         entry: dict[str, Any] = {"commit": commits.get(name, commit), "result": results[name].model_dump(mode="json")}
+        if name in epochs:
+            entry["epochs"] = epochs[name].to_csv(index=False, float_format="%.6g")
         lines.append(json.dumps(entry, separators=(",", ":")))
     to.mkdir(parents=True, exist_ok=True)
     file.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
     return file
+
+
+def unpack(file: Path, to: Path) -> Path:
+    """Write a packed study as a folder below `to`, as far as it is packed, and return the folder."""
+    study, _ = read_packed(file)
+    folder = to / file.name.removesuffix(SUFFIX)
+    (folder / "runs").mkdir(parents=True)
+    write_document(folder / "study.json", study.record)
+    for result in study.results:
+        (folder / "runs" / result.name).mkdir()
+        write_document(folder / "runs" / result.name / "result.json", result)
+        if result.name in study.epochs:
+            study.epochs[result.name].to_csv(folder / "runs" / result.name / "epochs.csv", index=False)
+    return folder
 
 
 def read_any(path: Path) -> LoadedStudy | None:
@@ -93,7 +124,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", type=Path, nargs="+")
     parser.add_argument("--to", type=Path, default=FOLDER)
+    parser.add_argument(
+        "--unpack", type=Path, metavar="FOLDER", help="write the studies of packed files into this folder"
+    )
     arguments = parser.parse_args()
+    if arguments.unpack is not None:
+        for file in arguments.studies:
+            print(unpack(file, arguments.unpack))
+        return
     here = Path(__file__).parent
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True

@@ -32,7 +32,7 @@ from robustkd.methods import METHODS
 from robustkd.specs import split_at
 from robustkd.study.comparison import compare_runs
 from robustkd.study.early_stopping import stopping_score
-from robustkd.study.results import write_document
+from robustkd.study.results import read_study, write_document
 from robustkd.training.checkpoint import save_net
 from tests.helpers import TEACHER, large_view, make_teacher
 from tests.study.example_studies import example_study, predicted_study
@@ -649,6 +649,7 @@ def test_seeds_of_two_machines_are_one_study_in_a_file_without_paths(tmp_path: P
     packed, robust = importlib.import_module("packed"), importlib.import_module("robust")
     whole = predicted_study({"baseline": 0.3, "hinton": 0.2}, seeds=6)
     options = replace(whole.record.options, dataset="folder:/home/me/photos", plug="/home/me/a.py,/home/me/b.py")
+    curve = pd.DataFrame({"epoch": [1, 2], "phase": "train", "accuracy": [0.25, 0.5]})
     for first, place in ((0, "one"), (4, "two")):
         folder = tmp_path / place / "photos-clean-01234567"
         seeds = 4 if first == 0 else 2
@@ -660,6 +661,7 @@ def test_seeds_of_two_machines_are_one_study_in_a_file_without_paths(tmp_path: P
             if result.run.seed in record.seed_numbers:
                 (folder / "runs" / result.name).mkdir()
                 write_document(folder / "runs" / result.name / "result.json", result)
+                curve.to_csv(folder / "runs" / result.name / "epochs.csv", index=False)
         file = packed.pack(folder, tmp_path / "results", place)
     study, commits = packed.read_packed(file)
     assert study.record.seed_numbers == range(6)
@@ -671,3 +673,7 @@ def test_seeds_of_two_machines_are_one_study_in_a_file_without_paths(tmp_path: P
     pd.testing.assert_frame_equal(table, robust.tabulate(compare_runs(whole)))
     before = file.read_bytes()
     assert packed.pack(folder, tmp_path / "results", "three").read_bytes() == before, "what is there is kept"
+    unpacked = read_study(packed.unpack(file, tmp_path / "unpacked"))
+    assert (unpacked.record, unpacked.results) == (study.record, study.results)
+    assert unpacked.epochs.keys() == {result.name for result in study.results}
+    pd.testing.assert_frame_equal(unpacked.epochs["student-hinton-5"], curve)

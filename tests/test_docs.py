@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -249,3 +250,50 @@ def test_the_documented_searches_are_those_of_the_table() -> None:
         line = table.loc[(search, budget)]
         assert float(regret) == pytest.approx(line["regret of the winner"], abs=0.0051)
         assert numbers_in(share) == pytest.approx([100 * line["winners within 0.5 points"]], abs=0.51)
+
+
+# --- outputs.py -------------------------------------------------------------------------------------------------------
+
+
+def load_outputs() -> ModuleType:
+    """Import docs/outputs.py."""
+    spec = importlib.util.spec_from_file_location("outputs", HOME / "docs" / "outputs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_outputs_in_the_pages_are_those_of_today() -> None:
+    done = subprocess.run([sys.executable, "docs/outputs.py", "--check"], cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "README.md:" in done.stdout, "the README's output is among those that were checked"
+
+
+@pytest.mark.parametrize(
+    ("expected", "missing"),
+    [
+        ("$ robustkd compare\na table\n──────\n1.0  2.0\nand a sentence", None),
+        ("a table\n...\nand a\nsentence", None),
+        ("a table\n1.0\n2.0\nand a sentence", None),
+        ("a table\nand a sentence", "a table and a sentence"),
+        ("and a sentence\n...\na table", "a table"),
+        ("a table\n────\n1.0  2.1", "a table 1.0 2.1"),
+    ],
+)
+def test_outputs_may_be_shortened_and_wrapped_but_not_changed(expected: str, missing: str | None) -> None:
+    output = "a table\n━━━━━━━━━\n1.0    2.0\nand a sentence\n"
+    assert load_outputs().find_missing(expected, output) == missing
+
+
+def test_a_stale_output_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, page = load_outputs(), tmp_path / "page.md"
+    monkeypatch.setattr(outputs, "HOME", tmp_path)
+    monkeypatch.setattr(outputs, "execute", lambda command, folder: f"printed by {command}\n")
+    monkeypatch.setattr(outputs, "prepare_folder", lambda folder, photos: None)
+    block = "<!-- output of: robustkd {} -->\n```\nprinted by robustkd {}\n```\n"
+    page.write_text(
+        "# Page\n\n" + block.format("one", "one") + block.format("two", "2") + block.format("x:photos", "3")
+    )
+    assert outputs.check_pages([page], None) == ["page.md:7: `robustkd two` does not print this: printed by robustkd 2"]
