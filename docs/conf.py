@@ -18,6 +18,7 @@ exclude_patterns = ["_build"]
 html_show_sourcelink = html_show_copyright = False
 
 myst_heading_anchors = 3
+myst_enable_extensions, html_math_renderer = ["dollarmath"], "mathml"
 default_role = "code"  # docstrings have single backticks around code, as pages do
 autodoc_typehints, autodoc_member_order = "description", "bysource"
 napoleon_numpy_docstring, napoleon_use_ivar = False, True
@@ -35,8 +36,10 @@ def link_pages(app: Sphinx, name: str, content: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Write the page of method cards, and extend Sphinx."""
     sys.path.append(str(DOCS))
+    import equations
     import method_cards
 
     (DOCS / "cards.md").write_text(method_cards.write_page(), encoding="utf-8")
+    app.add_html_math_renderer("mathml", (equations.visit_math, None), (equations.visit_math, None))
     app.add_lexer("mermaid", TextLexer)  # as text: its diagrams are drawn on GitHub, and here that would need a network
     app.connect("source-read", link_pages)

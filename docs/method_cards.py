@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+from equations import translate_blocks
 
 from pipelines.listing import describe_parameters
 from robustkd.methods import METHODS
@@ -32,10 +33,15 @@ def write_page() -> str:
 
 def write_card(module: ModuleType, words: list[str], costs: Any) -> str:
     """Return the section of a module and its words."""
-    card = inspect.cleandoc(module.__doc__ or "")
+    card = translate_blocks(inspect.cleandoc(module.__doc__ or ""), names_of_hyperparameters(words))
     lines = [f"## {', '.join(words)}", card, write_hyperparameters(words)]
     steps = [step for word in words if word in costs.groups for step in format_steps(word, costs.get_group(word))]
     return "\n\n".join([*filter(None, lines), *(["Cost of a step: " + "; ".join(steps) + "."] if steps else [])]) + "\n"
+
+
+def names_of_hyperparameters(words: list[str]) -> set[str]:
+    """Return the names of all hyperparameters of some words."""
+    return {name for word in words for name in describe_parameters(METHODS, word)}
 
 
 def write_hyperparameters(words: list[str]) -> str:

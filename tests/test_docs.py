@@ -1,13 +1,12 @@
 """Pages of the documentation: code runs as written, block by block, and tables are those of the files that they name."""
 
 import ast
-import importlib.util
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -65,14 +64,17 @@ def test_every_word_is_on_its_page() -> None:
     assert [word for word in METHODS if f"`{word}" not in text] == []
 
 
+@pytest.fixture
+def docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs in docs be imported."""
+    monkeypatch.syspath_prepend(str(HOME / "docs"))
+
+
+@pytest.mark.usefixtures("docs")
 def test_every_method_has_a_card_with_its_defaults() -> None:
     from robustkd.methods import METHODS
 
-    spec = importlib.util.spec_from_file_location("method_cards", HOME / "docs" / "method_cards.py")
-    assert spec is not None
-    assert spec.loader is not None
-    cards = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(cards)
+    cards = importlib.import_module("method_cards")
     sections = {section.partition("\n")[0]: section for section in cards.write_page().split("\n## ")[1:]}
     assert sorted(word for title in sections for word in title.split(", ")) == sorted(METHODS)
     hinton = sections["hinton, clean_teacher"]
@@ -255,22 +257,13 @@ def test_the_documented_searches_are_those_of_the_table() -> None:
 # --- outputs.py -------------------------------------------------------------------------------------------------------
 
 
-def load_outputs() -> ModuleType:
-    """Import docs/outputs.py."""
-    spec = importlib.util.spec_from_file_location("outputs", HOME / "docs" / "outputs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_outputs_in_the_pages_are_those_of_today() -> None:
     done = subprocess.run([sys.executable, "docs/outputs.py", "--check"], cwd=HOME, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "README.md:" in done.stdout, "the README's output is among those that were checked"
 
 
+@pytest.mark.usefixtures("docs")
 @pytest.mark.parametrize(
     ("expected", "missing"),
     [
@@ -284,11 +277,12 @@ def test_the_outputs_in_the_pages_are_those_of_today() -> None:
 )
 def test_outputs_may_be_shortened_and_wrapped_but_not_changed(expected: str, missing: str | None) -> None:
     output = "a table\n━━━━━━━━━\n1.0    2.0\nand a sentence\n"
-    assert load_outputs().find_missing(expected, output) == missing
+    assert importlib.import_module("outputs").find_missing(expected, output) == missing
 
 
+@pytest.mark.usefixtures("docs")
 def test_a_stale_output_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs, page = load_outputs(), tmp_path / "page.md"
+    outputs, page = importlib.import_module("outputs"), tmp_path / "page.md"
     monkeypatch.setattr(outputs, "HOME", tmp_path)
     monkeypatch.setattr(outputs, "execute", lambda command, folder: f"printed by {command}\n")
     monkeypatch.setattr(outputs, "prepare_folder", lambda folder, photos: None)
@@ -297,3 +291,51 @@ def test_a_stale_output_is_reported_with_its_line(tmp_path: Path, monkeypatch: p
         "# Page\n\n" + block.format("one", "one") + block.format("two", "2") + block.format("x:photos", "3")
     )
     assert outputs.check_pages([page], None) == ["page.md:7: `robustkd two` does not print this: printed by robustkd 2"]
+
+
+# --- equations.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("docs")
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("G_l = A_l A_{l+1}^T / (h w)", r"G_{l} = A_{l} A_{l + 1}^{T} / ( h w )"),
+        ("d_ij != p_t,k <- x~", r"d_{i j} \neq p_{t , k} \leftarrow \tilde{x}"),
+        ("mean_i -log p'_i", r"\operatorname{mean}_{i}\, - \log\, p'_{i}"),
+        ("sum_{l != k} ||a . v||_F^2", r"\sum_{l \neq k} \Vert a \cdot v \Vert_{F}^{2}"),
+        ("rate min(e, 1)", r"\,\mathrm{rate}\, \min ( e , 1 )"),
+        ("p_l a constant of the rate kept", r"p_{l} \text{ a constant of the rate kept }"),
+        ("t^(1 / T) or L_tri", r"t^{1 / T} \text{ or } L_{\operatorname{tri}}"),
+    ],
+)
+def test_the_notation_of_cards_is_written_as_tex(text: str, tex: str) -> None:
+    assert importlib.import_module("equations").write_tex(text, {"rate"}) == tex
+
+
+@pytest.mark.usefixtures("docs")
+def test_the_equations_of_all_cards_are_drawn() -> None:
+    from docutils.utils.math.latex2mathml import tex2mathml
+
+    page = importlib.import_module("method_cards").write_page()
+    formulas = re.findall(r"\$\$?([^$]+)\$\$?", page)
+    assert len(formulas) > 80
+    for formula in formulas:
+        assert str(tex2mathml(formula)).lstrip().startswith("<math")
+    left = [line for line in page.splitlines() if line.startswith("    ") and " = " in line]
+    assert left == [], "an equation is still text"
+
+
+@pytest.mark.usefixtures("docs")
+def test_a_block_with_phases_is_a_table_and_one_without_equations_is_kept() -> None:
+    translate = importlib.import_module("equations").translate_blocks
+    card = "Title\n\n    first     L = x,   x = y    no labels;\n              y = 1\n    second    plain training\n\nEnd\n"
+    rows = [
+        "|  |  |  |  |",
+        "| --- | --- | --- | --- |",
+        r"| first | $L = x ,$ | $x = y$ | $\text{ no labels } , y = 1$ |",
+        "| second | plain training |  |  |",
+    ]
+    assert [line for line in translate(card, ()).splitlines() if line.startswith("|")] == rows
+    plain = "Title\n\n    word    what it is\n"
+    assert translate(plain, ()) == plain
