@@ -120,7 +120,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         method: str = "hinton",
         *,
         student: str = "wrn_10_1",
-        teacher: Any = "wrn_22_1",
+        teacher: Any = "wrn_16_1",
         teacher_classes: str = "match",
         teacher_criterion: str = "ce",
         smooth_teacher: str = "none",

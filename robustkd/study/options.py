@@ -140,7 +140,7 @@ class ComparisonOptions(DataOptions):
     """Methods separated by commas, each `method` or `method+criterion`; sets of them: `all`, `kd`, ...; or a YAML list."""
     student: str = "wrn_10_1"
     """The student's network (see `robustkd models`)."""
-    teacher: str = "wrn_22_1"
+    teacher: str = "wrn_16_1"
     """The teacher's network, trained for each seed; or a trained one: a file, an MLflow run id or a model URI."""
     teacher_image_size: ImageSide | None = None
     """Side in pixels of the images that the teacher sees, if it is another; the network of the smaller size resizes them."""

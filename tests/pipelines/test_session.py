@@ -77,7 +77,7 @@ def test_a_run_has_the_options_that_decide_its_results_as_parameters(tmp_path: P
     expected |= {
         "scenario": "clean",
         "student": "resnet8",
-        "teacher": "wrn_22_1",
+        "teacher": "wrn_16_1",
         "epochs": 30,
         "lr": 0.05,
         "batch": 64,

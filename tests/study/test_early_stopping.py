@@ -177,7 +177,7 @@ def test_the_options_are_part_of_the_identity_where_they_are_given(data: Path) -
             {"teacher_stop": "early"},
             9,
             True,
-            "--teacher-stop early: the teacher wrn_22_1 is already trained, so its epoch",
+            "--teacher-stop early: the teacher wrn_16_1 is already trained, so its epoch",
         ),
     ],
 )

@@ -148,7 +148,7 @@ def test_values_that_contradict_each_other_are_refused(given, message):
     ("given", "role"),
     [
         ({"methods": "baseline"}, "student 'wrn_10_1'"),
-        ({"recipe": "finetune", "student": PRETRAINED, "methods": "hinton"}, "teacher 'wrn_22_1'"),
+        ({"recipe": "finetune", "student": PRETRAINED, "methods": "hinton"}, "teacher 'wrn_16_1'"),
     ],
 )
 def test_frozen_batch_norm_needs_statistics(given, role):
