@@ -1,6 +1,6 @@
 """What a reader should know about how the runs of a study were trained: on which machines, and which updates were skipped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipelines.report.formatting import format_count, join_first
 from robustkd.study.comparison import Comparison
@@ -24,10 +24,22 @@ def list_machines(results: Iterable[RunResult]) -> list[Machine]:
     return machines
 
 
+def describe_differences(results: Sequence[RunResult]) -> str:
+    """Return in what the machines of runs differ, as "threads 1 and 2"; an empty string where they do not.
+
+    The networks of students and of teachers may compute in different precisions, which then is not the machine's.
+    """
+    groups = [
+        list_machines(r for r in results if r.run.role == role) for role in dict.fromkeys(r.run.role for r in results)
+    ]
+    across = [group[0].model_copy(update={"precision": ""}) for group in groups if group]
+    return ", ".join(dict.fromkeys(filter(None, map(machine_differences, [*groups, across]))))
+
+
 def describe_training(comparison: Comparison) -> list[str]:
     """Return sentences about machines that differ, and about skipped updates; none where there is nothing to say."""
     notes = []
-    if differences := machine_differences(list_machines(comparison.results)):
+    if differences := describe_differences(comparison.results):
         notes.append(
             f"The runs were trained on machines that differ ({differences}): part of their differences may be due to that."
         )
