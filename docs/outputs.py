@@ -97,6 +97,7 @@ def prepare_folder(folder: Path, photos: Path | None) -> None:
 
     for file in sorted(packed.FOLDER.glob(f"*{packed.SUFFIX}")):
         packed.unpack(file, folder / "studies")
+    (folder / "benchmarks").symlink_to(HOME / "benchmarks")
     if photos is not None:
         for name in ("clothing", "photos"):
             (folder / name).symlink_to(photos.resolve())
