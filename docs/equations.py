@@ -9,10 +9,10 @@ docutils translates TeX to MathML, which browsers draw without a script, so that
 
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
-from docutils.utils.math import latex2mathml
+if TYPE_CHECKING:
+    from docutils import nodes
 
 GREEK = {"alpha", "beta", "gamma", "lambda", "mu", "phi", "tau", "theta"}
 OPERATORS = {
@@ -181,12 +181,15 @@ def translate_blocks(card: str, names: Collection[str]) -> str:
     return blocks.sub(lambda match: write_block(match[0].rstrip("\n").split("\n"), names) + "\n", card)
 
 
-def visit_math(self: Any, node: nodes.math | nodes.math_block) -> None:
+def visit_math(self: Any, node: "nodes.math | nodes.math_block") -> None:
     """Write TeX as MathML; Sphinx calls this for every formula of a page.
 
     Raises:
         nodes.SkipNode: always, since the children are text.
     """
+    from docutils import nodes  # installed with Sphinx, which translating cards does not need
+    from docutils.utils.math import latex2mathml
+
     is_block = isinstance(node, nodes.math_block)
     mathml = latex2mathml.tex2mathml(node.astext(), as_block=is_block)
     scrolled = f'<div class="math" style="overflow-x: auto; margin: 0.4rem 0">{mathml}</div>'
