@@ -22,14 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustkd.study.results import (
-    LoadedStudy,
-    RunResult,
-    StudyRecord,
-    parse_document,
-    read_study,
-    write_document,
-)
+from robustkd.study.results import LoadedStudy, RunResult, StudyRecord, parse_document, read_study, write_document
 
 FOLDER = Path(__file__).with_name("results")
 SUFFIX = ".jsonl.gz"

@@ -25,6 +25,7 @@ OPERATORS = {
     "cos": r"\cos",
 }
 FUNCTIONS = {"mean", "argmax", "softmax", "sigmoid", "sign", "vec", "sharpen", "prior", "up", "soft", "review", "ReLU"}
+APPLIED = FUNCTIONS | OPERATORS.keys() - {"sum", "grad"}  # followed by a space unless by a bracket
 RELATIONS = {"<-": r"\leftarrow", "!=": r"\neq", "<=": r"\leq", ">=": r"\geq", "..": r"\ldots", "||": r"\Vert"}
 RELATIONS |= {"|": r"\vert", ".": r"\cdot", "~": r"\sim", "*": r"\cdot", "{": r"\{", "}": r"\}"}
 
@@ -69,9 +70,7 @@ def write_tex(text: str, names: Collection[str] = ()) -> str:
                 words.append(match[0])
             else:
                 end_text()
-                is_applied = (
-                    match["base"] in FUNCTIONS | OPERATORS.keys() - {"sum"} and text[match.end() :].strip()[:1] != "("
-                )
+                is_applied = match["base"] in APPLIED and text[match.end() :].strip()[:1] != "("
                 parts.append(write_symbol(match, names) + (r"\," if is_applied else ""))
         else:
             match = OTHER.match(text, place)
@@ -89,7 +88,7 @@ def is_text(match: re.Match[str], after: str, follows_text: bool, names: Collect
     if match[0] != base:  # it has an index, a power or a mark
         return False
     if base == "a":
-        return re.match(r" [a-z]{2}", after) is not None and not re.match(r" (?:and|T)\b", after)
+        return re.match(r" (?!and\b)[a-z]{2}", after) is not None
     if base in FUNCTIONS or base in OPERATORS or base in names:
         return follows_text and re.match(r" (?:[a-z]{2}|$)", after) is not None
     return len(base) > 1 and base[0].islower() and base not in GREEK

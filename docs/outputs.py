@@ -5,7 +5,7 @@
 
 A block of output is checked if this comment is above it:
 
-    <!-- output of: robustkd compare studies/digits-noise0.4-dfc6d447 -->
+    <!-- output of: robustkd compare studies/digits-noise0.4-1fa99ebd -->
 
 The command is executed in an empty folder, where `studies` holds the studies of benchmarks/results, and `clothing` and `photos`
 are links to the photographs, if they are given; blocks that need them are left out otherwise. The block need not be broken into

@@ -22,7 +22,7 @@ def with_measured_jobs(plan: Plan, runs: Sequence[Run]) -> Plan:
     if earlier and earlier.options.jobs == "auto" and earlier.resolved.device == settings.device:
         return _with_jobs(plan, earlier.resolved.jobs)
     run = typical_run(runs)
-    nets = (settings.student, settings.teacher, settings.batch, settings.bf16, settings.compile)
+    nets = (settings.student, settings.teacher, settings.batch, settings.precision, settings.compile)
     key = (options.dataset, options.image_size, settings.device, run.method.text, *nets)
     if key not in _CHOSEN:
         capacity = hardware.total_memory(settings.device)

@@ -42,14 +42,14 @@ from robustkd.method_spec import MethodSpec
 from robustkd.plugins import load_plugins, plugin_digests
 from robustkd.study.child_process import prepare_process
 from robustkd.study.conclusions import UNDEFINED_CORRUPTIONS
-from robustkd.study.construct import check_constructible, resolve_settings, untrained_network
+from robustkd.study.construct import check_constructible, untrained_network
 from robustkd.study.cost_ratio import measure_cost_ratio, needs_cost_ratio
 from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.given_networks import load_first_weights
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
 from robustkd.study.peers import check_processes
-from robustkd.study.plan import Plan, Run, Settings, list_runs, teacher_method
+from robustkd.study.plan import Plan, Run, Settings, list_runs, resolve_settings, teacher_method
 from robustkd.study.ray_cluster import Capacity, check_device, connect, read_capacity
 from robustkd.study.results import (
     BASELINE,

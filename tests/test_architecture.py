@@ -93,14 +93,15 @@ LAW = {
     "robustkd.study.agreements": "evaluation.net_metrics study.results",
     "robustkd.study.versions": "hashing method_spec",
     "robustkd.study.plan": (
-        "errors types method_spec evaluation.results data training.recipe study.recipe_presets study.options study.results"
+        "errors types method_spec evaluation.results data training.hardware training.recipe study.recipe_presets study.options"
+        " study.results"
     ),
     "robustkd.study.stopping": "",
     "robustkd.study.early_stopping": "errors types study.options",
     "robustkd.study.training_rows": "errors types data",
     "robustkd.study.construct": (
-        "errors seeds types specs criteria models data method training.build training.hardware training.optimisers"
-        " study.options study.plan study.results study.training_rows"
+        "errors seeds types specs criteria models data method training.build training.optimisers study.plan"
+        " study.results study.training_rows"
     ),
     "robustkd.study.evaluate": (
         "hashing models data training.inference evaluation study.agreements study.construct study.plan study.results"

@@ -24,7 +24,7 @@ def list_machines(results: Iterable[RunResult]) -> list[Machine]:
     return machines
 
 
-def describe_differences(results: Sequence[RunResult]) -> str:
+def compare_machines(results: Sequence[RunResult]) -> str:
     """Return in what the machines of runs differ, as "threads 1 and 2"; an empty string where they do not.
 
     The networks of students and of teachers may compute in different precisions, which then is not the machine's.
@@ -39,7 +39,7 @@ def describe_differences(results: Sequence[RunResult]) -> str:
 def describe_training(comparison: Comparison) -> list[str]:
     """Return sentences about machines that differ, and about skipped updates; none where there is nothing to say."""
     notes = []
-    if differences := describe_differences(comparison.results):
+    if differences := compare_machines(comparison.results):
         notes.append(
             f"The runs were trained on machines that differ ({differences}): part of their differences may be due to that."
         )

@@ -21,11 +21,9 @@ from robustkd.models.net import Frozen, Network
 from robustkd.models.weight_files import describe_differences
 from robustkd.models.weight_sources import carries_weights, has_checkpoint
 from robustkd.specs import Spec
-from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Run, Settings
 from robustkd.study.results import TEACHER
 from robustkd.study.training_rows import select_training_rows
-from robustkd.training import hardware
 from robustkd.training.build import Ingredients, bind_criterion, build_method
 from robustkd.training.optimisers import check_recipe
 from robustkd.types import DatasetInfo, TrainingLabels
@@ -39,20 +37,6 @@ def seeded_network(view: View, spec: Run, settings: Settings, number: int = 0) -
     """
     head = spec.method.criterion.load().head
     return untrained_network(view, spec.role, settings, head, seeds.derive(spec.seed, "init", spec.role, number))
-
-
-def resolve_settings(
-    options: StudyOptions, device: str, moments: tuple[tuple[float, ...], tuple[float, ...]], teacher_is_given: bool
-) -> Settings:
-    """Return the settings that a study's options result in on a device.
-
-    Args:
-        moments: mean and standard deviation of the training pixels per channel, in [0, 1].
-        teacher_is_given: whether a trained teacher is given, whose precision does not depend on its name.
-    """
-    student, teacher = [options.student], [] if teacher_is_given else [options.teacher]
-    bf16, teacher_bf16 = (hardware.use_bf16(options.precision, device, *nets) for nets in (student, teacher))
-    return Settings.of(options, device, bf16, *moments, teacher_bf16=teacher_bf16)
 
 
 def untrained_network(view: View, role: str, settings: Settings, head: str, seed: int) -> Network:

@@ -16,12 +16,12 @@ from robustkd.data.view import Source, View
 from robustkd.method_spec import MethodSpec
 from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
-from robustkd.study.construct import check_constructible, resolve_settings
+from robustkd.study.construct import check_constructible
 from robustkd.study.early_stopping import check_early_stopping
 from robustkd.study.evaluate import Teacher
 from robustkd.study.monitor import sample_rows
 from robustkd.study.options import StudyOptions
-from robustkd.study.plan import Progress, Report, Run, Settings, teacher_method
+from robustkd.study.plan import Progress, Report, Run, Settings, resolve_settings, teacher_method
 from robustkd.study.run import TrainedRun, model_card, train
 from robustkd.training import hardware
 

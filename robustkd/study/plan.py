@@ -13,6 +13,7 @@ from robustkd.method_spec import MethodSpec
 from robustkd.study.options import StudyOptions
 from robustkd.study.recipe_presets import Role, find_preset
 from robustkd.study.results import ORACLE, TEACHER, RunKey, run_name
+from robustkd.training import hardware
 from robustkd.training.recipe import Recipe
 from robustkd.types import Compile, EarlyRule, OnNonfinite, Sampling, TeacherStop, TrainingLabels
 
@@ -158,6 +159,20 @@ class Settings:
     def recipe_of(self, run: Run) -> Recipe:
         """Return the recipe of a run's role."""
         return self.recipe if run.role != TEACHER or self.teacher_recipe is None else self.teacher_recipe
+
+
+def resolve_settings(
+    options: StudyOptions, device: str, moments: tuple[tuple[float, ...], tuple[float, ...]], teacher_is_given: bool
+) -> Settings:
+    """Return the settings that a study's options result in on a device.
+
+    Args:
+        moments: mean and standard deviation of the training pixels per channel, in [0, 1].
+        teacher_is_given: whether a trained teacher is given, which computes as the students do.
+    """
+    bf16 = hardware.use_bf16(options.precision, device, options.student)
+    teacher_bf16 = None if teacher_is_given else hardware.use_bf16(options.precision, device, options.teacher)
+    return Settings.of(options, device, bf16, *moments, teacher_bf16=teacher_bf16)
 
 
 def recipe_of_values(values: Mapping[str, Any]) -> Recipe:

@@ -187,6 +187,7 @@ class ResolvedSettings(Result):
     """What a study's options resulted in on the machine that prepared it.
 
     Attributes:
+        precision: as `bf16`, `fp32` or `bf16 (teachers fp32)`.
         recipes: the options of the recipe of each role that is trained; empty in records of earlier versions, whose options
             name them all.
         cost_ratio: of teacher and student to plain training, where a method is trained by it.

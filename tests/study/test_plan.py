@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from robustkd.study.construct import build_role_network, resolve_settings
+from robustkd.study.construct import build_role_network
 from robustkd.study.options import StudyOptions
+from robustkd.study.plan import resolve_settings
 from tests.helpers import make_source
 
 FOREIGN = "torchvision:mobilenet_v3_small"
@@ -38,6 +39,6 @@ def test_the_networks_of_each_role_have_their_own_precision(student, teacher, pr
     assert {role: net.bf16 for role, net in nets.items()} == {role: settings.bf16_of(role) for role in nets}
 
 
-def test_the_precision_of_a_given_teacher_does_not_depend_on_its_name():
+def test_a_given_teacher_computes_as_the_students_do():
     options = StudyOptions(scenario="clean", student="wrn_10_1", teacher=FOREIGN)
     assert resolve_settings(options, "cpu", ((0.5,), (0.5,)), teacher_is_given=True).precision == "bf16"
