@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 HOME = Path(__file__).parents[1]
 FILE = re.compile(r"# file: (\S+)\n")
@@ -335,3 +336,10 @@ def test_a_block_with_phases_is_a_table_and_one_without_equations_is_kept() -> N
     assert [line for line in translate(card, ()).splitlines() if line.startswith("|")] == rows
     plain = "Title\n\n    word    what it is\n"
     assert translate(plain, ()) == plain
+
+
+@pytest.mark.usefixtures("docs")
+def test_pictures_are_of_the_studies_as_they_are_recorded() -> None:
+    for name, picture in importlib.import_module("pictures").PICTURES.items():
+        with Image.open(HOME / "docs" / name) as image:
+            assert image.info["Source"] == picture.source(), "python docs/pictures.py"
