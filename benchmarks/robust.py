@@ -62,15 +62,15 @@ def to_markdown(table: pd.DataFrame) -> str:
     for _, row in table.iterrows():
         compared = row["reference"] and row["reference"] != BASELINE
         against = f" (to `{row['reference']}`)" if compared else ""
-        interval = f" [{row['low']:+.1f}, {row['high']:+.1f}]" if pd.notna(row["low"]) else ""
+        interval = f" [{row['low']:+z.1f}, {row['high']:+z.1f}]" if pd.notna(row["low"]) else ""
         cells = [
             f"`{row['method']}`"
             if "(oracle)" not in row["method"]
             else f"`{row['method'].removesuffix(' (oracle)')}` (oracle)",
             f"{row['last']:.1f} ± {row['last_std']:.1f}",
             f"{row['early']:.1f} ± {row['early_std']:.1f}" if pd.notna(row["early"]) else "",
-            f"{row['difference']:+.1f}{interval}{against}" if pd.notna(row["difference"]) else "",
-            f"{row['difference_early']:+.1f}" if pd.notna(row["difference_early"]) else "",
+            f"{row['difference']:+z.1f}{interval}{against}" if pd.notna(row["difference"]) else "",
+            f"{row['difference_early']:+z.1f}" if pd.notna(row["difference_early"]) else "",
             row["verdict"],
             f"{row['cost']:.1f}",
         ]

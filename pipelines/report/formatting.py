@@ -121,6 +121,15 @@ def typeset(text: str) -> str:
     return re.sub(r"(?<![^\s(\[])-(?=\d)", "−", unsigned)
 
 
+def keep_units(text: str) -> str:
+    """Prevent a line break between a number and its per cent sign.
+
+    >>> keep_units("80 % power")
+    '80\\xa0% power'
+    """
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def to_sentence(text: str) -> str:
     """Begin with a capital letter and end with a full stop."""
     return f"{capitalise(text)}." if text else ""

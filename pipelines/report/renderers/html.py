@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipelines.report.formatting import capitalise, typeset
+from pipelines.report.formatting import capitalise, keep_units, typeset
 from pipelines.report.renderers.markdown import escape_markdown
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -25,7 +25,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"capitalise": capitalise, "typeset": typeset, "markdown": escape_markdown}
+    environment.filters |= {"capitalise": capitalise, "typeset": typeset, "keep_units": keep_units}
+    environment.filters["markdown"] = escape_markdown
     return environment
 
 
