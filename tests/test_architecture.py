@@ -70,7 +70,7 @@ LAW = {
     "robustkd.evaluation.significance": "",
     "robustkd.evaluation.crossed": "evaluation.significance",
     "robustkd.evaluation.ranks": "evaluation.significance",
-    "robustkd.evaluation.power": "evaluation.significance",
+    "robustkd.evaluation.power": "evaluation.significance evaluation.crossed",
     "robustkd.evaluation.logit_adjustment": "",
     "robustkd.evaluation.calibration": "evaluation.results",
     "robustkd.evaluation.metrics": "evaluation.calibration evaluation.results",

@@ -566,6 +566,8 @@ def test_a_table_of_power_is_the_published_one(verdicts: ModuleType) -> None:
     assert len(table) == 2 * 6 * 3
     row = table.set_index(["comparisons", "seeds", "images", "gain"]).sort_index().loc[(28, 0.9, 0.0, 1.0)]
     assert row["seeds for 80 %, formula"] == 18
+    for n in verdicts.NUMBERS_OF_SEEDS:
+        np.testing.assert_allclose(table[f"{n} seeds, formula"], table[f"{n} seeds"], atol=0.02)
     assert row["20 seeds"] == pytest.approx(verdicts.simulate_power(1.0, Spread(0.9), 20, 28, 10_000), abs=1e-3)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
+from robustkd.evaluation.crossed import Variances, tail_probability
 from robustkd.evaluation.power import MAX_SEEDS, Spread, power, seeds_needed, smallest_difference
 from robustkd.evaluation.significance import ALPHA, MIN_SEEDS, paired_t_test
 
@@ -12,14 +13,25 @@ from robustkd.evaluation.significance import ALPHA, MIN_SEEDS, paired_t_test
 @pytest.mark.parametrize("comparisons", [1, 28])
 def test_power_over_seeds_is_that_of_statsmodels(n: int, comparisons: int) -> None:
     expected = TTestPower().power(0.8, n, ALPHA / comparisons / 2, alternative="larger")
-    assert power(0.8, n, Spread(1.0), comparisons) == pytest.approx(expected, abs=1e-9)
-    assert power(-1.6, n, Spread(2.0), comparisons) == pytest.approx(expected, abs=1e-9)
+    assert power(0.8, n, Spread(1.0), comparisons) == pytest.approx(expected, abs=3e-4)
+    assert power(-1.6, n, Spread(2.0), comparisons) == pytest.approx(expected, abs=3e-4)
 
 
 def test_power_is_the_share_of_simulated_studies_with_a_verdict() -> None:
     rng = np.random.default_rng(0)
     found = paired_t_test(1.2 + 0.9 * rng.normal(size=(6, 20_000)))
     assert power(1.2, 6, Spread(0.9)) == pytest.approx(np.mean((found.p < ALPHA) & (found.mean > 0)), abs=0.01)
+
+
+@pytest.mark.parametrize("comparisons", [1, 28])
+@pytest.mark.parametrize("images", [0.25, 0.5])
+def test_power_over_seeds_and_images_is_the_share_of_simulated_studies(images: float, comparisons: int) -> None:
+    rng, n, sd, studies = np.random.default_rng(1), 5, 0.9, 20_000
+    differences = 2.0 + sd * rng.normal(size=(studies, n)) + images * rng.normal(size=(studies, 1))
+    estimates = Variances(differences.var(axis=1, ddof=1) / n, np.full(studies, images**2), np.zeros(studies))
+    mean = differences.mean(axis=1)
+    found = (tail_probability(mean, estimates, n) < ALPHA / comparisons) & (mean > 0)
+    assert power(2.0, n, Spread(sd, images), comparisons) == pytest.approx(found.mean(), abs=0.012)
 
 
 def test_images_limit_power_whatever_the_number_of_seeds() -> None:
@@ -52,9 +64,7 @@ def test_without_any_spread_every_difference_is_found() -> None:
     assert power(0.0, 5, Spread(0.0)) == 0.0
 
 
-def test_power_far_from_0_goes_on_where_the_noncentral_distribution_ends() -> None:
-    near, far = (power(shift * np.sqrt(1 / 5), 5, Spread(1.0), 1000) for shift in (29.9, 30.1))
-    assert 0.9 < near < far < 1
-    assert far - near < 0.01
-    assert power(1.0, 5, Spread(1e-9), 28) == 1.0
+def test_large_differences_are_found_at_any_level() -> None:
+    assert 0.9 < power(13.0, 5, Spread(1.0), 1000) < power(14.0, 5, Spread(1.0), 1000) < 1
+    assert power(1.0, 5, Spread(1e-9), 28) == pytest.approx(1.0)
     assert seeds_needed(0.01, Spread(1e-17), 4) == MIN_SEEDS
