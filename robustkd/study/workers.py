@@ -221,16 +221,14 @@ def _work(plan: Plan, connection: Connection) -> None:
     """Execute the runs that a connection delivers, until it is closed. Whatever it delivers during a run asks to stop."""
     obey_parent()
     prepare_process(plan)
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # an OSError where it is closed before the last message was read
+        while True:
             message = connection.recv()
-        except EOFError:
-            return
-        if message is None:  # it asked to stop a run that had just ended
-            continue
-        (run, jobs), error = message, None
-        try:
-            execute(replace(plan, jobs=jobs), run, connection.send, connection.poll)
-        except Exception as raised:
-            error = raised
-        connection.send(EndedRun(run, error))
+            if message is None:  # it asked to stop a run that had just ended
+                continue
+            (run, jobs), error = message, None
+            try:
+                execute(replace(plan, jobs=jobs), run, connection.send, connection.poll)
+            except Exception as raised:
+                error = raised
+            connection.send(EndedRun(run, error))

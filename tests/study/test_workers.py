@@ -1,5 +1,6 @@
 """Worker processes: messages, deaths, and that they hear of nothing but their parent."""
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from robustkd.errors import ExecutionError
+from robustkd.study import workers
 from robustkd.study.plan import Plan, Progress, Run
 from robustkd.study.scheduler import execute_runs
 from robustkd.study.stopping import RunStopped, StopRequest
@@ -166,3 +168,27 @@ def test_a_process_that_cannot_be_started_is_a_sentence(data: Path, monkeypatch:
     monkeypatch.setattr(pool.context.Process, "start", refuse)
     with pytest.raises(ExecutionError, match=r"a process cannot be started .*Cannot allocate memory.*fewer --jobs"):
         pool.start(HINTON)
+
+
+@pytest.mark.parametrize("last", [Progress, EndedRun], ids=["during a run", "before its end was read"])
+def test_a_worker_ends_silently_when_its_parent_closes_the_connection(
+    last: type, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = multiprocessing.Pipe()
+
+    class Closing:
+        """The worker's end of a connection, whose other end is closed right after a message."""
+
+        recv, poll = theirs.recv, theirs.poll
+
+        def send(self, message: object) -> None:
+            theirs.send(message)
+            if isinstance(message, last):
+                ours.close()
+
+    monkeypatch.setattr(workers, "obey_parent", lambda: None)
+    monkeypatch.setattr(workers, "prepare_process", lambda plan: None)
+    monkeypatch.setattr(workers, "execute", lambda plan, run, report, is_due: report(Progress(run, 1, 2, {})))
+    ours.send((PLAIN, 1))
+    workers._work(plan, Closing())  # type: ignore[arg-type]
+    assert ours.closed
