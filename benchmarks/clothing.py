@@ -12,7 +12,7 @@ each without label noise and with noise0.4:
     imagenet    EfficientNet-Lite0 itself, from the same ImageNet weights as its teacher
 
 All studies are run for one seed, then for two, and so on, so that the program can be stopped at any time and continues with
-the same command. On one CPU core, a seed of `random` takes 40 minutes.
+the same command. On one CPU core, a seed of `random` takes 40 minutes for each scenario.
 """
 
 import argparse

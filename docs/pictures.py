@@ -7,21 +7,15 @@ pictures of a study that has been recorded again.
 """
 
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from outputs import HOME, execute
+from outputs import HOME, execute, prepare_folder
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from robustkd.hashing import file_digest
-
-sys.path.append(str(HOME / "benchmarks"))
-import packed
-
-DOCS = Path(__file__).parent
 
 
 class Picture(NamedTuple):
@@ -32,21 +26,23 @@ class Picture(NamedTuple):
     size: tuple[int, int] | None = None
 
     def source(self) -> str:
-        """Return the packed study that the picture is of, with its hash."""
-        packed_study = packed.FOLDER / f"{self.study}{packed.SUFFIX}"
-        return f"{packed_study.relative_to(HOME)} {file_digest(packed_study)}"
+        """Return the file of the study that the picture is of, with its hash."""
+        name = f"benchmarks/results/{self.study}.jsonl.gz"
+        return f"{name} {file_digest(HOME / name)}"
 
-    def draw(self, studies: Path) -> Image.Image:
-        """Compare the study, which is unpacked into `studies`, and return the picture."""
-        comparison = packed.unpack(packed.FOLDER / f"{self.study}{packed.SUFFIX}", studies) / "comparison"
-        execute(f"robustkd compare {comparison.parent}", studies)
-        if self.size is None:
-            return Image.open(comparison / self.file)
-        shot = studies / "screenshot.png"
-        size = ",".join(map(str, self.size))
-        flags = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}", f"--screenshot={shot}"]
-        subprocess.run(["chromium", *flags, (comparison / self.file).as_uri()], check=True, stderr=subprocess.DEVNULL)
-        return Image.open(shot)
+    def draw(self, folder: Path) -> Path:
+        """Compare the study, which is in `folder`, and return the file of the picture."""
+        execute(f"robustkd compare studies/{self.study}", folder)
+        file = folder / "studies" / self.study / "comparison" / self.file
+        return file if self.size is None else take_screenshot(file, self.size)
+
+
+def take_screenshot(page: Path, size: tuple[int, int]) -> Path:
+    """Save what Chromium shows of a page in a window, next to the page."""
+    file, window = page.with_suffix(".png"), "{},{}".format(*size)
+    flags = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={window}", f"--screenshot={file}"]
+    subprocess.run(["chromium", *flags, page.as_uri()], check=True, stderr=subprocess.DEVNULL)
+    return file
 
 
 PICTURES = {
@@ -56,12 +52,14 @@ PICTURES = {
 
 
 def main() -> None:
-    for name, picture in PICTURES.items():
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_folder(Path(folder), None)
+        for name, picture in PICTURES.items():
             metadata = PngInfo()
             metadata.add_text("Source", picture.source())
-            picture.draw(Path(folder)).save(DOCS / name, pnginfo=metadata, optimize=True)
-        print(f"docs/{name}: {picture.source()}")
+            with Image.open(picture.draw(Path(folder))) as image:
+                image.save(HOME / "docs" / name, pnginfo=metadata, optimize=True)
+            print(f"docs/{name}: {picture.source()}")
 
 
 if __name__ == "__main__":

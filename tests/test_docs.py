@@ -4,13 +4,17 @@ import ast
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cyclopts import CycloptsError, UnknownOptionError
 from PIL import Image
+
+from pipelines.cli import app
 
 HOME = Path(__file__).parents[1]
 FILE = re.compile(r"# file: (\S+)\n")
@@ -253,6 +257,30 @@ def test_the_documented_searches_are_those_of_the_table() -> None:
         line = table.loc[(search, budget)]
         assert float(regret) == pytest.approx(line["regret of the winner"], abs=0.0051)
         assert numbers_in(share) == pytest.approx([100 * line["winners within 0.5 points"]], abs=0.51)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def documented_commands(page: Path) -> list[str]:
+    """Return the command lines of a page, without those that leave out a part."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(
+        r"^(?:\$ )?(robustkd .+)$|`(robustkd [^`]+)`|^<!-- output of: (robustkd [^>]+) -->", text, re.MULTILINE
+    )
+    commands = [" ".join("".join(line).partition("  #")[0].split()) for line in lines]
+    return [command for command in commands if "..." not in command]
+
+
+@pytest.mark.parametrize("page", [HOME / "README.md", *PAGES], ids=lambda page: page.name)
+def test_every_command_in_the_pages_has_the_options_that_it_is_given(page: Path) -> None:
+    for command in documented_commands(page):
+        try:
+            app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+        except UnknownOptionError as error:
+            pytest.fail(f"{command}: {error}")
+        except CycloptsError:
+            pass  # a placeholder, a part of a command, or a sentence that begins with the name of the program
 
 
 # --- outputs.py -------------------------------------------------------------------------------------------------------

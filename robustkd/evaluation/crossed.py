@@ -41,7 +41,11 @@ from scipy import special, stats
 
 from robustkd.evaluation.significance import ALPHA, EQUALITY_TOLERANCE
 
-QUANTILES = np.exp(np.linspace(np.log(1e-12), np.log(400.0), 320))  # of chi-squared, over which p is averaged
+QUANTILES = 320  # of chi-squared, over which p is averaged, equidistant in their logarithm
+OUTSIDE, LOWEST = (
+    1e-24,
+    1e-12,
+)  # the probability of smaller and of larger ones; the lowest for very few degrees of freedom
 STEPS = 40  # of the search for the ends of an interval, each of which halves the error
 
 Float64Array = NDArray[np.float64]
@@ -155,23 +159,25 @@ def _mean_square(squares: Float64Array, degrees: NDArray[np.int64]) -> Float64Ar
 def tail_probability(distance: ArrayLike, variances: Variances, n: int) -> Float64Array:
     """Return the two-sided p-value of mean differences this far from 0, over n seeds."""
     distance, (seed, _, within) = np.abs(np.asarray(distance, dtype=np.float64)), variances
-    images = variances.images_alone
+    images, (quantiles, fewer, more) = variances.images_alone, _chi_squared(n)
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where all differences are equal
         share = np.nan_to_num(images / (seed + images))[..., None]
-        variance = np.maximum((n - 1) * seed[..., None] / QUANTILES, within[..., None]) + images[..., None]
+        variance = np.maximum((n - 1) * seed[..., None] / quantiles, within[..., None]) + images[..., None]
         tails = special.erfc(distance[..., None] / np.sqrt(2 * variance))
-    weights = (1 - share) * _weights(n - 1) + share * _weights(n + 1)
+    weights = (1 - share) * fewer + share * more
     # The weights add up to 1 with a rounding error.
     average: Float64Array = np.minimum((weights * tails).sum(axis=-1), 1)
     return average
 
 
 @cache
-def _weights(degrees: int) -> Float64Array:
-    """Return the probability that chi-squared has around each of its quantiles."""
-    density = stats.chi2.pdf(QUANTILES, degrees) * QUANTILES  # the quantiles are equidistant in their logarithm
-    weights: Float64Array = density / density.sum()
-    return weights
+def _chi_squared(n: int) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return quantiles of chi-squared, and the probability around each for n - 1 and for n + 1 degrees of freedom."""
+    low, high = max(LOWEST, stats.chi2.ppf(OUTSIDE, n - 1)), stats.chi2.isf(OUTSIDE, n + 1)
+    quantiles = np.geomspace(low, high, QUANTILES)
+    densities = [stats.chi2.pdf(quantiles, degrees) * quantiles for degrees in (n - 1, n + 1)]
+    fewer, more = (density / density.sum() for density in densities)
+    return quantiles, fewer, more
 
 
 def half_width(variances: Variances, n: int, alpha: float = ALPHA) -> Float64Array:

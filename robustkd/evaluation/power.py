@@ -8,9 +8,9 @@ are independent for normal differences, so that the power at a true difference d
 
     E_Q Phi((d - h(Q)) / sqrt(sd^2 / n + c)),
 
-averaged over Q by Gauss and Legendre's rule in its distribution function. Where c is 0 this is the power of Student's t test,
-the tail of a noncentral t distribution. Holm's correction is counted in full, as alpha / m for m comparisons, which is what
-the first of them has to pass.
+averaged over Q by Gauss and Legendre's rule in its distribution function. Where c is 0, this is the power of Student's t test:
+the tail of a noncentral t distribution, which SciPy has. Holm's correction is counted in full, as alpha / m for m comparisons,
+which is what the first of them has to pass.
 """
 
 from functools import lru_cache
@@ -24,6 +24,7 @@ from robustkd.evaluation.significance import ALPHA, MIN_SEEDS
 
 POWER = 0.8  # the usual aim: a true difference is found in four of five studies
 MAX_SEEDS = 1000  # beyond this number a difference is called out of reach
+FAR = 30.0  # standard errors, from which the normal part of a noncentral t is its mean, and scipy's value is not finite
 NODES, WEIGHTS = (part / 2 for part in np.polynomial.legendre.leggauss(24))  # over (-1/2, 1/2); errors below 0.0003
 
 
@@ -48,8 +49,18 @@ def power(difference: float, n: int, spread: Spread, comparisons: int = 1) -> fl
     variance = spread.seeds**2 / n + spread.images**2
     if variance == 0:
         return float(difference != 0)
+    if spread.images == 0:
+        return _power_of_t_test(abs(difference) / np.sqrt(variance), n - 1, ALPHA / comparisons)
     shifts = (abs(difference) - _half_widths(n, spread, comparisons)) / np.sqrt(variance)
     return float(WEIGHTS @ special.ndtr(shifts))
+
+
+def _power_of_t_test(shift: float, degrees: int, alpha: float) -> float:
+    """Return the power of Student's two-sided t test, by the sign of the difference, which is `shift` standard errors."""
+    critical = stats.t.isf(alpha / 2, degrees)
+    if shift > FAR:
+        return float(stats.chi2.cdf(degrees * (shift / critical) ** 2, degrees))
+    return float(stats.nct.sf(critical, degrees, shift))
 
 
 @lru_cache(maxsize=1024)

@@ -221,7 +221,7 @@ def _work(plan: Plan, connection: Connection) -> None:
     """Execute the runs that a connection delivers, until it is closed. Whatever it delivers during a run asks to stop."""
     obey_parent()
     prepare_process(plan)
-    with suppress(EOFError, OSError):  # an OSError where it is closed before the last message was read
+    with suppress(EOFError, ConnectionError):  # it is closed, the latter where a message was not read
         while True:
             message = connection.recv()
             if message is None:  # it asked to stop a run that had just ended

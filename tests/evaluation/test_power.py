@@ -13,8 +13,8 @@ from robustkd.evaluation.significance import ALPHA, MIN_SEEDS, paired_t_test
 @pytest.mark.parametrize("comparisons", [1, 28])
 def test_power_over_seeds_is_that_of_statsmodels(n: int, comparisons: int) -> None:
     expected = TTestPower().power(0.8, n, ALPHA / comparisons / 2, alternative="larger")
-    assert power(0.8, n, Spread(1.0), comparisons) == pytest.approx(expected, abs=3e-4)
-    assert power(-1.6, n, Spread(2.0), comparisons) == pytest.approx(expected, abs=3e-4)
+    assert power(0.8, n, Spread(1.0), comparisons) == pytest.approx(expected, abs=1e-9)
+    assert power(-1.6, n, Spread(2.0), comparisons) == pytest.approx(expected, abs=1e-9)
 
 
 def test_power_is_the_share_of_simulated_studies_with_a_verdict() -> None:
@@ -64,7 +64,18 @@ def test_without_any_spread_every_difference_is_found() -> None:
     assert power(0.0, 5, Spread(0.0)) == 0.0
 
 
-def test_large_differences_are_found_at_any_level() -> None:
-    assert 0.9 < power(13.0, 5, Spread(1.0), 1000) < power(14.0, 5, Spread(1.0), 1000) < 1
-    assert power(1.0, 5, Spread(1e-9), 28) == pytest.approx(1.0)
+def test_power_far_from_0_goes_on_where_the_noncentral_distribution_ends() -> None:
+    near, far = (power(shift * np.sqrt(1 / 5), 5, Spread(1.0), 1000) for shift in (29.9, 30.1))
+    assert 0.9 < near < far < 1
+    assert far - near < 0.01
+    assert power(1.0, 5, Spread(1e-9), 28) == 1.0
     assert seeds_needed(0.01, Spread(1e-17), 4) == MIN_SEEDS
+
+
+@pytest.mark.parametrize("n", [5, 30, MAX_SEEDS])
+@pytest.mark.parametrize("comparisons", [1, 28])
+def test_power_with_hardly_any_error_over_images_is_that_without(n: int, comparisons: int) -> None:
+    for shift in (1.0, 3.0, 5.0):
+        spread, difference = Spread(1.0, 1e-6), shift / np.sqrt(n)
+        expected = power(difference, n, Spread(1.0), comparisons)
+        assert power(difference, n, spread, comparisons) == pytest.approx(expected, abs=3e-4)

@@ -25,8 +25,12 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"capitalise": capitalise, "typeset": typeset, "keep_units": keep_units}
-    environment.filters["markdown"] = escape_markdown
+    environment.filters |= {
+        "capitalise": capitalise,
+        "typeset": typeset,
+        "keep_units": keep_units,
+        "markdown": escape_markdown,
+    }
     return environment
 
 
