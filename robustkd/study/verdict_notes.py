@@ -64,7 +64,10 @@ def describe_seeds(spread: Spread, comparisons: int, which: str = "a") -> str:
         seeds = "s" if len(reached) > 1 else ""
         parts.append(f"{_join([*reached])} points take{'' if seeds else 's'} {_join([*reached.values()])} seeds")
     if out_of_reach:
-        parts.append(f"{_join(out_of_reach)} cannot be found with so few test images, whatever the number of seeds")
+        points = "" if reached else " points"
+        parts.append(
+            f"{_join(out_of_reach)}{points} cannot be found with so few test images, whatever the number of seeds"
+        )
     at = f"At {which} spread of {100 * spread.seeds:.1f} points over seeds{images}"
     return f"{at}, {'; '.join(parts)} (80 % power, {among})."
 

@@ -36,7 +36,7 @@ def test_differences_that_need_more_images_are_named() -> None:
     assert sentence.startswith("At the median spread of 0.9 points over seeds, and a standard error of 0.5 points over")
     assert f"+2 and +5 points take {needed[0]} and {needed[1]} seeds" in sentence
     assert "; +1 cannot be found with so few test images, whatever the number of seeds (" in sentence
-    assert "take" not in verdict_notes.describe_seeds(Spread(0.0, 0.5), 1)
+    assert ", +1, +2 and +5 points cannot be found with" in verdict_notes.describe_seeds(Spread(0.0, 0.5), 1)
 
 
 def test_a_sign_flip_test_is_mentioned_where_it_does_not_confirm() -> None:
