@@ -86,7 +86,7 @@ def main() -> None:
     studies = [study for path in arguments.studies if (study := read_any(path)) is not None]
     tables = [tabulate(compare_runs(study)) for study in studies]
     for table in tables:
-        seeds = " to ".join(str(number) for number in dict.fromkeys((table["seeds"].min(), table["seeds"].max())))
+        seeds = " to ".join(map(str, sorted({table["seeds"].min(), table["seeds"].max()})))
         print(f"{table['scenario'].iloc[0]}, {seeds} seeds\n\n{to_markdown(table)}\n")
     if arguments.csv is not None:
         pd.concat(tables).to_csv(arguments.csv, index=False, float_format="%.3f")

@@ -42,10 +42,8 @@ from scipy import special, stats
 from robustkd.evaluation.significance import ALPHA, EQUALITY_TOLERANCE
 
 QUANTILES = 320  # of chi-squared, over which p is averaged, equidistant in their logarithm
-OUTSIDE, LOWEST = (
-    1e-24,
-    1e-12,
-)  # the probability of smaller and of larger ones; the lowest for very few degrees of freedom
+OUTSIDE = 1e-24  # the probability of smaller quantiles, and of larger ones
+LOWEST = 1e-12  # quantile, for very few degrees of freedom
 STEPS = 40  # of the search for the ends of an interval, each of which halves the error
 
 Float64Array = NDArray[np.float64]
