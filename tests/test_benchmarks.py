@@ -398,7 +398,7 @@ def test_former_defaults_are_methods_spelt_as_in_tables() -> None:
 
 def test_study_of_photographs_goes_seed_by_seed() -> None:
     clothing = importlib.import_module("clothing")
-    commands = clothing.list_commands(Path("photos"), 2)
+    commands = clothing.list_commands(Path("photos"), ["random", "imagenet"], 2)
     seeds, names = ([words[words.index(option) + 1] for words in commands] for option in ("--seeds", "--name"))
     assert seeds == ["1"] * 4 + ["2"] * 4
     assert names[:4] == names[4:]
