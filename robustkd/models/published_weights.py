@@ -27,7 +27,8 @@ def require_connection(net: str, url: str) -> None:
     except HTTPError:
         return  # it answers, and the download will say more
     except OSError as error:
-        reason = getattr(error, "reason", error)
+        cause = getattr(error, "reason", error)
+        reason = getattr(cause, "strerror", None) or cause
         raise UsageError(cannot_download(net, url, f"{urlparse(url).netloc} cannot be reached ({reason})")) from None
 
 

@@ -5,9 +5,12 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from robustkd.errors import UsageError
+from pipelines.cli import MESSAGE_LIMIT
+from robustkd.errors import UsageError, as_one_line
 from robustkd.models import MODELS
 from robustkd.models.preprocessing import find_preprocessing
+from robustkd.models.published_weights import cannot_download
+from robustkd.models.timm_nets import weights_url
 
 SIDE = 64
 
@@ -58,6 +61,16 @@ def test_published_weights_without_a_network(build, monkeypatch):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name: None)
     with pytest.raises(UsageError, match=r"^timm:test_resnet: .*give it as timm:test_resnet\(checkpoint=FILE\)$"):
         build("timm:test_resnet(pretrained=true)", shape=(3, SIDE, SIDE))
+
+
+def test_where_to_get_weights_is_printed_in_full_for_every_model():
+    reason = "huggingface.co cannot be reached (Temporary failure in name resolution)"
+    messages = [
+        cannot_download(f"timm:{name}", weights_url(timm.get_pretrained_cfg(name)), reason)
+        for name in timm.list_pretrained()
+    ]
+    longest = max(messages, key=len)
+    assert as_one_line(longest, MESSAGE_LIMIT) == longest
 
 
 def test_preprocessing_is_that_of_the_weights():
