@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,17 @@ from robustkd.study.stopping import StopRequest
 
 
 @pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+def handlers_of_a_terminal() -> Iterator[None]:
+    """Start every test as in a terminal: pytest itself may run where signals are ignored, in the background or with nohup."""
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    assert signal.getsignal(signal.SIGTERM) is before
+    after = {number: signal.signal(number, handler) for number, handler in before.items()}
+    assert after == usual, "the handlers are restored"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
