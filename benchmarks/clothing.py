@@ -22,16 +22,18 @@ from pathlib import Path
 
 from pipelines import cli
 
-NET = "efficientnet_lite0(pretrained=true)"
-TEACHER = ("--teacher", NET, "--teacher-epochs", "4", "--plug", str(Path(__file__).with_name("efficientnet_lite.py")))
+NET = "efficientnet_lite0"
+PRETRAINED = f"{NET}(pretrained=true)"
+PLUG = str(Path(__file__).with_name("efficientnet_lite.py"))
+TEACHER = ("--teacher", PRETRAINED, "--teacher-epochs", "4", "--plug", PLUG)
 AS_TEACHER = ("--image-size", "96", "--epochs", "4", "--methods", "baseline,hinton")
 STARTS = {
     "random": (
         *("--student", "wrn_10_2", "--image-size", "32", "--teacher-image-size", "96", "--epochs", "15"),
         *("--methods", "baseline,hinton,dml,crd,rkd_da"),
     ),
-    "imagenet": ("--student", NET, *AS_TEACHER),
-    "scratch": ("--student", NET.partition("(")[0], *AS_TEACHER),
+    "imagenet": ("--student", PRETRAINED, *AS_TEACHER),
+    "scratch": ("--student", NET, *AS_TEACHER),
 }
 SCENARIOS = ("clean", "noise0.4")
 
@@ -53,7 +55,7 @@ def list_commands(photos: Path, starts: list[str], seeds: int, first_seed: int =
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="the folder of the photographs")
-    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS), help="all by default")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
         "--first-seed", type=int, default=0, help="the first of them, where others have trained the earlier"

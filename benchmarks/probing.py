@@ -26,6 +26,7 @@ AUDITS: dict[str, dict[str, Any]] = {
     "EfficientNet-Lite0, ImageNet, probed, 128 px": {"net": "efficientnet_lite0(pretrained=true)", "image_size": 128},
 }
 FIRST = 300  # of the most suspicious labels, as many as somebody may look at
+TOP = f"precision of the first {FIRST}"
 PLUG = str(Path(__file__).with_name("efficientnet_lite.py"))
 
 
@@ -45,7 +46,7 @@ def iter_rows(photos: Path, seeds: int, **more: Any) -> Iterator[dict[str, Any]]
                 "seed": seed,
                 "precision": right / int(suspicious.sum()),
                 "recall": right / int(changed.sum()),
-                "precision of the first": float(changed[ranked[:FIRST]].mean()),
+                TOP: float(changed[ranked[:FIRST]].mean()),
                 "seconds": findings.seconds,
             }
 
@@ -65,9 +66,9 @@ def main() -> None:
         rows.append(row)
     if arguments.csv:
         pd.DataFrame(rows).round(4).to_csv(arguments.csv, index=False)
-    figures = ["precision", "recall", "precision of the first"]
+    figures = ["precision", "recall", TOP]
     means = pd.DataFrame(rows).groupby("network", sort=False)[[*figures, "seconds"]].agg(["min", "mean", "max"])
-    print(f"| network | precision | recall | precision of the first {FIRST} | seconds |\n|---|---|---|---|---|")
+    print(f"| network | precision | recall | {TOP} | seconds |\n|---|---|---|---|---|")
     for name, line in means.iterrows():
         cells = [f"{line[key, 'mean']:.3f} ({line[key, 'min']:.3f} to {line[key, 'max']:.3f})" for key in figures]
         print(f"| {name} | {' | '.join(cells)} | {line['seconds', 'mean']:.0f} |")

@@ -55,8 +55,6 @@ app.register_install_completion_command(
     help="Install completion of commands and options for bash, zsh, fish or PowerShell."
 )
 
-MESSAGE_LIMIT = 500  # characters of an error message; the addresses of published weights are long
-
 Options = Annotated[StudyOptions, Parameter(name="*")]
 Config = Annotated[
     Path | None, Parameter(help="A YAML file with these options; options on the command line take precedence.")
@@ -393,5 +391,5 @@ def main(arguments: list[str] | None = None) -> None:
         if not errors.is_out_of_memory(error):
             raise
         message, code = f"{LACK_OF_MEMORY} ({type(error).__name__}{f': {error}' if str(error) else ''})", 1
-    print(f"robustkd: {errors.as_one_line(message, MESSAGE_LIMIT)}", file=sys.stderr)
+    print(f"robustkd: {errors.as_one_line(message, errors.MESSAGE_LIMIT)}", file=sys.stderr)
     sys.exit(code)

@@ -5,8 +5,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from pipelines.cli import MESSAGE_LIMIT
-from robustkd.errors import UsageError, as_one_line
+from robustkd.errors import MESSAGE_LIMIT, UsageError, as_one_line
 from robustkd.models import MODELS
 from robustkd.models.preprocessing import find_preprocessing
 from robustkd.models.published_weights import cannot_download
