@@ -391,5 +391,5 @@ def main(arguments: list[str] | None = None) -> None:
         if not errors.is_out_of_memory(error):
             raise
         message, code = f"{LACK_OF_MEMORY} ({type(error).__name__}{f': {error}' if str(error) else ''})", 1
-    print(f"robustkd: {errors.as_one_line(message, errors.MESSAGE_LIMIT)}", file=sys.stderr)
+    print(f"robustkd: {errors.as_one_line(message)}", file=sys.stderr)
     sys.exit(code)

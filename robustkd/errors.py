@@ -13,8 +13,6 @@ OUT_OF_MEMORY = re.compile(  # in messages of torch and its libraries
     "|failed to map segment"
 )
 
-MESSAGE_LIMIT = 500  # characters of an error message that is printed; the addresses of published weights are long
-
 # Characters on which terminals act, as in "\x1b[31m" for red: the category Cc of Unicode.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

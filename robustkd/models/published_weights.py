@@ -34,7 +34,7 @@ def require_connection(net: str, url: str) -> None:
 
 def cannot_download(net: str, url: str, reason: str) -> str:
     """Return the message for weights that cannot be downloaded, with what to do about it."""
-    return f"{net}: its weights cannot be downloaded: {reason}; get {url} by other means, and give it as {net}(checkpoint=FILE)"
+    return f"{net}: {reason}; download {url} and give the file as checkpoint=FILE"
 
 
 def find_in_torch_cache(url: str) -> Path | None:

@@ -5,7 +5,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from robustkd.errors import MESSAGE_LIMIT, UsageError, as_one_line
+from robustkd.errors import UsageError, as_one_line
 from robustkd.models import MODELS
 from robustkd.models.preprocessing import find_preprocessing
 from robustkd.models.published_weights import cannot_download
@@ -58,7 +58,7 @@ def test_published_weights_are_taken_from_the_cache_of_the_hub(build, tmp_path, 
 def test_published_weights_without_a_network(build, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name: None)
-    with pytest.raises(UsageError, match=r"^timm:test_resnet: .*give it as timm:test_resnet\(checkpoint=FILE\)$"):
+    with pytest.raises(UsageError, match=r"^timm:test_resnet: .*give the file as checkpoint=FILE$"):
         build("timm:test_resnet(pretrained=true)", shape=(3, SIDE, SIDE))
 
 
@@ -69,7 +69,7 @@ def test_where_to_get_weights_is_printed_in_full_for_every_model():
         for name in timm.list_pretrained()
     ]
     longest = max(messages, key=len)
-    assert as_one_line(longest, MESSAGE_LIMIT) == longest
+    assert as_one_line(longest) == longest
 
 
 def test_preprocessing_is_that_of_the_weights():

@@ -69,5 +69,5 @@ def test_published_weights_without_a_network(build, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("robustkd.models.published_weights.urlopen", unreachable)
-    with pytest.raises(UsageError, match=r"no route to host.*give it as torchvision:resnet18\(checkpoint=FILE\)$"):
+    with pytest.raises(UsageError, match=r"no route to host.*give the file as checkpoint=FILE$"):
         build("torchvision:resnet18(weights=DEFAULT)", shape=SHAPE)
