@@ -5,9 +5,9 @@
     python benchmarks/packed.py --unpack studies benchmarks/results/photos-*.gz    # folders, for `robustkd compare`
 
 The first line of a file is the study (study.json without the paths of the machine), each further one a finished run: its
-result.json, with the predicted class of every test image, its epochs, and the commit at which it was packed. A run that is in
-the file already is kept as it is. Studies whose folders have the same name have the same options and data, whatever the
-machine. Networks and manifests are not packed.
+result.json, with the predicted class of every test image, its epochs, the labels of its held-out rows and the classes predicted
+for them after each epoch, and the commit at which it was packed. A run that is in the file already is kept as it is. Studies
+whose folders have the same name have the same options and data, whatever the machine. Networks and manifests are not packed.
 """
 
 import argparse
@@ -18,14 +18,24 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from robustkd.study.agreements import pack_classes, unpack_classes
 from robustkd.study.results import LoadedStudy, RunResult, StudyRecord, parse_document, read_study, write_document
 
 FOLDER = Path(__file__).with_name("results")
 SUFFIX = ".jsonl.gz"
+
+
+class HeldOut(NamedTuple):
+    """The labels of a run's held-out rows as given (N,), and the classes predicted after each epoch (e, N)."""
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
 
 def without_places(record: StudyRecord) -> StudyRecord:
@@ -57,13 +67,41 @@ def join_records(first: StudyRecord, second: StudyRecord) -> StudyRecord:
 
 def read_packed(file: Path) -> tuple[LoadedStudy, dict[str, str]]:
     """Return the study in a file, and the commit of each of its runs."""
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        record = parse_document(next(lines), StudyRecord, str(file))
-        entries = [json.loads(line) for line in lines]
+    record, entries = _read_lines(file)
     results = [parse_document(json.dumps(entry["result"]), RunResult, str(file)) for entry in entries]
     named = dict(zip((result.name for result in results), entries, strict=True))
     epochs = {name: pd.read_csv(io.StringIO(entry["epochs"])) for name, entry in named.items() if entry.get("epochs")}
     return LoadedStudy(record, results, epochs), {name: entry["commit"] for name, entry in named.items()}
+
+
+def read_held_out(file: Path) -> dict[str, HeldOut]:
+    """Return the held-out rows of the runs in a file that have them, by the name of the run."""
+    found = {}
+    for entry in _read_lines(file)[1]:
+        if held_out := entry.get("held_out"):
+            labels = unpack_classes(held_out["labels"])
+            predicted = unpack_classes(held_out["predicted"]).reshape(-1, len(labels))
+            found[entry["result"]["name"]] = HeldOut(labels, predicted)
+    return found
+
+
+def _read_lines(file: Path) -> tuple[StudyRecord, list[dict[str, Any]]]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return parse_document(next(lines), StudyRecord, str(file)), [json.loads(line) for line in lines]
+
+
+def _pack_held_out(folder: Path, study: LoadedStudy) -> dict[str, dict[str, str] | None]:
+    """Return the held-out rows of the runs in a study's folder, packed, by the name of the run."""
+    found, labels = dict[str, dict[str, str] | None](), dict[int, str]()
+    for result in study.results:
+        arrays, draw = folder / "runs" / result.name / "held_out.npz", study.record.options.data_seed(result.run.seed)
+        manifest = folder / f"manifest-{draw}.csv"
+        if arrays.exists() and manifest.exists():
+            if draw not in labels:
+                rows = pd.read_csv(manifest)
+                labels[draw] = pack_classes(rows.loc[rows["split"] == "held_out", "label"].to_numpy())
+            found[result.name] = {"labels": labels[draw], "predicted": pack_classes(np.load(arrays)["predicted"])}
+    return found
 
 
 def pack(folder: Path, to: Path, commit: str) -> Path:
@@ -75,17 +113,21 @@ def pack(folder: Path, to: Path, commit: str) -> Path:
     """
     study, file = read_study(folder), to / f"{folder.resolve().name}{SUFFIX}"
     record, results, commits = without_places(study.record), {r.name: r for r in study.results}, dict[str, str]()
-    epochs = study.epochs
+    epochs, held_out = study.epochs, _pack_held_out(folder, study)
     if file.exists():
         packed, commits = read_packed(file)
         record = join_records(packed.record, record)
         results |= {result.name: result for result in packed.results}
         epochs = {**epochs, **packed.epochs}
+        kept = {entry["result"]["name"]: entry.get("held_out") for entry in _read_lines(file)[1]}
+        held_out = {name: rows for name, rows in {**held_out, **kept}.items() if rows is not None}
     lines = [record.model_dump_json()]
     for name in sorted(results):
         entry: dict[str, Any] = {"commit": commits.get(name, commit), "result": results[name].model_dump(mode="json")}
         if name in epochs:
             entry["epochs"] = epochs[name].to_csv(index=False, float_format="%.6g")
+        if name in held_out:
+            entry["held_out"] = held_out[name]
         lines.append(json.dumps(entry, separators=(",", ":")))
     to.mkdir(parents=True, exist_ok=True)
     file.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))

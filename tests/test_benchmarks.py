@@ -679,3 +679,89 @@ def test_seeds_of_two_machines_are_one_study_in_a_file_without_paths(tmp_path: P
     assert (unpacked.record, unpacked.results) == (study.record, study.results)
     assert unpacked.epochs.keys() == {result.name for result in study.results}
     pd.testing.assert_frame_equal(unpacked.epochs["student-hinton-5"], curve)
+
+
+# --- replay.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A packed grid of five seeds, ten epochs of a second each; `dml` is the best method, and `at` has two phases."""
+    packed = importlib.import_module("packed")
+    wrong = {"baseline": 0.3, "hinton": 0.4, "dml": 0.05, "sp": 0.45, "at": 0.5}
+    study, folder = predicted_study(wrong), tmp_path / "grid-01234567"
+    (folder / "runs").mkdir(parents=True)
+    write_document(folder / "study.json", study.record)
+    labels = np.arange(40) % 2
+    for seed in study.record.seed_numbers:
+        rows = pd.DataFrame({"split": ["train"] * 3 + ["held_out"] * 40, "label": [0, 0, 0, *labels]})
+        rows.to_csv(folder / f"manifest-{seed}.csv", index=False)
+    for result in study.results:
+        place = folder / "runs" / result.name
+        place.mkdir()
+        write_document(place / "result.json", result)
+        predicted = np.where(np.random.default_rng(0).random((10, 40)) < wrong[result.run.method], 1 - labels, labels)
+        predicted[:5] = labels if result.run.method == "hinton" else 1 - labels  # the first half says something else
+        np.savez(place / "held_out.npz", predicted=predicted.astype(np.int16))
+        phases = ["first"] * 6 * (result.run.method == "at") + ["train"] * (4 if result.run.method == "at" else 10)
+        epochs = pd.DataFrame({"epoch": range(1, 11), "phase": phases, "seconds": np.arange(1.0, 11), "accuracy": 0.5})
+        epochs.to_csv(place / "epochs.csv", index=False)
+    return packed.pack(folder, tmp_path / "results", "abc")
+
+
+def test_a_replayed_race_costs_what_it_trains_and_sees_held_out_rows_only(recorded: Path) -> None:
+    replay = importlib.import_module("replay")
+    grid, order = replay.Grid(recorded), (3, 1, 0, 2, 4)
+    found = replay.replay_race(grid, (replay.Rung(1.0, 1, 2), replay.Rung(1.0, 2, 1)), order)
+    assert found.finalists == ["dml"]
+    assert (found.seconds, found.seeds) == (10 * (4 + 2), (3, 1))
+    half = replay.replay_race(grid, (replay.Rung(0.5, 1, 1), replay.Rung(1.0, 1, 1)), order)
+    assert half.finalists == ["hinton"], "it leads at half; at, in its first phase, is judged at the end"
+    assert half.seconds == 5 * 4 + 5 * 2
+
+
+def test_regret_is_what_the_winner_of_fresh_seeds_lacks_over_all_seeds(recorded: Path) -> None:
+    replay = importlib.import_module("replay")
+    grid = replay.Grid(recorded)
+    best = replay.judge_search(grid, replay.Found(["dml", "sp"], 40.0, (3, 1)))
+    assert best["regret of the winner"] == 0
+    assert (best["cost of the search"], best["cost with confirmation"]) == (40 / 250, (40 + 90) / 250)
+    assert best["within 0.5 points"] == 1
+    others = replay.judge_search(grid, replay.Found(["sp"], 0.0, (3,)))
+    means = grid.test.mean(axis=1)
+    assert others["regret of the winner"] == pytest.approx(100 * (means["dml"] - means["baseline"])), (
+        "plain training wins"
+    )
+
+
+def test_random_search_stays_within_its_budget(recorded: Path) -> None:
+    replay = importlib.import_module("replay")
+    grid = replay.Grid(recorded)
+    tried = [replay.search_at_random(grid, 35.0, order) for order in replay.orders(grid.seeds)]
+    assert len(tried) == 20
+    assert {found.seconds for found in tried} == {30.0}
+    assert {name for found in tried for name in found.finalists} == {"hinton", "dml", "sp", "at"}
+
+
+def test_tables_of_replayed_selections(recorded: Path, tmp_path: Path) -> None:
+    replay = importlib.import_module("replay")
+    replay.main(["races", str(recorded), "--to", str(tmp_path / "races.csv")])
+    races = pd.read_csv(tmp_path / "races.csv").set_index(["budget", "search"])
+    assert races.loc[(0.3, "all methods"), "regret of the winner"] == 0
+    assert races.loc[(0.3, "all methods"), "cost with confirmation"] == pytest.approx(0.8)
+    cost = races["cost of the search"]
+    assert cost[0.15, "plain halving"] == (4 * 5 + 4 * 5) / 250, (
+        "at, in its first phase at half, continues without a place"
+    )
+    assert cost[0.15, "random search"] == 30 / 250
+    assert cost[0.15, "three at random"] == 0
+    replay.main(["ranking", str(recorded), "--to", str(tmp_path / "ranking.csv")])
+    ranking = pd.read_csv(tmp_path / "ranking.csv").set_index(["share", "score"])["regret of the first"]
+    assert ranking[1.0, "balanced accuracy"] == 0
+    assert ranking[0.5, "balanced accuracy"] > 20, "hinton leads at half"
+    replay.main(["averages", str(recorded), "--to", str(tmp_path / "averages.csv")])
+    averages = pd.read_csv(tmp_path / "averages.csv").set_index("network")
+    paired = replay.Grid(recorded).test
+    expected = 100 * np.sqrt((paired.drop("baseline") - paired.loc["baseline"]).var(axis=1).mean())
+    assert averages.loc["last", "sd of the difference"] == pytest.approx(expected, rel=1e-3)
+    assert "average" not in averages.index, "no run has one"
