@@ -4,6 +4,8 @@
     python benchmarks/defaults.py studies/sweep-NAME/table.csv                              # both in one sweep
     python benchmarks/defaults.py studies/sweep-NAME/table.csv --former benchmarks/sweep.csv   # or those of an earlier one
 
+across.csv of `robustkd compare studies --csv FOLDER` is such a table too.
+
 A row per method with a column per scenario: the mean with the former default, an arrow, and the mean by default, in per cent.
 The last row is the baseline, which is the same training in both: if its means differ, so do the seeds or the machines.
 """
@@ -32,7 +34,7 @@ FORMER = {
 
 def read_means(file: Path) -> pd.DataFrame:
     """Read the mean of every method in every scenario of a sweep's table, in per cent: a row per method."""
-    table = pd.read_csv(file, comment="#")
+    table = pd.read_csv(file, comment="#").rename(columns={"study": "scenario"})
     means = table.pivot(index="method", columns="scenario", values="mean")
     return 100 * means[list(dict.fromkeys(table["scenario"]))]
 

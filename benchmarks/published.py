@@ -1,6 +1,6 @@
 """Gains of methods over the baseline with their intervals, published and measured here, by scenario.
 
-    python benchmarks/published.py studies/sweep-NAME/table.csv
+    python benchmarks/published.py studies/sweep-NAME/table.csv     # or across.csv of `robustkd compare studies --csv FOLDER`
 
 The published figures (published.csv) are from Sarfraz, Arani and Zonooz, "Knowledge Distillation Beyond Model Compression",
 ICPR 2020, arXiv 2007.01922: accuracy on CIFAR-10 over 5 seeds, with what we infer to be a wrn_16_2. A gain is the difference
@@ -46,7 +46,7 @@ def compute_gains(results: pd.DataFrame) -> pd.DataFrame:
 
 def read_results(file: Path) -> pd.DataFrame:
     """Read means and standard deviations in per cent, and numbers of seeds, by (scenario, method)."""
-    table = pd.read_csv(file, comment="#").set_index(KEYS)
+    table = pd.read_csv(file, comment="#").rename(columns={"study": "scenario"}).set_index(KEYS)
     table = table.assign(seeds=table.get("seeds", SEEDS))[["mean", "std", "seeds"]]
     return table.assign(mean=100 * table["mean"], std=100 * table["std"]) if (table["mean"] <= 1).all() else table
 

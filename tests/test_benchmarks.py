@@ -132,14 +132,15 @@ def test_gains_have_the_intervals_of_welch(published: ModuleType) -> None:
     assert not len(published.compute_gains(figures(one_baseline=50, one_a=51).assign(std=float("nan")))), "one seed"
 
 
+@pytest.mark.parametrize("column", ["scenario", "study"])  # of a sweep, and of `robustkd compare`
 def test_gains_are_compared_with_the_published_ones(
-    published: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    published: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str
 ) -> None:
     # Published for `clean`: hinton 94.28 and dml 94.38 against 93.95; for imbalance2 one 80.88 against 83.33.
     ours = figures(
         clean_baseline=70, clean_dml=80, clean_hinton=70.5, clean_smooth=9, imbalance2_baseline=9, imbalance2_one=13
     )
-    ours.reset_index().to_csv(tmp_path / "table.csv", index=False)
+    ours.reset_index().rename(columns={"scenario": column}).to_csv(tmp_path / "table.csv", index=False)
     published.main([str(tmp_path / "table.csv")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == [
@@ -368,7 +369,7 @@ def test_former_defaults_stand_next_to_the_present_ones(
         "toy,noise0.4,baseline,0.9\ntoy,noise0.4,at,0.8\ntoy,noise0.4,at(weight=1000),0.25\ntoy,noise0.4,fsp,0.7\n"
         "toy,clean,baseline,0.99\ntoy,clean,at,0.98\ntoy,clean,at(weight=1000),0.5\ntoy,clean,fsp,0.97\n"
     )
-    earlier.write_text("dataset,scenario,method,mean\ntoy,clean,fsp,0.6\ntoy,clean,at,0.1\ntoy,clean,baseline,0.99\n")
+    earlier.write_text("study,method,mean\nclean,fsp,0.6\nclean,at,0.1\nclean,baseline,0.99\n")
     monkeypatch.setattr(sys, "argv", ["defaults.py", str(table), "--former", str(earlier)])
     importlib.import_module("defaults").main()
     assert capsys.readouterr().out.splitlines() == [
