@@ -44,10 +44,15 @@ class Recorded(NamedTuple):
     epochs: pd.DataFrame
     held_out: HeldOut
 
-    def score_rows(self, share: float) -> Array:
-        """Return what the race judges after a share of the schedule: weighted correctness of the held-out rows (N,)."""
+    def score_rows(self, share: float, all_along: bool = False) -> Array:
+        """Return what the race judges after a share of the schedule: weighted correctness of the held-out rows (N,).
+
+        Args:
+            all_along: average over all epochs so far, instead of the last.
+        """
         last = epochs_of_share(share, len(self.epochs))
-        return weighted_correctness(self.held_out.predicted[last - window(last) : last], self.held_out.labels)
+        first = 0 if all_along else last - window(last)
+        return weighted_correctness(self.held_out.predicted[first:last], self.held_out.labels)
 
     def seconds(self, share: float) -> float:
         """Return the seconds of training of a share of the schedule."""
@@ -116,12 +121,12 @@ class Found(NamedTuple):
 # --- searches -----------------------------------------------------------------------------------------------------------
 
 
-def replay_race(grid: Grid, rungs: Sequence[Rung], order: Sequence[int], noise: bool = True) -> Found:
+def replay_race(grid: Grid, rungs: Sequence[Rung], order: Sequence[int], plain: bool = False) -> Found:
     """Return the finalists of a race.
 
     Args:
         order: the seeds, those of the race first.
-        noise: whether contenders are dropped by it too, as the race does, or by their places alone, as in plain halving.
+        plain: whether only places and scores decide, as in plain halving: neither the noise nor, of equal scores, earlier ones.
     """
     running, seconds, before = list(grid.contenders), 0.0, Rung(0.0, 0, len(grid.contenders))
     for rung in rungs:
@@ -135,8 +140,12 @@ def replay_race(grid: Grid, rungs: Sequence[Rung], order: Sequence[int], noise: 
         judged = [m for m in running if all(grid.runs[m, seed].is_judged(rung.share) for seed in trained)]
         correct = {m: [grid.runs[m, seed].score_rows(rung.share) for seed in trained] for m in judged}
         waiting = [method for method in running if method not in judged]
-        # The noise decides nothing at a part of the schedule.
-        decided = judge_rung(correct, rung.places, waiting, is_partial=rung.share < 1 or not noise)
+        before_that = {
+            m: float(np.mean([grid.runs[m, seed].score_rows(rung.share, all_along=True) for seed in trained]))
+            for m in judged
+        }
+        is_partial = rung.share < 1 or plain  # there the noise decides nothing
+        decided = judge_rung(correct, rung.places, waiting, is_partial, None if plain else before_that)
         running, before = [standing.contender for standing in decided if standing.kept], rung
     return Found(running, seconds, tuple(order[: rungs[-1].seeds]))
 
@@ -202,7 +211,7 @@ def tabulate_races(grids: Sequence[Grid]) -> pd.DataFrame:
             budget = share * grid.cost([BASELINE, *grid.contenders], grid.seeds)
             searches: dict[str, Callable[[Sequence[int]], Found]] = {
                 "race": partial(replay_race, grid, plan_race(costs, FINALISTS, budget) or ()),
-                "plain halving": partial(replay_race, grid, plan_halving(costs, budget, seeds), noise=False),
+                "plain halving": partial(replay_race, grid, plan_halving(costs, budget, seeds), plain=True),
                 "random search": partial(search_at_random, grid, budget),
                 "three at random": partial(choose_at_random, grid),
                 "all methods": partial(take_all, grid),

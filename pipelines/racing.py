@@ -66,7 +66,7 @@ def judge(plan: Plan, contenders: Sequence[str], rung: Rung) -> list[Standing]:
     """Judge the contenders of a rung from their predictions on held-out rows."""
     first = plan.options.first_seed
     labels = {seed: load_views(plan, seed).held_out.labels for seed in range(first, first + rung.seeds)}
-    correct: dict[str, list[NDArray[np.float64]]] = {}
+    correct, all_along = dict[str, list[NDArray[np.float64]]](), dict[str, float]()
     unjudged, failed = [], []
     for name in contenders:
         progress = _read_seeds(plan, name, rung)
@@ -76,7 +76,9 @@ def judge(plan: Plan, contenders: Sequence[str], rung: Rung) -> list[Standing]:
             unjudged.append(name)
         else:
             correct[name] = [_score_rows(each, labels[seed], rung.share) for seed, each in progress.items()]
-    return judge_rung(correct, rung.places, unjudged, is_partial=rung.share < 1) + failed
+            whole = [_score_rows(each, labels[seed], rung.share, all_along=True) for seed, each in progress.items()]
+            all_along[name] = float(np.mean(whole))
+    return judge_rung(correct, rung.places, unjudged, is_partial=rung.share < 1, all_along=all_along) + failed
 
 
 def _read_seeds(plan: Plan, contender: str, rung: Rung) -> dict[int, RunProgress]:
@@ -91,10 +93,13 @@ def _is_complete(progress: Mapping[int, RunProgress], rung: Rung) -> bool:
     return len(trained) == rung.seeds and all(trained)
 
 
-def _score_rows(progress: RunProgress, labels: NDArray[np.int64], share: float) -> NDArray[np.float64]:
-    """Return the weighted correctness (N,) over the last epochs up to a share of the schedule."""
+def _score_rows(
+    progress: RunProgress, labels: NDArray[np.int64], share: float, all_along: bool = False
+) -> NDArray[np.float64]:
+    """Return the weighted correctness (N,) over the last epochs up to a share of the schedule, or over all of them."""
     last = epochs_of_share(share, progress.total)
-    return weighted_correctness(progress.held_out[last - window(last) : last], labels)
+    first = 0 if all_along else last - window(last)
+    return weighted_correctness(progress.held_out[first:last], labels)
 
 
 def seconds_at(plan: Plan, runs: Sequence[Run], share: float) -> float:

@@ -3,7 +3,8 @@
 It is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) with two changes. Contenders are compared on the same
 seeds and rows, and one that is behind by less than the noise is dropped only where the budget has no place for it. Rungs grow
 in epochs or in seeds, because a difference at a part of the schedule is biased, and one of a single seed is uncertain. The
-noise contains neither that bias nor, of one seed, the variance over seeds: there only places decide.
+noise contains neither that bias nor, of one seed, the variance over seeds: there only places decide. On few held-out rows many
+contenders have equal scores, such as 1 on easy data. Of those, the one that was better over all epochs so far comes first.
 
 Nothing here trains or reads anything: a rung is judged from the arrays of `robustkd.selection.score`.
 """
@@ -18,6 +19,7 @@ from robustkd.selection.score import compare_scores
 
 NOISE = 2.0  # standard errors by which a contender may be behind the leader and still be kept
 WINDOW = 0.1  # share of the epochs, up to a rung, whose correctness is averaged
+DIGITS = 9  # after the decimal point, to which scores are compared
 
 Reason = Literal[
     "", "noise", "places", "unjudged", "failed"
@@ -66,6 +68,10 @@ class Standing(NamedTuple):
             return f"{self.contender}: its training failed"
         if self.score is None:
             return f"{self.contender}: kept without a score, because it is in its first phase"
+        if self.reason == "places" and abs(self.behind) < 10**-DIGITS:
+            return (
+                f"{self.contender}: equals the leader, but was behind over all epochs; the budget has no place for it"
+            )
         behind = f"{self.contender}: {100 * self.behind:.1f} points behind the leader"
         margin = f"the noise of {100 * NOISE * self.noise:.1f}"
         if self.reason == "noise":
@@ -73,7 +79,7 @@ class Standing(NamedTuple):
         if self.reason == "places":
             within = "within" if self.behind <= NOISE * self.noise else "more than"
             return f"{behind}, {within} {margin}; the budget has no place for it"
-        return f"{self.contender}: leads" if self.behind == 0 else f"{behind}; continues"
+        return f"{self.contender}: leads" if abs(self.behind) < 10**-DIGITS else f"{behind}; continues"
 
 
 def judge_rung(
@@ -81,6 +87,7 @@ def judge_rung(
     places: int,
     unjudged: Sequence[str] = (),
     is_partial: bool = False,
+    all_along: Mapping[str, float] | None = None,
 ) -> list[Standing]:
     """Decide who continues after a rung, the best first.
 
@@ -89,12 +96,14 @@ def judge_rung(
         places: of those who continue at most; unjudged contenders take none.
         unjudged: contenders that are trained in several phases and are not in the last.
         is_partial: whether the rung ends before the schedule does.
+        all_along: the mean score of each contender over all epochs so far, the higher first where scores are equal.
     """
     waiting = [Standing(name, None, 0.0, 0.0, True, "unjudged") for name in unjudged]
     if not correct:
         return waiting
     names, standings = list(correct), compare_scores(np.stack([np.stack(list(each)) for each in correct.values()]))
-    order = np.argsort(-standings.score, kind="stable")
+    earlier = np.array([all_along[name] if all_along else 0.0 for name in names])
+    order = np.lexsort((-earlier, -standings.score.round(DIGITS)))
     is_known = not is_partial and min(map(len, correct.values())) > 1
     decided, taken = [], 0
     for place in order:

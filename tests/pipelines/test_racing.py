@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from pipelines import selecting, tracking
+from pipelines import racing, selecting, tracking
 from pipelines.cli_options import SelectOptions
 from pipelines.racing import judge, measure_costs, rung_runs, seconds_at, time_costs, train_rung
 from robustkd.errors import ExecutionError
@@ -14,8 +16,8 @@ from robustkd.selection.budget import Costs
 from robustkd.selection.race import Rung
 from robustkd.study import workers
 from robustkd.study.plan import Plan, Run
-from robustkd.study.progress import read_progress
-from robustkd.study.run_folder import execute
+from robustkd.study.progress import RunProgress, read_progress
+from robustkd.study.run_folder import execute, load_views
 from tests.pipelines.toys import OPTIONS, stripes
 
 CONTENDERS = ["baseline+sce", "hinton"]
@@ -55,6 +57,23 @@ def test_a_contender_that_fails_is_dropped_and_the_race_goes_on(plan: Plan, monk
     assert seconds_at(plan, runs, 0.5) > 0
     with pytest.raises(ExecutionError):
         train_rung(plan, ["hinton"], rung, tracking.open_tracker("files"))
+
+
+def test_equal_ends_are_told_apart_by_the_epochs_before(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = load_views(plan, 0).held_out.labels.astype(np.int16)
+    history = pd.DataFrame({"phase": ["train"] * 4, "seconds": [1.0, 2.0, 3.0, 4.0]})
+    begins = {"baseline+sce": 1 - labels, "hinton": labels}
+
+    def read_seeds(plan: Plan, contender: str, rung: Rung) -> dict[int, RunProgress]:
+        held_out = np.stack([begins[contender], begins[contender], labels, labels])
+        return {0: RunProgress(history, 4, 1, held_out)}
+
+    monkeypatch.setattr(racing, "_read_seeds", read_seeds)
+    standings = judge(plan, CONTENDERS, Rung(1.0, 1, 1))
+    assert [(each.contender, each.score, each.kept) for each in standings] == [
+        ("hinton", 1.0, True),
+        ("baseline+sce", 1.0, False),
+    ]
 
 
 def test_costs_are_measured_where_runs_have_begun(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
