@@ -11,6 +11,7 @@ The last row is the baseline, which is the same training in both: if its means d
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -59,11 +60,11 @@ def compare_defaults(means: pd.DataFrame, former: pd.DataFrame | None = None) ->
     return rows
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="table.csv of a sweep of one data set")
     parser.add_argument("--former", type=Path, help="table.csv of a sweep with the former defaults")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     means = read_means(arguments.table)
     former = None if arguments.former is None else read_means(arguments.former)
     cells = [["method", *(f"`{scenario}`" for scenario in means.columns)], ["---", *["---"] * len(means.columns)]]
