@@ -239,7 +239,8 @@ def tabulate_ranking(grids: Sequence[Grid]) -> pd.DataFrame:
                     runs = [grid.runs[method, seed] for method in grid.contenders]
                     values = _score_windows(runs, share, score)
                     means = grid.test.loc[grid.contenders].drop(columns=seed).mean(axis=1).to_numpy()
-                    ranks.append(stats.spearmanr(values, means).statistic)
+                    # Equal scores of all say nothing about the order.
+                    ranks.append(stats.spearmanr(values, means).statistic if np.ptp(values) else 0.0)
                     regrets.append(means.max() - means[values.argmax()])
                 lines.append(
                     {

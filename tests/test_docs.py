@@ -15,6 +15,7 @@ from cyclopts import CycloptsError, UnknownOptionError
 from PIL import Image
 
 from pipelines.cli import app
+from pipelines.stages import compare
 
 HOME = Path(__file__).parents[1]
 FILE = re.compile(r"# file: (\S+)\n")
@@ -371,3 +372,61 @@ def test_pictures_are_of_the_studies_as_they_are_recorded() -> None:
     for name, picture in importlib.import_module("pictures").PICTURES.items():
         with Image.open(HOME / "docs" / name) as image:
             assert image.info["Source"] == picture.source(), "python docs/pictures.py"
+
+
+def test_the_documented_replays_are_those_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
+    replay = importlib.import_module("replay")
+    races, ranking, averages = tables_below("In recorded studies", "selecting.md")
+    table = pd.read_csv(HOME / "benchmarks" / "replay-races.csv").groupby(["search", "budget"]).mean(numeric_only=True)
+    assert len(races) == 8
+    for name, *cells in races:
+        search, budget = name.partition(", ")[0], (numbers_in(name) or [15.0])[0] / 100  # two searches have no budget
+        line = table.loc[(search, budget)]
+        columns = ["cost of the search", "cost with confirmation", "regret of the winner", "within 0.5 points"]
+        measured = [line[column] * (1 if "regret" in column else 100) for column in columns]
+        assert numbers_in(" ".join(cells)) == pytest.approx(measured, abs=0.51)
+        assert float(cells[2]) == pytest.approx(line["regret of the winner"], abs=0.0051)
+    table = pd.read_csv(HOME / "benchmarks" / "replay-ranking.csv")
+    family = table["scenario"].str.rstrip("0123456789.").replace({"noise": "label noise"})
+    table = table.groupby([family, "share", "score"]).mean(numeric_only=True)
+    assert len(ranking) == 9
+    for name, share, *cells in ranking:
+        for cell, score in zip(cells, replay.SCORES, strict=True):
+            line = table.loc[(name, float(share), score)]
+            rank, regret = cell.rstrip(")").split(" (")
+            assert float(rank) == pytest.approx(line["rank correlation"], abs=0.0051)
+            assert float(regret) == pytest.approx(line["regret of the first"], abs=0.051)
+    table = pd.read_csv(HOME / "benchmarks" / "replay-averages.csv").pivot(index="scenario", columns="network")
+    assert len(averages) == 8
+    for name, *cells in averages:
+        measured = table["sd of the difference"].loc[name.strip("`"), ["last", "average", "stopped early"]]
+        assert [float(cell) for cell in cells] == pytest.approx([*measured], abs=0.0051)
+
+
+@pytest.mark.usefixtures("docs")
+def test_the_tables_of_digits_are_those_of_the_recorded_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
+    packed, defaults, published = (importlib.import_module(name) for name in ("packed", "defaults", "published"))
+    for file in (packed.FOLDER / "digits").iterdir():
+        packed.unpack(file, tmp_path / "digits")
+    compare.main([str(tmp_path / "digits")], csv=tmp_path / "tables", markdown=tmp_path / "table.md")
+    rows = [line for line in (tmp_path / "table.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    page = (HOME / "docs" / "digits.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in rows if not re.search(", (ema|logit-adjusted) ", line) and line not in page] == []
+    capsys.readouterr()
+    for script, words, place in (
+        (published, [str(tmp_path / "tables" / "across.csv")], "digits.md"),
+        (
+            defaults,
+            [str(tmp_path / "tables" / "across.csv"), "--former", str(HOME / "benchmarks" / "sweep.csv")],
+            "methods-scaling.md",
+        ),
+    ):
+        script.main(words)
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+        text = (HOME / "docs" / place).read_text(encoding="utf-8").splitlines()
+        assert lines
+        assert [line for line in lines if line not in text] == []
