@@ -18,7 +18,7 @@ def test_one_try_of_limited_length(monkeypatch):
 
     monkeypatch.setattr(published_weights, "urlopen", unreachable)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(UsageError, match=r"^timm:a: .*example.org cannot be reached \(timed out\); get https"):
+    with pytest.raises(UsageError, match=r"^timm:a: .*example.org cannot be reached \(timed out\); download https"):
         published_weights.require_connection("timm:a", "https://example.org/model.safetensors")
     assert tries == [("https://example.org/model.safetensors", "HEAD", published_weights.PATIENCE)]
 
