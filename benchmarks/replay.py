@@ -1,8 +1,8 @@
 """`robustkd select` on recorded grids: what its race would have found, at which cost, where everything was trained.
 
-    python benchmarks/replay.py races benchmarks/results/digits-*.jsonl.gz --to benchmarks/replay-races.csv
-    python benchmarks/replay.py ranking benchmarks/results/digits-*.jsonl.gz --to benchmarks/replay-ranking.csv
-    python benchmarks/replay.py averages benchmarks/results/digits-*.jsonl.gz --to benchmarks/replay-averages.csv
+    python benchmarks/replay.py races benchmarks/results/digits/* --to benchmarks/replay-races.csv
+    python benchmarks/replay.py ranking benchmarks/results/digits/* --to benchmarks/replay-ranking.csv
+    python benchmarks/replay.py averages benchmarks/results/digits/* --to benchmarks/replay-averages.csv
 
 A grid is a packed study (benchmarks/packed.py) with the held-out predictions of every epoch. A race takes its seeds from the
 grid's, in every order of the first two, and sees held-out rows only. The finalists and plain training are then compared on the
