@@ -113,7 +113,8 @@ def test_freed_memory_is_kept_by_glibc_alone(monkeypatch: pytest.MonkeyPatch) ->
         "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "def allocate():\n"
         "    before = faults(); torch.ones(2**26, dtype=torch.uint8); return faults() - before\n"
-        "allocate(); before = allocate(); kept = hardware.keep_freed_memory(); allocate(); print(kept, before, allocate())"
+        "def least(): return min(allocate() for _ in range(5))  # another block may take the first bytes of what was freed\n"
+        "allocate(); before = least(); kept = hardware.keep_freed_memory(); allocate(); print(kept, before, least())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     kept, before, after = done.stdout.split()
