@@ -90,9 +90,9 @@ def _read_lines(file: Path) -> tuple[StudyRecord, list[dict[str, Any]]]:
         return parse_document(next(lines), StudyRecord, str(file)), [json.loads(line) for line in lines]
 
 
-def _pack_held_out(folder: Path, study: LoadedStudy) -> dict[str, dict[str, str] | None]:
+def _pack_held_out(folder: Path, study: LoadedStudy) -> dict[str, dict[str, str]]:
     """Return the held-out rows of the runs in a study's folder, packed, by the name of the run."""
-    found, labels = dict[str, dict[str, str] | None](), dict[int, str]()
+    found, labels = dict[str, dict[str, str]](), dict[int, str]()
     for result in study.results:
         arrays, draw = folder / "runs" / result.name / "held_out.npz", study.record.options.data_seed(result.run.seed)
         manifest = folder / f"manifest-{draw}.csv"
@@ -112,23 +112,19 @@ def pack(folder: Path, to: Path, commit: str) -> Path:
         commit: of the code that trained them.
     """
     study, file = read_study(folder), to / f"{folder.resolve().name}{SUFFIX}"
-    record, results, commits = without_places(study.record), {r.name: r for r in study.results}, dict[str, str]()
-    epochs, held_out = study.epochs, _pack_held_out(folder, study)
+    record, entries, held_out = without_places(study.record), dict[str, dict[str, Any]](), _pack_held_out(folder, study)
+    for result in study.results:
+        entries[result.name] = entry = {"commit": commit, "result": result.model_dump(mode="json")}
+        if result.name in study.epochs:
+            entry["epochs"] = study.epochs[result.name].to_csv(index=False, float_format="%.6g")
+        if result.name in held_out:
+            entry["held_out"] = held_out[result.name]
     if file.exists():
-        packed, commits = read_packed(file)
-        record = join_records(packed.record, record)
-        results |= {result.name: result for result in packed.results}
-        epochs = {**epochs, **packed.epochs}
-        kept = {entry["result"]["name"]: entry.get("held_out") for entry in _read_lines(file)[1]}
-        held_out = {name: rows for name, rows in {**held_out, **kept}.items() if rows is not None}
+        packed, kept = _read_lines(file)
+        record = join_records(packed, record)
+        entries |= {entry["result"]["name"]: entry for entry in kept}
     lines = [record.model_dump_json()]
-    for name in sorted(results):
-        entry: dict[str, Any] = {"commit": commits.get(name, commit), "result": results[name].model_dump(mode="json")}
-        if name in epochs:
-            entry["epochs"] = epochs[name].to_csv(index=False, float_format="%.6g")
-        if name in held_out:
-            entry["held_out"] = held_out[name]
-        lines.append(json.dumps(entry, separators=(",", ":")))
+    lines += [json.dumps(entries[name], separators=(",", ":")) for name in sorted(entries)]
     to.mkdir(parents=True, exist_ok=True)
     file.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
     return file

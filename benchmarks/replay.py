@@ -25,10 +25,11 @@ from packed import HeldOut, read_held_out, read_packed
 from scipy import stats
 from selection import SCORES
 
+from robustkd.evaluation.results import NetMetrics
 from robustkd.selection.budget import Costs, plan_race, race_cost
-from robustkd.selection.race import Rung, judge_rung, window
-from robustkd.selection.score import weighted_correctness
+from robustkd.selection.race import Rung, judge_rung, score_rows, window
 from robustkd.study.pairing import HEADLINE
+from robustkd.study.progress import RunProgress
 from robustkd.study.results import BASELINE, TEACHER, RunResult
 from robustkd.study.stopping import epochs_of_share
 
@@ -38,30 +39,28 @@ CLOSE = 0.005  # balanced accuracy within which a winner is as good as the grid'
 
 
 class Recorded(NamedTuple):
-    """A run of a grid."""
+    """A run of a grid, with the labels of its held-out rows (N,)."""
 
     result: RunResult
-    epochs: pd.DataFrame
-    held_out: HeldOut
+    progress: RunProgress
+    labels: NDArray[np.int64]
 
-    def score_rows(self, share: float, all_along: bool = False) -> Array:
-        """Return what the race judges after a share of the schedule: weighted correctness of the held-out rows (N,).
+    def epochs(self, share: float) -> int:
+        """Return the epochs that a share of the schedule has."""
+        return epochs_of_share(share, self.progress.total)
 
-        Args:
-            all_along: average over all epochs so far, instead of the last.
-        """
-        last = epochs_of_share(share, len(self.epochs))
-        first = 0 if all_along else last - window(last)
-        return weighted_correctness(self.held_out.predicted[first:last], self.held_out.labels)
+    def score_rows(self, share: float, from_start: bool = False) -> Array:
+        """Return what the race judges after a share of the schedule."""
+        return score_rows(self.progress.held_out, self.labels, self.epochs(share), from_start)
 
     def seconds(self, share: float) -> float:
         """Return the seconds of training of a share of the schedule."""
-        return float(self.epochs["seconds"].iloc[epochs_of_share(share, len(self.epochs)) - 1])
+        return float(self.progress.history["seconds"].iloc[self.epochs(share) - 1])
 
-    def is_judged(self, share: float) -> bool:
-        """Whether the last phase of its method had begun."""
-        phases = self.epochs["phase"]
-        return phases.iloc[: epochs_of_share(share, len(phases))].nunique() == phases.nunique()
+
+def _record(result: RunResult, history: pd.DataFrame, held_out: HeldOut) -> Recorded:
+    progress = RunProgress(history, len(history), history["phase"].nunique(), held_out.predicted)
+    return Recorded(result, progress, held_out.labels)
 
 
 class Grid:
@@ -79,7 +78,7 @@ class Grid:
         students = [result for result in study.results if result.run.role != TEACHER]
         self.scenario, self.seeds = study.record.options.scenario, sorted({result.run.seed for result in students})
         self.runs = {
-            (result.run.method, result.run.seed): Recorded(result, study.epochs[result.name], held_out[result.name])
+            (result.run.method, result.run.seed): _record(result, study.epochs[result.name], held_out[result.name])
             for result in students
         }
         teachers = [result for result in study.results if result.run.role == TEACHER]
@@ -137,15 +136,13 @@ def replay_race(grid: Grid, rungs: Sequence[Rung], order: Sequence[int], plain: 
             for method in running
             for place, seed in enumerate(trained)
         ) + sum(grid.teacher[seed] for seed in trained[before.seeds :])
-        judged = [m for m in running if all(grid.runs[m, seed].is_judged(rung.share) for seed in trained)]
-        correct = {m: [grid.runs[m, seed].score_rows(rung.share) for seed in trained] for m in judged}
-        waiting = [method for method in running if method not in judged]
-        before_that = {
-            m: float(np.mean([grid.runs[m, seed].score_rows(rung.share, all_along=True) for seed in trained]))
-            for m in judged
-        }
+        runs = {method: [grid.runs[method, seed] for seed in trained] for method in running}
+        waiting = [m for m in running if not all(r.progress.is_in_last_phase(r.epochs(rung.share)) for r in runs[m])]
+        judged = [method for method in running if method not in waiting]
+        correct = {m: [run.score_rows(rung.share) for run in runs[m]] for m in judged}
+        earlier = {m: float(np.mean([run.score_rows(rung.share, True) for run in runs[m]])) for m in judged}
         is_partial = rung.share < 1 or plain  # there the noise decides nothing
-        decided = judge_rung(correct, rung.places, waiting, is_partial, None if plain else before_that)
+        decided = judge_rung(correct, rung.places, waiting, is_partial, None if plain else earlier)
         running, before = [standing.contender for standing in decided if standing.kept], rung
     return Found(running, seconds, tuple(order[: rungs[-1].seeds]))
 
@@ -253,12 +250,12 @@ def tabulate_ranking(grids: Sequence[Grid]) -> pd.DataFrame:
 
 def _score_windows(runs: Sequence[Recorded], share: float, score: Callable[..., Array]) -> Array:
     """Return a score of each run, averaged over the last epochs of a share of the schedule: (m,)."""
-    ends = [epochs_of_share(share, len(run.epochs)) for run in runs]
+    ends = [run.epochs(share) for run in runs]
     length = min(map(window, ends))
     by_epoch = [
         score(
-            np.stack([r.held_out.predicted[e - 1 - k] for r, e in zip(runs, ends, strict=True)]),
-            runs[0].held_out.labels,
+            np.stack([run.progress.held_out[end - 1 - k] for run, end in zip(runs, ends, strict=True)]),
+            runs[0].labels,
         )
         for k in range(length)
     ]
@@ -271,7 +268,7 @@ def tabulate_averages(grids: Sequence[Grid]) -> pd.DataFrame:
     A line per scenario and kind of network: balanced accuracy, the standard deviation over seeds of the paired difference from
     plain training with the same kind of network, and the difference; means over methods, in points.
     """
-    kinds: dict[str, Callable[[RunResult], object]] = {
+    kinds: dict[str, Callable[[RunResult], NetMetrics | None]] = {
         "last": lambda result: result.last,
         "average": lambda result: result.auxiliary.get("ema"),
         "stopped early": lambda result: result.early,
@@ -279,10 +276,11 @@ def tabulate_averages(grids: Sequence[Grid]) -> pd.DataFrame:
     lines = []
     for grid in grids:
         for name, pick in kinds.items():
-            nets = {key: pick(run.result) for key, run in grid.runs.items()}
-            if any(net is None for net in nets.values()):
+            picked = {key: pick(run.result) for key, run in grid.runs.items()}
+            nets = {key: net.metrics[HEADLINE] for key, net in picked.items() if net is not None}
+            if len(nets) < len(picked):
                 continue
-            values = pd.Series({key: 100 * net.metrics[HEADLINE] for key, net in nets.items()}).unstack()  # type: ignore[attr-defined]
+            values = 100 * pd.Series(nets).unstack()
             paired = values.loc[grid.contenders] - values.loc[BASELINE]
             lines.append(
                 {

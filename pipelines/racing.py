@@ -13,8 +13,7 @@ from pipelines.planning import Draft
 from pipelines.session import execute_and_track
 from robustkd.errors import ExecutionError
 from robustkd.selection.budget import Costs
-from robustkd.selection.race import Rung, Standing, judge_rung, window
-from robustkd.selection.score import weighted_correctness
+from robustkd.selection.race import Rung, Standing, judge_rung, score_rows
 from robustkd.study.plan import Plan, Run, list_runs
 from robustkd.study.progress import RunProgress, read_progress
 from robustkd.study.results import BASELINE, TEACHER
@@ -66,7 +65,7 @@ def judge(plan: Plan, contenders: Sequence[str], rung: Rung) -> list[Standing]:
     """Judge the contenders of a rung from their predictions on held-out rows."""
     first = plan.options.first_seed
     labels = {seed: load_views(plan, seed).held_out.labels for seed in range(first, first + rung.seeds)}
-    correct, all_along = dict[str, list[NDArray[np.float64]]](), dict[str, float]()
+    correct, tie_breaks = dict[str, list[NDArray[np.float64]]](), dict[str, float]()
     unjudged, failed = [], []
     for name in contenders:
         progress = _read_seeds(plan, name, rung)
@@ -75,10 +74,10 @@ def judge(plan: Plan, contenders: Sequence[str], rung: Rung) -> list[Standing]:
         elif not all(each.is_in_last_phase(epochs_of_share(rung.share, each.total)) for each in progress.values()):
             unjudged.append(name)
         else:
-            correct[name] = [_score_rows(each, labels[seed], rung.share) for seed, each in progress.items()]
-            whole = [_score_rows(each, labels[seed], rung.share, all_along=True) for seed, each in progress.items()]
-            all_along[name] = float(np.mean(whole))
-    return judge_rung(correct, rung.places, unjudged, is_partial=rung.share < 1, all_along=all_along) + failed
+            runs = [(p.held_out, labels[seed], epochs_of_share(rung.share, p.total)) for seed, p in progress.items()]
+            correct[name] = [score_rows(*run) for run in runs]
+            tie_breaks[name] = float(np.mean([score_rows(*run, from_start=True) for run in runs]))
+    return judge_rung(correct, rung.places, unjudged, is_partial=rung.share < 1, tie_breaks=tie_breaks) + failed
 
 
 def _read_seeds(plan: Plan, contender: str, rung: Rung) -> dict[int, RunProgress]:
@@ -91,15 +90,6 @@ def _is_complete(progress: Mapping[int, RunProgress], rung: Rung) -> bool:
     """Whether all seeds of a contender are trained as far as the rung requires."""
     trained = [len(each.held_out) >= epochs_of_share(rung.share, each.total) for each in progress.values()]
     return len(trained) == rung.seeds and all(trained)
-
-
-def _score_rows(
-    progress: RunProgress, labels: NDArray[np.int64], share: float, all_along: bool = False
-) -> NDArray[np.float64]:
-    """Return the weighted correctness (N,) over the last epochs up to a share of the schedule, or over all of them."""
-    last = epochs_of_share(share, progress.total)
-    first = 0 if all_along else last - window(last)
-    return weighted_correctness(progress.held_out[first:last], labels)
 
 
 def seconds_at(plan: Plan, runs: Sequence[Run], share: float) -> float:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustkd.selection.score import compare_scores
+from robustkd.selection.score import compare_scores, weighted_correctness
 
 NOISE = 2.0  # standard errors by which a contender may be behind the leader and still be kept
 WINDOW = 0.1  # share of the epochs, up to a rung, whose correctness is averaged
@@ -87,7 +87,7 @@ def judge_rung(
     places: int,
     unjudged: Sequence[str] = (),
     is_partial: bool = False,
-    all_along: Mapping[str, float] | None = None,
+    tie_breaks: Mapping[str, float] | None = None,
 ) -> list[Standing]:
     """Decide who continues after a rung, the best first.
 
@@ -96,13 +96,13 @@ def judge_rung(
         places: of those who continue at most; unjudged contenders take none.
         unjudged: contenders that are trained in several phases and are not in the last.
         is_partial: whether the rung ends before the schedule does.
-        all_along: the mean score of each contender over all epochs so far, the higher first where scores are equal.
+        tie_breaks: of contenders with equal scores, the one with the highest comes first; the score over all epochs so far.
     """
     waiting = [Standing(name, None, 0.0, 0.0, True, "unjudged") for name in unjudged]
     if not correct:
         return waiting
     names, standings = list(correct), compare_scores(np.stack([np.stack(list(each)) for each in correct.values()]))
-    earlier = np.array([all_along[name] if all_along else 0.0 for name in names])
+    earlier = np.array([tie_breaks[name] if tie_breaks else 0.0 for name in names])
     order = np.lexsort((-earlier, -standings.score.round(DIGITS)))
     is_known = not is_partial and min(map(len, correct.values())) > 1
     decided, taken = [], 0
@@ -113,6 +113,21 @@ def judge_rung(
         taken += not reason
         decided.append(Standing(names[place], float(standings.score[place]), behind, noise, not reason, reason))
     return decided + waiting
+
+
+def score_rows(
+    predicted: NDArray[np.integer], labels: NDArray[np.integer], epochs: int, from_start: bool = False
+) -> NDArray[np.float64]:
+    """Return what a rung judges of a run: weighted correctness (N,), averaged over the last of its epochs so far.
+
+    Args:
+        predicted: classes of the held-out rows after each epoch (e, N).
+        labels: of these rows, as given (N,).
+        epochs: up to the rung.
+        from_start: average over all of them.
+    """
+    first = 0 if from_start else epochs - window(epochs)
+    return weighted_correctness(predicted[first:epochs], labels)
 
 
 def window(epochs: int) -> int:

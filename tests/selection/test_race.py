@@ -45,7 +45,7 @@ def test_equal_contenders_keep_their_order() -> None:
 def test_of_equal_contenders_the_one_that_was_better_all_along_comes_first() -> None:
     third = np.array([1.0, 1.0, 0.0])
     correct = {"late": [third, third], "soon": [third[::-1], third], "worse": [third, third * 0.9]}
-    decided = judge_rung(correct, places=1, is_partial=True, all_along={"late": 0.3, "soon": 0.5, "worse": 0.9})
+    decided = judge_rung(correct, places=1, is_partial=True, tie_breaks={"late": 0.3, "soon": 0.5, "worse": 0.9})
     assert [each.contender for each in decided] == ["soon", "late", "worse"]
     assert [each.kept for each in decided] == [True, False, False]
     assert "equals the leader, but was behind over all epochs" in decided[1].describe()
