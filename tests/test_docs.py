@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipelines.cli import app
 from pipelines.stages import compare
+from robustkd.method_sets import read_method_list
 
 HOME = Path(__file__).parents[1]
 FILE = re.compile(r"# file: (\S+)\n")
@@ -410,8 +411,10 @@ def test_the_tables_of_digits_are_those_of_the_recorded_studies(
 ) -> None:
     monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
     packed, defaults, published = (importlib.import_module(name) for name in ("packed", "defaults", "published"))
+    methods = read_method_list(str(HOME / "benchmarks" / "digits.yaml"))
     for file in (packed.FOLDER / "digits").iterdir():
         packed.unpack(file, tmp_path / "digits")
+        assert ",".join(packed.read_packed(file)[0].record.methods) == methods
     compare.main([str(tmp_path / "digits")], csv=tmp_path / "tables", markdown=tmp_path / "table.md")
     rows = [line for line in (tmp_path / "table.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     page = (HOME / "docs" / "digits.md").read_text(encoding="utf-8").splitlines()
