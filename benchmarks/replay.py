@@ -5,14 +5,17 @@
     python benchmarks/replay.py averages benchmarks/results/digits/* --to benchmarks/replay-averages.csv
 
 A grid is a packed study (benchmarks/packed.py) with the held-out predictions of every epoch. A race takes its seeds from the
-grid's, in every order of the first two, and sees held-out rows only. The finalists and plain training are then compared on the
-test set with the seeds that had no part in the race, and the one with the highest mean is the winner. Its regret is by how much
-its mean over all seeds is below the highest in the grid. That highest mean is favoured by chance, so that even a search
-that trains every method with every remaining seed has a regret: it is the row `all methods`.
+grid's, in every order of the first two, and sees held-out rows only; with --race-grids it is run in other grids of the same
+scenarios, such as those with more held-out rows. More contenders than finalists are screened on the test set with the first of
+the other seeds, the better half after each. The finalists and plain training are then compared on the test set with the seeds
+that had no part in the race, and the one with the highest mean is the winner. Its regret is by how much its mean over all seeds
+is below the highest in the grid. That highest mean is favoured by chance, so that even a search that trains every method with
+every remaining seed has a regret: it is the row `all methods`. The regret on other images is that of winners chosen by one half
+of the test images, on the other half, where the highest mean is favoured more.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -24,17 +27,20 @@ from numpy.typing import NDArray
 from packed import HeldOut, read_held_out, read_packed
 from scipy import stats
 from selection import SCORES
+from sklearn.model_selection import train_test_split
 
 from robustkd.evaluation.results import NetMetrics
-from robustkd.selection.budget import Costs, plan_race, race_cost
+from robustkd.selection.budget import Costs, Search, plan_search, race_cost, screening_rungs
 from robustkd.selection.race import Rung, judge_rung, score_rows, window
-from robustkd.study.pairing import HEADLINE
+from robustkd.study.agreements import unpack_classes
+from robustkd.study.pairing import HEADLINE, image_correctness
 from robustkd.study.progress import RunProgress
 from robustkd.study.results import BASELINE, TEACHER, RunResult
 from robustkd.study.stopping import epochs_of_share
 
 Array = NDArray[np.float64]
 FINALISTS = 3
+HALVES = 4  # random halves of the test set
 CLOSE = 0.005  # balanced accuracy within which a winner is as good as the grid's best
 
 
@@ -71,6 +77,7 @@ class Grid:
         runs: of students, by method and seed.
         teacher: seconds of training the teacher, by seed; 0 where none is.
         test: balanced accuracy on the test set (methods, seeds), plain training first.
+        halves: the same on some images and on the others, for some random halves of the test set and each in either role.
     """
 
     def __init__(self, file: Path) -> None:
@@ -85,6 +92,7 @@ class Grid:
         self.teacher = dict.fromkeys(self.seeds, 0.0)
         self.teacher |= {result.run.seed: result.training.seconds for result in teachers if result.training is not None}
         self.contenders = [method for method in study.record.methods if method != BASELINE]
+        self.halves = list(self._split_test(unpack_classes(study.record.test_labels)))
         self.test = pd.DataFrame(
             {
                 seed: [self.runs[method, seed].result.last.metrics[HEADLINE] for method in [BASELINE, *self.contenders]]
@@ -92,6 +100,19 @@ class Grid:
             },
             index=[BASELINE, *self.contenders],
         ).astype(float)
+
+    def _split_test(self, labels: NDArray[np.int64]) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+        right = {key: image_correctness(run.result, labels) for key, run in self.runs.items()}
+        if any(each is None for each in right.values()):
+            return  # predictions of the test images were not recorded
+        for repeat in range(HALVES):
+            one, other = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=repeat)
+            tables = [
+                pd.Series({key: _balanced(each[part], labels[part]) for key, each in right.items()}).unstack()
+                for part in (one, other)
+            ]
+            yield tables[0], tables[1]
+            yield tables[1], tables[0]
 
     def cost(self, methods: Sequence[str], seeds: Sequence[int], share: float = 1.0) -> float:
         """Return the seconds of training methods and teachers with some seeds."""
@@ -107,6 +128,10 @@ class Grid:
 
         contenders = {method: mean(method) for method in self.contenders}
         return Costs(contenders, float(np.mean(list(self.teacher.values()))), mean(BASELINE))
+
+
+def _balanced(right: Array, labels: NDArray[np.int64]) -> float:
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
 class Found(NamedTuple):
@@ -147,20 +172,20 @@ def replay_race(grid: Grid, rungs: Sequence[Rung], order: Sequence[int], plain: 
     return Found(running, seconds, tuple(order[: rungs[-1].seeds]))
 
 
-def search_at_random(grid: Grid, budget: float, order: Sequence[int]) -> Found:
-    """Return the best three, by held-out score, of as many random methods as a budget pays for with one seed."""
+def search_at_random(grid: Grid, budget: float, finalists: int, order: Sequence[int]) -> Found:
+    """Return the best, by held-out score, of as many random methods as a budget pays for with one seed."""
     seed, tried = order[0], list[str]()
     for place in np.random.default_rng([*order]).permutation(len(grid.contenders)):
-        if len(tried) >= FINALISTS and grid.cost([*tried, grid.contenders[place]], [seed]) > budget:
+        if len(tried) >= finalists and grid.cost([*tried, grid.contenders[place]], [seed]) > budget:
             break
         tried.append(grid.contenders[place])
     best = sorted(tried, key=lambda method: -grid.runs[method, seed].score_rows(1.0).mean())
-    return Found(best[:FINALISTS], grid.cost(tried, [seed]), (seed,))
+    return Found(best[:finalists], grid.cost(tried, [seed]), (seed,))
 
 
-def choose_at_random(grid: Grid, order: Sequence[int]) -> Found:
-    """Return three methods without looking."""
-    places = np.random.default_rng([*order]).permutation(len(grid.contenders))[:FINALISTS]
+def choose_at_random(grid: Grid, finalists: int, order: Sequence[int]) -> Found:
+    """Return methods without looking."""
+    places = np.random.default_rng([*order]).permutation(len(grid.contenders))[:finalists]
     return Found([grid.contenders[place] for place in places], 0.0, (order[0],))
 
 
@@ -169,53 +194,91 @@ def take_all(grid: Grid, order: Sequence[int]) -> Found:
     return Found(grid.contenders, 0.0, (order[0],))
 
 
-def plan_halving(costs: Costs, budget: float, seeds: int) -> tuple[Rung, ...]:
+def plan_halving(costs: Costs, budget: float, seeds: int, finalists: int) -> tuple[Rung, ...]:
     """Return two rungs, at half of the schedule and its end, with the most places that a budget pays for."""
-    for places in range(len(costs.contenders), FINALISTS - 1, -1):
-        rungs = (Rung(0.5, seeds, places), Rung(1.0, seeds, FINALISTS))
+    for places in range(len(costs.contenders), finalists - 1, -1):
+        rungs = (Rung(0.5, seeds, places), Rung(1.0, seeds, finalists))
         if race_cost(rungs, costs) <= budget:
             break
     return rungs
 
 
-def orders(seeds: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Yield an order of all seeds for every choice of the first two."""
-    for first in permutations(seeds, 2):
-        yield (*first, *(seed for seed in seeds if seed not in first))
+def orders(raced: Sequence[int], compared: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield an order of all seeds for every choice of the first two, which a race may have."""
+    for first in permutations(raced, 2):
+        yield (*first, *(seed for seed in compared if seed not in first))
 
 
-def judge_search(grid: Grid, found: Found) -> dict[str, float]:
-    """Return cost and regret of a search with its confirmation on the other seeds."""
-    fresh = [seed for seed in grid.seeds if seed not in found.seeds]
-    candidates, means = [BASELINE, *found.finalists], grid.test.mean(axis=1)
-    winner = grid.test.loc[candidates, fresh].mean(axis=1).idxmax()
-    whole = grid.cost([BASELINE, *grid.contenders], grid.seeds)
+def screen(grid: Grid, found: Found, finalists: int, order: Sequence[int], seen: pd.DataFrame) -> Found:
+    """Return the finalists of a screening on the test set, with the first seeds that the race did not have.
+
+    Args:
+        seen: balanced accuracy on the test images by which they are chosen, by method and seed.
+    """
+    fresh, running, seconds = [seed for seed in order if seed not in found.seeds], found.finalists, found.seconds
+    for rung in screening_rungs(len(running), finalists):
+        trained = fresh[: rung.seeds]
+        best = [*seen.loc[running, trained].mean(axis=1).sort_values(ascending=False, kind="stable").index]
+        running, dropped = best[: rung.places], best[rung.places :]
+        seconds += sum(grid.runs[method, seed].seconds(1.0) for method in dropped for seed in trained)
+    return Found(running, seconds, found.seeds)
+
+
+def judge_search(grid: Grid, found: Found, finalists: int, order: Sequence[int]) -> dict[str, float]:
+    """Return cost and regret of a search and its confirmation on the other seeds; more than the finalists are screened."""
+    whole, regrets = grid.cost([BASELINE, *grid.contenders], grid.seeds), []
+    for seen, unseen in [(grid.test, grid.test), *grid.halves]:
+        final = screen(grid, found, finalists, order, seen) if len(found.finalists) > finalists else found
+        fresh = [seed for seed in grid.seeds if seed not in final.seeds]
+        candidates, means = [BASELINE, *final.finalists], unseen.mean(axis=1)
+        winner = seen.loc[candidates, fresh].mean(axis=1).idxmax()
+        regrets.append((float(means.max() - means[candidates].max()), float(means.max() - means[winner])))
+        if seen is unseen:
+            seconds = final.seconds, final.seconds + grid.cost(candidates, fresh)
+    (of_finalists, of_winner), *elsewhere = regrets
     return {
-        "cost of the search": found.seconds / whole,
-        "cost with confirmation": (found.seconds + grid.cost(candidates, fresh)) / whole,
-        "regret of the finalists": 100 * float(means.max() - means[candidates].max()),
-        "regret of the winner": 100 * float(means.max() - means[winner]),
-        "within 0.5 points": float(means.max() - means[winner] <= CLOSE),
+        "cost of the search": seconds[0] / whole,
+        "cost with confirmation": seconds[1] / whole,
+        "regret of the finalists": 100 * of_finalists,
+        "regret of the winner": 100 * of_winner,
+        "within 0.5 points": float(of_winner <= CLOSE),
+        "regret on other images": 100 * float(np.mean([regret for _, regret in elsewhere])),
     }
 
 
-def tabulate_races(grids: Sequence[Grid]) -> pd.DataFrame:
-    """Return cost and regret of the race, of plain halving and of random search, by scenario and budget of the search."""
+def _race_to(grid: Grid, search: Search, order: Sequence[int]) -> Found:
+    if not search.rungs:
+        return Found(grid.contenders, 0.0, ())
+    return replay_race(grid, search.rungs, order)
+
+
+def tabulate_races(grids: Sequence[Grid], raced: Mapping[str, Grid], finalists: int = FINALISTS) -> pd.DataFrame:
+    """Return cost and regret of the race, of plain halving and of random search, by scenario and budget of the search.
+
+    Args:
+        grids: in which the finalists are compared.
+        raced: in which the searches are run, by scenario; those of `grids` where there is none.
+    """
     lines = []
     for share, seeds in ((0.15, 1), (0.3, 2)):
         for grid in grids:
-            costs = grid.costs
+            seen = raced.get(grid.scenario, grid)
+            costs = seen.costs
             budget = share * grid.cost([BASELINE, *grid.contenders], grid.seeds)
             searches: dict[str, Callable[[Sequence[int]], Found]] = {
-                "race": partial(replay_race, grid, plan_race(costs, FINALISTS, budget) or ()),
-                "plain halving": partial(replay_race, grid, plan_halving(costs, budget, seeds), plain=True),
-                "random search": partial(search_at_random, grid, budget),
-                "three at random": partial(choose_at_random, grid),
-                "all methods": partial(take_all, grid),
+                "race and screening": partial(_race_to, seen, plan_search(costs, finalists, budget)),
+                "race": partial(_race_to, seen, plan_search(costs, finalists, budget, screened=0)),
+                "plain halving": partial(replay_race, seen, plan_halving(costs, budget, seeds, finalists), plain=True),
+                "random search": partial(search_at_random, seen, budget, finalists),
+                "random finalists": partial(choose_at_random, seen, finalists),
+                "all methods": partial(take_all, seen),
             }
             for name, search in searches.items():
-                judged = pd.DataFrame([judge_search(grid, search(order)) for order in orders(grid.seeds)]).mean()
-                lines.append({"scenario": grid.scenario, "budget": share, "search": name, **judged})
+                places = len(grid.contenders) if name == "all methods" else finalists
+                every = orders(seen.seeds, grid.seeds)
+                found = [judge_search(grid, search(order), places, order) for order in every]
+                line = pd.DataFrame(found).mean()
+                lines.append({"scenario": grid.scenario, "budget": share, "search": name, **line})
     return pd.DataFrame(lines)
 
 
@@ -292,16 +355,24 @@ def tabulate_averages(grids: Sequence[Grid]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-TABLES = {"races": tabulate_races, "ranking": tabulate_ranking, "averages": tabulate_averages}
+TABLES = {"ranking": tabulate_ranking, "averages": tabulate_averages}
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=tuple(TABLES))
+    parser.add_argument("what", choices=("races", *TABLES))
     parser.add_argument("grids", type=Path, nargs="+", help="packed studies")
+    parser.add_argument("--race-grids", type=Path, nargs="+", default=[], help="packed studies in which races are run")
+    parser.add_argument("--finalists", type=int, default=FINALISTS, help="of a race")
     parser.add_argument("--to", type=Path, required=True, help="a CSV file")
     given = parser.parse_args(words)
-    TABLES[given.what]([Grid(file) for file in given.grids]).to_csv(given.to, index=False, float_format="%.4g")
+    grids = [Grid(file) for file in given.grids]
+    if given.what == "races":
+        raced = {grid.scenario: grid for grid in map(Grid, given.race_grids)}
+        table = tabulate_races([g for g in grids if not raced or g.scenario in raced], raced, given.finalists)
+    else:
+        table = TABLES[given.what](grids)
+    table.to_csv(given.to, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from scipy import stats
 from verdicts import SETTINGS, Setting, draw_differences
 
 from robustkd.evaluation.crossed import balanced_variances, p_value
-from robustkd.selection.budget import Costs, plan_race, race_cost, with_places
+from robustkd.selection.budget import Costs, Search, plan_search, race_cost, screening_rungs, with_places
 from robustkd.selection.confirm import level_of
 from robustkd.selection.race import Rung, judge_rung
 from robustkd.selection.score import weighted_correctness
@@ -37,23 +37,29 @@ CLASSES, HELD_OUT, IMAGES = 10, 135, 450  # as in the study of digits
 LOOKS = planned_looks(20)
 COMMON, SUITS, OWN = 0.8, 0.1, 0.1  # shares of the variance of a row
 BATCH = 50  # studies that are in memory at once
+SCREENED = 14  # half of 28 methods
 
 
 # --- the confirmation ---------------------------------------------------------------------------------------------------
 
 
 def confirm(by_seed: Array, p: Sequence[Array], finalists: int, both: bool) -> tuple[Array, Array]:
-    """Return whether each finalist is found better (or worse, if `both`), and the seeds that are trained: (studies, finalists).
+    """Return whether each contender is found better (or worse, if `both`), and the seeds that are trained: (studies, entrants).
 
     Args:
-        by_seed: differences (studies, finalists, n) of all looks' seeds.
-        p: at each look (studies, finalists).
+        by_seed: differences (studies, entrants, n) of all looks' seeds; the first of them are those of the screening.
+        p: at each look (studies, entrants).
     """
     shape = by_seed.shape[:2]
     found, seeds, going = np.zeros(shape, bool), np.full(shape, LOOKS[-1]), np.ones(shape, bool)
+    for rung in screening_rungs(shape[1], finalists):
+        mean = np.where(going, by_seed[..., : rung.seeds].mean(axis=-1), -np.inf)
+        kept = mean.argsort(axis=1).argsort(axis=1) >= shape[1] - rung.places
+        seeds[going & ~kept] = rung.seeds
+        going = kept
     for look, at_look in zip(LOOKS, p, strict=True):
         mean = by_seed[..., :look].mean(axis=-1)
-        shown = at_look <= level_of(LOOKS, look, finalists)
+        shown = at_look <= level_of(LOOKS, look, shape[1])
         stops = going & (shown if both else (mean <= 0) | shown)
         found |= going & shown & (both | (mean > 0))
         seeds[stops] = np.minimum(seeds[stops], look)
@@ -62,12 +68,12 @@ def confirm(by_seed: Array, p: Sequence[Array], finalists: int, both: bool) -> t
 
 
 def simulate_confirmation(
-    setting: Setting, finalists: int, studies: int, both: bool, seed: int = 0
+    setting: Setting, entrants: int, finalists: int, studies: int, both: bool, seed: int = 0
 ) -> tuple[Array, Array]:
     """Return what `confirm` does, over studies with test images."""
     rng, labels, parts = np.random.default_rng(seed), np.arange(setting.images) % CLASSES, []
     for first in range(0, studies, BATCH):
-        differences = draw_differences(rng, setting._replace(methods=finalists), min(BATCH, studies - first), LOOKS[-1])
+        differences = draw_differences(rng, setting._replace(methods=entrants), min(BATCH, studies - first), LOOKS[-1])
         by_seed = balanced_variances(differences, labels)[0]
         p = []
         for look in LOOKS:
@@ -78,50 +84,67 @@ def simulate_confirmation(
     return found, seeds
 
 
-def simulate_over_seeds(gain: float, sd: float, finalists: int, studies: int, both: bool) -> tuple[Array, Array]:
-    """Return what `confirm` does where images add nothing: Student's t test over seeds. In points."""
-    by_seed = gain + sd * np.random.default_rng(0).normal(size=(studies, finalists, LOOKS[-1]))
+def simulate_over_seeds(
+    gain: Array | float, sd: float, entrants: int, finalists: int, studies: int, both: bool
+) -> tuple[Array, Array]:
+    """Return what `confirm` does where images add nothing: Student's t test over seeds. In points.
+
+    Plain training, with which all are compared, has the same spread over seeds as each of them.
+    """
+    effects = np.random.default_rng(0).normal(size=(studies, 1 + entrants, LOOKS[-1])) * sd / np.sqrt(2)
+    by_seed = gain + effects[:, 1:] - effects[:, :1]
     p = [stats.ttest_1samp(by_seed[..., :look], 0, axis=-1).pvalue for look in LOOKS]
     return confirm(by_seed, p, finalists, both)
 
 
 def tabulate_sequential(studies: int) -> pd.DataFrame:
-    """Return the error, and the power for true gains in points, of the confirmation of one finalist and of three."""
+    """Return the error of the confirmation, and the power for true gains in points.
+
+    Of one finalist, of three, and of the three that the screening of 14 leaves, of which only one gains.
+    """
     lines = []
-    for finalists in (1, 3):
+    for entrants, finalists in ((1, 1), (3, 3), (SCREENED, 3)):
+        who_gains = np.ones((entrants, 1)) if entrants == finalists else np.eye(entrants)[:, :1]
         for gain in (0.0, 0.5, 1.0, 2.0):
-            found, seeds = simulate_over_seeds(gain, 0.9, finalists, 250 * studies, both=gain == 0)
+            many = (250 if entrants == finalists else 50) * studies
+            found, seeds = simulate_over_seeds(gain * who_gains, 0.9, entrants, finalists, many, both=gain == 0)
             lines.append(summarise_findings("over seeds, sd 0.9", finalists, gain, found, seeds))
         for name in ("normal", "image effects of 0.65 points", "heavy tails", "strong skew of methods"):
-            found, seeds = simulate_confirmation(SETTINGS[name], finalists, studies, both=True)
+            found, seeds = simulate_confirmation(SETTINGS[name], entrants, finalists, studies, both=True)
             lines.append(summarise_findings(name, finalists, 0.0, found, seeds))
         for gain in (1.0, 2.0):
-            setting = SETTINGS["2,000 images"]._replace(gain=gain / 100)
-            found, seeds = simulate_confirmation(setting, finalists, studies, both=False)
+            setting = SETTINGS["2,000 images"]._replace(gain=gain / 100 * who_gains)
+            found, seeds = simulate_confirmation(setting, entrants, finalists, studies, both=False)
             lines.append(summarise_findings("2,000 images", finalists, gain, found, seeds))
     return pd.DataFrame(lines)
 
 
 def summarise_findings(setting: str, finalists: int, gain: float, found: Array, seeds: Array) -> dict[str, object]:
-    """Return a line: of a gain of 0, the error in both directions; of others, the power of each finalist."""
+    """Return a line: of a gain of 0, the error in both directions; of others, the power of each contender that gains.
+
+    The seeds are those of the finalists, on average, and of the runs of the screening that are not among them.
+    """
+    entrants = found.shape[1]
+    gains = found[:, :1] if gain and entrants > finalists else found
     line = {
-        **{"setting": setting, "finalists": finalists, "gain": gain, "studies": len(found)},
-        **{"a finalist": float(found.mean()), "any finalist": float(found.any(axis=1).mean())},
-        "mean seeds": float(seeds.mean()),
+        **{"setting": setting, "screened": entrants, "finalists": finalists, "gain": gain, "studies": len(found)},
+        **{"a finalist": float(gains.mean()), "any finalist": float(found.any(axis=1).mean())},
+        "mean seeds": float(seeds.sum(axis=1).mean() / finalists),
     }
     print(line, flush=True)
     return line
 
 
 def tabulate_null(studies: int) -> pd.DataFrame:
-    """Return how often the confirmation calls one of three idle finalists better than plain training.
+    """Return how often an idle finalist is called better than plain training: of three, and of three of 14 that are screened.
 
     Fresh seeds and the test set make it independent of the race, so that no race is drawn.
     """
     lines = []
-    for name in ("normal", "image effects of 0.65 points", "heavy tails"):
-        found, seeds = simulate_confirmation(SETTINGS[name], 3, studies, both=False)
-        lines.append(summarise_findings(name, 3, 0.0, found, seeds))
+    for entrants in (3, SCREENED):
+        for name in ("normal", "image effects of 0.65 points", "heavy tails"):
+            found, seeds = simulate_confirmation(SETTINGS[name], entrants, 3, studies, both=False)
+            lines.append(summarise_findings(name, 3, 0.0, found, seeds))
     return pd.DataFrame(lines)
 
 
@@ -283,6 +306,18 @@ def simulate_race(grid: Grid, rungs: Sequence[Rung], seed: int) -> list[int]:
     return running
 
 
+def simulate_screening(grid: Grid, search: Search, seed: int) -> list[int]:
+    """Return the three that a race and the screening of those it leaves find."""
+    left, rng = np.array(simulate_race(grid, search.rungs, seed)), np.random.default_rng(seed + 10**7)
+    rungs = screening_rungs(len(left), 3)
+    by_seed = grid.mean[left, None] + grid.sd[left, None] * rng.normal(size=(len(left), len(rungs)))
+    by_seed += FINAL_IMAGES / np.sqrt(2) * rng.normal(size=(len(left), 1))  # of the images, which all seeds share
+    for rung in rungs:
+        best = np.argsort(-by_seed[:, : rung.seeds].mean(axis=1))[: rung.places]
+        left, by_seed = left[best], by_seed[best]
+    return [int(method) for method in left]
+
+
 def simulate_halving(grid: Grid, rungs: Sequence[Rung], seed: int) -> list[int]:
     """Return the finalists of successive halving, which keeps the best by score alone."""
     trainings, running = Trainings(grid, max(rung.seeds for rung in rungs), seed), list(range(len(grid.mean)))
@@ -318,10 +353,11 @@ def tabulate_grids(races: int) -> pd.DataFrame:
             m = len(grid.mean)
             runs = share * 5 * m
             costs = Costs({str(i): 1.0 for i in range(m)}, 0.0, 1.0)
-            rungs = plan_race(costs, 3, runs) or ()
+            search, alone = plan_search(costs, 3, runs), plan_search(costs, 3, runs, screened=0)
             halves = tuple(Rung(*rung) for rung in halving)
             searches = {
-                "race": (race_cost(rungs, costs), partial(simulate_race, grid, rungs)),
+                "race and screening": (search.race + search.screening, partial(simulate_screening, grid, search)),
+                "race": (alone.race, partial(simulate_race, grid, alone.rungs)),
                 "halving": (race_cost(halves, costs), partial(simulate_halving, grid, halves)),
                 "random search": (runs, partial(simulate_random_search, grid, runs)),
                 "random choice": (0.0, partial(_choose_at_random, m)),

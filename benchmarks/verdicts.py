@@ -49,7 +49,7 @@ class Setting(NamedTuple):
         hard: h, the share of images.
         images: N.
         methods: M.
-        gain: the true difference of every method.
+        gain: the true difference of every method, or of each (M, 1).
     """
 
     effects: tuple[Draw, Draw]
@@ -60,7 +60,7 @@ class Setting(NamedTuple):
     hard: float = 0.06
     images: int = 450
     methods: int = 2
-    gain: float = 0.0
+    gain: float | NDArray[np.float64] = 0.0
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -176,8 +176,8 @@ class Selected:
         folder: of its files, report.html among them.
         answer: in sentences.
         winner: the method that is better than plain training; None where none is shown to be.
-        race: a row per rung and contender: rung, share of the epochs, seeds, method, score, how far behind the leader, noise,
-            whether it went on, and why not.
+        race: a row per rung and contender, the screening last: rung, share of the epochs, seeds, the rows it was judged on
+            (held-out or test), method, score, how far behind the leader, noise, whether it went on, and why not.
         finalists: a row per finalist and reference: seeds, difference in balanced accuracy, interval, p, the level of p, and
             the finalist's verdict.
         confirmation: the study of the finalists.
@@ -200,7 +200,7 @@ class Selected:
 
 
 def select(*, verbose: bool = True, **options: Any) -> Selected:
-    """Select a method by a race on held-out rows, and confirm the finalists on fresh seeds and the test set.
+    """Select a method by a race on held-out rows and a screening, and confirm the finalists on fresh seeds and the test set.
 
     Args:
         verbose: print the progress.

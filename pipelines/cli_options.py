@@ -159,6 +159,9 @@ class SelectOptions(StudyOptions):
     """Contenders: methods separated by commas, sets of them such as `all`, and `hinton(temperature=1|4)` for both values."""
     budget: str = "0.2"
     """What training may take: a time, as in 4h or 30m, or a share of the grid of all contenders and seeds, as in 0.2."""
+    screened: Annotated[int, Field(ge=0)] | None = None
+    """Number of contenders that the race leaves at most, of which fresh seeds and the test set choose the finalists; 0 to leave
+    that to the race. By default half of them, or fewer if the budget does not pay for that."""
     finalists: Count = 3
     """Number of contenders that are compared with plain training on the test set."""
     seeds: Annotated[int, Field(ge=5, le=1000)] = 20

@@ -74,7 +74,7 @@ def plan_or_refuse(
         UsageError: it is too small; the message says the least.
     """
     try:
-        return plan_selection(costs, options.finalists, options.seeds, job_seconds)
+        return plan_selection(costs, options.finalists, options.seeds, job_seconds, options.screened)
     except BudgetError as error:
         least = budget.describe(1.02 * error.least, costs, options.seeds, jobs)
         methods, finalists = len(costs.contenders), min(options.finalists, len(costs.contenders))
@@ -87,25 +87,30 @@ def plan_or_refuse(
 def describe_plan(
     options: SelectOptions, plan: SelectionPlan, costs: Costs, jobs: int, spread: float | None
 ) -> list[str]:
-    """Describe the rungs, the time and the gains that would be found."""
-    lines, entrants = [], len(costs.contenders)
+    """Describe the rungs, the screening, the time and the gains that would be found."""
+    lines, running = [], len(costs.contenders)
     for number, rung in enumerate(plan.rungs, 1):
         seeds = format_count(rung.seeds, "seed")
         lines.append(
-            f"rung {number}: {entrants} methods, {rung.share:.0%} of their epochs, {seeds}; at most {rung.places} continue"
+            f"rung {number}: {running} methods, {rung.share:.0%} of their epochs, {seeds}; at most {rung.places} continue"
         )
-        entrants = rung.places
+        running = rung.places
     looks = ", ".join(map(str, plan.looks))
     finalists = min(options.finalists, len(costs.contenders))
+    if plan.screened > finalists:
+        halving = f"{plan.screened} methods on the test set, the better half after each fresh seed"
+        lines.append(f"screening: {halving}; {finalists} continue")
     lines.append(f"final: {finalists} against plain training on fresh seeds and the test set, looks at {looks} seeds")
-    whole, grid = plan.race + plan.confirmation, costs.grid(options.seeds)
-    race, final = format_duration(plan.race / jobs), format_duration(plan.confirmation / jobs)
+    whole, grid = plan.race + plan.screening + plan.confirmation, costs.grid(options.seeds)
+    parts = [("the race", plan.race), ("the screening", plan.screening)]
+    times = ", ".join(f"{format_duration(seconds / jobs)} for {name}" for name, seconds in parts if seconds)
+    final = f"at most {format_duration(plan.confirmation / jobs)} for the final, {jobs} in parallel"
     lines.append(
-        f"about {race} for the race and at most {final} for the final, {jobs} in parallel, not counting evaluation:"
-        f" {whole / grid:.0%} of the grid, which takes {format_duration(grid / jobs)}"
+        f"{f'about {times} and ' if times else ''}{final}, not counting evaluation: {whole / grid:.0%} of the grid, which takes"
+        f" {format_duration(grid / jobs)}"
     )
     spreads = SPREADS if spread is None else (spread,)
-    found = [100 * smallest_difference(plan.looks[-1], Spread(each), finalists) for each in spreads]
+    found = [100 * smallest_difference(plan.looks[-1], Spread(each), plan.screened) for each in spreads]
     gains = " and ".join(f"{gain:.1f}" for gain in found)
     given = " and ".join(f"{100 * each:g}" for each in spreads)
     lines.append(
@@ -121,6 +126,7 @@ def find_folder(options: SelectOptions, plan: Plan) -> Path:
         plan.folder.name,
         plan.options.methods,
         options.budget,
+        options.screened,
         options.finalists,
         options.seeds,
         options.first_seed,

@@ -637,12 +637,18 @@ def test_a_simulated_race_prefers_what_is_better() -> None:
 
 def test_simulated_confirmations_find_large_gains_and_stop_early() -> None:
     selection = importlib.import_module("selection")
-    found, seeds = selection.simulate_over_seeds(3.0, 0.9, 3, 200, both=False)
+    found, seeds = selection.simulate_over_seeds(3.0, 0.9, 3, 3, 200, both=False)
     assert found.all()
     assert seeds.mean() < 11
-    found, seeds = selection.simulate_over_seeds(-3.0, 0.9, 3, 200, both=False)
+    found, seeds = selection.simulate_over_seeds(-3.0, 0.9, 3, 3, 200, both=False)
     assert not found.any()
     assert (seeds == 5).all()
+    # Of 14 that are screened, the better half goes on after each of three seeds; the only one that gains is among the last.
+    gains = np.eye(14)[:, :1] * 3.0
+    found, seeds = selection.simulate_over_seeds(gains, 0.9, 14, 3, 200, both=False)
+    assert found[:, 0].mean() > 0.9
+    assert [((seeds == n).sum(axis=1) == dropped).all() for n, dropped in ((1, 7), (2, 3), (3, 1))] == 3 * [True]
+    assert ((seeds >= 5).sum(axis=1) == 3).all()
 
 
 # --- packed.py -----------------------------------------------------------------------------------------------------
@@ -723,22 +729,54 @@ def test_a_replayed_race_costs_what_it_trains_and_sees_held_out_rows_only(record
 
 def test_regret_is_what_the_winner_of_fresh_seeds_lacks_over_all_seeds(recorded: Path) -> None:
     replay = importlib.import_module("replay")
-    grid = replay.Grid(recorded)
-    best = replay.judge_search(grid, replay.Found(["dml", "sp"], 40.0, (3, 1)))
+    grid, order = replay.Grid(recorded), (3, 1, 0, 2, 4)
+    best = replay.judge_search(grid, replay.Found(["dml", "sp"], 40.0, (3, 1)), 3, order)
     assert best["regret of the winner"] == 0
     assert (best["cost of the search"], best["cost with confirmation"]) == (40 / 250, (40 + 90) / 250)
     assert best["within 0.5 points"] == 1
-    others = replay.judge_search(grid, replay.Found(["sp"], 0.0, (3,)))
+    others = replay.judge_search(grid, replay.Found(["sp"], 0.0, (3,)), 3, order)
     means = grid.test.mean(axis=1)
     assert others["regret of the winner"] == pytest.approx(100 * (means["dml"] - means["baseline"])), (
         "plain training wins"
     )
 
 
+def test_a_replayed_screening_halves_by_the_first_seeds_that_the_race_did_not_have(recorded: Path) -> None:
+    replay = importlib.import_module("replay")
+    grid, order = replay.Grid(recorded), (3, 1, 0, 2, 4)
+    found = replay.Found(["sp", "hinton", "dml"], 12.0, (3,))
+    screened = replay.screen(grid, found, 2, order, grid.test)
+    assert screened.finalists == list(grid.test.loc[found.finalists, 1].nlargest(2).index)
+    assert screened.finalists[0] == "dml"
+    assert (screened.seconds, screened.seeds) == (12 + 10, (3,)), "the whole run of the one that is dropped"
+    every = replay.Found(["sp", "hinton", "dml", "at"], 0.0, (3,))
+    first = [*grid.test.loc[every.finalists, 1].nlargest(2).index]
+    alone = replay.screen(grid, every, 1, order, grid.test)
+    assert alone.finalists == [grid.test.loc[first, [1, 0]].mean(axis=1).idxmax()]
+    assert alone.seconds == 2 * 10 + 2 * 10, "two runs of one seed, and one of two"
+    judged = replay.judge_search(grid, found, 2, order)
+    assert judged["cost with confirmation"] == pytest.approx((22 + 3 * 4 * 10) / 250)
+    assert judged["regret of the winner"] == 0
+
+
+def test_other_images_are_those_by_which_the_winner_was_not_chosen(recorded: Path) -> None:
+    """With halves of which one prefers `sp` and the other `dml`, the winner by one is behind on the other by the difference."""
+    replay = importlib.import_module("replay")
+    grid = replay.Grid(recorded)
+    for seen, unseen in grid.halves:
+        np.testing.assert_allclose((seen + unseen).loc[grid.test.index] / 2, grid.test, atol=0.03)
+    one, other = grid.test.copy(), grid.test.copy()
+    one.loc["sp"], other.loc["sp"] = 1.0, 0.0
+    grid.halves = [(one, other)]
+    judged = replay.judge_search(grid, replay.Found(["sp", "dml"], 0.0, (3,)), 2, (3, 1, 0, 2, 4))
+    assert judged["regret of the winner"] == 0
+    assert judged["regret on other images"] == pytest.approx(100 * grid.test.loc["dml"].mean())
+
+
 def test_random_search_stays_within_its_budget(recorded: Path) -> None:
     replay = importlib.import_module("replay")
     grid = replay.Grid(recorded)
-    tried = [replay.search_at_random(grid, 35.0, order) for order in replay.orders(grid.seeds)]
+    tried = [replay.search_at_random(grid, 35.0, 3, order) for order in replay.orders(grid.seeds, grid.seeds)]
     assert len(tried) == 20
     assert {found.seconds for found in tried} == {30.0}
     assert {name for found in tried for name in found.finalists} == {"hinton", "dml", "sp", "at"}
@@ -755,7 +793,11 @@ def test_tables_of_replayed_selections(recorded: Path, tmp_path: Path) -> None:
         "at, in its first phase at half, continues without a place"
     )
     assert cost[0.15, "random search"] == 30 / 250
-    assert cost[0.15, "three at random"] == 0
+    assert cost[0.15, "random finalists"] == 0
+    alone = tmp_path / "fewer.csv"
+    replay.main(["races", str(recorded), "--race-grids", str(recorded), "--finalists", "1", "--to", str(alone)])
+    fewer = pd.read_csv(alone).set_index(["budget", "search"])
+    assert fewer.loc[(0.15, "random finalists"), "cost with confirmation"] == pytest.approx(2 * 4 * 10 / 250)
     replay.main(["ranking", str(recorded), "--to", str(tmp_path / "ranking.csv")])
     ranking = pd.read_csv(tmp_path / "ranking.csv").set_index(["share", "score"])["regret of the first"]
     assert ranking[1.0, "balanced accuracy"] == 0

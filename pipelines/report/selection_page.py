@@ -22,7 +22,7 @@ STATES = {"better": "better", "behind": "dropped: not ahead", "not shown": "no g
 REASONS = {
     "": "continues",
     "noise": f"dropped: more than {NOISE:g} standard errors behind",
-    "places": "dropped: the budget has no place",
+    "places": "dropped: no place is left",
     "unjudged": "continues, not judged in its first phase",
     "failed": "dropped: its training failed",
 }
@@ -38,7 +38,7 @@ def question_of(record: SelectionRecord) -> str:
 def answer_selection(record: SelectionRecord) -> str:
     """Return the answer in sentences; what is known so far before the end."""
     if not record.looks:
-        return "The race is not finished." if record.rungs else "Nothing is finished yet."
+        return "No method is confirmed yet." if record.rungs or record.screening else "Nothing is finished yet."
     looked = max(finding.seeds for finding in record.last_findings)
     if record.winner is not None:
         won = next(finding for finding in record.last_findings if finding.finalist == record.winner)
@@ -72,9 +72,16 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
-def rung_table(record: SelectionRecord, number: int) -> Table:
-    """Return the table of a rung, the best contender first."""
-    rung = record.rungs[number]
+def rung_tables(record: SelectionRecord) -> list[Table]:
+    """Return a table for each rung of the race and of the screening, the best contender first."""
+    last = [*record.rungs, *record.screening][-1:]
+    return [
+        _rung_table(f"rung {number}: {rung.share:.0%} of the epochs", "held-out rows", rung, rung in last)
+        for number, rung in enumerate(record.rungs, 1)
+    ] + [_rung_table("screening", "test set", rung, rung in last) for rung in record.screening]
+
+
+def _rung_table(name: str, rows_of: str, rung: RungRecord, leaves_finalists: bool) -> Table:
     rows = [
         Row(
             [
@@ -84,18 +91,14 @@ def rung_table(record: SelectionRecord, number: int) -> Table:
                     format_points(-standing.behind) if standing.score is not None else MISSING, -standing.behind
                 ),
                 number_cell(format_points(standing.noise, signed=False), standing.noise),
-                Cell(REASONS[standing.reason] if rung is not record.rungs[-1] or not standing.kept else "finalist"),
+                Cell("finalist" if leaves_finalists and standing.kept else REASONS[standing.reason]),
             ],
             muted=not standing.kept,
         )
         for standing in rung.standings
     ]
-    return Table(_rung_title(number, rung), RUNG_COLUMNS, rows)
-
-
-def _rung_title(number: int, rung: RungRecord) -> str:
     seeds = format_count(rung.seeds, "seed")
-    return f"rung {number + 1}: {rung.share:.0%} of the epochs, {seeds}, held-out rows, per cent ({_minutes(rung.seconds)})"
+    return Table(f"{name}, {seeds}, {rows_of}, per cent ({_minutes(rung.seconds)})", RUNG_COLUMNS, rows)
 
 
 RUNG_COLUMNS = [
@@ -141,12 +144,14 @@ FINAL_COLUMNS = [
 
 def confirmation_notes(record: SelectionRecord) -> list[str]:
     """Return how the table of the finalists is read."""
-    looks, finalists = ", ".join(map(str, record.planned_looks)), format_count(len(record.finalists), "finalist")
-    return [
+    looks, entered = ", ".join(map(str, record.planned_looks)), len(record.entrants)
+    over = f"the {entered} that were screened" if record.screening else format_count(entered, "finalist")
+    notes = [
         "A finalist is better if p reaches the level of its look against both references. The levels spend an error of"
-        f" {ALPHA:g} over {finalists} and the looks at {looks} seeds; intervals hold over all looks.",
-        "The race was decided on held-out rows; no decision of it depends on test images.",
+        f" {ALPHA:g} over {over} and the looks at {looks} seeds; intervals hold over all of these.",
+        "The race was decided on held-out rows; no decision of it depends on test images." if record.rungs else "",
     ]
+    return [note for note in notes if note]
 
 
 def closing_facts(record: SelectionRecord) -> list[tuple[str, str]]:
@@ -163,7 +168,7 @@ def selection_page(record: SelectionRecord, comparison: Comparison | None) -> Pa
     """
     parts: list[str | Table] = [*(test_set_caveats(comparison.record) if comparison else [])]
     parts += [f"left out: {name} ({why})" for name, why in record.left_out.items()]
-    parts += [rung_table(record, number) for number in range(len(record.rungs))]
+    parts += rung_tables(record)
     if record.looks:
         parts += [confirmation_table(record.last_findings), *confirmation_notes(record)]
     if comparison is not None:
@@ -208,8 +213,9 @@ def _race_section(record: SelectionRecord) -> Section:
         "race",
         "The race",
         lead="Contenders are compared with the leader on the same seeds and held-out rows. One that is behind by less than the"
-        " noise, or is not trained whole with two seeds, is dropped only where the budget has no place for it.",
-        tables=[rung_table(record, number) for number in range(len(record.rungs))],
+        " noise, or is not trained whole with two seeds, is dropped only where no place is left for it. Those that a screening"
+        " compares are trained whole with fresh seeds, and compared on the test set.",
+        tables=rung_tables(record),
         notes=[to_sentence(f"{name} is left out: {why}") for name, why in record.left_out.items()],
     )
 

@@ -1,8 +1,8 @@
-"""select: a race of methods on held-out rows, then a confirmation of the finalists on fresh seeds and the test set.
+"""select: a race on held-out rows, then the screening of those it leaves and the confirmation of the finalists on the test set.
 
 OUT/select-NAME/            selection.json, selection.txt and .md, report.html
 OUT/NAME-race-DIGEST/       the race: an ordinary study, whose runs are paused after each rung
-OUT/NAME-final-DIGEST/      the confirmation: an ordinary study of the finalists and plain training
+OUT/NAME-final-DIGEST/      screening and confirmation: an ordinary study of the finalists and plain training, with fresh seeds
 """
 
 import time
@@ -24,11 +24,18 @@ from pipelines.selecting import RACE_SEEDS, as_command, describe_plan, draft_rac
 from pipelines.session import Group, close_tracked_run, execute_and_track, open_session, study_lock
 from pipelines.stages import compare
 from pipelines.tracking.headline import Headline
-from robustkd.errors import UsageError
-from robustkd.selection.budget import Budget, Costs, SelectionPlan, replan_places
+from robustkd.errors import ExecutionError, UsageError
+from robustkd.selection.budget import (
+    Budget,
+    Costs,
+    SelectionPlan,
+    replan_places,
+    replan_screened,
+    screening_rungs,
+)
 from robustkd.selection.confirm import judge_look, level_of
-from robustkd.selection.evidence import difference_stopped_alike, read_evidence
-from robustkd.selection.race import Rung
+from robustkd.selection.evidence import difference_stopped_alike, read_correctness, read_evidence
+from robustkd.selection.race import Rung, Standing, judge_rung
 from robustkd.selection.record import (
     CostsRecord,
     FindingRecord,
@@ -40,7 +47,7 @@ from robustkd.selection.record import (
 from robustkd.study.comparison import Comparison
 from robustkd.study.integrity import set_aside
 from robustkd.study.options import StudyOptions
-from robustkd.study.plan import Plan, Run
+from robustkd.study.plan import Plan, Run, list_runs
 from robustkd.study.results import BASELINE, TEACHER, read_document, read_study, run_name, write_document
 from robustkd.study.verdicts import count_comparisons
 
@@ -163,6 +170,7 @@ class Selection:
         tracker = tracking.open_tracker(self.options.tracker, self.options.experiment)
         with study_lock(self.folder, fresh=self.options.fresh), self.tracked(tracker):
             self.race()
+            self.screen()
             self.confirm()
 
     @contextmanager
@@ -220,18 +228,18 @@ class Selection:
 
     def race(self) -> None:
         """Run the rungs that are not decided yet."""
-        if len(self.record.rungs) >= len(self.plan.rungs) or self._has_finalists():
+        if len(self.record.rungs) >= len(self.plan.rungs) or self._is_decided():
             return
         with open_session(self.draft, "race", self.group) as (plan, tracker):
-            while len(self.record.rungs) < len(self.plan.rungs) and not self._has_finalists():
+            while len(self.record.rungs) < len(self.plan.rungs) and not self._is_decided():
                 self._run_rung(plan, tracker)
 
-    def _has_finalists(self) -> bool:
-        return bool(self.record.rungs) and len(self.record.finalists) <= self.options.finalists
+    def _is_decided(self) -> bool:
+        return bool(self.record.rungs) and len(self.record.entrants) <= self.plan.screened
 
     def _run_rung(self, plan: Plan, tracker: tracking.Tracker) -> None:
         number, record = len(self.record.rungs), self.record
-        planned, running = self.plan.rungs[number], record.finalists
+        planned, running = self.plan.rungs[number], record.entrants
         following = self.plan.rungs[number + 1 :]
         seeds = format_count(planned.seeds, "seed")
         console.print(f"rung {number + 1}: {len(running)} methods, {planned.share:.0%} of their epochs, {seeds}")
@@ -239,7 +247,8 @@ class Selection:
         spent = seconds_at(plan, runs, planned.share) - self._spent_before(plan, runs)
         costs = measure_costs(plan, running, planned, self.costs)
         left = self.plan.race - sum(rung.seconds for rung in record.rungs) - spent
-        rung = planned._replace(places=replan_places([planned, *following], costs, self.options.finalists, left))
+        leaving = replan_screened(self.plan, costs, self.options.finalists, left + self.plan.screening)
+        rung = planned._replace(places=replan_places([planned, *following], costs, leaving, left))
         standings = judge(plan, running, rung)
         for standing in standings:
             console.print(f"  {standing.describe()}", highlight=False)
@@ -252,6 +261,35 @@ class Selection:
         last = self.record.rungs[-1]
         seeds = range(plan.options.first_seed, plan.options.first_seed + last.seeds)
         return seconds_at(plan, [run for run in runs if run.seed in seeds], last.share)
+
+    def screen(self) -> None:
+        """Run the rungs of the screening that are not decided yet."""
+        if not self.plan.screening:
+            return
+        for rung in screening_rungs(len(self.record.entrants), self.options.finalists)[len(self.record.screening) :]:
+            if len(self.record.finalists) > rung.places:
+                self._run_screening(rung)
+
+    def _run_screening(self, rung: Rung) -> None:
+        running, seeds = self.record.finalists, format_count(rung.seeds, "fresh seed")
+        console.print(f"screening: {len(running)} methods on the test set, {seeds}")
+        try:
+            plan = self._train_final(rung.seeds, running)
+        except ExecutionError as error:
+            plan = planning.draft_study(self.final_options(rung.seeds, running)).plan
+            console.print(f"{error}; the selection continues without what failed")
+        study, numbers = read_study(plan.folder), plan.options.seed_numbers
+        correct = {name: [read_correctness(study, name, seed) for seed in numbers] for name in running}
+        known = {name: [each for each in rows if each is not None] for name, rows in correct.items()}
+        whole = {name: rows for name, rows in known.items() if len(rows) == rung.seeds}
+        if not whole:
+            raise ExecutionError("none of the contenders that are screened could be trained")
+        standings = judge_rung(whole, rung.places, is_partial=True)  # with so few seeds, only places decide
+        standings += [Standing(name, None, 0.0, 0.0, False, "failed") for name in running if name not in whole]
+        for standing in standings:
+            console.print(f"  {standing.describe()}", highlight=False)
+        done = record_rung(rung, standings, self._seconds_of_final(plan))
+        self.update(screening=[*self.record.screening, done], final_study=plan.folder.name)
 
     def confirm(self) -> None:
         """Run the looks that are not decided yet, and conclude."""
@@ -266,8 +304,8 @@ class Selection:
     def _affordable_looks(self) -> tuple[int, ...]:
         """Return the looks that what is left of the budget pays for, at the costs that the race measured."""
         finalists, left = self.record.finalists, self.record.budget - self.record.seconds
-        costs = self._measured_costs(finalists)
-        paid = [look for look in self.plan.looks if costs.confirmation(len(finalists), look) <= 1.1 * left]
+        costs, trained = self._measured_costs(finalists), len(self.record.screening)  # seeds
+        paid = [look for look in self.plan.looks if costs.confirmation(len(finalists), look - trained) <= 1.1 * left]
         return tuple(paid or self.plan.looks[:1])
 
     def _measured_costs(self, finalists: Sequence[str]) -> Costs:
@@ -281,33 +319,44 @@ class Selection:
         decided = {finding.finalist for finding in self.record.last_findings if finding.state != "open"}
         return [name for name in self.record.finalists if name not in decided]
 
-    def final_options(self, look: int) -> StudyOptions:
-        """Return the options of the confirmation's study up to a look."""
+    def final_options(self, seeds: int, methods: Sequence[str]) -> StudyOptions:
+        """Return the options of the confirmation's study, up to a number of seeds."""
         first = self.options.first_seed + RACE_SEEDS
-        methods = [BASELINE, *self.record.finalists]
-        return self.options.study(methods, seeds=look, first_seed=first, part="final")
+        return self.options.study([BASELINE, *methods], seeds=seeds, first_seed=first, part="final")
+
+    def _train_final(self, seeds: int, methods: Sequence[str]) -> Plan:
+        """Train the confirmation's study up to a number of seeds: plain training and these methods, of all that it compares.
+
+        Raises:
+            ExecutionError: a run failed.
+        """
+        compared = self.record.finalists
+        is_new = not self.record.screening and not self.record.looks
+        options = replace(self.final_options(seeds, compared), fresh=self.options.fresh and is_new)
+        with quiet_console():
+            draft = planning.draft_study(options)
+        with open_session(draft, "run", self.group) as (plan, tracker):
+            runs = [run for run in draft.runs if run.role == TEACHER or run.method.text in (BASELINE, *methods)]
+            execute_and_track(self.limited(plan), runs, tracker)
+            compare.write_comparison(plan.folder)
+        return plan
+
+    def _seconds_of_final(self, plan: Plan) -> float:
+        """Return the seconds of training that the confirmation's study took so far, the screening included."""
+        every = replace(plan.options, methods=",".join([BASELINE, *self.record.entrants]))
+        return seconds_at(plan, list_runs(every, plan.teacher is not None), 1.0)
 
     def _run_look(self, looks: tuple[int, ...], look: int) -> None:
         going = self._open_finalists()
         console.print(f"look at {look} seeds: {', '.join(going)}")
-        options = replace(self.final_options(look), fresh=self.options.fresh and not self.record.looks)
-        with quiet_console():
-            draft = planning.draft_study(options)
-        with open_session(draft, "run", self.group) as (plan, tracker):
-            runs = [run for run in draft.runs if run.role == TEACHER or run.method.text in (BASELINE, *going)]
-            execute_and_track(self.limited(plan), runs, tracker)
-            compare.write_comparison(plan.folder)
-        study = read_study(plan.folder)
-        among = max(len(self.record.finalists), count_comparisons(study.record, study.results))
-        level, seeds = level_of(looks, look, among), list(options.seed_numbers)
-        findings: list[FindingRecord] = []
+        plan = self._train_final(look, going)
+        study, seeds = read_study(plan.folder), [*plan.options.seed_numbers]
+        among = max(len(self.record.entrants), count_comparisons(study.record, study.results))
+        level, findings = level_of(looks, look, among), list[FindingRecord]()
         for name in going:
             finding = judge_look(name, look, level, read_evidence(study, name, seeds, level), look == looks[-1])
             findings.append(record_finding(finding, difference_stopped_alike(study, name, seeds)))
-        trained = [
-            run for run in draft.runs if run.role == TEACHER or run.method.text in (BASELINE, *self.record.finalists)
-        ]
-        record = LookRecord(seeds=look, seconds=seconds_at(plan, trained, 1.0), findings=findings)
+        record = LookRecord(seeds=look, seconds=self._seconds_of_final(plan), findings=findings)
         self.update(looks=[*self.record.looks, record], final_study=plan.folder.name)
 
     def conclude(self) -> None:
@@ -325,7 +374,7 @@ class Selection:
                 "winner": None if winner is None else winner.finalist,
                 "largest_gain": max(0.0, *gains),
                 "student": str(student),
-                "command": as_command(self.final_options(seeds)),
+                "command": as_command(self.final_options(seeds, self.record.finalists)),
             }
         )
         self.update(answer=answer_selection(self.record))

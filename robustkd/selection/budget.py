@@ -1,4 +1,4 @@
-"""From a budget to rungs and looks: how much of a race, and how many seeds of its finalists, a number of seconds pays for.
+"""From a budget to rungs, screening and looks: what of them, and how many seeds of the finalists, a number of seconds pays for.
 
 A cost is that of a run's training, in seconds of one job. The grid, which a share refers to, is every contender and plain
 training with all seeds of the confirmation.
@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from robustkd.errors import UsageError
 from robustkd.selection.race import Rung
-from robustkd.selection.sequential import planned_looks
+from robustkd.selection.sequential import SEEDS_PER_LOOK, planned_looks
 from robustkd.types import to_seconds
 
 # Share of the schedule and number of seeds of each rung, from the race to prefer to the cheapest.
 # A whole run of one seed ranks better than half of one (benchmarks/selection.py), so that shares are for small budgets.
 DESIGNS = (((1.0, 1), (1.0, 2), (1.0, 3)), ((0.5, 1), (1.0, 1)), ((0.25, 1), (1.0, 1)), ((0.25, 1),))
-RACE = 0.4  # share of the budget that a race gets, and more where the confirmation does not need the rest
+BEFORE_SCREENING = ((0.25, 1),)  # longer races left no better contenders to be screened (benchmarks/replay.py)
+RACE = 0.4  # share of the budget that race and screening get, and more where the confirmation does not need the rest
 STEPS = 40  # of the search for the places of a race
 START = Rung(0.0, 0, sys.maxsize)  # before the first rung: nothing is trained, and all contenders have a place
 
@@ -103,18 +104,35 @@ class Budget(NamedTuple):
         return f"{math.ceil(job_seconds / jobs / 60)}m"
 
 
+class Search(NamedTuple):
+    """How finalists are found.
+
+    Attributes:
+        rungs: of the race; none where it drops no contender.
+        screened: how many contenders it leaves; those that are more than the finalists are screened.
+        race, screening: expected seconds of one job; of the screening, what it takes beyond the confirmation.
+    """
+
+    rungs: tuple[Rung, ...]
+    screened: int
+    race: float
+    screening: float
+
+
 class SelectionPlan(NamedTuple):
     """What a budget pays for.
 
     Attributes:
-        rungs: of the race; none where all contenders are finalists.
+        rungs, screened, race, screening: see `Search`.
         looks: numbers of seeds of the confirmation.
-        race, confirmation: expected seconds of one job, the confirmation with all its looks.
+        confirmation: expected seconds of one job, with all looks.
     """
 
     rungs: tuple[Rung, ...]
-    looks: tuple[int, ...]
+    screened: int
     race: float
+    screening: float
+    looks: tuple[int, ...]
     confirmation: float
 
 
@@ -166,28 +184,70 @@ def plan_race(costs: Costs, finalists: int, budget: float) -> tuple[Rung, ...] |
     return None
 
 
-def plan_selection(costs: Costs, finalists: int, seeds: int, budget: float) -> SelectionPlan:
+def screening_rungs(entrants: int, finalists: int) -> tuple[Rung, ...]:
+    """Return the rungs of a screening: after each seed the better half continues, until the finalists are left.
+
+    >>> [(rung.seeds, rung.places) for rung in screening_rungs(14, 3)]
+    [(1, 7), (2, 4), (3, 3)]
+    """
+    rungs: list[Rung] = []
+    while entrants > finalists:
+        is_last = len(rungs) + 1 == SEEDS_PER_LOOK  # the confirmation looks at its finalists
+        entrants = finalists if is_last else max(finalists, math.ceil(entrants / 2))
+        rungs.append(Rung(1.0, len(rungs) + 1, entrants))
+    return tuple(rungs)
+
+
+def screening_cost(entrants: int, finalists: int, costs: Costs) -> float:
+    """Return the expected seconds of a screening beyond what the confirmation trains: whole runs of those that are dropped."""
+    running = [entrants, *(rung.places for rung in screening_rungs(entrants, finalists))]
+    return sum(places - finalists for places in running) * costs.mean
+
+
+def plan_search(costs: Costs, finalists: int, budget: float, screened: int | None = None) -> Search:
+    """Return the search that a budget pays for: a short race and a screening, or else a race alone.
+
+    Args:
+        budget: seconds of one job.
+        screened: contenders to be screened, at most; half of them by default, and at least twice the finalists.
+    """
+    contenders = len(costs.contenders)
+    most = max(2 * finalists, math.ceil(contenders / 2)) if screened is None else screened
+    for entrants in range(min(most, contenders), finalists, -1):
+        rungs = () if entrants == contenders else with_places(BEFORE_SCREENING, contenders, entrants, 0.0)
+        race, screening = race_cost(rungs, costs), screening_cost(entrants, finalists, costs)
+        if race + screening <= budget:
+            return Search(rungs, entrants, race, screening)
+    rungs = plan_race(costs, finalists, budget) or ()
+    return Search(rungs, finalists, race_cost(rungs, costs), 0.0)
+
+
+def plan_selection(
+    costs: Costs, finalists: int, seeds: int, budget: float, screened: int | None = None
+) -> SelectionPlan:
     """Return what a budget pays for.
 
     Args:
         seeds: of the confirmation, at most.
         budget: seconds of one job.
+        screened: contenders to be screened, at most; half of them by default, and at least twice the finalists.
 
     Raises:
         BudgetError: it does not pay for one rung and one look.
     """
-    finalists = min(finalists, len(costs.contenders))
+    contenders = len(costs.contenders)
+    finalists = min(finalists, contenders)
     looks = planned_looks(seeds)
     whole, first = costs.confirmation(finalists, seeds), costs.confirmation(finalists, looks[0])
     least = least_budget(costs, finalists, seeds)
     if budget < least:
         raise BudgetError(least)
-    for_race = max(min(budget * RACE, budget - first), budget - whole)
-    rungs = plan_race(costs, finalists, max(for_race, least - first))
-    assert rungs is not None  # the least budget pays for one rung
-    race = race_cost(rungs, costs)
-    paid = [look for look in looks if race + costs.confirmation(finalists, look) <= budget * (1 + 1e-9)]
-    return SelectionPlan(rungs, tuple(paid), race, costs.confirmation(finalists, paid[-1]))
+    search = plan_search(
+        costs, finalists, max(min(budget * RACE, budget - first), budget - whole, least - first), screened
+    )
+    spent = search.race + search.screening
+    paid = [look for look in looks if spent + costs.confirmation(finalists, look) <= budget * (1 + 1e-9)]
+    return SelectionPlan(*search, tuple(paid), costs.confirmation(finalists, paid[-1]))
 
 
 def least_budget(costs: Costs, finalists: int, seeds: int) -> float:
@@ -199,12 +259,24 @@ def least_budget(costs: Costs, finalists: int, seeds: int) -> float:
     return race + costs.confirmation(finalists, planned_looks(seeds)[0])
 
 
+def replan_screened(plan: SelectionPlan, costs: Costs, finalists: int, left: float) -> int:
+    """Return how many contenders the race leaves, with what was measured and what is left for the screening.
+
+    Args:
+        costs: of the contenders, as measured.
+        left: seconds of race and screening.
+    """
+    fewer = range(plan.screened, min(finalists, plan.screened), -1)
+    return next((n for n in fewer if screening_cost(n, finalists, costs) <= left), min(finalists, plan.screened))
+
+
 def replan_places(rungs: Sequence[Rung], costs: Costs, finalists: int, left: float) -> int:
     """Return how many contenders may continue after a rung, with what was measured and what is left for the race.
 
     Args:
         rungs: that rung and those that follow.
         costs: of the contenders that were in it, as measured.
+        finalists: places after the last of them.
         left: seconds.
     """
     done, following = rungs[0], rungs[1:]

@@ -1,9 +1,11 @@
 """The confirmation of finalists: on fresh seeds and the test set, against plain training and plain training stopped early.
 
 A finalist is better if it surpasses both references: the larger of the two p-values counts, which needs no correction
-(an intersection-union test: Berger 1982). The error of 5 % is divided by the number of finalists (Bonferroni), and over the
-looks as in `robustkd.selection.sequential`. A finalist that is not ahead of both after a look is dropped, which can only make a
-false "better" less likely.
+(an intersection-union test: Berger 1982). Finalists are the best of those that are screened, of which the better half continues
+after each of the first seeds. The error of 5 % is divided by the number of all that are screened (Bonferroni), so that it holds
+although the best are chosen on the same test set, and over the looks as in `robustkd.selection.sequential`. In clinical trials
+this is a design that drops the losers (Sampson & Sill 2005, Drop-the-losers design: normal case). A finalist that is not ahead
+of both references after a look is dropped, which can only make a false "better" less likely.
 """
 
 from collections.abc import Mapping
@@ -54,9 +56,13 @@ class LookFinding(NamedTuple):
     state: State
 
 
-def level_of(looks: tuple[int, ...], look: int, finalists: int) -> float:
-    """Return the level that a finalist's p-value has to reach at a look."""
-    return nominal_levels(looks, ALPHA / finalists)[looks.index(look)]
+def level_of(looks: tuple[int, ...], look: int, screened: int) -> float:
+    """Return the level that a finalist's p-value has to reach at a look.
+
+    Args:
+        screened: how many contenders entered the confirmation; the finalists, if none were screened.
+    """
+    return nominal_levels(looks, ALPHA / screened)[looks.index(look)]
 
 
 def weigh(differences: NDArray[np.float64], labels: NDArray[np.int64], level: float) -> Evidence:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from robustkd.errors import ExecutionError
 from robustkd.evaluation.results import NetMetrics
 from robustkd.selection.confirm import Evidence, weigh
+from robustkd.selection.score import weighted_correctness
 from robustkd.study.agreements import unpack_classes
 from robustkd.study.pairing import (
     HEADLINE,
@@ -51,6 +52,19 @@ def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level
             " of other labels; the same command evaluates again what is damaged"
         )
     return known
+
+
+def read_correctness(study: LoadedStudy, method: str, seed: int) -> NDArray[np.float64] | None:
+    """Return what each test image contributes to a method's balanced accuracy with a seed (N,); None where it is not known."""
+    results = _students(study, [seed])
+    part, _ = headline_part(results, study.record, study.record.trusts_test_labels)
+    labels = unpack_classes(study.record.test_labels if part == "last" else study.record.test_truth)
+    known = labels < len(study.record.classes)
+    for result in results:
+        if result.run.method == method and "test" in result.predictions:
+            predicted = unpack_classes(result.predictions["test"])
+            return weighted_correctness(predicted[known][None], labels[known])
+    return None
 
 
 def difference_stopped_alike(study: LoadedStudy, finalist: str, seeds: Sequence[int]) -> float | None:

@@ -1,7 +1,7 @@
 """A race: contenders are trained to a share of their schedule, judged on held-out rows, and the better ones continue.
 
 It is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) with two changes. Contenders are compared on the same
-seeds and rows, and one that is behind by less than the noise is dropped only where the budget has no place for it. Rungs grow
+seeds and rows, and one that is behind by less than the noise is dropped only where no place is left for it. Rungs grow
 in epochs or in seeds, because a difference at a part of the schedule is biased, and one of a single seed is uncertain. The
 noise contains neither that bias nor, of one seed, the variance over seeds: there only places decide. On few held-out rows many
 contenders have equal scores, such as 1 on easy data. Of those, the one that was better over all epochs so far comes first.
@@ -48,7 +48,7 @@ class Standing(NamedTuple):
         behind: the leader, as a difference of scores.
         noise: the standard error of that.
         kept: whether it continues.
-        reason: of being dropped: `noise`, it is behind by more than that; `places`, the budget has none for it; or `failed`.
+        reason: of being dropped: `noise`, it is behind by more than that; `places`, none is left for it; or `failed`.
     """
 
     contender: str
@@ -69,16 +69,14 @@ class Standing(NamedTuple):
         if self.score is None:
             return f"{self.contender}: kept without a score, because it is in its first phase"
         if self.reason == "places" and abs(self.behind) < 10**-DIGITS:
-            return (
-                f"{self.contender}: equals the leader, but was behind over all epochs; the budget has no place for it"
-            )
+            return f"{self.contender}: equals the leader, but was behind over all epochs; no place is left for it"
         behind = f"{self.contender}: {100 * self.behind:.1f} points behind the leader"
         margin = f"the noise of {100 * NOISE * self.noise:.1f}"
         if self.reason == "noise":
             return f"{behind}, more than {margin}"
         if self.reason == "places":
             within = "within" if self.behind <= NOISE * self.noise else "more than"
-            return f"{behind}, {within} {margin}; the budget has no place for it"
+            return f"{behind}, {within} {margin}; no place is left for it"
         return f"{self.contender}: leads" if abs(self.behind) < 10**-DIGITS else f"{behind}; continues"
 
 

@@ -40,7 +40,7 @@ class RungRecord(Result):
 
     Attributes:
         share, seeds, places: see `robustkd.selection.race.Rung`.
-        seconds: of training that it took, of one job, teachers included.
+        seconds: of training that it took, of one job, teachers included; of the screening, that its study took so far.
         standings: of its contenders, the best first.
     """
 
@@ -88,7 +88,7 @@ class LookRecord(Result):
 
     Attributes:
         seeds: so far.
-        seconds: of training so far in the confirmation, of one job.
+        seconds: of training so far in the confirmation, of one job, the screening included.
     """
 
     seeds: int
@@ -108,6 +108,7 @@ class SelectionRecord(Document):
         budget: seconds of training, of one job.
         grid: likewise, of every contender and plain training with all seeds.
         rungs, looks: as far as they are finished.
+        screening: rungs on the test set, of those that the race left, as far as they are finished.
         planned_looks: numbers of seeds.
         race_study, final_study: their folders.
         winner: None if there is none, or none yet.
@@ -126,6 +127,7 @@ class SelectionRecord(Document):
     budget: float
     grid: float
     rungs: list[RungRecord] = Field(default_factory=list)
+    screening: list[RungRecord] = Field(default_factory=list)
     planned_looks: list[int] = Field(default_factory=list)
     looks: list[LookRecord] = Field(default_factory=list)
     race_study: str
@@ -137,14 +139,20 @@ class SelectionRecord(Document):
     answer: str = ""
 
     @property
-    def finalists(self) -> list[str]:
-        """Those that the last finished rung kept, or all contenders where there is no race."""
+    def entrants(self) -> list[str]:
+        """Those that the last finished rung kept, or all contenders where there is no race: they enter the confirmation."""
         return self.rungs[-1].kept if self.rungs else self.contenders
 
     @property
+    def finalists(self) -> list[str]:
+        """Those that the last finished rung of the screening kept, or all entrants where there is none."""
+        return self.screening[-1].kept if self.screening else self.entrants
+
+    @property
     def seconds(self) -> float:
-        """Of training so far."""
-        return sum(rung.seconds for rung in self.rungs) + (self.looks[-1].seconds if self.looks else 0.0)
+        """Of training so far. The last step of the confirmation's study has the seconds of all before it."""
+        confirmation = [0.0, *(rung.seconds for rung in self.screening), *(look.seconds for look in self.looks)]
+        return sum(rung.seconds for rung in self.rungs) + confirmation[-1]
 
     @property
     def last_findings(self) -> list[FindingRecord]:
@@ -153,19 +161,21 @@ class SelectionRecord(Document):
         return list(last.values())
 
     def race_table(self) -> pd.DataFrame:
-        """Return a row per rung and contender, the best of each rung first."""
+        """Return a row per rung and contender, the best of each rung first; the rungs of the screening are the last."""
+        rungs = [(rung, "held-out") for rung in self.rungs] + [(rung, "test") for rung in self.screening]
         rows = [
             {
                 "rung": number,
                 "share": rung.share,
                 "seeds": rung.seeds,
+                "rows": judged_on,
                 "method": standing.contender,
                 **standing.model_dump(exclude={"contender"}),
             }
-            for number, rung in enumerate(self.rungs, 1)
+            for number, (rung, judged_on) in enumerate(rungs, 1)
             for standing in rung.standings
         ]
-        columns = ["rung", "share", "seeds", "method", "score", "behind", "noise", "kept", "reason"]
+        columns = ["rung", "share", "seeds", "rows", "method", "score", "behind", "noise", "kept", "reason"]
         return pd.DataFrame(rows, columns=columns)
 
     def finalist_table(self) -> pd.DataFrame:

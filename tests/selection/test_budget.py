@@ -15,6 +15,8 @@ from robustkd.selection.budget import (
     plan_selection,
     race_cost,
     replan_places,
+    replan_screened,
+    screening_rungs,
     with_places,
 )
 from robustkd.selection.race import Rung
@@ -58,9 +60,53 @@ def test_no_rung_is_affordable_for_less_than_the_least() -> None:
 def test_race_and_confirmation_stay_within_the_budget(share: float) -> None:
     budget = share * COSTS.grid(20)
     plan = plan_selection(COSTS, 3, 20, budget)
-    assert plan.race + plan.confirmation <= budget * 1.0001
+    assert plan.race + plan.screening + plan.confirmation <= budget * 1.0001
     assert plan.looks[0] == 5
     assert plan.looks == (5, 10, 15, 20)[: len(plan.looks)]
+
+
+def test_half_of_the_contenders_are_screened_after_a_quarter_of_their_epochs() -> None:
+    plan = plan_selection(COSTS, 3, 20, 0.2 * COSTS.grid(20))
+    assert plan.rungs == (Rung(0.25, 1, 14),)
+    assert (plan.screened, plan.screening) == (14, (11 + 4 + 1) * 10.0)
+    assert [(rung.share, rung.seeds, rung.places) for rung in screening_rungs(100, 2)] == [
+        *((1.0, 1, 50), (1.0, 2, 25), (1.0, 3, 13), (1.0, 4, 7), (1.0, 5, 2)),
+    ], "before the first look"
+    assert screening_rungs(3, 3) == ()
+
+
+def test_fewer_are_screened_for_less_and_none_where_only_a_race_is_paid_for() -> None:
+    screened = [
+        plan_selection(COSTS, 3, 20, factor * least_budget(COSTS, 3, 20)).screened for factor in (1, 1.1, 1.2, 2)
+    ]
+    assert screened == sorted(screened)
+    assert (screened[0], screened[-1]) == (3, 14)
+    assert len(set(screened)) > 2
+
+
+def test_few_contenders_are_screened_without_a_race() -> None:
+    few = Costs(dict.fromkeys("abcdef", 10.0), 5.0, 10.0)
+    plan = plan_selection(few, 3, 20, 0.8 * few.grid(20))
+    assert (plan.rungs, plan.screened, plan.screening, plan.race) == ((), 6, 30.0, 0.0)
+    assert screening_rungs(6, 3) == (Rung(1.0, 1, 3),)
+
+
+def test_as_many_are_screened_as_asked_for_and_0_leaves_all_to_the_race() -> None:
+    budget = COSTS.grid(20)
+    assert plan_selection(COSTS, 3, 20, budget, screened=5).screened == 5
+    assert plan_selection(COSTS, 3, 20, budget, screened=100).rungs == ()
+    alone = plan_selection(COSTS, 3, 20, budget, screened=0)
+    assert (alone.screened, alone.screening) == (3, 0)
+    assert alone.rungs[0] == Rung(1.0, 1, alone.rungs[0].places), "all of the budget is left for a longer race"
+
+
+def test_fewer_are_screened_where_runs_take_longer_than_expected() -> None:
+    plan = plan_selection(COSTS, 3, 20, 0.2 * COSTS.grid(20))
+    assert replan_screened(plan, COSTS, 3, left=plan.screening) == 14
+    assert replan_screened(plan, COSTS, 3, left=plan.screening + 500) == 14
+    assert replan_screened(plan, COSTS, 3, left=25) == 5
+    assert replan_screened(plan, COSTS, 3, left=60) == 8, "5 that are dropped after one seed, and 1 after two"
+    assert replan_screened(plan, COSTS, 3, left=-10) == 3
 
 
 def test_the_least_budget_is_enough_and_less_is_not() -> None:

@@ -63,7 +63,7 @@ def test_who_cannot_be_judged_continues_without_a_place() -> None:
     [
         (Standing("a", 0.5, 0.0, 0.0, True), "a: leads"),
         (Standing("a", 0.5, 0.01, 0.02, True), "a: 1.0 points behind the leader; continues"),
-        (Standing("a", 0.5, 0.01, 0.02, False, "places"), "within the noise of 4.0; the budget has no place for it"),
+        (Standing("a", 0.5, 0.01, 0.02, False, "places"), "within the noise of 4.0; no place is left for it"),
         (Standing("a", None, 0.0, 0.0, False, "failed"), "a: its training failed"),
     ],
 )

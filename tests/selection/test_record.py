@@ -48,3 +48,15 @@ def test_finalists_cost_and_gain_follow_from_it() -> None:
     assert record.seconds == 10
     assert [finding.gain for finding in record.last_findings] == pytest.approx([0.02])
     assert record.model_copy(update={"rungs": []}).finalists == ["a", "b", "c"]
+
+
+def test_a_screening_leaves_the_finalists_and_is_part_of_what_the_looks_cost() -> None:
+    record = make_selection()
+    standings = judge_rung({"b": [np.ones(3)], "a": [np.zeros(3)]}, 1, is_partial=True)
+    screened = record.model_copy(update={"screening": [record_rung(Rung(1.0, 1, 1), standings, 3.0)]})
+    assert (screened.entrants, screened.finalists) == (["a", "b"], ["b"])
+    assert screened.seconds == 10, "the look's seconds include it"
+    assert screened.model_copy(update={"looks": []}).seconds == 7
+    table = screened.race_table()
+    assert table["rows"].tolist() == ["held-out"] * 3 + ["test"] * 2
+    assert table["rung"].tolist() == [1, 1, 1, 2, 2]

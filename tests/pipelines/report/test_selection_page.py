@@ -10,8 +10,20 @@ from tests.selection.test_record import make_selection
 def test_the_page_says_who_was_dropped_when_and_why() -> None:
     text = render_text(selection_page(make_selection(), None))
     assert "rung 1: 50% of the epochs, 1 seed, held-out rows" in text
-    assert "dropped: the budget has no place" in text
+    assert "dropped: no place is left" in text
     assert text.count("finalist") >= 2
+
+
+def test_the_screening_is_a_table_of_its_own_and_leaves_the_finalists() -> None:
+    record = make_selection()
+    screened = record.model_copy(update={"screening": [record.rungs[0].model_copy(update={"places": 1})]})
+    text = render_text(selection_page(screened, None))
+    assert "screening, 1 seed, test set" in text
+    before, after = text.split("screening, 1 seed")
+    assert "finalist" not in before, "the race leaves contenders, and the screening finalists"
+    assert after.split("finalists on fresh seeds")[0].count("finalist") == 2
+    assert "over the 2 that were screened and the looks at 5 seeds" in " ".join(text.split())
+    assert "no decision of it depends on test images" in text
 
 
 def test_the_answer_names_the_winner_or_the_gain_that_none_exceeds() -> None:
@@ -27,7 +39,7 @@ def test_the_answer_names_the_winner_or_the_gain_that_none_exceeds() -> None:
 
 def test_an_unfinished_selection_claims_nothing() -> None:
     record = make_selection()
-    assert answer_selection(record.model_copy(update={"looks": []})) == "The race is not finished."
+    assert answer_selection(record.model_copy(update={"looks": []})) == "No method is confirmed yet."
     assert answer_selection(record.model_copy(update={"looks": [], "rungs": []})) == "Nothing is finished yet."
 
 

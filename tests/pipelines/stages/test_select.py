@@ -17,7 +17,7 @@ from pipelines import api, cli, planning, selecting
 from pipelines.cli_options import SelectOptions
 from pipelines.racing import judge, rung_runs
 from pipelines.stages import select
-from robustkd.errors import UsageError
+from robustkd.errors import ExecutionError, UsageError
 from robustkd.evaluation.power import Spread
 from robustkd.method_spec import MethodSpec
 from robustkd.selection import race
@@ -72,7 +72,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     planned = plan_selection
 
     def plan(*arguments: Any) -> Any:
-        return planned(*arguments)._replace(rungs=RUNGS)
+        return planned(*arguments)._replace(rungs=RUNGS, screened=2, screening=0.0)
 
     monkeypatch.setattr(selecting, "plan_selection", plan)
     monkeypatch.setattr(select, "replan_places", lambda rungs, *rest: rungs[0].places)
@@ -98,6 +98,97 @@ def test_a_selection_races_confirms_and_answers(toy: Path, capsys: pytest.Captur
     folder = next(Path("studies").glob("select-*"))
     assert {"report.html", "selection.txt", "selection.md"} <= {path.name for path in folder.iterdir()}
     assert (f"{record.winner}:" in record.answer) == (record.winner is not None)
+
+
+@pytest.fixture
+def screened(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, where a rung leaves three contenders to be screened, two after one seed and one after two."""
+    planned = selecting.plan_selection
+
+    def plan(*arguments: Any) -> Any:
+        return planned(*arguments)._replace(rungs=RUNGS[:1], screened=3, screening=100.0)
+
+    monkeypatch.setattr(selecting, "plan_selection", plan)
+    return toy
+
+
+def test_the_screening_keeps_those_that_are_best_on_the_test_set_with_fresh_seeds(
+    screened: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(command_line(finalists="1"))
+    record, printed = read_selection(), " ".join(capsys.readouterr().out.split())
+    assert "screening: 3 methods on the test set, 1 fresh seed" in printed
+    assert "screening: 2 methods on the test set, 2 fresh seeds" in printed
+    first, second = record.screening
+    assert {each.contender for each in first.standings} == set(record.entrants)
+    assert {each.contender for each in second.standings} == set(first.kept)
+    assert (first.seeds, len(first.kept), second.seeds, len(second.kept)) == (1, 2, 2, 1)
+    study = read_study(Path("studies") / str(record.final_study))
+    results = {(result.run.method, result.run.seed): result for result in study.results if result.run.role != "teacher"}
+    for rung in record.screening:
+        scores = {
+            each.contender: np.mean(
+                [results[each.contender, 3 + n].last.metrics["balanced_accuracy"] for n in range(rung.seeds)]
+            )
+            for each in rung.standings
+        }
+        assert {each.contender: each.score for each in rung.standings} == pytest.approx(scores)
+        assert rung.standings[0].score == max(scores.values())
+    (finalist,) = record.finalists
+    trained = {name: sorted(seed for method, seed in results if method == name) for name in record.entrants}
+    (dropped,) = {*record.entrants} - {*first.kept}
+    seeds = {finalist: [3, 4, 5, 6, 7], dropped: [3]}
+    assert trained == {name: seeds.get(name, [3, 4]) for name in record.entrants}
+    assert {finding.finalist for finding in record.last_findings} == {finalist}
+    assert record.last_findings[0].level == pytest.approx(0.05 / 3, rel=1e-6), "over all that were screened"
+    assert record.seconds == sum(rung.seconds for rung in record.rungs) + record.looks[-1].seconds
+    assert record.looks[-1].seconds > second.seconds > first.seconds
+
+
+def test_a_screening_that_was_interrupted_goes_on_and_decides_alike(
+    screened: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.main(command_line(out="whole", finalists="1"))
+    executed = []
+
+    def interrupted(plan: Any, run: Run, *rest: Any) -> None:
+        executed.append(run.name)
+        if len(executed) == 8:
+            raise KeyboardInterrupt
+        execute(plan, run, *rest)
+
+    monkeypatch.setattr(workers, "execute", interrupted)
+    with pytest.raises(SystemExit):
+        cli.main(command_line(out="parts", finalists="1"))
+    assert read_selection("parts").rungs
+    assert not read_selection("parts").screening
+    cli.main(command_line(out="parts", finalists="1"))
+    whole, parts = read_selection("whole"), read_selection("parts")
+    assert len(whole.screening) == 2
+    assert [rung.standings for rung in whole.screening] == [rung.standings for rung in parts.screening]
+    assert whole.last_findings == parts.last_findings
+
+
+def test_a_contender_that_cannot_be_trained_is_dropped_by_the_screening(
+    screened: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing: list[str] = []
+
+    def fails(plan: Any, run: Run, *rest: Any) -> None:
+        if run.seed >= 3 and run.role != "teacher" and run.method.text != "baseline":
+            failing[:] = failing or [run.method.text]
+            if run.method.text == failing[0]:
+                raise ExecutionError("no memory is left")
+        execute(plan, run, *rest)
+
+    monkeypatch.setattr(workers, "execute", fails)
+    cli.main(command_line())
+    record, printed = read_selection(), " ".join(capsys.readouterr().out.split())
+    assert "the selection continues without what failed" in printed
+    (rung,) = record.screening
+    assert [each.contender for each in rung.standings if each.reason == "failed"] == failing
+    assert failing[0] not in record.finalists
+    assert len(record.finalists) == 2
 
 
 def test_the_race_is_never_evaluated_on_the_test_set(toy: Path) -> None:
