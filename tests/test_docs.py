@@ -218,7 +218,7 @@ def test_the_documented_error_of_selections_is_that_of_the_tables() -> None:
         for setting in settings:
             assert float(row[4]) == pytest.approx(table.loc[(setting, 1, 0.0), "mean seeds"], abs=0.051)
     null = read_selection_table("null")
-    text = (HOME / "docs" / "selecting.md").read_text(encoding="utf-8").partition('a false\n"better" in ')[2]
+    text = (HOME / "docs" / "selecting.md").read_text(encoding="utf-8").partition('a false "better" in ')[2]
     shares = [float(share) for share in re.findall(r"([\d.]+) %", text.partition(", after")[0])]
     assert shares == pytest.approx([100 * share for share in null["any finalist"]], abs=0.051)
     of_three = null[null["screened"] == 3]
@@ -385,7 +385,9 @@ def test_the_documented_replays_are_those_of_the_tables(monkeypatch: pytest.Monk
     for name, *cells in races:
         search, budget = name.partition(", ")[0], (numbers_in(name) or [15.0])[0] / 100  # two searches have no budget
         line = table.loc[(search, budget)]
-        *shares, within = [100 * line[name] for name in ("cost of the search", "cost with confirmation", "within 0.5 points")]
+        *shares, within = [
+            100 * line[name] for name in ("cost of the search", "cost with confirmation", "within 0.5 points")
+        ]
         assert numbers_in(" ".join([*cells[:2], cells[3]])) == pytest.approx([*shares, within], abs=0.51)
         regrets = [line[name] for name in ("regret of the winner", "regret on other images")]
         assert [float(cells[2]), float(cells[4])] == pytest.approx(regrets, abs=0.0051)

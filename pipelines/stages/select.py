@@ -246,8 +246,9 @@ class Selection:
         runs = train_rung(self.limited(plan), running, planned, tracker)
         spent = seconds_at(plan, runs, planned.share) - self._spent_before(plan, runs)
         costs = measure_costs(plan, running, planned, self.costs)
-        left = self.plan.race - sum(rung.seconds for rung in record.rungs) - spent
-        leaving = replan_screened(self.plan, costs, self.options.finalists, left + self.plan.screening)
+        before = sum(rung.seconds for rung in record.rungs)
+        left = self.plan.race - before - spent
+        leaving = replan_screened(self.plan, costs, self.options.finalists, record.budget, before + spent)
         rung = planned._replace(places=replan_places([planned, *following], costs, leaving, left))
         standings = judge(plan, running, rung)
         for standing in standings:

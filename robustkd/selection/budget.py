@@ -259,15 +259,19 @@ def least_budget(costs: Costs, finalists: int, seeds: int) -> float:
     return race + costs.confirmation(finalists, planned_looks(seeds)[0])
 
 
-def replan_screened(plan: SelectionPlan, costs: Costs, finalists: int, left: float) -> int:
-    """Return how many contenders the race leaves, with what was measured and what is left for the screening.
+def replan_screened(plan: SelectionPlan, costs: Costs, finalists: int, budget: float, spent: float) -> int:
+    """Return how many contenders the race leaves, after what it took.
+
+    They are screened with what was planned for race and screening, or, if that is more, what the planned confirmation leaves.
 
     Args:
         costs: of the contenders, as measured.
-        left: seconds of race and screening.
+        budget, spent: seconds of one job, of all and of the race so far.
     """
-    fewer = range(plan.screened, min(finalists, plan.screened), -1)
-    return next((n for n in fewer if screening_cost(n, finalists, costs) <= left), min(finalists, plan.screened))
+    finalists = min(finalists, plan.screened)
+    left = max(plan.race + plan.screening, budget - costs.confirmation(finalists, plan.looks[-1])) - spent
+    fewer = range(plan.screened, finalists, -1)
+    return next((n for n in fewer if screening_cost(n, finalists, costs) <= left), finalists)
 
 
 def replan_places(rungs: Sequence[Rung], costs: Costs, finalists: int, left: float) -> int:

@@ -100,13 +100,17 @@ def test_as_many_are_screened_as_asked_for_and_0_leaves_all_to_the_race() -> Non
     assert alone.rungs[0] == Rung(1.0, 1, alone.rungs[0].places), "all of the budget is left for a longer race"
 
 
-def test_fewer_are_screened_where_runs_take_longer_than_expected() -> None:
-    plan = plan_selection(COSTS, 3, 20, 0.2 * COSTS.grid(20))
-    assert replan_screened(plan, COSTS, 3, left=plan.screening) == 14
-    assert replan_screened(plan, COSTS, 3, left=plan.screening + 500) == 14
-    assert replan_screened(plan, COSTS, 3, left=25) == 5
-    assert replan_screened(plan, COSTS, 3, left=60) == 8, "5 that are dropped after one seed, and 1 after two"
-    assert replan_screened(plan, COSTS, 3, left=-10) == 3
+def test_fewer_are_screened_where_the_race_took_longer_than_expected() -> None:
+    budget = 0.2 * COSTS.grid(20)
+    plan = plan_selection(COSTS, 3, 20, budget)
+    planned, whole = plan.race + plan.screening, COSTS.confirmation(3, 20)
+    assert replan_screened(plan, COSTS, 3, budget, spent=plan.race) == 14
+    assert replan_screened(plan, COSTS, 3, planned, spent=planned - 25) == 5
+    assert replan_screened(plan, COSTS, 3, planned, spent=planned - 60) == 8, (
+        "5 dropped after one seed, and 1 after two"
+    )
+    assert replan_screened(plan, COSTS, 3, planned, spent=planned + 10) == 3
+    assert replan_screened(plan, COSTS, 3, whole + planned + 100, spent=planned + 75) == 5, "25 that nothing else needs"
 
 
 def test_the_least_budget_is_enough_and_less_is_not() -> None:
