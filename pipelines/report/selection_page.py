@@ -74,7 +74,7 @@ def _minutes(seconds: float) -> str:
 
 def rung_tables(record: SelectionRecord) -> list[Table]:
     """Return a table for each rung of the race and of the screening, the best contender first."""
-    last = [*record.rungs, *record.screening][-1:]
+    last = [*record.rungs, *record.screening][-1:] if record.planned_looks else []  # which left the finalists
     return [
         _rung_table(f"rung {number}: {rung.share:.0%} of the epochs", "held-out rows", rung, rung in last)
         for number, rung in enumerate(record.rungs, 1)

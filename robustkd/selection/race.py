@@ -69,7 +69,7 @@ class Standing(NamedTuple):
         if self.score is None:
             return f"{self.contender}: kept without a score, because it is in its first phase"
         if self.reason == "places" and abs(self.behind) < 10**-DIGITS:
-            return f"{self.contender}: equals the leader, but was behind over all epochs; no place is left for it"
+            return f"{self.contender}: equals the leader, but no place is left for it"
         behind = f"{self.contender}: {100 * self.behind:.1f} points behind the leader"
         margin = f"the noise of {100 * NOISE * self.noise:.1f}"
         if self.reason == "noise":
