@@ -48,7 +48,7 @@ def test_of_equal_contenders_the_one_that_was_better_all_along_comes_first() -> 
     decided = judge_rung(correct, places=1, is_partial=True, tie_breaks={"late": 0.3, "soon": 0.5, "worse": 0.9})
     assert [each.contender for each in decided] == ["soon", "late", "worse"]
     assert [each.kept for each in decided] == [True, False, False]
-    assert "equals the leader, but was behind over all epochs" in decided[1].describe()
+    assert "equals the leader, but no place is left for it" in decided[1].describe()
 
 
 def test_who_cannot_be_judged_continues_without_a_place() -> None:
