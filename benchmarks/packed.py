@@ -46,6 +46,7 @@ def without_places(record: StudyRecord) -> StudyRecord:
 
     options, dataset = record.options, last_parts(record.dataset)
     own = {"data_dir": None, "root": None, "out": "studies", "plug": options.plug and last_parts(options.plug)}
+    own["methods"] = ",".join(record.methods)  # they may have been given as a file
     return record.model_copy(update={"dataset": dataset, "options": replace(options, dataset=dataset, **own)})
 
 

@@ -3,6 +3,7 @@
     python benchmarks/replay.py races benchmarks/results/digits/* --to benchmarks/replay-races.csv
     python benchmarks/replay.py ranking benchmarks/results/digits/* --to benchmarks/replay-ranking.csv
     python benchmarks/replay.py averages benchmarks/results/digits/* --to benchmarks/replay-averages.csv
+    python benchmarks/replay.py ranking benchmarks/results/fashion-defaults/* --to benchmarks/replay-fashion.csv
 
 A grid is a packed study (benchmarks/packed.py) with the held-out predictions of every epoch. A race takes its seeds from the
 grid's, in every order of the first two, and sees held-out rows only; with --race-grids it is run in other grids of the same
@@ -367,6 +368,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, required=True, help="a CSV file")
     given = parser.parse_args(words)
     grids = [Grid(file) for file in given.grids]
+    if given.what == "races" and any(len(grid.seeds) < 3 for grid in grids):
+        parser.error("races of two seeds need a third one, with which their finalists are compared")
     if given.what == "races":
         raced = {grid.scenario: grid for grid in map(Grid, given.race_grids)}
         table = tabulate_races([g for g in grids if not raced or g.scenario in raced], raced, given.finalists)

@@ -408,6 +408,18 @@ def test_the_documented_replays_are_those_of_the_tables(monkeypatch: pytest.Monk
         assert [float(cell) for cell in cells] == pytest.approx([*measured], abs=0.0051)
 
 
+def test_the_documented_ranking_on_fashion_mnist_is_that_of_the_table() -> None:
+    table = pd.read_csv(HOME / "benchmarks" / "replay-fashion.csv").set_index(["score", "scenario"])["rank correlation"]
+    text = (
+        (HOME / "docs" / "selecting.md")
+        .read_text(encoding="utf-8")
+        .partition("the rank correlation of balanced accuracy")[2]
+    )
+    numbers = [float(number) for number in re.findall(r"0\.\d\d", text)[:6]]
+    noise, imbalance = (table["balanced accuracy", f"fraction0.1111+{name}"] for name in ("noise0.4", "imbalance0.2"))
+    assert numbers == pytest.approx([*noise, *imbalance], abs=0.0051)
+
+
 @pytest.mark.usefixtures("docs")
 def test_the_tables_of_digits_are_those_of_the_recorded_studies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -436,3 +448,23 @@ def test_the_tables_of_digits_are_those_of_the_recorded_studies(
         text = (HOME / "docs" / place).read_text(encoding="utf-8").splitlines()
         assert lines
         assert [line for line in lines if line not in text] == []
+
+
+@pytest.mark.usefixtures("docs")
+def test_the_defaults_on_fashion_mnist_are_those_of_the_recorded_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
+    packed, defaults = (importlib.import_module(name) for name in ("packed", "defaults"))
+    for file in (packed.FOLDER / "fashion-defaults").iterdir():
+        packed.unpack(file, tmp_path / "fashion")
+        assert ",".join(packed.read_packed(file)[0].record.methods) == read_method_list(
+            str(HOME / "benchmarks" / "defaults.yaml")
+        )
+    compare.main([str(tmp_path / "fashion")], csv=tmp_path / "tables")
+    capsys.readouterr()
+    defaults.main([str(tmp_path / "tables" / "across.csv")])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
+    assert len(lines) == 8
+    page = (HOME / "docs" / "methods-scaling.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line not in page] == []
