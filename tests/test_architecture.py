@@ -168,7 +168,7 @@ LAW = {
     "robustkd.selection.record": "evaluation.results study.results selection.race selection.budget selection.confirm",
     "robustkd.selection.evidence": (
         "errors evaluation.results study.agreements study.pairing study.results study.run_folder study.verdicts"
-        " selection.confirm"
+        " selection.confirm selection.score"
     ),
     "robustkd.label_audit.reliability": "label_audit.confident_learning",
     "robustkd.label_audit.out_of_fold": "errors atomic seeds types models data method method_spec training",
