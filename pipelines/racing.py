@@ -107,8 +107,13 @@ def measure_costs(plan: Plan, contenders: Sequence[str], rung: Rung, expected: C
     """Return the costs of contenders as their runs were timed so far, and as expected where they were not."""
     measured = {}
     for name in contenders:
-        known = [each for each in _read_seeds(plan, name, rung).values() if each.epochs]
-        whole = [each.seconds / each.epochs * each.total for each in known]
+        whole = [whole_seconds(each) for each in _read_seeds(plan, name, rung).values() if each.epochs]
         measured[name] = float(np.mean(whole)) if whole else expected.contenders[name]
     ratio = np.median([measured[name] / max(expected.contenders[name], 1e-9) for name in contenders])
     return Costs(measured, expected.teacher * float(ratio), expected.baseline * float(ratio))
+
+
+def whole_seconds(progress: RunProgress) -> float:
+    """Return the seconds of a whole run, by its epochs so far; the first, in which a process warms up, counts only if alone."""
+    seconds = progress.history["seconds"].to_numpy(dtype=np.float64)
+    return float(np.mean(np.diff(seconds)) if len(seconds) > 1 else seconds[0]) * progress.total

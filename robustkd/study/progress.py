@@ -42,11 +42,6 @@ class RunProgress(NamedTuple):
         """How many are behind it."""
         return len(self.history)
 
-    @property
-    def seconds(self) -> float:
-        """Of training so far."""
-        return float(self.history["seconds"].iloc[-1]) if self.epochs else 0.0
-
     def is_in_last_phase(self, epoch: int) -> bool:
         """Whether the last of the phases had begun in an epoch, counted from 1."""
         return self.history["phase"].iloc[:epoch].nunique() >= self.phases

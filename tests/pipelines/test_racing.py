@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import racing, selecting, tracking
 from pipelines.cli_options import SelectOptions
-from pipelines.racing import judge, measure_costs, rung_runs, seconds_at, time_costs, train_rung
+from pipelines.racing import judge, measure_costs, rung_runs, seconds_at, time_costs, train_rung, whole_seconds
 from robustkd.errors import ExecutionError
 from robustkd.selection.budget import Costs
 from robustkd.selection.race import Rung
@@ -84,8 +84,16 @@ def test_costs_are_measured_where_runs_have_begun(plan: Plan, monkeypatch: pytes
     measured = measure_costs(plan, CONTENDERS, rung, expected)
     progress = read_progress(plan, run)
     assert progress is not None
-    assert measured.contenders["baseline+sce"] == pytest.approx(2 * progress.seconds)  # of two epochs, one
+    assert measured.contenders["baseline+sce"] == pytest.approx(
+        2 * progress.history["seconds"].iloc[-1]
+    )  # of two epochs, one
     assert measured.contenders["hinton"] == 7
+
+
+@pytest.mark.parametrize(("ends", "whole"), [([9.0], 36.0), ([9.0, 11.0], 8.0), ([9.0, 11.0, 12.0], 6.0)])
+def test_the_first_epoch_does_not_count_where_there_are_others(ends: list[float], whole: float) -> None:
+    history = pd.DataFrame({"seconds": ends, "phase": "train"})
+    assert whole_seconds(RunProgress(history, 4, 1, np.zeros((len(ends), 3), np.int16))) == whole
 
 
 def test_every_contender_the_teacher_and_plain_training_are_timed(
