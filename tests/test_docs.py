@@ -451,20 +451,31 @@ def test_the_tables_of_digits_are_those_of_the_recorded_studies(
 
 
 @pytest.mark.usefixtures("docs")
-def test_the_defaults_on_fashion_mnist_are_those_of_the_recorded_studies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("folder", "methods", "listed"),
+    [
+        ("fashion-defaults", f"{HOME / 'benchmarks' / 'defaults.yaml'}", 8),
+        ("cifar10", "baseline,hinton,amkd,amkd_annealed", 2),
+    ],
+    ids=["fashion", "cifar10"],
+)
+def test_the_defaults_on_other_data_are_those_of_the_recorded_studies(
+    folder: str,
+    methods: str,
+    listed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
     packed, defaults = (importlib.import_module(name) for name in ("packed", "defaults"))
-    for file in (packed.FOLDER / "fashion-defaults").iterdir():
-        packed.unpack(file, tmp_path / "fashion")
-        assert ",".join(packed.read_packed(file)[0].record.methods) == read_method_list(
-            str(HOME / "benchmarks" / "defaults.yaml")
-        )
-    compare.main([str(tmp_path / "fashion")], csv=tmp_path / "tables")
+    for file in (packed.FOLDER / folder).iterdir():
+        packed.unpack(file, tmp_path / "studies")
+        assert ",".join(packed.read_packed(file)[0].record.methods) == read_method_list(methods)
+    compare.main([str(tmp_path / "studies")], csv=tmp_path / "tables")
     capsys.readouterr()
     defaults.main([str(tmp_path / "tables" / "across.csv")])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
-    assert len(lines) == 8
+    assert len(lines) == listed
     page = (HOME / "docs" / "methods-scaling.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line not in page] == []
