@@ -136,7 +136,7 @@ def _balanced(right: Array, labels: NDArray[np.int64]) -> float:
 
 
 class Found(NamedTuple):
-    """The finalists of a search, the seconds that it took, and the seeds that it trained with."""
+    """What a search leaves, finalists or more that are to be screened; the seconds that it took, and the seeds of its race."""
 
     finalists: list[str]
     seconds: float

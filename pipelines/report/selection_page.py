@@ -211,7 +211,7 @@ def _cost_facts(record: SelectionRecord) -> list[tuple[str, str]]:
 def _race_section(record: SelectionRecord) -> Section:
     return Section(
         "race",
-        "The race",
+        "Race and screening" if record.screening else "The race",
         lead="Contenders are compared with the leader on the same seeds and held-out rows. One that is behind by less than the"
         " noise, or is not trained whole with two seeds, is dropped only where no place is left for it. Those that a screening"
         " compares are trained whole with fresh seeds, and compared on the test set.",

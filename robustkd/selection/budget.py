@@ -19,7 +19,7 @@ from robustkd.types import to_seconds
 # Share of the schedule and number of seeds of each rung, from the race to prefer to the cheapest.
 # A whole run of one seed ranks better than half of one (benchmarks/selection.py), so that shares are for small budgets.
 DESIGNS = (((1.0, 1), (1.0, 2), (1.0, 3)), ((0.5, 1), (1.0, 1)), ((0.25, 1), (1.0, 1)), ((0.25, 1),))
-BEFORE_SCREENING = ((0.25, 1),)  # longer races left no better contenders to be screened (benchmarks/replay.py)
+SHORT = 0.25  # share of the schedule before a screening; longer races left no better contenders (benchmarks/replay.py)
 RACE = 0.4  # share of the budget that race and screening get, and more where the confirmation does not need the rest
 STEPS = 40  # of the search for the places of a race
 START = Rung(0.0, 0, sys.maxsize)  # before the first rung: nothing is trained, and all contenders have a place
@@ -214,7 +214,7 @@ def plan_search(costs: Costs, finalists: int, budget: float, screened: int | Non
     contenders = len(costs.contenders)
     most = max(2 * finalists, math.ceil(contenders / 2)) if screened is None else screened
     for entrants in range(min(most, contenders), finalists, -1):
-        rungs = () if entrants == contenders else with_places(BEFORE_SCREENING, contenders, entrants, 0.0)
+        rungs: tuple[Rung, ...] = () if entrants == contenders else (Rung(SHORT, 1, entrants),)
         race, screening = race_cost(rungs, costs), screening_cost(entrants, finalists, costs)
         if race + screening <= budget:
             return Search(rungs, entrants, race, screening)

@@ -64,6 +64,19 @@ def read_selection(out: str = "studies") -> SelectionRecord:
     return read_document(path, SelectionRecord)
 
 
+def interrupt_after(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt once, when so many runs were executed."""
+    executed = []
+
+    def interrupted(plan: Any, run: Run, *rest: Any) -> None:
+        executed.append(run.name)
+        if len(executed) == runs + 1:
+            raise KeyboardInterrupt
+        execute(plan, run, *rest)
+
+    monkeypatch.setattr(workers, "execute", interrupted)
+
+
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small data set, which is the working directory; the race has two rungs whatever the machine's speed."""
@@ -149,15 +162,7 @@ def test_a_screening_that_was_interrupted_goes_on_and_decides_alike(
     screened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli.main(command_line(out="whole", finalists="1"))
-    executed = []
-
-    def interrupted(plan: Any, run: Run, *rest: Any) -> None:
-        executed.append(run.name)
-        if len(executed) == 8:
-            raise KeyboardInterrupt
-        execute(plan, run, *rest)
-
-    monkeypatch.setattr(workers, "execute", interrupted)
+    interrupt_after(7, monkeypatch)
     with pytest.raises(SystemExit):
         cli.main(command_line(out="parts", finalists="1"))
     assert read_selection("parts").rungs
@@ -211,15 +216,7 @@ def test_the_same_command_repeats_nothing(toy: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_interrupted_selection_goes_on_and_decides_alike(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(command_line(out="whole"))
-    executed = []
-
-    def interrupted(plan: Any, run: Run, *rest: Any) -> None:
-        executed.append(run.name)
-        if len(executed) == 8:
-            raise KeyboardInterrupt
-        execute(plan, run, *rest)
-
-    monkeypatch.setattr(workers, "execute", interrupted)
+    interrupt_after(7, monkeypatch)
     with pytest.raises(SystemExit):
         cli.main(command_line(out="parts"))
     cli.main(command_line(out="parts"))
