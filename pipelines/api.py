@@ -211,7 +211,7 @@ def select(*, verbose: bool = True, **options: Any) -> Selected:
         UsageError: an option is invalid, nothing can be selected, or the budget is too small.
         ExecutionError: a run that is needed failed.
     """
-    with python_messages(), _output(verbose):
+    with python_messages(), _output(verbose), ray_session():
         selection = prepare_selection(_parse_options(SelectOptions, {"tracker": "files", **options}))
         selection.execute()
     record = selection.record

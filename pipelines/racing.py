@@ -11,7 +11,7 @@ from pipelines.console import console
 from pipelines.forecast import time_methods
 from pipelines.planning import Draft
 from pipelines.session import execute_and_track
-from robustkd.errors import ExecutionError
+from robustkd.errors import ExecutionError, StudyPaused
 from robustkd.selection.budget import Costs
 from robustkd.selection.race import Rung, Standing, judge_rung, score_rows
 from robustkd.study.plan import Plan, Run, list_runs
@@ -49,11 +49,14 @@ def train_rung(plan: Plan, contenders: Sequence[str], rung: Rung, tracker: track
     """Train the contenders of a rung; return its runs.
 
     Raises:
+        StudyPaused: the time that the user gave is over.
         ExecutionError: no contender could be trained.
     """
     runs = rung_runs(plan, contenders, rung)
     try:
         execute_and_track(replace(plan, share=rung.share), runs, tracker)
+    except StudyPaused:
+        raise  # nothing has failed: the rung is judged when it is finished
     except ExecutionError as error:
         if not any(_is_complete(_read_seeds(plan, name, rung), rung) for name in contenders):
             raise

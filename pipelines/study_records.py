@@ -11,7 +11,7 @@ import robustkd
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source, View
 from robustkd.errors import UsageError
-from robustkd.study.agreements import pack_classes
+from robustkd.study.agreements import pack_classes, pack_groups
 from robustkd.study.options import StudyOptions
 from robustkd.study.plan import Plan
 from robustkd.study.recipe_presets import ROLES, Role
@@ -62,6 +62,7 @@ def study_record(
         known_test=count_known(drawn[0].test),
         test_labels=pack_classes(first.test.labels),
         test_truth=pack_test_truth(first.test),
+        test_groups=pack_groups(None if source.groups is None else source.groups[first.test.rows]),
         skipped=list(source.skipped),
         leaks=list(leaks),
     )

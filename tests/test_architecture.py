@@ -62,7 +62,7 @@ LAW = {
     "robustkd.training.inference": "models method data.loader",
     "robustkd.training.engine": (
         "types method models data.loader training.recipe training.backbones training.optimisers training.updates"
-        " training.averaging training.finite_updates training.data_parallel training.compilation"
+        " training.averaging training.finite_updates training.data_parallel training.compilation seeds"
     ),
     "robustkd.training.build": "errors types specs criteria method method_spec",
     # Evaluation: the metrics know arrays only

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from robustkd.study.comparison import Comparison
 from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import BASELINE
+from robustkd.study.verdicts import ORACLE_VERDICT
 
 MAX_LINES = 5  # methods with lines of their own, in addition to the baseline
 
@@ -43,6 +44,7 @@ class Examples:
 def select_examples(comparison: Comparison) -> Examples:
     """Select the best and the worst method, and of the others those with a verdict, the largest differences first."""
     table = comparison.verdicts[comparison.verdicts["difference"].notna()].sort_values("difference", ascending=False)
+    table = table[table["verdict"] != ORACLE_VERDICT]
     if len(table):
         decided = table[table["verdict"].isin(["better", "worse"])]["difference"].astype(float).abs()
         by_size = decided.sort_values(ascending=False, kind="stable").index

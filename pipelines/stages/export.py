@@ -154,11 +154,12 @@ def student_path(folder: Path, method: str | None) -> Path:
     """
     if not (folder / "study.json").is_file():
         raise UsageError(f"{folder}: --method needs a study's folder, and this has no study.json")
-    methods = read_document(folder / "study.json", StudyRecord).methods
+    record = read_document(folder / "study.json", StudyRecord)
+    methods, first = record.methods, record.options.first_seed
     if method is None:
         raise UsageError(f"{folder}: choose one of its students with --method: {', '.join(methods)}")
-    names = {run_name("student", text, 0) for text in methods}
-    name = run_name("student", spell_method(method), 0)
+    names = {run_name("student", text, first) for text in methods}
+    name = run_name("student", spell_method(method), first)
     if name not in names:
         raise UsageError(f"{folder}, --method {method}: {unknown_name('method', method, methods)}")
     path = folder / "runs" / name / "model.pt"

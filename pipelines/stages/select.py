@@ -24,7 +24,7 @@ from pipelines.selecting import RACE_SEEDS, as_command, describe_plan, draft_rac
 from pipelines.session import Group, close_tracked_run, execute_and_track, open_session, study_lock
 from pipelines.stages import compare
 from pipelines.tracking.headline import Headline
-from robustkd.errors import ExecutionError, UsageError
+from robustkd.errors import ExecutionError, StudyPaused, UsageError
 from robustkd.selection.budget import (
     Budget,
     Costs,
@@ -276,6 +276,8 @@ class Selection:
         console.print(f"screening: {len(running)} methods on the test set, {seeds}")
         try:
             plan = self._train_final(rung.seeds, running)
+        except StudyPaused:
+            raise
         except ExecutionError as error:
             plan = planning.draft_study(self.final_options(rung.seeds, running)).plan
             console.print(f"{error}; the selection continues without what failed")

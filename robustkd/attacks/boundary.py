@@ -137,7 +137,8 @@ def find_boundary_samples(
 ) -> BoundarySamples:
     """Select base samples of a batch, sample a target class for each and perturb them towards it (arXiv 1805.05532).
 
-    M is a fixed share of the batch, so that no step has to synchronise with the host to count candidates.
+    M is a fixed share of the batch, so that no step has to synchronise with the host to count candidates. It is at least 2
+    where the batch allows it: batch norm cannot be trained with a single image whose maps have one pixel.
 
     Args:
         logits: the teacher, in evaluation mode.
@@ -147,7 +148,8 @@ def find_boundary_samples(
         max_margin: count only samples as valid that are close to the boundary of base and target: these are the two classes
             with the highest probabilities, which differ by at most this.
     """
-    rows, walked = select_base_samples(teacher, student, batch.labels, max(1, int(share * len(batch.labels))))
+    size = len(batch.labels)
+    rows, walked = select_base_samples(teacher, student, batch.labels, min(size, max(2, int(share * size))))
     base, target = batch.labels[rows], sample_target_classes(teacher[rows], random)
     perturbed = perturb_towards(
         logits, batch.images[rows], base, target, unit=unit, steps=steps, approach=approach, step=step

@@ -15,14 +15,14 @@ from robustkd.data.arrow_tables import read_huggingface_table, read_parquet_tabl
 from robustkd.data.decode import decode_files, raise_if_unreadable
 from robustkd.data.folders import read_class_names
 from robustkd.data.image_formats import MAX_PIXELS
-from robustkd.data.labels import RawValues
+from robustkd.data.labels import RawValues, parse_parts
 from robustkd.data.paths import to_writable_names
 from robustkd.data.read_options import ColumnOptions, ReadOptions
 from robustkd.data.resize import Pixels, fit_images
 from robustkd.data.table_columns import RawTable, select_columns
 from robustkd.data.tables import list_table_images, read_csv_table
 from robustkd.data.value_range import ValueRange
-from robustkd.data.view import PART_ALIASES, PARTS
+from robustkd.data.view import PART_ALIASES
 from robustkd.errors import UsageError, escape_controls
 
 FILE_KINDS = ("folder", "csv", "parquet", "hf")  # of which images are resized files
@@ -149,12 +149,12 @@ def _load_table(
     raise_if_unreadable(name, len(files), unreadable, options.skip_bad_images)
     readable = [row for row, file in enumerate(files) if file not in unreadable]
     labels = _name_labels(columns.label, columns.class_names, len(files))
-    parts = None if columns.split is None else [PART_ALIASES[str(part).strip().lower()] for part in columns.split]
+    parts = None if columns.split is None else parse_parts(name, columns.names.part, columns.split, raw.locate)
     return LabelledImages(
         list(to_writable_names([files[row] for row in readable])),
         images[readable] if unreadable else images,
         [labels[row] for row in readable],
-        None if parts is None else [parts[row] for row in readable],
+        None if parts is None else parts[readable].tolist(),
         columns.notes,
         value_range,
     )
@@ -167,12 +167,13 @@ def _load_npz(name: str, path: Path, cache_dir: Path | None) -> LabelledImages:
     lengths = reader.lengths()
     classes = reader.values("classes", file["classes"].size) if "classes" in file else None
     labels = _name_labels(reader.joined_values("y", lengths), classes, sum(lengths))
-    parts = reader.row_parts(lengths)
+    words = reader.row_parts(lengths)
+    parts = None if words is None else parse_parts(name, "split", words)
     return LabelledImages(
         [f"row {row}" for row in range(sum(lengths))],
         pixels.images,
         labels,
-        None if parts is None else [PART_ALIASES.get(str(part).strip().lower(), PARTS[-1]) for part in parts],
+        None if parts is None else parts.tolist(),
         (*reader.notes, *pixels.notes),
     )
 

@@ -125,7 +125,7 @@ def encode_labels(
         codes,
         _name_classes(name, columns.label, values, class_names),
         None if clean is None else _encode_clean_labels(name, columns, clean, values, locate),
-        None if parts is None else _parse_parts(name, columns.part, parts, locate),
+        None if parts is None else parse_parts(name, columns.part, parts, locate),
         None if groups is None else _encode_groups(groups),
     )
     _check_parts(name, columns, annotations, groups, every_class_trained)
@@ -204,7 +204,14 @@ def _encode_groups(groups: RawValues) -> Labels | None:
     return np.where(ungrouped, len(distinct) - 1 + np.cumsum(ungrouped), codes)
 
 
-def _parse_parts(name: str, column: str, parts: RawValues, locate: Callable[[int], str]) -> NDArray[np.str_] | None:
+def parse_parts(
+    name: str, column: str, parts: RawValues, locate: Callable[[int], str] = "row {}".format
+) -> NDArray[np.str_] | None:
+    """Return the part of each row (N,), None if no row has one; see `encode_labels`.
+
+    Raises:
+        UsageError: a part is unknown, or some rows have one and others do not.
+    """
     codes, distinct = _factorize(parts)
     if not len(distinct):
         return None

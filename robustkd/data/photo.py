@@ -19,6 +19,7 @@ left out, as they are no such maps (`--transform jda` has them), and its strengt
 the end. Mean colours and extremes are those of every fourth pixel in both directions.
 """
 
+from functools import cache
 from math import log, radians
 from typing import Annotated
 
@@ -143,6 +144,12 @@ def sample(planes: Tensor, theta: Theta, shape: Shape) -> Tensor:
     return F.grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
 
 
+@cache
+def _grey_weights(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the weights of the grey level: (C,). Copied to the device once, because every copy waits for it."""
+    return torch.tensor(LUMA if channels == 3 else [1 / channels] * channels, dtype=dtype, device=device)
+
+
 def change_colours(
     planes: Tensor, sampled: Tensor, jitter: Tensor, strengths: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
@@ -167,7 +174,7 @@ def change_colours(
         1 + FACTOR * torch.stack([strengths[name] for name in ("brightness", "contrast", "saturation")])
     )
     brightness, contrast, saturation = factors[..., None]  # (B, 1)
-    weights = planes.new_tensor(LUMA if channels == 3 else [1 / channels] * channels)
+    weights = _grey_weights(channels, planes.dtype, planes.device)
     if channels != 3:
         saturation = torch.ones_like(saturation)
     low, high, mean = sampled.amin(2), sampled.amax(2), sampled.mean(2)

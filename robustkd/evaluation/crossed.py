@@ -29,6 +29,16 @@ test over the images. Satterthwaite's approximation is not used, because at the 
 several times the nominal one: its degrees of freedom rest on the same V_seed. Error and power are measured in
 benchmarks/verdicts.py.
 
+Images of one group, such as those of a patient or a video, are not independent: their deviations from the class mean are added
+up, and groups take the place of images. With e_si the deviation of image i, V_image becomes, for each class,
+
+    G_c / (G_c - 1) sum over groups g of (mean over seeds of sum_{i in g} e_si)^2 / n_c^2
+
+where G_c is the number of groups with images of the class, and V_within follows in the same way. Groups with images of several
+classes add up over these before they are squared. With groups of one image, all of this is as above. Of a class with a single
+image or group, the variance is taken to be the average of the other classes; where every class has only one, that between the
+classes.
+
 In shapes, n is the number of seeds, N of test images; further dimensions come first.
 """
 
@@ -79,12 +89,13 @@ class CrossedTest(NamedTuple):
     variances: Variances
 
 
-def crossed_test(differences: ArrayLike, labels: ArrayLike) -> CrossedTest:
+def crossed_test(differences: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None) -> CrossedTest:
     """Test whether the mean difference in balanced accuracy is 0 over seeds and images.
 
     Args:
         differences: in correctness (..., n, N), of at least two seeds.
         labels: the class of each image (N,). Classes without images do not count.
+        groups: the number of the group that each image belongs to (N,); None if each is independent of all others.
 
     Returns:
         Arrays of shape (...). Where no image differs in any seed, the mean is 0 for certain, and p = 1. Where all differ alike,
@@ -95,13 +106,13 @@ def crossed_test(differences: ArrayLike, labels: ArrayLike) -> CrossedTest:
     >>> [round(float(x), 3) for x in test[:4]]
     [0.104, 0.055, 0.153, 0.004]
     """
-    by_seed, variances = balanced_variances(np.asarray(differences, dtype=np.float64), np.asarray(labels))
+    by_seed, variances = balanced_variances(np.asarray(differences, dtype=np.float64), np.asarray(labels), groups)
     return _test_mean(by_seed.mean(axis=-1), variances, by_seed.shape[-1])
 
 
-def crossed_test_by_class(differences: ArrayLike, labels: ArrayLike) -> CrossedTest:
+def crossed_test_by_class(differences: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None) -> CrossedTest:
     """Test the mean difference in each class's recall alike: (..., n, N) -> (..., K) for the K classes with images."""
-    by_class, variances = class_variances(np.asarray(differences, dtype=np.float64), np.asarray(labels))
+    by_class, variances = class_variances(np.asarray(differences, dtype=np.float64), np.asarray(labels), groups)
     return _test_mean(by_class.mean(axis=-2), variances, by_class.shape[-2])
 
 
@@ -118,40 +129,102 @@ def p_value(mean: Float64Array, variances: Variances, n: int) -> Float64Array:
     return p
 
 
-def balanced_variances(differences: Float64Array, labels: NDArray[np.int64]) -> tuple[Float64Array, Variances]:
+def balanced_variances(
+    differences: Float64Array, labels: NDArray[np.int64], groups: ArrayLike | None = None
+) -> tuple[Float64Array, Variances]:
     """Return the difference in balanced accuracy by seed, and its variances: (..., n, N) -> (..., n) and (...) each."""
-    by_class, (_, image, within) = class_variances(differences, labels)
+    units = arrange_units(labels, groups)
+    by_class, parts = _unit_parts(differences, units)
     by_seed: Float64Array = by_class.mean(axis=-1)
     k, n = by_class.shape[-1], by_class.shape[-2]
-    return by_seed, Variances(by_seed.var(axis=-1, ddof=1) / n, image.sum(axis=-1) / k**2, within.sum(axis=-1) / k**2)
+    image, within = (of_classes.sum(axis=-1) for of_classes in _estimate(by_class, parts, units))
+    order = np.argsort(units.group, kind="stable")
+    starts = _find_starts(units.group[order])
+    if len(starts) < len(order):  # groups with images of several classes, which then vary together
+        together = _squares(np.add.reduceat(parts[..., order], starts, axis=-1), np.zeros(1, int))
+        apart = _squares(parts, np.zeros(1, int))
+        image, within = (
+            total + (joint - single)[..., 0]
+            for total, joint, single in zip((image, within), together, apart, strict=True)
+        )
+    return by_seed, Variances(by_seed.var(axis=-1, ddof=1) / n, image / k**2, within / k**2)
 
 
-def class_variances(differences: Float64Array, labels: NDArray[np.int64]) -> tuple[Float64Array, Variances]:
+def class_variances(
+    differences: Float64Array, labels: NDArray[np.int64], groups: ArrayLike | None = None
+) -> tuple[Float64Array, Variances]:
     """Return the difference in each class's recall by seed, and its variances: (..., n, N) -> (..., n, K) and (..., K) each."""
-    order = np.argsort(labels, kind="stable")
-    _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
-    d, n = differences[..., order], differences.shape[-2]
-    by_class: Float64Array = np.add.reduceat(d, starts, axis=-1) / sizes
-    of_images = _squares_within(d.mean(axis=-2), starts, sizes)
-    of_all = _squares_within(d, starts, sizes).sum(axis=-2)
-    residual = of_all - n * of_images
-    residual = np.where(residual > EQUALITY_TOLERANCE * n * sizes, residual, 0)
-    image = _mean_square(of_images, sizes - 1) / sizes
-    within = _mean_square(residual, (n - 1) * (sizes - 1)) / (sizes * n)
-    return by_class, Variances(by_class.var(axis=-2, ddof=1) / n, image, within)
+    units = arrange_units(labels, groups)
+    by_class, parts = _unit_parts(differences, units)
+    seed: Float64Array = by_class.var(axis=-2, ddof=1) / by_class.shape[-2]
+    return by_class, Variances(seed, *_estimate(by_class, parts, units))
 
 
-def _squares_within(values: Float64Array, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Float64Array:
-    """Return the sum of squares around the mean of each class: (..., N) -> (..., K)."""
-    sums = np.add.reduceat(values, starts, axis=-1)
-    squares: Float64Array = np.add.reduceat(values**2, starts, axis=-1) - sums**2 / sizes
-    return np.maximum(squares, 0)
+class Units(NamedTuple):
+    """The test images in the order of classes and, within a class, of groups. A unit is a group's part of a class."""
+
+    order: NDArray[np.int64]  # of the images (N,)
+    starts: NDArray[np.int64]  # where each unit begins among these (U,)
+    group: NDArray[np.int64]  # of each unit (U,)
+    first: NDArray[np.int64]  # unit of each class (K,)
+    counts: NDArray[np.int64]  # units of each class (K,)
+    sizes: NDArray[np.int64]  # images of each class (K,)
 
 
-def _mean_square(squares: Float64Array, degrees: NDArray[np.int64]) -> Float64Array:
-    """Return the mean square of each class; of a class with one image, that of all classes together: (..., K)."""
-    pooled = squares.sum(axis=-1, keepdims=True) / max(degrees.sum(), 1)
-    return np.where(degrees > 0, squares / np.maximum(degrees, 1), pooled)
+def arrange_units(labels: NDArray[np.int64], groups: ArrayLike | None = None) -> Units:
+    """Arrange images by class and group: (N,). Without groups, each image is a unit."""
+    _, classes = np.unique(labels, return_inverse=True)
+    numbers = np.arange(len(classes)) if groups is None else np.asarray(groups)
+    order = np.lexsort((numbers, classes))
+    classes, numbers = classes[order], numbers[order]
+    starts = _find_starts(classes, numbers)
+    counts = np.bincount(classes[starts])
+    return Units(order, starts, numbers[starts], np.cumsum(counts) - counts, counts, np.bincount(classes))
+
+
+def _find_starts(*sorted_values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where values that are sorted together change, and 0."""
+    changes = np.any([np.diff(values) != 0 for values in sorted_values], axis=0)
+    return np.flatnonzero(np.append(True, changes))
+
+
+def _unit_parts(differences: Float64Array, units: Units) -> tuple[Float64Array, Float64Array]:
+    """Return the mean of each class, and each unit's part of its deviation: (..., n, N) -> (..., n, K), (..., n, U).
+
+    The sum of the squares of a class's parts estimates the variance of its mean over images.
+    """
+    d = differences[..., units.order]
+    starts = units.starts[units.first]
+    by_class: Float64Array = np.add.reduceat(d, starts, axis=-1) / units.sizes
+    deviations = np.add.reduceat(d - np.repeat(by_class, units.sizes, axis=-1), units.starts, axis=-1)
+    scale = np.sqrt(units.counts / np.maximum(units.counts - 1, 1)) / units.sizes
+    return by_class, deviations * np.repeat(scale, units.counts)
+
+
+def _squares(parts: Float64Array, starts: NDArray[np.int64]) -> tuple[Float64Array, Float64Array]:
+    """Return V_image and V_within of each class, or of all, by the parts of their units: (..., n, U) -> (..., K) each."""
+    n = parts.shape[-2]
+    image = np.add.reduceat(parts.mean(axis=-2) ** 2, starts, axis=-1)
+    of_all = np.add.reduceat(parts**2, starts, axis=-1).sum(axis=-2)
+    residual = of_all - n * image
+    # Rounding errors of what is 0 are no variance.
+    residual = np.where(residual > EQUALITY_TOLERANCE * (of_all + EQUALITY_TOLERANCE), residual, 0)
+    return np.where(image > EQUALITY_TOLERANCE**2, image, 0), residual / (n * (n - 1))
+
+
+def _estimate(by_class: Float64Array, parts: Float64Array, units: Units) -> tuple[Float64Array, Float64Array]:
+    """Return V_image and V_within of each class, those with a single unit included: (..., K) each."""
+    found, counts = _squares(parts, units.first), units.counts
+    if (counts > 1).all():
+        return found
+    if (counts > 1).any():  # the average variance of a unit
+        others = [(each * counts * (counts - 1)).sum(axis=-1) / (counts - 1).sum() for each in found]
+    else:
+        between = by_class - by_class.mean(axis=-1, keepdims=True)
+        scale = np.sqrt(1 / max(len(counts) - 1, 1))
+        others = [each[..., 0] for each in _squares(between * scale, np.zeros(1, int))]
+    image, within = (np.where(counts > 1, each, other[..., None]) for each, other in zip(found, others, strict=True))
+    return image, within
 
 
 def tail_probability(distance: ArrayLike, variances: Variances, n: int) -> Float64Array:

@@ -60,6 +60,6 @@ class CoTeaching(Method):
         ]
         self.selection.record(batch.index, torch.stack(losses).mean(dim=0))
         first, second = (self.selection.select(loss) for loss in losses)
-        notes = {"kept": losses[0].new_tensor(self.selection.share), "rate": self.selection.estimate}
+        notes = {"kept": losses[0].new_full((), self.selection.share), "rate": self.selection.estimate}
         yield Objective({"ce/1": losses[0][second].mean()}, notes)
         yield Objective({"ce/2": losses[1][first].mean()})

@@ -25,6 +25,7 @@ from robustkd.types import Batch, Objective, Positive
 class CRT(Method):
     """Plain training, then a new classifier of the same features, trained with class-balanced sampling."""
 
+    version = 2
     removes_prior = True
 
     def __init__(

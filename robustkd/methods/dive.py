@@ -54,7 +54,7 @@ class DiVE(SelfDistiller):
                 "dive adjusts for class sizes itself, so it cannot have a criterion that does: use dive alone"
             )
         self.alpha, self.temperature, self.power = alpha, temperature, power
-        self.register_buffer("log_counts", torch.tensor(data.counts, dtype=torch.float32).log())
+        self.register_buffer("log_counts", torch.tensor(data.counts, dtype=torch.float32).clamp(min=1).log())
 
     def teacher_step(self, batch: Batch) -> Iterator[Objective]:
         """Yield the loss of the teacher, the step of the first phase."""

@@ -80,7 +80,8 @@ def reorder_outputs(context: str, net: Network, order: Sequence[int], shape: tup
     """
     if not is_reordered(order):
         return
-    probe = torch.linspace(0, 1, 2 * shape[0] * shape[1] * shape[2]).reshape(2, *shape)
+    size = 2 * shape[0] * shape[1] * shape[2]
+    probe = torch.linspace(0, 1, size, device=net.mean.device).reshape(2, *shape)
     with eval_no_grad(net):
         before = net(probe).logits
         for parameter in net.head.parameters():  # weight (K, D), and bias (K,) where there is one

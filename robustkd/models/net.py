@@ -174,12 +174,17 @@ class Frozen:
     @cached_property
     def digest(self) -> str:
         """A digest of all parameters and buffers, 16 hexadecimal digits."""
-        sha256 = hashlib.sha256()
-        for name, tensor in (*self.net.named_parameters(), *self.net.named_buffers()):
-            flat = tensor.detach().cpu().contiguous().reshape(-1)  # the same bytes for every memory format
-            sha256.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            sha256.update(flat.view(torch.uint8).numpy().tobytes())
-        return sha256.hexdigest()[:16]
+        return digest_weights(self.net)
+
+
+def digest_weights(net: nn.Module) -> str:
+    """Return a digest of all parameters and buffers, 16 hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)  # the same bytes for every memory format
+        sha256.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        sha256.update(flat.view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()[:16]
 
 
 class OutputShapes(NamedTuple):

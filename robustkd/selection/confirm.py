@@ -65,9 +65,15 @@ def level_of(looks: tuple[int, ...], look: int, screened: int) -> float:
     return nominal_levels(looks, ALPHA / screened)[looks.index(look)]
 
 
-def weigh(differences: NDArray[np.float64], labels: NDArray[np.int64], level: float) -> Evidence:
-    """Return the evidence in differences of correctness (n, N) on test images with labels (N,)."""
-    by_seed, variances = balanced_variances(differences, labels)
+def weigh(
+    differences: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
+    *,
+    level: float,
+) -> Evidence:
+    """Return the evidence in differences of correctness (n, N) on test images with labels and, if any, groups (N,)."""
+    by_seed, variances = balanced_variances(differences, labels, groups)
     n, mean = len(by_seed), float(by_seed.mean())
     p, half = float(p_value(np.asarray(mean), variances, n)), float(half_width(variances, n, level))
     seeds = float(np.sqrt(n * np.maximum(variances.seed, variances.within)))

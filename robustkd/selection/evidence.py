@@ -17,6 +17,7 @@ from robustkd.study.pairing import (
     Part,
     average_by_draw,
     find_pairs,
+    groups_of_test_rows,
     image_correctness,
     image_differences,
     shared_draws,
@@ -45,7 +46,7 @@ def read_evidence(study: LoadedStudy, finalist: str, seeds: Sequence[int], level
     if missing := sorted({*seeds} - {*pairs.seeds}):
         raise ExecutionError(f"{finalist} cannot be compared: seed {missing[0]} of it or of plain training is missing")
     against = {PLAIN: image_differences(pairs, study.record, part), STOPPED: _from_stopped(study, pairs, part)}
-    known = {name: weigh(each.values, each.labels, level) for name, each in against.items() if each is not None}
+    known = {name: weigh(*each, level=level) for name, each in against.items() if each is not None}
     if missing_references := [name for name in against if name not in known]:
         raise ExecutionError(
             f"{finalist} cannot be compared with {missing_references[0]}: predictions of the test images are missing, or are"
@@ -106,4 +107,5 @@ def _from_stopped(study: LoadedStudy, pairs: Pairs, part: Part) -> ImageDifferen
             return None
         stopped = arrays["test-early"]["logits"].argmax(axis=1)
         rows.append((right - (stopped == labels))[known])
-    return ImageDifferences(average_by_draw(np.stack(rows), pairs.seeds, shared_draws(study.record)), labels[known])
+    values = average_by_draw(np.stack(rows), pairs.seeds, shared_draws(study.record))
+    return ImageDifferences(values, labels[known], groups_of_test_rows(study.record, known))

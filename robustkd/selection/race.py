@@ -99,7 +99,7 @@ def judge_rung(
     waiting = [Standing(name, None, 0.0, 0.0, True, "unjudged") for name in unjudged]
     if not correct:
         return waiting
-    names, standings = list(correct), compare_scores(np.stack([np.stack(list(each)) for each in correct.values()]))
+    names, standings = list(correct), compare_scores([np.stack(rows) for rows in zip(*correct.values(), strict=True)])
     earlier = np.array([tie_breaks[name] if tie_breaks else 0.0 for name in names])
     order = np.lexsort((-earlier, -standings.score.round(DIGITS)))
     is_known = not is_partial and min(map(len, correct.values())) > 1

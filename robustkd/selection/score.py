@@ -14,6 +14,7 @@ networks are wrong by it alike. Scores that correct labels by the agreement of n
 In shapes, m is the number of contenders, n of seeds, N of held-out rows.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,38 +53,46 @@ def weighted_correctness(predicted: NDArray[np.integer], labels: NDArray[np.inte
     return correct
 
 
-def compare_scores(correct: Float64Array) -> Standings:
+def compare_scores(correct: Sequence[Float64Array]) -> Standings:
     """Compare contenders with the one that leads, on the same seeds and held-out rows.
 
     The variance of a difference over n seeds and N rows is estimated as for verdicts (`robustkd.evaluation.crossed`), but with
     the variance over seeds pooled over all contenders, because there are few seeds. With one seed it is that over rows.
 
     Args:
-        correct: weighted correctness (m, n, N).
+        correct: weighted correctness (m, N) for each seed; seeds hold out as many rows, or some more than others, as where the
+            scenario draws the sizes of classes.
     """
-    n, rows = correct.shape[1:]
-    score: Float64Array = correct.mean(axis=(1, 2))
+    scores = np.stack([rows.mean(axis=1) for rows in correct], axis=1)  # (m, n)
+    score: Float64Array = scores.mean(axis=1)
     leader = int(score.argmax())
-    differences = correct[leader] - correct
-    of_rows = differences.mean(axis=1)
-    image = of_rows.var(axis=1, ddof=1) / rows
-    by_seed = differences.mean(axis=2)
-    if n == 1:
-        total = image
-    else:
-        residual = differences - of_rows[:, None] - by_seed[..., None] + by_seed.mean(axis=1)[:, None, None]
-        within = (residual**2).sum(axis=(1, 2)) / ((n - 1) * (rows - 1)) / (n * rows)
-        pooled = _interaction_variance(correct.mean(axis=2)) * 2 / n
-        total = np.maximum(pooled, within) + np.maximum(image - within, 0)
-    noise = np.sqrt(total)
+    image, within = _row_variances([rows[leader] - rows for rows in correct])
+    pooled = _interaction_variance(scores) * 2 / len(correct)
+    noise = np.sqrt(np.maximum(pooled, within) + np.maximum(image - within, 0))
     noise[leader] = 0
     return Standings(score, score[leader] - score, noise)
+
+
+def _row_variances(differences: Sequence[Float64Array]) -> tuple[Float64Array, Float64Array]:
+    """Return the variances over rows and of what rows and seeds do not explain: n arrays (m, N) -> (m,) each.
+
+    Rows that are not the same number in every seed are others in each, and their variance is all within seeds.
+    """
+    n, sizes = len(differences), {each.shape[1] for each in differences}
+    if n == 1 or len(sizes) > 1:
+        of_seeds = np.sum([each.var(axis=1, ddof=1) / each.shape[1] for each in differences], axis=0) / n**2
+        return (of_seeds, np.zeros_like(of_seeds)) if n == 1 else (of_seeds, of_seeds)
+    stacked, rows = np.stack(differences, axis=1), sizes.pop()  # (m, n, N)
+    of_rows, by_seed = stacked.mean(axis=1), stacked.mean(axis=2)
+    residual = stacked - of_rows[:, None] - by_seed[..., None] + by_seed.mean(axis=1)[:, None, None]
+    within = (residual**2).sum(axis=(1, 2)) / ((n - 1) * (rows - 1)) / (n * rows)
+    return of_rows.var(axis=1, ddof=1) / rows, within
 
 
 def _interaction_variance(scores: Float64Array) -> float:
     """Return the variance of what contender and seed do not explain, of scores (m, n): a two-way analysis of variance."""
     m, n = scores.shape
-    if m == 1:
+    if min(m, n) == 1:
         return 0.0
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     return float((residual**2).sum() / ((m - 1) * (n - 1)))

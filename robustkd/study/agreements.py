@@ -25,6 +25,23 @@ def unpack_classes(text: str) -> NDArray[np.int64]:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
 
 
+def pack_groups(groups: NDArray[np.int64] | None) -> str:
+    """Encode which rows are of one group as text: (n,); an empty string where there are no groups, or none has several rows.
+
+    >>> unpack_groups(pack_groups(np.array([70, 9, 70]))).tolist(), pack_groups(np.array([2, 1])), pack_groups(None)
+    ([1, 0, 1], '', '')
+    """
+    numbers, codes = (None, None) if groups is None else np.unique(groups, return_inverse=True)
+    if numbers is None or codes is None or len(numbers) == len(codes):
+        return ""
+    return base64.b64encode(zlib.compress(codes.astype("<u4").tobytes(), 9)).decode("ascii")
+
+
+def unpack_groups(text: str) -> NDArray[np.int64] | None:
+    """Decode what `pack_groups` encoded: (n,); None for an empty string."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u4").astype(np.int64) if text else None
+
+
 def agreements(student: RunResult, teacher: RunResult) -> dict[str, float | None] | None:
     """Compute the agreement of two runs of one seed on test rows and corrupted training rows.
 

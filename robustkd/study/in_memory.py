@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from robustkd import seeds
 from robustkd.data.manifest import Splits
@@ -14,7 +13,6 @@ from robustkd.data.normalisation import channel_mean_std
 from robustkd.data.splits import draw_share
 from robustkd.data.view import Source, View
 from robustkd.method_spec import MethodSpec
-from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
 from robustkd.study.construct import check_constructible
 from robustkd.study.early_stopping import check_early_stopping
@@ -74,9 +72,8 @@ def train_pair(
         if verbose:
             sys.stdout.write(format_progress(progress) + "\n")
 
-    with seeded_generators(torch.device(device), seeds.derive(seed, "estimator")):
-        teacher = fit_teacher(data, spec, options, settings, given, report, origin)
-        student = train(data, spec, settings, teacher=teacher and Teacher(teacher.network), report=report)
+    teacher = fit_teacher(data, spec, options, settings, given, report, origin)
+    student = train(data, spec, settings, teacher=teacher and Teacher(teacher.network), report=report)
     source = data.train.sources[0]
     return TrainedPair(
         student,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustkd.evaluation.results import NetMetrics
-from robustkd.study.agreements import unpack_classes
+from robustkd.study.agreements import unpack_classes, unpack_groups
 from robustkd.study.results import BASELINE, RunResult, StudyRecord
 
 HEADLINE = "balanced_accuracy"  # the metric of the verdicts
@@ -49,10 +49,12 @@ class ImageDifferences(NamedTuple):
     Attributes:
         values: -1, 0 or 1, or means of these over the seeds of a draw: (n, N).
         labels: the class of each image: (N,).
+        groups: the group of each image (N,), None where images are independent.
     """
 
     values: NDArray[np.float64]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
 
 def find_reference(method: str, criteria: Mapping[str, str]) -> str | None:
@@ -118,7 +120,17 @@ def image_differences(compared: Pairs, record: StudyRecord, part: Part) -> Image
     measured = [_headline(a, part) - _headline(b, part) for a, b in zip(*compared, strict=True)]
     if not np.allclose(_balanced_means(differences, labels[known]), measured, rtol=0, atol=TOLERANCE):
         return None
-    return ImageDifferences(average_by_draw(differences, compared.seeds, shared_draws(record)), labels[known])
+    return ImageDifferences(
+        average_by_draw(differences, compared.seeds, shared_draws(record)),
+        labels[known],
+        groups_of_test_rows(record, known),
+    )
+
+
+def groups_of_test_rows(record: StudyRecord, known: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """Return the groups of those of the test rows (N,) whose label is known; None where rows are independent."""
+    groups = unpack_groups(record.test_groups)
+    return None if groups is None else groups[known]
 
 
 def image_correctness(result: RunResult, labels: NDArray[np.int64]) -> NDArray[np.float64] | None:

@@ -94,6 +94,8 @@ class TrainingInfo(Document):
         files: digests of the files that training wrote, by name.
         machines: on which it was trained, in order: several if it was continued elsewhere; none in records of earlier versions.
         skipped_updates: of the updates, those that were dropped because they were not finite.
+        weights: a digest of the network; "" in records of earlier versions, as is the next.
+        teacher: that of the teacher, "" without one.
     """
 
     seconds: float
@@ -111,6 +113,8 @@ class TrainingInfo(Document):
     files: dict[str, str] = Field(default_factory=dict)
     machines: list[Machine] = Field(default_factory=list)
     skipped_updates: int = 0
+    weights: str = ""
+    teacher: str = ""
 
 
 class Cost(Latency):
@@ -237,6 +241,7 @@ class StudyRecord(Document):
         known_training, known_test: rows with a known true label, and rows.
         test_labels: the labels of the test rows as given, packed by `pack_classes`.
         test_truth: their true labels where test labels may be wrong and some true ones are known; 65535 where unknown.
+        test_groups: the group of each test row, packed by `pack_groups`; empty where rows are independent.
         skipped: unreadable files that were left out.
         leaks: sentences about test images that are copies of training images.
     """
@@ -255,6 +260,7 @@ class StudyRecord(Document):
     known_test: tuple[int, int]
     test_labels: str = ""
     test_truth: str = ""
+    test_groups: str = ""
     skipped: list[str] = Field(default_factory=list)
     leaks: list[str] = Field(default_factory=list)
 

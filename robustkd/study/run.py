@@ -24,7 +24,7 @@ from robustkd.data.loader import Loader
 from robustkd.data.manifest import Splits
 from robustkd.data.view import Source, View
 from robustkd.method import Method
-from robustkd.models.net import Network
+from robustkd.models.net import Network, digest_weights
 from robustkd.study.construct import check_constructible, construct_method, seeded_network, training_rows
 from robustkd.study.evaluate import Evaluation, Teacher, evaluate, evaluation_loader
 from robustkd.study.machine import Machine, continue_on
@@ -61,13 +61,20 @@ class Saver:
     Args:
         epochs, phases: of the run.
         machines: on which it was trained so far.
+        teacher: its digest.
     """
 
     def __init__(
-        self, checkpointer: Checkpointer | None, epochs: int, phases: int, machines: Sequence[Machine] = ()
+        self,
+        checkpointer: Checkpointer | None,
+        epochs: int,
+        phases: int,
+        machines: Sequence[Machine] = (),
+        teacher: str = "",
     ) -> None:
         self.checkpointer, self.last, self.epochs = checkpointer, time.monotonic(), epochs
-        self.constant = {"machines": [machine.model_dump_json() for machine in machines], "total": [epochs, phases]}
+        texts = [machine.model_dump_json() for machine in machines]
+        self.constant = {"machines": texts, "total": [epochs, phases], "teacher": teacher}
 
     @contextmanager
     def saved(self, epoch: engine.Epoch, monitor: EpochMonitor) -> Iterator[None]:
@@ -200,11 +207,13 @@ def train(
     network = partial(require_network, teacher, spec)
     method = construct_method(data.train, spec, settings, random, teacher=network, init=init)
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
-    recipe, state = settings.recipe_of(spec), None if checkpointer is None else checkpointer.load()
+    recipe, digest = settings.recipe_of(spec), teacher_digest(teacher, spec)
+    state = load_state(checkpointer, digest)
     monitor = EpochMonitor(data, settings, spec.role, engine.total_epochs(method, recipe), state)
     measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, spec, settings)
     report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
-    saver = Saver(checkpointer, monitor.epochs, len(method.phases()), machines)
+    phases = sum(recipe.phase_epochs(phase) > 0 for phase in method.phases())
+    saver = Saver(checkpointer, monitor.epochs, phases, machines, digest)
     fit = partial(engine.fit, on_nonfinite=settings.on_nonfinite, parallel=parallel, compile=settings.compile)
     seconds, started = monitor.seconds, time.monotonic()
     for epoch in fit(method, loader, recipe, random=random, state=state):
@@ -214,16 +223,33 @@ def train(
             report(Progress(spec, epoch.number, monitor.epochs, row, note=epoch.note))
         started = time.monotonic()
     memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
+    trained = monitor.select_network(method.model)
+    info = training_info(spec, method, settings, loader, monitor, memory, machines)
     return TrainedRun(
-        monitor.select_network(method.model),
+        trained,
         spec.method.criterion.load().head,
-        training_info(spec, method, settings, loader, monitor, memory, machines),
+        info.model_copy(update={"weights": digest_weights(trained), "teacher": digest}),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
         None if average is None else average.state_dict(),
         predict_auxiliary(method, average, evaluation_loader(data.test, loader.device)),
         monitor.held_out_predictions,
     )
+
+
+def teacher_digest(teacher: Teacher | None, spec: Run) -> str:
+    """Return the digest of a run's teacher; "" where its method needs none."""
+    return digest_weights(teacher.network()) if teacher is not None and spec.method.needs_teacher else ""
+
+
+def load_state(checkpointer: Checkpointer | None, teacher: str) -> dict[str, Any] | None:
+    """Return a run's saved state, None if there is none, or if it was trained with another teacher.
+
+    Args:
+        teacher: its digest. The teacher is another one if its file was lost, and trained again with other results.
+    """
+    state = None if checkpointer is None else checkpointer.load()
+    return state if state is not None and state.get("teacher", teacher) == teacher else None
 
 
 def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> dict[str, NDArray[np.float32]]:

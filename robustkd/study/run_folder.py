@@ -143,7 +143,18 @@ def is_trained(plan: Plan, run: Run) -> bool:
         return True
     folder = plan.run_folder(run)
     info = read_training_info(folder)
-    return info is not None and info.version == method_version(run.method) and is_whole(folder, info)
+    if info is None or info.version != method_version(run.method) or not is_whole(folder, info):
+        return False
+    return not info.teacher or _has_teacher(plan, run, info.teacher)
+
+
+def _has_teacher(plan: Plan, run: Run, digest: str) -> bool:
+    """Whether a run's teacher is the network with this digest: it may have been lost, and trained again with other results."""
+    teacher = teacher_of(plan, run)
+    if teacher is None or plan.teacher is not None:  # one that the user gave is part of the study's identity
+        return True
+    info = read_training_info(plan.run_folder(teacher))
+    return info is not None and info.weights == digest and is_trained(plan, teacher)
 
 
 def is_finished(plan: Plan, run: Run) -> bool:

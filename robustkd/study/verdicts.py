@@ -192,8 +192,8 @@ def class_table(results: Sequence[RunResult], record: StudyRecord, part: Part = 
     """Compare recall per class and method: both recalls, difference, its unadjusted 95 % interval, p and q.
 
     Intervals and p are over seeds and test images where the predictions are recorded, otherwise over seeds. q is Benjamini and
-    Hochberg's over all classes and methods of the study. There is no verdict per class: corrected for so many comparisons, none
-    could ever be given at 5 seeds.
+    Hochberg's over all classes and methods of the study but oracles, which have neither p nor q. There is no verdict per class:
+    corrected for so many comparisons, none could ever be given at 5 seeds.
 
     Args:
         part: of the test set, as for the verdicts.
@@ -215,6 +215,7 @@ def class_table(results: Sequence[RunResult], record: StudyRecord, part: Part = 
         }
         parts.append(pd.DataFrame(columns))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["class", "method", "p"])
+    table["p"] = table["p"].where(~table["method"].isin(record.oracles))
     return table.assign(q=significance.benjamini_hochberg(table["p"].to_numpy(dtype=float)))
 
 

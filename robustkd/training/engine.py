@@ -1,7 +1,7 @@
 """The training loop: an update for each phase, epoch, batch and objective. It does not depend on any particular method.
 
 A run can be interrupted after any epoch and resumed with bit-equal weights: the method's state includes its memories, the
-order of the data depends only on the epoch's number, and Epoch.state contains everything else.
+order of the data and the draws of the networks depend only on the epoch's number, and Epoch.state contains everything else.
 """
 
 import math
@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustkd import seeds
 from robustkd.data.loader import Loader
 from robustkd.method import Method, Phase
+from robustkd.models.initialisation import seeded_generators
 from robustkd.models.net import Network
 from robustkd.training.averaging import WeightAverage
 from robustkd.training.backbones import find_networks, find_new_heads, fix_bn_statistics, frozen_backbones
@@ -139,7 +141,10 @@ def _train_epoch(
     training: "PhaseTraining", clock: Clock, number: int, random: torch.Generator | None, phase: int
 ) -> Epoch:
     """Train an epoch, whose number is counted over all phases."""
-    terms, skipped = training.train_epoch(clock, number)
+    loader = training.loader
+    # For networks that draw while they compute, as by dropout. Seeded by the epoch, they need no saved state.
+    with seeded_generators(loader.device, seeds.derive(loader.seed, "network", number)):
+        terms, skipped = training.train_epoch(clock, number)
     return Epoch(
         training.phase.name,
         number,
@@ -283,7 +288,10 @@ class PhaseTraining:
         for name, value in terms.items():
             if not math.isfinite(value):
                 raise DivergedError(f"the term '{name}' is {value} in {where}: a smaller --lr or a --warmup may help")
-        if not are_finite(self.method.parameters()).all():  # after the last update, which no term depends on
+        statistics = chain.from_iterable(net.buffers() for net in self.networks)
+        if not are_finite(
+            [*self.method.parameters(), *statistics]
+        ).all():  # after the last update, on which no term depends
             raise DivergedError(f"weights are not finite in {where}: a smaller --lr or a --warmup may help")
 
     def _is_probing(self, clock: Clock) -> bool:

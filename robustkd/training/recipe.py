@@ -49,8 +49,10 @@ class Recipe:
         return self.lr * self.factor**passed
 
     def phase_epochs(self, phase: Phase) -> int:
-        """Return the number of epochs of a phase: those of the run, or the phase's own fraction of them, at least one."""
-        return self.epochs if phase.epochs is None else max(1, round(phase.epochs * self.epochs))
+        """Return the number of epochs of a phase: those of the run, or a fraction of them, at least one unless it is 0."""
+        if phase.epochs is None:
+            return self.epochs
+        return max(1, round(phase.epochs * self.epochs)) if phase.epochs else 0
 
     def count_updates(self, batches: int) -> int:
         """Return the number of updates of an epoch of so many batches."""

@@ -287,3 +287,12 @@ def test_images_end_near_the_boundary_of_trained_teachers_of_any_scale(data: Cal
     assert max(margin for (_, step), margin in margins.items() if step == 0.3) > 0.1, (
         "the authors' step suits one scale"
     )
+
+
+def test_two_images_are_perturbed_where_the_share_is_less():
+    """Batch norm cannot be trained with a single image whose maps have one pixel."""
+    images = torch.cat([point(0.9, 0.2), point(0.3, 0.8), point(0.7, 0.1), point(0.2, 0.6)])
+    batch = Batch(images, torch.tensor([0, 1, 0, 1]), torch.arange(4), Clock(0, 1))
+    logits = linear(images)
+    samples = find_boundary_samples(linear, batch, logits, logits, torch.Generator().manual_seed(0), share=0.25)
+    assert len(samples.images) == 2

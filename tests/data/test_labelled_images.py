@@ -71,3 +71,15 @@ def test_invalid_class_names_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=np.zeros((4, 8, 8), np.uint8), y=np.arange(4) % 2, classes=np.array("cat"))
     with pytest.raises(UsageError, match=r"classes has shape \(\), but must be \(1,\)"):
         load_labelled_images(f"npz:{tmp_path / 'a.npz'}", SHAPE, ["cat", "dog"])
+
+
+def test_a_part_that_some_rows_lack_is_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    table = tmp_path / "a.csv"
+    table.write_text("image,label,split\ncat/0.png,cat,train\ndog/0.png,dog,\n")
+    with pytest.raises(UsageError, match="line 3 has no split, but other rows have one"):
+        load_labelled_images(f"csv:{table}", SHAPE, ["cat", "dog"])
+    images = np.zeros((2, 8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", X=images, y=np.arange(2), split=np.array(["train", "tset"]))
+    with pytest.raises(UsageError, match="row 1: split 'tset' is none of train, val, test"):
+        load_labelled_images(f"npz:{tmp_path / 'a.npz'}", SHAPE, ["0", "1"])

@@ -10,6 +10,7 @@ from statsmodels.formula.api import ols
 
 from robustkd.evaluation.crossed import (
     Variances,
+    balanced_variances,
     class_variances,
     crossed_test,
     crossed_test_by_class,
@@ -174,3 +175,61 @@ def test_no_probability_exceeds_one_by_a_rounding_error() -> None:
     for n in range(2, 12):
         seed, images, within = 10.0 ** random.uniform(-6, -1, (3, 1000))
         assert (tail_probability(np.zeros(1000), Variances(seed, images, within), n) <= 1).all()
+
+
+def test_images_that_are_groups_of_their_own_are_independent() -> None:
+    d = draw(1)
+    test, alone = crossed_test(d, LABELS), crossed_test(d, LABELS, np.random.default_rng(0).permutation(50))
+    assert [*alone.variances] == pytest.approx([*test.variances])
+
+
+def test_the_variance_over_groups_is_that_of_statsmodels() -> None:
+    """Cluster-robust, of a regression on the classes alone; each group has images of every class."""
+    rng = np.random.default_rng(2)
+    labels, groups = rng.integers(0, 3, 240), rng.integers(0, 12, 240)
+    d = rng.integers(-1, 2, (1, 240)) + rng.normal(size=12)[groups]
+    _, variances = balanced_variances(np.repeat(d, 4, axis=0), labels, groups)
+    fitted = sm.OLS(d[0], np.eye(3)[labels]).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    correction = (240 - 1) / (240 - 3)  # of degrees of freedom, which classes of any size have no use for
+    assert variances.image == pytest.approx(fitted.cov_params().mean() / correction)
+    assert variances.within == 0, "the seeds are equal"
+    _, of_class = class_variances(np.repeat(d, 4, axis=0), labels, groups)
+    assert of_class.image == pytest.approx(np.diag(fitted.cov_params()) / correction)
+
+
+@pytest.mark.parametrize("spans", [False, True])
+def test_the_variances_of_groups_are_those_of_plain_loops(spans: bool) -> None:
+    rng = np.random.default_rng(3)
+    d, labels = rng.integers(-1, 2, (5, 60)).astype(float), np.arange(60) % 3
+    groups = rng.integers(0, 9, 60) + (0 if spans else 9 * labels)
+    image = within = 0.0
+    parts: dict[int, list[float]] = {}
+    for c in range(3):
+        rows = np.flatnonzero(labels == c)
+        members = {int(g) for g in groups[rows]}
+        factor = np.sqrt(len(members) / (len(members) - 1)) / len(rows) / 3
+        for g in members:
+            own = [factor * (d[s, rows] - d[s, rows].mean())[groups[rows] == g].sum() for s in range(5)]
+            parts[g] = [a + b for a, b in zip(parts.get(g, [0.0] * 5), own, strict=True)]
+    for own in parts.values():
+        image += np.mean(own) ** 2
+        within += np.var(own, ddof=1) / 5
+    _, variances = balanced_variances(d, labels, groups)
+    assert (float(variances.image), float(variances.within)) == pytest.approx((image, within))
+
+
+def test_the_error_holds_where_the_images_of_a_group_suit_a_method_or_not() -> None:
+    rng = np.random.default_rng(4)
+    labels, groups = np.repeat(np.arange(4), 100), np.arange(400) // 5
+    suits = 0.6 * rng.normal(size=(800, 1, 80))[..., groups]
+    d = np.sign(suits + rng.normal(size=(800, 5, 400))) * (rng.random((800, 5, 400)) < 0.3)
+    assert (crossed_test(d, labels).p < 0.05).mean() > 0.1
+    assert (crossed_test(d, labels, groups).p < 0.05).mean() < 0.07
+
+
+def test_with_one_image_per_class_the_variance_is_that_between_classes() -> None:
+    rng = np.random.default_rng(5)
+    d = rng.integers(-1, 2, (300, 5, 80)).astype(float) * (rng.random((300, 1, 80)) < 0.3)
+    assert (crossed_test(d, np.arange(80)).p < 0.05).mean() < 0.08
+    _, variances = balanced_variances(d[0], np.arange(80))
+    assert variances.image == pytest.approx(d[0].mean(axis=0).var(ddof=1) / 80)

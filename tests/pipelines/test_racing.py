@@ -11,7 +11,7 @@ import pytest
 from pipelines import racing, selecting, tracking
 from pipelines.cli_options import SelectOptions
 from pipelines.racing import judge, measure_costs, rung_runs, seconds_at, time_costs, train_rung, whole_seconds
-from robustkd.errors import ExecutionError
+from robustkd.errors import ExecutionError, StudyPaused
 from robustkd.selection.budget import Costs
 from robustkd.selection.race import Rung
 from robustkd.study import workers
@@ -57,6 +57,18 @@ def test_a_contender_that_fails_is_dropped_and_the_race_goes_on(plan: Plan, monk
     assert seconds_at(plan, runs, 0.5) > 0
     with pytest.raises(ExecutionError):
         train_rung(plan, ["hinton"], rung, tracking.open_tracker("files"))
+
+
+def test_a_race_whose_time_is_over_is_not_judged(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung = Rung(0.5, 1, 2)
+    train_rung(plan, ["baseline+sce"], rung, tracking.open_tracker("files"))
+
+    def paused(*_: Any) -> None:
+        raise StudyPaused("the time is over")
+
+    monkeypatch.setattr(racing, "execute_and_track", paused)
+    with pytest.raises(StudyPaused):
+        train_rung(plan, CONTENDERS, rung, tracking.open_tracker("files"))
 
 
 def test_equal_ends_are_told_apart_by_the_epochs_before(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

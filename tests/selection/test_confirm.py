@@ -40,9 +40,9 @@ def test_the_level_is_shared_among_finalists() -> None:
 def test_the_evidence_is_that_of_the_crossed_test(rng: np.random.Generator) -> None:
     labels = np.arange(120) % 3
     differences = (rng.random((5, 120)) < 0.9).astype(float) - (rng.random((5, 120)) < 0.8)
-    test, found = crossed_test(differences, labels), weigh(differences, labels, 0.05)
+    test, found = crossed_test(differences, labels), weigh(differences, labels, level=0.05)
     assert (found.difference, found.p) == pytest.approx((float(test.mean), float(test.p)))
     assert (found.low, found.high) == pytest.approx((float(test.low), float(test.high)))
-    narrow, wide = weigh(differences, labels, 0.2), weigh(differences, labels, 0.001)
+    narrow, wide = weigh(differences, labels, level=0.2), weigh(differences, labels, level=0.001)
     assert narrow.high < found.high < wide.high
     assert found.spread.seeds > 0

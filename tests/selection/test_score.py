@@ -36,7 +36,7 @@ def test_symmetric_noise_keeps_the_order_of_networks(rng: np.random.Generator, r
 def test_the_leader_is_behind_nobody_for_certain(rng: np.random.Generator) -> None:
     correct = rng.random((4, 2, 30))
     correct[2] += 1
-    standings = compare_scores(correct)
+    standings = compare_scores(correct.swapaxes(0, 1))
     assert standings.behind.argmin() == 2
     assert standings.behind[2] == standings.noise[2] == 0
     assert standings.behind == pytest.approx(standings.score[2] - standings.score)
@@ -51,17 +51,31 @@ def test_the_noise_is_that_of_repeated_draws(rng: np.random.Generator, seeds: in
         of_seed = 0.1 * rng.normal(size=(6, seeds, 1)) if seeds > 1 else 0
         correct = 0.5 + 0.2 * suits + 0.3 * own + of_seed
         correct[0] += 2  # leads in every draw
-        standings = compare_scores(correct)
+        standings = compare_scores(correct.swapaxes(0, 1))
         differences.append(standings.behind[1:] - 2)
         noises.append(standings.noise[1:])
     assert np.sqrt(np.mean(np.square(noises))) == pytest.approx(np.std(differences), rel=0.08)
 
 
 def test_identical_contenders_are_not_apart() -> None:
-    standings = compare_scores(np.ones((3, 2, 5)))
+    standings = compare_scores(np.ones((2, 3, 5)))
     assert not standings.behind.any()
     assert not standings.noise.any()
 
 
 def test_a_single_contender_leads() -> None:
-    assert compare_scores(np.ones((1, 2, 5))).noise.tolist() == [0]
+    assert compare_scores(np.ones((2, 1, 5))).noise.tolist() == [0]
+
+
+def test_seeds_may_hold_out_different_numbers_of_rows(rng: np.random.Generator) -> None:
+    """The scores are means of seeds, which count alike, and the noise is that of repeated draws of rows."""
+    differences, noises = [], []
+    for _ in range(400):
+        correct = [0.5 + 0.4 * rng.normal(size=(6, rows)) for rows in (41, 36, 60)]
+        for rows in correct:
+            rows[0] += 2
+        standings = compare_scores(correct)
+        assert standings.score == pytest.approx(np.mean([rows.mean(axis=1) for rows in correct], axis=0))
+        differences.append(standings.behind[1:] - 2)
+        noises.append(standings.noise[1:])
+    assert np.sqrt(np.mean(np.square(noises))) == pytest.approx(np.std(differences), rel=0.15)

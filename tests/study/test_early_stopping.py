@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from robustkd.errors import UsageError
+from robustkd.method_spec import MethodSpec
 from robustkd.study import run_folder
 from robustkd.study.early_stopping import check_early_stopping, stopping_score
 from robustkd.study.evaluate import Teacher
@@ -102,6 +103,16 @@ def test_early_pt_is_the_network_of_the_chosen_epoch(plan: Plan) -> None:
     assert whole.info.early_epoch == epoch
     short = with_settings(plan, recipe=replace(constant, epochs=epoch))
     assert equal(run(load_views(plan, 0), PLAIN, short.settings).trained.model.state_dict(), whole.early_weights)
+
+
+def test_the_chosen_epoch_is_of_the_last_phase(plan: Plan) -> None:
+    """The classifier of crt is trained after the network, which an earlier epoch has instead of it."""
+    spec = Run("student", MethodSpec.parse("crt"), 0)
+    trained = run(load_views(plan, 0), spec, plan.settings).trained
+    history = trained.history.set_index("epoch")
+    last = history[history["phase"] == history["phase"].iloc[-1]]
+    assert len(last) == 3 < len(history) == 9
+    assert trained.info.early_epoch == last["held_out_accuracy"].idxmax()
 
 
 def test_a_resumed_run_chooses_the_same_epoch(plan: Plan) -> None:

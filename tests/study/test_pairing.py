@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robustkd.study import pairing
-from robustkd.study.agreements import pack_classes
+from robustkd.study.agreements import pack_classes, pack_groups
 from tests.records import make_net, make_record, make_result
 
 
@@ -41,6 +41,9 @@ def test_differences_in_correctness_by_hand() -> None:
     assert found is not None
     assert found.values.tolist() == [[0, 1, 0, -1], [0, 1, 0, 0]]
     assert found.labels.tolist() == [0, 0, 1, 1]
+    assert found.groups is None
+    grouped = make_record(["baseline"], 2, test_labels=LABELS, test_groups=pack_groups(np.array([5, 2, 5, 7])))
+    assert pairing.image_differences(PAIRS, grouped, "last").groups.tolist() == [1, 0, 1, 2]
     one_draw = make_record(["baseline"], 2, {"data_seeds": 1}, test_labels=LABELS)
     assert len(pairing.image_differences(PAIRS, one_draw, "last").values) == 2
 
@@ -54,6 +57,9 @@ def test_images_without_a_known_true_label_are_left_out_of_the_clean_part() -> N
     )
     assert found is not None
     assert found.values.tolist() == [[1, 0]]
+    groups = pack_groups(np.array([0, 0, 1, 1]))
+    record = make_record(["baseline"], 1, test_truth=truth, test_groups=groups)
+    assert pairing.image_differences(pairing.Pairs(own, other), record, "clean").groups.tolist() == [0, 1]
     assert (
         pairing.image_differences(pairing.Pairs(own, other), make_record(["baseline"], 1, test_truth=truth), "last")
         is None

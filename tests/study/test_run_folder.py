@@ -13,12 +13,13 @@ from robustkd.errors import ExecutionError, UsageError
 from robustkd.locks import hold_lock
 from robustkd.methods.hinton import Hinton
 from robustkd.study import run_folder
+from robustkd.study.plan import Plan
 from robustkd.study.results import RunResult, TrainingInfo, read_document, write_document
-from robustkd.study.run_folder import is_finished
+from robustkd.study.run_folder import is_finished, is_trained
 from robustkd.training import checkpoint
 from tests.helpers import make_network
 from tests.pipelines.toys import study_arguments
-from tests.study.toy_study import PLAIN, save_untrained, write_study
+from tests.study.toy_study import HINTON, PLAIN, TEACHER, save_untrained, write_study
 
 
 def test_a_result_of_an_older_evaluation_is_evaluated_again_and_nothing_is_trained(
@@ -186,3 +187,43 @@ def test_files_that_do_not_exist_hold_no_arrays(tmp_path: Path) -> None:
     assert run_folder.read_training_info(tmp_path) is None
     np.savez(tmp_path / "test-last.npz", row=np.arange(3))
     assert run_folder.read_arrays(tmp_path)["test-last"]["row"].tolist() == [0, 1, 2]
+
+
+def with_another_rate(plan: Plan) -> Plan:
+    """The same study, by a machine that computes another teacher."""
+    return replace(plan, settings=replace(plan.settings, recipe=replace(plan.settings.recipe, lr=0.05)))
+
+
+def lose_teacher(plan: Plan) -> None:
+    (plan.run_folder(TEACHER) / "model.pt").unlink()
+
+
+def nothing(progress: object) -> None:
+    """Report nothing."""
+
+
+def test_students_are_trained_again_after_their_teacher_was_lost_and_is_another(data: Path) -> None:
+    plan, runs = write_study(data), (TEACHER, HINTON, PLAIN)
+    for run in runs:
+        run_folder.execute(plan, run, nothing)
+    assert all(is_finished(plan, run) for run in runs)
+    lose_teacher(plan)
+    assert [is_trained(plan, run) for run in runs] == [False, False, True]
+    run_folder.execute(plan, TEACHER, nothing)
+    assert all(is_finished(plan, run) for run in runs), "the teacher is the same again"
+    lose_teacher(plan)
+    run_folder.execute(with_another_rate(plan), TEACHER, nothing)
+    assert [is_trained(plan, run) for run in runs] == [True, False, True]
+
+
+def test_an_unfinished_state_with_another_teacher_is_not_continued(data: Path) -> None:
+    plan = write_study(data)
+    run_folder.execute(plan, TEACHER, nothing)
+    with pytest.raises(run_folder.RunStopped):
+        run_folder.execute(plan, HINTON, nothing, lambda: True)
+    lose_teacher(plan)
+    run_folder.execute(with_another_rate(plan), TEACHER, nothing)
+    epochs: list[int] = []
+    run_folder.execute(plan, HINTON, lambda progress: epochs.append(progress.epoch))
+    assert epochs == [1, 2, 3, 4]
+    assert is_finished(plan, HINTON)

@@ -9,7 +9,7 @@ from scipy import stats
 from robustkd.evaluation.crossed import crossed_test
 from robustkd.evaluation.power import Spread, power
 from robustkd.study import comparison, conclusions
-from robustkd.study.agreements import unpack_classes
+from robustkd.study.agreements import pack_groups, unpack_classes
 from robustkd.study.results import LoadedStudy
 from tests.records import change_results, make_net, make_record
 from tests.study.example_studies import (
@@ -259,3 +259,27 @@ def test_seeds_that_a_method_lacks_are_named() -> None:
     made = comparison.compare_runs(lacking)
     assert made.verdicts.loc["hinton", ["n", "missing"]].tolist() == [5, "3, 5"]
     assert conclusions.question_and_answer(made)[1].endswith(" Seeds are missing: hinton 3, 5.")
+
+
+def test_oracles_count_in_no_correction_over_classes() -> None:
+    study = predicted_study({**WEAK, "oracle_clean": 0.9})
+    made = comparison.compare_runs(study._replace(record=study.record.model_copy(update={"oracles": ["oracle_clean"]})))
+    theirs = comparison.compare_runs(predicted_study(WEAK)).classes
+    own = made.classes[made.classes["method"] != "oracle_clean"]
+    assert own["q"].tolist() == theirs["q"].tolist()
+    oracle = made.classes[made.classes["method"] == "oracle_clean"]
+    assert len(oracle) == 2
+    assert oracle[["p", "q"]].isna().all(axis=None)
+    assert oracle["low"].notna().all()
+
+
+def test_images_of_a_group_count_together() -> None:
+    study = predicted_study(WEAK)
+    d, groups = image_differences_by_hand(study, "hinton"), np.arange(60) // 6
+    record = study.record.model_copy(update={"test_groups": pack_groups(groups)})
+    row = comparison.compare_runs(study._replace(record=record)).verdicts.loc["hinton"]
+    theirs = crossed_test(d, np.arange(60) % 2, groups)
+    assert row[["difference", "low", "high", "p"]].astype(float).tolist() == pytest.approx(
+        [float(theirs.mean), float(theirs.low), float(theirs.high), float(theirs.p)]
+    )
+    assert theirs.p != pytest.approx(crossed_test(d, np.arange(60) % 2).p)

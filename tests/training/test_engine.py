@@ -298,3 +298,28 @@ def test_an_objective_is_the_sum_of_its_terms():
     three = Objective({"a": torch.tensor(1.0), "b": torch.tensor(2.5)}, {"note": torch.tensor(100.0)})
     assert isinstance(three.loss, Tensor)
     assert three.loss.item() == 3.5
+
+
+class Dropping(SquareLoss):
+    """Draws from the global generator, as networks with dropout do."""
+
+    def objective(self, batch: Batch) -> Objective:
+        return Objective({"square": (self.x * nn.functional.dropout(torch.ones(8))).square().mean()})
+
+
+def test_what_networks_draw_depends_on_the_epoch_and_not_on_the_process():
+    def states(stand, state=None):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stand)  # wherever the process stands
+            epochs = fit(
+                Dropping(), make_loader(small_view()), Recipe(epochs=3, lr=0.1, schedule="constant"), state=state
+            )
+            return [reload_state(epoch.state()) for epoch in epochs]
+
+    first, second, third = states(1)
+    assert states_equal(states(2)[-1]["method"], third["method"])
+    resumed = states(3, first)
+    assert states_equal(resumed[0]["method"], second["method"])
+    assert states_equal(resumed[1]["method"], third["method"])
+    x = [float(state["method"]["x"]) for state in (first, second, third)]
+    assert x[1] / x[0] != pytest.approx(x[2] / x[1]), "each epoch has draws of its own"

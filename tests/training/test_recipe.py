@@ -51,6 +51,6 @@ def test_fields_that_came_later_identify_a_recipe_only_at_other_values():
     assert Recipe(ema=0.9, clip_grad=0.0).identity() == {**Recipe().identity(), "ema": 0.9}
 
 
-@pytest.mark.parametrize(("fraction", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 1), (1.5, 15)])
-def test_a_phase_has_its_fraction_of_the_epochs_and_at_least_one(fraction, epochs):
+@pytest.mark.parametrize(("fraction", "epochs"), [(None, 10), (0.2, 2), (0.25, 2), (0.01, 1), (0.0, 0), (1.5, 15)])
+def test_a_phase_has_its_fraction_of_the_epochs_and_at_least_one_unless_it_is_0(fraction, epochs):
     assert Recipe(epochs=10).phase_epochs(Phase("any", lambda batch: [], [], epochs=fraction)) == epochs

@@ -18,3 +18,11 @@ def test_examples_are_the_best_the_worst_and_those_with_a_verdict() -> None:
     assert examples == Examples("baseline", "at", ["at", "m8", "m6", "m4", "hinton"])
     assert select_examples(synthetic.compared_study(("hinton", "dml"), 2)).reference is None
     assert select_examples(not_started()) == Examples(None, None)
+
+
+def test_oracles_are_no_examples() -> None:
+    compared = synthetic.compared_study(("baseline", "hinton", "oracle_clean"), 5)
+    table = compared.verdicts.copy()
+    table["difference"] = [0.01, 0.05]
+    table["verdict"] = ["no difference shown", "oracle"]
+    assert select_examples(compared._replace(verdicts=table)) == Examples("baseline", "hinton", ["hinton"])

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ import torch
 
 from pipelines import cli, exporters
 from pipelines.report import model_card
-from robustkd.study.results import RunResult, read_document
+from robustkd.study.results import RunResult, StudyRecord, read_document, write_document
 from robustkd.training import checkpoint
 from tests.pipelines.conftest import use_store
 from tests.pipelines.documents import make_record
@@ -285,3 +286,27 @@ def test_invalid_arguments_are_refused_in_one_sentence(case, store, tmp_path, ca
     message = refused(typed.format(**places).split(), capsys)
     assert [words for words in parts if words not in message] == [], message
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_students_first_seed_need_not_be_0(tmp_path):
+    run = study(tmp_path / "toy")
+    document = tmp_path / "toy" / "study.json"
+    record = read_document(document, StudyRecord)
+    write_document(document, record.model_copy(update={"options": replace(record.options, first_seed=3)}))
+    result = read_document(run / "result.json", RunResult)
+    later = run.with_name(run.name.replace("seed0", "seed3"))
+    run.rename(later)
+    write_document(later / "result.json", with_seed(result, 3))
+    cli.main(
+        [
+            "export",
+            str(tmp_path / "toy"),
+            "--method",
+            "hinton+balanced",
+            "--to",
+            str(tmp_path / "out"),
+            "--formats",
+            "torch",
+        ]
+    )
+    assert (tmp_path / "out" / "model.pt2").is_file()
