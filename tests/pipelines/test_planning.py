@@ -13,6 +13,7 @@ from pipelines import cli, planning
 from pipelines.stages import verify
 from robustkd.errors import ExecutionError, UsageError
 from robustkd.methods import METHODS
+from robustkd.study.agreements import unpack_groups
 from robustkd.study.results import COST_RATIO, MeasuredRatio, StudyRecord, read_document
 from tests.pipelines.toys import find_study, parse_options, study_arguments
 
@@ -29,6 +30,21 @@ def test_each_seed_draws_its_own_noise_on_the_same_rows(data: Path) -> None:
     train = first[first["split"] == "train"]
     labels = np.load(data)["y"]
     assert (labels[train["row"]] != train["label"]).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_the_groups_of_test_rows_are_recorded(data: Path) -> None:
+    with np.load(data) as file:
+        content = dict(file)
+    groups = np.arange(len(content["y"])) // 3
+    np.savez(data, **content, group=np.array([f"patient {group}" for group in groups]))
+    cli.main(study_arguments("prepare", data))
+    record = read_document(find_study() / "study.json", StudyRecord)
+    manifest = pd.read_csv(find_study() / "manifest-0.csv")
+    rows = manifest[manifest["split"] == "test"]["row"].to_numpy()
+    recorded = unpack_groups(record.test_groups)
+    assert recorded is not None
+    assert len(recorded) == len(rows) == 3 * len(set(recorded.tolist()))
+    np.testing.assert_array_equal(recorded[:, None] == recorded, groups[rows][:, None] == groups[rows])
 
 
 def test_another_recipe_is_another_study(data: Path) -> None:
