@@ -137,8 +137,7 @@ def find_boundary_samples(
 ) -> BoundarySamples:
     """Select base samples of a batch, sample a target class for each and perturb them towards it (arXiv 1805.05532).
 
-    M is a fixed share of the batch, so that no step has to synchronise with the host to count candidates. It is at least 2
-    where the batch allows it: batch norm cannot be trained with a single image whose maps have one pixel.
+    M is a fixed share of the batch, so that no step has to synchronise with the host to count candidates.
 
     Args:
         logits: the teacher, in evaluation mode.
@@ -148,8 +147,7 @@ def find_boundary_samples(
         max_margin: count only samples as valid that are close to the boundary of base and target: these are the two classes
             with the highest probabilities, which differ by at most this.
     """
-    size = len(batch.labels)
-    rows, walked = select_base_samples(teacher, student, batch.labels, min(size, max(2, int(share * size))))
+    rows, walked = select_base_samples(teacher, student, batch.labels, count_base_samples(len(batch.labels), share))
     base, target = batch.labels[rows], sample_target_classes(teacher[rows], random)
     perturbed = perturb_towards(
         logits, batch.images[rows], base, target, unit=unit, steps=steps, approach=approach, step=step
@@ -162,6 +160,17 @@ def find_boundary_samples(
     for name, where in (("crossed", perturbed.in_target), ("astray", perturbed.in_third)):
         notes[name] = masked_mean(where.float(), walked)
     return BoundarySamples(perturbed.images, perturbed.logits, rows, base, target, valid, notes)
+
+
+def count_base_samples(batch: int, share: float) -> int:
+    """Return how many samples of a batch are perturbed.
+
+    They are two at least, as batch norm cannot be trained with a single image whose maps have one pixel.
+
+    >>> count_base_samples(64, 0.25), count_base_samples(5, 0.25), count_base_samples(1, 0.25)
+    (16, 2, 1)
+    """
+    return min(batch, max(2, int(share * batch)))
 
 
 def describe_boundary(logits: Tensor, base: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

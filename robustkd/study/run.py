@@ -207,13 +207,11 @@ def train(
     network = partial(require_network, teacher, spec)
     method = construct_method(data.train, spec, settings, random, teacher=network, init=init)
     loader = training_loader(training_rows(data.train, spec), method, spec, settings, seeds.derive(spec.seed, "run"))
-    recipe, digest = settings.recipe_of(spec), teacher_digest(teacher, spec)
-    state = load_state(checkpointer, digest)
+    recipe, (digest, state) = settings.recipe_of(spec), load_state(checkpointer, teacher, spec)
     monitor = EpochMonitor(data, settings, spec.role, engine.total_epochs(method, recipe), state)
     measurable, (machines, note) = hardware.reset_peak_memory(settings.device), find_machines(state, spec, settings)
     report_earlier_epochs(monitor.rows, spec, monitor.epochs, report, note)
-    phases = sum(recipe.phase_epochs(phase) > 0 for phase in method.phases())
-    saver = Saver(checkpointer, monitor.epochs, phases, machines, digest)
+    saver = Saver(checkpointer, monitor.epochs, engine.count_phases(method, recipe), machines, digest)
     fit = partial(engine.fit, on_nonfinite=settings.on_nonfinite, parallel=parallel, compile=settings.compile)
     seconds, started = monitor.seconds, time.monotonic()
     for epoch in fit(method, loader, recipe, random=random, state=state):
@@ -223,12 +221,10 @@ def train(
             report(Progress(spec, epoch.number, monitor.epochs, row, note=epoch.note))
         started = time.monotonic()
     memory, average = hardware.peak_memory(settings.device) if measurable else None, epoch.average()
-    trained = monitor.select_network(method.model)
-    info = training_info(spec, method, settings, loader, monitor, memory, machines)
     return TrainedRun(
-        trained,
+        monitor.select_network(method.model),
         spec.method.criterion.load().head,
-        info.model_copy(update={"weights": digest_weights(trained), "teacher": digest}),
+        training_info(spec, method, settings, loader, monitor, memory, machines, digest),
         pd.DataFrame(monitor.rows),
         monitor.best.get("weights"),
         None if average is None else average.state_dict(),
@@ -237,19 +233,16 @@ def train(
     )
 
 
-def teacher_digest(teacher: Teacher | None, spec: Run) -> str:
-    """Return the digest of a run's teacher; "" where its method needs none."""
-    return digest_weights(teacher.network()) if teacher is not None and spec.method.needs_teacher else ""
+def load_state(
+    checkpointer: Checkpointer | None, teacher: Teacher | None, spec: Run
+) -> tuple[str, dict[str, Any] | None]:
+    """Return the digest of a run's teacher, "" if it needs none, and the saved state of the run if it had that one.
 
-
-def load_state(checkpointer: Checkpointer | None, teacher: str) -> dict[str, Any] | None:
-    """Return a run's saved state, None if there is none, or if it was trained with another teacher.
-
-    Args:
-        teacher: its digest. The teacher is another one if its file was lost, and trained again with other results.
+    The teacher is another one if its file was lost, and it was trained again with other results.
     """
+    digest = digest_weights(teacher.network()) if teacher is not None and spec.method.needs_teacher else ""
     state = None if checkpointer is None else checkpointer.load()
-    return state if state is not None and state.get("teacher", teacher) == teacher else None
+    return digest, state if state is not None and state.get("teacher", digest) == digest else None
 
 
 def predict_auxiliary(method: Method, average: Network | None, test: Loader) -> dict[str, NDArray[np.float32]]:
@@ -286,8 +279,9 @@ def training_info(
     monitor: EpochMonitor,
     peak_memory: int | None,
     machines: list[Machine],
+    teacher: str,
 ) -> TrainingInfo:
-    """Return how a run was trained."""
+    """Return how a run was trained; `teacher` is the digest of its teacher."""
     samples, seconds = len(loader.view), monitor.seconds
     return TrainingInfo(
         seconds=seconds,
@@ -304,6 +298,8 @@ def training_info(
         hyperparameters=spec.method.hyperparameters(method.resolved),
         machines=machines,
         skipped_updates=monitor.skipped_updates,
+        weights=digest_weights(method.model),
+        teacher=teacher,
     )
 
 

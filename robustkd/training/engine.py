@@ -96,6 +96,11 @@ def total_epochs(method: Method, recipe: Recipe) -> int:
     return sum(recipe.phase_epochs(phase) for phase in method.phases())
 
 
+def count_phases(method: Method, recipe: Recipe) -> int:
+    """Return the number of phases that have epochs."""
+    return sum(recipe.phase_epochs(phase) > 0 for phase in method.phases())
+
+
 def fit(
     method: Method,
     loader: Loader,
