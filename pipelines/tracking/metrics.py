@@ -68,7 +68,7 @@ def training_params(training: TrainingInfo | None) -> dict[str, Any]:
     """Return the parameters in a trained.json: hyperparameters, how it was trained and, in short, on which machines."""
     if training is None:
         return {}
-    values = training.model_dump(exclude={*MEASURED, "finished", "format", "files", "machines"})
+    values = training.model_dump(exclude={*MEASURED, "finished", "format", "files", "machines", "weights", "teacher"})
     trained_on = "; ".join(map(format_machine, training.machines))
     return {**values.pop("hyperparameters"), **values, **({"trained_on": trained_on} if trained_on else {})}
 

@@ -123,11 +123,14 @@ POINTS = [(0.8, 0.2), (0.1, 0.6), (0.9, 0.3), (0.7, 0.4)]
 
 
 def evaluate_planes(labels: list[int], epoch: int = 0, slope: float = 4.0, **options: object) -> dict[str, float]:
-    """Terms and notes of bss for POINTS with these labels. Both networks predict 0, 1, 0, 0, the student less confidently."""
-    info = DatasetInfo(4, (1, 1, 2), (1, 1, 2))
+    """Terms and notes of bss for POINTS with these labels. Both networks predict 0, 1, 0, 0, the student less confidently.
+
+    Each point is there twice, as two images at least are perturbed.
+    """
+    info = DatasetInfo(8, (2, 2, 4), (1, 1, 2))
     method = BSS(Plane(slope / 2), Frozen(Plane(slope)), lambda: CE(info), seeded(), **options)
-    images = torch.tensor(POINTS, dtype=torch.float64).reshape(4, 1, 1, 2)
-    objective = method.objective(Batch(images, torch.tensor(labels), torch.arange(4), Clock(epoch, 10)))
+    images = torch.tensor(2 * POINTS, dtype=torch.float64).reshape(8, 1, 1, 2)
+    objective = method.objective(Batch(images, torch.tensor(2 * labels), torch.arange(8), Clock(epoch, 10)))
     objective.loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
     return {name: value.item() for name, value in {**objective.terms, **objective.notes}.items()}

@@ -255,8 +255,8 @@ def test_the_second_phase_uses_the_hyperparameters_of_hinton(options: dict[str, 
     assert theirs["kd"].item() != pytest.approx(0.9 * 1.1528813057, rel=1e-3)
 
 
-@pytest.mark.parametrize(("first", "epochs"), [(0.5, 5), (0.0, 1)])
-def test_the_first_phase_has_at_least_one_epoch(first: float, epochs: int):
+@pytest.mark.parametrize(("first", "epochs"), [(0.5, 5), (0.01, 1), (0.0, 0)])
+def test_the_first_phase_has_at_least_one_epoch_unless_it_is_left_out(first: float, epochs: int):
     phase, _ = fitnet(net((4, 2), (6, 2)), net((4, 2), (6, 2)), first=first).phases()
     assert replace(RECIPE, epochs=10).phase_epochs(phase) == epochs
 
