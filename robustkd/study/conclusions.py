@@ -1,6 +1,7 @@
 """What a comparison says in sentences: caveats, the rule behind the verdicts, the study's question and its answer."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -8,7 +9,7 @@ from robustkd.evaluation import significance
 from robustkd.study import verdict_notes
 from robustkd.study.comparison import Comparison
 from robustkd.study.pairing import shared_draws
-from robustkd.study.results import TEACHER, RunResult, StudyRecord
+from robustkd.study.results import BASELINE, TEACHER, RunResult, StudyRecord
 from robustkd.study.verdicts import MIN_CLEAN_ROWS, ORACLE_VERDICT
 
 UNDEFINED_CORRUPTIONS = "not defined for images of this shape, only from 32x32 up, in grey or in colour"
@@ -144,19 +145,25 @@ def _answer_without_verdict(table: pd.DataFrame) -> str:
         return "No method and its baseline are both finished for any seed yet."
     by_labels = f" {AS_GIVEN}" if is_as_given(table) else ""
     table, gains = table[gains.notna()], gains.dropna()
-    best, points = str(gains.idxmax()), f"{100 * gains.max():+.1f} points of balanced accuracy"
+    best = str(gains.idxmax())
+    points = f"{100 * gains.max():+.1f} points of balanced accuracy{_from_reference(table.loc[best])}"
     ahead = gains > 0
     if len(table) == 1:
         summary = f"its mean difference is {points}"
     elif not ahead.any():
         summary = f"none is above its baseline on average, the closest is {best} ({points})"
     else:
-        summary = f"{ahead.sum()} of {len(table)} are above their baseline on average, the best is {best} ({points})"
+        summary = f"{ahead.sum()} of {len(table)} are above their baseline on average, most of all {best} ({points})"
     behind = _stopped_differences(table)[ahead] <= 0
     if behind.any():
         of = "" if len(table) == 1 else f" as {behind.sum()} of these"
         summary += f"; but where both are stopped early, the baseline does as well{of}"
     return f"No verdict, because there are too few seeds: {summary}{by_labels}."
+
+
+def _from_reference(row: "pd.Series[Any]") -> str:
+    """Name what a method is compared with, where that is not plain training."""
+    return "" if row["reference"] == BASELINE else f" from {row['reference']}"
 
 
 def _stopped_differences(table: pd.DataFrame) -> "pd.Series[float]":
@@ -167,6 +174,9 @@ def _stopped_differences(table: pd.DataFrame) -> "pd.Series[float]":
 def _list_methods(table: pd.DataFrame, verdict: str) -> str:
     """List the methods with a verdict, the largest difference first; beyond four, how many more."""
     rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
-    named = [f"{method} ({100 * row['difference']:+.1f} points)" for method, row in rows.head(LISTED).iterrows()]
+    named = [
+        f"{method} ({100 * row['difference']:+.1f} points{_from_reference(row)})"
+        for method, row in rows.head(LISTED).iterrows()
+    ]
     more = [f"and {len(rows) - LISTED} more"] if len(rows) > LISTED else []
     return f"{verdict}: {', '.join([*named, *more])}" if named else ""

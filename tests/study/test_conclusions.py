@@ -28,10 +28,10 @@ def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
     )
     assert f"points), but {only};" in conclusions.question_and_answer(compared)[1]
     table = compared.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.01, 0.0, -0.01])
-    assert f"points), but 2 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=table))[1]
+    assert f"), but 2 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=table))[1]
     like = table.assign(difference_early=[0.01, -0.01, 0.01, 0.01])
     assert (
-        f"points), but 1 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=like))[1]
+        f"), but 1 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=like))[1]
     ), "a method that was stopped early as well is compared like for like"
 
 
@@ -69,6 +69,16 @@ def test_an_answer_names_the_four_largest_differences_in_their_order() -> None:
     assert answer.startswith("No method was shown to be better; worse: b (-5.0 points), e (-4.0 points)")
 
 
+def test_an_answer_names_a_reference_that_is_not_plain_training() -> None:
+    compared = with_verdicts({"hinton": 0.02, "hinton+gce": 0.05})
+    table = compared.verdicts.assign(reference=["baseline", "baseline+gce"])
+    _, answer = conclusions.question_and_answer(compared._replace(verdicts=table))
+    assert answer.startswith("Better: hinton+gce (+5.0 points from baseline+gce), hinton (+2.0 points) (")
+    few = table.assign(verdict="too few seeds")
+    _, answer = conclusions.question_and_answer(compared._replace(verdicts=few))
+    assert "most of all hinton+gce (+5.0 points of balanced accuracy from baseline+gce)" in answer
+
+
 def test_a_question_about_one_method_is_answered_about_it() -> None:
     question, answer = conclusions.question_and_answer(comparison.compare_runs(example_study(["baseline", "hinton"])))
     assert question == "Did the method beat plain training on pets under noise0.4?"
@@ -80,7 +90,7 @@ def test_without_a_verdict_an_answer_claims_mean_differences_only() -> None:
     early = change_results(study, lambda r: {"early": None})
     _, answer = conclusions.question_and_answer(comparison.compare_runs(early))
     assert answer.startswith("No verdict, because there are too few seeds: ")
-    assert "are above their baseline on average, the best is hinton (+" in answer
+    assert "are above their baseline on average, most of all hinton (+" in answer
     assert "stopped early" not in answer
     _, answer = conclusions.question_and_answer(comparison.compare_runs(study))
     assert answer.endswith("; but where both are stopped early, the baseline does as well as 1 of these.")
