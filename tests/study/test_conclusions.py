@@ -30,9 +30,9 @@ def test_a_gain_over_an_overtrained_baseline_only_is_reported_as_such() -> None:
     table = compared.verdicts.assign(verdict="better", difference_stopped=[0.01, 0.01, 0.0, -0.01])
     assert f"), but 2 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=table))[1]
     like = table.assign(difference_early=[0.01, -0.01, 0.01, 0.01])
-    assert (
-        f"), but 1 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=like))[1]
-    ), "a method that was stopped early as well is compared like for like"
+    assert f"), but 1 of these {only} (" in conclusions.question_and_answer(compared._replace(verdicts=like))[1], (
+        "a method that was stopped early as well is compared like for like"
+    )
 
 
 def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
