@@ -50,6 +50,8 @@ class Setting(NamedTuple):
         images: N.
         methods: M.
         gain: the true difference of every method, or of each (M, 1).
+        group: how many images of a class suit a method alike, as those of a patient or a video.
+        grouped: whether the test is told of these groups.
     """
 
     effects: tuple[Draw, Draw]
@@ -61,6 +63,14 @@ class Setting(NamedTuple):
     images: int = 450
     methods: int = 2
     gain: float | NDArray[np.float64] = 0.0
+    group: int = 1
+    grouped: bool = True
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The group of each image, which has images of one class (N,)."""
+        image = np.arange(self.images)
+        return image // CLASSES // self.group * CLASSES + image % CLASSES
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -91,6 +101,10 @@ SETTINGS = {
     "strong skew of methods": Setting((normal, skewed), seeds=0.02, hard=0.2, suits=0.0),
     "2,000 images": Setting((normal, normal), images=2000, seeds=0.006, suits=0.4),
     "one shared draw (conditional)": Setting((normal, normal), draw=0.005),
+    "groups of ten images": Setting((normal, normal), images=2000, hard=0.2, group=10),
+    "groups of ten images, as if independent": Setting(
+        (normal, normal), images=2000, hard=0.2, group=10, grouped=False
+    ),
 }
 GAINS = (1.0, 2.0, 5.0)  # points
 # In points; such spreads were measured.
@@ -112,7 +126,8 @@ def draw_differences(rng: np.random.Generator, setting: Setting, studies: int, n
         size=(studies, 1 + s.methods, 1)
     )
     effect[:, 1:] += s.gain
-    suits = s.suits * rng.choice([-1, 1], size=(studies, 1 + s.methods, 1, hard))
+    groups = s.groups[:hard]
+    suits = s.suits * rng.choice([-1, 1], size=(studies, 1 + s.methods, 1, groups.max() + 1))[..., groups]
     right = rng.random((studies, 1 + s.methods, n, hard)) < 0.5 + suits + (effect / s.hard)[..., None]
     differences = np.zeros((studies, s.methods, n, s.images))
     differences[..., :hard] = right[:, 1:].astype(np.float64) - right[:, :1]
@@ -122,10 +137,12 @@ def draw_differences(rng: np.random.Generator, setting: Setting, studies: int, n
 def simulate(setting: Setting, n: int, studies: int, seed: int = 0) -> dict[str, float]:
     """Return how often studies show a difference, by test, and their mean standard errors in points."""
     rng, labels = np.random.default_rng(seed), np.arange(setting.images) % CLASSES
+    groups = setting.groups if setting.grouped and setting.group > 1 else None
     size = max(1, CELLS // (setting.methods * n * setting.images))
     parts = []
     for first in range(0, studies, size):
-        by_seed, variances = balanced_variances(draw_differences(rng, setting, min(size, studies - first), n), labels)
+        d = draw_differences(rng, setting, min(size, studies - first), n)
+        by_seed, variances = balanced_variances(d, labels, groups)
         p = p_value(by_seed.mean(axis=-1), variances, n)
         over_seeds = paired_t_test(by_seed.reshape(-1, n).T).p.reshape(p.shape)
         errors = (np.sqrt(value) for value in (variances.seed, variances.images_alone, variances.within))

@@ -76,12 +76,14 @@ def compare_scores(correct: Sequence[Float64Array]) -> Standings:
 def _row_variances(differences: Sequence[Float64Array]) -> tuple[Float64Array, Float64Array]:
     """Return the variances over rows and of what rows and seeds do not explain: n arrays (m, N) -> (m,) each.
 
-    Rows that are not the same number in every seed are others in each, and their variance is all within seeds.
+    Where seeds have different numbers of rows, these are others in each, and all of their variance is within seeds.
     """
     n, sizes = len(differences), {each.shape[1] for each in differences}
-    if n == 1 or len(sizes) > 1:
-        of_seeds = np.sum([each.var(axis=1, ddof=1) / each.shape[1] for each in differences], axis=0) / n**2
-        return (of_seeds, np.zeros_like(of_seeds)) if n == 1 else (of_seeds, of_seeds)
+    of_seeds = np.mean([each.var(axis=1, ddof=1) / each.shape[1] for each in differences], axis=0)
+    if n == 1:
+        return of_seeds, np.zeros_like(of_seeds)
+    if len(sizes) > 1:
+        return of_seeds / n, of_seeds / n
     stacked, rows = np.stack(differences, axis=1), sizes.pop()  # (m, n, N)
     of_rows, by_seed = stacked.mean(axis=1), stacked.mean(axis=2)
     residual = stacked - of_rows[:, None] - by_seed[..., None] + by_seed.mean(axis=1)[:, None, None]

@@ -17,12 +17,12 @@ def pack_classes(predicted: NDArray[np.int64]) -> str:
     >>> unpack_classes(pack_classes(np.array([3, 0, 3]))).tolist()
     [3, 0, 3]
     """
-    return base64.b64encode(zlib.compress(predicted.astype("<u2").tobytes(), 9)).decode("ascii")
+    return _encode(predicted, "<u2")
 
 
 def unpack_classes(text: str) -> NDArray[np.int64]:
     """Decode what `pack_classes` encoded: (n,)."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2").astype(np.int64)
+    return _decode(text, "<u2")
 
 
 def pack_groups(groups: NDArray[np.int64] | None) -> str:
@@ -31,15 +31,23 @@ def pack_groups(groups: NDArray[np.int64] | None) -> str:
     >>> unpack_groups(pack_groups(np.array([70, 9, 70]))).tolist(), pack_groups(np.array([2, 1])), pack_groups(None)
     ([1, 0, 1], '', '')
     """
-    numbers, codes = (None, None) if groups is None else np.unique(groups, return_inverse=True)
-    if numbers is None or codes is None or len(numbers) == len(codes):
+    if groups is None:
         return ""
-    return base64.b64encode(zlib.compress(codes.astype("<u4").tobytes(), 9)).decode("ascii")
+    distinct, codes = np.unique(groups, return_inverse=True)
+    return _encode(codes, "<u4") if len(distinct) < len(codes) else ""
 
 
 def unpack_groups(text: str) -> NDArray[np.int64] | None:
     """Decode what `pack_groups` encoded: (n,); None for an empty string."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u4").astype(np.int64) if text else None
+    return _decode(text, "<u4") if text else None
+
+
+def _encode(numbers: NDArray[np.int64], dtype: str) -> str:
+    return base64.b64encode(zlib.compress(numbers.astype(dtype).tobytes(), 9)).decode("ascii")
+
+
+def _decode(text: str, dtype: str) -> NDArray[np.int64]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype).astype(np.int64)
 
 
 def agreements(student: RunResult, teacher: RunResult) -> dict[str, float | None] | None:

@@ -42,7 +42,9 @@ def memorisation_rates(net: Network, loader: Loader) -> dict[str, float]:
 
 
 class EpochMonitor:
-    """Evaluates the network after every epoch, and keeps the weights of that of the last phase that is chosen on held-out rows.
+    """Evaluates the network after every epoch, and keeps the weights of the epoch that is chosen on held-out rows.
+
+    It is an epoch of the last phase: before, the network is not what the method results in.
 
     Args:
         role: of the run.
@@ -81,7 +83,7 @@ class EpochMonitor:
         row["held_out_accuracy"] = self._predict_held_out(net)
         row |= memorisation_rates(net, self.corrupted)
         if self.rows and self.rows[-1]["phase"] != epoch.phase:
-            self.best = {"accuracy": -1.0}  # the network of an earlier phase is not what the method results in
+            self.best = {"accuracy": -1.0}
         self.rows.append(row)
         score = stopping_score([row["held_out_accuracy"] for row in self.rows], self.early_rule, self.epochs)
         if score > self.best["accuracy"]:

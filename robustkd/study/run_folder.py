@@ -154,7 +154,7 @@ def _has_teacher(plan: Plan, run: Run, digest: str) -> bool:
     if teacher is None or plan.teacher is not None:  # one that the user gave is part of the study's identity
         return True
     info = read_training_info(plan.run_folder(teacher))
-    return info is not None and info.weights == digest and is_trained(plan, teacher)
+    return info is not None and info.weights in ("", digest) and is_trained(plan, teacher)  # "": of an earlier version
 
 
 def is_finished(plan: Plan, run: Run) -> bool:

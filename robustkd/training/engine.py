@@ -293,10 +293,9 @@ class PhaseTraining:
         for name, value in terms.items():
             if not math.isfinite(value):
                 raise DivergedError(f"the term '{name}' is {value} in {where}: a smaller --lr or a --warmup may help")
+        # After the last update, on which no term depends.
         statistics = chain.from_iterable(net.buffers() for net in self.networks)
-        if not are_finite(
-            [*self.method.parameters(), *statistics]
-        ).all():  # after the last update, on which no term depends
+        if not are_finite([*self.method.parameters(), *statistics]).all():
             raise DivergedError(f"weights are not finite in {where}: a smaller --lr or a --warmup may help")
 
     def _is_probing(self, clock: Clock) -> bool:

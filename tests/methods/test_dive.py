@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustkd.criteria.balanced import Balanced
 from robustkd.criteria.ce import CE
+from robustkd.criteria.smooth import LabelSmoothing
 from robustkd.errors import UsageError
 from robustkd.functional import kl
 from robustkd.methods.dive import DiVE, virtual_example_loss
@@ -82,3 +83,12 @@ def test_a_criterion_that_corrects_for_class_sizes_is_refused() -> None:
     nets = [ConstantNetwork(S), ConstantNetwork(T)]
     with pytest.raises(UsageError, match=r"^dive adjusts for class sizes itself"):
         DiVE(lambda count: nets[:count], DATA, lambda: Balanced(DATA))
+
+
+def test_a_class_without_labels_leaves_every_criterion_finite() -> None:
+    """Smoothed labels give it some probability, of which the logarithm of no sample would make the loss infinite."""
+    data = DatasetInfo(135, (90, 30, 10, 5, 0), (1, 2, 2))
+    nets = [ConstantNetwork(S.clone().requires_grad_()), ConstantNetwork(T)]
+    method = DiVE(lambda count: nets[:count], data, lambda: LabelSmoothing(data))
+    loss = method.objective(make_batch()).loss
+    assert loss.isfinite()

@@ -216,6 +216,15 @@ def test_students_are_trained_again_after_their_teacher_was_lost_and_is_another(
     assert [is_trained(plan, run) for run in runs] == [True, False, True]
 
 
+def test_a_teacher_of_an_earlier_version_is_not_questioned(data: Path) -> None:
+    plan = write_study(data)
+    for run in (TEACHER, HINTON):
+        run_folder.execute(plan, run, nothing)
+    path = plan.run_folder(TEACHER) / "trained.json"
+    write_document(path, read_document(path, TrainingInfo).model_copy(update={"weights": ""}))
+    assert is_finished(plan, HINTON)
+
+
 def test_an_unfinished_state_with_another_teacher_is_not_continued(data: Path) -> None:
     plan = write_study(data)
     run_folder.execute(plan, TEACHER, nothing)

@@ -286,6 +286,16 @@ def test_divergence_by_a_large_learning_rate_is_reported():
         run(SquareLoss(), Recipe(300, 1e3, "constant"))
 
 
+def test_batch_statistics_that_are_not_finite_are_reported():
+    made = build_method(METHODS.parse("baseline"))
+    epochs = fit(made.method, make_loader(small_view()), Recipe(2, 0.01))
+    next(epochs)
+    statistics = next(buffer for name, buffer in made.method.model.named_buffers() if name.endswith("running_var"))
+    statistics.fill_(math.inf)  # only in training mode, in which they are not used
+    with pytest.raises(DivergedError, match="weights are not finite in phase 'train', epoch 2"):
+        next(epochs)
+
+
 def test_an_infinite_note_is_reported():
     method = SquareLoss()
     original = method.objective
