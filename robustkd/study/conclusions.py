@@ -1,7 +1,6 @@
 """What a comparison says in sentences: caveats, the rule behind the verdicts, the study's question and its answer."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
@@ -146,7 +145,7 @@ def _answer_without_verdict(table: pd.DataFrame) -> str:
     by_labels = f" {AS_GIVEN}" if is_as_given(table) else ""
     table, gains = table[gains.notna()], gains.dropna()
     best = str(gains.idxmax())
-    points = f"{100 * gains.max():+.1f} points of balanced accuracy{_from_reference(table.loc[best])}"
+    points = f"{100 * gains.max():+.1f} points of balanced accuracy{_from_reference(str(table.at[best, 'reference']))}"
     ahead = gains > 0
     if len(table) == 1:
         summary = f"its mean difference is {points}"
@@ -161,9 +160,9 @@ def _answer_without_verdict(table: pd.DataFrame) -> str:
     return f"No verdict, because there are too few seeds: {summary}{by_labels}."
 
 
-def _from_reference(row: "pd.Series[Any]") -> str:
+def _from_reference(reference: str) -> str:
     """Name what a method is compared with, where that is not plain training."""
-    return "" if row["reference"] == BASELINE else f" from {row['reference']}"
+    return "" if reference == BASELINE else f" from {reference}"
 
 
 def _stopped_differences(table: pd.DataFrame) -> "pd.Series[float]":
@@ -175,7 +174,7 @@ def _list_methods(table: pd.DataFrame, verdict: str) -> str:
     """List the methods with a verdict, the largest difference first; beyond four, how many more."""
     rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
     named = [
-        f"{method} ({100 * row['difference']:+.1f} points{_from_reference(row)})"
+        f"{method} ({100 * row['difference']:+.1f} points{_from_reference(row['reference'])})"
         for method, row in rows.head(LISTED).iterrows()
     ]
     more = [f"and {len(rows) - LISTED} more"] if len(rows) > LISTED else []
