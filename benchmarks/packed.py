@@ -3,6 +3,7 @@
     python benchmarks/packed.py studies/photos-*                  # adds their runs to benchmarks/results/STUDY.jsonl.gz
     python benchmarks/robust.py benchmarks/results/photos-*.gz    # the tables, as from the studies' folders
     python benchmarks/packed.py --unpack studies benchmarks/results/photos-*.gz    # folders, for `robustkd compare`
+    python benchmarks/packed.py --list                            # where each was trained, and at which cost
 
 The first line of a file is the study (study.json without the paths of the machine), each further one a finished run: its
 result.json, with the predicted class of every test image, its epochs, the labels of its held-out rows and the classes predicted
@@ -16,6 +17,8 @@ import io
 import json
 import re
 import subprocess
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,14 +155,50 @@ def read_any(path: Path) -> LoadedStudy | None:
     return read_study(path) if (path / "study.json").exists() else None
 
 
+def describe_files(files: Iterable[Path]) -> list[str]:
+    """Return a row per file, in Markdown: runs, seeds, where they were trained, and in how many hours of one thread.
+
+    The hours are those of training, teachers included and each counted once; evaluation is not.
+    """
+    rows = [
+        "| study | runs | seeds | trained on | precision | packed at | core hours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for file in files:
+        study, commits = read_packed(file)
+        trained = [result.training for result in study.results if result.training is not None]
+        machines = [machine for training in trained for machine in training.machines]
+        hours = sum(t.seconds * max((m.threads for m in t.machines), default=1) for t in trained) / 3600
+        cells = (
+            f"`{file.name.removesuffix(SUFFIX)}`",
+            len(study.results),
+            len({result.run.seed for result in study.results}),
+            _list_values(f"{m.device}, {m.instructions}, PyTorch {m.torch.partition('+')[0]}" for m in machines),
+            _list_values(m.precision for m in machines),
+            _list_values(f"`{commit}`" for commit in commits.values()),
+            f"{hours:.1f}",
+        )
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return rows
+
+
+def _list_values(values: Iterable[str]) -> str:
+    """List different values, those of the most runs first."""
+    return "; ".join(value for value, _ in Counter(values).most_common())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", type=Path, nargs="+")
+    parser.add_argument("studies", type=Path, nargs="*")
     parser.add_argument("--to", type=Path, default=FOLDER)
     parser.add_argument(
         "--unpack", type=Path, metavar="FOLDER", help="write the studies of packed files into this folder"
     )
+    parser.add_argument("--list", action="store_true", help="describe the given files, or all in benchmarks/results")
     arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(describe_files(arguments.studies or sorted(FOLDER.rglob(f"*{SUFFIX}")))))
+        return
     if arguments.unpack is not None:
         for file in arguments.studies:
             print(unpack(file, arguments.unpack))

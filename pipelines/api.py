@@ -149,18 +149,19 @@ def run_study(
         return load_study(draft.plan.folder)
 
 
-def load_study(folder: str | os.PathLike[str], *, trust_test_labels: bool | None = None) -> Study:
+def load_study(folder: str | os.PathLike[str], *, trust_test_labels: bool | None = None, reference: str = "") -> Study:
     """Load the results of a study, as far as its runs are finished.
 
     Args:
         folder: of the study, such as studies/digits-noise0.4-0123abcd.
         trust_test_labels: whether to treat the test labels as clean even if that is not known; None: as the study was asked to.
+        reference: a method of the study that all others are compared with; by default, each with its baseline.
 
     Raises:
-        UsageError: the folder is not that of one study, or a file cannot be read.
+        UsageError: the folder is not that of one study, or a file cannot be read, or the study has no such method.
     """
     with python_messages():
-        comparisons = compare_stage.load_comparisons(os.fspath(folder), trust=trust_test_labels)
+        comparisons = compare_stage.load_comparisons(os.fspath(folder), trust=trust_test_labels, reference=reference)
         if len(comparisons) != 1:
             raise UsageError(
                 f"{folder}: there are {len(comparisons)} studies in this folder; load one, or compare them"

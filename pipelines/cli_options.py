@@ -197,7 +197,10 @@ def _strip_quotes(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StudySelection(StudyOptions):
-    """The options that identify a study; none is selected without a scenario."""
+    """The options that identify a study, of which none is selected without a scenario, and how it is compared."""
 
     scenario: str = ""
     """Scenario of the study to select."""
+    reference: str = ""
+    """A method that all others are compared with, such as longer; by default each with its baseline. Files in the folder of
+    the study stay as they are."""

@@ -32,9 +32,11 @@ from robustkd.methods import METHODS
 from robustkd.specs import split_at
 from robustkd.study.comparison import compare_runs
 from robustkd.study.early_stopping import stopping_score
+from robustkd.study.machine import Machine
 from robustkd.study.results import read_study, write_document
 from robustkd.training.checkpoint import save_net
 from tests.helpers import TEACHER, large_view, make_teacher
+from tests.records import make_training
 from tests.study.example_studies import example_study, predicted_study
 
 HOME = Path(__file__).parents[1]
@@ -682,6 +684,25 @@ def test_seeds_of_two_machines_are_one_study_in_a_file_without_paths(tmp_path: P
     assert (unpacked.record, unpacked.results) == (study.record, study.results)
     assert unpacked.epochs.keys() == {result.name for result in study.results}
     pd.testing.assert_frame_equal(unpacked.epochs["student-hinton-5"], curve)
+
+
+def test_files_are_described_by_machines_commits_and_hours_of_a_thread(tmp_path: Path) -> None:
+    packed = importlib.import_module("packed")
+    fields = {"torch": "2.14.1+cu130", "instructions": "AVX512", "precision": "bf16", "flags": {}}
+    one, other = Machine(device="A", threads=1, **fields), Machine(device="B", threads=2, **fields)
+    study = predicted_study({"baseline": 0.3, "hinton": 0.2}, seeds=2)
+    trained = iter([make_training(seconds=900.0, machines=machines) for machines in ([one], [one], [other], [])])
+    folder = tmp_path / "photos-clean-01234567"
+    (folder / "runs").mkdir(parents=True)
+    write_document(folder / "study.json", study.record)
+    for result in study.results:
+        (folder / "runs" / result.name).mkdir()
+        made = result.model_copy(update={"training": next(trained)})
+        write_document(folder / "runs" / result.name / "result.json", made)
+    head, _, row = packed.describe_files([packed.pack(folder, tmp_path / "results", "abc")])
+    assert [cell.strip() for cell in head.split("|")[1:4]] == ["study", "runs", "seeds"]
+    where = "A, AVX512, PyTorch 2.14.1; B, AVX512, PyTorch 2.14.1"
+    assert row == f"| `photos-clean-01234567` | 4 | 2 | {where} | bf16 | `abc` | 1.2 |"  # 900 s * (1 + 1 + 2 + 1)
 
 
 # --- replay.py -----------------------------------------------------------------------------------------------------

@@ -486,6 +486,15 @@ def test_the_defaults_on_other_data_are_those_of_the_recorded_studies(
     assert [line for line in lines if line not in page] == []
 
 
+def test_every_recorded_study_is_listed_with_its_machine_commit_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
+    packed = importlib.import_module("packed")
+    table = packed.describe_files(sorted(packed.FOLDER.rglob(f"*{packed.SUFFIX}")))
+    assert len(table) > 10
+    page = (HOME / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in table if line not in page] == []
+
+
 @pytest.mark.usefixtures("docs")
 def test_the_signs_on_a_slice_of_cifar_10_are_those_of_the_recorded_studies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ from pipelines.report.row_labels import mark_oracle
 from pipelines.report.table import Cell, Column, Row, Table, number_cell
 from robustkd.evaluation import significance
 from robustkd.study.comparison import Comparison, hide_uninformative_intervals
-from robustkd.study.pairing import HEADLINE, find_reference
+from robustkd.study.pairing import HEADLINE
 
 MAX_METHODS, MAX_CLASSES = 6, 40  # of the table on a page; its file has all
 MAX_METHODS_WITH_INTERVALS = 3  # up to which there is room for each difference's interval
@@ -34,7 +34,8 @@ def class_difference_tables(comparison: Comparison) -> list[str | Table]:
     if len(tests):
         tests = tests[tests["method"].isin(selection.methods)]
     intervals = len(selection.methods) <= MAX_METHODS_WITH_INTERVALS
-    title = "recall per class" + (" of the baseline, then differences from it in points" if len(tests) else "")
+    reference = comparison.reference or "the baseline"
+    title = "recall per class" + (f" of {reference}, then differences from it in points" if len(tests) else "")
     selected = comparison.per_class.loc[selection.classes, selection.columns]
     parts: list[str | Table] = [
         class_difference_table(title, selected, tests, intervals, comparison.record.oracles),
@@ -101,7 +102,7 @@ def _format_difference(column: str, value: float, test: "pd.Series[Any] | None",
 def select_class_columns(comparison: Comparison) -> ClassSelection:
     """Select the best methods, and the classes in which they differ most."""
     table, record = comparison.per_class, comparison.record
-    references = {method: find_reference(method, record.criteria) for method in record.methods}
+    references = {method: comparison.references.get(method) for method in record.methods}
     differences = {method: f"{method} - {reference}" for method, reference in references.items()}
     methods = [method for method in record.methods if differences[method] in table] or [
         method for method in record.methods if f"{method} recall" in table

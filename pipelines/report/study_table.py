@@ -19,10 +19,6 @@ from scenarios import scenario_family
 
 MARKS = {"better": "⇑ ", "worse": "⇓ "}  # of a verdict
 BELOW_MARK = "↓ "
-MARKS_NOTE = (
-    "In bold or starred: the best net that a run ships. ⇑ better, ⇓ worse than the baseline with the same criterion, by the"
-    " verdict on balanced accuracy; ↓ on the wrong side of it in the mean, which is no verdict."
-)
 
 
 def find_ranked_metric(comparisons: Sequence[Comparison], name: str) -> str:
@@ -68,12 +64,21 @@ def summarise_studies(comparisons: Sequence[Comparison], metric: str = HEADLINE,
     return [
         *([f"test labels as given in: {'; '.join(with_given_labels)}"] if with_given_labels else []),
         table.without("studies"),
-        MARKS_NOTE,
+        explain_marks(comparisons),
         describe_ranks(studies, len(dict.fromkeys(studies.table["study"]))),
         *describe_rank_tests(studies),
         *describe_verdicts_across(comparisons),
         *dict.fromkeys(sentence for rule in rules for sentence in rule),
     ]
+
+
+def explain_marks(comparisons: Sequence[Comparison]) -> str:
+    """Explain the marks in the table of several studies."""
+    references = " or ".join(dict.fromkeys(conclusions.name_reference(c) for c in comparisons))
+    return (
+        f"In bold or starred: the best net that a run ships. ⇑ better, ⇓ worse than {references}, by the"
+        " verdict on balanced accuracy; ↓ on the wrong side of it in the mean, which is no verdict."
+    )
 
 
 def study_table(

@@ -16,11 +16,11 @@ from pipelines.report.renderers.html import fill_report
 from pipelines.report.section import Picture, build_legend
 from pipelines.report.study_report import REPORT_FILE, write_report_files
 from pipelines.report.study_table import (
-    MARKS_NOTE,
     compare_by_family,
     describe_rank_tests,
     describe_ranks,
     describe_verdicts_across,
+    explain_marks,
     rank_order,
     study_table,
 )
@@ -68,7 +68,7 @@ def write_sweep_report(comparisons: Sequence[Comparison], folder: Path) -> Path:
         "studies": [_study_entry(label, c, folder) for label, c in zip(labels, comparisons, strict=True)],
         "tables": [study_table(studies, HEADLINE, order, compared)] if order else [],
         "notes": [
-            MARKS_NOTE,
+            explain_marks(comparisons),
             describe_ranks(studies, len(comparisons)),
             *describe_rank_tests(studies),
             *describe_verdicts_across(comparisons),

@@ -8,6 +8,7 @@ In a notebook:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,9 +27,11 @@ from pipelines.report.summary import summarise_study
 from pipelines.report.table import Page
 from robustkd.atomic import write_text_atomically
 from robustkd.errors import UsageError, did_you_mean
+from robustkd.method_spec import spell_method
 from robustkd.study.across import study_labels
 from robustkd.study.comparison import Comparison, compare_runs
 from robustkd.study.conclusions import trusts_test_labels
+from robustkd.study.options import StudyOptions
 from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import read_study
 
@@ -36,6 +39,7 @@ COMPARISON_TABLES = {  # the fields of a comparison that are written as tables, 
     **{name: name for name in ("summary", "verdicts", "classes", "per_class", "costs", "per_class_clean")},
     "along": "progress",
 }
+WITHOUT_STUDY = ("experiment", "trust_test_labels", "out", "reference")  # options that need no scenario
 CONCATENATED = ("summary", "verdicts", "classes", "costs")  # tables of several studies that go into one file
 
 
@@ -70,7 +74,8 @@ def main(
     """
     selection, outputs = selection or StudySelection(), OutputPaths(csv, markdown, latex)
     trust = True if selection.trust_test_labels else None
-    comparisons = load_comparisons(*select_studies(studies, origin, selection), trust=trust)
+    places = select_studies(studies, origin, selection)
+    comparisons = load_comparisons(*places, trust=trust, reference=selection.reference)
     if metric != HEADLINE:
         find_ranked_metric(comparisons, metric)  # also for one study, whose page has all metrics
     is_single = len(comparisons) == 1
@@ -81,7 +86,7 @@ def main(
     written = _write_outputs(outputs, tables, [part for page in pages for part in page])
     for page in pages:
         print_page(page, console)
-    if is_single:
+    if is_single and not selection.reference:
         _update_study_folder(comparisons[0])
     for paths in written:
         console.print(f"written: {paths}")
@@ -144,9 +149,7 @@ def select_studies(
     Raises:
         robustkd.errors.UsageError: the arguments select no study, or contradict each other.
     """
-    without_study = StudySelection(
-        experiment=selection.experiment, trust_test_labels=selection.trust_test_labels, out=selection.out
-    )
+    without_study = StudySelection(**{name: getattr(selection, name) for name in WITHOUT_STUDY})
     if selection.scenario and studies:
         raise UsageError(f"compare {studies[0]} --scenario {selection.scenario}: a study is named by one or the other")
     if not selection.scenario and selection != without_study:
@@ -178,7 +181,8 @@ def _planned_folder(selection: StudySelection) -> Path:
     """Return the folder of the study with the selected options."""
     from pipelines import planning  # imports torch
 
-    return planning.draft_study(selection).plan.folder
+    options = {field.name: getattr(selection, field.name) for field in fields(StudyOptions)}
+    return planning.draft_study(StudyOptions(**options)).plan.folder
 
 
 def find_newest_study(out: Path) -> Path:
@@ -193,14 +197,15 @@ def find_newest_study(out: Path) -> Path:
     return records[-1].parent
 
 
-def load_comparisons(*studies: str | Path, trust: bool | None = None) -> list[Comparison]:
+def load_comparisons(*studies: str | Path, trust: bool | None = None, reference: str = "") -> list[Comparison]:
     """Load and compare studies: folders, all studies in a folder (by name), or MLflow's parent runs by their ids.
 
     Args:
         trust: treat test labels as clean even if that is not known; None as each study was asked to.
+        reference: a method that all others are compared with; by default, each with its baseline.
 
     Raises:
-        robustkd.errors.UsageError: a folder or run is not a study, or cannot be read.
+        robustkd.errors.UsageError: a folder or run is not a study, or cannot be read, or has no such method.
     """
     places: dict[str, Path | str] = {}
     for study in studies:
@@ -209,7 +214,7 @@ def load_comparisons(*studies: str | Path, trust: bool | None = None) -> list[Co
         else:
             for folder in find_study_folders(Path(study)):
                 places.setdefault(str(folder.resolve()), folder)
-    return [load_comparison(place, trust) for place in places.values()]
+    return [load_comparison(place, trust, reference) for place in places.values()]
 
 
 def find_study_folders(folder: Path) -> list[Path]:
@@ -229,10 +234,16 @@ def find_study_folders(folder: Path) -> list[Path]:
     return current
 
 
-def load_comparison(study: Path | str, trust: bool | None = None) -> Comparison:
-    """Load and compare one study, from its folder or by its MLflow run id."""
+def load_comparison(study: Path | str, trust: bool | None = None, reference: str = "") -> Comparison:
+    """Load and compare one study, from its folder or by its MLflow run id, as `load_comparisons` does."""
     loaded = tracking.load_record(study) if isinstance(study, str) else read_study(study)
-    return compare_runs(loaded, trusts_test_labels(loaded.record, trust))
+    reference, methods = spell_method(reference), loaded.record.methods
+    if reference and reference not in methods:
+        raise UsageError(
+            f"--reference {reference}: {study} has no such method{did_you_mean(reference, methods)}; it has:"
+            f" {', '.join(methods)}"
+        )
+    return compare_runs(loaded, trusts_test_labels(loaded.record, trust), reference)
 
 
 def collect_tables(comparison: Comparison) -> dict[str, pd.DataFrame]:

@@ -11,7 +11,7 @@ from robustkd.evaluation import significance
 from robustkd.evaluation.metric_table import find_metric
 from robustkd.evaluation.ranks import AGREEMENT, critical_difference, friedman_test, lowest_correlation
 from robustkd.study.comparison import Comparison, long_table
-from robustkd.study.pairing import HEADLINE, find_reference
+from robustkd.study.pairing import HEADLINE
 from robustkd.study.results import BASELINE, StudyRecord
 from robustkd.study.verdicts import ORACLE_VERDICT
 
@@ -167,8 +167,7 @@ def _study_lines(
     lines = []
     for method, row in comparison.summary.iterrows():
         name = str(method)
-        criteria = comparison.record.criteria
-        reference = find_reference(name, criteria) if name in criteria else BASELINE
+        reference = comparison.references.get(name, comparison.reference or BASELINE)
         compared = reference in by_seed and reference != name
         difference = (by_seed[name] - by_seed[reference]).mean() if compared else np.nan
         lines.append(

@@ -35,14 +35,17 @@ class Comparison(NamedTuple):
     costs: pd.DataFrame  # a row per method: the mean cost of a run
     record: StudyRecord
     results: list[RunResult]  # of the requested runs, teachers first
+    references: Mapping[str, str]  # of each compared method
+    reference: str = ""  # of all methods, where the user named one
     folder: Path | None = None
 
 
-def compare_runs(study: LoadedStudy, trust: bool = False) -> Comparison:
+def compare_runs(study: LoadedStudy, trust: bool = False, reference: str = "") -> Comparison:
     """Compare the methods and seeds that a study was last asked for, as far as they are finished.
 
     Args:
         trust: treat the test labels as clean even if that is not known.
+        reference: a method of the study that all others are compared with; by default, each with its baseline.
     """
     record = study.record
     order = {method: place for place, method in enumerate(record.methods, 1)}
@@ -51,18 +54,21 @@ def compare_runs(study: LoadedStudy, trust: bool = False) -> Comparison:
     histories = [_history(study.epochs[r.name], r.run) for r in results if r.name in study.epochs]
     curves = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
     students = [r for r in results if r.run.role != TEACHER]
-    criteria = record.criteria
+    references = compared_methods(record.criteria, reference)
+    among = count_comparisons(record, study.results, reference)
     return Comparison(
         summarise(long_table(results)),
-        compute_verdicts(students, record, trust, count_comparisons(record, study.results)),
-        class_table(students, record, headline_part(students, record, trust)[0]),
-        class_differences(students, criteria),
-        class_differences([r for r in students if r.clean is not None], criteria, "clean"),
+        compute_verdicts(students, record, references, trust, among),
+        class_table(students, record, references, headline_part(students, record, trust)[0]),
+        class_differences(students, record.methods, references),
+        class_differences([r for r in students if r.clean is not None], record.methods, references, "clean"),
         baseline_progress(curves),
         curves,
         mean_costs(results),
         record,
         results,
+        references,
+        reference,
         study.folder,
     )
 
@@ -136,13 +142,15 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**parts, "seeds": grouped["seed"].count()})
 
 
-def class_differences(results: Iterable[RunResult], criteria: Mapping[str, str], part: Part = "last") -> pd.DataFrame:
+def class_differences(
+    results: Iterable[RunResult], methods: Iterable[str], references: Mapping[str, str], part: Part = "last"
+) -> pd.DataFrame:
     """Return per class the baseline's mean recall, then each method's mean difference from its reference, paired by seed.
 
     Methods without a reference are shown by their recall.
 
     Args:
-        criteria: of every method of the study.
+        references: by method.
         part: of the test set.
     """
     recall = {
@@ -150,9 +158,8 @@ def class_differences(results: Iterable[RunResult], criteria: Mapping[str, str],
         for r in results
         if r.run.role != TEACHER and (net := r.part(part)) is not None
     }
-    references = compared_methods(criteria)
     columns = {}
-    for method in criteria:
+    for method in methods:
         seeds = [seed for name, seed in recall if name == method]
         if method not in references:
             columns[f"{method} recall"] = _mean_column([recall[method, seed] for seed in seeds])

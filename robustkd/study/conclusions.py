@@ -64,15 +64,20 @@ def verdict_rule(comparison: Comparison) -> list[str]:
     both = verdict_notes.counts_images(table)
     test, over = ("paired test", "the seeds and the test images") if both else ("paired t test", "the seeds")
     return [
-        f"Verdicts: {test} of balanced accuracy{by_labels} over {over} against the baseline with the same"
-        f" criterion, Holm's correction over the {table['among'].iloc[0]} compared, better or worse at"
-        f" {significance.ALPHA:g}; none below {significance.MIN_SEEDS} seeds.",
+        f"Verdicts: {test} of balanced accuracy{by_labels} over {over} against {name_reference(comparison)},"
+        f" Holm's correction over the {table['among'].iloc[0]} compared, better or worse at {significance.ALPHA:g};"
+        f" none below {significance.MIN_SEEDS} seeds.",
         *([as_given] if is_as_given(table) else []),
         f"{_describe_intervals(comparison)} Adding seeds until a difference shows makes false findings more likely: fix their"
         " number beforehand.",
         *verdict_notes.describe_power(table),
         *verdict_notes.describe_assumption(table),
     ]
+
+
+def name_reference(comparison: Comparison) -> str:
+    """Name what the methods of a study are compared with."""
+    return comparison.reference or "the baseline with the same criterion"
 
 
 def _describe_intervals(comparison: Comparison) -> str:
@@ -104,21 +109,25 @@ def question_and_answer(comparison: Comparison) -> tuple[str, str]:
     record, table = comparison.record, comparison.verdicts
     table = table[table["verdict"] != ORACLE_VERDICT]
     subject = {0: "anything", 1: "the method"}.get(len(table), f"any of {len(table)} methods")
-    question = f"Did {subject} beat plain training on {record.dataset} under {record.options.scenario}?"
+    rival = comparison.reference or "plain training"
+    question = f"Did {subject} beat {rival} on {record.dataset} under {record.options.scenario}?"
     if not len(table):
         return question, "There is nothing to compare: the study has no baseline, or no other method."
     count = table["verdict"].value_counts()
     if count.get("too few seeds") == len(table):
-        return question, f"{_answer_without_verdict(table)}{_missing(table)}"
-    better = _list_methods(table, "better") or "no method was shown to be better"
+        return question, f"{_answer_without_verdict(comparison, table)}{_missing(table)}"
+    better = _list_methods(comparison, table, "better") or "no method was shown to be better"
     if behind := int((_stopped_differences(table)[table["verdict"] == "better"] <= 0).sum()):
         of = "" if behind == count["better"] else f"{behind} of these "
-        better += f", but {of}only at the last epoch: where both are stopped early, the baseline does at least as well"
+        usual = comparison.reference or "the baseline"
+        better += f", but {of}only at the last epoch: where both are stopped early, {usual} does at least as well"
     found = verdict_notes.describe_detectable(table[table["verdict"] == "no difference shown"])
     where = {"no difference shown": f", where {found}" if found else "", "identical": "", "too few seeds": ""}
     others = [f"{verdict}: {count[verdict]}{more}" for verdict, more in where.items() if verdict in count]
     condition = "for this one draw of the scenario, " if shared_draws(record) == 1 else ""
-    answer = condition + "; ".join(part for part in (better, _list_methods(table, "worse"), *others) if part)
+    answer = condition + "; ".join(
+        part for part in (better, _list_methods(comparison, table, "worse"), *others) if part
+    )
     by_labels = f" {AS_GIVEN};" if is_as_given(table) else ","
     over = (
         "over seeds and test images" if verdict_notes.counts_images(table) else "over seeds, on these test images only"
@@ -137,32 +146,34 @@ def is_as_given(verdicts: pd.DataFrame) -> bool:
     return bool((verdicts["labels"] == "as given").any())
 
 
-def _answer_without_verdict(table: pd.DataFrame) -> str:
+def _answer_without_verdict(comparison: Comparison, table: pd.DataFrame) -> str:
     """Describe the mean differences where there are too few seeds for a verdict."""
     gains = table["difference"].astype(float)
     if gains.isna().all():
-        return "No method and its baseline are both finished for any seed yet."
+        return f"No method and {comparison.reference or 'its baseline'} are both finished for any seed yet."
     by_labels = f" {AS_GIVEN}" if is_as_given(table) else ""
     table, gains = table[gains.notna()], gains.dropna()
     best = str(gains.idxmax())
-    points = f"{100 * gains.max():+.1f} points of balanced accuracy{_from_reference(str(table.at[best, 'reference']))}"
+    its, their = (comparison.reference or f"{whose} baseline" for whose in ("its", "their"))
+    given = _from_reference(comparison, str(table.at[best, "reference"]))
+    points = f"{100 * gains.max():+.1f} points of balanced accuracy{given}"
     ahead = gains > 0
     if len(table) == 1:
         summary = f"its mean difference is {points}"
     elif not ahead.any():
-        summary = f"none is above its baseline on average, the closest is {best} ({points})"
+        summary = f"none is above {its} on average, the closest is {best} ({points})"
     else:
-        summary = f"{ahead.sum()} of {len(table)} are above their baseline on average, most of all {best} ({points})"
+        summary = f"{ahead.sum()} of {len(table)} are above {their} on average, most of all {best} ({points})"
     behind = _stopped_differences(table)[ahead] <= 0
     if behind.any():
         of = "" if len(table) == 1 else f" as {behind.sum()} of these"
-        summary += f"; but where both are stopped early, the baseline does as well{of}"
+        summary += f"; but where both are stopped early, {comparison.reference or 'the baseline'} does as well{of}"
     return f"No verdict, because there are too few seeds: {summary}{by_labels}."
 
 
-def _from_reference(reference: str) -> str:
-    """Name what a method is compared with, where that is not plain training."""
-    return "" if reference == BASELINE else f" from {reference}"
+def _from_reference(comparison: Comparison, reference: str) -> str:
+    """Name what a method is compared with, where the question does not."""
+    return "" if reference in (BASELINE, comparison.reference) else f" from {reference}"
 
 
 def _stopped_differences(table: pd.DataFrame) -> "pd.Series[float]":
@@ -170,11 +181,11 @@ def _stopped_differences(table: pd.DataFrame) -> "pd.Series[float]":
     return table["difference_early"].fillna(table["difference_stopped"]).astype(float)
 
 
-def _list_methods(table: pd.DataFrame, verdict: str) -> str:
+def _list_methods(comparison: Comparison, table: pd.DataFrame, verdict: str) -> str:
     """List the methods with a verdict, the largest difference first; beyond four, how many more."""
     rows = table[table["verdict"] == verdict].sort_values("difference", ascending=verdict == "worse")
     named = [
-        f"{method} ({100 * row['difference']:+.1f} points{_from_reference(row['reference'])})"
+        f"{method} ({100 * row['difference']:+.1f} points{_from_reference(comparison, row['reference'])})"
         for method, row in rows.head(LISTED).iterrows()
     ]
     more = [f"and {len(rows) - LISTED} more"] if len(rows) > LISTED else []

@@ -75,10 +75,15 @@ def find_reference(method: str, criteria: Mapping[str, str]) -> str | None:
     return match or (BASELINE if BASELINE in criteria else None)
 
 
-def compared_methods(criteria: Mapping[str, str]) -> dict[str, str]:
-    """Return the methods that have a reference other than themselves, each with its reference."""
-    references = {method: find_reference(method, criteria) for method in criteria}
-    return {method: reference for method, reference in references.items() if reference not in (None, method)}
+def compared_methods(criteria: Mapping[str, str], reference: str = "") -> dict[str, str]:
+    """Return the methods that have a reference other than themselves, each with its reference.
+
+    Args:
+        criteria: of every method of the study.
+        reference: one for all methods, as a user may request; empty for that of `find_reference`.
+    """
+    references = {method: reference or find_reference(method, criteria) for method in criteria}
+    return {method: found for method, found in references.items() if found not in (None, method)}
 
 
 def shared_draws(record: StudyRecord) -> int | None:

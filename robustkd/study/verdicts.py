@@ -1,6 +1,7 @@
 """A study's verdicts: each method's difference from its reference, over seeds and test images, and what it shows.
 
-Differences are taken seed by seed to the baseline with the same criterion; where a study has none, to the plain baseline.
+Differences are taken seed by seed to the baseline with the same criterion, where a study has none to the plain baseline, or on
+request all to one method.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,24 +53,30 @@ def headline_part(results: Sequence[RunResult], record: StudyRecord, trust: bool
     return ("clean", "clean rows") if enough else ("last", "as given")
 
 
-def count_comparisons(record: StudyRecord, results: Iterable[RunResult]) -> int:
+def count_comparisons(record: StudyRecord, results: Iterable[RunResult], reference: str = "") -> int:
     """Return how many methods Holm's correction is over: all that the study compares or ever compared, finished or not.
 
     Args:
         results: of all runs that the study ever finished.
+        reference: of all methods, where it is one.
     """
     tried = {r.run.method: r.run.criterion for r in results if r.run.role != TEACHER}
-    compared = compared_methods({**record.criteria, **tried})
+    compared = compared_methods({**record.criteria, **tried}, reference)
     return len(compared.keys() - {*record.oracles})
 
 
 def compute_verdicts(
-    results: Sequence[RunResult], record: StudyRecord, trust: bool = False, comparisons: int = 0
+    results: Sequence[RunResult],
+    record: StudyRecord,
+    references: Mapping[str, str],
+    trust: bool = False,
+    comparisons: int = 0,
 ) -> pd.DataFrame:
     """Compute each method's difference from its reference in balanced accuracy, and its verdict.
 
     Args:
-        comparisons: how many methods Holm's correction is over, where that is more than the table has.
+        references: by method.
+        comparisons: over how many methods Holm's correction is, where that is more than the table has.
 
     Returns:
         By method: reference, metric, n (pairs of seeds; of draws of the scenario where seeds share a few), missing (seeds
@@ -82,21 +89,19 @@ def compute_verdicts(
         both stopped early. Oracles have no p.
     """
     part, labels = headline_part(results, record, trust)
-    rows = {
-        method: _difference_row(method, reference, results, record, part)
-        for method, reference in compared_methods(record.criteria).items()
-    }
+    rows = {name: _difference_row(name, reference, results, record, part) for name, reference in references.items()}
     table = pd.DataFrame(list(rows.values()), index=pd.Index(rows, name="method"), columns=VERDICT_COLUMNS)
     is_oracle = table.index.isin(record.oracles)
     p = table["p"].where(~is_oracle).to_numpy(dtype=float)
     compared = len(p) - int(is_oracle.sum())
     table["p"], table["among"], table["labels"] = p, max(compared, comparisons), labels
     # What is not finished may result in any p: counted as 1, it withdraws no verdict later.
-    filled = np.concatenate([np.nan_to_num(p[~is_oracle], nan=1.0), np.ones(max(0, comparisons - compared))])
-    table.loc[~is_oracle, "p_holm"] = significance.holm(filled)[:compared]
+    unfinished = np.ones(max(0, comparisons - compared))
+    table.loc[~is_oracle, "p_holm"] = significance.holm([*np.nan_to_num(p[~is_oracle], nan=1.0), *unfinished])[
+        :compared
+    ]
     table["p_holm"] = table["p_holm"].where(~np.isnan(p))
-    evidence = zip(table["n"], table["difference"], table["low"], table["p_holm"], strict=True)
-    table["verdict"] = [significance.verdict(*row) for row in evidence]
+    table["verdict"] = [*map(significance.verdict, table["n"], table["difference"], table["low"], table["p_holm"])]
     table.loc[is_oracle, "verdict"] = ORACLE_VERDICT
     table["detectable"] = [_detectable(line) for _, line in table.iterrows()]
     return table
@@ -188,7 +193,9 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else np.nan
 
 
-def class_table(results: Sequence[RunResult], record: StudyRecord, part: Part = "last") -> pd.DataFrame:
+def class_table(
+    results: Sequence[RunResult], record: StudyRecord, references: Mapping[str, str], part: Part = "last"
+) -> pd.DataFrame:
     """Compare recall per class and method: both recalls, difference, its unadjusted 95 % interval, p and q.
 
     Intervals and p are over seeds and test images where the predictions are recorded, otherwise over seeds. q is Benjamini and
@@ -196,13 +203,14 @@ def class_table(results: Sequence[RunResult], record: StudyRecord, part: Part = 
     corrected for so many comparisons, none could ever be given at 5 seeds.
 
     Args:
+        references: by method.
         part: of the test set, as for the verdicts.
     """
     first = next((net for r in results if (net := r.part(part)) is not None), None)
     if first is None:
         return pd.DataFrame(columns=["class", "support", "method", "reference", "recall", "recall_reference", "n", "q"])
     parts = []
-    for method, reference in compared_methods(record.criteria).items():
+    for method, reference in references.items():
         pairs = find_pairs(results, method, reference, lambda result: result.part(part))
         if not pairs.own:
             continue

@@ -104,6 +104,9 @@ def test_studies_are_compared_in_a_frame(study: api.Study, folder: Path) -> None
         api.compare(study, metric="acuracy")
     with pytest.raises(UsageError, match="there is no study here"):
         api.load_study(folder / "nowhere")
+    assert api.load_study(study.folder, reference="hinton").verdicts["reference"].to_dict() == {"baseline": "hinton"}
+    with pytest.raises(UsageError, match=r"^reference dml: .* has no such method; it has: baseline, hinton"):
+        api.load_study(study.folder, reference="dml")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,16 @@ def test_the_smallest_value_is_best_where_lower_is_better() -> None:
     assert table.loc["sp", "difference"] == pytest.approx(0.1)
 
 
+def test_differences_are_from_the_reference_on_request() -> None:
+    made = compare_studies([comparison.compare_runs(example_study(["baseline", "hinton", "sp"]), reference="hinton")])
+    lines = made.table.set_index("method")
+    by_hand = lines["mean"] - lines.loc["hinton", "mean"]
+    for method in ("baseline", "sp", "baseline, stopped early"):
+        assert lines.loc[method, "difference"] == pytest.approx(by_hand[method])
+    assert np.isnan(lines.loc["hinton", "difference"])
+    assert lines.loc[["baseline", "hinton", "sp"], "verdict"].tolist() == ["worse", "", "worse"]
+
+
 def test_a_method_that_is_not_finished_is_listed_but_not_ranked() -> None:
     study = example_study(["baseline", "hinton", "sp"])
     study = study._replace(results=[r for r in study.results if (r.run.method, r.run.seed) != ("hinton", 4)])

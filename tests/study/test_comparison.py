@@ -9,11 +9,12 @@ import pytest
 
 from robustkd.evaluation.results import AttackMetrics, FitMetrics, TemperatureScaling
 from robustkd.study import comparison, conclusions
+from robustkd.study.pairing import compared_methods
 from robustkd.study.results import LoadedStudy, RunResult, TrainingInfo, read_study, write_document
 from tests.records import change_results, make_cost, make_net, make_record, make_result, make_training
 from tests.study.example_studies import example_study, run_result
 
-CRITERIA = {"baseline": "ce", "hinton": "ce"}
+METHODS = ["baseline", "hinton"]
 
 
 RESULTS = [
@@ -56,7 +57,9 @@ def test_differences_are_paired_by_seed(folder: Path) -> None:
 
 
 def test_a_seed_without_its_pair_is_left_out() -> None:
-    table = comparison.class_differences([*RESULTS, run_result("student", "hinton", 2, 0.0, 0.0)], CRITERIA)
+    table = comparison.class_differences(
+        [*RESULTS, run_result("student", "hinton", 2, 0.0, 0.0)], METHODS, {"hinton": "baseline"}
+    )
     assert table["hinton - baseline"].tolist() == pytest.approx([0.15, -0.05])
 
 
@@ -67,7 +70,7 @@ def test_the_reference_has_the_same_criterion() -> None:
         run_result("student", "baseline+balanced", 0, 0.8, 0.8),
     ]
     criteria = {"baseline": "ce", "baseline+balanced": "balanced", "hinton+balanced": "balanced"}
-    table = comparison.class_differences(results, criteria)
+    table = comparison.class_differences(results, criteria, compared_methods(criteria))
     assert table["hinton+balanced - baseline+balanced"].tolist() == pytest.approx([0.1, 0.1])
     assert table["baseline+balanced - baseline"].tolist() == pytest.approx([0.0, 0.2]), (
         "a criterion is compared with ce"
@@ -75,7 +78,7 @@ def test_the_reference_has_the_same_criterion() -> None:
 
 
 def test_without_a_baseline_there_are_recalls() -> None:
-    table = comparison.class_differences(RESULTS, {"hinton": "ce"})
+    table = comparison.class_differences(RESULTS, ["hinton"], {})
     assert table.columns.tolist() == ["hinton recall"]
     assert table["hinton recall"].tolist() == pytest.approx([0.85, 0.45])
 

@@ -48,6 +48,20 @@ def test_labels_that_are_not_known_to_be_right_may_be_noisy() -> None:
     )
 
 
+def test_question_answer_and_rule_name_the_reference() -> None:
+    made = comparison.compare_runs(example_study(), reference="hinton")
+    question, answer = conclusions.question_and_answer(made)
+    assert question == "Did any of 4 methods beat hinton on pets under noise0.4?"
+    assert " from " not in answer.partition("(balanced accuracy")[0], "the question names it"
+    assert "paired t test of balanced accuracy over the seeds against hinton," in conclusions.verdict_rule(made)[0]
+    few = comparison.compare_runs(example_study(seeds=3), reference="hinton")
+    assert "2 of 4 are above hinton on average, most of all " in conclusions.question_and_answer(few)[1]
+    none = comparison.compare_runs(example_study(["baseline", "sp", "hinton"], seeds=3), reference="hinton")
+    assert "none is above hinton on average, the closest is " in conclusions.question_and_answer(none)[1]
+    lacking = none._replace(verdicts=none.verdicts.assign(difference=np.nan))
+    assert conclusions.question_and_answer(lacking)[1].startswith("No method and hinton are both finished for any seed")
+
+
 def with_verdicts(differences: dict[str, float], verdict: str = "better") -> Comparison:
     """Return a comparison with these differences from the baseline, none of which early stopping explains."""
     compared = comparison.compare_runs(example_study(["baseline", "hinton"]))

@@ -14,6 +14,8 @@ def test_a_method_is_compared_with_the_baseline_of_its_criterion() -> None:
     criteria = {"baseline": "ce", "baseline+gce": "gce", "hinton": "ce", "hinton+gce": "gce"}
     expected = {"baseline+gce": "baseline", "hinton": "baseline", "hinton+gce": "baseline+gce"}
     assert pairing.compared_methods(criteria) == expected
+    same = dict.fromkeys(("baseline", "baseline+gce", "hinton+gce"), "hinton")
+    assert pairing.compared_methods(criteria, "hinton") == same, "a reference on request is that of all others"
 
 
 def test_seeds_of_one_draw_are_averaged_unless_there_is_only_one() -> None:

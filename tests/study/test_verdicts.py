@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -46,6 +47,24 @@ def test_more_methods_make_a_verdict_harder() -> None:
     )
     assert alone.verdicts.loc["hinton", "p"] == beside.verdicts.loc["hinton", "p"]
     assert alone.verdicts.loc["hinton", "p_holm"] < beside.verdicts.loc["hinton", "p_holm"]
+
+
+def test_all_methods_are_compared_with_one_on_request() -> None:
+    study = predicted_study({"baseline": 0.3, "hinton": 0.2, "dml": 0.25, "dml+gce": 0.25})
+    usual = comparison.compare_runs(study)
+    made = comparison.compare_runs(study, reference="hinton")
+    table = made.verdicts
+    assert table["reference"].to_dict() == dict.fromkeys(("baseline", "dml", "dml+gce"), "hinton")
+    assert table["among"].tolist() == [3, 3, 3]
+    own, theirs = table.loc["baseline"], usual.verdicts.loc["hinton"]
+    for name, mirrored in (("difference", "difference"), ("low", "high"), ("seed_low", "seed_high")):
+        assert own[name] == pytest.approx(-theirs[mirrored]), "the same pairs from the other side"
+    assert (own["p"], own["verdict"]) == (pytest.approx(theirs["p"]), "worse")
+    by_hand = np.mean(balanced_accuracies(study, "dml")) - np.mean(balanced_accuracies(study, "hinton"))
+    assert table.loc["dml", "difference"] == pytest.approx(by_hand)
+    assert made.per_class.columns.tolist() == ["baseline - hinton", "hinton recall", "dml - hinton", "dml+gce - hinton"]
+    assert set(made.classes["reference"]) == {"hinton"}
+    pd.testing.assert_frame_equal(made.summary, usual.summary)
 
 
 def test_four_seeds_give_no_verdict() -> None:

@@ -113,6 +113,17 @@ def test_the_studies_of_a_folder_are_compared(tmp_path: Path, capsys: pytest.Cap
     assert "worst class, mean ± standard deviation" in out
 
 
+def test_studies_are_compared_with_one_method_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _, _ = write_studies(tmp_path / "studies")
+    cli.main(["compare", str(first), "--reference", "hinton"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Did any of 4 methods beat hinton on" in out
+    assert "recall per class of hinton, then differences from it in points" in out
+    assert not (first / "comparison").exists(), "the comparison in its folder is with the baselines"
+    cli.main(["compare", str(tmp_path / "studies"), "--reference", "hinton()"])
+    assert "⇑ better, ⇓ worse than hinton, by the verdict" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_notebook_gets_one_frame(tmp_path: Path) -> None:
     write_studies(tmp_path)
     comparisons = compare.load_comparisons(tmp_path)
@@ -168,6 +179,7 @@ def error_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> s
         ("compare --seeds 2", "only together with --scenario"),
         ("compare --experiment mine", "--from mlflow is needed"),
         ("compare --from elsewhere", "--from"),
+        ("compare studies --reference hintn", "has no such method (did you mean 'hinton'?); it has: baseline,"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_sentence(
@@ -272,6 +284,13 @@ def test_the_newest_study_is_shown_by_default(
     cli.main(["compare"])
     assert "tables, pictures and runs: studies/toy-clean-1" in capsys.readouterr().out
     assert compare.select_studies([], "files", StudySelection(out="studies")) == [Path("studies/toy-clean-1")]
+    with_reference = StudySelection(out="studies", reference="hinton")
+    assert compare.select_studies([], "files", with_reference) == [Path("studies/toy-clean-1")]
+    folders = {
+        compare.select_studies([], "files", StudySelection(scenario="clean", dataset="digits", reference=name))[0]
+        for name in ("", "hinton")
+    }
+    assert len(folders) == 1, "the reference is no option of the study"
 
 
 def test_test_labels_are_trusted_as_requested_now_else_as_in_the_study() -> None:
