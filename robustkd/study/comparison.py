@@ -159,7 +159,7 @@ def class_differences(
         if r.run.role != TEACHER and (net := r.part(part)) is not None
     }
     columns = {}
-    for method in methods:
+    for method in sorted(methods, key=lambda name: name in references):
         seeds = [seed for name, seed in recall if name == method]
         if method not in references:
             columns[f"{method} recall"] = _mean_column([recall[method, seed] for seed in seeds])
