@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from cyclopts import CycloptsError, UnknownOptionError
 from PIL import Image
+from scipy.stats import ttest_rel
 
 from pipelines.cli import app
 from pipelines.stages import compare
@@ -484,6 +485,26 @@ def test_the_defaults_on_other_data_are_those_of_the_recorded_studies(
     assert len(lines) == listed
     page = (HOME / "docs" / "methods-scaling.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("study", "differences"),
+    [("cifar10n", {"rkd_da": -1.2, "sp": -1.1, "amkd": -1.5, "hinton": -1.9})],
+)
+def test_where_both_are_stopped_early_differences_from_longer_training_are_as_the_pages_say(
+    study: str, differences: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(HOME / "benchmarks"))
+    packed = importlib.import_module("packed")
+    (file,) = packed.FOLDER.glob(f"{study}-*")
+    runs = {(r.run.method, r.run.seed): r.early for r in packed.read_packed(file)[0].results if r.run.role != "teacher"}
+    accuracy = {run: 100 * early.metrics["balanced_accuracy"] for run, early in runs.items()}
+    seeds = sorted(seed for method, seed in accuracy if method == "baseline")
+    longer = [accuracy["longer(ratio=5)", seed] for seed in seeds]
+    for method, difference in differences.items():
+        test = ttest_rel([accuracy[method, seed] for seed in seeds], longer).confidence_interval()
+        assert (test.low + test.high) / 2 == pytest.approx(difference, abs=0.05)
+        assert test.low < 0 < test.high
 
 
 def test_every_recorded_study_is_listed_with_its_machine_commit_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:
