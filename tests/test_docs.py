@@ -489,7 +489,10 @@ def test_the_defaults_on_other_data_are_those_of_the_recorded_studies(
 
 @pytest.mark.parametrize(
     ("study", "differences"),
-    [("cifar10n", {"rkd_da": -1.2, "sp": -1.1, "amkd": -1.5, "hinton": -1.9})],
+    [
+        ("cifar10n", {"rkd_da": -1.2, "sp": -1.1, "amkd": -1.5, "hinton": -1.9}),
+        ("fashion-controls", {"hinton": -0.1}),
+    ],
 )
 def test_where_both_are_stopped_early_differences_from_longer_training_are_as_the_pages_say(
     study: str, differences: dict[str, float], monkeypatch: pytest.MonkeyPatch
