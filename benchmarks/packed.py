@@ -199,6 +199,8 @@ def main() -> None:
     if arguments.list:
         print("\n".join(describe_files(arguments.studies or sorted(FOLDER.rglob(f"*{SUFFIX}")))))
         return
+    if not arguments.studies:
+        parser.error("name the folders of studies to pack, or with --unpack the packed files")
     if arguments.unpack is not None:
         for file in arguments.studies:
             print(unpack(file, arguments.unpack))

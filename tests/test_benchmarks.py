@@ -705,6 +705,14 @@ def test_files_are_described_by_machines_commits_and_hours_of_a_thread(tmp_path:
     assert row == f"| `photos-clean-01234567` | 4 | 2 | {where} | bf16 | `abc` | 1.2 |"  # 900 s * (1 + 1 + 2 + 1)
 
 
+def test_nothing_to_pack_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["packed.py"])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("packed").main()
+    assert end.value.code == 2
+    assert "name the folders of studies to pack" in capsys.readouterr().err
+
+
 # --- replay.py -----------------------------------------------------------------------------------------------------
 
 

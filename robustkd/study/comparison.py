@@ -145,9 +145,9 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 def class_differences(
     results: Iterable[RunResult], methods: Iterable[str], references: Mapping[str, str], part: Part = "last"
 ) -> pd.DataFrame:
-    """Return per class the baseline's mean recall, then each method's mean difference from its reference, paired by seed.
+    """Return per class the mean recall of methods without a reference, then the other methods' mean differences from theirs.
 
-    Methods without a reference are shown by their recall.
+    Differences are paired by seed.
 
     Args:
         references: by method.

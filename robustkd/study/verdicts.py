@@ -76,7 +76,7 @@ def compute_verdicts(
 
     Args:
         references: by method.
-        comparisons: over how many methods Holm's correction is, where that is more than the table has.
+        comparisons: how many methods Holm's correction is over, where that is more than the table has.
 
     Returns:
         By method: reference, metric, n (pairs of seeds; of draws of the scenario where seeds share a few), missing (seeds
@@ -97,9 +97,8 @@ def compute_verdicts(
     table["p"], table["among"], table["labels"] = p, max(compared, comparisons), labels
     # What is not finished may result in any p: counted as 1, it withdraws no verdict later.
     unfinished = np.ones(max(0, comparisons - compared))
-    table.loc[~is_oracle, "p_holm"] = significance.holm([*np.nan_to_num(p[~is_oracle], nan=1.0), *unfinished])[
-        :compared
-    ]
+    corrected = significance.holm([*np.nan_to_num(p[~is_oracle], nan=1.0), *unfinished])
+    table.loc[~is_oracle, "p_holm"] = corrected[:compared]
     table["p_holm"] = table["p_holm"].where(~np.isnan(p))
     table["verdict"] = [*map(significance.verdict, table["n"], table["difference"], table["low"], table["p_holm"])]
     table.loc[is_oracle, "verdict"] = ORACLE_VERDICT
